@@ -1,0 +1,451 @@
+"""Cut a network at a layer: `A = body(x)`, `y = head(A)`.
+
+This is the only file that runs, hooks, patches or differentiates a model, and it does so on a shadow
+(`limelight.shadow`), never on the model itself.
+
+One pass does it: the body runs without a graph; the layer's output becomes a leaf that requires
+grad, and from there on a graph is recorded. `torch.autograd.grad(score, A)` then differentiates
+the head alone, and no gradient of a parameter is ever computed.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from limelight import layers as layers_
+from limelight.errors import LayerError, MethodError
+from limelight.head import Enter, Head, Leave
+from limelight.inputs import Given, Inputs, substitute_first, tensors
+from limelight.layers import Call, Layout, Site
+from limelight.shadow import shadow, unwrap
+from limelight.targets import Scores, Target, find_logits, score
+
+Layer = str | nn.Module
+
+
+def cut(
+    model: nn.Module,
+    layer: Layer | None,
+    inputs: Inputs,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Cut:
+    """Run a model once and cut it at a layer.
+
+    With `A` the activations and `y_c` a class score, Grad-CAM is then its paper (Selvaraju et al.
+    2017, eq. 1 and 2): `alpha_k = mean_ij dy_c/dA_k`, `L = relu(sum_k alpha_k A_k)`:
+
+        cut = limelight.cut(model, "layer4", images)
+        alpha = cut.gradients(target=281).mean((-2, -1), keepdim=True)
+        L = (alpha * cut.activations).sum(1).relu()
+
+    The model is used as in evaluation mode, whatever mode it is in, and is left untouched.
+
+    Args:
+        model: Any eager `nn.Module`; wrappers (DataParallel, DDP, `torch.compile`) are looked
+            through.
+        layer: A dotted path, the module itself, or None to have it chosen.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        classes: The names of the classes, for targets given by name.
+
+    Raises:
+        UnknownNameError: The model has no such layer.
+        LayerError: The layer did not run, ran several times, or put out no grid.
+        ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
+        InputError: The images are empty, or not finite.
+    """
+    (only,) = cuts(model, [layer], inputs, classes=classes)
+    return only
+
+
+def cuts(
+    model: nn.Module,
+    layers: Sequence[Layer | None],
+    inputs: Inputs,
+    *,
+    classes: Sequence[str] | None = None,
+) -> list[Cut]:
+    """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
+    model = unwrap(model)
+    given = Given.of(inputs)
+    sites, reasons = list[Site](), list[str]()
+    for layer in layers:
+        choice = layers_.Choice(layer, "named") if layer is not None else _choose(model, given)
+        sites.append(layers_.resolve(model, choice.layer))
+        reasons.append(choice.reason)
+    watch = _Watch(sites)
+    with _no_grad():
+        root, copies = shadow(model, lambda module: id(module) in watch.wanted)
+        for key in watch.wanted:
+            copies[key].register_forward_hook(watch.hook(key))
+        output = root(*given.args, **given.kwargs)
+    run = _Run(model, given, output, classes)
+    return [
+        Cut(
+            layer=site.name,
+            reason=reason,
+            layout=_layout(watch.raw(site), site, run),
+            _raw=watch.raw(site),
+            _site=site,
+            _run=run,
+        )
+        for site, reason in zip(sites, reasons, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One pass: what went in and what came out (with the head's graph)."""
+
+    model: nn.Module
+    given: Given
+    output: Any
+    classes: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network cut at a layer: `A = body(x)`, `y = head(A)`.
+
+    Attributes:
+        layer: The layer's dotted path.
+        reason: Why this layer: "named", or what spoke for it.
+        layout: How the layer's output becomes a grid.
+    """
+
+    layer: str
+    reason: str
+    layout: Layout
+    _raw: Tensor = field(repr=False)
+    _site: Site = field(repr=False)
+    _run: _Run = field(repr=False)
+
+    @property
+    def activations(self) -> Tensor:
+        """The activations A of the layer, `[B, K, *grid]`."""
+        return self.layout.to_grid(self._raw.detach())
+
+    @property
+    def output(self) -> Any:
+        """What the model returned, without a graph."""
+        return pytree.tree_map_only(Tensor, Tensor.detach, self._run.output)
+
+    @property
+    def image(self) -> Tensor:
+        """The images `[B, C, *image]`: the first tensor of the inputs that looks like some."""
+        return self._run.given.image
+
+    def score(self, target: Target = None) -> Scores:
+        """Return the score of each image, `[B]`; the target defaults to the predicted class."""
+        scores = self._score(target)
+        return scores._replace(values=scores.values.detach())
+
+    def gradients(self, target: Target = None) -> Tensor:
+        """Return the gradient of the score with respect to A, `d score_b / d A_b`.
+
+        Shape `[B, K, *grid]`; zero where the score does not depend on A.
+
+        Raises:
+            UnknownNameError, TargetError: The target gives no score per image.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            (gradient,) = _differentiate(self._score(target).values.sum(), [self._raw])
+        return self.layout.to_grid(gradient)
+
+    def head(self, activations: Tensor, *, rows: Tensor | None = None) -> Any:
+        """Run the rest of the network on other activations and return its output.
+
+        Only what comes after the layer is computed; what ran before it is replayed. The first call
+        records one more pass over the whole network. Differentiable with respect to `activations`
+        in the caller's grad mode.
+
+        Args:
+            activations: `[M, K, *grid]`.
+            rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
+                Not needed when M = B (row m belongs to image m) or when B = 1.
+
+        Raises:
+            InputError: The activations do not fit the layer, or `rows` is needed or wrong.
+        """
+        return self._head(activations, rows)
+
+    @cached_property
+    def _head(self) -> Head:
+        run = self._run
+
+        def observe(given: Given, enter: Enter, leave: Leave) -> Any:
+            with _no_grad():
+                root, copies = shadow(run.model, lambda _module: True)
+                return _observe(root, copies, given, enter, leave)
+
+        with _no_grad():
+            return Head(run.model, self._site, run.given, self.layout, observe)
+
+    def class_weights(self, target: Target = None) -> Tensor:
+        """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
+
+        They exist when the head is an average pool and one linear layer, `y = W mean_ij(A) + b`
+        (Zhou et al. 2016, eq. 1), which is checked on the numbers of this pass. For a target that
+        is not a class, `w = (d score / d y) W`.
+
+        Raises:
+            MethodError: The head is something else.
+        """
+        logits = find_logits(self._run.output)
+        pooled = self.activations.flatten(2).mean(2)
+        weight = self._linear_weight(logits.detach(), pooled)
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = self._score(target)
+            if scores.indices is not None:
+                return weight[scores.indices]
+            (slope,) = _differentiate(scores.values.sum(), [logits])
+        return slope @ weight
+
+    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor:
+        for module in self._run.model.modules():
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                continue
+            weight = module.weight.detach().flatten(1)
+            if weight.shape != (logits.shape[-1], pooled.shape[1]):
+                continue
+            bias = 0 if module.bias is None else module.bias.detach()
+            gap = (pooled @ weight.T + bias - logits).abs().max()
+            # Room for the precision of the dtype, as a share of the logits' size.
+            if gap <= 64 * torch.finfo(logits.dtype).eps * logits.abs().max():
+                return weight
+        raise MethodError(
+            "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
+            f"after {self.layer!r} this network computes something else. Use method='gradcam', "
+            "which equals CAM where CAM exists, or name the layer that the pool reads."
+        )
+
+    def _score(self, target: Target) -> Scores:
+        with torch.inference_mode(False), torch.enable_grad():
+            run = self._run
+            return score(run.output, target, run.given.batch, run.classes)
+
+
+def trace(model: nn.Module, inputs: Inputs) -> tuple[Call, ...]:
+    """Record one pass over the first image: every module call, its shape, and where gradient flows.
+
+    The score whose gradient is followed is the highest logit. A trace is remembered for as long as
+    the model lives with the same modules, for inputs of the same shape.
+
+    Raises:
+        ModelError, InputError: As `cut`.
+    """
+    return _known_trace(unwrap(model), Given.of(inputs))
+
+
+_traces: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Call, ...]]]
+_traces = weakref.WeakKeyDictionary()
+_traces_lock = threading.Lock()
+
+
+def _known_trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
+    key = (*map(id, model.modules()), *given.signature)
+    with _traces_lock:
+        known, calls = _traces.get(model, (None, ()))
+    if known != key:
+        calls = _trace(model, given.first(1))
+        with _traces_lock:
+            _traces[model] = key, calls
+    return calls
+
+
+def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
+    paths = {id(module): path for path, module in model.named_modules()}
+    learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
+    results = dict[int, int]()  # id of a tensor -> the number of the result it is
+    leaves = list[Tensor]()  # by that number
+    alive = list[object]()  # so that no id is used twice
+    seen = list[layers_.Seen]()
+
+    def leave(key: int, arguments: object, output: Any) -> Any:
+        def follow(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            handed = tensor
+            if id(tensor) not in results:
+                leaves.append(tensor if tensor.requires_grad else tensor.detach().requires_grad_())
+                handed = leaves[-1].clone()
+                results[id(tensor)] = results[id(handed)] = len(leaves) - 1
+                alive.extend((tensor, handed))
+            source = tensors(arguments)[:1]
+            alive.extend(source)
+            seen.append(
+                layers_.Seen(
+                    path=paths[key],
+                    shape=tuple(tensor.shape),
+                    source=id(source[0]) if source else None,
+                    result=results[id(tensor)],
+                    learned=learned[key],
+                )
+            )
+            return handed
+
+        return substitute_first(output, follow)
+
+    with torch.inference_mode(False), torch.enable_grad():
+        root, copies = shadow(model, lambda _module: True)
+        for copy in copies.values():
+            _fill_zeros(copy)
+        output = _observe(root, copies, given, lambda _key: None, leave)
+        logits = find_logits(output)
+        total = logits.reshape(logits.shape[0], -1).amax(1).sum()
+        gradients = _differentiate(total, leaves, retain=False)
+    return layers_.read(seen, gradients, tuple(given.image.shape[2:]))
+
+
+def _fill_zeros(copy: nn.Module) -> None:
+    """Put noise in place of weights that are all zero, as fresh heads and gates are.
+
+    They would stop the gradient for reasons that have nothing to do with how the network is built.
+    """
+    for name, weight in copy._parameters.items():
+        if weight is not None and weight.is_floating_point() and not weight.any():
+            noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+            copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
+
+
+def _choose(model: nn.Module, given: Given) -> layers_.Choice:
+    return layers_.choose(_known_trace(model, given))
+
+
+@contextmanager
+def _no_grad() -> Iterator[None]:
+    """Run without grad and outside inference mode, whatever the caller is in."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _differentiate(
+    total: Tensor, sources: Sequence[Tensor], *, retain: bool = True
+) -> list[Tensor]:
+    """Return the gradient of `total` with respect to each source, zero where there is none."""
+    if not total.requires_grad:
+        return [torch.zeros_like(source) for source in sources]
+    found = torch.autograd.grad(total, sources, retain_graph=retain, allow_unused=True)
+    return [
+        torch.zeros_like(source) if gradient is None else gradient
+        for source, gradient in zip(sources, found, strict=True)
+    ]
+
+
+def _observe(
+    root: nn.Module,
+    copies: Mapping[int, nn.Module],
+    given: Given,
+    enter: Enter,
+    leave: Leave,
+) -> Any:
+    """Run a shadow in the current grad mode, telling of every call of a copied module.
+
+    `enter(key)` is called before and `leave(key, arguments, output)` after each; what `leave`
+    returns takes the place of the output. The key is the id of the original module.
+    """
+    for key, copy in copies.items():
+
+        def before(_module: nn.Module, _args: object, key: int = key) -> None:
+            enter(key)
+
+        def after(
+            _module: nn.Module, args: object, kwargs: object, output: Any, key: int = key
+        ) -> Any:
+            return leave(key, (args, kwargs), output)
+
+        copy.register_forward_pre_hook(before)
+        copy.register_forward_hook(after, with_kwargs=True)
+    return root(*given.args, **given.kwargs)
+
+
+class _Watch:
+    """Turns the outputs of chosen layers into leaves of a graph, in one pass."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self.wanted: dict[int, set[int | None]] = {}  # id of a module -> which of its calls
+        for site in sites:
+            self.wanted.setdefault(id(site.module), set()).add(site.call)
+        self.ran = dict.fromkeys(self.wanted, 0)
+        self.kept: dict[tuple[int, int], Tensor] = {}
+
+    def hook(self, key: int) -> Callable[[nn.Module, object, Any], Any]:
+        def see(_module: nn.Module, _args: object, output: Any) -> Any:
+            self.ran[key] += 1
+            if self.wanted[key].isdisjoint({None, self.ran[key]}):
+                return output
+            return substitute_first(output, lambda tensor: self._keep(key, tensor))
+
+        return see
+
+    def _keep(self, key: int, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        followed = torch.is_grad_enabled() and tensor.requires_grad  # an earlier layer leads here
+        torch.set_grad_enabled(True)  # the pass's own context switches it back
+        # One clone is kept and another handed on: a later in-place ReLU changes only the latter.
+        kept = tensor.clone() if followed else tensor.detach().clone().requires_grad_()
+        self.kept[key, self.ran[key]] = kept
+        return kept.clone()
+
+    def raw(self, site: Site) -> Tensor:
+        """Return what the layer put out.
+
+        Raises:
+            LayerError: It did not run, ran several times, or put out no floating point tensor.
+        """
+        ran, path = self.ran[id(site.module)], site.path
+        times = "once" if ran == 1 else f"{ran} times"
+        kept = self.kept.get((id(site.module), site.call or 1))
+        if ran == 0:
+            problem = (
+                "did not run in this pass, so there is nothing to cut. A container (ModuleList) "
+                "never runs itself, its children do; `limelight layers` lists what runs."
+            )
+        elif site.call is None and ran > 1:
+            problem = (
+                f"ran {times} in this pass. Say which call is meant: {path + '#1'!r} is the first, "
+                f"{f'{path}#{ran}'!r} the last."
+            )
+        elif site.call is not None and site.call > ran:
+            problem = f"ran {times} in this pass, so it has no call {site.call}."
+        elif kept is None:
+            problem = "put out no floating point tensor. Take the layer before or after it."
+        else:
+            return kept
+        raise LayerError(f"The layer {path!r} ({type(site.module).__name__}) {problem}")
+
+
+def _layout(raw: Tensor, site: Site, run: _Run) -> Layout:
+    """Find the layout of a layer's output."""
+    image = run.given.image.shape[2:]
+    kind = type(site.module).__name__
+    if raw.shape[0] != run.given.batch:
+        raise LayerError(
+            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {run.given.batch} "
+            "images, so its first axis is not the batch. If one image was passed, add the batch "
+            "axis, image[None]; inside windowed attention, take the block around the layer."
+        )
+    layout = layers_.layout_of(raw.shape, image)
+    if raw.ndim == 3 and len(image) >= 2:  # tokens: the trace knows the grid of the patches
+        path = next(path for path, m in run.model.named_modules() if m is site.module)
+        calls = [call for call in _known_trace(run.model, run.given) if call.path == path]
+        layout = calls[(site.call or 1) - 1].layout
+    if layout is None:
+        raise LayerError(
+            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
+            f"{list(run.given.image.shape)}, and no reading of that is a grid over the image: "
+            "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
+            "`limelight layers` lists the layers with a grid."
+        )
+    return layout

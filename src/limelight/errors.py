@@ -1,0 +1,99 @@
+"""Everything that limelight raises on purpose.
+
+    LimelightError                       catch this one to catch them all
+    ├── UnknownNameError (LookupError)   no class, layer, method or model has that name
+    ├── LayerError       (ValueError)    the network cannot be cut at that layer
+    ├── TargetError      (ValueError)    the target gives no score per image
+    ├── MethodError      (ValueError)    the method cannot work on this network
+    ├── ModelError       (TypeError)     the model is not one that can be cut
+    ├── InputError       (ValueError)    the tensors that were passed in
+    ├── PhotoError       (ValueError)    a file that is no readable picture
+    ├── WeightsError     (ValueError)    weights that do not load, or cannot be had
+    └── OutputError      (ValueError)    a result that cannot be written there
+
+Every message says what was given, what was expected and what to do. `exit_code` is what the
+command line exits with: 2 when the request has to change, 1 when the data are at fault.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class LimelightError(Exception):
+    """Base of every error that limelight raises on purpose."""
+
+    exit_code: ClassVar[int] = 2
+
+    # LookupError's children print the repr of their message; people read the message itself.
+    def __str__(self) -> str:
+        """Return the message."""
+        return " ".join(str(part) for part in self.args)
+
+
+class UnknownNameError(LimelightError, LookupError):
+    """No class, layer, method or model has that name."""
+
+
+class LayerError(LimelightError, ValueError):
+    """The network cannot be cut at that layer."""
+
+
+class TargetError(LimelightError, ValueError):
+    """The target gives no score per image."""
+
+
+class MethodError(LimelightError, ValueError):
+    """The method cannot work on this network."""
+
+
+class ModelError(LimelightError, TypeError):
+    """The model is not one that can be cut."""
+
+
+class InputError(LimelightError, ValueError):
+    """The tensors that were passed in cannot be explained."""
+
+    exit_code = 1
+
+
+class PhotoError(LimelightError, ValueError):
+    """A file that is no readable picture."""
+
+    exit_code = 1
+
+
+class WeightsError(LimelightError, ValueError):
+    """Weights that do not load, or cannot be had."""
+
+    exit_code = 1
+
+
+class OutputError(LimelightError, ValueError):
+    """A result that cannot be written there."""
+
+
+def nearest(given: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """Return the names in `known` that `given` most likely meant, best first.
+
+    Names that contain `given` come before those that are merely spelled like it.
+    """
+    folded: dict[str, str] = {}
+    for name in known:
+        folded.setdefault(name.casefold(), name)
+    query = given.casefold()
+    containing = sorted((name for name in folded if query and query in name), key=len)
+    similar = difflib.get_close_matches(query, folded, n=count, cutoff=0.6)
+    return [folded[name] for name in dict.fromkeys(containing + similar)][:count]
+
+
+def unknown(kind: str, given: str, known: Iterable[str], otherwise: str) -> UnknownNameError:
+    """Return the error for a name that does not exist, with the nearest names that do.
+
+    `otherwise` says where to look when nothing is near.
+    """
+    close = nearest(given, known)
+    hint = f"Did you mean {', '.join(repr(name) for name in close)}?" if close else otherwise
+    return UnknownNameError(f"There is no {kind} named {given!r}. {hint}")

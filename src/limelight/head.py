@@ -1,0 +1,191 @@
+"""The rest of a network after a layer, run again on other activations: `y = head(A)`.
+
+One recorded pass notes the order of module calls. Modules that finish before the layer starts, and
+do not run again after it, are *frozen*: in a head run they return what was recorded, for the images
+that are asked for. Only the outermost frozen modules are replaced, by copies in a shadow that have
+another `forward`; the layer's copy returns the activations that are given. What happens between
+modules (additions, concatenations, views) simply runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from limelight.errors import InputError
+from limelight.inputs import Given, substitute_first, tensors
+from limelight.layers import Layout, Site
+from limelight.shadow import shadow
+
+#: Called with the id of a module before it runs.
+Enter = Callable[[int], None]
+#: Called with the id of a module, its arguments and its output; returns the output to go on with.
+Leave = Callable[[int, object, Any], Any]
+
+
+class Observe(Protocol):
+    """Runs the whole network on some inputs, telling of every module call."""
+
+    def __call__(self, given: Given, enter: Enter, leave: Leave) -> Any:
+        """Return the network's output."""
+
+
+class Head:
+    """The head of a network cut at `site`. One thread at a time may call it."""
+
+    def __init__(
+        self, model: nn.Module, site: Site, given: Given, layout: Layout, observe: Observe
+    ) -> None:
+        """Record one pass over the given inputs and prepare the shadow."""
+        self._given, self._layout = given, layout
+        self._site, self._observe = site, observe
+        self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
+        self._recorded = self._record(given)
+        self._axes: dict[int, list[list[int | None]]] = {}
+        layer = id(site.module)
+        self._root, copies = shadow(model, lambda module: id(module) in self._recorded)
+        for key in self._recorded:
+            copy = copies[key]
+            original = copy.forward if key == layer else None
+            self._replace(copy, key, original)
+
+    def __call__(self, activations: Tensor, rows: Tensor | None = None) -> Any:
+        """Return the network's output for activations `[M, K, *grid]` of the images `rows` `[M]`.
+
+        Raises:
+            InputError: The activations do not fit the layer, or `rows` is needed or wrong.
+        """
+        rows = self._checked(activations, rows)
+        self._activations, self._rows = activations, rows
+        self._calls = dict.fromkeys(self._recorded, 0)
+        if rows is not None and not self._axes:
+            self._axes = self._batch_axes()
+        given = self._given if rows is None else self._given.take(rows)
+        return self._root(*given.args, **given.kwargs)
+
+    def _checked(self, activations: Tensor, rows: Tensor | None) -> Tensor | None:
+        batch = self._given.batch
+        expected = self._layout.to_grid(self._at_layer()).shape
+        if activations.shape[1:] != expected[1:]:
+            raise InputError(
+                f"The activations have shape {list(activations.shape)}; [M, "
+                f"{', '.join(map(str, expected[1:]))}] was expected at {self._site.name!r}."
+            )
+        count = activations.shape[0]
+        if rows is None and count == batch:
+            return None
+        if rows is None and batch == 1:
+            return torch.zeros(count, dtype=torch.long, device=activations.device)
+        if rows is None:
+            raise InputError(
+                f"There are {count} activations for {batch} images. Pass rows=..., the image that "
+                "each of them belongs to."
+            )
+        if rows.shape != (count,) or bool(((rows < 0) | (rows >= batch)).any()):
+            raise InputError(
+                f"rows is {rows.tolist()}; {count} integers from 0 to {batch - 1} were expected, "
+                "the image that each row of activations belongs to."
+            )
+        return rows
+
+    def _at_layer(self) -> Tensor:
+        """Return what the layer put out in the recorded pass."""
+        return tensors(self._recorded[id(self._site.module)])[0]
+
+    def _record(self, given: Given) -> dict[int, list[Any]]:
+        """Return what each frozen module put out, call by call, and the layer at its call."""
+        layer, wanted = id(self._site.module), self._site.call or 1
+        running, again = list[int](), set[int]()
+        outputs, at_layer = dict[int, list[Any]](), list[Any]()
+        calls = 0
+
+        def enter(key: int) -> None:
+            nonlocal calls
+            running.append(key)
+            calls += key == layer
+            if calls >= wanted:
+                again.update(running)
+
+        def leave(key: int, _arguments: object, output: Any) -> Any:
+            running.pop()
+            if key == layer and calls == wanted:
+                at_layer.append(_clone(output))
+            elif calls < wanted and _is_plain(output):
+                for inner in self._within[key] - {key}:
+                    outputs.pop(inner, None)
+                outputs.setdefault(key, []).append(_clone(output))
+            return output
+
+        self._observe(given, enter, leave)
+        frozen = {key: kept for key, kept in outputs.items() if key not in again}
+        return {**frozen, layer: at_layer}
+
+    def _replace(self, copy: nn.Module, key: int, original: Callable[..., Any] | None) -> None:
+        """Let a copy return what was recorded; the layer's copy (with an `original`), A."""
+        for value in copy.__dict__.values():
+            if hasattr(value, "move_to_end"):  # hooks: they have had their say in the record
+                value.clear()
+
+        def frozen(*_args: Any, **_kwargs: Any) -> Any:
+            self._calls[key] += 1
+            return self._replay(key, self._calls[key] - 1)
+
+        def layer(*args: Any, **kwargs: Any) -> Any:
+            self._calls[key] += 1
+            if self._calls[key] != (self._site.call or 1):
+                assert original is not None
+                return original(*args, **kwargs)
+            return substitute_first(
+                self._replay(key, 0), lambda raw: self._layout.from_grid(self._activations, raw).clone()
+            )
+
+        copy.__dict__["forward"] = frozen if original is None else layer
+
+    def _replay(self, key: int, call: int) -> Any:
+        output = self._recorded[key][call]
+        if self._rows is None:
+            return _clone(output)
+        axes = iter(self._axes[key][call])
+        return pytree.tree_map_only(Tensor, lambda t: self._pick(t, next(axes)), output)
+
+    def _pick(self, tensor: Tensor, axis: int | None) -> Tensor:
+        """Take the images' share of a recorded tensor along its batch axis (of B, or B windows)."""
+        if axis is None or self._rows is None:
+            return tensor.clone()
+        apart = tensor.unflatten(axis, (self._given.batch, -1))
+        return apart.index_select(axis, self._rows.to(tensor.device)).flatten(axis, axis + 1)
+
+    def _batch_axes(self) -> dict[int, list[list[int | None]]]:
+        """Find the batch axis of every recorded tensor: the one that grows with the batch.
+
+        A second pass, over one image (or two, when there is one), is compared with the first, so
+        that a position table of 12 rows is not taken for a batch of 12.
+        """
+        count = 2 if self._given.batch == 1 else 1
+        other = self._record(self._given.first(count))
+
+        def axis(one: Tensor, two: Tensor) -> int | None:
+            sizes = enumerate(zip(one.shape, two.shape, strict=True))
+            return next((i for i, (p, q) in sizes if p != q and p * count == q * self._given.batch), None)
+
+        def per_call(one: Sequence[Any], two: Sequence[Any]) -> list[list[int | None]]:
+            return [
+                [axis(p, q) for p, q in zip(tensors(a), tensors(b), strict=True)]
+                for a, b in zip(one, two, strict=True)
+            ]
+
+        return {key: per_call(outputs, other[key]) for key, outputs in self._recorded.items()}
+
+
+def _clone(output: Any) -> Any:
+    return pytree.tree_map_only(Tensor, Tensor.clone, output)
+
+
+def _is_plain(output: Any) -> bool:
+    """Say whether an output holds nothing but tensors and constants, so that it can be replayed."""
+    plain = (Tensor, type(None), bool, int, float, str)
+    return all(isinstance(leaf, plain) for leaf in pytree.tree_leaves(output))

@@ -1,0 +1,110 @@
+"""What the user passed in: the model's arguments, and which of them is the batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from limelight.errors import InputError
+
+#: A batch of images `[B, C, H, W]`, or what the model takes: its arguments, or keyword arguments.
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+
+def tensors(tree: object) -> list[Tensor]:
+    """Return the tensors in a nest of tuples, lists and dicts, in order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a nest with its first tensor changed: a layer's output, whatever is around it."""
+    leaves, spec = pytree.tree_flatten(tree)
+    at = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
+    if at is None:
+        return tree
+    leaves[at] = change(leaves[at])
+    return pytree.tree_unflatten(leaves, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The model's arguments.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        image: `[B, C, *image]`, the first floating point tensor with three axes or more.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    image: Tensor
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> Given:
+        """Read the inputs.
+
+        Raises:
+            InputError: They hold no tensor, or images that are empty or not finite.
+        """
+        if isinstance(inputs, Mapping):
+            args, kwargs = (), dict(inputs)
+        elif isinstance(inputs, Tensor | tuple):
+            args, kwargs = inputs if isinstance(inputs, tuple) else (inputs,), {}
+        else:
+            raise InputError(
+                f"The inputs are a {type(inputs).__name__}; a tensor [B, C, H, W] was expected, or "
+                "a tuple or dict of what the model takes. limelight.load_model(...).preprocess "
+                "makes a tensor from a photo."
+            )
+        # A tensor made under inference mode cannot be saved for a backward; its clone can.
+        args, kwargs = pytree.tree_map_only(
+            Tensor, lambda t: t.clone() if t.is_inference() else t, (args, kwargs)
+        )
+        found = tensors((args, kwargs))
+        images = [t for t in found if t.is_floating_point() and t.ndim >= 3] or found
+        if not images or not images[0].ndim:
+            raise InputError("The inputs hold no tensor with a batch axis.")
+        _check(images[0])
+        return cls(args, kwargs, images[0].detach())
+
+    @property
+    def batch(self) -> int:
+        """B, the number of images."""
+        return self.image.shape[0]
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """The shapes and dtypes of the tensors, but for the batch."""
+        return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
+
+    def take(self, rows: Tensor) -> Given:
+        """Return the inputs of these images; tensors without the batch axis stay as they are."""
+
+        def pick(tensor: Tensor) -> Tensor:
+            batched = tensor.ndim and tensor.shape[0] == self.batch
+            return tensor.index_select(0, rows.to(tensor.device)) if batched else tensor
+
+        args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
+        return Given(args, kwargs, pick(self.image))
+
+    def first(self, count: int) -> Given:
+        """Return `count` images: the first ones, repeated where there are fewer."""
+        return self.take(torch.arange(count) % self.batch)
+
+
+def _check(image: Tensor) -> None:
+    if image.numel() == 0:
+        raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
+    if image.is_floating_point() and not image.isfinite().all():
+        bad = (~image.isfinite()).flatten(1).sum(1).tolist()
+        which = ", ".join(f"{count} in image {i}" for i, count in enumerate(bad) if count)
+        raise InputError(
+            f"The images hold values that are NaN or infinite ({which}). Check the preprocessing: "
+            "dividing by a standard deviation of zero does this."
+        )

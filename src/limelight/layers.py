@@ -1,0 +1,345 @@
+"""Which layer to cut at, and how its output becomes a grid.
+
+Nothing here runs a model: `limelight.cut` records one pass, and this file reads the record.
+
+Words: a *layer* is named by its dotted path (`"layer4"`, `"features.16"`, also `"features[-1]"`),
+with `#k` for its k-th call when one module runs several times (`"layer4.0.relu#2"`). A *layout*
+says how the layer's output, whatever its axes, becomes activations `A` `[B, K, *grid]`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from limelight.errors import LayerError, unknown
+
+#: A layer with a longer run of unread channels than this share is several things side by side:
+#: queries, keys and values, say, or the scores of the other classes. (Channels that a ReLU
+#: happens to switch off are scattered, and make no such run.)
+UNREAD_RUN = 0.3
+
+#: Grids whose `mismatch` with the image is below this have the image's proportions.
+SAME_PROPORTIONS = 0.3
+
+#: The most extra tokens (class, distillation, registers) looked for in front of the patches.
+MOST_PREFIX_TOKENS = 16
+
+
+class Site(NamedTuple):
+    """A resolved layer: the module, its dotted path, and which of its calls is meant."""
+
+    module: nn.Module
+    path: str
+    call: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, with `#k` when one call of several was chosen."""
+        return self.path if self.call is None else f"{self.path}#{self.call}"
+
+
+def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
+    """Find a layer inside a model.
+
+    Args:
+        model: The network.
+        layer: A dotted path (`"blocks.11.norm1"`), the same with Python's indices
+            (`"blocks[-1].norm1"`), with `#k` for the k-th call, or the module itself.
+
+    Raises:
+        UnknownNameError: No module has that path; the nearest ones are named.
+        LayerError: The module is not part of the model, or is the whole model.
+    """
+    if isinstance(layer, nn.Module):
+        for path, module in model.named_modules():
+            if module is layer and path:
+                return Site(module, path)
+        what = "the whole model" if layer is model else f"a {type(layer).__name__} outside the model"
+        raise LayerError(
+            f"The layer given is {what}; a layer inside {type(model).__name__} was expected. "
+            "Pass its dotted path; `limelight layers` lists them."
+        )
+    path, _, call = layer.partition("#")
+    if call and not (call.isdecimal() and int(call) >= 1):
+        raise LayerError(
+            f"Cannot read the layer {layer!r}: after '#' stands which call is meant, counted "
+            f"from 1, as in '{path}#2'."
+        )
+    module, steps = model, list[str]()
+    for step in re.findall(r"[^.\[\]]+|\[-?\d+\]", path):
+        names = list(module._modules)
+        name = step
+        if step.startswith("["):
+            index = int(step[1:-1])
+            name = names[index] if -len(names) <= index < len(names) else step
+        child = module._modules.get(name)
+        if child is None:
+            known = (known for known, _ in model.named_modules() if known)
+            inside = ", ".join(repr(n) for n in names[:8]) or "nothing"
+            where = ".".join(steps) or type(model).__name__
+            raise unknown("layer", path, known, f"Inside {where} there is {inside}.")
+        module, steps = child, [*steps, name]
+    if not steps:
+        raise LayerError(
+            f"The layer {layer!r} names the whole model; name a module inside it, as in 'layer4'."
+        )
+    return Site(module, ".".join(steps), int(call) if call else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a layer's output becomes a grid `[B, K, *grid]`.
+
+    Attributes:
+        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, or
+            `tokens` `[B, P + prod(grid), K]`.
+        grid: The sizes of the grid axes.
+        prefix: P, how many tokens come before the grid (class token, registers).
+    """
+
+    kind: Literal["channels first", "channels last", "tokens"]
+    grid: tuple[int, ...]
+    prefix: int = 0
+
+    def to_grid(self, output: Tensor) -> Tensor:
+        """Return a layer's output (or its gradient) as `[B, K, *grid]`."""
+        if self.kind == "channels last":
+            return output.movedim(-1, 1)
+        if self.kind == "tokens":
+            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+        return output
+
+    def from_grid(self, activations: Tensor, output: Tensor) -> Tensor:
+        """Return `activations` `[B, K, *grid]` as the layer would have put them out.
+
+        Prefix tokens, which have no place on the grid, are taken from `output`.
+        """
+        if self.kind == "channels last":
+            return activations.movedim(1, -1)
+        if self.kind == "tokens":
+            return torch.cat([output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1)
+        return activations
+
+    def __str__(self) -> str:
+        """Describe the layout in words, as in `tokens, 1 before the grid`."""
+        return f"{self.kind}, {self.prefix} before the grid" if self.prefix else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One module call in a recorded pass over one image, as it was seen.
+
+    Attributes:
+        path: The module's dotted path.
+        shape: The shape of its (first) output tensor.
+        source: A number that is the same for calls whose input is the same tensor; None without.
+        result: A number that is the same for calls whose output is the same tensor.
+        learned: Whether the module holds parameters.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    source: int | None
+    result: int
+    learned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Seen):
+    """The same, as it was read: `calls[i]` returned as the i-th.
+
+    Attributes:
+        calls: How often the module ran in this pass.
+        layout: How the output becomes a grid, None when it cannot.
+        cells: Share of the grid's cells at which gradient of the score arrives.
+        unread: The longest run of channels at which none arrives, as a share of the channels.
+    """
+
+    calls: int
+    layout: Layout | None
+    cells: float
+    unread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A layer that could be cut at.
+
+    Attributes:
+        call: How it ran.
+        objection: What speaks against it; "" when nothing does.
+        possible: Whether it could be cut at for all that.
+    """
+
+    call: Call
+    objection: str = ""
+    possible: bool = True
+
+    @property
+    def path(self) -> str:
+        """The layer's dotted path."""
+        return self.call.path
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The layer to cut at (its path, or the module), and why."""
+
+    layer: str | nn.Module
+    reason: str
+
+
+def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
+    """Return how far a grid's proportions are from the image's: 0 when they agree.
+
+    `max |log(g_i / s_i) - mean_j log(g_j / s_j)|` over the axes i; infinite when the grid is finer
+    than the image.
+    """
+    if any(g < 1 or g > s for g, s in zip(grid, image, strict=True)):
+        return math.inf
+    scales = [math.log(g / s) for g, s in zip(grid, image, strict=True)]
+    middle = sum(scales) / len(scales)
+    return max(abs(scale - middle) for scale in scales)
+
+
+def layout_of(
+    shape: Sequence[int], image: Sequence[int], grids: Sequence[tuple[int, ...]] = ()
+) -> Layout | None:
+    """Find how an output of this shape becomes a grid over an image.
+
+    Args:
+        shape: The shape of the layer's output, batch first.
+        image: The sizes of the input's grid axes, `[H, W]` for a picture.
+        grids: Grids seen earlier in the same pass, newest last; tokens were cut along one of them.
+
+    Returns:
+        The layout, or None when no reading of the shape makes a grid.
+    """
+    axes = len(image)
+    if axes and len(shape) == axes + 2:
+        first, last = tuple(shape[2:]), tuple(shape[1:-1])
+        # On a tie channels come first, as they do in every convolution.
+        if mismatch(first, image) <= mismatch(last, image):
+            return Layout("channels first", first) if mismatch(first, image) < math.inf else None
+        return Layout("channels last", last)
+    if axes >= 2 and len(shape) == 3:
+        return _tokens(shape[1], image, grids)
+    return None
+
+
+def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
+    """Find the grid of `count` tokens: the network's own, or else the one like the image."""
+    for grid in reversed(grids):
+        prefix = count - math.prod(grid)
+        if 0 <= prefix <= MOST_PREFIX_TOKENS:
+            return Layout("tokens", grid, prefix)
+    if len(image) == 2:
+        for prefix in range(min(MOST_PREFIX_TOKENS + 1, count)):
+            rows = round(math.sqrt((count - prefix) * image[0] / image[1]))
+            if rows and (count - prefix) % rows == 0:
+                grid = (rows, (count - prefix) // rows)
+                if mismatch(grid, image) < 1e-6:
+                    return Layout("tokens", grid, prefix)
+    return None
+
+
+def read(
+    seen: Sequence[Seen], gradients: Sequence[Tensor], image: Sequence[int]
+) -> tuple[Call, ...]:
+    """Find the layout of every output of a recorded pass, and where gradient arrives on its grid.
+
+    Args:
+        seen: The calls in the order in which they returned.
+        gradients: The gradient of a score with respect to each result, by its number.
+        image: The sizes of the input's grid axes.
+    """
+    ran = Counter(call.path for call in seen)
+    grids: list[tuple[int, ...]] = []
+    calls = []
+    for call in seen:
+        layout = layout_of(call.shape, image, grids)
+        cells, unread = 0.0, 1.0
+        if layout:
+            if layout.kind != "tokens" and mismatch(layout.grid, image) < SAME_PROPORTIONS:
+                grids.append(layout.grid)
+            arrives = layout.to_grid(gradients[call.result])[0].flatten(1) != 0
+            cells = arrives.any(0).float().mean().item()
+            unread = _longest_run((~arrives.any(1)).tolist()) / arrives.shape[0]
+        known = {f.name: getattr(call, f.name) for f in fields(call)}
+        calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
+    return tuple(calls)
+
+
+def _longest_run(flags: Sequence[bool]) -> int:
+    return max((sum(1 for _ in run) for flag, run in groupby(flags) if flag), default=0)
+
+
+def candidates(calls: Sequence[Call]) -> list[Candidate]:
+    """Rank the layers of a recorded pass: the one to cut at first, the impossible ones last.
+
+    A layer can be cut at when its output is a grid of more than one cell, it runs once, and
+    gradient of the score arrives on the grid. It had better hold parameters, be read in all its
+    channels, and not be one of several branches that read the same tensor. Of those that remain
+    the latest is best: later layers see more meaning. Among modules that put out the very same
+    tensor (a stage and its last block) the outermost stands for all.
+    """
+    outermost: dict[int, tuple[int, Call]] = {}
+    for order, call in enumerate(calls):
+        if not (call.path and call.layout and math.prod(call.layout.grid) > 1):
+            continue
+        # What merely passes a tensor on (a dropout, an identity) does not stand for its maker.
+        if call.learned or call.result not in outermost:
+            outermost[call.result] = order, call
+    latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
+    ranked = [_judge(call, calls) for call in latest_first]
+    return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
+
+
+def _judge(call: Call, calls: Sequence[Call]) -> Candidate:
+    """Say what speaks against choosing a layer unasked."""
+    if call.calls > 1:
+        return Candidate(call, f"it runs {call.calls} times", possible=False)
+    if call.cells == 0:
+        return Candidate(call, "no gradient of the score arrives on its grid", possible=False)
+    if not call.learned:
+        return Candidate(call, "it has no parameters")
+    if call.unread > UNREAD_RUN:
+        return Candidate(call, f"the score skips {call.unread:.0%} of its channels in a row")
+    beside = [
+        other.path
+        for other in calls
+        if other.path
+        and other.learned
+        and None is not other.source == call.source
+        and not f"{call.path}.".startswith(f"{other.path}.")
+        and not f"{other.path}.".startswith(f"{call.path}.")
+    ]
+    return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
+
+
+def choose(calls: Sequence[Call]) -> Choice:
+    """Choose the layer to cut at from a recorded pass.
+
+    Raises:
+        LayerError: No layer can be cut at; the nearest misses are named with their reasons.
+    """
+    ranked = candidates(calls)
+    if ranked and ranked[0].possible:
+        reason = "the last layer with a grid on which gradient of the score arrives"
+        but = f", although {ranked[0].objection}" if ranked[0].objection else ""
+        return Choice(ranked[0].path, reason + but)
+    near = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
+    raise LayerError(
+        "No layer to cut at was found: none has a grid of several cells on which gradient of the "
+        f"score arrives ({near or 'no output in this network is a grid'}). Name one with layer=..., "
+        "and see `limelight layers` for all of them."
+    )
