@@ -27,7 +27,7 @@ from limelight.errors import LayerError, MethodError
 from limelight.head import Enter, Head, Leave
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call, Layout, Site
-from limelight.shadow import shadow, unwrap
+from limelight.shadow import fingerprint, shadow, unwrap
 from limelight.targets import Scores, Target, find_logits, score
 
 Layer = str | nn.Module
@@ -211,6 +211,13 @@ class Cut:
             (slope,) = _differentiate(scores.values.sum(), [logits])
         return slope @ weight
 
+    def suggested_layer(self) -> str:
+        """Return the path of the layer that is chosen when none is named; "" when none can be."""
+        try:
+            return str(_choose(self._run.model, self._run.given).layer)
+        except LayerError:
+            return ""
+
     def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor:
         for module in self._run.model.modules():
             if not isinstance(module, nn.Linear | nn.Conv2d):
@@ -253,7 +260,7 @@ _traces_lock = threading.Lock()
 
 
 def _known_trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
-    key = (*map(id, model.modules()), *given.signature)
+    key = (fingerprint(model), given.signature)
     with _traces_lock:
         known, calls = _traces.get(model, (None, ()))
     if known != key:

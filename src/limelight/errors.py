@@ -8,6 +8,7 @@
     ├── ModelError       (TypeError)     the model is not one that can be cut
     ├── InputError       (ValueError)    the tensors that were passed in
     ├── PhotoError       (ValueError)    a file that is no readable picture
+    │   └── MissingPhotoError            there is no photo there at all
     ├── WeightsError     (ValueError)    weights that do not load, or cannot be had
     └── OutputError      (ValueError)    a result that cannot be written there
 
@@ -63,6 +64,12 @@ class PhotoError(LimelightError, ValueError):
     """A file that is no readable picture."""
 
     exit_code = 1
+
+
+class MissingPhotoError(PhotoError):
+    """There is no photo there at all."""
+
+    exit_code = 2
 
 
 class WeightsError(LimelightError, ValueError):

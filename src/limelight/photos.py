@@ -1,0 +1,209 @@
+"""Photos: find them, decode them safely, and prepare them as a network wants them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from limelight.errors import InputError, MissingPhotoError, PhotoError
+
+#: More pixels than this are taken for a decompression bomb (an honest photo has 50 million).
+MAX_PIXELS = 150_000_000
+
+#: The suffixes that make a file in a folder a photo.
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .png .ppm .pgm .tif .tiff .webp".split()
+)
+
+
+def load_photo(path: str | Path) -> Image.Image:
+    """Decode a photo to 8-bit RGB, upright.
+
+    Rotation by EXIF is applied. Transparency is laid over white. Grey, palette and CMYK become RGB;
+    16-bit becomes 8-bit (65535 to 255), floating point is read as 0 to 1. Of an animation it is the
+    first frame.
+
+    Raises:
+        MissingPhotoError: There is no such file.
+        PhotoError: It is empty, truncated, no picture, or too large.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise PhotoError(f"{str(path)!r} is a folder; one photo was expected.")
+        if path.stat().st_size == 0:
+            raise PhotoError(f"{str(path)!r} is empty (0 bytes); a picture was expected.")
+        with warnings.catch_warnings():
+            # Sizes are checked here, with a limit of our own, before anything is decoded.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                _check_size(path, picture)
+                picture.seek(0)
+                picture.load()
+                return _rgb(path, ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise MissingPhotoError(f"There is no file {str(path)!r}.") from None
+    except Image.DecompressionBombError:  # so large that Pillow does not even open it
+        raise PhotoError(
+            f"{str(path)!r} claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million "
+            "pixels, as decompression bombs do. Make it smaller first."
+        ) from None
+    except UnidentifiedImageError:
+        raise PhotoError(
+            f"{str(path)!r} is not a picture that can be read, or has no pixels; JPEG, PNG, WebP, "
+            "TIFF, GIF, BMP or AVIF was expected."
+        ) from None
+    except PhotoError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        # Decoders raise all of these on damaged files.
+        raise PhotoError(
+            f"{str(path)!r} cannot be decoded: {error or type(error).__name__}. The file is damaged "
+            "or cut short; save or download it again."
+        ) from error
+
+
+def _check_size(path: Path, picture: Image.Image) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise PhotoError(
+            f"{str(path)!r} claims {width} x {height} = {width * height / 1e6:.0f} million pixels; "
+            f"at most {MAX_PIXELS / 1e6:.0f} million are decoded. Make it smaller first."
+        )
+
+
+def _rgb(path: Path, picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        return _deep(path, picture)
+    if picture.has_transparency_data:
+        clear = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _deep(path: Path, picture: Image.Image) -> Image.Image:
+    """Bring 16-bit and floating point greys to 8 bits."""
+    values = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise PhotoError(f"{str(path)!r} holds values that are NaN or infinite.")
+    top = 1.0 if picture.mode == "F" and values.max() <= 1 else 65535.0
+    if values.min() < 0 or values.max() > top:
+        raise PhotoError(
+            f"{str(path)!r} holds values from {values.min():g} to {values.max():g}; 0 to {top:g} was "
+            "expected. Scale it to 8 or 16 bits first."
+        )
+    grey = (values / top * 255).round().astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def find_photos(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the photos meant by files and folders; of a folder all in it, at any depth, sorted.
+
+    Raises:
+        MissingPhotoError: A folder holds no photo.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not inside:
+            raise MissingPhotoError(
+                f"The folder {str(path)!r} holds no photo; files ending in "
+                f"{', '.join(sorted(SUFFIXES))} are looked for."
+            )
+        found.extend(inside)
+    return list(dict.fromkeys(found))
+
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """From a photo to a network's input, and back to the part of the photo that it saw.
+
+    The photo is resized, cropped at its centre to `size`, scaled to [0, 1] and normalised:
+    `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's.
+
+    Attributes:
+        size: Height and width of the input, in pixels.
+        resize: The shorter side of the photo before the crop; or height and width, when the
+            proportions are given up.
+        mean: Per channel, in [0, 1]; one for a grey input, three for RGB.
+        std: Per channel, in [0, 1].
+        interpolation: `bilinear`, `bicubic`, `lanczos` or `nearest`.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    resize: int | tuple[int, int] = 256
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Check that the numbers make sense.
+
+        Raises:
+            InputError: They do not.
+        """
+        sides = (self.resize,) if isinstance(self.resize, int) else self.resize
+        if min(*self.size, *sides) < 1:
+            raise InputError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
+        if len(self.mean) != len(self.std) or len(self.mean) not in _MODES or min(self.std) <= 0:
+            raise InputError(
+                f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
+                "(grey) or three (RGB) were expected, and positive deviations."
+            )
+
+    def __call__(self, photo: Image.Image) -> Tensor:
+        """Return the network's input `[C, H, W]`; torch.stack makes a batch of several."""
+        shrunk = photo.convert(_MODES[len(self.mean)]).resize(
+            self._resized(photo), _FILTERS[self.interpolation]
+        )
+        # Where the crop is larger than the photo, the border is black.
+        seen = shrunk.crop(self._box(shrunk.width, shrunk.height))
+        pixels = torch.from_numpy(np.array(seen)).reshape(*self.size, -1).permute(2, 0, 1)
+        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
+
+    def view(self, photo: Image.Image) -> Image.Image:
+        """Return the part of the photo that the network saw, at the photo's own resolution."""
+        width, height = self._resized(photo)
+        across, down = photo.width / width, photo.height / height
+        left, top, right, bottom = self._box(width, height)
+        left, right = round(left * across), round(right * across)
+        top, bottom = round(top * down), round(bottom * down)
+        return photo.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+    def _resized(self, photo: Image.Image) -> tuple[int, int]:
+        """Return the width and height of the whole photo before the crop."""
+        if not isinstance(self.resize, int):
+            return self.resize[1], self.resize[0]
+        if photo.width <= photo.height:
+            return self.resize, int(self.resize * photo.height / photo.width)
+        return int(self.resize * photo.width / photo.height), self.resize
+
+    def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of the centre crop in a resized photo."""
+        left, top = _margin(width, self.size[1]), _margin(height, self.size[0])
+        return left, top, left + self.size[1], top + self.size[0]
+
+
+def _margin(whole: int, part: int) -> int:
+    """Return where a centred part begins; negative when it is larger than the whole."""
+    return round((whole - part) / 2) if whole >= part else -((part - whole) // 2)

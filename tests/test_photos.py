@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import models
+
+from limelight.errors import InputError, LimelightError, MissingPhotoError, PhotoError
+from limelight.photos import MAX_PIXELS, Preprocess, find_photos, load_photo
+
+
+def gradient(width: int = 40, height: int = 30) -> Image.Image:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, 255 - x], -1).astype(np.uint8))
+
+
+def claimed_png(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header claims a size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    gradient(200, 200).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("empty.jpg", b"", "is empty"),
+        ("text.jpg", b"this is no picture at all, just words", "not a picture"),
+        ("cut.jpg", jpeg()[:1500], "damaged"),
+        ("header.jpg", jpeg()[:12], "damaged"),
+        ("bomb.png", claimed_png(60_000, 60_000), "decompression bombs"),
+        ("wide.png", claimed_png(16_000, 10_000), "160 million pixels"),
+        ("nothing.png", claimed_png(0, 10), "no pixels"),
+        ("nodata.png", claimed_png(10, 10), "damaged"),
+    ],
+)
+def test_bad_file_is_one_clear_sentence(
+    tmp_path: Path, name: str, content: bytes, text: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(PhotoError) as caught:
+        load_photo(path)
+    assert text in str(caught.value)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingPhotoError, match="There is no file") as caught:
+        load_photo(tmp_path / "none.jpg")
+    assert caught.value.exit_code == 2
+    with pytest.raises(PhotoError, match="is a folder"):
+        load_photo(tmp_path)
+
+
+def test_limit_is_above_honest_photos() -> None:
+    assert MAX_PIXELS > 12_000 * 9_000
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "YCbCr", "RGBA", "LA"])
+def test_every_mode_becomes_rgb_of_the_same_picture(tmp_path: Path, mode: str) -> None:
+    picture = gradient(64, 64)
+    path = tmp_path / "picture.tif"
+    picture.convert(mode).save(path)
+    loaded = load_photo(path)
+    assert loaded.mode == "RGB"
+    assert loaded.size == picture.size
+    # In one bit a grey is a pattern of dots, so compare means of 16 x 16 dots.
+    means = [np.asarray(p.convert("L").reduce(16), float).ravel() for p in (picture, loaded)]
+    assert np.corrcoef(*means)[0, 1] > 0.98
+
+
+def test_palette_with_transparency_and_rgba_lie_on_white(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    clear.save(tmp_path / "a.png")
+    assert load_photo(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert load_photo(tmp_path / "p.png").getpixel((0, 0)) == (255, 255, 255)
+    half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
+    half.save(tmp_path / "h.png")
+    assert load_photo(tmp_path / "h.png").getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    loaded = np.asarray(load_photo(tmp_path / "deep.png"))[..., 0]
+    assert np.abs(loaded - values / 65535 * 255).max() <= 0.5
+
+
+def test_floating_point_tiff(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    Image.fromarray(values).save(tmp_path / "float.tif")
+    assert np.asarray(load_photo(tmp_path / "float.tif")).max() == 255
+    Image.fromarray(values * np.nan).save(tmp_path / "nan.tif")
+    with pytest.raises(PhotoError, match="NaN"):
+        load_photo(tmp_path / "nan.tif")
+    Image.fromarray(values * 1e6).save(tmp_path / "wide.tif")
+    with pytest.raises(PhotoError, match="from 0 to 1e\\+06"):
+        load_photo(tmp_path / "wide.tif")
+
+
+def test_rotation_by_exif_is_applied(tmp_path: Path) -> None:
+    picture = gradient(40, 30)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    picture.save(tmp_path / "turned.png", exif=exif)
+    loaded = load_photo(tmp_path / "turned.png")
+    assert loaded.size == (30, 40)
+    upright = picture.transpose(Image.Transpose.ROTATE_270)
+    assert np.array_equal(np.asarray(loaded), np.asarray(upright))
+
+
+def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert load_photo(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_folders_are_searched_in_order_and_only_for_photos(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.JPG", "a.png", "deep/c.webp", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_photos([tmp_path, tmp_path / "a.png", tmp_path / "notes.txt"])
+    assert [path.name for path in found] == ["a.png", "b.JPG", "c.webp", "notes.txt"]
+    with pytest.raises(MissingPhotoError, match="holds no photo"):
+        (tmp_path / "void").mkdir()
+        find_photos([tmp_path / "void"])
+
+
+SIZES = [(300, 200), (200, 300), (231, 517), (224, 224), (100, 90), (640, 481)]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0", "swin_b", "inception_v3"])
+@pytest.mark.parametrize("size", SIZES)
+def test_preprocessing_is_torchvisions(name: str, size: tuple[int, int]) -> None:
+    from limelight.models import zoo
+
+    photo = gradient(*size)
+    preset = models.get_model_weights(name).DEFAULT.transforms()
+    ours = zoo._torchvision_preprocess(preset)(photo)
+    assert torch.equal(ours, preset(photo)) or (ours - preset(photo)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_224", "tf_efficientnet_lite0", "beit_base_patch16_384", "convnext_tiny"])
+@pytest.mark.parametrize("size", SIZES)
+def test_preprocessing_is_timms(name: str, size: tuple[int, int]) -> None:
+    from timm.data import create_transform, resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    from limelight.models import zoo
+
+    photo = gradient(*size)
+    config = resolve_data_config(pretrained_cfg=get_pretrained_cfg(name).to_dict())
+    theirs = create_transform(**config, is_training=False)(photo)
+    assert (zoo._timm_preprocess(name, config)(photo) - theirs).abs().max() < 1e-6
+
+
+def test_padding_where_the_crop_is_larger_than_the_photo() -> None:
+    from torchvision.transforms import functional
+
+    photo = gradient(50, 37)
+    preprocess = Preprocess((64, 64), 37, (0.0,) * 3, (1.0,) * 3)
+    theirs = functional.to_tensor(functional.center_crop(photo, [64, 64]))
+    assert (preprocess(photo) - theirs).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_view_is_what_the_network_saw(size: tuple[int, int]) -> None:
+    photo = gradient(*size)
+    preprocess = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3)
+    seen = preprocess.view(photo).resize((224, 224), Image.Resampling.BILINEAR)
+    gap = torch.from_numpy(np.array(seen)).permute(2, 0, 1) / 255 - preprocess(photo)
+    assert gap.abs().max() < 0.03
+
+
+def test_grey_input_and_exact_resize() -> None:
+    grey = Preprocess((32, 48), (32, 48), (0.5,), (0.5,))
+    tensor = grey(gradient(100, 50))
+    assert tensor.shape == (1, 32, 48)
+    assert -1 <= tensor.min() < tensor.max() <= 1
+    assert grey.view(gradient(100, 50)).size == (100, 50)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"size": (0, 224)},
+        {"resize": 0},
+        {"std": (0.0, 1.0, 1.0)},
+        {"mean": (0.5,)},
+        {"mean": (0.5,) * 4, "std": (0.5,) * 4},
+    ],
+)
+def test_senseless_preprocessing_is_refused(bad: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(InputError) as caught:
+        Preprocess(**bad)  # type: ignore[arg-type]
+    assert isinstance(caught.value, LimelightError)
