@@ -15,7 +15,8 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torchvision
@@ -26,7 +27,7 @@ import limelight
 LAYERS = {"resnet50": "layer4", "mobilenet_v3_large": "features"}
 
 
-def median_times(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def median_times(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Return the median time of each side, in seconds; the sides take turns in every round."""
     for run in sides.values():
         run()
@@ -53,7 +54,9 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}, "
         f"medians of {rounds} rounds"
     )
-    print(f"{'network':20} {'batch':>5} {'plain ms':>9} {'named':>6} {'found':>6} {'first call':>10}")
+    print(
+        f"{'network':20} {'batch':>5} {'plain ms':>9} {'named':>6} {'found':>6} {'first call':>10}"
+    )
     for name, layer in LAYERS.items():
         model = torchvision.models.get_model(name, weights=None).eval()
         for batch in (1, 16):
@@ -63,10 +66,10 @@ def main() -> None:
             started = time.perf_counter()
             limelight.explain(fresh, images)
             first = time.perf_counter() - started
-            sides = {
-                "plain": lambda m=model, x=images: plain_forward(m, x),
-                "named": lambda m=model, x=images, at=layer: limelight.explain(m, x, layer=at),
-                "found": lambda m=model, x=images: limelight.explain(m, x),
+            sides: dict[str, Callable[[], object]] = {
+                "plain": partial(plain_forward, model, images),
+                "named": partial(limelight.explain, model, images, layer=layer),
+                "found": partial(limelight.explain, model, images),
             }
             times = median_times(sides, rounds)
             plain = times["plain"]

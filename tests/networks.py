@@ -98,7 +98,9 @@ class TransformerBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -141,6 +143,37 @@ class ChannelsLast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.mix(self.patches(x).permute(0, 2, 3, 1)))
         return cast("Tensor", self.head(x.tanh().mean((1, 2))))
+
+
+class Encoder(nn.Module):
+    """PyTorch's own transformer, which has a fused path that skips its inner modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, stride=4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu")
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        for parameter in self.encoder.parameters():
+            nn.init.normal_(parameter, 0, 0.5)  # its layers begin as copies of one
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.encoder(self.patches(x).flatten(2).transpose(1, 2))
+        return cast("Tensor", self.head(x.tanh().mean(1)))
+
+
+class Recurrent(nn.Module):
+    """Reads the rows of the grid one after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 4, stride=4)
+        self.rnn = nn.LSTM(6 * 4, 7, batch_first=True)
+        self.fc = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.conv(x).permute(0, 2, 1, 3).flatten(2)
+        return cast("Tensor", self.fc(self.rnn(rows)[0][:, -1]))
 
 
 class Signal(nn.Module):
@@ -417,6 +450,18 @@ class TupleInside(Chain):
     def forward(self, x: Tensor) -> Tensor:
         grid, scale = self.pair(self.first(x).tanh())
         return self.finish(grid.sin() * scale)
+
+
+class Skips(Chain):
+    """Goes through an empty `Sequential`, which is false in Python's eyes, as shortcuts do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shortcut = nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.second(self.first(x).tanh())
+        return self.finish(self.shortcut(x) + x.sin())
 
 
 class RaisesLate(Chain):

@@ -19,11 +19,13 @@ class Pooled(nn.Module):
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.features = nn.Sequential(self.conv, nn.ReLU())
         self.fc = nn.Linear(8, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.features(x).mean((2, 3)))
+        logits: Tensor = self.fc(self.features(x).mean((2, 3)))
+        return logits
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,12 @@ def test_cat_and_dog_light_up_different_animals(
 
 
 def test_the_default_network_knows_real_photos(network: limelight.Network, shared: Path) -> None:
-    photos = {"samoyed": "Samoyed", "parrot": "macaw", "hot_dog": "hotdog", "dragonfly": "dragonfly"}
+    photos = {
+        "samoyed": "Samoyed",
+        "parrot": "macaw",
+        "hot_dog": "hotdog",
+        "dragonfly": "dragonfly",
+    }
     results = limelight.explain_photos(
         network, [shared / "photos" / f"{name}.jpg" for name in photos]
     )
@@ -128,7 +135,11 @@ def test_score_times_a_constant_gives_the_same_heatmap() -> None:
     model, images = Pooled().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     plain = limelight.explain(model, images, target=lambda y: y[:, 0])
     for scale in (2.0, 1e-5, 1e-30):
-        scaled = limelight.explain(model, images, target=lambda y, s=scale: y[:, 0] * s)
+
+        def target(y: Tensor, scale: float = scale) -> Tensor:
+            return y[:, 0] * scale
+
+        scaled = limelight.explain(model, images, target=target)
         assert torch.allclose(plain.heatmap, scaled.heatmap, rtol=1e-10, atol=1e-12)
         assert torch.allclose(plain.raw * scale, scaled.raw, rtol=1e-10)
 
@@ -155,7 +166,8 @@ def test_signals_pictures_and_volumes_take_the_same_path(axes: int) -> None:
             self.fc = nn.Linear(6, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.fc(self.conv(x).relu().flatten(2).mean(2))
+            logits: Tensor = self.fc(self.conv(x).relu().flatten(2).mean(2))
+            return logits
 
     size = (16, 12, 8)[:axes]
     result = limelight.explain(Net(), torch.randn(2, 2, *size))
@@ -175,8 +187,9 @@ def test_status_ok() -> None:
 
 def test_status_is_that_of_each_image() -> None:
     model = Pooled(1)
-    nn.init.constant_(model.features[0].weight, 1.0)
-    nn.init.zeros_(model.features[0].bias)
+    nn.init.constant_(model.conv.weight, 1.0)
+    assert model.conv.bias is not None
+    nn.init.zeros_(model.conv.bias)
     nn.init.ones_(model.fc.weight)
     ramp = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8).expand(1, 3, 8, 8)
     result = limelight.explain(model, torch.cat([ramp, torch.zeros(1, 3, 8, 8)]), target=0)
@@ -233,7 +246,8 @@ def test_last_block_of_a_vit_names_the_layer_to_take() -> None:
 def test_cam_refuses_other_heads() -> None:
     class Deep(Pooled):
         def forward(self, x: Tensor) -> Tensor:
-            return self.fc(self.features(x).amax((2, 3)))
+            logits: Tensor = self.fc(self.features(x).amax((2, 3)))
+            return logits
 
     with pytest.raises(MethodError, match="average pool and one linear layer"):
         limelight.explain(Deep(), torch.randn(1, 3, 8, 8), method="cam")
@@ -253,7 +267,7 @@ def test_unknown_method_is_refused_before_any_work() -> None:
 
     model = Pooled()
     model.register_forward_pre_hook(lambda *_: explode(None))
-    with pytest.raises(UnknownNameError, match="no method named 'grad-cam'.*'gradcam'"):
+    with pytest.raises(UnknownNameError, match=r"no method named 'grad-cam'.*'gradcam'"):
         limelight.explain(model, torch.randn(1, 3, 8, 8), method="grad-cam")
 
 
@@ -283,6 +297,6 @@ def test_a_bad_photo_among_good_ones_is_told_and_the_rest_is_done(
     results = list(limelight.explain_photos(network, paths, batch=3))
     assert [result.path for result in results] == paths
     assert [result.error is None for result in results] == [True, False, True, True]
-    alone = list(limelight.explain_photos(network, paths[3:]))[0]
+    (alone,) = limelight.explain_photos(network, paths[3:])
     ours, theirs = results[3].explanations[0], alone.explanations[0]
     assert torch.allclose(ours.raw, theirs.raw, rtol=1e-4, atol=1e-6)

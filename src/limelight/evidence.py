@@ -46,7 +46,7 @@ class Evidence:
     def _have(self, need: Need) -> Tensor:
         if need not in self.found:
             raise MethodError(
-                f"The method reads the {need}, which were not gathered. Add {need!r} to the `needs` "
-                "of its row in METHODS."
+                f"The method reads the {need}, which were not gathered. Add {need!r} to the "
+                "`needs` of its row in METHODS."
             )
         return self.found[need]

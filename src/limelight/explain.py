@@ -53,9 +53,7 @@ def explain(
         UnknownNameError: No class, layer or method has that name.
         LayerError, TargetError, MethodError, ModelError, InputError: See `limelight.errors`.
     """
-    (only,) = explain_each(
-        model, inputs, [target], method=method, layer=layer, classes=classes
-    )
+    (only,) = explain_each(model, inputs, [target], method=method, layer=layer, classes=classes)
     return only
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
 Picture = Literal["figure", "overlay", "blend", "heatmap"]
+FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
 
 #: The picture files that `Explanation.save` writes, and the arrays.
-FORMATS = ("png", "jpg", "jpeg", "webp", "pdf", "svg", "npz")
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ class Explanation:
 
         if self.image.ndim != 4:
             raise InputError(
-                f"The inputs have shape {list(self.image.shape)}; only pictures [B, C, H, W] can be "
-                "drawn. The maps are in .raw and .heatmap, and save() writes them as .npz."
+                f"The inputs have shape {list(self.image.shape)}; only pictures [B, C, H, W] can "
+                "be drawn. The maps are in .raw and .heatmap, and save() writes them as .npz."
             )
         rgb = self.image.float().cpu()
         if rgb.shape[1] != 3:  # depth, infrared, many bands: their mean, in grey
@@ -158,9 +159,7 @@ class Explanation:
             for photo, heat in self._pairs(photos)
         ]
 
-    def figure(
-        self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno"
-    ) -> Figure:
+    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
         """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names."""
         from limelight import render
 
@@ -266,7 +265,13 @@ class Explanation:
 
 
 def judge(
-    raw: Tensor, score: Tensor, evidence: Sequence[Tensor], *, method: str, layer: str, instead: Callable[[], str]
+    raw: Tensor,
+    score: Tensor,
+    evidence: Sequence[Tensor],
+    *,
+    method: str,
+    layer: str,
+    instead: Callable[[], str],
 ) -> tuple[Status, ...]:
     """Say of each raw map `[B, *grid]` whether its heatmap is worth anything.
 

@@ -140,7 +140,8 @@ class Head:
                 assert original is not None
                 return original(*args, **kwargs)
             return substitute_first(
-                self._replay(key, 0), lambda raw: self._layout.from_grid(self._activations, raw).clone()
+                self._replay(key, 0),
+                lambda raw: self._layout.from_grid(self._activations, raw).clone(),
             )
 
         copy.__dict__["forward"] = frozen if original is None else layer
@@ -156,7 +157,8 @@ class Head:
         """Take the images' share of a recorded tensor along its batch axis (of B, or B windows)."""
         if axis is None or self._rows is None:
             return tensor.clone()
-        apart = tensor.unflatten(axis, (self._given.batch, -1))
+        sizes = tensor.shape
+        apart = tensor.reshape(*sizes[:axis], self._given.batch, -1, *sizes[axis + 1 :])
         return apart.index_select(axis, self._rows.to(tensor.device)).flatten(axis, axis + 1)
 
     def _batch_axes(self) -> dict[int, list[list[int | None]]]:
@@ -170,7 +172,9 @@ class Head:
 
         def axis(one: Tensor, two: Tensor) -> int | None:
             sizes = enumerate(zip(one.shape, two.shape, strict=True))
-            return next((i for i, (p, q) in sizes if p != q and p * count == q * self._given.batch), None)
+            return next(
+                (i for i, (p, q) in sizes if p != q and p * count == q * self._given.batch), None
+            )
 
         def per_call(one: Sequence[Any], two: Sequence[Any]) -> list[list[int | None]]:
             return [

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from limelight.errors import LayerError, unknown
+from limelight.errors import LayerError, UnknownNameError, unknown
 
 #: A layer with a longer run of unread channels than this share is several things side by side:
 #: queries, keys and values, say, or the scores of the other classes. (Channels that a ReLU
@@ -63,7 +63,9 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
         for path, module in model.named_modules():
             if module is layer and path:
                 return Site(module, path)
-        what = "the whole model" if layer is model else f"a {type(layer).__name__} outside the model"
+        what = (
+            "the whole model" if layer is model else f"a {type(layer).__name__} outside the model"
+        )
         raise LayerError(
             f"The layer given is {what}; a layer inside {type(model).__name__} was expected. "
             "Pass its dotted path; `limelight layers` lists them."
@@ -77,16 +79,20 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
     module, steps = model, list[str]()
     for step in re.findall(r"[^.\[\]]+|\[-?\d+\]", path):
         names = list(module._modules)
+        where = ".".join(steps) or type(model).__name__
         name = step
         if step.startswith("["):
             index = int(step[1:-1])
-            name = names[index] if -len(names) <= index < len(names) else step
+            if not -len(names) <= index < len(names):
+                raise UnknownNameError(
+                    f"There is no layer {path!r}: {where!r} has {len(names)} modules inside."
+                )
+            name = names[index]
         child = module._modules.get(name)
         if child is None:
             known = (known for known, _ in model.named_modules() if known)
             inside = ", ".join(repr(n) for n in names[:8]) or "nothing"
-            where = ".".join(steps) or type(model).__name__
-            raise unknown("layer", path, known, f"Inside {where} there is {inside}.")
+            raise unknown("layer", path, known, f"Inside {where!r} there is {inside}.")
         module, steps = child, [*steps, name]
     if not steps:
         raise LayerError(
@@ -115,7 +121,7 @@ class Layout:
         if self.kind == "channels last":
             return output.movedim(-1, 1)
         if self.kind == "tokens":
-            return output[:, self.prefix :].transpose(1, 2).unflatten(2, self.grid)
+            return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
         return output
 
     def from_grid(self, activations: Tensor, output: Tensor) -> Tensor:
@@ -126,7 +132,9 @@ class Layout:
         if self.kind == "channels last":
             return activations.movedim(1, -1)
         if self.kind == "tokens":
-            return torch.cat([output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1)
+            return torch.cat(
+                [output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1
+            )
         return activations
 
     def __str__(self) -> str:
@@ -340,6 +348,6 @@ def choose(calls: Sequence[Call]) -> Choice:
     near = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
     raise LayerError(
         "No layer to cut at was found: none has a grid of several cells on which gradient of the "
-        f"score arrives ({near or 'no output in this network is a grid'}). Name one with layer=..., "
-        "and see `limelight layers` for all of them."
+        f"score arrives ({near or 'no output in this network is a grid'}). Name one with "
+        "layer=..., and see `limelight layers` for all of them."
     )

@@ -19,7 +19,21 @@ MAX_PIXELS = 150_000_000
 
 #: The suffixes that make a file in a folder a photo.
 SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpeg .jpg .png .ppm .pgm .tif .tiff .webp".split()
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".png",
+        ".ppm",
+        ".pgm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 
 
@@ -65,8 +79,8 @@ def load_photo(path: str | Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         # Decoders raise all of these on damaged files.
         raise PhotoError(
-            f"{str(path)!r} cannot be decoded: {error or type(error).__name__}. The file is damaged "
-            "or cut short; save or download it again."
+            f"{str(path)!r} cannot be decoded: {error or type(error).__name__}. The file is "
+            "damaged or cut short; save or download it again."
         ) from error
 
 
@@ -96,8 +110,8 @@ def _deep(path: Path, picture: Image.Image) -> Image.Image:
     top = 1.0 if picture.mode == "F" and values.max() <= 1 else 65535.0
     if values.min() < 0 or values.max() > top:
         raise PhotoError(
-            f"{str(path)!r} holds values from {values.min():g} to {values.max():g}; 0 to {top:g} was "
-            "expected. Scale it to 8 or 16 bits first."
+            f"{str(path)!r} holds values from {values.min():g} to {values.max():g}; 0 to {top:g} "
+            "was expected. Scale it to 8 or 16 bits first."
         )
     grey = (values / top * 255).round().astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

@@ -148,6 +148,6 @@ def _redirect(value: Any, copies: Mapping[int, nn.Module]) -> Any:
 
 def _scripted(module: nn.Module) -> ModelError:
     return ModelError(
-        f"{type(module).__name__} is a ScriptModule, which cannot be cut: its inside no longer runs "
-        "in Python. Pass the eager model that it was scripted or traced from."
+        f"{type(module).__name__} is a ScriptModule, which cannot be cut: its inside no longer "
+        "runs in Python. Pass the eager model that it was scripted or traced from."
     )

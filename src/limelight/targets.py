@@ -70,7 +70,13 @@ def find_logits(output: object) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    named = output if isinstance(output, Mapping) else vars(output) if hasattr(output, "__dict__") else {}
+    named = (
+        output
+        if isinstance(output, Mapping)
+        else vars(output)
+        if hasattr(output, "__dict__")
+        else {}
+    )
     for key in ("logits", "out"):
         if isinstance(named.get(key), Tensor):
             return cast("Tensor", named[key])
@@ -132,8 +138,8 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
     count = logits.shape[1]
     if classes is not None and len(classes) != count:
         raise TargetError(
-            f"There are {len(classes)} class names for a model with {count} classes. Pass the names "
-            "that belong to this model, one per class."
+            f"There are {len(classes)} class names for a model with {count} classes. Pass the "
+            "names that belong to this model, one per class."
         )
     if target is None or isinstance(target, Rank):
         k = 1 if target is None else target.k
@@ -155,7 +161,9 @@ def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> 
                 f"The target is a tensor of {target.dtype} {list(target.shape)}; class indices "
                 f"were expected, integers [{batch}]."
             )
-        target = cast("list[ClassName]", target.reshape(-1).tolist() if target.ndim else target.item())
+        target = cast(
+            "list[ClassName]", target.reshape(-1).tolist() if target.ndim else target.item()
+        )
     if isinstance(target, str) or not isinstance(target, Sequence):
         return [target] * batch
     if len(target) != batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -14,7 +15,6 @@ from limelight.errors import LimelightError
 
 app = typer.Typer(
     name="limelight",
-    help="See what a neural network looked at.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -26,18 +26,23 @@ app.command("models")(show.models)
 app.command("methods")(show.methods)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"limelight {version('limelight')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    traceback: Annotated[
+    _show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    _traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error came from, for a bug report.")
     ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"limelight {installed('limelight')}")
-        raise typer.Exit
+    """See what a neural network looked at."""
 
 
 def main() -> None:
@@ -60,5 +65,3 @@ def _complain(error: Exception) -> None:
         first = (str(error) or "no message").splitlines()[0]
         text = f"{type(error).__name__}: {first}. See where with: limelight --traceback ..."
     console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True, highlight=False)
-
-

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,25 +22,13 @@ from rich.table import Table
 from limelight.cli import options
 from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
-from limelight.explanation import FORMATS, Explanation
-from limelight.explanation import Picture as PictureName
+from limelight.explanation import FORMATS, Explanation, FormatName, Picture
 from limelight.files import make_folder
 from limelight.methods import METHODS
 from limelight.models import DEFAULT, Network
 from limelight.photos import find_photos
 from limelight.samples import SAMPLES, find_sample
 from limelight.targets import Target, find_logits, label_of, top
-
-Format = StrEnum("Format", {name: name for name in FORMATS})
-
-
-class Picture(StrEnum):
-    """What is drawn."""
-
-    figure = "figure"
-    overlay = "overlay"
-    blend = "blend"
-    heatmap = "heatmap"
 
 
 @dataclass
@@ -84,12 +72,10 @@ def explain(
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
     form: Annotated[
-        Format | None,
+        FormatName | None,
         typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
     ] = None,
-    picture: Annotated[
-        Picture, typer.Option("--picture", "-p", help="What to draw.")
-    ] = Picture.figure,
+    picture: Annotated[Picture, typer.Option("--picture", "-p", help="What to draw.")] = "figure",
     colormap: Annotated[
         str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
     ] = "inferno",
@@ -102,7 +88,9 @@ def explain(
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Photos that go through the network together.")
     ] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result for a machine.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result for a machine.")
+    ] = False,
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
 
@@ -162,21 +150,22 @@ def _photos(given: Sequence[str]) -> list[Path]:
     )
 
 
-def _place(out: Path, form: Format | None, one: bool) -> tuple[str, Path | None]:
+def _place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | None]:
     """Return the format, and the folder when --out is one; fail before any work is done."""
     suffix = out.suffix.lower().lstrip(".")
     is_file = bool(suffix) and not out.is_dir() and (one or suffix in FORMATS)
     if not is_file:
-        return form.value if form else "png", make_folder(out)
+        return form or "png", make_folder(out)
     if suffix not in FORMATS:
         raise OutputError(
             f"Cannot write {str(out)!r}: its suffix should be one of {', '.join(FORMATS)}."
         )
-    if form and form.value != suffix:
-        raise OutputError(f"--out says {suffix!r} and --format {form.value!r}; leave one out.")
+    if form and form != suffix:
+        raise OutputError(f"--out says {suffix!r} and --format {form!r}; leave one out.")
     if not one:
         raise OutputError(
-            f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass a folder."
+            f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass "
+            "a folder."
         )
     make_folder(out.parent)
     return suffix, None
@@ -210,9 +199,7 @@ def _write(
     for explanation in result.explanations:
         label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
         path = place if fixed else place / f"{name}-{explanation.method}-{label}.{form}"
-        explanation.save(
-            path, [result.view], picture=cast("PictureName", picture.value), colormap=colormap
-        )
+        explanation.save(path, [result.view], picture=picture, colormap=colormap)
         explained.append(_as_dict(explanation) | {"picture": str(path)})
         if explanation.status[0].name == "not-finite":
             run.code = max(run.code, 1)
@@ -281,10 +268,14 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         _report_many(run, seconds)
     if run.code == 130:
         left = asked - len(run.photos) - len(run.failed)
-        run.console.print(f"[yellow]Interrupted:[/] {left} photos not done, the others are written.")
+        run.console.print(
+            f"[yellow]Interrupted:[/] {left} photos not done, the others are written."
+        )
     errors = Console(stderr=True)
     for failure in run.failed:
-        errors.print(f"[bold red]Error:[/] {escape(failure['error'])}", soft_wrap=True, highlight=False)
+        errors.print(
+            f"[bold red]Error:[/] {escape(failure['error'])}", soft_wrap=True, highlight=False
+        )
     if run.failed and asked > 1:
         errors.print(f"{len(run.failed)} of {asked} photos could not be read.")
 
@@ -292,9 +283,11 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:
     table = Table(box=None, padding=(0, 1), show_header=False)
     for best in photo["top5"]:
-        bar = "█" * round(best["probability"] * 30)
+        bar = "█" * round(best["probability"] * 30) if isfinite(best["probability"]) else ""
         table.add_row(f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"]))
-    run.console.print(f"[bold]{escape(photo['photo'])}[/]  {run.network.name} ({run.network.weights})")
+    run.console.print(
+        f"[bold]{escape(photo['photo'])}[/]  {run.network.name} ({run.network.weights})"
+    )
     run.console.print(table)
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
@@ -336,5 +329,3 @@ def _report_many(run: _Run, seconds: dict[str, float]) -> None:
         f"{first['method']} at {escape(first['layer'])} ({first['reason']}), "
         f"{seconds['explain']:.1f} s."
     )
-
-

@@ -130,5 +130,7 @@ def methods(as_json: AsJson = False) -> None:
     table = Table("method", "raw map", "needs", "when to use it, and its paper", padding=(0, 1))
     for row in METHODS.values():
         text = f"{row.use}\n[dim]{escape(row.paper)}[/]"
-        table.add_row(f"[bold]{row.name}[/]", escape(row.formula), ", ".join(sorted(row.needs)), text)
+        table.add_row(
+            f"[bold]{row.name}[/]", escape(row.formula), ", ".join(sorted(row.needs)), text
+        )
     Console().print(table)

@@ -1,15 +1,15 @@
 """Networks by name, each with the preprocessing and the class names that belong to its weights.
 
-    efficientnet-lite0           embedded: real ImageNet weights, nothing to download; the default
-    resnet50, vit_b_16, ...      any classifier of torchvision
-    tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
-    package.module:factory       your own: a function that returns an nn.Module or a Network
+efficientnet-lite0           embedded: real ImageNet weights, nothing to download; the default
+resnet50, vit_b_16, ...      any classifier of torchvision
+tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
+package.module:factory       your own: a function that returns an nn.Module or a Network
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ class Network:
 
     name: str
     model: nn.Module
-    preprocess: Preprocess = Preprocess()
+    preprocess: Preprocess = field(default_factory=Preprocess)
     classes: tuple[str, ...] | None = None
     weights: str = "as the model was given"
 
@@ -96,7 +96,8 @@ def model_names() -> dict[str, list[str]]:
     """Return the names that `load_model` knows, by where they come from."""
     from limelight.models import zoo
 
-    return {"embedded": [DEFAULT], "torchvision": zoo.torchvision_names(), "timm": zoo.timm_names()}
+    names = {"embedded": [DEFAULT]}
+    return names | {"torchvision": zoo.torchvision_names(), "timm": zoo.timm_names()}
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -111,8 +112,8 @@ def _read_classes(path: str | Path) -> list[str]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The class names cannot be read from {str(path)!r}: {error}. A text file with one name "
-            "per line was expected."
+            f"The class names cannot be read from {str(path)!r}: {error}. A text file with one "
+            "name per line was expected."
         ) from error
     names = [line.strip() for line in text.strip().splitlines()]
     if not names or "" in names:
@@ -121,5 +122,3 @@ def _read_classes(path: str | Path) -> list[str]:
             "name per line was expected, in the order of the model's outputs."
         )
     return names
-
-

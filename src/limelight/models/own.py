@@ -56,7 +56,9 @@ def _call(name: str) -> nn.Module | Network:
         try:
             found = found()
         except Exception as error:
-            raise ModelError(f"The factory {name!r} raised {type(error).__name__}: {error}") from error
+            raise ModelError(
+                f"The factory {name!r} raised {type(error).__name__}: {error}"
+            ) from error
     if not isinstance(found, nn.Module | Network):
         raise ModelError(
             f"{name!r} gave a {type(found).__name__}; an nn.Module or a limelight.Network was "

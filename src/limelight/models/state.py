@@ -42,8 +42,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), path), where you trust the file."
         ) from error
     except Exception as error:  # readers of damaged files raise nearly anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{str(path)!r} cannot be read as a state dict: {reason}") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise WeightsError(
+            f"{str(path)!r} cannot be read as a state dict ({reason}). A file was expected that "
+            "torch.save(model.state_dict(), path) has written, or a .safetensors file."
+        ) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -67,7 +67,9 @@ def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
             "with a target of your own, a callable from its output to scores [B]."
         )
     known = [DEFAULT, *torchvision_names(), *timm_names()]
-    return unknown("model", name, known, "`limelight models` lists them; your own is package.module:factory.")
+    return unknown(
+        "model", name, known, "`limelight models` lists them; your own is package.module:factory."
+    )
 
 
 def _words(weights: str | Path) -> str:
@@ -140,13 +142,15 @@ def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
     else:
         model = _seeded(lambda: timm.create_model(name, pretrained=False, **options))
     config = resolve_model_data_config(model)
-    tag = model.pretrained_cfg.get("tag") or "default"
+    pretrained: Any = model.pretrained_cfg
     return Network(
         name=name,
         model=model,
         preprocess=_timm_preprocess(name, config),
         classes=_timm_classes(model),
-        weights=f"timm {tag}" if str(weights) == "default" else _words(weights),
+        weights=f"timm {pretrained.get('tag') or 'default'}"
+        if str(weights) == "default"
+        else _words(weights),
     )
 
 

@@ -62,7 +62,7 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
     scale = ScalarMappable(Normalize(0, 1), colormap)
     bar = axes[1].figure.colorbar(scale, ax=axes[1], fraction=0.046, pad=0.03, ticks=[0, 0.5, 1])
     bar.ax.tick_params(labelsize=7, length=2)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     if row.note:
         axes[1].text(
             0.5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from limelight.errors import unknown
 
-Pixels = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.floating[Any]]
 
 
 def colours(heatmap: Tensor, colormap: str) -> Pixels:
@@ -49,7 +50,8 @@ def overlay(
     if alpha is not None:
         return _picture((1 - alpha) * pixels + alpha * heat)
     total = pixels + heat
-    return _picture(total / max(float(total.max()), np.finfo(np.float32).tiny))
+    brightest = float(total.max())
+    return _picture(total / brightest if brightest > 0 else total)
 
 
 def encode(picture: Image.Image, form: str) -> bytes:

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import limelight.cli
+from limelight.methods import METHODS
+
+Run = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Runner:
+    return Runner(capsys, monkeypatch)
+
+
+class Runner:
+    """Runs the command line in this process, as its entry point does."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *args: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["limelight", *map(str, args)])
+        code: object = 0
+        try:
+            limelight.cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        assert isinstance(code, int)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+
+def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (90, 60)) -> Path:
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_explain_without_a_photo(run: Runner, folder: Path) -> None:
+    code, out, _ = run("explain")
+    assert code == 0
+    for words in ("chelsea", "tiger cat", "ok", "bn2: the last layer with a grid", "%", " s,"):
+        assert words in out
+    (picture,) = (folder / "limelight-out").iterdir()
+    assert picture.name in out
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+
+
+def test_json_says_the_same(run: Runner) -> None:
+    code, out, _ = run("explain", "coffee", "--json")
+    report = json.loads(out)
+    assert code == 0
+    (photo,) = report["photos"]
+    assert photo["top5"][0]["class"] == "espresso"
+    assert len(photo["top5"]) == 5
+    (explained,) = photo["explanations"]
+    assert explained["index"] == 967
+    assert explained["layer"] == "bn2"
+    assert explained["reason"]
+    assert explained["status"] == "ok"
+    assert Path(explained["picture"]).is_file()
+    assert set(report["seconds"]) == {"load", "explain"}
+
+
+def test_topk_explains_each_of_the_best(run: Runner, folder: Path) -> None:
+    _, out, _ = run("explain", "chelsea", "--topk", 3, "--json", "--out", "maps")
+    (photo,) = json.loads(out)["photos"]
+    best = [one["class"] for one in photo["top5"][:3]]
+    assert [one["target"] for one in photo["explanations"]] == best
+    assert len(list((folder / "maps").iterdir())) == 3
+
+
+@pytest.mark.parametrize("target", ["285", "Egyptian cat", "egyptian CAT"])
+def test_target_by_index_and_name(run: Runner, target: str) -> None:
+    _, out, _ = run("explain", "chelsea", "--target", target, "--json")
+    assert json.loads(out)["photos"][0]["explanations"][0]["index"] == 285
+
+
+def test_the_users_choices_reach_the_picture(run: Runner, folder: Path) -> None:
+    code, _, _ = run(
+        *("explain", "chelsea", "--model", "squeezenet1_0", "--weights", "none", "--size", 64),
+        *("--mean", "0.5", "--std", "0.5,0.5,0.5", "--layer", "features[-1]", "--dtype", "float64"),
+        *("--method", "gradcam", "--picture", "overlay", "--colormap", "jet", "--device", "cpu"),
+        *("--target", 3, "--out", "deep/er/map.jpg"),
+    )
+    assert code == 0
+    with Image.open(folder / "deep" / "er" / "map.jpg") as drawn:
+        # The centre of a 451 x 300 photo: 64 of 73 pixels.
+        assert drawn.size == pytest.approx((263, 263), abs=2)
+
+
+def test_a_folder_with_a_bad_photo_in_it(run: Runner, folder: Path) -> None:
+    for seed, name in enumerate(("a/x.png", "b/x.png", "b/y.png")):
+        save_photo(folder / "photos" / name, seed)
+    (folder / "photos" / "b" / "w.jpg").write_bytes(b"broken")
+    code, out, err = run("explain", "photos", "--out", "maps", "--batch", 2)
+    assert code == 1
+    assert "w.jpg" in err
+    assert "1 of 4 photos could not be read" in err
+    assert "3 photos with efficientnet-lite0" in out
+    # Two photos are called x: neither picture overwrites the other.
+    names = sorted(path.name[:3] for path in (folder / "maps").iterdir())
+    assert names == ["x-1", "x-2", "y-g"]
+
+
+def test_interrupted_work_is_kept(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import limelight.explanation
+
+    for seed in range(3):
+        save_photo(folder / "photos" / f"{seed}.png", seed)
+    save, done = limelight.explanation.Explanation.save, list[int]()
+
+    def interrupt(self: limelight.Explanation, *args: object, **options: object) -> Path:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return save(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("limelight.explanation.Explanation.save", interrupt)
+    code, out, _ = run("explain", "photos", "--out", "maps")
+    assert code == 130
+    assert "Interrupted: 1 photos not done" in out
+    assert len(list((folder / "maps").iterdir())) == 2
+
+
+USAGE = [
+    (["explain", "none.jpg"], "There is no file 'none.jpg'"),
+    (["explain", "void"], "holds no photo"),
+    (["explain", "--target", "tabbi"], "no class named 'tabbi'. Did you mean 'tabby'"),
+    (["explain", "--target", "1000"], "an index from 0 to 999 was expected"),
+    (["explain", "--target", "-1"], "an index from 0 to 999 was expected"),
+    (["explain", "--layer", "blcks.3"], "no layer named 'blcks.3'"),
+    (["explain", "--layer", "blocks[9]"], "'blocks' has 7 modules inside"),
+    (["explain", "--method", "gradcm"], "Did you mean 'gradcam'"),
+    (["explain", "--model", "resnet5O"], "Did you mean 'resnet50'"),
+    (["explain", "--colormap", "jett"], "Did you mean 'jet'"),
+    (["explain", "--topk", "0"], "--topk"),
+    (["explain", "--topk", "1001"], "the model has 1000"),
+    (["explain", "--topk", "2", "--target", "3"], "--target or --topk"),
+    (["explain", "--format", "gif"], "gif"),
+    (["explain", "--out", "map.gif"], "its suffix should be one of"),
+    (["explain", "--out", "map.png", "--format", "pdf"], "leave one out"),
+    (["explain", "--out", "map.png", "--topk", "2"], "Pass a folder"),
+    (["explain", "--out", "file/below"], "Cannot write"),
+    (["explain", "--model", "nowhere:net"], "Cannot import 'nowhere'"),
+    (["explain", "--frobnicate"], "No such option"),
+    (["models", "resnet5O"], "Did you mean 'resnet50'"),
+]
+DATA = [
+    (["explain", "broken.jpg"], "not a picture"),
+    (["explain", "--weights", "none.pth"], "There is no weights file"),
+    (["explain", "--weights", "broken.jpg"], "cannot be read as a state dict"),
+    (["explain", "--device", "toaster"], "The device 'toaster' cannot be used"),
+    (["explain", "--mean", "red"], "--mean is 'red'"),
+    (["explain", "--std", "0"], "positive deviations"),
+    (["explain", "--classes", "none.txt"], "class names cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "text", "expected"),
+    [(args, text, 2) for args, text in USAGE] + [(args, text, 1) for args, text in DATA],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_clear_sentence(
+    run: Runner, folder: Path, args: list[str], text: str, expected: int
+) -> None:
+    (folder / "void").mkdir()
+    (folder / "file").write_text("x")
+    (folder / "broken.jpg").write_bytes(b"broken as can be")
+    before = sorted(folder.rglob("*"))
+    code, out, err = run(*args)
+    assert code == expected
+    assert text in " ".join(err.split())
+    assert "Traceback" not in out + err
+    left = [path for path in folder.rglob("*") if path not in before and path.is_file()]
+    assert left == []
+
+
+MODELS = """
+import warnings
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+class Silent(Net):
+    def forward(self, x):
+        super().forward(x)
+
+class Broken(Net):
+    def forward(self, x):
+        raise RuntimeError("shapes [1, 2] and [3] do not fit")
+
+def nan():
+    net = Net()
+    nn.init.constant_(net.fc.weight, float("nan"))
+    return net
+
+def scripted():
+    warnings.simplefilter("ignore")  # scripting is deprecated, and still found
+    return torch.jit.script(Net())
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "code", "text"),
+    [
+        ("Net", 0, ""),
+        ("Silent", 2, "The model returned None; a tensor was expected"),
+        ("Broken", 1, "RuntimeError: shapes [1, 2] and [3] do not fit"),
+        ("scripted", 2, "is a ScriptModule, which cannot be cut"),
+        ("nan", 1, "not-finite"),
+    ],
+)
+def test_networks_of_the_users_own(
+    run: Runner, folder: Path, factory: str, code: int, text: str
+) -> None:
+    name = f"nets_{factory.lower()}"
+    (folder / f"{name}.py").write_text(MODELS)
+    given, out, err = run("explain", "--model", f"{name}:{factory}", "--layer", "conv")
+    assert given == code
+    assert text in " ".join((out + err).split())
+    assert "Traceback" not in out + err
+
+
+def test_layers(run: Runner) -> None:
+    code, out, _ = run("layers", "--model", "vit_b_32")
+    assert code == 0
+    assert "encoder.layers.encoder_layer_11.ln_1" in out
+    assert "tokens, 1 before the grid" in out
+    assert "7 x 7" in out
+    assert "chosen" in out
+    _, out, _ = run("layers", "--model", "squeezenet1_0", "--json")
+    rows = json.loads(out)
+    assert [row["layer"] for row in rows if row["chosen"]] == ["features"]
+    assert rows[0]["grid"] == [13, 13]
+    _, everything, _ = run("layers", "--model", "squeezenet1_0", "--all")
+    assert "it has no parameters" in everything
+
+
+def test_methods_and_models(run: Runner) -> None:
+    _, out, _ = run("methods")
+    for row in METHODS.values():
+        assert row.name in out
+    _, out, _ = run("methods", "--json")
+    assert [row["name"] for row in json.loads(out)] == list(METHODS)
+    _, out, _ = run("models")
+    assert "efficientnet-lite0" in out
+    assert "resnet50" in out
+    _, out, _ = run("models", "vit_b_*", "--json")
+    assert json.loads(out)["torchvision"] == ["vit_b_16", "vit_b_32"]
+
+
+def test_help_and_version(run: Runner) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("explain", "layers", "models", "methods"):
+        assert command in out
+        assert run(command, "--help")[0] == 0
+    assert run("--version")[1].startswith("limelight ")
+    code, out, err = run()
+    assert "Usage" in out + err
+
+
+def test_the_installed_command(folder: Path) -> None:
+    script = Path(sys.executable).with_name("limelight")
+    done: Run = subprocess.run(
+        [script, "explain", "none.jpg"], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: There is no file 'none.jpg'")
+    assert done.stdout == ""

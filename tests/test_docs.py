@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import limelight
+import limelight.cli
+from limelight.methods import METHODS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [body for kind, body in found if kind == language]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files that the examples speak of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Image.fromarray(rng.integers(0, 255, (80, 90, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "mynets.py").write_text(
+        "import torchvision\n"
+        "def build(): return torchvision.models.squeezenet1_1(weights=None, num_classes=2)\n"
+    )
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    mine = torchvision.models.squeezenet1_1(weights=None, num_classes=2)
+    torch.save(mine.state_dict(), tmp_path / "mine.pth")
+    return tmp_path
+
+
+def test_examples_of_the_readme_run(folder: Path) -> None:
+    first, *others = blocks(README, "python")
+    exec(first, {})
+    assert (folder / "cat.png").is_file()
+    assert others
+    for block in others:
+        torch.manual_seed(0)
+        model = torchvision.models.resnet18(weights=None)
+        space = {"limelight": limelight, "model": model, "images": torch.randn(2, 3, 64, 64)}
+        exec(block, space)
+
+
+def test_examples_of_the_guide_run() -> None:
+    space: dict[str, object] = {}
+    for block in blocks(GUIDE, "python"):
+        exec(block, space)
+    assert callable(space["build"])
+
+
+COMMANDS = [line for line in blocks(README, "")[1].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_of_the_readme_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(line, comments=True)
+    if "explain" in words and "--model" in words and "--weights" not in words:
+        words += ["--weights", "none"]  # the real ones are a download
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None), capsys.readouterr().err
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_readme_lists_every_method(name: str) -> None:
+    row = METHODS[name]
+    assert f"| `{name}` | `{row.formula}` | {row.paper} |" in README
+
+
+def test_the_readme_lists_every_status() -> None:
+    from typing import get_args
+
+    from limelight.explanation import StatusName
+
+    for status in get_args(StatusName):
+        assert f"| `{status}` |" in README
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
