@@ -62,9 +62,10 @@ def probe(
     seen: list[Tensor] = []
 
     def keep(_module: nn.Module, _args: object, output: Any) -> Any:
-        tensor = output[0] if isinstance(output, tuple) else output
+        # A clone, lest it be the layer's input as well; and another goes on, so that no later
+        # in-place operation reaches what was kept.
+        tensor = (output[0] if isinstance(output, tuple) else output).clone()
         seen.append(tensor)
-        # What goes on is a clone, so that no later in-place operation reaches what was kept.
         return (tensor.clone(), *output[1:]) if isinstance(output, tuple) else tensor.clone()
 
     twin.get_submodule(layer).register_forward_hook(keep)

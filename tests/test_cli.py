@@ -59,7 +59,14 @@ def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (90, 60)) -> P
 def test_explain_without_a_photo(run: Runner, folder: Path) -> None:
     code, out, _ = run("explain")
     assert code == 0
-    for words in ("chelsea", "tiger cat", "ok", "bn2: the last layer with a grid", "%", " s,"):
+    for words in (
+        "chelsea",
+        "tiger cat",
+        "ok",
+        "bn2: the last layer with a grid",
+        "%",
+        " s to explain",
+    ):
         assert words in out
     (picture,) = (folder / "limelight-out").iterdir()
     assert picture.name in out
@@ -80,7 +87,7 @@ def test_json_says_the_same(run: Runner) -> None:
     assert explained["reason"]
     assert explained["status"] == "ok"
     assert Path(explained["picture"]).is_file()
-    assert set(report["seconds"]) == {"load", "explain"}
+    assert set(report["seconds"]) == {"load", "explain", "draw"}
 
 
 def test_topk_explains_each_of_the_best(run: Runner, folder: Path) -> None:
@@ -158,7 +165,7 @@ USAGE = [
     (["explain", "--model", "resnet5O"], "Did you mean 'resnet50'"),
     (["explain", "--colormap", "jett"], "Did you mean 'jet'"),
     (["explain", "--topk", "0"], "--topk"),
-    (["explain", "--topk", "1001"], "the model has 1000"),
+    (["explain", "--topk", "1001"], "the model has 1000 classes"),
     (["explain", "--topk", "2", "--target", "3"], "--target or --topk"),
     (["explain", "--format", "gif"], "gif"),
     (["explain", "--out", "map.gif"], "its suffix should be one of"),

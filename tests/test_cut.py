@@ -791,7 +791,7 @@ def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
         ("conv", LayerError, r"'conv' \(Conv2d\) ran 2 times.*'conv#1' is the first, 'conv#2' the"),
         ("conv#3", LayerError, r"'conv' \(Conv2d\) ran 2 times in this pass, so it has no call 3"),
         ("stem#2", LayerError, r"'stem' \(Conv2d\) ran once in this pass, so it has no call 2"),
-        ("conv#0", LayerError, r"Cannot read the layer 'conv#0'.*counted from 1, as in 'conv#2'"),
+        ("conv#0", LayerError, r"Cannot read the layer 'conv#0'.*which call is meant, from 1"),
         ("conv#last", LayerError, r"Cannot read the layer 'conv#last'"),
         ("unused", LayerError, r"'unused' \(Conv2d\) did not run in this pass"),
         (
@@ -807,7 +807,7 @@ def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
             UnknownNameError,
             r"no layer named 'backbone.7'.*Inside 'CalledTwice' there",
         ),
-        ("", LayerError, r"names the whole model; name a module inside it"),
+        ("", LayerError, r"Cannot read the layer ''. A dotted path was expected"),
         ("fc", LayerError, r"'fc' \(Linear\) put out \[2, 4\].*no reading of that is a grid"),
         (nn.Conv2d(3, 6, 3), LayerError, r"is a Conv2d outside the model.*inside CalledTwice"),
     ],
@@ -900,6 +900,21 @@ def test_tuple_and_dict_inputs_are_what_the_model_takes() -> None:
         assert_agrees(
             found.head(other, rows=rows).detach(), substituted(model, "conv", picked, other)
         )
+
+
+@every_mode
+def test_inputs_made_under_inference_mode_may_be_read_after_the_layer(
+    mode: Callable[[], AbstractContextManager[object]],
+) -> None:
+    model = ready(networks.TwoInputs())
+    image, known = (torch.randn(3, *s, dtype=torch.float64) for s in (PICTURE, (2,)))
+    expected = probe(model, "conv", (image, known), classes(CHOSEN), channels_first)
+    with torch.inference_mode():
+        made = image * 1, known * 1
+    with mode():
+        found = cut(model, "conv", made)
+        assert_agrees(found.gradients(CHOSEN), expected.gradients)
+        assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "dict", "object"])

@@ -120,6 +120,15 @@ def test_a_map_that_is_the_same_everywhere_becomes_zero(value: float) -> None:
 # Laws of the whole
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, 1e-7, 123.456])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_resizing_a_constant_map_leaves_no_rounding_to_be_blown_up(
+    value: float, dtype: torch.dtype
+) -> None:
+    for size in ((224, 224), (200, 301), (13, 9)):
+        assert not finish(torch.full((1, 7, 5), value, dtype=dtype), size).any()
+
+
 @any_shape
 def test_finish_is_relu_then_resize_then_normalise(shape: tuple[int, ...]) -> None:
     raw, size = raw_maps(shape), SIZES[len(shape)]

@@ -32,6 +32,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    sys.modules.pop("mynets", None)  # another test may have had one
     yield tmp_path
     sys.modules.pop("mynets", None)
 

@@ -30,10 +30,13 @@ def test_public_names_are_sorted_and_exist() -> None:
         assert getattr(limelight, name).__doc__ or name == "METHODS"
 
 
-def test_only_the_cut_hooks_and_differentiates() -> None:
-    pattern = re.compile(r"register_(full_)?(forward|backward)|\.backward\(|autograd\.grad")
-    users = [path.name for path in SOURCE.rglob("*.py") if pattern.search(path.read_text())]
-    assert users == ["cut.py"]
+def users_of(pattern: str) -> set[str]:
+    return {path.name for path in SOURCE.rglob("*.py") if re.search(pattern, path.read_text())}
+
+
+def test_only_the_cut_differentiates_and_only_it_and_its_head_hook() -> None:
+    assert users_of(r"\.backward\(|autograd\.grad|register_\w*backward") == {"cut.py"}
+    assert users_of(r"register_forward") == {"cut.py", "head.py"}
 
 
 def test_every_error_is_limelights_and_pythons() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from limelight import layers as layers_
 from limelight.errors import LayerError, MethodError
 from limelight.head import Enter, Head, Leave
-from limelight.inputs import Given, Inputs, substitute_first, tensors
+from limelight.inputs import Given, Inputs, detached, substitute_first, tensors
 from limelight.layers import Call, Layout, Site
 from limelight.shadow import fingerprint, shadow, unwrap
 from limelight.targets import Scores, Target, find_logits, score
+from limelight.watch import KeepGrad, Watch
 
 Layer = str | nn.Module
 
@@ -83,12 +83,18 @@ def cuts(
         choice = layers_.Choice(layer, "named") if layer is not None else _choose(model, given)
         sites.append(layers_.resolve(model, choice.layer))
         reasons.append(choice.reason)
-    watch = _Watch(sites)
+    watch = Watch(sites)
     with _no_grad():
         root, copies = shadow(model, lambda module: id(module) in watch.wanted)
-        for key in watch.wanted:
-            copies[key].register_forward_hook(watch.hook(key))
+        handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         output = root(*given.args, **given.kwargs)
+        if watch.kept and not any(tensor.requires_grad for tensor in tensors(output)):
+            # Does the model itself turn grad off, around a frozen backbone say? Then overrule it.
+            watch.reset()
+            with KeepGrad(lambda: bool(watch.kept)):
+                output = root(*given.args, **given.kwargs)
+        for handle in handles:  # or they and the activations would wait for the garbage collector
+            handle.remove()
     run = _Run(model, given, output, classes)
     return [
         Cut(
@@ -138,7 +144,7 @@ class Cut:
     @property
     def output(self) -> Any:
         """What the model returned, without a graph."""
-        return pytree.tree_map_only(Tensor, Tensor.detach, self._run.output)
+        return detached(self._run.output)
 
     @property
     def image(self) -> Tensor:
@@ -307,7 +313,8 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
         root, copies = shadow(model, lambda _module: True)
         for copy in copies.values():
             _fill_zeros(copy)
-        output = _observe(root, copies, given, lambda _key: None, leave)
+        with KeepGrad(lambda: True):
+            output = _observe(root, copies, given, lambda _key: None, leave)
         logits = find_logits(output)
         total = logits.reshape(logits.shape[0], -1).amax(1).sum()
         gradients = _differentiate(total, leaves, retain=False)
@@ -374,63 +381,6 @@ def _observe(
         copy.register_forward_pre_hook(before)
         copy.register_forward_hook(after, with_kwargs=True)
     return root(*given.args, **given.kwargs)
-
-
-class _Watch:
-    """Turns the outputs of chosen layers into leaves of a graph, in one pass."""
-
-    def __init__(self, sites: Sequence[Site]) -> None:
-        self.wanted: dict[int, set[int | None]] = {}  # id of a module -> which of its calls
-        for site in sites:
-            self.wanted.setdefault(id(site.module), set()).add(site.call)
-        self.ran = dict.fromkeys(self.wanted, 0)
-        self.kept: dict[tuple[int, int], Tensor] = {}
-
-    def hook(self, key: int) -> Callable[[nn.Module, object, Any], Any]:
-        def see(_module: nn.Module, _args: object, output: Any) -> Any:
-            self.ran[key] += 1
-            if self.wanted[key].isdisjoint({None, self.ran[key]}):
-                return output
-            return substitute_first(output, lambda tensor: self._keep(key, tensor))
-
-        return see
-
-    def _keep(self, key: int, tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        followed = torch.is_grad_enabled() and tensor.requires_grad  # an earlier layer leads here
-        torch.set_grad_enabled(True)  # the pass's own context switches it back
-        # One clone is kept and another handed on: a later in-place ReLU changes only the latter.
-        kept = tensor.clone() if followed else tensor.detach().clone().requires_grad_()
-        self.kept[key, self.ran[key]] = kept
-        return kept.clone()
-
-    def raw(self, site: Site) -> Tensor:
-        """Return what the layer put out.
-
-        Raises:
-            LayerError: It did not run, ran several times, or put out no floating point tensor.
-        """
-        ran, path = self.ran[id(site.module)], site.path
-        times = "once" if ran == 1 else f"{ran} times"
-        kept = self.kept.get((id(site.module), site.call or 1))
-        if ran == 0:
-            problem = (
-                "did not run in this pass, so there is nothing to cut. A container (ModuleList) "
-                "never runs itself, its children do; `limelight layers` lists what runs."
-            )
-        elif site.call is None and ran > 1:
-            problem = (
-                f"ran {times} in this pass. Say which call is meant: {path + '#1'!r} is the first, "
-                f"{f'{path}#{ran}'!r} the last."
-            )
-        elif site.call is not None and site.call > ran:
-            problem = f"ran {times} in this pass, so it has no call {site.call}."
-        elif kept is None:
-            problem = "put out no floating point tensor. Take the layer before or after it."
-        else:
-            return kept
-        raise LayerError(f"The layer {path!r} ({type(site.module).__name__}) {problem}")
 
 
 def _layout(raw: Tensor, site: Site, run: _Run) -> Layout:

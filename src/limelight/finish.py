@@ -24,7 +24,10 @@ def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(maps.shape[1:]) == tuple(size):
         return maps
     mode = _MODES[len(size)]
-    return interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+    larger = interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+    # Rounding must not add what the map has not: a constant one stays constant.
+    axes = tuple(range(1, maps.ndim))
+    return larger.clamp(maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True))
 
 
 def normalise(maps: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def normalise(maps: Tensor) -> Tensor:
     axes = tuple(range(1, maps.ndim))
     maps = maps - maps.amin(axes, keepdim=True)
     largest = maps.amax(axes, keepdim=True)
-    return torch.where(largest > 0, maps / largest, maps)
+    return maps / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 def finish(raw: Tensor, size: Sequence[int]) -> Tensor:

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from limelight.errors import InputError
 from limelight.inputs import Given, substitute_first, tensors
 from limelight.layers import Layout, Site
-from limelight.shadow import shadow
+from limelight.shadow import clear_hooks, shadow, twin
 
 #: Called with the id of a module before it runs.
 Enter = Callable[[int], None]
@@ -48,10 +48,9 @@ class Head:
         self._axes: dict[int, list[list[int | None]]] = {}
         layer = id(site.module)
         self._root, copies = shadow(model, lambda module: id(module) in self._recorded)
+        self._buffers = [(copy, copy._buffers) for copy in copies.values() if copy._buffers]
         for key in self._recorded:
-            copy = copies[key]
-            original = copy.forward if key == layer else None
-            self._replace(copy, key, original)
+            self._replace(copies[key], key, is_layer=key == layer)
 
     def __call__(self, activations: Tensor, rows: Tensor | None = None) -> Any:
         """Return the network's output for activations `[M, K, *grid]` of the images `rows` `[M]`.
@@ -64,6 +63,8 @@ class Head:
         self._calls = dict.fromkeys(self._recorded, 0)
         if rows is not None and not self._axes:
             self._axes = self._batch_axes()
+        for copy, buffers in self._buffers:  # a run may write on them, and the next must not see it
+            copy.__dict__["_buffers"] = _clone(buffers)
         given = self._given if rows is None else self._given.take(rows)
         return self._root(*given.args, **given.kwargs)
 
@@ -85,7 +86,11 @@ class Head:
                 f"There are {count} activations for {batch} images. Pass rows=..., the image that "
                 "each of them belongs to."
             )
-        if rows.shape != (count,) or bool(((rows < 0) | (rows >= batch)).any()):
+        if (
+            rows.dtype not in (torch.long, torch.int)
+            or rows.shape != (count,)
+            or bool(((rows < 0) | (rows >= batch)).any())
+        ):
             raise InputError(
                 f"rows is {rows.tolist()}; {count} integers from 0 to {batch - 1} were expected, "
                 "the image that each row of activations belongs to."
@@ -124,11 +129,12 @@ class Head:
         frozen = {key: kept for key, kept in outputs.items() if key not in again}
         return {**frozen, layer: at_layer}
 
-    def _replace(self, copy: nn.Module, key: int, original: Callable[..., Any] | None) -> None:
-        """Let a copy return what was recorded; the layer's copy (with an `original`), A."""
-        for value in copy.__dict__.values():
-            if hasattr(value, "move_to_end"):  # hooks: they have had their say in the record
-                value.clear()
+    def _replace(self, copy: nn.Module, key: int, *, is_layer: bool) -> None:
+        """Let a copy return what was recorded; the layer's copy, A at the call that is meant."""
+        original = twin(copy)
+        clear_hooks(copy)  # they have had their say in the record
+        # With a hook of its own a module is not passed by in the fused path of a transformer.
+        copy.register_forward_pre_hook(lambda _module, _args: None)
 
         def frozen(*_args: Any, **_kwargs: Any) -> Any:
             self._calls[key] += 1
@@ -137,14 +143,13 @@ class Head:
         def layer(*args: Any, **kwargs: Any) -> Any:
             self._calls[key] += 1
             if self._calls[key] != (self._site.call or 1):
-                assert original is not None
                 return original(*args, **kwargs)
             return substitute_first(
                 self._replay(key, 0),
                 lambda raw: self._layout.from_grid(self._activations, raw).clone(),
             )
 
-        copy.__dict__["forward"] = frozen if original is None else layer
+        copy.__dict__["forward"] = layer if is_layer else frozen
 
     def _replay(self, key: int, call: int) -> Any:
         output = self._recorded[key][call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,21 @@ def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return tree
     leaves[at] = change(leaves[at])
     return pytree.tree_unflatten(leaves, spec)
+
+
+def detached(output: Any) -> Any:
+    """Return a model's output without its graph; of an object, a shallow copy."""
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach()
+        if not tensors(list(getattr(value, "__dict__", {}).values())):
+            return value
+        other = copy.copy(value)
+        vars(other).update(pytree.tree_map_only(Tensor, Tensor.detach, vars(value)))
+        return other
+
+    return pytree.tree_map(leaf, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +79,10 @@ class Given:
                 "makes a tensor from a photo."
             )
         # A tensor made under inference mode cannot be saved for a backward; its clone can.
-        args, kwargs = pytree.tree_map_only(
-            Tensor, lambda t: t.clone() if t.is_inference() else t, (args, kwargs)
-        )
+        with torch.inference_mode(False), torch.no_grad():
+            args, kwargs = pytree.tree_map_only(
+                Tensor, lambda t: t.clone() if t.is_inference() else t, (args, kwargs)
+            )
         found = tensors((args, kwargs))
         images = [t for t in found if t.is_floating_point() and t.ndim >= 3] or found
         if not images or not images[0].ndim:
@@ -90,8 +107,9 @@ class Given:
             batched = tensor.ndim and tensor.shape[0] == self.batch
             return tensor.index_select(0, rows.to(tensor.device)) if batched else tensor
 
-        args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
-        return Given(args, kwargs, pick(self.image))
+        with torch.inference_mode(False):
+            args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
+            return Given(args, kwargs, pick(self.image))
 
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""
@@ -102,7 +120,7 @@ def _check(image: Tensor) -> None:
     if image.numel() == 0:
         raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
     if image.is_floating_point() and not image.isfinite().all():
-        bad = (~image.isfinite()).flatten(1).sum(1).tolist()
+        bad = (~image.isfinite()).reshape(len(image), -1).sum(1).tolist()
         which = ", ".join(f"{count} in image {i}" for i, count in enumerate(bad) if count)
         raise InputError(
             f"The images hold values that are NaN or infinite ({which}). Check the preprocessing: "

@@ -70,15 +70,17 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
             f"The layer given is {what}; a layer inside {type(model).__name__} was expected. "
             "Pass its dotted path; `limelight layers` lists them."
         )
-    path, _, call = layer.partition("#")
-    if call and not (call.isdecimal() and int(call) >= 1):
+    path, numbered, call = layer.partition("#")
+    readable = re.fullmatch(r"[^.\[\]]+(\.[^.\[\]]+|\[-?\d+\])*", path)
+    if not readable or (numbered and not re.fullmatch(r"[1-9]\d*", call)):
         raise LayerError(
-            f"Cannot read the layer {layer!r}: after '#' stands which call is meant, counted "
-            f"from 1, as in '{path}#2'."
+            f"Cannot read the layer {layer!r}. A dotted path was expected, as in 'layer4.0' or "
+            "'features[-1]'; after '#' may stand which call is meant, from 1, as in 'layer4#2'."
         )
     module, steps = model, list[str]()
     for step in re.findall(r"[^.\[\]]+|\[-?\d+\]", path):
-        names = list(module._modules)
+        children = dict(module._modules.items())
+        names = list(children)
         where = ".".join(steps) or type(model).__name__
         name = step
         if step.startswith("["):
@@ -88,16 +90,12 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
                     f"There is no layer {path!r}: {where!r} has {len(names)} modules inside."
                 )
             name = names[index]
-        child = module._modules.get(name)
+        child = children.get(name)
         if child is None:
             known = (known for known, _ in model.named_modules() if known)
             inside = ", ".join(repr(n) for n in names[:8]) or "nothing"
             raise unknown("layer", path, known, f"Inside {where!r} there is {inside}.")
         module, steps = child, [*steps, name]
-    if not steps:
-        raise LayerError(
-            f"The layer {layer!r} names the whole model; name a module inside it, as in 'layer4'."
-        )
     return Site(module, ".".join(steps), int(call) if call else None)
 
 

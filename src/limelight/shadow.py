@@ -7,6 +7,7 @@ restore when something raises, and threads that use one model cannot disturb eac
 
 from __future__ import annotations
 
+import functools
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -56,8 +57,8 @@ def shadow(
     """Copy, shallowly, the modules that a pass must not share with the user.
 
     Those are the modules that are `touched`, those in training mode (the copies are in evaluation
-    mode), those compiled in place, those that keep buffers a forward may overwrite, and every
-    module on the way to one of them. Call it outside inference mode.
+    mode), those compiled in place, those that a forward may write on (buffers, attributes, hooks),
+    and every module on the way to one of them. Call it outside inference mode.
 
     Returns:
         The model's stand-in, and the copies by the id of their originals.
@@ -67,42 +68,67 @@ def shadow(
     """
     seen: dict[int, nn.Module] = {}
     copies: dict[int, nn.Module] = {}
-
-    def visit(module: nn.Module) -> nn.Module:
-        if id(module) in seen:
-            return seen[id(module)]
-        seen[id(module)] = module
-        children = {name: child and visit(child) for name, child in module._modules.items()}
-        on_the_way = any(children[name] is not child for name, child in module._modules.items())
-        if on_the_way or _has_state(module) or touched(module):
-            seen[id(module)] = copies[id(module)] = _copy(module, children)
-        return seen[id(module)]
-
-    root = visit(model)
+    root = _visit(model, touched, seen, copies)
     for copy in copies.values():
         for name in copy.__dict__.keys() - _COMMON:
             copy.__dict__[name] = _redirect(copy.__dict__[name], copies)
     return root, copies
 
 
-def _has_state(module: nn.Module) -> bool:
-    """Say whether running this module could change it, or needs it changed."""
-    if module.training or module.__dict__.get("_compiled_call_impl") is not None:
-        return True
-    # torch's own modules write no buffers in evaluation mode; others may.
-    if module._buffers and not type(module).__module__.startswith("torch.nn."):
-        return True
-    for parameter in module._parameters.values():
-        if parameter is None:
-            continue
-        if nn.parameter.is_lazy(parameter):
-            raise ModelError(
-                f"{type(module).__name__} has parameters that are not initialised yet. Run the "
-                "model once on an input first."
-            )
-        if parameter.is_inference():
-            return True
-    return False
+def twin(copy: nn.Module) -> nn.Module:
+    """Return another copy of a module in a shadow, with the same children and its own hooks."""
+    return _copy(copy, dict(copy._modules))
+
+
+def clear_hooks(copy: nn.Module) -> None:
+    """Take all hooks off a module in a shadow."""
+    for name in _COMMON:
+        if isinstance(copy.__dict__.get(name), OrderedDict):
+            copy.__dict__[name].clear()
+
+
+def _visit(
+    module: nn.Module,
+    touched: Callable[[nn.Module], bool],
+    seen: dict[int, nn.Module],
+    copies: dict[int, nn.Module],
+) -> nn.Module:
+    if id(module) in seen:
+        return seen[id(module)]
+    seen[id(module)] = module
+    children = {
+        name: None if child is None else _visit(child, touched, seen, copies)
+        for name, child in module._modules.items()
+    }
+    on_the_way = any(children[name] is not child for name, child in module._modules.items())
+    if _may_change(module) or on_the_way or touched(module):
+        seen[id(module)] = copies[id(module)] = _copy(module, children)
+    return seen[id(module)]
+
+
+#: Where modules come from that write nothing on themselves in evaluation mode, buffers aside.
+_TRUSTED = ("torch.nn.", "torchvision.", "timm.")
+
+
+def _may_change(module: nn.Module) -> bool:
+    """Say whether running this module could change it, or whether it must be changed to run."""
+    kept = [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
+    if any(nn.parameter.is_lazy(tensor) for tensor in kept):
+        raise ModelError(
+            f"{type(module).__name__} has parameters that are not initialised yet. Run the model "
+            "once on an input first."
+        )
+    origin = type(module).__module__
+    return (
+        module.training
+        or module.__dict__.get("_compiled_call_impl") is not None
+        or not origin.startswith(_TRUSTED)
+        or (bool(module._buffers) and not origin.startswith("torch.nn."))
+        # Hooks may write too: those of weight_norm, spectral_norm and pruning do.
+        or bool(module._forward_pre_hooks or module._forward_hooks)
+        # Made under inference mode, a tensor cannot take part in a graph; its clone can.
+        or any(tensor.is_inference() for tensor in kept)
+    )
 
 
 def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
@@ -117,10 +143,12 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     state["_modules"] = children
     state["training"] = False
     state["_compiled_call_impl"] = None
+    compiled = children.get("_orig_mod")
+    if compiled is not None:  # torch.compile's wrapper calls the original by a closure
+        state["forward"] = compiled
     state["_buffers"] = {
         name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()
     }
-    # Made under inference mode, a parameter cannot take part in a graph; its clone can.
     state["_parameters"] = {
         name: nn.Parameter(parameter.clone(), requires_grad=False)
         if parameter is not None and parameter.is_inference()
@@ -136,6 +164,11 @@ def _redirect(value: Any, copies: Mapping[int, nn.Module]) -> Any:
         return copies.get(id(value), value)
     if isinstance(value, types.MethodType) and id(value.__self__) in copies:
         return types.MethodType(value.__func__, copies[id(value.__self__)])
+    if type(value) is functools.partial:
+        parts = (value.func, value.args, value.keywords)
+        func, args, keywords = (_redirect(part, copies) for part in parts)
+        same = (func, args, keywords) == parts
+        return value if same else functools.partial(func, *args, **keywords)
     if type(value) in (list, tuple):
         items = [_redirect(item, copies) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))

@@ -143,8 +143,10 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
         )
     if target is None or isinstance(target, Rank):
         k = 1 if target is None else target.k
-        if k > count:
-            raise TargetError(f"Asked for the top {k} classes; the model has {count}.")
+        if not 1 <= k <= count:
+            raise TargetError(
+                f"Asked for the class of rank {k}; the model has {count} classes, ranked from 1."
+            )
         indices = logits.detach().topk(k, dim=1).indices[:, k - 1]
     else:
         chosen = [class_index(name, count, classes) for name in _per_image(target, batch)]
@@ -215,7 +217,8 @@ def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
     found = whole or part
     if not found:
         otherwise = f"Class names are those of the weights, such as {', '.join(classes[:3])}."
-        raise unknown("class", name, classes, otherwise)
+        known = [part for names in classes for part in (names, *names.split(", "))]
+        raise unknown("class", name, known, otherwise)
     if len(found) > 1:
         raise TargetError(f"Several classes are named {name!r}: {found}. Pass one of the indices.")
     return found[0]

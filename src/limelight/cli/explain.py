@@ -40,6 +40,7 @@ class _Run:
     photos: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     code: int = 0
+    drawing: float = 0.0  # seconds
 
 
 def explain(
@@ -128,12 +129,15 @@ def explain(
                 run.failed.append({"photo": str(result.path), "error": str(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
                 continue
+            drawn = time.perf_counter()
             _write(run, result, place or out, name, form_name, picture, colormap, fixed=not place)
+            run.drawing += time.perf_counter() - drawn
     except KeyboardInterrupt:
         run.code = 130
     seconds = {
         "load": round(loaded - started, 3),
-        "explain": round(time.perf_counter() - loaded, 3),
+        "explain": round(time.perf_counter() - loaded - run.drawing, 3),
+        "draw": round(run.drawing, 3),
     }
     _report(run, len(paths), seconds, as_json=as_json)
     raise typer.Exit(run.code)
@@ -299,8 +303,15 @@ def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> 
         facts.add_row("picture", escape(one["picture"]))
     facts.add_row("layer", f"{escape(one['layer'])}: {one['reason']}")
     facts.add_row("method", one["method"])
-    facts.add_row("time", f"{seconds['explain']:.2f} s, after {seconds['load']:.2f} s of loading")
+    facts.add_row("time", _times(seconds))
     run.console.print(facts)
+
+
+def _times(seconds: dict[str, float]) -> str:
+    return (
+        f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
+        f"{seconds['load']:.2f} s to load the network"
+    )
 
 
 def _status(one: dict[str, Any]) -> str:
@@ -326,6 +337,5 @@ def _report_many(run: _Run, seconds: dict[str, float]) -> None:
     first = run.photos[0]["explanations"][0]
     run.console.print(
         f"{len(run.photos)} photos with {run.network.name} ({run.network.weights}), "
-        f"{first['method']} at {escape(first['layer'])} ({first['reason']}), "
-        f"{seconds['explain']:.1f} s."
+        f"{first['method']} at {escape(first['layer'])} ({first['reason']}). {_times(seconds)}"
     )
