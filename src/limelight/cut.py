@@ -152,20 +152,24 @@ class Cut:
         return self._run.given.image
 
     def score(self, target: Target = None) -> Scores:
-        """Return the score of each image, `[B]`; the target defaults to the predicted class."""
-        scores = self._score(target)
-        return scores._replace(values=scores.values.detach())
+        """Return the score of each image, `[B]`; the target defaults to the predicted class.
 
-    def gradients(self, target: Target = None) -> Tensor:
+        The values carry the graph of the head.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            return score(self._run.output, target, self._run.given.batch, self._run.classes)
+
+    def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 
-        Shape `[B, K, *grid]`; zero where the score does not depend on A.
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. What `score` returned may
+        stand for the target.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            (gradient,) = _differentiate(self._score(target).values.sum(), [self._raw])
+            (gradient,) = _differentiate(self._scores(target).values.sum(), [self._raw])
         return self.layout.to_grid(gradient)
 
     def head(self, activations: Tensor, *, rows: Tensor | None = None) -> Any:
@@ -197,7 +201,7 @@ class Cut:
         with _no_grad():
             return Head(run.model, self._site, run.given, self.layout, observe)
 
-    def class_weights(self, target: Target = None) -> Tensor:
+    def class_weights(self, target: Target | Scores = None) -> Tensor:
         """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
 
         They exist when the head is an average pool and one linear layer, `y = W mean_ij(A) + b`
@@ -211,7 +215,7 @@ class Cut:
         pooled = self.activations.flatten(2).mean(2)
         weight = self._linear_weight(logits.detach(), pooled)
         with torch.inference_mode(False), torch.enable_grad():
-            scores = self._score(target)
+            scores = self._scores(target)
             if scores.indices is not None:
                 return weight[scores.indices]
             (slope,) = _differentiate(scores.values.sum(), [logits])
@@ -242,10 +246,8 @@ class Cut:
             "which equals CAM where CAM exists, or name the layer that the pool reads."
         )
 
-    def _score(self, target: Target) -> Scores:
-        with torch.inference_mode(False), torch.enable_grad():
-            run = self._run
-            return score(run.output, target, run.given.batch, run.classes)
+    def _scores(self, target: Target | Scores) -> Scores:
+        return target if isinstance(target, Scores) else self.score(target)
 
 
 def trace(model: nn.Module, inputs: Inputs) -> tuple[Call, ...]:

@@ -18,7 +18,7 @@ from limelight.inputs import Inputs
 from limelight.methods import Method, find_method
 from limelight.models import Network
 from limelight.photos import load_photo
-from limelight.targets import Target
+from limelight.targets import Scores, Target
 
 
 def explain(
@@ -79,18 +79,18 @@ def explain_each(
 
 
 def _explain(run: Cut, target: Target, method: Method) -> Explanation:
-    gather: dict[Need, Callable[[Target], Tensor]] = {
+    gather: dict[Need, Callable[[Scores], Tensor]] = {
         "gradients": run.gradients,
         "class weights": run.class_weights,
     }
     scores = run.score(target)
-    found = {need: _full(gather[need](target)) for need in method.needs}
+    found = {need: _full(gather[need](scores)) for need in method.needs}
     evidence = Evidence(activations=_full(run.activations), found=found)
     with torch.inference_mode(False), torch.no_grad():
-        raw = method.function(evidence)
+        raw, score = method.function(evidence), scores.values.detach()
         status = judge(
             raw,
-            scores.values,
+            score,
             list(found.values()),
             method=method.name,
             layer=run.layer,
@@ -100,7 +100,7 @@ def _explain(run: Cut, target: Target, method: Method) -> Explanation:
     return Explanation(
         raw=raw,
         heatmap=heatmap,
-        score=scores.values,
+        score=score,
         index=scores.indices,
         label=scores.labels,
         status=status,

@@ -283,32 +283,33 @@ def judge(
         layer: The layer's path.
         instead: Returns the layer that would have been chosen, "" if none; asked only if needed.
     """
-    flat_raw = raw.flatten(1)
-    finite = flat_raw.isfinite().all(1) & score.isfinite()
+    low, high = raw.flatten(1).aminmax(dim=1)
+    finite = low.isfinite() & high.isfinite() & score.isfinite()
     connected = torch.ones_like(finite)
     for tensor in evidence:
-        connected &= (tensor != 0).flatten(1).any(1)
-    high, low = flat_raw.amax(1), flat_raw.amin(1)
+        connected &= tensor.flatten(1).any(1)
     # A difference that rounding alone can make is none.
-    rounding = 8 * torch.finfo(raw.dtype).eps * flat_raw.abs().amax(1)
+    flat = high - low <= 8 * torch.finfo(raw.dtype).eps * torch.maximum(high.abs(), low.abs())
+    # One transfer from the device for all of them.
+    facts = torch.stack([finite, connected, flat, high <= 0]).T.tolist()
     statuses = []
-    for b in range(len(raw)):
-        if not finite[b]:
+    for is_finite, is_connected, is_flat, is_negative in facts:
+        if not is_finite:
             status = Status(
                 "not-finite",
                 "NaN or infinity came out of the network or the map. Check the weights; in "
                 "float16 values overflow, so use bfloat16 or float32.",
             )
-        elif not connected[b]:
+        elif not is_connected:
             status = Status("disconnected", _disconnected(layer, instead()))
-        elif high[b] - low[b] <= rounding[b]:
+        elif is_flat:
             status = Status(
                 "flat",
                 f"The map is the same everywhere on the grid {list(raw.shape[1:])} of {layer!r}. "
                 "Take an earlier layer with a finer grid, or another method than "
                 f"{method!r}; a picture without any structure does this too.",
             )
-        elif high[b] <= 0:
+        elif is_negative:
             status = Status(
                 "no-positive-evidence",
                 f"Nothing on the grid of {layer!r} speaks for this score; everything speaks "
@@ -334,6 +335,8 @@ def _disconnected(layer: str, instead: str) -> str:
 
 def finished(raw: Tensor, size: Sequence[int], status: Sequence[Status]) -> Tensor:
     """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
-    worth = torch.tensor([one.ok for one in status], device=raw.device)
     heat = finish(raw, size)
+    if all(one.ok for one in status):
+        return heat
+    worth = torch.tensor([one.ok for one in status], device=raw.device)
     return torch.where(worth.reshape(-1, *(1,) * (heat.ndim - 1)), heat, torch.zeros_like(heat))

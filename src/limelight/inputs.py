@@ -68,6 +68,10 @@ class Given:
         Raises:
             InputError: They hold no tensor, or images that are empty or not finite.
         """
+        if isinstance(inputs, Tensor) and not inputs.is_inference():
+            image = inputs.detach()
+            _check(image)
+            return cls((inputs,), {}, image)
         if isinstance(inputs, Mapping):
             args, kwargs = (), dict(inputs)
         elif isinstance(inputs, Tensor | tuple):
@@ -85,8 +89,8 @@ class Given:
             )
         found = tensors((args, kwargs))
         images = [t for t in found if t.is_floating_point() and t.ndim >= 3] or found
-        if not images or not images[0].ndim:
-            raise InputError("The inputs hold no tensor with a batch axis.")
+        if not images:
+            raise InputError(_NO_BATCH)
         _check(images[0])
         return cls(args, kwargs, images[0].detach())
 
@@ -116,13 +120,20 @@ class Given:
         return self.take(torch.arange(count) % self.batch)
 
 
+_NO_BATCH = "The inputs hold no tensor with a batch axis; a tensor [B, C, H, W] was expected."
+
+
 def _check(image: Tensor) -> None:
+    if not image.ndim:
+        raise InputError(_NO_BATCH)
     if image.numel() == 0:
         raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
-    if image.is_floating_point() and not image.isfinite().all():
+    # The sum is cheap and catches every NaN and infinity; it may overflow without one.
+    if image.is_floating_point() and not image.sum().isfinite():
         bad = (~image.isfinite()).reshape(len(image), -1).sum(1).tolist()
         which = ", ".join(f"{count} in image {i}" for i, count in enumerate(bad) if count)
-        raise InputError(
-            f"The images hold values that are NaN or infinite ({which}). Check the preprocessing: "
-            "dividing by a standard deviation of zero does this."
-        )
+        if which:
+            raise InputError(
+                f"The images hold values that are NaN or infinite ({which}). Check the "
+                "preprocessing: dividing by a standard deviation of zero does this."
+            )

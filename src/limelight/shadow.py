@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from limelight.errors import ModelError
 
@@ -93,15 +94,20 @@ def _visit(
     seen: dict[int, nn.Module],
     copies: dict[int, nn.Module],
 ) -> nn.Module:
+    """Return a module's stand-in. This runs for every module of every pass, so it is kept lean."""
     if id(module) in seen:
         return seen[id(module)]
     seen[id(module)] = module
-    children = {
-        name: None if child is None else _visit(child, touched, seen, copies)
-        for name, child in module._modules.items()
-    }
-    on_the_way = any(children[name] is not child for name, child in module._modules.items())
-    if _may_change(module) or on_the_way or touched(module):
+    children: dict[str, nn.Module | None] | None = None
+    for name, child in module._modules.items():
+        if child is None:
+            continue
+        new = _visit(child, touched, seen, copies)
+        if new is not child:
+            children = dict(module._modules.items()) if children is None else children
+            children[name] = new
+    if _may_change(module) or children is not None or touched(module):
+        children = dict(module._modules.items()) if children is None else children
         seen[id(module)] = copies[id(module)] = _copy(module, children)
     return seen[id(module)]
 
@@ -112,23 +118,27 @@ _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
-    kept = [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
-    if any(nn.parameter.is_lazy(tensor) for tensor in kept):
-        raise ModelError(
-            f"{type(module).__name__} has parameters that are not initialised yet. Run the model "
-            "once on an input first."
+    state, kind = module.__dict__, type(module)
+    if state["training"] or state.get("_compiled_call_impl") is not None:
+        changes = True
+    elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
+        changes = True  # hooks may write too: those of weight_norm and pruning do
+    else:
+        origin, buffers = kind.__module__, state["_buffers"]
+        changes = not origin.startswith(_TRUSTED) or (
+            bool(buffers) and not origin.startswith("torch.nn.")
         )
-    origin = type(module).__module__
-    return (
-        module.training
-        or module.__dict__.get("_compiled_call_impl") is not None
-        or not origin.startswith(_TRUSTED)
-        or (bool(module._buffers) and not origin.startswith("torch.nn."))
-        # Hooks may write too: those of weight_norm, spectral_norm and pruning do.
-        or bool(module._forward_pre_hooks or module._forward_hooks)
         # Made under inference mode, a tensor cannot take part in a graph; its clone can.
-        or any(tensor.is_inference() for tensor in kept)
-    )
+        for tensor in state["_parameters"].values():
+            changes = changes or (tensor is not None and tensor.is_inference())
+        for tensor in buffers.values():
+            changes = changes or (tensor is not None and tensor.is_inference())
+    if changes and issubclass(kind, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ModelError(
+            f"{kind.__name__} has parameters that are not initialised yet. Run the model once on "
+            "an input first."
+        )
+    return changes
 
 
 def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
