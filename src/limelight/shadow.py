@@ -119,7 +119,7 @@ _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
     state, kind = module.__dict__, type(module)
-    if state["training"] or state.get("_compiled_call_impl") is not None:
+    if module.training or state.get("_compiled_call_impl") is not None:
         changes = True
     elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
         changes = True  # hooks may write too: those of weight_norm and pruning do
@@ -133,7 +133,7 @@ def _may_change(module: nn.Module) -> bool:
             changes = changes or (tensor is not None and tensor.is_inference())
         for tensor in buffers.values():
             changes = changes or (tensor is not None and tensor.is_inference())
-    if changes and issubclass(kind, LazyModuleMixin) and module.has_uninitialized_params():
+    if changes and isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         raise ModelError(
             f"{kind.__name__} has parameters that are not initialised yet. Run the model once on "
             "an input first."
