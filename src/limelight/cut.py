@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -259,23 +259,35 @@ def trace(model: nn.Module, inputs: Inputs) -> tuple[Call, ...]:
     Raises:
         ModelError, InputError: As `cut`.
     """
-    return _known_trace(unwrap(model), Given.of(inputs))
+    return _known(unwrap(model), Given.of(inputs)).calls
 
 
-_traces: weakref.WeakKeyDictionary[nn.Module, tuple[object, tuple[Call, ...]]]
-_traces = weakref.WeakKeyDictionary()
-_traces_lock = threading.Lock()
+class _Known(NamedTuple):
+    """A remembered trace: of which modules and shapes, and what was chosen from it."""
+
+    key: object
+    calls: tuple[Call, ...]
+    choice: layers_.Choice | LayerError
 
 
-def _known_trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
+_remembered: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary()
+_remembered_lock = threading.Lock()
+
+
+def _known(model: nn.Module, given: Given) -> _Known:
     key = (fingerprint(model), given.signature)
-    with _traces_lock:
-        known, calls = _traces.get(model, (None, ()))
-    if known != key:
+    with _remembered_lock:
+        known = _remembered.get(model)
+    if known is None or known.key != key:
         calls = _trace(model, given.first(1))
-        with _traces_lock:
-            _traces[model] = key, calls
-    return calls
+        try:
+            choice: layers_.Choice | LayerError = layers_.choose(calls)
+        except LayerError as error:
+            choice = LayerError(str(error))  # without the traceback, which holds on to this pass
+        known = _Known(key, calls, choice)
+        with _remembered_lock:
+            _remembered[model] = known
+    return known
 
 
 def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
@@ -335,7 +347,10 @@ def _fill_zeros(copy: nn.Module) -> None:
 
 
 def _choose(model: nn.Module, given: Given) -> layers_.Choice:
-    return layers_.choose(_known_trace(model, given))
+    choice = _known(model, given).choice
+    if isinstance(choice, LayerError):
+        raise LayerError(str(choice))
+    return choice
 
 
 @contextmanager
@@ -398,7 +413,7 @@ def _layout(raw: Tensor, site: Site, run: _Run) -> Layout:
     layout = layers_.layout_of(raw.shape, image)
     if raw.ndim == 3 and len(image) >= 2:  # tokens: the trace knows the grid of the patches
         path = next(path for path, m in run.model.named_modules() if m is site.module)
-        calls = [call for call in _known_trace(run.model, run.given) if call.path == path]
+        calls = [call for call in _known(run.model, run.given).calls if call.path == path]
         layout = calls[(site.call or 1) - 1].layout
     if layout is None:
         raise LayerError(

@@ -306,12 +306,17 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
         if call.learned or call.result not in outermost:
             outermost[call.result] = order, call
     latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
-    ranked = [_judge(call, calls) for call in latest_first]
+    readers: dict[int | None, list[str]] = {}
+    for call in calls:
+        if call.learned and call.path:
+            readers.setdefault(call.source, []).append(call.path)
+    readers.pop(None, None)
+    ranked = [_judge(call, readers.get(call.source, [])) for call in latest_first]
     return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
 
 
-def _judge(call: Call, calls: Sequence[Call]) -> Candidate:
-    """Say what speaks against choosing a layer unasked."""
+def _judge(call: Call, readers: Sequence[str]) -> Candidate:
+    """Say what speaks against choosing a layer unasked; `readers` read the same tensor as it."""
     if call.calls > 1:
         return Candidate(call, f"it runs {call.calls} times", possible=False)
     if call.cells == 0:
@@ -321,13 +326,10 @@ def _judge(call: Call, calls: Sequence[Call]) -> Candidate:
     if call.unread > UNREAD_RUN:
         return Candidate(call, f"the score skips {call.unread:.0%} of its channels in a row")
     beside = [
-        other.path
-        for other in calls
-        if other.path
-        and other.learned
-        and None is not other.source == call.source
-        and not f"{call.path}.".startswith(f"{other.path}.")
-        and not f"{other.path}.".startswith(f"{call.path}.")
+        other
+        for other in readers
+        if not f"{call.path}.".startswith(f"{other}.")
+        and not f"{other}.".startswith(f"{call.path}.")
     ]
     return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
 
