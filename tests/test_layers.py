@@ -382,7 +382,14 @@ def test_a_layout_is_read_off_the_shape(
         ((1, 50, 8), (224, 224), [(14, 14), (7, 7)], Layout("tokens", (7, 7), 1)),
         ((1, 256, 8), (250, 250), [(15, 17)], Layout("tokens", (15, 17), 1)),  # not the square
         ((1, 97, 8), (16, 96, 96), [(4, 4, 6)], Layout("tokens", (4, 4, 6), 1)),
-        ((1, 64, 8), (224, 224), [(14, 14)], Layout("tokens", (8, 8))),  # patches were merged
+        ((1, 49, 8), (224, 224), [(14, 14)], Layout("tokens", (7, 7))),  # patches were merged
+        ((1, 35, 8), (144, 208), [(9, 13)], Layout("tokens", (5, 7))),  # the same, with padding
+        ((1, 16, 8), (64, 64), [(4, 4), (1, 1)], Layout("tokens", (4, 4))),  # a pooled branch
+        ((1, 16, 8), (32, 32), [(16, 16)], None),  # columns read one by one, not patches
+        ((1, 64, 16), (64, 128), [(32, 64)], None),
+        ((1, 1, 8), (32, 32), [(2, 2)], None),
+        ((1, 48, 40), (480,), [(48,)], Layout("tokens", (48,))),  # a signal's patches
+        ((1, 40, 48), (480,), [(48,)], Layout("channels first", (48,))),
     ],
     ids=str,
 )
@@ -390,7 +397,7 @@ def test_tokens_follow_a_grid_that_the_network_made_itself(
     shape: tuple[int, ...],
     image: tuple[int, ...],
     grids: list[tuple[int, ...]],
-    layout: Layout,
+    layout: Layout | None,
 ) -> None:
     assert layout_of(shape, image, grids) == layout
 

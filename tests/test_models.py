@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import limelight
-from limelight.errors import InputError, ModelError, UnknownNameError, WeightsError
+from limelight.errors import ModelError, OptionError, UnknownNameError, WeightsError
 from limelight.models import imagenet_classes, model_names
 from limelight.photos import Preprocess
 
@@ -160,9 +160,9 @@ def test_names_size_the_head_of_a_fine_tuned_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "match"), [("", "no class names"), ("a\n\nb", "an empty line")])
 def test_bad_class_names(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "names.txt").write_text(text)
-    with pytest.raises(InputError, match=match):
+    with pytest.raises(OptionError, match=match):
         limelight.load_model(weights="none", classes=tmp_path / "names.txt")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(OptionError, match="cannot be read"):
         limelight.load_model(weights="none", classes=tmp_path / "none.txt")
 
 
@@ -232,7 +232,7 @@ def test_the_users_own_gone_wrong(own: Path, name: str, text: str) -> None:
 
 
 def test_unusable_device() -> None:
-    with pytest.raises(InputError, match="The device 'cuda:99' cannot be used"):
+    with pytest.raises(OptionError, match="The device 'cuda:99' cannot be used"):
         limelight.load_model(weights="none", device="cuda:99")
-    with pytest.raises(InputError, match="The device 'toaster' cannot be used"):
+    with pytest.raises(OptionError, match="The device 'toaster' cannot be used"):
         limelight.load_model(weights="none", device="toaster")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
-from limelight.errors import InputError, LimelightError, MissingPhotoError, PhotoError
+from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
 from limelight.photos import MAX_PIXELS, Preprocess, find_photos, load_photo
 
 
@@ -217,6 +217,37 @@ def test_grey_input_and_exact_resize() -> None:
     ],
 )
 def test_senseless_preprocessing_is_refused(bad: dict[str, tuple[float, ...]]) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(OptionError) as caught:
         Preprocess(**bad)  # type: ignore[arg-type]
     assert isinstance(caught.value, LimelightError)
+
+
+def test_a_thin_photo_is_no_bomb(tmp_path: Path) -> None:
+    Image.new("RGB", (1, 20_000)).save(tmp_path / "thin.png")
+    photo = load_photo(tmp_path / "thin.png")
+    with pytest.raises(PhotoError, match="1 x 20000 pixels is too thin"):
+        Preprocess()(photo)
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, NotImplementedError, struct.error, MemoryError])
+def test_whatever_a_decoder_raises_is_about_this_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
+) -> None:
+    gradient().save(tmp_path / "x.png")
+
+    def explode(*_: object) -> None:
+        raise raised("Failed to decode image")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", explode)
+    with pytest.raises(PhotoError, match=r"x.png.*cannot be decoded: Failed to decode"):
+        load_photo(tmp_path / "x.png")
+
+
+def test_damaged_exif_leaves_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient().save(tmp_path / "x.png")
+
+    def explode(*_: object) -> None:
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", explode)
+    assert load_photo(tmp_path / "x.png").size == (40, 30)

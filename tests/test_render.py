@@ -123,7 +123,7 @@ def test_a_figure_has_a_row_per_image() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
     result = limelight.explain(model, torch.randn(3, 1, 8, 8))
     assert len(result.figure().axes) == 3 * 4
-    assert result._repr_png_().startswith(b"\x89PNG")
+    assert (result._repr_png_() or b"").startswith(b"\x89PNG")
     with pytest.raises(OutputError, match="there are 3 images"):
         result.save("never.png", picture="overlay")
     with pytest.raises(InputError, match="1 photos for 3"):
@@ -192,3 +192,23 @@ def test_render_sees_no_model() -> None:
             line.split()[-1] for line in source.read_text().splitlines() if "import" in line
         ]
         assert "limelight.cut" not in source.read_text()
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 1))
+    result = limelight.explain(model, torch.randn(1, 3, 8, 8), classes=[r"a$\frac$b"])
+    assert result._repr_png_()
+
+
+def test_a_figure_of_a_large_photo_holds_no_more_pixels_than_are_seen(
+    explanation: limelight.Explanation,
+) -> None:
+    figure = explanation.figure([photo(4000, 3000)])
+    for axes in figure.axes[:3]:
+        for drawn in axes.images:
+            assert max(np.shape(drawn.get_array())[:2]) <= 2 * render.PANEL_PIXELS
+
+
+def test_a_signal_shows_itself_as_text() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 6, 3))
+    assert limelight.explain(model, torch.randn(1, 2, 8))._repr_png_() is None

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from limelight import layers as layers_
-from limelight.errors import LayerError, MethodError
+from limelight.errors import LayerError, LimelightError, MethodError
 from limelight.head import Enter, Head, Leave
 from limelight.inputs import Given, Inputs, detached, substitute_first, tensors
 from limelight.layers import Call, Layout, Site
 from limelight.shadow import fingerprint, shadow, unwrap
-from limelight.targets import Scores, Target, find_logits, score
+from limelight.targets import Scores, Target, class_logits, find_logits, score
 from limelight.watch import KeepGrad, Watch
 
 Layer = str | nn.Module
@@ -87,14 +87,16 @@ def cuts(
     with _no_grad():
         root, copies = shadow(model, lambda module: id(module) in watch.wanted)
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
-        output = root(*given.args, **given.kwargs)
-        if watch.kept and not any(tensor.requires_grad for tensor in tensors(output)):
-            # Does the model itself turn grad off, around a frozen backbone say? Then overrule it.
-            watch.reset()
-            with KeepGrad(lambda: bool(watch.kept)):
-                output = root(*given.args, **given.kwargs)
-        for handle in handles:  # or they and the activations would wait for the garbage collector
-            handle.remove()
+        try:
+            output = root(*given.args, **given.kwargs)
+        except Exception as error:
+            if given.image.ndim == 3:
+                error.add_note("If one image was passed, add the batch axis: image[None].")
+            raise
+        finally:
+            watch.stop()
+            for handle in handles:  # or they, and A, would wait for the garbage collector
+                handle.remove()
     run = _Run(model, given, output, classes)
     return [
         Cut(
@@ -119,7 +121,7 @@ class _Run:
     classes: Sequence[str] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cut:
     """A network cut at a layer: `A = body(x)`, `y = head(A)`.
 
@@ -211,7 +213,7 @@ class Cut:
         Raises:
             MethodError: The head is something else.
         """
-        logits = find_logits(self._run.output)
+        logits = class_logits(self._run.output)
         pooled = self.activations.flatten(2).mean(2)
         weight = self._linear_weight(logits.detach(), pooled)
         with torch.inference_mode(False), torch.enable_grad():
@@ -229,16 +231,18 @@ class Cut:
             return ""
 
     def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor:
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
         for module in self._run.model.modules():
             if not isinstance(module, nn.Linear | nn.Conv2d):
                 continue
-            weight = module.weight.detach().flatten(1)
+            weight = module.weight.detach().flatten(1).to(precise)
             if weight.shape != (logits.shape[-1], pooled.shape[1]):
                 continue
             bias = 0 if module.bias is None else module.bias.detach()
-            gap = (pooled @ weight.T + bias - logits).abs().max()
-            # Room for the precision of the dtype, as a share of the logits' size.
-            if gap <= 64 * torch.finfo(logits.dtype).eps * logits.abs().max():
+            gap = (pooled.to(precise) @ weight.T + bias - logits).abs().max()
+            # Room for the coarsest precision on the way, as a share of the logits' size.
+            if gap <= 64 * coarsest * logits.abs().max():
                 return weight
         raise MethodError(
             "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
@@ -263,31 +267,48 @@ def trace(model: nn.Module, inputs: Inputs) -> tuple[Call, ...]:
 
 
 class _Known(NamedTuple):
-    """A remembered trace: of which modules and shapes, and what was chosen from it."""
+    """A remembered trace, and what was chosen from it."""
 
-    key: object
     calls: tuple[Call, ...]
     choice: layers_.Choice | LayerError
 
 
-_remembered: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary()
+#: By model: the modules it was built of, and what is known by the signature of the inputs.
+_remembered: weakref.WeakKeyDictionary[nn.Module, tuple[object, dict[object, _Known]]]
+_remembered = weakref.WeakKeyDictionary()
 _remembered_lock = threading.Lock()
 
 
 def _known(model: nn.Module, given: Given) -> _Known:
-    key = (fingerprint(model), given.signature)
+    modules, signature = fingerprint(model), given.signature
     with _remembered_lock:
-        known = _remembered.get(model)
-    if known is None or known.key != key:
-        calls = _trace(model, given.first(1))
+        built_of, by_signature = _remembered.get(model, (None, {}))
+        if built_of != modules or len(by_signature) > 32:
+            _remembered[model] = modules, (by_signature := {})
+        known = by_signature.get(signature)
+    if known is None:
+        calls = _trace_or_say_why(model, given.first(1))
         try:
             choice: layers_.Choice | LayerError = layers_.choose(calls)
         except LayerError as error:
             choice = LayerError(str(error))  # without the traceback, which holds on to this pass
-        known = _Known(key, calls, choice)
-        with _remembered_lock:
-            _remembered[model] = known
+        known = by_signature[signature] = _Known(calls, choice)
     return known
+
+
+def _trace_or_say_why(model: nn.Module, given: Given) -> tuple[Call, ...]:
+    try:
+        return _trace(model, given)
+    except LimelightError:
+        raise
+    except Exception as error:
+        with _no_grad():  # if the model itself raises, that is what the user should see
+            shadow(model, lambda _module: False)[0](*given.args, **given.kwargs)
+        raise LayerError(
+            f"The model runs, but a pass with gradients to look for layers does not "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Name a layer with "
+            "layer=..., one after what stops them."
+        ) from error
 
 
 def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
@@ -298,9 +319,11 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
     alive = list[object]()  # so that no id is used twice
     seen = list[layers_.Seen]()
 
+    recording = True  # a backward may run modules again
+
     def leave(key: int, arguments: object, output: Any) -> Any:
         def follow(tensor: Tensor) -> Tensor:
-            if not tensor.is_floating_point():
+            if not recording or not tensor.is_floating_point() or tensor.is_inference():
                 return tensor
             handed = tensor
             if id(tensor) not in results:
@@ -308,13 +331,14 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
                 handed = leaves[-1].clone()
                 results[id(tensor)] = results[id(handed)] = len(leaves) - 1
                 alive.extend((tensor, handed))
-            source = tensors(arguments)[:1]
-            alive.extend(source)
+            given_to = tensors(arguments)
+            alive.extend(given_to)
+            source = max(given_to, key=lambda t: results.get(id(t), -1), default=None)
             seen.append(
                 layers_.Seen(
                     path=paths[key],
                     shape=tuple(tensor.shape),
-                    source=id(source[0]) if source else None,
+                    source=None if source is None else id(source),
                     result=results[id(tensor)],
                     learned=learned[key],
                 )
@@ -327,11 +351,13 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
         root, copies = shadow(model, lambda _module: True)
         for copy in copies.values():
             _fill_zeros(copy)
-        with KeepGrad(lambda: True):
+        with KeepGrad():
             output = _observe(root, copies, given, lambda _key: None, leave)
-        logits = find_logits(output)
-        total = logits.reshape(logits.shape[0], -1).amax(1).sum()
-        gradients = _differentiate(total, leaves, retain=False)
+        recording = False
+        outputs = [t for t in tensors([output]) if t.is_floating_point()]
+        logits = outputs[0] if len(outputs) == 1 else find_logits(output)
+        highest = logits.reshape(len(logits), -1).amax(1) if logits.ndim else logits
+        gradients = _differentiate(highest.sum(), leaves, retain=False)
     return layers_.read(seen, gradients, tuple(given.image.shape[2:]))
 
 
@@ -341,9 +367,11 @@ def _fill_zeros(copy: nn.Module) -> None:
     They would stop the gradient for reasons that have nothing to do with how the network is built.
     """
     for name, weight in copy._parameters.items():
-        if weight is not None and weight.is_floating_point() and not weight.any():
-            noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-            copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
+        if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
+            continue
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
+        copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
 
 
 def _choose(model: nn.Module, given: Given) -> layers_.Choice:
@@ -410,11 +438,12 @@ def _layout(raw: Tensor, site: Site, run: _Run) -> Layout:
             "images, so its first axis is not the batch. If one image was passed, add the batch "
             "axis, image[None]; inside windowed attention, take the block around the layer."
         )
-    layout = layers_.layout_of(raw.shape, image)
-    if raw.ndim == 3 and len(image) >= 2:  # tokens: the trace knows the grid of the patches
+    if raw.ndim == 3:  # perhaps tokens: the trace knows the grid of the patches
         path = next(path for path, m in run.model.named_modules() if m is site.module)
         calls = [call for call in _known(run.model, run.given).calls if call.path == path]
         layout = calls[(site.call or 1) - 1].layout
+    else:
+        layout = layers_.layout_of(raw.shape, image)
     if layout is None:
         raise LayerError(
             f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "

@@ -6,10 +6,12 @@
     ├── TargetError      (ValueError)    the target gives no score per image
     ├── MethodError      (ValueError)    the method cannot work on this network
     ├── ModelError       (TypeError)     the model is not one that can be cut
+    ├── OptionError      (ValueError)    a number, file or device asked for that cannot be
     ├── InputError       (ValueError)    the tensors that were passed in
     ├── PhotoError       (ValueError)    a file that is no readable picture
     │   └── MissingPhotoError            there is no photo there at all
     ├── WeightsError     (ValueError)    weights that do not load, or cannot be had
+    │   └── MissingWeightsError          there is no weights file there at all
     └── OutputError      (ValueError)    a result that cannot be written there
 
 Every message says what was given, what was expected and what to do. `exit_code` is what the
@@ -54,6 +56,10 @@ class ModelError(LimelightError, TypeError):
     """The model is not one that can be cut."""
 
 
+class OptionError(LimelightError, ValueError):
+    """A number, file or device was asked for that cannot be."""
+
+
 class InputError(LimelightError, ValueError):
     """The tensors that were passed in cannot be explained."""
 
@@ -76,6 +82,12 @@ class WeightsError(LimelightError, ValueError):
     """Weights that do not load, or cannot be had."""
 
     exit_code = 1
+
+
+class MissingWeightsError(WeightsError):
+    """There is no weights file there at all."""
+
+    exit_code = 2
 
 
 class OutputError(LimelightError, ValueError):

@@ -11,13 +11,13 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from limelight.cut import Cut, Layer, cut
-from limelight.errors import LimelightError, PhotoError
+from limelight.errors import PhotoError
 from limelight.evidence import Evidence, Need
 from limelight.explanation import Explanation, finished, judge
 from limelight.inputs import Inputs
 from limelight.methods import Method, find_method
 from limelight.models import Network
-from limelight.photos import load_photo
+from limelight.photos import Preprocess, load_photo
 from limelight.targets import Scores, Target
 
 
@@ -131,7 +131,7 @@ class PhotoResult:
     path: Path
     view: Image | None
     explanations: tuple[Explanation, ...]
-    error: LimelightError | None = None
+    error: PhotoError | None = None
 
 
 def explain_photos(
@@ -162,31 +162,32 @@ def explain_photos(
     find_method(method)
     parameter = next(network.model.parameters(), torch.empty(0))
     for start in range(0, len(paths), batch):
-        loaded = [_load(Path(path)) for path in paths[start : start + batch]]
-        photos = [photo for photo in loaded if not isinstance(photo, LimelightError)]
+        loaded = [_load(Path(path), network.preprocess) for path in paths[start : start + batch]]
+        ready = [one for one in loaded if not isinstance(one, PhotoError)]
         done: list[Explanation] = []
-        if photos:
-            images = torch.stack([network.preprocess(photo) for photo in photos]).to(parameter)
+        if ready:
             done = explain_each(
                 network.model,
-                images,
+                torch.stack([image for _, image in ready]).to(parameter),
                 targets,
                 method=method,
                 layer=layer,
                 classes=network.classes,
             )
         row = 0
-        for path, photo in zip(paths[start : start + batch], loaded, strict=True):
-            if isinstance(photo, LimelightError):
-                yield PhotoResult(Path(path), None, (), photo)
+        for path, one in zip(paths[start : start + batch], loaded, strict=True):
+            if isinstance(one, PhotoError):
+                yield PhotoResult(Path(path), None, (), one)
                 continue
-            view = network.preprocess.view(photo)
+            view = network.preprocess.view(one[0])
             yield PhotoResult(Path(path), view, tuple(result[row] for result in done))
             row += 1
 
 
-def _load(path: Path) -> Image | PhotoError:
+def _load(path: Path, preprocess: Preprocess) -> tuple[Image, Tensor] | PhotoError:
+    """Return a photo and the network's input, or why there is none."""
     try:
-        return load_photo(path)
+        photo = load_photo(path)
+        return photo, preprocess(photo)
     except PhotoError as error:
         return error

@@ -53,7 +53,7 @@ class Status:
         return f"{self.name}: {self.message}" if self.message else self.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
     """What `explain` returns, for B images.
 
@@ -163,6 +163,11 @@ class Explanation:
         """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names."""
         from limelight import render
 
+        # More pixels than a panel has would only cost memory.
+        photos = [
+            photo.reduce(max(1, max(photo.size) // render.PANEL_PIXELS))
+            for photo in (self.pictures() if photos is None else photos)
+        ]
         rows = [
             render.Row(
                 photo=photo,
@@ -257,10 +262,12 @@ class Explanation:
         )
         return buffer.getvalue()
 
-    def _repr_png_(self) -> bytes:
-        """Show the figure in a notebook."""
+    def _repr_png_(self) -> bytes | None:
+        """Show the figure in a notebook; of inputs that are no pictures, the text alone."""
         from limelight import render
 
+        if self.image.ndim != 4:
+            return None
         return render.encode_figure(self.figure(), "png")
 
 

@@ -41,16 +41,14 @@ class Head:
         self, model: nn.Module, site: Site, given: Given, layout: Layout, observe: Observe
     ) -> None:
         """Record one pass over the given inputs and prepare the shadow."""
-        self._given, self._layout = given, layout
-        self._site, self._observe = site, observe
+        self._given, self._site, self._observe = given, site, observe
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
-        self._recorded = self._record(given)
-        self._axes: dict[int, list[list[int | None]]] = {}
-        layer = id(site.module)
-        self._root, copies = shadow(model, lambda module: id(module) in self._recorded)
+        self._replay = _Replay(self._record(given), given.batch, site, layout)
+        recorded = self._replay.recorded
+        self._root, copies = shadow(model, lambda module: id(module) in recorded)
         self._buffers = [(copy, copy._buffers) for copy in copies.values() if copy._buffers]
-        for key in self._recorded:
-            self._replace(copies[key], key, is_layer=key == layer)
+        for key in recorded:
+            _replace(copies[key], key, self._replay, is_layer=key == id(site.module))
 
     def __call__(self, activations: Tensor, rows: Tensor | None = None) -> Any:
         """Return the network's output for activations `[M, K, *grid]` of the images `rows` `[M]`.
@@ -59,22 +57,29 @@ class Head:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
         """
         rows = self._checked(activations, rows)
-        self._activations, self._rows = activations, rows
-        self._calls = dict.fromkeys(self._recorded, 0)
-        if rows is not None and not self._axes:
-            self._axes = self._batch_axes()
+        if rows is not None and self._replay.axes is None:
+            self._replay.axes = self._batch_axes()
+        self._replay.start(activations, rows)
         for copy, buffers in self._buffers:  # a run may write on them, and the next must not see it
             copy.__dict__["_buffers"] = _clone(buffers)
         given = self._given if rows is None else self._given.take(rows)
-        return self._root(*given.args, **given.kwargs)
+        try:
+            return self._root(*given.args, **given.kwargs)
+        finally:
+            self._replay.start(None, None)
 
     def _checked(self, activations: Tensor, rows: Tensor | None) -> Tensor | None:
-        batch = self._given.batch
-        expected = self._layout.to_grid(self._at_layer()).shape
-        if activations.shape[1:] != expected[1:]:
+        batch, raw = self._given.batch, self._replay.at_layer
+        expected = self._replay.layout.to_grid(raw)
+        if activations.shape[1:] != expected.shape[1:]:
             raise InputError(
                 f"The activations have shape {list(activations.shape)}; [M, "
-                f"{', '.join(map(str, expected[1:]))}] was expected at {self._site.name!r}."
+                f"{', '.join(map(str, expected.shape[1:]))}] was expected at {self._site.name!r}."
+            )
+        if (activations.dtype, activations.device) != (raw.dtype, raw.device):
+            raise InputError(
+                f"The activations are {activations.dtype} on {activations.device}; at "
+                f"{self._site.name!r} they are {raw.dtype} on {raw.device}. Use .to(...)."
             )
         count = activations.shape[0]
         if rows is None and count == batch:
@@ -86,20 +91,13 @@ class Head:
                 f"There are {count} activations for {batch} images. Pass rows=..., the image that "
                 "each of them belongs to."
             )
-        if (
-            rows.dtype not in (torch.long, torch.int)
-            or rows.shape != (count,)
-            or bool(((rows < 0) | (rows >= batch)).any())
-        ):
+        whole = rows.dtype in (torch.long, torch.int)
+        if not whole or rows.shape != (count,) or bool(((rows < 0) | (rows >= batch)).any()):
             raise InputError(
                 f"rows is {rows.tolist()}; {count} integers from 0 to {batch - 1} were expected, "
                 "the image that each row of activations belongs to."
             )
         return rows
-
-    def _at_layer(self) -> Tensor:
-        """Return what the layer put out in the recorded pass."""
-        return tensors(self._recorded[id(self._site.module)])[0]
 
     def _record(self, given: Given) -> dict[int, list[Any]]:
         """Return what each frozen module put out, call by call, and the layer at its call."""
@@ -129,57 +127,19 @@ class Head:
         frozen = {key: kept for key, kept in outputs.items() if key not in again}
         return {**frozen, layer: at_layer}
 
-    def _replace(self, copy: nn.Module, key: int, *, is_layer: bool) -> None:
-        """Let a copy return what was recorded; the layer's copy, A at the call that is meant."""
-        original = twin(copy)
-        clear_hooks(copy)  # they have had their say in the record
-        # With a hook of its own a module is not passed by in the fused path of a transformer.
-        copy.register_forward_pre_hook(lambda _module, _args: None)
-
-        def frozen(*_args: Any, **_kwargs: Any) -> Any:
-            self._calls[key] += 1
-            return self._replay(key, self._calls[key] - 1)
-
-        def layer(*args: Any, **kwargs: Any) -> Any:
-            self._calls[key] += 1
-            if self._calls[key] != (self._site.call or 1):
-                return original(*args, **kwargs)
-            return substitute_first(
-                self._replay(key, 0),
-                lambda raw: self._layout.from_grid(self._activations, raw).clone(),
-            )
-
-        copy.__dict__["forward"] = layer if is_layer else frozen
-
-    def _replay(self, key: int, call: int) -> Any:
-        output = self._recorded[key][call]
-        if self._rows is None:
-            return _clone(output)
-        axes = iter(self._axes[key][call])
-        return pytree.tree_map_only(Tensor, lambda t: self._pick(t, next(axes)), output)
-
-    def _pick(self, tensor: Tensor, axis: int | None) -> Tensor:
-        """Take the images' share of a recorded tensor along its batch axis (of B, or B windows)."""
-        if axis is None or self._rows is None:
-            return tensor.clone()
-        sizes = tensor.shape
-        apart = tensor.reshape(*sizes[:axis], self._given.batch, -1, *sizes[axis + 1 :])
-        return apart.index_select(axis, self._rows.to(tensor.device)).flatten(axis, axis + 1)
-
     def _batch_axes(self) -> dict[int, list[list[int | None]]]:
         """Find the batch axis of every recorded tensor: the one that grows with the batch.
 
         A second pass, over one image (or two, when there is one), is compared with the first, so
         that a position table of 12 rows is not taken for a batch of 12.
         """
-        count = 2 if self._given.batch == 1 else 1
+        batch = self._given.batch
+        count = 2 if batch == 1 else 1
         other = self._record(self._given.first(count))
 
         def axis(one: Tensor, two: Tensor) -> int | None:
             sizes = enumerate(zip(one.shape, two.shape, strict=True))
-            return next(
-                (i for i, (p, q) in sizes if p != q and p * count == q * self._given.batch), None
-            )
+            return next((i for i, (p, q) in sizes if p != q and p * count == q * batch), None)
 
         def per_call(one: Sequence[Any], two: Sequence[Any]) -> list[list[int | None]]:
             return [
@@ -187,7 +147,82 @@ class Head:
                 for a, b in zip(one, two, strict=True)
             ]
 
-        return {key: per_call(outputs, other[key]) for key, outputs in self._recorded.items()}
+        return {
+            key: per_call(outputs, other[key]) for key, outputs in self._replay.recorded.items()
+        }
+
+
+class _Replay:
+    """What the replaced modules of one head return.
+
+    It does not know the shadow that they live in: it would then be a ring, and the activations
+    would wait for the garbage collector.
+    """
+
+    def __init__(
+        self, recorded: dict[int, list[Any]], batch: int, site: Site, layout: Layout
+    ) -> None:
+        self.recorded, self.batch, self.layout = recorded, batch, layout
+        self.layer, self.call = id(site.module), site.call or 1
+        self.axes: dict[int, list[list[int | None]]] | None = None
+        self.start(None, None)
+
+    def start(self, activations: Tensor | None, rows: Tensor | None) -> None:
+        """Begin a run with these activations; the calls are counted anew."""
+        self.activations, self.rows = activations, rows
+        self.calls = dict.fromkeys(self.recorded, 0)
+
+    @property
+    def at_layer(self) -> Tensor:
+        """What the layer put out in the recorded pass."""
+        return tensors(self.recorded[self.layer])[0]
+
+    def next(self, key: int) -> int:
+        """Count a call of a module, from 0."""
+        self.calls[key] += 1
+        return self.calls[key] - 1
+
+    def output(self, key: int, call: int) -> Any:
+        """Return what a module put out at a call, for the images asked for."""
+        kept = self.recorded[key][call]
+        if self.rows is None or self.axes is None:
+            return _clone(kept)
+        axes = iter(self.axes[key][call])
+        return pytree.tree_map_only(Tensor, lambda tensor: self._pick(tensor, next(axes)), kept)
+
+    def given(self) -> Any:
+        """Return what the layer puts out now: the activations, in its own layout."""
+        assert self.activations is not None
+        activations = self.activations
+        return substitute_first(
+            self.output(self.layer, 0),
+            lambda raw: self.layout.from_grid(activations, raw).clone(),
+        )
+
+    def _pick(self, tensor: Tensor, axis: int | None) -> Tensor:
+        """Take the images' share of a recorded tensor along its batch axis (of B, or B windows)."""
+        if axis is None or self.rows is None:
+            return tensor.clone()
+        sizes = tensor.shape
+        apart = tensor.reshape(*sizes[:axis], self.batch, -1, *sizes[axis + 1 :])
+        return apart.index_select(axis, self.rows.to(tensor.device)).flatten(axis, axis + 1)
+
+
+def _replace(copy: nn.Module, key: int, replay: _Replay, *, is_layer: bool) -> None:
+    """Let a copy return what was recorded; the layer's copy, A at the call that is meant."""
+    original = twin(copy)
+    clear_hooks(copy)  # they have had their say in the record
+    # With a hook of its own a module is not passed by in the fused path of a transformer.
+    copy.register_forward_pre_hook(lambda _module, _args: None)
+
+    def frozen(*_args: Any, **_kwargs: Any) -> Any:
+        return replay.output(key, replay.next(key))
+
+    def layer(*args: Any, **kwargs: Any) -> Any:
+        meant = replay.next(key) == replay.call - 1
+        return replay.given() if meant else original(*args, **kwargs)
+
+    copy.__dict__["forward"] = layer if is_layer else frozen
 
 
 def _clone(output: Any) -> Any:

@@ -80,6 +80,9 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
     module, steps = model, list[str]()
     for step in re.findall(r"[^.\[\]]+|\[-?\d+\]", path):
         children = dict(module._modules.items())
+        compiled = children.get("_orig_mod")
+        if compiled is not None and step != "_orig_mod":  # torch.compile's wrapper
+            children = dict(compiled._modules.items())
         names = list(children)
         where = ".".join(steps) or type(model).__name__
         name = step
@@ -231,6 +234,10 @@ def layout_of(
         The layout, or None when no reading of the shape makes a grid.
     """
     axes = len(image)
+    if axes == 1 and len(shape) == 3 and (shape[2],) not in grids:
+        along = _tokens(shape[1], image, grids)
+        if along:
+            return along
     if axes and len(shape) == axes + 2:
         first, last = tuple(shape[2:]), tuple(shape[1:-1])
         # On a tie channels come first, as they do in every convolution.
@@ -244,11 +251,19 @@ def layout_of(
 
 def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
     """Find the grid of `count` tokens: the network's own, or else the one like the image."""
-    for grid in reversed(grids):
-        prefix = count - math.prod(grid)
-        if 0 <= prefix <= MOST_PREFIX_TOKENS:
-            return Layout("tokens", grid, prefix)
-    if len(image) == 2:
+    fitting = [
+        Layout("tokens", grid, count - math.prod(grid))
+        for grid in reversed(grids)
+        if math.prod(grid) > 1
+        and 0 <= count - math.prod(grid) <= min(MOST_PREFIX_TOKENS, math.prod(grid) - 1)
+    ]
+    if fitting:
+        return min(fitting, key=lambda layout: layout.prefix)
+    for grid in reversed(grids):  # neighbouring patches merged, two by two along each axis
+        merged = tuple(math.ceil(size / 2) for size in grid)
+        if 1 < math.prod(merged) == count:
+            return Layout("tokens", merged)
+    if len(image) == 2 and not grids:
         for prefix in range(min(MOST_PREFIX_TOKENS + 1, count)):
             rows = round(math.sqrt((count - prefix) * image[0] / image[1]))
             if rows and (count - prefix) % rows == 0:
@@ -272,10 +287,11 @@ def read(
     grids: list[tuple[int, ...]] = []
     calls = []
     for call in seen:
-        layout = layout_of(call.shape, image, grids)
+        # One image was recorded; another first axis is no batch (windows, patches of patches).
+        layout = layout_of(call.shape, image, grids) if call.shape[:1] == (1,) else None
         cells, unread = 0.0, 1.0
         if layout:
-            if layout.kind != "tokens" and mismatch(layout.grid, image) < SAME_PROPORTIONS:
+            if mismatch(layout.grid, image) < SAME_PROPORTIONS and layout.grid not in grids:
                 grids.append(layout.grid)
             arrives = layout.to_grid(gradients[call.result])[0].flatten(1) != 0
             cells = arrives.any(0).float().mean().item()

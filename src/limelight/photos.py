@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from limelight.errors import InputError, MissingPhotoError, PhotoError
+from limelight.errors import MissingPhotoError, OptionError, PhotoError
 
 #: More pixels than this are taken for a decompression bomb (an honest photo has 50 million).
 MAX_PIXELS = 150_000_000
@@ -61,7 +61,7 @@ def load_photo(path: str | Path) -> Image.Image:
                 _check_size(path, picture)
                 picture.seek(0)
                 picture.load()
-                return _rgb(path, ImageOps.exif_transpose(picture))
+                return _rgb(path, _upright(picture))
     except FileNotFoundError:
         raise MissingPhotoError(f"There is no file {str(path)!r}.") from None
     except Image.DecompressionBombError:  # so large that Pillow does not even open it
@@ -76,12 +76,18 @@ def load_photo(path: str | Path) -> Image.Image:
         ) from None
     except PhotoError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        # Decoders raise all of these on damaged files.
+    except Exception as error:  # decoders raise nearly anything on damaged files
         raise PhotoError(
             f"{str(path)!r} cannot be decoded: {error or type(error).__name__}. The file is "
             "damaged or cut short; save or download it again."
         ) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged Exif is no reason to refuse the pixels
+        return picture
 
 
 def _check_size(path: Path, picture: Image.Image) -> None:
@@ -173,21 +179,31 @@ class Preprocess:
         """Check that the numbers make sense.
 
         Raises:
-            InputError: They do not.
+            OptionError: They do not.
         """
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize
         if min(*self.size, *sides) < 1:
-            raise InputError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
+            raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
         if len(self.mean) != len(self.std) or len(self.mean) not in _MODES or min(self.std) <= 0:
-            raise InputError(
+            raise OptionError(
                 f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
                 "(grey) or three (RGB) were expected, and positive deviations."
             )
 
     def __call__(self, photo: Image.Image) -> Tensor:
-        """Return the network's input `[C, H, W]`; torch.stack makes a batch of several."""
+        """Return the network's input `[C, H, W]`; torch.stack makes a batch of several.
+
+        Raises:
+            PhotoError: The photo is so thin that its resized form would be huge.
+        """
+        width, height = self._resized(photo)
+        if width * height > MAX_PIXELS:
+            raise PhotoError(
+                f"A photo of {photo.width} x {photo.height} pixels is too thin: resized so "
+                f"that its shorter side has {self.resize}, it is {width} x {height}. Crop it first."
+            )
         shrunk = photo.convert(_MODES[len(self.mean)]).resize(
-            self._resized(photo), _FILTERS[self.interpolation]
+            (width, height), _FILTERS[self.interpolation]
         )
         # Where the crop is larger than the photo, the border is black.
         seen = shrunk.crop(self._box(shrunk.width, shrunk.height))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy as shallow_copy
 from typing import Any
 
 import torch
@@ -30,13 +31,14 @@ def unwrap(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"The model is a {type(model).__name__}; a torch.nn.Module was expected.")
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return unwrap(model.module)
-    compiled = getattr(model, "_orig_mod", None)
-    if isinstance(compiled, nn.Module):
-        return unwrap(compiled)
     if isinstance(model, torch.jit.ScriptModule):
         raise _scripted(model)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrap(model.module)
+    # Not by attribute: a wrapper that passes unknown names on would be taken for what it wraps.
+    compiled = model._modules.get("_orig_mod")
+    if compiled is not None:
+        return unwrap(compiled)
     return model
 
 
@@ -116,6 +118,11 @@ def _visit(
 _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
+#: Flags of timm and transformers for running parts a second time in the backward. The body has no
+#: backward here, and a second run would not see the cut.
+_CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing")
+
+
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
     state, kind = module.__dict__, type(module)
@@ -123,6 +130,8 @@ def _may_change(module: nn.Module) -> bool:
         changes = True
     elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
         changes = True  # hooks may write too: those of weight_norm and pruning do
+    elif any(state.get(flag) for flag in _CHECKPOINTING):
+        changes = True
     else:
         origin, buffers = kind.__module__, state["_buffers"]
         changes = not origin.startswith(_TRUSTED) or (
@@ -153,6 +162,7 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     state["_modules"] = children
     state["training"] = False
     state["_compiled_call_impl"] = None
+    state.update(dict.fromkeys(_CHECKPOINTING & state.keys(), False))
     compiled = children.get("_orig_mod")
     if compiled is not None:  # torch.compile's wrapper calls the original by a closure
         state["forward"] = compiled
@@ -168,25 +178,74 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     return copy
 
 
-def _redirect(value: Any, copies: Mapping[int, nn.Module]) -> Any:
-    """Point an attribute at the copies: a module, its bound method, or a collection of them."""
+#: How deep, and in collections of up to which size, attributes are searched for modules.
+_DEPTH, _SIZE = 4, 4096
+
+
+def _redirect(  # noqa: PLR0911 (a line per kind of value)
+    value: Any, copies: Mapping[int, nn.Module], depth: int = _DEPTH
+) -> Any:
+    """Point an attribute at the copies: a module, its bound method, or what holds one of them.
+
+    Lists, tuples, dicts, partials, closures and plain objects are looked into; what holds no
+    copied module is returned as it is.
+    """
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)
-    if isinstance(value, types.MethodType) and id(value.__self__) in copies:
-        return types.MethodType(value.__func__, copies[id(value.__self__)])
+    if depth == 0 or value is None or isinstance(value, torch.Tensor | str | int | float | type):
+        return value
+    if isinstance(value, types.MethodType):
+        owner = _redirect(value.__self__, copies, depth - 1)
+        return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+    if isinstance(value, types.FunctionType):
+        return _redirect_function(value, copies, depth)
     if type(value) is functools.partial:
         parts = (value.func, value.args, value.keywords)
-        func, args, keywords = (_redirect(part, copies) for part in parts)
-        same = (func, args, keywords) == parts
-        return value if same else functools.partial(func, *args, **keywords)
-    if type(value) in (list, tuple):
-        items = [_redirect(item, copies) for item in value]
-        same = all(new is old for new, old in zip(items, value, strict=True))
-        return value if same else type(value)(items)
-    if type(value) is dict:
-        pairs = {key: _redirect(item, copies) for key, item in value.items()}
-        return value if all(pairs[key] is item for key, item in value.items()) else pairs
+        new = [_redirect(part, copies, depth - 1) for part in parts]
+        return functools.partial(new[0], *new[1], **new[2]) if _differ(new, parts) else value
+    if type(value) in (list, tuple) and len(value) <= _SIZE:
+        items = [_redirect(item, copies, depth - 1) for item in value]
+        return type(value)(items) if _differ(items, value) else value
+    if type(value) is dict and len(value) <= _SIZE:
+        items = [_redirect(item, copies, depth - 1) for item in value.values()]
+        return dict(zip(value, items, strict=True)) if _differ(items, value.values()) else value
+    if type(value).__module__.partition(".")[0] in ("builtins", "torch", "collections"):
+        return value
+    attributes = getattr(value, "__dict__", None)
+    if type(attributes) is dict:
+        followed = _redirect(attributes, copies, depth - 1)
+        if followed is not attributes:
+            value = shallow_copy(value)
+            value.__dict__.update(followed)
     return value
+
+
+def _redirect_function(
+    function: types.FunctionType, copies: Mapping[int, nn.Module], depth: int
+) -> Any:
+    """Rebuild a function whose closure holds a copied module; look through torch.compile's."""
+    compiled = function.__dict__.get("_torchdynamo_orig_callable")
+    if compiled is not None:
+        followed = _redirect(compiled, copies, depth - 1)
+        return function if followed is compiled else followed
+    cells = function.__closure__ or ()
+    try:
+        held = [cell.cell_contents for cell in cells]
+    except ValueError:  # a cell that is still empty
+        return function
+    items = [_redirect(item, copies, depth - 1) for item in held]
+    if not _differ(items, held):
+        return function
+    closure = tuple(types.CellType(item) for item in items)
+    rebuilt = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, closure
+    )
+    rebuilt.__kwdefaults__ = function.__kwdefaults__
+    return rebuilt
+
+
+def _differ(new: Iterable[object], old: Iterable[object]) -> bool:
+    return any(a is not b for a, b in zip(new, old, strict=True))
 
 
 def _scripted(module: nn.Module) -> ModelError:

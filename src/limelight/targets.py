@@ -70,21 +70,11 @@ def find_logits(output: object) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    named = (
-        output
-        if isinstance(output, Mapping)
-        else vars(output)
-        if hasattr(output, "__dict__")
-        else {}
-    )
     for key in ("logits", "out"):
-        if isinstance(named.get(key), Tensor):
-            return cast("Tensor", named[key])
-    if isinstance(output, Sequence) and not isinstance(output, str):
-        values: Sequence[object] = output
-    else:
-        values = list(named.values())
-    for value in values:
+        named = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
+        if isinstance(named, Tensor):
+            return named
+    for value in _parts(output):
         if isinstance(value, Tensor):
             return value
     raise ModelError(
@@ -93,11 +83,29 @@ def find_logits(output: object) -> Tensor:
     )
 
 
+def _parts(output: object) -> Sequence[object]:
+    if isinstance(output, Mapping):
+        return list(output.values())
+    if isinstance(output, list | tuple):
+        return output
+    return list(getattr(output, "__dict__", {}).values())
+
+
 def _describe(output: object) -> str:
     if output is None:
         return "None"
     size = f" of {len(output)}" if isinstance(output, Mapping | list | tuple) else ""
     return f"a {type(output).__name__}{size} without a tensor"
+
+
+def class_logits(output: object) -> Tensor:
+    """Return the logits `[B, C]` in what a model returned; one number per image is `[B, 1]`.
+
+    Raises:
+        ModelError: There is no tensor in the output.
+    """
+    logits = find_logits(output)
+    return logits[:, None] if logits.ndim == 1 else logits
 
 
 def score(output: object, target: Target, batch: int, classes: Sequence[str] | None) -> Scores:
@@ -126,9 +134,7 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
         label = getattr(target, "__name__", type(target).__name__)
         return Scores(values, None, (label.replace("<lambda>", "custom target"),) * batch)
 
-    logits = find_logits(output)
-    if logits.ndim == 1 and logits.shape[0] == batch:
-        logits = logits[:, None]
+    logits = class_logits(output)
     if logits.ndim != 2 or logits.shape[0] != batch:
         raise TargetError(
             f"A class target needs logits [B, C] = [{batch}, C]; the model returned "
@@ -149,6 +155,7 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
             )
         indices = logits.detach().topk(k, dim=1).indices[:, k - 1]
     else:
+        classes = _known_names(target, count, classes)
         chosen = [class_index(name, count, classes) for name in _per_image(target, batch)]
         indices = torch.tensor(chosen, device=logits.device)
     values = logits.gather(1, indices[:, None])[:, 0]
@@ -157,6 +164,8 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
 
 def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> list[ClassName]:
     """Spread the target to one class per image."""
+    if hasattr(target, "__array__") and not isinstance(target, Tensor):
+        target = torch.as_tensor(target)  # numpy's arrays and numbers
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.ndim > 1:
             raise TargetError(
@@ -174,6 +183,16 @@ def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> 
             "one per image; to explain several classes of each image, call explain_each."
         )
     return list(target)
+
+
+def _known_names(target: object, count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the names to read a target with: ImageNet's for 1000 classes, if a name was given."""
+    several = isinstance(target, list | tuple) and any(isinstance(one, str) for one in target)
+    if classes is None and count == 1000 and (several or isinstance(target, str)):
+        from limelight.models import imagenet_classes
+
+        return imagenet_classes()
+    return classes
 
 
 def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
@@ -202,10 +221,7 @@ def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> i
 
 
 def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
-    if classes is None and count == 1000:
-        from limelight.models import imagenet_classes
-
-        classes = imagenet_classes()
+    classes = _known_names(name, count, classes)
     if classes is None:
         raise TargetError(
             f"The target is the name {name!r}, and the names of the model's {count} classes are "

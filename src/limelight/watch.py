@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -22,12 +23,13 @@ class Watch:
         self.wanted: dict[int, set[int | None]] = {}  # id of a module -> which of its calls
         for site in sites:
             self.wanted.setdefault(id(site.module), set()).add(site.call)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was seen, for another pass."""
         self.ran = dict.fromkeys(self.wanted, 0)
         self.kept: dict[tuple[int, int], Tensor] = {}
+        self._grad = ExitStack()
+
+    def stop(self) -> None:
+        """End what the first layer began."""
+        self._grad.close()
 
     def hook(self, key: int) -> Callable[[nn.Module, object, Any], Any]:
         """Return the forward hook for a module, by its id."""
@@ -44,7 +46,14 @@ class Watch:
         if not tensor.is_floating_point():
             return tensor
         followed = torch.is_grad_enabled() and tensor.requires_grad  # an earlier layer leads here
-        torch.set_grad_enabled(True)  # the pass's own context switches it back
+        if torch.is_inference_mode_enabled():
+            raise LayerError(
+                "The layer runs under torch.inference_mode inside the model's own forward, where "
+                "no graph can begin. Take that off the model; limelight needs no gradient of it."
+            )
+        if not self.kept:
+            self._grad.enter_context(KeepGrad())
+            torch.set_grad_enabled(True)  # the pass's own context switches it back
         # One clone is kept and another handed on: a later in-place ReLU changes only the latter.
         kept = tensor.clone() if followed else tensor.detach().clone().requires_grad_()
         self.kept[key, self.ran[key]] = kept
@@ -79,12 +88,7 @@ class Watch:
 
 
 class KeepGrad(TorchFunctionMode):
-    """Overrules a model that turns grad off in its own forward, while `now` says so."""
-
-    def __init__(self, now: Callable[[], bool]) -> None:
-        """Overrule it from when `now` returns true."""
-        super().__init__()
-        self.now = now
+    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
 
     def __torch_function__(
         self,
@@ -94,6 +98,6 @@ class KeepGrad(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Switch grad on where the model would switch it off."""
-        if func is torch._C._set_grad_enabled and self.now():
+        if func is torch._C._set_grad_enabled:
             args = (True,)
         return func(*args, **(kwargs or {}))

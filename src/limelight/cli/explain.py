@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from limelight.methods import METHODS
 from limelight.models import DEFAULT, Network
 from limelight.photos import find_photos
 from limelight.samples import SAMPLES, find_sample
-from limelight.targets import Target, find_logits, label_of, top
+from limelight.targets import Target, class_logits, label_of, top
 
 
 @dataclass
@@ -40,6 +39,7 @@ class _Run:
     photos: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     code: int = 0
+    used: set[Path] = field(default_factory=set)
     drawing: float = 0.0  # seconds
 
 
@@ -123,14 +123,13 @@ def explain(
         results = explain_photos(
             network, paths, targets or [None], method=method, layer=layer, batch=batch
         )
-        names = _names(paths)
-        for result, name in _progress(console, zip(results, names, strict=True), len(paths)):
+        for result in _progress(console, results, len(paths)):
             if result.error:
                 run.failed.append({"photo": str(result.path), "error": str(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
                 continue
             drawn = time.perf_counter()
-            _write(run, result, place or out, name, form_name, picture, colormap, fixed=not place)
+            _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
             run.drawing += time.perf_counter() - drawn
     except KeyboardInterrupt:
         run.code = 130
@@ -175,22 +174,20 @@ def _place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | N
     return suffix, None
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Name each photo's pictures so that photos of the same name do not overwrite each other."""
-    stems = Counter(path.stem for path in paths)
-    seen: Counter[str] = Counter()
-    names = []
-    for path in paths:
-        seen[path.stem] += 1
-        names.append(path.stem if stems[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}")
-    return names
+def _free(path: Path, used: set[Path]) -> Path:
+    """Return the path, or one like it that is not taken by another picture of this run."""
+    free, number = path, 1
+    while free in used:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    used.add(free)
+    return free
 
 
 def _write(
     run: _Run,
     result: PhotoResult,
     place: Path,
-    name: str,
     form: str,
     picture: Picture,
     colormap: str,
@@ -202,7 +199,8 @@ def _write(
     explained = []
     for explanation in result.explanations:
         label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
-        path = place if fixed else place / f"{name}-{explanation.method}-{label}.{form}"
+        stem = "-".join(part for part in (result.path.stem, explanation.method, label) if part)
+        path = place if fixed else _free(place / f"{stem}.{form}", run.used)
         explanation.save(path, [result.view], picture=picture, colormap=colormap)
         explained.append(_as_dict(explanation) | {"picture": str(path)})
         if explanation.status[0].name == "not-finite":
@@ -227,7 +225,7 @@ def _as_dict(explanation: Explanation) -> dict[str, Any]:
 
 def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
     """Return the five most probable classes; of a single output, only that."""
-    logits = find_logits(explanation.output)[0].float()
+    logits = class_logits(explanation.output)[0].float()
     many = logits.shape[-1] > 1
     probability = logits.softmax(-1) if many else logits.sigmoid()
     values, indices = probability.topk(min(5, logits.shape[-1]))
@@ -242,7 +240,7 @@ def _silence() -> Iterator[None]:
     yield
 
 
-def _progress(console: Console, items: Iterator[Any] | Any, count: int) -> Iterator[Any]:
+def _progress(console: Console, items: Iterator[PhotoResult], count: int) -> Iterator[PhotoResult]:
     """Show a bar while several photos are done."""
     if count == 1:
         yield from items
@@ -264,7 +262,7 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
             "failed": run.failed,
             "seconds": seconds,
         }
-        typer.echo(json.dumps(report, indent=2, allow_nan=True))
+        typer.echo(json.dumps(_finite(report), indent=2, allow_nan=False))
         return
     if asked == 1 and run.photos:
         _report_one(run, run.photos[0], seconds)
@@ -282,6 +280,15 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         )
     if run.failed and asked > 1:
         errors.print(f"{len(run.failed)} of {asked} photos could not be read.")
+
+
+def _finite(value: Any) -> Any:
+    """Put null in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:

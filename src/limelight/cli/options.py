@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from limelight.errors import InputError
+from limelight.errors import OptionError
 from limelight.models import DEFAULT, Network, load_model
 
 Model = Annotated[
@@ -105,7 +105,7 @@ def _numbers(option: str, text: str, channels: int) -> tuple[float, ...]:
     except ValueError:
         numbers = []
     if len(numbers) not in (1, channels):
-        raise InputError(
+        raise OptionError(
             f"{option} is {text!r}; one number for all channels was expected, or {channels} with "
             "commas between them."
         )

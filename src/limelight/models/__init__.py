@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from limelight.errors import InputError
+from limelight.errors import OptionError
 from limelight.photos import Preprocess
 
 DEFAULT = "efficientnet-lite0"
@@ -70,7 +70,7 @@ def load_model(
         UnknownNameError: There is no such model; the nearest names are given.
         ModelError: The name means no classifier, or the factory fails.
         WeightsError: The weights cannot be downloaded, read, or do not fit, key by key.
-        InputError: The class names cannot be read, or the device does not exist.
+        OptionError: The class names cannot be read, or the device does not exist.
     """
     from limelight.models import own, zoo
 
@@ -88,7 +88,7 @@ def load_model(
         network.model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"The device {str(device)!r} cannot be used: {reason}") from error
+        raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
     return network
 
 
@@ -111,13 +111,13 @@ def _read_classes(path: str | Path) -> list[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise OptionError(
             f"The class names cannot be read from {str(path)!r}: {error}. A text file with one "
             "name per line was expected."
         ) from error
     names = [line.strip() for line in text.strip().splitlines()]
     if not names or "" in names:
-        raise InputError(
+        raise OptionError(
             f"The file {str(path)!r} holds {'an empty line' if names else 'no class names'}; one "
             "name per line was expected, in the order of the model's outputs."
         )

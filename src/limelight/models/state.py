@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limelight.errors import WeightsError
+from limelight.errors import MissingWeightsError, WeightsError
 
 _SHOWN = 12  # keys of each kind that an error lists
 
@@ -25,7 +25,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightsError: The file is missing or damaged, or holds something else.
     """
     if not path.is_file():
-        raise WeightsError(
+        raise MissingWeightsError(
             f"There is no weights file {str(path)!r}. Pass 'default', 'none', or a file with a "
             "state dict."
         )

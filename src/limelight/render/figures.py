@@ -20,6 +20,9 @@ from limelight.render.overlays import colourise, overlay
 _PANEL = 3.1  # inches: the longer side of a picture
 _DPI = 200
 
+#: Of a photo in a figure, more pixels than this on its longer side are not seen.
+PANEL_PIXELS = round(_PANEL * _DPI)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -44,7 +47,7 @@ def figure(rows: Sequence[Row], *, method: str, layer: str, colormap: str = "inf
     sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
     for axes, row in zip(sheet.subplots(len(rows), 3, squeeze=False), rows, strict=True):
         _draw(axes, row, colormap)
-        axes[1].set_title(f"{method} at {layer}", fontsize=9)
+        axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
 
 
@@ -58,7 +61,8 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
         panel.imshow(np.asarray(picture))
         panel.set_axis_off()
     axes[0].set_title("photo", fontsize=9)
-    axes[2].set_title(row.title, fontsize=9, fontweight="bold")
+    # Class names are names, also with dollar signs in them.
+    axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     scale = ScalarMappable(Normalize(0, 1), colormap)
     bar = axes[1].figure.colorbar(scale, ax=axes[1], fraction=0.046, pad=0.03, ticks=[0, 0.5, 1])
     bar.ax.tick_params(labelsize=7, length=2)
