@@ -206,7 +206,7 @@ def test_a_figure_of_a_large_photo_holds_no_more_pixels_than_are_seen(
     figure = explanation.figure([photo(4000, 3000)])
     for axes in figure.axes[:3]:
         for drawn in axes.images:
-            assert max(np.shape(drawn.get_array())[:2]) <= 2 * render.PANEL_PIXELS
+            assert max(np.asarray(drawn.get_array()).shape[:2]) <= 2 * render.PANEL_PIXELS
 
 
 def test_a_signal_shows_itself_as_text() -> None:

@@ -118,11 +118,6 @@ def _visit(
 _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
-#: Flags of timm and transformers for running parts a second time in the backward. The body has no
-#: backward here, and a second run would not see the cut.
-_CHECKPOINTING = ("grad_checkpointing", "gradient_checkpointing")
-
-
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
     state, kind = module.__dict__, type(module)
@@ -130,8 +125,8 @@ def _may_change(module: nn.Module) -> bool:
         changes = True
     elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
         changes = True  # hooks may write too: those of weight_norm and pruning do
-    elif any(state.get(flag) for flag in _CHECKPOINTING):
-        changes = True
+    elif state.get("grad_checkpointing") or state.get("gradient_checkpointing"):
+        changes = True  # a second run in the backward would not see the cut
     else:
         origin, buffers = kind.__module__, state["_buffers"]
         changes = not origin.startswith(_TRUSTED) or (
@@ -162,7 +157,9 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     state["_modules"] = children
     state["training"] = False
     state["_compiled_call_impl"] = None
-    state.update(dict.fromkeys(_CHECKPOINTING & state.keys(), False))
+    for flag in ("grad_checkpointing", "gradient_checkpointing"):  # timm's, transformers'
+        if flag in state:
+            state[flag] = False
     compiled = children.get("_orig_mod")
     if compiled is not None:  # torch.compile's wrapper calls the original by a closure
         state["forward"] = compiled
