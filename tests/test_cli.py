@@ -180,11 +180,13 @@ USAGE = [
     (["explain", "--device", "toaster"], "The device 'toaster' cannot be used"),
     (["explain", "--mean", "red"], "--mean is 'red'"),
     (["explain", "--std", "0"], "positive deviations"),
+    (["explain", "--mean", "128"], "Divide them by 255"),
+    (["explain", "--std", "64"], "Divide them by 255"),
     (["explain", "--classes", "none.txt"], "class names cannot be read"),
 ]
 DATA = [
     (["explain", "broken.jpg"], "not a picture"),
-    (["explain", "--weights", "broken.jpg"], "cannot be read as a state dict"),
+    (["explain", "--weights", "broken.jpg"], "no file that torch.save has written"),
 ]
 
 
@@ -282,13 +284,19 @@ def test_classes_whose_names_look_alike_in_a_file_name(run: Runner, folder: Path
     assert names == ["chelsea-gradcam-c-2.png", "chelsea-gradcam-c.png", "chelsea-gradcam.png"]
 
 
+def test_random_weights_are_no_answer(run: Runner) -> None:
+    _, out, _ = run("explain", "--model", "squeezenet1_0", "--weights", "none")
+    assert "The weights are random" in out
+    assert "random" not in run("explain")[1]
+
+
 def test_layers(run: Runner) -> None:
     code, out, _ = run("layers", "--model", "vit_b_32")
     assert code == 0
     assert "encoder.layers.encoder_layer_11.ln_1" in out
-    assert "tokens, 1 before the grid" in out
+    assert "tokens, 1 prefix" in out
     assert "7 x 7" in out
-    assert "chosen" in out
+    assert "Chosen: encoder.layers.encoder_layer_11.ln_1, the last layer" in out
     _, out, _ = run("layers", "--model", "squeezenet1_0", "--json")
     rows = json.loads(out)
     assert [row["layer"] for row in rows if row["chosen"]] == ["features"]

@@ -332,7 +332,7 @@ def test_tokens_become_a_grid_row_by_row_and_keep_what_stands_before_it(prefix: 
         (Layout("channels first", (7, 7)), "channels first"),
         (Layout("channels last", (7, 7)), "channels last"),
         (Layout("tokens", (14, 14)), "tokens"),
-        (Layout("tokens", (14, 14), 5), "tokens, 5 before the grid"),
+        (Layout("tokens", (14, 14), 5), "tokens, 5 prefix"),
     ],
 )
 def test_a_layout_reads_as_words(layout: Layout, words: str) -> None:

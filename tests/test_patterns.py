@@ -291,3 +291,21 @@ def test_biases_that_are_zero_do_not_sway_the_choice() -> None:
 def test_a_class_named_without_names_is_called_so() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 196, 1000))
     assert limelight.explain(model, IMAGES, target="tabby").label == ("tabby", "tabby")
+
+
+def test_a_models_own_exception_comes_with_what_it_was_given() -> None:
+    def notes(images: Any, layer: str | None) -> str:
+        with pytest.raises((RuntimeError, TypeError, ValueError)) as caught:
+            limelight.explain(Net().eval(), images, layer=layer)
+        return " ".join(caught.value.__notes__)
+
+    for layer in ("b", None):
+        assert "float64 [2, 3, 16, 16], the model is torch.float32" in notes(IMAGES.double(), layer)
+        assert "torch.float32 [2, 16, 16, 3]" in notes(IMAGES.movedim(1, -1), layer)
+        assert "takes a tuple or a dict" in notes((IMAGES, IMAGES), layer)
+
+
+def test_rows_may_be_a_list() -> None:
+    cut = limelight.cut(Net().eval(), "b", IMAGES)
+    found = cut.head(cut.activations[[1, 0, 1]], rows=[1, 0, 1])
+    assert torch.allclose(found, cut.output[[1, 0, 1]], rtol=1e-5)

@@ -12,7 +12,7 @@ from torch import nn
 
 import limelight
 from limelight import files, render
-from limelight.errors import InputError, OutputError, UnknownNameError
+from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
 from limelight.explanation import Picture
 
 RAMP = torch.linspace(0, 1, 256).reshape(1, 256).expand(64, 256)
@@ -126,7 +126,7 @@ def test_a_figure_has_a_row_per_image() -> None:
     assert (result._repr_png_() or b"").startswith(b"\x89PNG")
     with pytest.raises(OutputError, match="there are 3 images"):
         result.save("never.png", picture="overlay")
-    with pytest.raises(InputError, match="1 photos for 3"):
+    with pytest.raises(InputError, match="photos is 1, that of the explained images 3"):
         result.overlay([photo()])
 
 
@@ -212,3 +212,17 @@ def test_a_figure_of_a_large_photo_holds_no_more_pixels_than_are_seen(
 def test_a_signal_shows_itself_as_text() -> None:
     model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 6, 3))
     assert limelight.explain(model, torch.randn(1, 2, 8))._repr_png_() is None
+
+
+def test_an_explanation_prints_in_one_line(explanation: limelight.Explanation) -> None:
+    text = repr(explanation)
+    assert "\n" not in text
+    for words in (explanation.label[0], "gradcam at 0", "status ok", "raw [1, 8, 8]"):
+        assert words in text
+
+
+def test_senseless_pictures_are_refused(explanation: limelight.Explanation, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"picture named 'overlai'.*'overlay'"):
+        explanation.save(tmp_path / "x.png", picture="overlai")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="alpha is 5; a share from 0 to 1"):
+        explanation.overlay(alpha=5)

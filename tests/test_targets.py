@@ -215,9 +215,9 @@ def test_a_class_without_a_name_is_called_by_its_number() -> None:
         (torch.tensor([0.0, 1.0]), r"tensor of torch.float32 \[2\]; class indices.*integers \[2\]"),
         (torch.tensor([[0], [1]]), r"tensor of torch.int64 \[2, 1\]; class indices were expected"),
         (torch.tensor([True, False]), r"target"),
-        (Rank(6), r"rank 6; the model has 5 classes"),
-        (Rank(0), r"rank 0; the model has"),
-        (Rank(-1), r"rank -1; the model has"),
+        (Rank(6), r"rank 6 was asked for; the model has 5 classes"),
+        (Rank(0), r"rank 0 was asked for; the model has 5"),
+        (Rank(-1), r"rank -1 was asked for; the model has 5"),
     ],
     ids=str,
 )

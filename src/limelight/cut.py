@@ -90,8 +90,7 @@ def cuts(
         try:
             output = root(*given.args, **given.kwargs)
         except Exception as error:
-            if given.image.ndim == 3:
-                error.add_note("If one image was passed, add the batch axis: image[None].")
+            _add_note(error, model, given)
             raise
         finally:
             watch.stop()
@@ -174,7 +173,7 @@ class Cut:
             (gradient,) = _differentiate(self._scores(target).values.sum(), [self._raw])
         return self.layout.to_grid(gradient)
 
-    def head(self, activations: Tensor, *, rows: Tensor | None = None) -> Any:
+    def head(self, activations: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
         """Run the rest of the network on other activations and return its output.
 
         Only what comes after the layer is computed; what ran before it is replayed. The first call
@@ -189,7 +188,7 @@ class Cut:
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
         """
-        return self._head(activations, rows)
+        return self._head(activations, None if rows is None else torch.as_tensor(rows))
 
     @cached_property
     def _head(self) -> Head:
@@ -287,7 +286,7 @@ def _known(model: nn.Module, given: Given) -> _Known:
             _remembered[model] = modules, (by_signature := {})
         known = by_signature.get(signature)
     if known is None:
-        calls = _trace_or_say_why(model, given.first(1))
+        calls = _trace_or_say_why(model, given)
         try:
             choice: layers_.Choice | LayerError = layers_.choose(calls)
         except LayerError as error:
@@ -298,17 +297,35 @@ def _known(model: nn.Module, given: Given) -> _Known:
 
 def _trace_or_say_why(model: nn.Module, given: Given) -> tuple[Call, ...]:
     try:
-        return _trace(model, given)
+        return _trace(model, given.first(1))
     except LimelightError:
         raise
     except Exception as error:
         with _no_grad():  # if the model itself raises, that is what the user should see
-            shadow(model, lambda _module: False)[0](*given.args, **given.kwargs)
+            root, _ = shadow(model, lambda _module: False)
+            try:
+                root(*given.args, **given.kwargs)
+            except Exception as own:
+                _add_note(own, model, given)
+                raise own from None
         raise LayerError(
             f"The model runs, but a pass with gradients to look for layers does not "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Name a layer with "
             "layer=..., one after what stops them."
         ) from error
+
+
+def _add_note(error: Exception, model: nn.Module, given: Given) -> None:
+    """Tell, below a model's own exception, what the model was given."""
+    note = f"The images were {given.image.dtype} {list(given.image.shape)}"
+    parameter = next(model.parameters(), None)
+    if parameter is not None and parameter.dtype != given.image.dtype:
+        note += f", the model is {parameter.dtype}: convert one of them"
+    if given.image.ndim == 3:
+        note += "; if that is one image, add the batch axis, image[None]"
+    if isinstance(error, TypeError):
+        note += "; a model with several inputs takes a tuple or a dict of them"
+    error.add_note(note + ".")
 
 
 def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight import files
-from limelight.errors import InputError, OutputError
+from limelight.errors import InputError, OptionError, OutputError, unknown
 from limelight.finish import finish
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Status:
         return f"{self.name}: {self.message}" if self.message else self.name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Explanation:
     """What `explain` returns, for B images.
 
@@ -83,6 +83,15 @@ class Explanation:
     reason: str
     image: Tensor = field(repr=False)
     output: Any = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return all but the tensors, of which the shapes."""
+        scores = ", ".join(f"{score:.4g}" for score in self.score.tolist())
+        status = ", ".join(status.name for status in self.status)
+        return (
+            f"Explanation({', '.join(self.label)}; score {scores}; {self.method} at {self.layer}; "
+            f"status {status}; raw {list(self.raw.shape)}, heatmap {list(self.heatmap.shape)})"
+        )
 
     def __len__(self) -> int:
         """Return B, the number of images."""
@@ -150,10 +159,13 @@ class Explanation:
 
         Raises:
             UnknownNameError: There is no such colour map.
+            OptionError: `alpha` is not in [0, 1].
             InputError: There is not one photo per image, or the inputs are no pictures.
         """
         from limelight import render
 
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
         return [
             render.overlay(photo, heat, colormap=colormap, alpha=alpha)
             for photo, heat in self._pairs(photos)
@@ -202,6 +214,9 @@ class Explanation:
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
+        if picture not in get_args(Picture):
+            known = get_args(Picture)
+            raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
         path = Path(path)
         form = path.suffix.lower().lstrip(".")
         if form not in FORMATS:
@@ -237,7 +252,9 @@ class Explanation:
         """Return each photo with its heatmap at the photo's size."""
         photos = self.pictures() if photos is None else photos
         if len(photos) != len(self):
-            raise InputError(f"There are {len(photos)} photos for {len(self)} explained images.")
+            raise InputError(
+                f"The number of photos is {len(photos)}, that of the explained images {len(self)}."
+            )
         return [
             (photo, self[b].heatmap_at((photo.height, photo.width))[0].float().cpu())
             for b, photo in enumerate(photos)

@@ -139,8 +139,8 @@ class Layout:
         return activations
 
     def __str__(self) -> str:
-        """Describe the layout in words, as in `tokens, 1 before the grid`."""
-        return f"{self.kind}, {self.prefix} before the grid" if self.prefix else self.kind
+        """Describe the layout in words, as in `tokens, 1 prefix`."""
+        return f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +285,7 @@ def read(
     """
     ran = Counter(call.path for call in seen)
     grids: list[tuple[int, ...]] = []
+    arrivals: dict[tuple[int, Layout], tuple[float, float]] = {}  # many calls share a result
     calls = []
     for call in seen:
         # One image was recorded; another first axis is no batch (windows, patches of patches).
@@ -293,12 +294,19 @@ def read(
         if layout:
             if mismatch(layout.grid, image) < SAME_PROPORTIONS and layout.grid not in grids:
                 grids.append(layout.grid)
-            arrives = layout.to_grid(gradients[call.result])[0].flatten(1) != 0
-            cells = arrives.any(0).float().mean().item()
-            unread = _longest_run((~arrives.any(1)).tolist()) / arrives.shape[0]
+            key = call.result, layout
+            if key not in arrivals:
+                arrivals[key] = _arrival(layout.to_grid(gradients[call.result])[0].flatten(1))
+            cells, unread = arrivals[key]
         known = {f.name: getattr(call, f.name) for f in fields(call)}
         calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
     return tuple(calls)
+
+
+def _arrival(gradient: Tensor) -> tuple[float, float]:
+    """Return the share of cells reached and the longest run of channels not, from `[K, cells]`."""
+    reached, read_ = gradient.any(0).tolist(), gradient.any(1).tolist()
+    return sum(reached) / len(reached), _longest_run([not one for one in read_]) / len(read_)
 
 
 def _longest_run(flags: Sequence[bool]) -> int:
@@ -365,5 +373,5 @@ def choose(calls: Sequence[Call]) -> Choice:
     raise LayerError(
         "No layer to cut at was found: none has a grid of several cells on which gradient of the "
         f"score arrives ({near or 'no output in this network is a grid'}). Name one with "
-        "layer=..., and see `limelight layers` for all of them."
+        "layer=..., and see `limelight layers` for all of them; a larger input has finer grids."
     )

@@ -189,6 +189,11 @@ class Preprocess:
                 f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
                 "(grey) or three (RGB) were expected, and positive deviations."
             )
+        if max(map(abs, self.mean)) > 1 or max(self.std) > 1:
+            raise OptionError(
+                f"The mean is {self.mean} and the standard deviation {self.std}; pixels are scaled "
+                "to 0..1 before, so they were expected in that range. Divide them by 255."
+            )
 
     def __call__(self, photo: Image.Image) -> Tensor:
         """Return the network's input `[C, H, W]`; torch.stack makes a batch of several.

@@ -151,7 +151,7 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
         k = 1 if target is None else target.k
         if not 1 <= k <= count:
             raise TargetError(
-                f"Asked for the class of rank {k}; the model has {count} classes, ranked from 1."
+                f"The class of rank {k} was asked for; the model has {count} classes."
             )
         indices = logits.detach().topk(k, dim=1).indices[:, k - 1]
     else:

@@ -63,5 +63,6 @@ def _complain(error: Exception) -> None:
     else:
         # What a model of the user's raises, most likely.
         first = (str(error) or "no message").splitlines()[0]
-        text = f"{type(error).__name__}: {first}. See where with: limelight --traceback ..."
+        notes = " ".join(getattr(error, "__notes__", []))
+        text = f"{type(error).__name__}: {first} {notes}\nSee where with: limelight --traceback ..."
     console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True, highlight=False)

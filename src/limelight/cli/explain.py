@@ -264,6 +264,10 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         }
         typer.echo(json.dumps(_finite(report), indent=2, allow_nan=False))
         return
+    if run.network.weights == "random":
+        run.console.print(
+            "[yellow]The weights are random: neither classes nor maps mean a thing.[/]"
+        )
     if asked == 1 and run.photos:
         _report_one(run, run.photos[0], seconds)
     elif run.photos:
@@ -314,6 +318,10 @@ def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> 
     run.console.print(facts)
 
 
+def _count(photos: Sequence[object]) -> str:
+    return f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
+
+
 def _times(seconds: dict[str, float]) -> str:
     return (
         f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
@@ -330,7 +338,7 @@ def _status(one: dict[str, Any]) -> str:
 def _report_many(run: _Run, seconds: dict[str, float]) -> None:
     table = Table(box=None, padding=(0, 1))
     for heading in ("photo", "target", "score", "status", "picture"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("score", "status"))
     for photo in run.photos:
         for one in photo["explanations"]:
             table.add_row(
@@ -338,11 +346,12 @@ def _report_many(run: _Run, seconds: dict[str, float]) -> None:
                 escape(one["target"]),
                 f"{one['score']:.3g}",
                 f"[{'green' if one['status'] == 'ok' else 'yellow'}]{one['status']}[/]",
-                escape(one["picture"]),
+                escape(Path(one["picture"]).name),
             )
     run.console.print(table)
     first = run.photos[0]["explanations"][0]
     run.console.print(
-        f"{len(run.photos)} photos with {run.network.name} ({run.network.weights}), "
-        f"{first['method']} at {escape(first['layer'])} ({first['reason']}). {_times(seconds)}"
+        f"{_count(run.photos)} with {run.network.name} ({run.network.weights}), "
+        f"{first['method']} at {escape(first['layer'])} ({first['reason']}). {_times(seconds)}. "
+        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
     )

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from limelight.cli import options
 from limelight.cut import trace
-from limelight.errors import unknown
-from limelight.layers import Candidate, candidates
+from limelight.errors import LayerError, unknown
+from limelight.layers import Candidate, candidates, choose
 from limelight.methods import METHODS
 from limelight.models import DEFAULT, model_names
 
@@ -47,8 +47,10 @@ def layers(
     good = [one for one in ranked if not one.objection]
     shown = ranked if everything else good[:12] or ranked[:12]
     table = Table(box=None, padding=(0, 1))
-    for heading in ("layer", "output", "grid", "layout", "remark"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("output", "grid"))
+    headings = ("layer", "output", "grid", "layout", *(["remark"] if everything else []))
+    for heading in headings:
+        # A path must be whole to be copied; a terminal too narrow for it wraps the others.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("layer", "grid"))
     for rank, one in enumerate(shown):
         layout = one.call.layout
         assert layout is not None  # every candidate has one
@@ -57,11 +59,16 @@ def layers(
             escape(str(list(one.call.shape))),
             " x ".join(map(str, layout.grid)),
             str(layout),
-            "chosen: the latest of all these" if rank == 0 and one.possible else one.objection,
+            *([one.objection] if everything else []),
         )
     console = Console()
     console.print(f"[bold]{escape(network.name)}[/] for an input of {height} x {width}")
     console.print(table)
+    try:
+        choice = choose(trace(network.model, noise))
+        console.print(f"Chosen: [bold green]{escape(str(choice.layer))}[/], {choice.reason}.")
+    except LayerError as error:
+        console.print(f"[yellow]{escape(str(error))}[/]")
     left = len(ranked) - len(shown)
     if left:
         console.print(f"{left} more, earlier or with something against them: --all")

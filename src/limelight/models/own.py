@@ -61,7 +61,7 @@ def _call(name: str) -> nn.Module | Network:
             ) from error
     if not isinstance(found, nn.Module | Network):
         raise ModelError(
-            f"{name!r} gave a {type(found).__name__}; an nn.Module or a limelight.Network was "
-            "expected."
+            f"{name!r} gave an object of type {type(found).__name__}; an nn.Module or a "
+            "limelight.Network was expected."
         )
     return found

@@ -29,6 +29,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"There is no weights file {str(path)!r}. Pass 'default', 'none', or a file with a "
             "state dict."
         )
+    with path.open("rb") as file:
+        begin = file.read(2)
+    if path.suffix != ".safetensors" and not begin.startswith((b"PK", b"\x80")):
+        raise WeightsError(
+            f"{str(path)!r} is no file that torch.save has written: it has {path.stat().st_size} "
+            f"bytes and begins with {begin!r}. Was the download cut short?"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
