@@ -26,7 +26,7 @@ from limelight.errors import LayerError, LimelightError, MethodError
 from limelight.head import Enter, Head, Leave
 from limelight.inputs import Given, Inputs, detached, substitute_first, tensors
 from limelight.layers import Call, Layout, Site
-from limelight.shadow import fingerprint, shadow, unwrap
+from limelight.shadow import fill_zeros, fingerprint, shadow, unwrap
 from limelight.targets import Scores, Target, class_logits, find_logits, score
 from limelight.watch import KeepGrad, Watch
 
@@ -90,7 +90,7 @@ def cuts(
         try:
             output = root(*given.args, **given.kwargs)
         except Exception as error:
-            _add_note(error, model, given)
+            given.annotate(error, model)
             raise
         finally:
             watch.stop()
@@ -306,26 +306,13 @@ def _trace_or_say_why(model: nn.Module, given: Given) -> tuple[Call, ...]:
             try:
                 root(*given.args, **given.kwargs)
             except Exception as own:
-                _add_note(own, model, given)
+                given.annotate(own, model)
                 raise own from None
         raise LayerError(
             f"The model runs, but a pass with gradients to look for layers does not "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Name a layer with "
             "layer=..., one after what stops them."
         ) from error
-
-
-def _add_note(error: Exception, model: nn.Module, given: Given) -> None:
-    """Tell, below a model's own exception, what the model was given."""
-    note = f"The images were {given.image.dtype} {list(given.image.shape)}"
-    parameter = next(model.parameters(), None)
-    if parameter is not None and parameter.dtype != given.image.dtype:
-        note += f", the model is {parameter.dtype}: convert one of them"
-    if given.image.ndim == 3:
-        note += "; if that is one image, add the batch axis, image[None]"
-    if isinstance(error, TypeError):
-        note += "; a model with several inputs takes a tuple or a dict of them"
-    error.add_note(note + ".")
 
 
 def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
@@ -367,7 +354,7 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
     with torch.inference_mode(False), torch.enable_grad():
         root, copies = shadow(model, lambda _module: True)
         for copy in copies.values():
-            _fill_zeros(copy)
+            fill_zeros(copy)
         with KeepGrad():
             output = _observe(root, copies, given, lambda _key: None, leave)
         recording = False
@@ -376,19 +363,6 @@ def _trace(model: nn.Module, given: Given) -> tuple[Call, ...]:
         highest = logits.reshape(len(logits), -1).amax(1) if logits.ndim else logits
         gradients = _differentiate(highest.sum(), leaves, retain=False)
     return layers_.read(seen, gradients, tuple(given.image.shape[2:]))
-
-
-def _fill_zeros(copy: nn.Module) -> None:
-    """Put noise in place of weights that are all zero, as fresh heads and gates are.
-
-    They would stop the gradient for reasons that have nothing to do with how the network is built.
-    """
-    for name, weight in copy._parameters.items():
-        if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
-            continue
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
-        copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
 
 
 def _choose(model: nn.Module, given: Given) -> layers_.Choice:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from limelight.errors import InputError
@@ -118,6 +118,18 @@ class Given:
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""
         return self.take(torch.arange(count) % self.batch)
+
+    def annotate(self, error: Exception, model: nn.Module) -> None:
+        """Tell, below a model's own exception, what the model was given."""
+        note = f"The images were {self.image.dtype} {list(self.image.shape)}"
+        parameter = next(model.parameters(), None)
+        if parameter is not None and parameter.dtype != self.image.dtype:
+            note += f", the model is {parameter.dtype}: convert one of them"
+        if self.image.ndim == 3:
+            note += "; if that is one image, add the batch axis, image[None]"
+        if isinstance(error, TypeError):
+            note += "; a model with several inputs takes a tuple or a dict of them"
+        error.add_note(note + ".")
 
 
 _NO_BATCH = "The inputs hold no tensor with a batch axis; a tensor [B, C, H, W] was expected."

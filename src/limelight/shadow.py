@@ -90,6 +90,19 @@ def clear_hooks(copy: nn.Module) -> None:
             copy.__dict__[name].clear()
 
 
+def fill_zeros(copy: nn.Module) -> None:
+    """Put noise in place of weights that are all zero, as fresh heads and gates are.
+
+    They would stop the gradient for reasons that have nothing to do with how the network is built.
+    """
+    for name, weight in copy._parameters.items():
+        if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
+            continue
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
+        copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
+
+
 def _visit(
     module: nn.Module,
     touched: Callable[[nn.Module], bool],
