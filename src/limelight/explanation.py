@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -81,8 +81,8 @@ class Explanation:
     method: str
     layer: str
     reason: str
-    image: Tensor = field(repr=False)
-    output: Any = field(repr=False)
+    image: Tensor
+    output: Any
 
     def __repr__(self) -> str:
         """Return all but the tensors, of which the shapes."""

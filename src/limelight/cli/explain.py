@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -115,7 +115,7 @@ def explain(
 
     started = time.perf_counter()
     console = Console(stderr=as_json)
-    with console.status("loading the network") if console.is_terminal else _silence():
+    with console.status("loading the network") if console.is_terminal else nullcontext():
         network = options.load(model, weights, classes, size, mean, std, device, dtype)
     run = _Run(console, network)
     loaded = time.perf_counter()
@@ -233,11 +233,6 @@ def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
         {"index": i, "class": label_of(i, network.classes), "probability": p}
         for i, p in zip(indices.tolist(), values.tolist(), strict=True)
     ]
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    yield
 
 
 def _progress(console: Console, items: Iterator[PhotoResult], count: int) -> Iterator[PhotoResult]:

@@ -40,7 +40,8 @@ def layers(
     network = options.load(model, weights, classes, size, device="cpu")
     height, width = network.preprocess.size
     noise = torch.randn(1, len(network.preprocess.mean), height, width)
-    ranked = candidates(trace(network.model, noise))
+    calls = trace(network.model, noise)
+    ranked = candidates(calls)
     if as_json:
         typer.echo(json.dumps([_as_dict(rank, one) for rank, one in enumerate(ranked)], indent=2))
         return
@@ -65,7 +66,7 @@ def layers(
     console.print(f"[bold]{escape(network.name)}[/] for an input of {height} x {width}")
     console.print(table)
     try:
-        choice = choose(trace(network.model, noise))
+        choice = choose(calls)
         console.print(f"Chosen: [bold green]{escape(str(choice.layer))}[/], {choice.reason}.")
     except LayerError as error:
         console.print(f"[yellow]{escape(str(error))}[/]")
