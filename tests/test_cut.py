@@ -174,7 +174,12 @@ def test_gradcam_equals_the_oracle(case: Case) -> None:
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     found = cut(model, case.layer, images)
-    evidence = Evidence(activations=found.activations, found={"gradients": found.gradients(CHOSEN)})
+    evidence = Evidence(
+        activations=found.activations,
+        image=found.image,
+        score=found.score(CHOSEN).values.detach(),
+        found={"gradients": found.gradients(CHOSEN)},
+    )
     raw = METHODS["gradcam"].function(evidence)
     assert_agrees(raw, gradcam(expected.activations, expected.gradients))
 
@@ -319,7 +324,12 @@ def test_the_article_s_weighted_sum(spread: float) -> None:
     noise = torch.randn(1, 2, 3, 3, dtype=torch.float64) * spread
     # Any gradient with these means must give this map.
     gradients = noise - noise.mean((2, 3), keepdim=True) + numbers(WEIGHTS)[None, :, None, None]
-    evidence = Evidence(activations=numbers(ACTIVATIONS)[None], found={"gradients": gradients})
+    evidence = Evidence(
+        activations=numbers(ACTIVATIONS)[None],
+        image=torch.zeros(1),
+        score=torch.zeros(1),
+        found={"gradients": gradients},
+    )
     raw = METHODS["gradcam"].function(evidence)
     exactly(raw[0], BEFORE_RELU)
     exactly(raw[0].relu(), MAP)

@@ -128,7 +128,12 @@ def studied(request: pytest.FixtureRequest) -> Studied:
 def raw_gradcam(found: Cut) -> Tensor:
     gradients = found.gradients(CLASS)
     return METHODS["gradcam"].function(
-        Evidence(activations=found.activations, found={"gradients": gradients})
+        Evidence(
+            activations=found.activations,
+            image=found.image,
+            score=found.score(CLASS).values.detach(),
+            found={"gradients": gradients},
+        )
     )
 
 
@@ -160,7 +165,12 @@ def test_cam_is_gradcam_up_to_scale_behind_a_pool_and_one_linear_layer(studied: 
     expected = cam(studied.probe.activations, weight, [CLASS])
     weights = studied.cut.class_weights(CLASS)
     raw = METHODS["cam"].function(
-        Evidence(activations=studied.cut.activations, found={"class weights": weights})
+        Evidence(
+            activations=studied.cut.activations,
+            image=studied.cut.image,
+            score=studied.cut.score(CLASS).values.detach(),
+            found={"class weights": weights},
+        )
     )
     assert_agrees(raw, expected)
     # y = w . mean(A) + b, so that dy/dA is w over the number of cells.

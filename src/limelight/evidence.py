@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from limelight.errors import MethodError
 
 #: What a method may need besides the activations.
-Need = Literal["gradients", "class weights"]
+Need = Literal[
+    "gradients",
+    "curvature",
+    "class weights",
+    "head",
+    "network",
+    "guided gradients",
+    "bias gradients",
+    "attention",
+    "layer attention",
+]
+
+#: Makes M variants of the activations: from their numbers `[M]` and the images `[M]` that they are
+#: of to `[M, K, *grid]`.
+Make = Callable[[Tensor, Tensor], Tensor]
+
+
+class Rerun(Protocol):
+    """Runs what comes after a cut again, on variants of what it was given, a chunk at a time."""
+
+    def scores(self, wanted: Tensor, make: Make) -> Tensor:
+        """Return the score of each variant of each image, `[V, B]`.
+
+        Args:
+            wanted: `[V, B]`, which of them to run; the others have the explained score.
+            make: Makes a chunk of them.
+        """
+
+    def gradients(self, weights: Tensor, make: Make) -> Tensor:
+        """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`.
+
+        Args:
+            weights: `[V]`.
+            make: Makes a chunk of them.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """The attention of all layers, first to last, over N tokens: a prefix, then the grid.
+
+    Attributes:
+        weights: Each layer's matrix `[B, heads, N, N]`; row i says what token i attends to.
+        gradients: `dy_c/dA` of each of them, the same shape.
+        prefix: P, how many tokens come before the grid.
+        grid: The sizes of the grid axes; `N = P + prod(grid)`.
+    """
+
+    weights: tuple[Tensor, ...] = field(repr=False)
+    gradients: tuple[Tensor, ...] = field(repr=False)
+    prefix: int
+    grid: tuple[int, ...]
+
+    def read(self, relevance: Tensor) -> Tensor:
+        """Return the map `[B, *grid]` in a relevance of tokens for tokens `[B, N, N]`.
+
+        Its rows are averaged over the tokens that the score reads after the last attention: those
+        that gradient arrives at (the class token alone, or all that are pooled).
+        """
+        reached = self.gradients[-1].abs().sum((1, 3)) > 0  # [B, N]
+        rows = torch.where(reached.any(1, keepdim=True), reached, torch.ones_like(reached))
+        share = rows.to(relevance.dtype) / rows.sum(1, keepdim=True)
+        return (share[:, None] @ relevance)[:, 0, self.prefix :].reshape(-1, *self.grid)
+
+
+_Found = TypeVar("_Found")
+
+
+def total(contributions: Tensor) -> Tensor:
+    """Return the sum over channels of contributions `[B, K, *grid]`, `[B, *grid]`."""
+    return contributions.sum(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,31 +93,76 @@ class Evidence:
 
     Attributes:
         activations: A, the layer's output, `[B, K, *grid]`.
+        image: What the network was given, `[B, C, *image]`.
+        score: The explained score, `[B]`.
         found: The rest, by need.
+        combine: How the contributions of channels become one map: their sum, unless smoothed.
     """
 
     activations: Tensor
-    found: Mapping[Need, Tensor] = field(default_factory=dict, repr=False)
+    image: Tensor
+    score: Tensor
+    found: Mapping[Need, Any] = field(default_factory=dict, repr=False)
+    combine: Callable[[Tensor], Tensor] = field(default=total, repr=False)
 
     @property
     def gradients(self) -> Tensor:
         """`dy_c/dA`, the gradient of each image's score, `[B, K, *grid]`."""
-        return self._have("gradients")
+        return self._have("gradients", Tensor)
+
+    @property
+    def curvature(self) -> Tensor:
+        """`H A`, the Hessian of each image's score times its activations, `[B, K, *grid]`."""
+        return self._have("curvature", Tensor)
 
     @property
     def class_weights(self) -> Tensor:
         """`w^c`, the linear layer's weights for the explained class, `[B, K]`."""
-        return self._have("class weights")
+        return self._have("class weights", Tensor)
+
+    @property
+    def guided_gradients(self) -> Tensor:
+        """The guided gradient at the images, `[B, C, *image]`."""
+        return self._have("guided gradients", Tensor)
+
+    @property
+    def bias_gradients(self) -> list[Tensor]:
+        """`b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`."""
+        return self._have("bias gradients", list)
+
+    @property
+    def attention(self) -> Attention:
+        """The attention of all layers, with gradients."""
+        return self._have("attention", Attention)
+
+    @property
+    def layer_attention(self) -> Attention:
+        """The attention of all layers, with the gradients of each layer's own score."""
+        return self._have("layer attention", Attention)
+
+    @property
+    def head(self) -> Rerun:
+        """What comes after the layer, to be run on other activations."""
+        found: Rerun = self._have("head", object)  # type: ignore[assignment]
+        return found
+
+    @property
+    def network(self) -> Rerun:
+        """The whole network, to be run on other images."""
+        found: Rerun = self._have("network", object)  # type: ignore[assignment]
+        return found
 
     @property
     def axes(self) -> tuple[int, ...]:
         """The grid axes of `activations`, for sums and means over the grid."""
         return tuple(range(2, self.activations.ndim))
 
-    def _have(self, need: Need) -> Tensor:
+    def _have(self, need: Need, kind: type[_Found]) -> _Found:
         if need not in self.found:
             raise MethodError(
                 f"The method reads the {need}, which were not gathered. Add {need!r} to the "
                 "`needs` of its row in METHODS."
             )
-        return self.found[need]
+        found = self.found[need]
+        assert isinstance(found, kind)
+        return found

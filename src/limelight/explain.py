@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from limelight.cut import Cut, Layer, cut
-from limelight.errors import PhotoError
-from limelight.evidence import Evidence, Need
-from limelight.explanation import Explanation, finished, judge
-from limelight.inputs import Inputs
-from limelight.methods import Method, find_method
+from limelight.cut import INPUT, Cut, Layer, cut_given
+from limelight.cut.rerun import Progress
+from limelight.errors import InputError, LayerError, MethodError, OptionError, PhotoError
+from limelight.evidence import total
+from limelight.explanation import Explanation, finished, judge, worth
+from limelight.gather import Gathered
+from limelight.inputs import Given, Inputs, map_tensors
+from limelight.methods import METHODS, Method, find_method
+from limelight.methods.combinators import Fusion, View, Views, fuse_maps
+from limelight.methods.spectral import leading
 from limelight.models import Network
 from limelight.photos import Preprocess, load_photo
-from limelight.targets import Scores, Target
+from limelight.targets import Target
+
+#: How many variants a method that runs the network many times runs together.
+CHUNK = 32
 
 
 def explain(
@@ -26,9 +33,15 @@ def explain(
     inputs: Inputs,
     *,
     target: Target = None,
-    method: str = "gradcam",
-    layer: Layer | None = None,
+    method: str | Method = "gradcam",
+    layer: Layer | Sequence[Layer] | None = None,
     classes: Sequence[str] | None = None,
+    views: Views | None = None,
+    eigen: bool = False,
+    fuse: Fusion = "mean",
+    differentiable: bool = False,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Show what a network looked at: one heatmap per image.
 
@@ -43,18 +56,33 @@ def explain(
     Args:
         model: A trained network; used as in evaluation mode and left untouched.
         inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
-        target: What to explain: a class by index or by name, a list with one per image, any
-            callable from output to scores `[B]`, or None for the predicted class.
-        method: A name in METHODS.
-        layer: A dotted path or a module inside the model; None to have it chosen.
+        target: What to explain: a class by index or by name, a list with one per image, a
+            `Contrast` or `Counterfactual`, any callable from output to scores `[B]`, or None for
+            the predicted class.
+        method: A name in METHODS, with options if any as in "rise:masks=1000", or a row of it.
+        layer: A dotted path or a module inside the model; several of them, whose maps are fused;
+            None to have it chosen, or, for methods of the input, to explain there.
         classes: The names of the classes; a model with 1000 is taken to know ImageNet's.
+        views: Average over several looks at the images: `flips()`, `noise()` or `scales()`.
+        eigen: Take, instead of the sum over channels, their first principal component.
+        fuse: How the maps of several layers become one: `mean`, `max` or `product`.
+        differentiable: Let raw map, heatmap and score carry a graph to the model's parameters, so
+            that a loss on where the network looks can be trained.
+        chunk: How many variants are run together by methods that run the network many times.
+        progress: Is called by those with how many runs are done, and of how many.
 
     Raises:
-        UnknownNameError: No class, layer or method has that name.
+        UnknownNameError: No class, layer, method or option has that name.
         LayerError, TargetError, MethodError, ModelError, InputError: See `limelight.errors`.
     """
-    (only,) = explain_each(model, inputs, [target], method=method, layer=layer, classes=classes)
-    return only
+    row, given = find_method(method), Given.of(inputs)
+    settings = Settings(classes, views, eigen, differentiable, chunk, progress)
+    several = isinstance(layer, list | tuple)
+    layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
+    if not layers:
+        raise LayerError("There are no layers in the list; name at least one, or pass None.")
+    found = [one for (one,) in explain_given(model, given, [target], row, layers, settings)]
+    return fuse_explanations(found, fuse) if several else found[0]
 
 
 def explain_each(
@@ -62,9 +90,13 @@ def explain_each(
     inputs: Inputs,
     targets: Sequence[Target],
     *,
-    method: str = "gradcam",
+    method: str | Method = "gradcam",
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
+    views: Views | None = None,
+    eigen: bool = False,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
 ) -> list[Explanation]:
     """Explain several targets of the same images from one forward pass.
 
@@ -73,30 +105,127 @@ def explain_each(
         cat, dog = limelight.explain_each(model, images, ["tabby", "pug"])
         first, second, third = limelight.explain_each(model, images, limelight.top(3))
     """
-    row = find_method(method)
-    run = cut(model, layer, inputs, classes=classes)
-    return [_explain(run, target, row) for target in targets]
+    settings = Settings(classes, views, eigen, False, chunk, progress)
+    given = Given.of(inputs)
+    return explain_given(model, given, targets, find_method(method), [layer], settings)[0]
 
 
-def _explain(run: Cut, target: Target, method: Method) -> Explanation:
-    gather: dict[Need, Callable[[Scores], Tensor]] = {
-        "gradients": run.gradients,
-        "class weights": run.class_weights,
-    }
-    scores = run.score(target)
-    found = {need: _full(gather[need](scores)) for need in method.needs}
-    evidence = Evidence(activations=_full(run.activations), found=found)
-    with torch.inference_mode(False), torch.no_grad():
-        raw, score = method.function(evidence), scores.values.detach()
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `explain` was asked for besides model, images, target, method and layer."""
+
+    classes: Sequence[str] | None = None
+    views: Views | None = None
+    eigen: bool = False
+    differentiable: bool = False
+    chunk: int = CHUNK
+    progress: Progress | None = None
+
+    def check(self, method: Method) -> None:
+        """Refuse what does not go together with a method."""
+        if self.chunk < 1:
+            raise OptionError(f"chunk is {self.chunk}; at least 1 was expected.")
+        if self.eigen and not method.by_channel:
+            having = ", ".join(name for name, row in METHODS.items() if row.by_channel)
+            raise MethodError(
+                f"Eigen smoothing needs a map that is a sum over channels; that of {method.name!r} "
+                f"is not. It goes with {having}."
+            )
+        if self.differentiable and not method.needs <= _DIFFERENTIABLE:
+            able = ", ".join(
+                name for name, row in METHODS.items() if row.needs and row.needs <= _DIFFERENTIABLE
+            )
+            raise MethodError(
+                f"The map of {method.name!r} carries no graph to the parameters. "
+                f"differentiable=True goes with {able}."
+            )
+
+
+_DIFFERENTIABLE = {"gradients", "curvature"}
+
+
+def place(method: Method, layer: Layer | None) -> Layer | None:
+    """Return where to cut for a method, given the layer that was named.
+
+    Raises:
+        MethodError: One was named, and the method reads the whole network.
+    """
+    if method.place == "layer" or (method.place == "input" and layer is not None):
+        return layer
+    if layer not in (None, INPUT):
+        raise MethodError(
+            f"{method.name!r} reads the whole network, so no layer can be named for it. Leave "
+            "layer out."
+        )
+    return INPUT
+
+
+def explain_given(
+    model: nn.Module,
+    given: Given,
+    targets: Sequence[Target],
+    method: Method,
+    layers: Sequence[Layer | None],
+    settings: Settings,
+) -> list[list[Explanation]]:
+    """Return the explanations of each layer, by target, from one pass."""
+    settings.check(method)
+    found = []
+    for run in cuts_for(model, given, [method], [place(method, one) for one in layers], settings):
+        gathered = [gather(run, target, settings) for target in targets]
+        found.append([explained(one, method, settings) for one in gathered])
+    return found
+
+
+def cuts_for(
+    model: nn.Module,
+    given: Given,
+    methods: Sequence[Method],
+    layers: Sequence[Layer | None],
+    settings: Settings,
+) -> list[Cut]:
+    """Run the model once, cut at the layers, with a graph at the input only if one is read."""
+    follow = any("gradients" in method.needs for method in methods)
+    return cut_given(
+        model,
+        layers,
+        given,
+        classes=settings.classes,
+        differentiable=settings.differentiable,
+        follow_input=follow,
+    )
+
+
+def gather(run: Cut, target: Target, settings: Settings) -> Gathered:
+    """Begin to find out about one target."""
+    return Gathered(run, target, chunk=settings.chunk, progress=settings.progress)
+
+
+def explained(gathered: Gathered, method: Method, settings: Settings) -> Explanation:
+    """Apply a method to what is known, and judge and finish its raw map."""
+    run, scores = gathered.cut, gathered.scores
+    combine = leading if settings.eigen else total
+    evidence = gathered.evidence(method.needs, combine)
+    name = f"{method}, eigen" if settings.eigen else str(method)
+    with torch.inference_mode(False), torch.set_grad_enabled(settings.differentiable):
+        raw = method.raw(evidence)
+        score = scores.values if settings.differentiable else scores.values.detach()
+        if settings.views is not None:
+            raw = _over_views(gathered, method, settings, settings.views)
+            name = f"{name}, {settings.views.name}"
         status = judge(
             raw,
             score,
-            list(found.values()),
+            gathered.connections(method.needs),
             method=method.name,
             layer=run.layer,
             instead=run.suggested_layer,
         )
         heatmap = finished(raw, run.image.shape[2:], status)
+        gap = None
+        if method.sums_to is not None and settings.views is None and not settings.eigen:
+            expected = method.sums_to(evidence, **method.options)
+            gap = (raw.flatten(1).sum(1) - expected).abs() / expected.abs()
     return Explanation(
         raw=raw,
         heatmap=heatmap,
@@ -104,17 +233,80 @@ def _explain(run: Cut, target: Target, method: Method) -> Explanation:
         index=scores.indices,
         label=scores.labels,
         status=status,
-        method=method.name,
+        method=name,
         layer=run.layer,
         reason=run.reason,
         image=run.image,
         output=run.output,
+        gap=gap,
     )
 
 
-def _full(tensor: Tensor) -> Tensor:
-    """Return a tensor in at least float32: sums over channels and cells overflow in float16."""
-    return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
+def _over_views(gathered: Gathered, method: Method, settings: Settings, views: Views) -> Tensor:
+    """Return the raw map of a method over several looks at the images."""
+    run, again = gathered.cut, gathered.scores.again
+    image = run.image
+    rows = torch.arange(len(image), device=image.device)
+    plain = replace(settings, views=None, progress=None)
+    maps, scores = [], []
+    looks = views.make(image.shape)
+    for number, view in enumerate(looks, start=1):
+
+        def back(tensor: Tensor, view: View = view) -> Tensor:
+            spatial = tensor.ndim == image.ndim and tensor.shape[0] == len(image)
+            return view.back(tensor) if spatial else tensor
+
+        def target(output: object, back: Callable[[Tensor], Tensor] = back) -> Tensor:
+            return again(map_tensors(output, back) if views.spatial else output, rows)
+
+        other = run.on(view.change(image))
+        found = explained(gather(other, target, plain), method, plain)
+        maps.append(view.back(found.raw))
+        scores.append(found.score)
+        if settings.progress:
+            settings.progress(number, len(looks))
+    return views.join(torch.stack(maps), torch.stack(scores))
+
+
+def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanation:
+    """Make one explanation of several of the same images and targets, of several layers say.
+
+    Each raw map is resized to the finest grid among them and scaled to [0, 1], positive part only;
+    then their `mean`, `max` (Jiang et al. 2021) or `product` (RefineCAM, Domeniconi et al. 2026) is
+    taken. A map whose status is not ok counts as zero everywhere.
+
+    Raises:
+        UnknownNameError: There is no such way to fuse.
+        InputError: There are none, or they are not of the same images and targets.
+    """
+    if not explanations:
+        raise InputError("There are no explanations to fuse; pass at least one.")
+    first = explanations[0]
+    for other in explanations[1:]:
+        if other.label != first.label or other.image.shape != first.image.shape:
+            raise InputError(
+                f"Cannot fuse explanations of {list(first.label)} and of {list(other.label)}; they "
+                "were expected to be of the same images and the same targets."
+            )
+    raw = fuse_maps([worth(one.raw, one.status) for one in explanations], how)
+    layer = " + ".join(dict.fromkeys(one.layer for one in explanations))
+    method = " + ".join(dict.fromkeys(one.method for one in explanations))
+    judged = judge(raw, first.score, [], method=method, layer=layer, instead=lambda: "")
+    bad = zip(*(one.status for one in explanations), strict=True)
+    status = tuple(
+        all_[0] if all_[0] == all_[-1] and not any(one.ok for one in all_) else own
+        for all_, own in zip(bad, judged, strict=True)
+    )
+    return replace(
+        first,
+        raw=raw,
+        heatmap=finished(raw, first.image.shape[2:], status),
+        status=status,
+        method=f"{method}, {how}",
+        layer=layer,
+        reason="named",
+        gap=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +331,13 @@ def explain_photos(
     paths: Sequence[str | Path],
     targets: Sequence[Target] = (None,),
     *,
-    method: str = "gradcam",
-    layer: Layer | None = None,
+    method: str | Method = "gradcam",
+    layer: Layer | Sequence[Layer] | None = None,
+    fuse: Fusion = "mean",
+    views: Views | None = None,
+    eigen: bool = False,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
     batch: int = 8,
 ) -> Iterator[PhotoResult]:
     """Explain photo files, a batch at a time, one forward pass per batch.
@@ -152,28 +349,30 @@ def explain_photos(
         network: From `load_model`, or a `Network` around your own model.
         paths: The photos.
         targets: What to explain of each photo.
-        method: A name in METHODS.
-        layer: A dotted path; None to have it chosen.
+        method: A name in METHODS, with options if any, or a row of it.
+        layer: A dotted path; several, whose maps are fused; None to have it chosen.
+        fuse, views, eigen, chunk, progress: As in `explain`.
         batch: How many photos go through the network together.
 
     Yields:
         One PhotoResult per path, in order.
     """
-    find_method(method)
+    chosen = find_method(method)
+    settings = Settings(network.classes, views, eigen, False, chunk, progress)
+    several = isinstance(layer, list | tuple)
+    layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     parameter = next(network.model.parameters(), torch.empty(0))
     for start in range(0, len(paths), batch):
         loaded = [_load(Path(path), network.preprocess) for path in paths[start : start + batch]]
         ready = [one for one in loaded if not isinstance(one, PhotoError)]
         done: list[Explanation] = []
         if ready:
-            done = explain_each(
-                network.model,
-                torch.stack([image for _, image in ready]).to(parameter),
-                targets,
-                method=method,
-                layer=layer,
-                classes=network.classes,
-            )
+            given = Given.of(torch.stack([image for _, image in ready]).to(parameter))
+            found = explain_given(network.model, given, targets, chosen, layers, settings)
+            done = [
+                fuse_explanations(of_one, fuse) if several else of_one[0]
+                for of_one in zip(*found, strict=True)
+            ]
         row = 0
         for path, one in zip(paths[start : start + batch], loaded, strict=True):
             if isinstance(one, PhotoError):

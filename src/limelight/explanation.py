@@ -70,6 +70,8 @@ class Explanation:
         reason: Why this layer.
         image: What the network was given, `[B, C, *image]`.
         output: What the network returned.
+        gap: For a method whose map sums to something known (integrated gradients to the score
+            gained over the baseline), how far it is from that, as a share, `[B]`; else None.
     """
 
     raw: Tensor
@@ -83,6 +85,7 @@ class Explanation:
     reason: str
     image: Tensor
     output: Any
+    gap: Tensor | None = None
 
     def __repr__(self) -> str:
         """Return all but the tensors, of which the shapes."""
@@ -112,6 +115,7 @@ class Explanation:
             label=self.label[one],
             status=self.status[one],
             image=self.image[one],
+            gap=None if self.gap is None else self.gap[one],
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[one] if t.ndim and len(t) == len(self) else t, self.output
             ),
@@ -256,7 +260,7 @@ class Explanation:
                 f"The number of photos is {len(photos)}, that of the explained images {len(self)}."
             )
         return [
-            (photo, self[b].heatmap_at((photo.height, photo.width))[0].float().cpu())
+            (photo, self[b].heatmap_at((photo.height, photo.width))[0].detach().float().cpu())
             for b, photo in enumerate(photos)
         ]
 
@@ -272,9 +276,9 @@ class Explanation:
         }
         np.savez_compressed(
             buffer,
-            raw=self.raw.cpu().numpy(),
-            heatmap=self.heatmap.cpu().numpy(),
-            score=self.score.float().cpu().numpy(),
+            raw=self.raw.detach().cpu().numpy(),
+            heatmap=self.heatmap.detach().cpu().numpy(),
+            score=self.score.detach().float().cpu().numpy(),
             names=np.array(json.dumps(names)),
         )
         return buffer.getvalue()
@@ -359,8 +363,12 @@ def _disconnected(layer: str, instead: str) -> str:
 
 def finished(raw: Tensor, size: Sequence[int], status: Sequence[Status]) -> Tensor:
     """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
-    heat = finish(raw, size)
+    return worth(finish(raw, size), status)
+
+
+def worth(maps: Tensor, status: Sequence[Status]) -> Tensor:
+    """Return maps `[B, ...]` with 0 everywhere in those that are worth nothing."""
     if all(one.ok for one in status):
-        return heat
-    worth = torch.tensor([one.ok for one in status], device=raw.device)
-    return torch.where(worth.reshape(-1, *(1,) * (heat.ndim - 1)), heat, torch.zeros_like(heat))
+        return maps
+    kept = torch.tensor([one.ok for one in status], device=maps.device)
+    return torch.where(kept.reshape(-1, *(1,) * (maps.ndim - 1)), maps, torch.zeros_like(maps))

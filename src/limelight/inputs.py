@@ -32,16 +32,16 @@ def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return pytree.tree_unflatten(leaves, spec)
 
 
-def detached(output: Any) -> Any:
-    """Return a model's output without its graph; of an object, a shallow copy."""
+def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a model's output with every tensor changed; of an object, a shallow copy."""
 
     def leaf(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return value.detach()
+            return change(value)
         if not tensors(list(getattr(value, "__dict__", {}).values())):
             return value
         other = copy.copy(value)
-        vars(other).update(pytree.tree_map_only(Tensor, Tensor.detach, vars(value)))
+        vars(other).update(pytree.tree_map_only(Tensor, change, vars(value)))
         return other
 
     return pytree.tree_map(leaf, output)
@@ -55,11 +55,13 @@ class Given:
         args: Positional arguments.
         kwargs: Keyword arguments.
         image: `[B, C, *image]`, the first floating point tensor with three axes or more.
+        at: Which of the tensors in `args` and `kwargs` that is.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     image: Tensor
+    at: int = 0
 
     @classmethod
     def of(cls, inputs: Inputs) -> Given:
@@ -92,7 +94,8 @@ class Given:
         if not images:
             raise InputError(_NO_BATCH)
         _check(images[0])
-        return cls(args, kwargs, images[0].detach())
+        at = next(i for i, tensor in enumerate(found) if tensor is images[0])
+        return cls(args, kwargs, images[0].detach(), at)
 
     @property
     def batch(self) -> int:
@@ -113,7 +116,16 @@ class Given:
 
         with torch.inference_mode(False):
             args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
-            return Given(args, kwargs, pick(self.image))
+            return Given(args, kwargs, pick(self.image), self.at)
+
+    def on(self, images: Tensor, rows: Tensor | None = None) -> Given:
+        """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`."""
+        given = self if rows is None else self.take(rows)
+        leaves, spec = pytree.tree_flatten((given.args, given.kwargs))
+        where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][self.at]
+        leaves[where] = images
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        return Given(args, kwargs, images, self.at)
 
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""

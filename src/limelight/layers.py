@@ -34,6 +34,10 @@ SAME_PROPORTIONS = 0.3
 MOST_PREFIX_TOKENS = 16
 
 
+#: In place of a layer: the network's input. Then `A` is the images, and `head` the whole network.
+INPUT = "<input>"
+
+
 class Site(NamedTuple):
     """A resolved layer: the module, its dotted path, and which of its calls is meant."""
 
@@ -59,6 +63,8 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
         UnknownNameError: No module has that path; the nearest ones are named.
         LayerError: The module is not part of the model, or is the whole model.
     """
+    if layer == INPUT:
+        return Site(model, INPUT)
     if isinstance(layer, nn.Module):
         for path, module in model.named_modules():
             if module is layer and path:

@@ -5,6 +5,8 @@
     "tabby"                    the same, by name
     [281, 254], ["pug", 281]   one class per image (a tensor of indices too)
     Rank(2)                    the class with the second highest logit, per image
+    Contrast(281)              why this class rather than those most like it
+    Counterfactual(281)        what speaks against this class
     any callable               output -> scores [B]
 
 A class score is the logit `y_c`, before softmax, as in Grad-CAM (Selvaraju et al. 2017, eq. 1).
@@ -15,12 +17,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from limelight.errors import ModelError, TargetError, unknown
+from limelight.inputs import map_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,46 @@ class Rank:
 
 
 ClassName = int | str
-Target = ClassName | Rank | Sequence[ClassName] | Tensor | Callable[[Any], Tensor] | None
+ClassTarget = ClassName | Rank | Sequence[ClassName] | Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast:
+    """Why this class and not that: `y_c - weight * mean_d y_d` (Finer-CAM, Zhang et al. 2025).
+
+    Attributes:
+        target: The class c; None for the predicted one.
+        against: The class d; None for the `similar` classes whose logits are nearest to that of c,
+            each image having its own.
+        similar: How many classes to take when `against` is None.
+        weight: How much of what both have in common is taken away, in [0, 1].
+    """
+
+    target: ClassTarget = None
+    against: ClassTarget = None
+    similar: int = 3
+    weight: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Refuse a weight or a number that means nothing."""
+        if not 0 <= self.weight <= 1:
+            raise TargetError(f"weight is {self.weight}; a share from 0 to 1 was expected.")
+        if self.similar < 1:
+            raise TargetError(f"similar is {self.similar}; ask for at least one class.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counterfactual:
+    """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
+
+    The gradient is negated with it, so that the map shows what would, if it were taken away, make
+    the class more likely.
+    """
+
+    target: ClassTarget = None
+
+
+Target = ClassTarget | Contrast | Counterfactual | Callable[[Any], Tensor]
 
 
 class Scores(NamedTuple):
@@ -41,11 +84,14 @@ class Scores(NamedTuple):
         values: `[B]`, with a graph when the output has one.
         indices: `[B]`, the class of each image; None when the target is a callable.
         labels: For each image, what was explained, for people to read.
+        again: The same score of another output: from an output of M rows, and the image `[M]` that
+            each row belongs to, to `[M]`. The classes stay those of this output.
     """
 
     values: Tensor
     indices: Tensor | None
     labels: tuple[str, ...]
+    again: Callable[[Any, Tensor], Tensor]
 
 
 def top(k: int) -> list[Rank]:
@@ -124,16 +170,7 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
         ModelError: There is no tensor in the output.
     """
     if callable(target) and not isinstance(target, Tensor):
-        values = target(output)
-        if not isinstance(values, Tensor) or values.shape != (batch,):
-            given = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise TargetError(
-                f"The target returned {given}; one score per image was expected, a tensor of shape "
-                f"[{batch}]. For class 281: lambda output: output[:, 281]."
-            )
-        label = getattr(target, "__name__", type(target).__name__)
-        return Scores(values, None, (label.replace("<lambda>", "custom target"),) * batch)
-
+        return _custom(output, target, batch)
     logits = class_logits(output)
     if logits.ndim != 2 or logits.shape[0] != batch:
         raise TargetError(
@@ -141,25 +178,95 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
             f"{list(logits.shape)}. Pass a callable from output to scores [{batch}] instead, as in "
             "target=lambda output: output[:, 15].mean((1, 2))."
         )
-    count = logits.shape[1]
-    if classes is not None and len(classes) != count:
+    if classes is not None and len(classes) != logits.shape[1]:
         raise TargetError(
-            f"There are {len(classes)} class names for a model with {count} classes. Pass the "
-            "names that belong to this model, one per class."
+            f"There are {len(classes)} class names for a model with {logits.shape[1]} classes. "
+            "Pass the names that belong to this model, one per class."
         )
+    named = target.target if isinstance(target, Contrast | Counterfactual) else target
+    if callable(named) and not isinstance(named, Tensor):
+        raise TargetError(
+            f"{type(target).__name__} takes a class, not a callable. Write the difference into the "
+            "callable, as in target=lambda output: output[:, 281] - output[:, 282]."
+        )
+    chosen = _chosen(logits.detach(), named, classes)
+    names = _known_names(named, logits.shape[1], classes)
+    labels = [label_of(i, names) for i in chosen.tolist()]
+    # A score is a weighted sum of logits: of the classes `[B, n]`, with weights `[B, n]`.
+    terms, weights = chosen[:, None], torch.ones_like(logits[:, :1], requires_grad=False)
+    if isinstance(target, Counterfactual):
+        weights, labels = -weights, [f"against {label}" for label in labels]
+    elif isinstance(target, Contrast):
+        others = _others(logits.detach(), chosen, target, classes)
+        terms = torch.cat([terms, others], 1)
+        shared = weights.expand(-1, others.shape[1]) * target.weight / others.shape[1]
+        weights = torch.cat([weights, -shared], 1)
+        apart = [", ".join(label_of(i, names) for i in row) for row in others.tolist()]
+        labels = [f"{label} rather than {row}" for label, row in zip(labels, apart, strict=True)]
+
+    def again(output: Any, rows: Tensor) -> Tensor:
+        rows = rows.to(terms.device)
+        return (class_logits(output).gather(1, terms[rows]) * weights[rows]).sum(1)
+
+    values = (logits.gather(1, terms) * weights).sum(1)
+    return Scores(values, chosen, tuple(labels), again)
+
+
+def _custom(output: object, target: Callable[[Any], Tensor], batch: int) -> Scores:
+    """Score with a callable of the user's."""
+    values = target(output)
+    if not isinstance(values, Tensor) or values.shape != (batch,):
+        given = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise TargetError(
+            f"The target returned {given}; one score per image was expected, a tensor of shape "
+            f"[{batch}]. For class 281: lambda output: output[:, 281]."
+        )
+    label = getattr(target, "__name__", type(target).__name__)
+
+    def again(output: Any, rows: Tensor) -> Tensor:
+        # It may read each image in its own way, so each row is shown to it in that image's place.
+        def everywhere(tensor: Tensor, row: int) -> Tensor:
+            batched = tensor.ndim and len(tensor) == len(rows)
+            return tensor[row : row + 1].expand(batch, *tensor.shape[1:]) if batched else tensor
+
+        return torch.stack(
+            [
+                target(map_tensors(output, partial(everywhere, row=m)))[b]
+                for m, b in enumerate(rows.tolist())
+            ]
+        )
+
+    labels = (label.replace("<lambda>", "custom target"),) * batch
+    return Scores(values, None, labels, again)
+
+
+def _chosen(logits: Tensor, target: ClassTarget, classes: Sequence[str] | None) -> Tensor:
+    """Return the class of each image, `[B]`."""
+    batch, count = logits.shape
     if target is None or isinstance(target, Rank):
         k = 1 if target is None else target.k
         if not 1 <= k <= count:
             raise TargetError(
                 f"The class of rank {k} was asked for; the model has {count} classes."
             )
-        indices = logits.detach().topk(k, dim=1).indices[:, k - 1]
-    else:
-        classes = _known_names(target, count, classes)
-        chosen = [class_index(name, count, classes) for name in _per_image(target, batch)]
-        indices = torch.tensor(chosen, device=logits.device)
-    values = logits.gather(1, indices[:, None])[:, 0]
-    return Scores(values, indices, tuple(label_of(i, classes) for i in indices.tolist()))
+        return logits.topk(k, dim=1).indices[:, k - 1]
+    known = _known_names(target, count, classes)
+    chosen = [class_index(name, count, known) for name in _per_image(target, batch)]
+    return torch.tensor(chosen, device=logits.device)
+
+
+def _others(
+    logits: Tensor, chosen: Tensor, target: Contrast, classes: Sequence[str] | None
+) -> Tensor:
+    """Return the classes to set a class apart from, `[B, n]`."""
+    if target.against is not None:
+        return _chosen(logits, target.against, classes)[:, None]
+    count = logits.shape[1]
+    if count < 2:
+        raise TargetError("A contrast needs at least two classes; the model has one output.")
+    distance = (logits - logits.gather(1, chosen[:, None])).abs()
+    distance.scatter_(1, chosen[:, None], torch.inf)
+    return distance.topk(min(target.similar, count - 1), dim=1, largest=False).indices
 
 
 def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> list[ClassName]:

@@ -7,67 +7,372 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from limelight.errors import OptionError, unknown
+from limelight.methods import (
+    attention,
+    controls,
+    perturbed,
+    pixels,
+    pointwise,
+    spectral,
+    weighted,
+)
+from limelight.methods.method import Method, read_value
 
-from torch import Tensor
+__all__ = ["METHODS", "Method", "find_method"]
 
-from limelight.errors import unknown
-from limelight.evidence import Evidence, Need
-from limelight.methods import weighted
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A row of METHODS.
-
-    Attributes:
-        name: What it is called with.
-        function: From evidence to a raw map `[B, *grid]`.
-        needs: What it reads besides the activations.
-        formula: The raw map, in one line.
-        paper: Where it comes from.
-        use: When to use it, in one sentence.
-    """
-
-    name: str
-    function: Callable[[Evidence], Tensor]
-    needs: frozenset[Need]
-    formula: str
-    paper: str
-    use: str
-
-
+#: In formulas: g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].
 METHODS: dict[str, Method] = {
     row.name: row
     for row in (
         Method(
-            name="gradcam",
-            function=weighted.gradcam,
-            needs=frozenset({"gradients"}),
-            formula="sum_k mean_ij(dy_c/dA_k) A_k",
-            paper="Selvaraju et al. 2017, Grad-CAM",
-            use="The one to start with: any network, any score, one backward through the head.",
-        ),
-        Method(
             name="cam",
+            family="weighted",
             function=weighted.cam,
             needs=frozenset({"class weights"}),
             formula="sum_k w_k^c A_k",
             paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization",
             use="The original, without a gradient, where the head is an average pool and one "
             "linear layer.",
+            by_channel=True,
+        ),
+        Method(
+            name="gradcam",
+            family="weighted",
+            function=weighted.gradcam,
+            needs=frozenset({"gradients"}),
+            formula="sum_k mean_ij(g_k) A_k",
+            paper="Selvaraju et al. 2017, Grad-CAM",
+            use="The one to start with: any network, any score, one backward through the head.",
+            by_channel=True,
+        ),
+        Method(
+            name="gradcam++",
+            family="weighted",
+            function=weighted.gradcam_plus_plus,
+            needs=frozenset({"gradients"}),
+            formula="sum_k (sum_ij g_k^2 / (2 g_k^2 + sum_ij(A_k) g_k^3) relu(g_k)) A_k",
+            paper="Chattopadhay et al. 2018, Grad-CAM++",
+            use="When several objects of the class should all be covered.",
+            by_channel=True,
+        ),
+        Method(
+            name="xgradcam",
+            family="weighted",
+            function=weighted.xgradcam,
+            needs=frozenset({"gradients"}),
+            formula="sum_k (sum_ij A_k g_k / sum_ij A_k) A_k",
+            paper="Fu et al. 2020, Axiom-based Grad-CAM",
+            use="When the weights should account for the score as exactly as one per channel can.",
+            by_channel=True,
+        ),
+        Method(
+            name="shapleycam",
+            family="weighted",
+            function=weighted.shapleycam,
+            needs=frozenset({"curvature", "gradients"}),
+            formula="sum_k mean_ij(g_k - (H A)_k / 2) A_k",
+            paper="Cai 2025, CAMs as Shapley Value-based Explainers",
+            use="When the score is curved in A (a probability, a transformer's head); else "
+            "it is Grad-CAM.",
+            by_channel=True,
+        ),
+        Method(
+            name="ablationcam",
+            family="weighted",
+            function=perturbed.ablationcam,
+            needs=frozenset({"head"}),
+            formula="sum_k (y_c - y_c(A without k)) A_k",
+            paper="Desai and Ramaswamy 2020, Ablation-CAM",
+            use="When gradients saturate: it measures what each channel is worth, by head runs.",
+            by_channel=True,
+        ),
+        Method(
+            name="scorecam",
+            family="weighted",
+            function=perturbed.scorecam,
+            needs=frozenset({"network"}),
+            formula="sum_k (y_c(X * H_k) - y_c(0)) A_k",
+            paper="Wang et al. 2020, Score-CAM",
+            use="Without gradients, when time allows one run of the network per channel.",
+            by_channel=True,
+        ),
+        Method(
+            name="sscam",
+            family="weighted",
+            function=perturbed.sscam,
+            needs=frozenset({"network"}),
+            formula="sum_k mean_i(y_c(X * (H_k + noise_i)) - y_c(0)) A_k",
+            paper="Wang et al. 2020 b, SS-CAM: Smoothed Score-CAM",
+            use="As scorecam, smoother, at a multiple of its cost.",
+            by_channel=True,
+        ),
+        Method(
+            name="iscam",
+            family="weighted",
+            function=perturbed.iscam,
+            needs=frozenset({"network"}),
+            formula="sum_k mean_i(y_c(X * i/n H_k) - y_c(0)) A_k",
+            paper="Naidu et al. 2020, IS-CAM: Integrated Score-CAM",
+            use="As scorecam, less tied to one strength of the mask, at a multiple of its cost.",
+            by_channel=True,
+        ),
+        Method(
+            name="reciprocam",
+            family="weighted",
+            function=perturbed.reciprocam,
+            needs=frozenset({"head"}),
+            formula="y_c(A [only cell ij]) - y_c(0)",
+            paper="Byun and Lee 2022, Recipro-CAM",
+            use="Without gradients and fast: one head run per cell.",
+        ),
+        Method(
+            name="fem",
+            family="weighted",
+            function=weighted.fem,
+            formula="sum_k mean_ij(A_k) [A_k > mean_ij A_k + 2 std_ij A_k]",
+            paper="Fuad et al. 2020, Features Understanding in 3D CNNs",
+            use="What stands out in the features, whatever the class.",
+            by_channel=True,
+        ),
+        Method(
+            name="hirescam",
+            family="pointwise",
+            function=pointwise.hirescam,
+            needs=frozenset({"gradients"}),
+            formula="sum_k g_k A_k",
+            paper="Draelos and Carin 2020, HiResCAM",
+            use="When only what the score really used may light up, also in front of more layers.",
+            by_channel=True,
+        ),
+        Method(
+            name="layercam",
+            family="pointwise",
+            function=pointwise.layercam,
+            needs=frozenset({"gradients"}),
+            formula="sum_k relu(g_k) A_k",
+            paper="Jiang et al. 2021, LayerCAM",
+            use="At early layers, for fine detail.",
+            by_channel=True,
+        ),
+        Method(
+            name="gradcam-elementwise",
+            family="pointwise",
+            function=pointwise.gradcam_elementwise,
+            needs=frozenset({"gradients"}),
+            formula="sum_k relu(g_k A_k)",
+            paper="Gildenblat 2021, the grad-cam library",
+            use="As layercam, where activations can be negative.",
+            by_channel=True,
+        ),
+        Method(
+            name="eigencam",
+            family="spectral",
+            function=spectral.eigencam,
+            formula="A V_1",
+            paper="Muhammad and Yeasin 2020, Eigen-CAM",
+            use="What the features show most of, whatever the class; needs no score.",
+        ),
+        Method(
+            name="eigengradcam",
+            family="spectral",
+            function=spectral.eigengradcam,
+            needs=frozenset({"gradients"}),
+            formula="(g A) V_1",
+            paper="Gildenblat 2021, the grad-cam library, after Muhammad and Yeasin 2020",
+            use="As eigencam, of a class.",
+        ),
+        Method(
+            name="segeigencam",
+            family="spectral",
+            function=spectral.segeigencam,
+            needs=frozenset({"gradients"}),
+            formula="(|g| A) V_1, centred",
+            paper="Chung and Ying 2025, Seg-Eigen-CAM",
+            use="For segmentation: where the class depends on the features, in either direction.",
+        ),
+        Method(
+            name="kpcacam",
+            family="spectral",
+            function=spectral.kpcacam,
+            formula="sqrt(l_1) u_1 of tanh(A A^T / K + 1)",
+            paper="Karmani et al. 2024, KPCA-CAM",
+            use="As eigencam, where one straight direction does not do.",
+        ),
+        Method(
+            name="saliency",
+            family="pixels",
+            function=pixels.saliency,
+            needs=frozenset({"gradients"}),
+            place="input",
+            formula="max_k |dy_c/dX_k|",
+            paper="Simonyan et al. 2014, Deep Inside Convolutional Networks",
+            use="Which pixels the score is sensitive to; noisy, but true to the network.",
+        ),
+        Method(
+            name="input-x-gradient",
+            family="pixels",
+            function=pixels.input_x_gradient,
+            needs=frozenset({"gradients"}),
+            place="input",
+            formula="sum_k X_k dy_c/dX_k",
+            paper="Shrikumar et al. 2016, Not Just a Black Box",
+            use="A first order account of each pixel's share, signed.",
+            by_channel=True,
+        ),
+        Method(
+            name="smoothgrad",
+            family="pixels",
+            function=pixels.smoothgrad,
+            needs=frozenset({"head"}),
+            place="input",
+            formula="max_k |mean_i dy_c/dX_k (X + noise_i)|",
+            paper="Smilkov et al. 2017, SmoothGrad",
+            use="As saliency, with much of the noise averaged away.",
+        ),
+        Method(
+            name="integrated-gradients",
+            family="pixels",
+            function=pixels.integrated_gradients,
+            needs=frozenset({"head"}),
+            place="input",
+            formula="sum_k (X_k - X'_k) int_0^1 dy_c/dX_k(X' + t (X - X')) dt",
+            paper="Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks",
+            use="When the shares of the pixels must add up to the score.",
+            by_channel=True,
+            sums_to=pixels.score_gained,
+        ),
+        Method(
+            name="guided-backprop",
+            family="pixels",
+            function=pixels.guided_backprop,
+            needs=frozenset({"guided gradients"}),
+            place="network",
+            formula="max_k |R_k|",
+            paper="Springenberg et al. 2015, Striving for Simplicity",
+            use="Sharp edges for a picture; it hardly depends on the class, so do not trust "
+            "it alone.",
+        ),
+        Method(
+            name="guided-gradcam",
+            family="pixels",
+            function=pixels.guided_gradcam,
+            needs=frozenset({"gradients", "guided gradients"}),
+            formula="max_k |R_k| * heatmap of gradcam",
+            paper="Selvaraju et al. 2017, Grad-CAM",
+            use="Sharp edges where Grad-CAM lies.",
+        ),
+        Method(
+            name="fullgrad",
+            family="pixels",
+            function=pixels.fullgrad,
+            needs=frozenset({"bias gradients", "gradients"}),
+            place="network",
+            formula="psi(X g) + sum_l sum_k psi(b_l dy_c/dz_l)_k",
+            paper="Srinivas and Fleuret 2019, Full-Gradient Representation for Neural Network "
+            "Visualization",
+            use="When all layers should be seen at once in a convolutional network of ReLUs.",
+        ),
+        Method(
+            name="occlusion",
+            family="perturbed",
+            function=perturbed.occlusion,
+            needs=frozenset({"head"}),
+            place="input",
+            formula="mean of y_c - y_c(X covered by w) over windows w at ij",
+            paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks",
+            use="To ask the plainest question: what the score loses when a part is covered.",
+        ),
+        Method(
+            name="rise",
+            family="perturbed",
+            function=perturbed.rise,
+            needs=frozenset({"head"}),
+            place="input",
+            formula="sum_i (s_i - mean s) M_i / (N p), s_i = y_c(X * M_i)",
+            paper="Petsiuk et al. 2018, RISE",
+            use="A black box: thousands of runs, no gradient, no layer.",
+        ),
+        Method(
+            name="kernelshap",
+            family="perturbed",
+            function=perturbed.kernelshap,
+            needs=frozenset({"head"}),
+            place="input",
+            formula="phi of the superpixel at ij",
+            paper="Lundberg and Lee 2017, A Unified Approach to Interpreting Model Predictions",
+            use="Fair shares of the score for the parts of a picture.",
+        ),
+        Method(
+            name="rollout",
+            family="attention",
+            function=attention.rollout,
+            needs=frozenset({"attention"}),
+            place="network",
+            formula="prod_l (A_l + I) / 2",
+            paper="Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers",
+            use="Where a transformer's attention comes from in the end, whatever the class.",
+        ),
+        Method(
+            name="attention-x-gradient",
+            family="attention",
+            function=attention.attention_x_gradient,
+            needs=frozenset({"attention"}),
+            place="network",
+            formula="R <- R + mean_h relu(dy_c/dA_l A_l) R",
+            paper="Chefer et al. 2021, Generic Attention-model Explainability",
+            use="As rollout, of a class.",
+        ),
+        Method(
+            name="legrad",
+            family="attention",
+            function=attention.legrad,
+            needs=frozenset({"layer attention"}),
+            place="network",
+            formula="mean_l mean_h,q relu(ds_l/dA_l)",
+            paper="Bousselham et al. 2024, LeGrad",
+            use="What each layer of a transformer would attend to more, for the class.",
+        ),
+        Method(
+            name="random",
+            family="control",
+            function=controls.random,
+            formula="uniform",
+            paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
+            use="A baseline: what a score is worth that a random map reaches too.",
+        ),
+        Method(
+            name="centre",
+            family="control",
+            function=controls.centre,
+            formula="exp(-|ij - middle|^2 / 2 w^2)",
+            paper="Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop",
+            use="A baseline: photographers put things in the middle.",
         ),
     )
 }
 
 
-def find_method(name: str) -> Method:
-    """Return a row of METHODS.
+def find_method(method: str | Method) -> Method:
+    """Return a method: by its name in METHODS, or as `name:option=value,option=value`.
 
     Raises:
-        UnknownNameError: There is no such method; the nearest names are given.
+        UnknownNameError: There is no such method, or it has no such option; the nearest are named.
+        OptionError: An option cannot be read, or cannot have that value.
     """
+    if isinstance(method, Method):
+        return method
+    name, _, settings = method.partition(":")
     if name not in METHODS:
         raise unknown("method", name, METHODS, f"There are {', '.join(METHODS)}.")
-    return METHODS[name]
+    row = METHODS[name]
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(
+                f"Cannot read {setting!r} in {method!r}; option=value was expected, as in "
+                "'rise:masks=1000,seed=1'."
+            )
+        options[key.strip()] = read_value(value.strip())
+    return row.set(**options)

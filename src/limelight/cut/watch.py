@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from limelight.cut.rules import KeepGrad
 from limelight.errors import LayerError
 from limelight.inputs import substitute_first
 from limelight.layers import Site
@@ -85,19 +85,3 @@ class Watch:
         else:
             return kept
         raise LayerError(f"The layer {path!r} ({type(site.module).__name__}) {problem}")
-
-
-class KeepGrad(TorchFunctionMode):
-    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Switch grad on where the model would switch it off."""
-        if func is torch._C._set_grad_enabled:
-            args = (True,)
-        return func(*args, **(kwargs or {}))

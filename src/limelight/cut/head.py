@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from limelight.cut.shadow import clear_hooks, shadow, twin
 from limelight.errors import InputError
 from limelight.inputs import Given, substitute_first, tensors
 from limelight.layers import Layout, Site
-from limelight.shadow import clear_hooks, shadow, twin
 
 #: Called with the id of a module before it runs.
 Enter = Callable[[int], None]
@@ -81,23 +81,7 @@ class Head:
                 f"The activations are {activations.dtype} on {activations.device}; at "
                 f"{self._site.name!r} they are {raw.dtype} on {raw.device}. Use .to(...)."
             )
-        count = activations.shape[0]
-        if rows is None and count == batch:
-            return None
-        if rows is None and batch == 1:
-            return torch.zeros(count, dtype=torch.long, device=activations.device)
-        if rows is None:
-            raise InputError(
-                f"There are {count} activations for {batch} images. Pass rows=..., the image that "
-                "each of them belongs to."
-            )
-        whole = rows.dtype in (torch.long, torch.int)
-        if not whole or rows.shape != (count,) or bool(((rows < 0) | (rows >= batch)).any()):
-            raise InputError(
-                f"rows is {rows.tolist()}; {count} integers from 0 to {batch - 1} were expected, "
-                "the image that each row of activations belongs to."
-            )
-        return rows
+        return checked_rows(rows, len(activations), batch, activations.device)
 
     def _record(self, given: Given) -> dict[int, list[Any]]:
         """Return what each frozen module put out, call by call, and the layer at its call."""
@@ -150,6 +134,32 @@ class Head:
         return {
             key: per_call(outputs, other[key]) for key, outputs in self._replay.recorded.items()
         }
+
+
+def checked_rows(
+    rows: Tensor | None, count: int, batch: int, device: torch.device
+) -> Tensor | None:
+    """Return the image that each of `count` rows belongs to; None when it is row by row.
+
+    Raises:
+        InputError: `rows` is needed or wrong.
+    """
+    if rows is None and count == batch:
+        return None
+    if rows is None and batch == 1:
+        return torch.zeros(count, dtype=torch.long, device=device)
+    if rows is None:
+        raise InputError(
+            f"There are {count} activations for {batch} images. Pass rows=..., the image that "
+            "each of them belongs to."
+        )
+    whole = rows.dtype in (torch.long, torch.int)
+    if not whole or rows.shape != (count,) or bool(((rows < 0) | (rows >= batch)).any()):
+        raise InputError(
+            f"rows is {rows.tolist()}; {count} integers from 0 to {batch - 1} were expected, "
+            "the image that each row of activations belongs to."
+        )
+    return rows
 
 
 class _Replay:

@@ -1,0 +1,402 @@
+"""Cut a network at a layer: `A = body(x)`, `y = head(A)`.
+
+This is the only file that runs, hooks or differentiates a model, and it does so on a shadow
+(`limelight.cut.shadow`), never on the model itself.
+
+One pass does it: the body runs without a graph; the layer's output becomes a leaf that requires
+grad, and from there on a graph is recorded. `torch.autograd.grad(score, A)` then differentiates
+the head alone, and no gradient of a parameter is ever computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from limelight import layers as layers_
+from limelight.cut import deep
+from limelight.cut.head import Head, checked_rows
+from limelight.cut.passes import Run, differentiate, head_at, run_network
+from limelight.cut.rules import KeepGrad
+from limelight.cut.shadow import shadow, unwrap
+from limelight.cut.trace import choose, known_for, trace
+from limelight.cut.watch import Watch
+from limelight.errors import LayerError, MethodError
+from limelight.evidence import Attention
+from limelight.inputs import Given, Inputs, map_tensors
+from limelight.layers import INPUT, Layout, Site
+from limelight.targets import Scores, Target, class_logits, find_logits, score
+
+__all__ = ["INPUT", "Cut", "Layer", "cut", "cut_given", "cuts", "trace"]
+
+Layer = str | nn.Module
+
+
+def cut(
+    model: nn.Module,
+    layer: Layer | None,
+    inputs: Inputs,
+    *,
+    classes: Sequence[str] | None = None,
+    differentiable: bool = False,
+) -> Cut:
+    """Run a model once and cut it at a layer.
+
+    With `A` the activations and `y_c` a class score, Grad-CAM is then its paper (Selvaraju et al.
+    2017, eq. 1 and 2): `alpha_k = mean_ij dy_c/dA_k`, `L = relu(sum_k alpha_k A_k)`:
+
+        cut = limelight.cut(model, "layer4", images)
+        alpha = cut.gradients(target=281).mean((-2, -1), keepdim=True)
+        L = (alpha * cut.activations).sum(1).relu()
+
+    The model is used as in evaluation mode, whatever mode it is in, and is left untouched.
+
+    Args:
+        model: Any eager `nn.Module`; wrappers (DataParallel, DDP, `torch.compile`) are looked
+            through.
+        layer: A dotted path, the module itself, or None to have it chosen; `"<input>"` cuts in
+            front of the network, so that A is the images.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        classes: The names of the classes, for targets given by name.
+        differentiable: Let activations and gradients carry a graph to the model's parameters, so
+            that a loss on them can be trained. It costs the graph of a training step.
+
+    Raises:
+        UnknownNameError: The model has no such layer.
+        LayerError: The layer did not run, ran several times, or put out no grid.
+        ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
+        InputError: The images are empty, or not finite.
+    """
+    (only,) = cuts(model, [layer], inputs, classes=classes, differentiable=differentiable)
+    return only
+
+
+def cuts(
+    model: nn.Module,
+    layers: Sequence[Layer | None],
+    inputs: Inputs,
+    *,
+    classes: Sequence[str] | None = None,
+    differentiable: bool = False,
+) -> list[Cut]:
+    """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
+    given = Given.of(inputs)
+    return cut_given(model, layers, given, classes=classes, differentiable=differentiable)
+
+
+def cut_given(
+    model: nn.Module,
+    layers: Sequence[Layer | None],
+    given: Given,
+    *,
+    classes: Sequence[str] | None = None,
+    differentiable: bool = False,
+    follow_input: bool = True,
+) -> list[Cut]:
+    """As `cuts`, for inputs that were read already.
+
+    Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
+    """
+    model = unwrap(model)
+    sites, reasons = list[Site](), list[str]()
+    for layer in layers:
+        choice = layers_.Choice(layer, "named") if layer is not None else choose(model, given)
+        sites.append(layers_.resolve(model, choice.layer))
+        reasons.append(choice.reason)
+    watch = Watch([site for site in sites if site.path != INPUT])
+    image: Tensor | None = None
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(differentiable))
+        if differentiable:  # fused attention cannot be differentiated twice
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(KeepGrad())
+        if any(site.path == INPUT for site in sites):
+            image, given = _leaf(given, follow=follow_input)
+            if follow_input:
+                stack.enter_context(torch.enable_grad())
+                stack.enter_context(KeepGrad())
+        root, copies = shadow(model, lambda module: id(module) in watch.wanted)
+        handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
+        try:
+            output = root(*given.args, **given.kwargs)
+        except Exception as error:
+            given.annotate(error, model)
+            raise
+        finally:
+            watch.stop()
+            for handle in handles:  # or they, and A, would wait for the garbage collector
+                handle.remove()
+    run = Run(model, given, output, classes, differentiable)
+    found = []
+    for site, reason in zip(sites, reasons, strict=True):
+        raw = image if site.path == INPUT and image is not None else watch.raw(site)
+        layout = _layout(raw, site, run)
+        found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
+    return found
+
+
+def _leaf(given: Given, *, follow: bool) -> tuple[Tensor, Given]:
+    """Return the images as a leaf to differentiate by, and inputs that pass them on as a clone."""
+    image = given.image
+    if image.ndim < 3 or not image.is_floating_point():
+        raise LayerError(
+            f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, "
+            "images [B, C, *image] in floating point were expected. Name a layer inside the "
+            "network, and a method that reads one."
+        )
+    if not follow:
+        return image, given
+    leaf = image.clone().requires_grad_()
+    with torch.enable_grad():
+        return leaf, given.on(leaf.clone())
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A network cut at a layer: `A = body(x)`, `y = head(A)`.
+
+    Attributes:
+        layer: The layer's dotted path.
+        reason: Why this layer: "named", or what spoke for it.
+        layout: How the layer's output becomes a grid.
+    """
+
+    layer: str
+    reason: str
+    layout: Layout
+    _raw: Tensor = field(repr=False)
+    _site: Site = field(repr=False)
+    _run: Run = field(repr=False)
+
+    @property
+    def activations(self) -> Tensor:
+        """The activations A of the layer, `[B, K, *grid]`."""
+        raw = self._raw if self._run.differentiable else self._raw.detach()
+        return self.layout.to_grid(raw)
+
+    @property
+    def output(self) -> Any:
+        """What the model returned, without a graph."""
+        return map_tensors(self._run.output, Tensor.detach)
+
+    @property
+    def image(self) -> Tensor:
+        """The images `[B, C, *image]`: the first tensor of the inputs that looks like some."""
+        return self._run.given.image
+
+    def on(self, images: Tensor) -> Cut:
+        """Cut the same network at the same layer over other images `[B, C, *image]`.
+
+        What else the model takes stays the same.
+        """
+        run = self._run
+        (other,) = cut_given(
+            run.model,
+            [self.layer],
+            run.given.on(images),
+            classes=run.classes,
+            differentiable=run.differentiable,
+            follow_input=self._raw.requires_grad,
+        )
+        return other
+
+    def score(self, target: Target = None) -> Scores:
+        """Return the score of each image, `[B]`; the target defaults to the predicted class.
+
+        The values carry the graph of the head.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            return score(self._run.output, target, self._run.given.batch, self._run.classes)
+
+    def gradients(self, target: Target | Scores = None) -> Tensor:
+        """Return the gradient of the score with respect to A, `d score_b / d A_b`.
+
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. What `score` returned may
+        stand for the target.
+
+        Raises:
+            UnknownNameError, TargetError: The target gives no score per image.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            total = self._scores(target).values.sum()
+            (gradient,) = differentiate(total, [self._raw], graph=self._run.differentiable)
+        return self.layout.to_grid(gradient)
+
+    def curvature(self, target: Target | Scores = None) -> Tensor:
+        """Return the Hessian of the score times the activations, `H A`, `[B, K, *grid]`.
+
+        `(H A)_i = sum_j d^2 y_c / (dA_i dA_j) A_j`, over all channels and cells of one image.
+        """
+        scores = self._scores(target)
+        try:
+            return self._curvature(scores.values, self._raw)
+        except RuntimeError as error:
+            if "derivative for" not in str(error):
+                raise
+        # Fused attention cannot be differentiated twice; written out it can.
+        given = self._run.given
+        with sdpa_kernel(SDPBackend.MATH):
+            (again,) = cut_given(self._run.model, [self.layer], given, classes=self._run.classes)
+        with torch.inference_mode(False), torch.enable_grad():
+            values = scores.again(again._run.output, torch.arange(given.batch))
+        return self._curvature(values, again._raw)
+
+    def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            (slope,) = differentiate(values.sum(), [raw], graph=True)
+            along = self.layout.from_grid(self.layout.to_grid(raw.detach()), 0 * raw.detach())
+            (product,) = differentiate((slope * along).sum(), [raw])
+        return self.layout.to_grid(product)
+
+    def head(self, activations: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
+        """Run the rest of the network on other activations and return its output.
+
+        Only what comes after the layer is computed; what ran before it is replayed. The first call
+        records one more pass over the whole network. Differentiable with respect to `activations`
+        in the caller's grad mode.
+
+        Args:
+            activations: `[M, K, *grid]`.
+            rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
+                Not needed when M = B (row m belongs to image m) or when B = 1.
+
+        Raises:
+            InputError: The activations do not fit the layer, or `rows` is needed or wrong.
+        """
+        chosen = None if rows is None else torch.as_tensor(rows)
+        if self._site.path == INPUT:
+            return self.network(activations, rows=chosen)
+        return self._head(activations, chosen)
+
+    def network(self, images: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
+        """Run the whole network on other images and return its output.
+
+        Args:
+            images: `[M, C, *image]`.
+            rows: `[M]` integers, the image (0 to B - 1) in whose place each of them stands: what
+                else the model takes is that image's. Not needed when M = B or B = 1.
+
+        Raises:
+            InputError: `rows` is needed or wrong.
+        """
+        given = self._run.given
+        chosen = None if rows is None else torch.as_tensor(rows)
+        chosen = checked_rows(chosen, len(images), given.batch, images.device)
+        return run_network(self._run.model, given.on(images, chosen))
+
+    def guided_gradients(self, target: Target | Scores = None) -> Tensor:
+        """Return the gradient at the images where ReLUs pass on only what is positive.
+
+        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`.
+
+        Raises:
+            MethodError: The network has no ReLU.
+        """
+        return deep.guided_gradients(self._run, self._scores(target))
+
+    def bias_gradients(self, target: Target | Scores = None) -> list[Tensor]:
+        """Return `b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`.
+
+        With the gradient at the input they make up the score (Srinivas and Fleuret 2019).
+        """
+        return deep.bias_gradients(self._run, self._scores(target))
+
+    def attention(self, target: Target | Scores = None, *, by_layer: bool = False) -> Attention:
+        """Return the attention matrices of all layers, and the gradient of the score by them.
+
+        With `by_layer` it is not the gradient of the score, but of what the score would be if the
+        network went on behind its last block with the tokens that come out of this one.
+
+        Raises:
+            MethodError: The network has no attention among all its tokens.
+        """
+        find = deep.layer_attention if by_layer else deep.attention
+        return find(self._run, self._scores(target))
+
+    @cached_property
+    def _head(self) -> Head:
+        return head_at(self._run, self._site, self.layout)
+
+    def class_weights(self, target: Target | Scores = None) -> Tensor:
+        """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
+
+        They exist when the head is an average pool and one linear layer, `y = W mean_ij(A) + b`
+        (Zhou et al. 2016, eq. 1), which is checked on the numbers of this pass. For a target that
+        is not a class, `w = (d score / d y) W`.
+
+        Raises:
+            MethodError: The head is something else.
+        """
+        logits = find_logits(self._run.output)
+        pooled = self.activations.detach().flatten(2).mean(2)
+        weight = self._linear_weight(class_logits(logits.detach()), pooled)
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = self._scores(target)
+            (slope,) = differentiate(scores.values.sum(), [logits])
+        return slope.reshape(len(slope), -1).to(weight) @ weight
+
+    def suggested_layer(self) -> str:
+        """Return the path of the layer that is chosen when none is named; "" when none can be."""
+        try:
+            return str(choose(self._run.model, self._run.given).layer)
+        except LayerError:
+            return ""
+
+    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor:
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
+        for module in self._run.model.modules():
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                continue
+            weight = module.weight.detach().flatten(1).to(precise)
+            if weight.shape != (logits.shape[-1], pooled.shape[1]):
+                continue
+            bias = 0 if module.bias is None else module.bias.detach()
+            gap = (pooled.to(precise) @ weight.T + bias - logits).abs().max()
+            # Room for the coarsest precision on the way, as a share of the logits' size.
+            if gap <= 64 * coarsest * logits.abs().max():
+                return weight
+        raise MethodError(
+            "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
+            f"after {self.layer!r} this network computes something else. Use method='gradcam', "
+            "which equals CAM where CAM exists, or name the layer that the pool reads."
+        )
+
+    def _scores(self, target: Target | Scores) -> Scores:
+        return target if isinstance(target, Scores) else self.score(target)
+
+
+def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
+    """Find the layout of a layer's output."""
+    image = run.given.image.shape[2:]
+    if site.path == INPUT:
+        return Layout("channels first", tuple(image))
+    kind = type(site.module).__name__
+    if raw.shape[0] != run.given.batch:
+        raise LayerError(
+            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {run.given.batch} "
+            "images, so its first axis is not the batch. If one image was passed, add the batch "
+            "axis, image[None]; inside windowed attention, take the block around the layer."
+        )
+    if raw.ndim == 3:  # perhaps tokens: the trace knows the grid of the patches
+        path = next(path for path, m in run.model.named_modules() if m is site.module)
+        calls = [call for call in known_for(run.model, run.given).calls if call.path == path]
+        layout = calls[(site.call or 1) - 1].layout
+    else:
+        layout = layers_.layout_of(raw.shape, image)
+    if layout is None:
+        raise LayerError(
+            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
+            f"{list(run.given.image.shape)}, and no reading of that is a grid over the image: "
+            "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
+            "`limelight layers` lists the layers with a grid."
+        )
+    return layout

@@ -1,0 +1,172 @@
+"""Passes with a graph through the whole network: what single layers cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limelight.cut.passes import Run, differentiate, head_at, observe, run_network, with_graph
+from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases
+from limelight.cut.shadow import shadow
+from limelight.cut.trace import known_for
+from limelight.errors import MethodError
+from limelight.evidence import Attention
+from limelight.inputs import substitute_first
+from limelight.layers import Layout, Site
+from limelight.targets import Scores
+
+
+def guided_gradients(run: Run, scores: Scores) -> Tensor:
+    """Return the guided gradient at the images, `[B, C, *image]`."""
+    rule = GuidedReLU()
+    values, image = _score_again(run, scores, rule)
+    if not rule.met:
+        raise MethodError(
+            "Guided backpropagation changes the gradient of ReLUs, and this network runs none "
+            "(GELU and SiLU are others). Use 'input-x-gradient' or 'smoothgrad'."
+        )
+    return differentiate(values.sum(), [image], retain=False)[0]
+
+
+def bias_gradients(run: Run, scores: Scores) -> list[Tensor]:
+    """Return `b_l * dy_c/dz_l` of every layer with a bias and a grid, `[B, K_l, *grid_l]`."""
+    rule = KeepBiases()
+    values, _ = _score_again(run, scores, rule)
+    slopes = differentiate(values.sum(), [output for output, _ in rule.kept], retain=False)
+    found = []
+    for (output, bias), slope in zip(rule.kept, slopes, strict=True):
+        layout = _layout(run, output)
+        if layout is not None:
+            axes = [1] * len(layout.grid)
+            along = bias.reshape(-1, *axes) if layout.kind == "channels first" else bias
+            found.append(layout.to_grid(slope * along))
+    return found
+
+
+def attention(run: Run, scores: Scores) -> Attention:
+    """Return the attention matrices of all layers and the gradient of the score by them."""
+    rule = KeepAttention(run.given.batch)
+    values, _ = _score_again(run, scores, rule)
+    layout = _checked(run, rule.kept)
+    slopes = differentiate(values.sum(), rule.kept, retain=False)
+    return _attention(run, rule.kept, slopes, layout)
+
+
+def layer_attention(run: Run, scores: Scores) -> Attention:
+    """Return the attention matrices of all layers, and of each the gradient of its own score.
+
+    That is the score when the head behind the last block gets the tokens that this block put out.
+    """
+    rule = KeepAttention(run.given.batch)
+    began, blocks = list[int](), dict[int, tuple[int, Tensor]]()
+
+    def enter(_key: int) -> None:
+        began.append(len(rule.kept))
+
+    def leave(key: int, _arguments: object, output: Any) -> Any:
+        before = began.pop()
+        if len(rule.kept) != before + 1:
+            return output
+        size = rule.kept[before].shape[-1]
+
+        def keep(tensor: Tensor) -> Tensor:
+            if tensor.ndim == 3 and tensor.shape[:2] == (run.given.batch, size):
+                blocks[before] = key, tensor  # the outermost module around this attention alone
+                return tensor.clone()
+            return tensor
+
+        return substitute_first(output, keep)
+
+    with with_graph():
+        image = run.given.image.clone().requires_grad_()
+        root, copies = shadow(run.model, lambda _module: True)
+        with rule:
+            observe(root, copies, run.given.on(image.clone()), enter, leave)
+    layout = _checked(run, rule.kept)
+    if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
+        raise MethodError(
+            "LeGrad needs a block of its own around each attention, which puts out all tokens; "
+            "here some share a module, or have none. Use 'attention-x-gradient'."
+        )
+    last = next(site for site in _sites(run) if id(site.module) == blocks[len(rule.kept) - 1][0])
+    tokens = [blocks[number][1] for number in range(len(rule.kept))]
+    # All tokens go in, the prefix too: as a grid of one axis, they pass as they are.
+    head = head_at(run, last, Layout("channels first", (tokens[-1].shape[2],)))
+    rows = torch.arange(run.given.batch, device=image.device)
+    slopes = []
+    for weights, after in zip(rule.kept, tokens, strict=True):
+        with with_graph():
+            values = scores.again(head(after), rows)
+            slopes += differentiate(values.sum(), [weights])
+    return _attention(run, rule.kept, slopes, layout)
+
+
+def _sites(run: Run) -> list[Site]:
+    return [Site(module, path) for path, module in run.model.named_modules() if path]
+
+
+def _checked(run: Run, kept: Sequence[Tensor]) -> Layout:
+    """Return the layout of the tokens that all attention is among.
+
+    Raises:
+        MethodError: There is no attention, or not among all the tokens of one grid.
+    """
+    layouts, batch = _token_layouts(run), run.given.batch
+    sizes = {weights.shape[-1] for weights in kept}
+    whole = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
+    if len(sizes) == 1 and whole and sizes <= layouts.keys():
+        return layouts[sizes.pop()]
+    met = ", ".join(sorted({str(list(weights.shape[-2:])) for weights in kept}))
+    has = f"has attention matrices {met}, within windows or on several grids" if met else "has none"
+    raise MethodError(
+        "The method needs attention among all tokens of one grid in every layer; this network "
+        f"{has}. Use 'gradcam' or 'layercam'."
+    )
+
+
+def _attention(
+    run: Run, kept: Sequence[Tensor], slopes: Sequence[Tensor], layout: Layout
+) -> Attention:
+    def by_head(weights: Tensor) -> Tensor:
+        return weights.detach().reshape(run.given.batch, -1, *weights.shape[-2:])
+
+    return Attention(
+        weights=tuple(map(by_head, kept)),
+        gradients=tuple(map(by_head, slopes)),
+        prefix=layout.prefix,
+        grid=layout.grid,
+    )
+
+
+def _score_again(
+    run: Run, scores: Scores, rule: AbstractContextManager[Any]
+) -> tuple[Tensor, Tensor]:
+    """Run the network once more under a rule; return the scores `[B]` and the images, as a leaf."""
+    with with_graph():
+        image = run.given.image.clone().requires_grad_()
+        given = run.given.on(image.clone())
+        with rule:
+            output = run_network(run.model, given)
+        return scores.again(output, torch.arange(given.batch, device=image.device)), image
+
+
+def _token_layouts(run: Run) -> dict[int, Layout]:
+    """Return the layouts of tokens that the network has, by their number N."""
+    layouts = dict[int, Layout]()
+    for call in known_for(run.model, run.given).calls:
+        if call.layout is not None and call.layout.kind == "tokens":
+            layouts.setdefault(call.shape[1], call.layout)
+    return layouts
+
+
+def _layout(run: Run, output: Tensor) -> Layout | None:
+    """Return how an output becomes a grid, None when it has none."""
+    if output.shape[0] != run.given.batch:
+        return None
+    if output.ndim == run.given.image.ndim and output.ndim > 2:
+        return Layout("channels first", tuple(output.shape[2:]))
+    return _token_layouts(run).get(output.shape[1]) if output.ndim == 3 else None

@@ -1,0 +1,110 @@
+"""What every pass over a model is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.cut.head import Enter, Head, Leave
+from limelight.cut.rules import KeepGrad
+from limelight.cut.shadow import shadow
+from limelight.inputs import Given
+from limelight.layers import Layout, Site
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One pass: what went in and what came out (with the graph behind the cut)."""
+
+    model: nn.Module
+    given: Given
+    output: Any
+    classes: Sequence[str] | None
+    differentiable: bool = False
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Run without grad and outside inference mode, whatever the caller is in."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def differentiate(
+    total: Tensor, sources: Sequence[Tensor], *, retain: bool = True, graph: bool = False
+) -> list[Tensor]:
+    """Return the gradient of `total` with respect to each source, zero where there is none.
+
+    With `graph` the gradients can be differentiated again.
+    """
+    if not total.requires_grad:
+        return [torch.zeros_like(source) for source in sources]
+    found = torch.autograd.grad(
+        total, sources, retain_graph=retain, create_graph=graph, allow_unused=True
+    )
+    return [
+        torch.zeros_like(source) if gradient is None else gradient
+        for source, gradient in zip(sources, found, strict=True)
+    ]
+
+
+def observe(
+    root: nn.Module,
+    copies: Mapping[int, nn.Module],
+    given: Given,
+    enter: Enter,
+    leave: Leave,
+) -> Any:
+    """Run a shadow in the current grad mode, telling of every call of a copied module.
+
+    `enter(key)` is called before and `leave(key, arguments, output)` after each; what `leave`
+    returns takes the place of the output. The key is the id of the original module.
+    """
+    for key, copy in copies.items():
+
+        def before(_module: nn.Module, _args: object, key: int = key) -> None:
+            enter(key)
+
+        def after(
+            _module: nn.Module, args: object, kwargs: object, output: Any, key: int = key
+        ) -> Any:
+            return leave(key, (args, kwargs), output)
+
+        copy.register_forward_pre_hook(before)
+        copy.register_forward_hook(after, with_kwargs=True)
+    return root(*given.args, **given.kwargs)
+
+
+@contextmanager
+def with_graph() -> Iterator[None]:
+    """Record a graph, whatever the caller or the model says."""
+    with torch.inference_mode(False), torch.enable_grad(), KeepGrad():
+        yield
+
+
+def run_network(model: nn.Module, given: Given) -> Any:
+    """Run a shadow of the whole model in the caller's grad mode, and return its output."""
+    with torch.inference_mode(False):
+        root, _ = shadow(model, lambda _module: False)
+    try:
+        return root(*given.args, **given.kwargs)
+    except Exception as error:
+        given.annotate(error, model)
+        raise
+
+
+def head_at(run: Run, site: Site, layout: Layout) -> Head:
+    """Return the rest of the network after a layer, ready to run on other activations."""
+
+    def observed(given: Given, enter: Enter, leave: Leave) -> Any:
+        with no_grad():
+            root, copies = shadow(run.model, lambda _module: True)
+            return observe(root, copies, given, enter, leave)
+
+    with no_grad():
+        return Head(run.model, site, run.given, layout, observed)

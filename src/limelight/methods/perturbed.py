@@ -1,0 +1,356 @@
+"""Many runs: what the score becomes when parts are taken away, or are all that is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from limelight.evidence import Evidence
+from limelight.finish import resize
+from limelight.methods.weighted import weigh
+
+
+def ablationcam(evidence: Evidence) -> Tensor:
+    """Weigh each channel by what the score loses without it.
+
+    `w_k = y_c - y_c(A without channel k)`, `L = sum_k w_k A_k`, shape `[B, *grid]`: Desai and
+    Ramaswamy 2020, section 3. The paper divides by `y_c`; that scales a map whose score is positive
+    and would turn one round whose score is negative, so it is left out. A channel that is zero
+    everywhere is not run: nothing changes without it.
+    """
+    activations = evidence.activations
+    active = activations.flatten(2).any(2)  # [B, K]
+
+    def without(channels: Tensor, images: Tensor) -> Tensor:
+        rows = activations[images]  # a copy
+        rows[torch.arange(len(rows)), channels] = 0
+        return rows
+
+    return weigh(evidence, evidence.score[:, None] - evidence.head.scores(active.T, without).T)
+
+
+def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
+    """Score each cell by what the head says when it sees that cell alone; needs no gradient.
+
+    `L_ij = y_c(A [only cell ij]) - y_c(0)`, shape `[B, *grid]`: Byun and Lee 2022, section 3; the
+    prefix tokens of a transformer stay as they are (Byun and Lee 2023). With `gaussian` the
+    neighbours stay too, with weights 1 2 1 / 2 4 2 / 1 2 1 over 16. The papers take the probability
+    for the score; here it is the score that was asked for, above what it is with no cell at all.
+    Behind it a pool and a linear layer, this is CAM.
+    """
+    activations = evidence.activations
+    grid = activations.shape[2:]
+    cells = torch.eye(math.prod(grid), device=activations.device).reshape(-1, *grid)
+    if gaussian:
+        for axis in range(1, cells.ndim):
+            beside = [_shifted(cells, axis, step) for step in (1, -1)]
+            cells = cells / 2 + sum(beside) / 4
+    cells = torch.cat([cells, torch.zeros_like(cells[:1])]).to(activations)
+
+    def alone(cell: Tensor, images: Tensor) -> Tensor:
+        return activations[images] * cells[cell][:, None]
+
+    scores = evidence.head.scores(_all(evidence, len(cells)), alone)
+    return (scores[:-1] - scores[-1]).T.reshape(-1, *grid)
+
+
+def _shifted(cells: Tensor, axis: int, step: int) -> Tensor:
+    """Shift by one cell along an axis; what leaves the grid is lost."""
+    size = cells.shape[axis]
+    moved = torch.zeros_like(cells)
+    if step > 0:
+        moved.narrow(axis, 1, size - 1).copy_(cells.narrow(axis, 0, size - 1))
+    else:
+        moved.narrow(axis, 0, size - 1).copy_(cells.narrow(axis, 1, size - 1))
+    return moved
+
+
+def scorecam(evidence: Evidence, *, softmax: bool = False) -> Tensor:
+    """Weigh each channel by the score of the image seen through it.
+
+    With `H_k` the channel, resized to the image and scaled to [0, 1], and X the image:
+    `alpha_k = y_c(X * H_k) - y_c(0)`, `L = sum_k alpha_k A_k`, shape `[B, *grid]`: Wang et al.
+    2020, eq. 6 to 10, with the black baseline of section 4. `softmax` over the channels is what
+    algorithm 1 adds; the map then depends on the scale of the scores. A channel that is the same
+    everywhere masks everything, and is not run.
+    """
+    return _through_masks(evidence, _Masks(evidence), softmax=softmax)
+
+
+def sscam(
+    evidence: Evidence,
+    *,
+    samples: int = 10,
+    deviation: float = 2.0,
+    seed: int = 0,
+    softmax: bool = False,
+) -> Tensor:
+    """Weigh each channel by the score of the image seen through it, averaged over noise.
+
+    As `scorecam`, with `alpha_k = mean_i y_c(X * (H_k + noise_i)) - y_c(0)`, the noise normal with
+    the given deviation and the same for all channels: Wang et al. 2020 b, section 3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = (samples, 1, *evidence.image.shape[2:])
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64) * deviation
+    masks = _Masks(evidence, add=noise.to(evidence.image))
+    return _through_masks(evidence, masks, softmax=softmax)
+
+
+def iscam(evidence: Evidence, *, samples: int = 10, softmax: bool = False) -> Tensor:
+    """Weigh each channel by the score of the image as the channel is faded in.
+
+    As `scorecam`, with `alpha_k = mean_i y_c(X * i/n H_k) - y_c(0)`, i from 1 to n samples: Naidu
+    et al. 2020, section 3.
+    """
+    scale = torch.arange(1, samples + 1, dtype=torch.float64) / samples
+    masks = _Masks(evidence, times=scale.to(evidence.image))
+    return _through_masks(evidence, masks, softmax=softmax)
+
+
+class _Masks:
+    """The channels as masks over the image, `[B, K]` of them, each in several variations."""
+
+    def __init__(
+        self, evidence: Evidence, *, times: Tensor | None = None, add: Tensor | None = None
+    ) -> None:
+        self.evidence = evidence
+        channels = evidence.activations.flatten(2)
+        self.low, self.high = channels.aminmax(dim=2)
+        self.times, self.add = times, add
+        self.variations = max(1 if t is None else len(t) for t in (times, add))
+
+    @property
+    def differ(self) -> Tensor:
+        """Which channels are not the same everywhere, `[B, K]`."""
+        return self.high > self.low
+
+    def seen(self, number: Tensor, images: Tensor) -> Tensor:
+        """Return images seen through masks `[M, C, *image]`; a number is of channel, variation."""
+        evidence = self.evidence
+        channel, variation = number // self.variations, number % self.variations
+        masks = resize(evidence.activations[images, channel], evidence.image.shape[2:])
+        # After the resize: its corners need not reach a channel's extremes.
+        low, high = masks.flatten(1).aminmax(dim=1)
+        axes = [1] * len(evidence.axes)
+        spread = torch.where(high > low, high - low, 1).reshape(-1, *axes)
+        masks = (masks - low.reshape(-1, *axes)) / spread
+        masks = masks.to(evidence.image.dtype)[:, None]
+        if self.times is not None:
+            masks = masks * self.times[variation].reshape(-1, 1, *axes)
+        if self.add is not None:
+            masks = masks + self.add[variation]
+        return evidence.image[images] * masks
+
+
+def _through_masks(evidence: Evidence, masks: _Masks, *, softmax: bool) -> Tensor:
+    differ, count = masks.differ, masks.variations
+    wanted = differ.T.repeat_interleave(count, 0)  # [K * variations, B]
+    black = black_scores(evidence)
+    scores = evidence.network.scores(wanted, masks.seen)
+    gain = torch.where(wanted, scores - black, 0)
+    gain = gain.reshape(-1, count, len(black)).mean(1).T  # [B, K]
+    return weigh(evidence, gain.softmax(1) if softmax else gain)
+
+
+def black_scores(evidence: Evidence) -> Tensor:
+    """Return the score of the image that is zero everywhere, `[B]`."""
+    once = torch.ones(1, len(evidence.image), dtype=torch.bool, device=evidence.image.device)
+    black = evidence.network.scores(
+        once, lambda _number, images: torch.zeros_like(evidence.image[images])
+    )
+    return black[0]
+
+
+def occlusion(
+    evidence: Evidence, *, patch: float = 0.2, stride: float = 0.1, baseline: float = 0.0
+) -> Tensor:
+    """Cover each part of the image in turn, and see what the score loses.
+
+    `L_ij` is the mean of `y_c - y_c(X covered by w)` over the windows w that cover pixel ij, shape
+    `[B, *image]`: Zeiler and Fergus 2014, section 4.2. `patch` and `stride` are shares of the
+    image's sides (at least a pixel); the cover's value is the baseline, in the network's units,
+    where 0 is the mean colour.
+    """
+    size = evidence.activations.shape[2:]
+    axes = []
+    for length in size:
+        wide = min(length, max(1, round(patch * length)))
+        step = min(wide, max(1, round(stride * length)))  # every pixel is covered
+        starts = [*range(0, length - wide, step), length - wide]
+        axes.append([(start, start + wide) for start in starts])
+    windows = torch.zeros(math.prod(map(len, axes)), *size, device=evidence.activations.device)
+    for window, place in zip(windows, product(*axes), strict=True):
+        window[tuple(slice(*ends) for ends in place)] = 1
+    windows = windows.to(evidence.activations)
+
+    def covered(number: Tensor, images: Tensor) -> Tensor:
+        cover = windows[number][:, None]
+        return torch.where(cover > 0, baseline, evidence.activations[images])
+
+    drop = evidence.score - evidence.head.scores(_all(evidence, len(windows)), covered)
+    summed: Tensor = torch.tensordot(drop.T.to(windows), windows, 1)
+    return summed / windows.sum(0)
+
+
+def rise(
+    evidence: Evidence, *, masks: int = 4000, cells: int = 7, keep: float = 0.5, seed: int = 0
+) -> Tensor:
+    """Score random masks, and average them by their scores.
+
+    `L = 1 / (N p) sum_i (s_i - mean s) M_i` with `s_i = y_c(X * M_i)`, shape `[B, *image]`: Petsiuk
+    et al. 2018, section 3, with N masks that keep a cell with probability p. A mask is a grid of
+    cells, a little larger than the image, interpolated linearly and shifted by less than a cell.
+    The same masks serve all images. The paper leaves the mean score in: it adds the same to every
+    pixel, but for the noise of the masks, and would hide the map of a score below zero.
+    """
+    image = evidence.activations
+    found = torch.zeros_like(image[:, 0])
+    drawn = rise_masks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
+
+    def masked(number: Tensor, images: Tensor) -> Tensor:
+        return image[images] * drawn(number).to(image)[:, None]
+
+    scores = evidence.head.scores(_all(evidence, masks), masked)
+    scores = scores - scores.mean(0)
+    for numbers in torch.split(torch.arange(masks), 64):
+        part = drawn(numbers).to(image)
+        found += torch.tensordot(scores[numbers.to(scores.device)].T.to(image), part, 1)
+    return found / (masks * keep)
+
+
+class rise_masks:
+    """The masks of RISE for images of a size; `masks(numbers)` makes some of them `[M, *size]`."""
+
+    def __init__(
+        self, size: Sequence[int], count: int, *, cells: int, keep: float, seed: int
+    ) -> None:
+        """Draw the grids; they are interpolated when asked for, as all at once would be large."""
+        generator = torch.Generator().manual_seed(seed)
+        self.size = tuple(size)
+        self.cell = [math.ceil(length / min(cells, length)) for length in self.size]
+        grid = [min(cells, length) + 1 for length in self.size]
+        self.grids = (torch.rand(count, *grid, generator=generator) < keep).float()
+        self.shifts = torch.stack(
+            [torch.randint(0, cell, (count,), generator=generator) for cell in self.cell], 1
+        )
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """Return masks `[M, *size]` by their numbers."""
+        numbers = numbers.cpu()
+        grids = self.grids[numbers]
+        pairs = zip(grids.shape[1:], self.cell, strict=True)
+        large = resize(grids, [cells * cell for cells, cell in pairs])
+        made = []
+        for one, shift in zip(large, self.shifts[numbers].tolist(), strict=True):
+            ends = zip(shift, self.size, strict=True)
+            made.append(one[tuple(slice(start, start + length) for start, length in ends)])
+        return torch.stack(made)
+
+
+def kernelshap(
+    evidence: Evidence,
+    *,
+    segments: int = 50,
+    samples: int = 1000,
+    baseline: float = 0.0,
+    seed: int = 0,
+) -> Tensor:
+    """Share the score out among superpixels: their Shapley values, by a weighted regression.
+
+    With S superpixels and the kernel `(S - 1) / (C(S, s) s (S - s))` for coalitions of s of them,
+    phi minimises the weighted squares of `y_c(X of the coalition) - phi_0 - sum phi`, under
+    `phi_0 = y_c(baseline)` and `phi_0 + sum phi = y_c(X)`; `L` is phi of the superpixel that a
+    pixel is in, shape `[B, *image]`: Lundberg and Lee 2017, theorem 2. Coalitions are drawn by
+    their weight, each with its complement; if there are no more than `samples`, all are taken, and
+    the values are exact. Superpixels are SLIC's (scikit-image) for pictures; blocks for what is no
+    picture, or where SLIC finds a single part.
+    """
+    images = evidence.activations
+    found = torch.zeros_like(images[:, 0])
+    for b, image in enumerate(images):
+        parts = superpixels(image, segments).to(images.device)
+        count = int(parts.max()) + 1
+        coalitions, weights = _coalitions(count, samples, seed)
+        members = torch.cat([coalitions, torch.zeros(1, count)]).to(images)
+
+        def joined(
+            number: Tensor, which: Tensor, parts: Tensor = parts, members: Tensor = members
+        ) -> Tensor:
+            inside = members[number][:, parts][:, None] > 0
+            return torch.where(inside, images[which], baseline)
+
+        wanted = torch.zeros(len(members), len(images), dtype=torch.bool, device=images.device)
+        wanted[:, b] = True
+        scores = evidence.head.scores(wanted, joined)[:, b].double().cpu()
+        empty, explained = scores[-1], evidence.score[b].double().cpu()
+        values = _regress(coalitions.double(), weights, scores[:-1] - empty, explained - empty)
+        found[b] = values.to(images)[parts]
+    return found
+
+
+def superpixels(image: Tensor, count: int) -> Tensor:
+    """Return the number of the superpixel of each pixel, from 0, for an image `[C, *image]`."""
+    size = image.shape[1:]
+    found = torch.zeros(size, dtype=torch.long)
+    if len(size) == 2:
+        from skimage.segmentation import slic
+
+        picture = image.float().cpu()
+        low, high = picture.aminmax()
+        picture = (picture - low) / torch.where(high > low, high - low, 1)
+        found = torch.as_tensor(
+            slic(
+                picture.movedim(0, -1).numpy(),
+                n_segments=count,
+                convert2lab=len(image) == 3,
+                start_label=0,
+                channel_axis=-1,
+            )
+        )
+    if not found.any():
+        sides = max(1, round(count ** (1 / len(size))))
+        for axis, length in enumerate(size):
+            along = torch.arange(length) * min(sides, length) // length
+            found = found * sides + along.reshape(-1, *[1] * (len(size) - axis - 1))
+    numbers: Tensor = torch.unique(found, return_inverse=True)[1]
+    return numbers
+
+
+def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return coalitions `[V, S]` of 0 and 1, neither empty nor whole, and their weights `[V]`."""
+    if count < 2:
+        return torch.zeros(0, count), torch.zeros(0, dtype=torch.float64)
+    if count < 30 and 2**count - 2 <= samples:
+        every = torch.tensor(list(product((0.0, 1.0), repeat=count)))[1:-1]
+        sizes = every.sum(1).int().tolist()
+        weights = [(count - 1) / (math.comb(count, s) * s * (count - s)) for s in sizes]
+        return every, torch.tensor(weights, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    sizes_ = torch.arange(1, count)
+    chance = (count - 1) / (sizes_ * (count - sizes_))
+    size = sizes_[torch.multinomial(chance, samples // 2, replacement=True, generator=generator)]
+    order = torch.rand(len(size), count, generator=generator).argsort(1).argsort(1)
+    half = (order < size[:, None]).float()
+    drawn = torch.cat([half, 1 - half])
+    return drawn, torch.ones(len(drawn), dtype=torch.float64)
+
+
+def _regress(coalitions: Tensor, weights: Tensor, gains: Tensor, total: Tensor) -> Tensor:
+    """Return the values `[S]` that sum to `total` and fit the gains of the coalitions best."""
+    if coalitions.shape[1] < 2:
+        return total.expand(coalitions.shape[1])
+    last = coalitions[:, -1:]  # its value is what the others leave
+    root = weights.sqrt()[:, None]
+    inputs, wanted = (coalitions[:, :-1] - last) * root, (gains[:, None] - last * total) * root
+    values = torch.linalg.lstsq(inputs, wanted, driver="gelsd").solution[:, 0]
+    return torch.cat([values, (total - values.sum())[None]])
+
+
+def _all(evidence: Evidence, count: int) -> Tensor:
+    shape = (count, len(evidence.activations))
+    return torch.ones(shape, dtype=torch.bool, device=evidence.activations.device)

@@ -1,0 +1,121 @@
+"""Gradients at the input. Cut in front of the network, A is the images; cut at a layer, A is A."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limelight.evidence import Evidence
+from limelight.finish import normalise, relu, resize
+from limelight.methods.weighted import gradcam
+
+
+def saliency(evidence: Evidence) -> Tensor:
+    """Take the largest absolute gradient over the channels: where a small change counts most.
+
+    `L = max_k |dy_c/dX_k|`, shape `[B, *image]`: Simonyan et al. 2014, section 3.1.
+    """
+    return evidence.gradients.abs().amax(1)
+
+
+def input_x_gradient(evidence: Evidence) -> Tensor:
+    """Multiply the image by its gradient.
+
+    `L = sum_k X_k dy_c/dX_k`, shape `[B, *image]`: Shrikumar et al. 2016, section 3.
+    """
+    return evidence.combine(evidence.activations * evidence.gradients)
+
+
+def smoothgrad(
+    evidence: Evidence, *, samples: int = 50, noise: float = 0.15, seed: int = 0
+) -> Tensor:
+    """Average the gradient over noisy copies of the image.
+
+    `L = max_k |1/n sum_i dy_c/dX_k (X + noise_i)|`, shape `[B, *image]`: Smilkov et al. 2017,
+    section 3, with normal noise whose deviation is a share of the image's range. The same noise
+    serves all images.
+    """
+    image = evidence.activations
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(samples, *image.shape[1:], generator=generator, dtype=torch.float64)
+    low, high = image.flatten(1).aminmax(dim=1)
+    deviation = (noise * (high - low)).reshape(-1, *[1] * (image.ndim - 1))
+
+    def noisy(number: Tensor, images: Tensor) -> Tensor:
+        return image[images] + deviation[images] * drawn[number.cpu()].to(image)
+
+    weights = torch.full((samples,), 1 / samples, device=image.device)
+    return evidence.head.gradients(weights, noisy).abs().amax(1)
+
+
+def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) -> Tensor:
+    """Add up the gradient on the straight way from a baseline to the image.
+
+    `L = sum_k (X_k - X'_k) int_0^1 dy_c/dX_k (X' + t (X - X')) dt`, shape `[B, *image]`:
+    Sundararajan et al. 2017, eq. 1, by Gauss and Legendre's quadrature. The map sums to
+    `y_c(X) - y_c(X')`; the gap that is left is reported. The baseline is in the network's units,
+    where 0 is the mean colour.
+    """
+    image = evidence.activations
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    where = torch.as_tensor((nodes + 1) / 2).to(image)
+
+    def between(number: Tensor, images: Tensor) -> Tensor:
+        share = where[number].reshape(-1, *[1] * (image.ndim - 1))
+        return baseline + share * (image[images] - baseline)
+
+    mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image.device), between)
+    return evidence.combine((image - baseline) * mean)
+
+
+def score_gained(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) -> Tensor:
+    """Return `y_c(X) - y_c(X')` `[B]`, what integrated gradients sum to."""
+    del steps
+    once = torch.ones(1, len(evidence.score), dtype=torch.bool, device=evidence.score.device)
+    empty = evidence.head.scores(
+        once, lambda _number, images: torch.full_like(evidence.activations[images], baseline)
+    )
+    return evidence.score - empty[0]
+
+
+def guided_backprop(evidence: Evidence) -> Tensor:
+    """Take the gradient that passes only positive evidence through each ReLU.
+
+    `R_in = 1[x > 0] 1[R_out > 0] R_out` at every ReLU, `L = max_k |R_k|`, shape `[B, *image]`:
+    Springenberg et al. 2015, section 3.4. Sharp, but it changes little when the network's weights
+    are replaced by random ones (Adebayo et al. 2018).
+    """
+    return evidence.guided_gradients.abs().amax(1)
+
+
+def guided_gradcam(evidence: Evidence) -> Tensor:
+    """Keep of guided backpropagation what lies where Grad-CAM does.
+
+    `L = max_k |R_k| * normalise(resize(relu(L_gradcam)))`, shape `[B, *image]`: Selvaraju et al.
+    2017, section 3.2.
+    """
+    coarse = normalise(resize(relu(gradcam(evidence)), evidence.image.shape[2:]))
+    return guided_backprop(evidence) * coarse
+
+
+def fullgrad(evidence: Evidence) -> Tensor:
+    """Add to the gradient at the input those at all biases.
+
+    `L = psi(sum_k X_k dy_c/dX_k) + sum_l sum_k psi(b_l dy_c/dz_l)_k`, shape `[B, *image]`, where
+    psi takes the absolute value, scales a layer to [0, 1] and resizes it to the image: Srinivas
+    and Fleuret 2019, section 4. All layers with a bias and a grid take part; of a batch norm the
+    bias is what it adds in evaluation mode.
+    """
+    size = evidence.image.shape[2:]
+    found = _psi((evidence.activations * evidence.gradients).sum(1, keepdim=True), size)
+    for layer in evidence.bias_gradients:
+        found = found + _psi(layer, size)
+    return found
+
+
+def _psi(tensor: Tensor, size: torch.Size) -> Tensor:
+    """Return the sum over channels of `|tensor|` `[B, K, *grid]`, scaled to [0, 1], resized."""
+    scaled = normalise(tensor.abs())
+    # A sum of resized maps is the resized sum.
+    return resize(scaled.sum(1), size)

@@ -1,0 +1,34 @@
+"""One weight per cell: `L = sum_k w_k A_k`, `w` of the same shape as `A`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from limelight.evidence import Evidence
+
+
+def hirescam(evidence: Evidence) -> Tensor:
+    """Weigh each cell by its gradient.
+
+    `L = sum_k dy_c/dA_k A_k`, shape `[B, *grid]`: Draelos and Carin 2020, section 3. Behind it a
+    pool and a linear layer, this is CAM; behind it a linear layer alone, the map sums to the score
+    less its bias.
+    """
+    return evidence.combine(evidence.gradients * evidence.activations)
+
+
+def layercam(evidence: Evidence) -> Tensor:
+    """Weigh each cell by its positive gradient.
+
+    `L = sum_k relu(dy_c/dA_k) A_k`, shape `[B, *grid]`: Jiang et al. 2021, section 3.
+    """
+    return evidence.combine(evidence.gradients.relu() * evidence.activations)
+
+
+def gradcam_elementwise(evidence: Evidence) -> Tensor:
+    """Keep only the products that are positive.
+
+    `L = sum_k relu(dy_c/dA_k A_k)`, shape `[B, *grid]`: named by the grad-cam library (Gildenblat
+    2021), without a paper. Where no activation is negative it is LayerCAM.
+    """
+    return evidence.combine((evidence.gradients * evidence.activations).relu())

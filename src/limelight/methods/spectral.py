@@ -1,0 +1,143 @@
+"""Leading components of the activations, with the cells of the grid as samples of K channels.
+
+Components have no sign of their own; here it is always chosen, and never left to the solver.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from limelight.evidence import Evidence
+
+
+def eigencam(evidence: Evidence, *, centred: bool = False) -> Tensor:
+    """Project the activations onto their first principal direction; of no class.
+
+    With `A` `[cells, K] = U S V^T`, `L = A V_1`, shape `[B, *grid]`: Muhammad and Yeasin 2020,
+    section III. The sign is that of the correlation with the mean activation. The paper does not
+    centre the channels; `centred` does.
+    """
+    return leading(evidence.activations, centred=centred)
+
+
+def eigengradcam(evidence: Evidence, *, centred: bool = False) -> Tensor:
+    """Project gradient times activations onto their first principal direction.
+
+    As `eigencam` of `dy_c/dA_k A_k`, shape `[B, *grid]`: named by the grad-cam library (Gildenblat
+    2021) after Muhammad and Yeasin 2020.
+    """
+    return leading(evidence.gradients * evidence.activations, centred=centred)
+
+
+def segeigencam(evidence: Evidence) -> Tensor:
+    """Project activations times absolute gradient onto their first principal direction.
+
+    As `eigencam` of `|dy_c/dA_k| A_k`, centred, shape `[B, *grid]`: Chung and Ying 2025, eq. 10 to
+    13. The sign is theirs: the largest absolute value is positive.
+    """
+    found = leading(evidence.gradients.abs() * evidence.activations, centred=True)
+    low, high = found.flatten(1).aminmax(dim=1)
+    flip = torch.where(low.abs() > high.abs(), -1, 1).to(found)
+    return found * flip.reshape(-1, *[1] * (found.ndim - 1))
+
+
+def kpcacam(evidence: Evidence, *, gamma: float | None = None, offset: float = 1.0) -> Tensor:
+    """Take the first kernel principal component of the activations; of no class.
+
+    With channels centred and `x_i` the K values of cell i, the kernel is
+    `k_ij = tanh(gamma x_i . x_j + offset)`, centred in its own space, and `L = sqrt(l_1) u_1` for
+    its largest eigenvalue and eigenvector, shape `[B, *grid]`: Karmani et al. 2024, section III,
+    with the sigmoid kernel and gamma = 1 / K. The sign is that of the correlation with the mean
+    activation.
+    """
+    samples = centre(evidence.activations.flatten(2).transpose(1, 2))
+    scale = 1 / samples.shape[2] if gamma is None else gamma
+    kernel = (scale * samples @ samples.transpose(1, 2) + offset).tanh()
+    kernel = centre(centre(kernel).transpose(1, 2))
+    values, vectors = torch.linalg.eigh(kernel)
+    found = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
+    found = signed(found, evidence.activations)
+    return found.reshape(-1, *evidence.activations.shape[2:])
+
+
+def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:
+    """Return the projection of `[B, K, *grid]` onto its first principal direction, `[B, *grid]`.
+
+    The eigenvectors are those of the smaller of the two Gram matrices, channels by channels or
+    cells by cells; both give `M V_1`.
+    """
+    samples = contributions.flatten(2).transpose(1, 2)  # [B, cells, K]
+    samples = centre(samples) if centred else samples
+    # An eigenvector has no scale; without it small gradients would underflow when they are squared.
+    size = samples.abs().amax((1, 2), keepdim=True)
+    samples = samples / torch.where(size > 0, size, torch.ones_like(size))
+    if samples.shape[1] < samples.shape[2]:
+        values, vectors = torch.linalg.eigh(samples @ samples.transpose(1, 2))
+        found = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
+    else:
+        _, vectors = torch.linalg.eigh(samples.transpose(1, 2) @ samples)
+        found = (samples @ vectors[:, :, -1:])[:, :, 0]
+    found = signed(found * size[:, :, 0], contributions)
+    return found.reshape(-1, *contributions.shape[2:])
+
+
+def signed(component: Tensor, contributions: Tensor) -> Tensor:
+    """Give a component `[B, cells]` the sign of its correlation with the mean over channels."""
+    mean = contributions.flatten(2).mean(1)
+    alike = (centre(component[..., None])[..., 0] * centre(mean[..., None])[..., 0]).sum(1)
+    # All cells alike: no correlation, so the sum decides.
+    alike = torch.where(alike == 0, (component * mean).sum(1), alike)
+    return torch.where(alike < 0, -1, 1).to(component)[:, None] * component
+
+
+def centre(samples: Tensor) -> Tensor:
+    """Subtract from `[B, samples, K]` the mean over samples."""
+    return samples - samples.mean(1, keepdim=True)
+
+
+def factorize(activations: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Tensor]:
+    """Factorize activations `[B, K, *grid]` into concepts: `A ~ W H`, nothing negative.
+
+    Deep feature factorization (Collins et al. 2018): non-negative matrix factorization of the
+    cells of all images, `[B * cells, K]`, by the multiplicative updates of Lee and Seung 2001,
+    started from the leading singular vectors (Boutsidis and Gallopoulos 2008), so that the result
+    is always the same. Negative activations count as zero.
+
+    Returns:
+        The maps W `[B, count, *grid]`, and the concepts H `[count, K]`, each of length 1.
+    """
+    batch, channels, *grid = activations.shape
+    samples = activations.relu().movedim(1, -1).reshape(-1, channels)
+    maps, concepts = _singular_start(samples, count)
+    tiny = torch.finfo(samples.dtype).tiny
+    for _ in range(rounds):
+        maps = maps * (samples @ concepts.T) / (maps @ (concepts @ concepts.T)).clamp(min=tiny)
+        concepts = concepts * (maps.T @ samples) / ((maps.T @ maps) @ concepts).clamp(min=tiny)
+    length = concepts.norm(dim=1)
+    maps = maps * length
+    concepts = concepts / torch.where(length > 0, length, torch.ones_like(length))[:, None]
+    return maps.reshape(batch, *grid, count).movedim(-1, 1), concepts
+
+
+def _singular_start(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return a first W `[N, count]` and H `[count, K]`: NNDSVDa, zeros filled with the mean."""
+    left, values, right = torch.linalg.svd(samples, full_matrices=False)
+    fill = samples.mean() / 100
+    maps, concepts = samples.new_full((len(samples), count), fill.item()), []
+    for i in range(count):
+        if i >= len(values):
+            concepts.append(torch.full_like(samples[0], fill.item()))
+            continue
+        sides = [(sign * left[:, i]).relu() for sign in (1, -1)]
+        along = [(sign * right[i]).relu() for sign in (1, -1)]
+        sizes = [(u.norm() * v.norm()).item() for u, v in zip(sides, along, strict=True)]
+        best = 0 if sizes[0] >= sizes[1] else 1
+        scale = (values[i] * sizes[best]).sqrt()
+        tiny = torch.finfo(samples.dtype).tiny
+        left_part, right_part = (
+            part / part.norm().clamp(min=tiny) for part in (sides[best], along[best])
+        )
+        maps[:, i] = torch.where(left_part > 0, scale * left_part, fill)
+        concepts.append(torch.where(right_part > 0, scale * right_part, fill))
+    return maps, torch.stack(concepts)
