@@ -7,21 +7,31 @@
 Cut the network at a layer: `A = body(x)`, `y = head(A)`. Everything else is arithmetic on A.
 """
 
-from limelight.cut import Cut, cut, cuts, trace
+from limelight.compare import Comparison, compare
+from limelight.concepts import Factorization, factorize
+from limelight.cut import INPUT, Cut, cut, cuts, trace
 from limelight.errors import LimelightError
-from limelight.evidence import Evidence
+from limelight.evidence import Attention, Evidence
 from limelight.explain import PhotoResult, explain, explain_each, explain_photos
+from limelight.explain import fuse_explanations as fuse
 from limelight.explanation import Explanation, Status
 from limelight.methods import METHODS, Method
+from limelight.methods.combinators import Views, flips, noise, scales
 from limelight.models import Network, load_model
 from limelight.photos import Preprocess, load_photo
-from limelight.targets import Rank, top
+from limelight.targets import Contrast, Counterfactual, Rank, top
 
 __all__ = [
+    "INPUT",
     "METHODS",
+    "Attention",
+    "Comparison",
+    "Contrast",
+    "Counterfactual",
     "Cut",
     "Evidence",
     "Explanation",
+    "Factorization",
     "LimelightError",
     "Method",
     "Network",
@@ -29,13 +39,20 @@ __all__ = [
     "Preprocess",
     "Rank",
     "Status",
+    "Views",
+    "compare",
     "cut",
     "cuts",
     "explain",
     "explain_each",
     "explain_photos",
+    "factorize",
+    "flips",
+    "fuse",
     "load_model",
     "load_photo",
+    "noise",
+    "scales",
     "top",
     "trace",
 ]

@@ -131,20 +131,7 @@ class Explanation:
         Raises:
             InputError: They are not pictures `[B, C, H, W]`.
         """
-        from PIL.Image import fromarray
-
-        if self.image.ndim != 4:
-            raise InputError(
-                f"The inputs have shape {list(self.image.shape)}; only pictures [B, C, H, W] can "
-                "be drawn. The maps are in .raw and .heatmap, and save() writes them as .npz."
-            )
-        rgb = self.image.float().cpu()
-        if rgb.shape[1] != 3:  # depth, infrared, many bands: their mean, in grey
-            rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        low, high = rgb.amin((1, 2, 3), keepdim=True), rgb.amax((1, 2, 3), keepdim=True)
-        scaled = (rgb - low) / torch.where(high > low, high - low, torch.ones_like(high))
-        bytes_ = (scaled * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return [fromarray(picture.numpy()) for picture in bytes_]
+        return pictures(self.image)
 
     def overlay(
         self,
@@ -290,6 +277,28 @@ class Explanation:
         if self.image.ndim != 4:
             return None
         return render.encode_figure(self.figure(), "png")
+
+
+def pictures(images: Tensor) -> list[Image]:
+    """Return images `[B, C, H, W]` as pictures, each stretched to the full range.
+
+    Raises:
+        InputError: They are not pictures.
+    """
+    from PIL.Image import fromarray
+
+    if images.ndim != 4:
+        raise InputError(
+            f"The inputs have shape {list(images.shape)}; only pictures [B, C, H, W] can be drawn. "
+            "The maps are in .raw and .heatmap, and save() writes them as .npz."
+        )
+    rgb = images.float().cpu()
+    if rgb.shape[1] != 3:  # depth, infrared, many bands: their mean, in grey
+        rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    low, high = rgb.amin((1, 2, 3), keepdim=True), rgb.amax((1, 2, 3), keepdim=True)
+    scaled = (rgb - low) / torch.where(high > low, high - low, torch.ones_like(high))
+    bytes_ = (scaled * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return [fromarray(picture.numpy()) for picture in bytes_]
 
 
 def judge(

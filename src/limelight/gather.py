@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limelight.cut import Cut
 from limelight.cut.rerun import Progress, Rerunner
+from limelight.errors import MethodError
 from limelight.evidence import Attention, Evidence, Need, total
 from limelight.targets import Target
 
@@ -27,15 +28,22 @@ class Gathered:
     ) -> None:
         """Score the images; everything else waits until it is needed."""
         self.cut, self.scores = cut, cut.score(target)
-        self._chunk, self._progress = chunk, progress
+        self._chunk = chunk
+        self.progress = progress  # of the method at work
         self._found = dict[Need, Any]()
 
     def evidence(
         self, needs: frozenset[Need], combine: Callable[[Tensor], Tensor] = total
     ) -> Evidence:
         """Return what a method with these needs may read."""
-        for need in sorted(needs - self._found.keys()):
-            self._found[need] = self._find(need)
+        for need in sorted(needs):
+            if need not in self._found:
+                try:
+                    self._found[need] = self._find(need)
+                except MethodError as error:  # so that it is not tried for every method
+                    self._found[need] = MethodError(str(error))
+            if isinstance(self._found[need], MethodError):
+                raise self._found[need]
         return Evidence(
             activations=_full(self.cut.activations),
             image=self.cut.image,
@@ -73,8 +81,12 @@ class Gathered:
                     lambda variants, images: run(variants.to(like.dtype), rows=images),
                     scores,
                     self._chunk,
-                    self._progress,
+                    self._tell,
                 )
+
+    def _tell(self, done: int, count: int) -> None:
+        if self.progress:
+            self.progress(done, count)
 
 
 def _full(tensor: Tensor) -> Tensor:

@@ -107,12 +107,18 @@ class Given:
         """The shapes and dtypes of the tensors, but for the batch."""
         return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
 
-    def take(self, rows: Tensor) -> Given:
-        """Return the inputs of these images; tensors without the batch axis stay as they are."""
+    def take(self, rows: Tensor, *, spread: bool = False) -> Given:
+        """Return the inputs of these images; tensors without the batch axis stay as they are.
+
+        With `spread` all rows are the same image, and share its memory.
+        """
 
         def pick(tensor: Tensor) -> Tensor:
-            batched = tensor.ndim and tensor.shape[0] == self.batch
-            return tensor.index_select(0, rows.to(tensor.device)) if batched else tensor
+            if not (tensor.ndim and tensor.shape[0] == self.batch):
+                return tensor
+            if spread:
+                return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
+            return tensor.index_select(0, rows.to(tensor.device))
 
         with torch.inference_mode(False):
             args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
@@ -129,7 +135,8 @@ class Given:
 
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""
-        return self.take(torch.arange(count) % self.batch)
+        with torch.inference_mode(False):
+            return self.take(torch.arange(count) % self.batch)
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
         """Tell, below a model's own exception, what the model was given."""
@@ -161,3 +168,15 @@ def _check(image: Tensor) -> None:
                 f"The images hold values that are NaN or infinite ({which}). Check the "
                 "preprocessing: dividing by a standard deviation of zero does this."
             )
+
+
+def input_problem(given: Given) -> str:
+    """Return why nothing can be explained at the input itself; "" when it can."""
+    image = given.image
+    if image.ndim >= 3 and image.is_floating_point():
+        return ""
+    return (
+        f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, images "
+        "[B, C, *image] in floating point were expected. Use a method that reads a layer, such as "
+        "'gradcam'."
+    )

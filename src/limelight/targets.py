@@ -302,6 +302,11 @@ def _known_names(target: object, count: int, classes: Sequence[str] | None) -> S
     return classes
 
 
+def names_for(count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the names of `count` classes: those given, ImageNet's for 1000, or None."""
+    return _known_names("", count, classes)
+
+
 def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
     """Return the index of a class given by index or by name.
 

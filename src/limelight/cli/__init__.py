@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from limelight.cli import explain, show
+from limelight.cli import compare, explain, show
 from limelight.errors import LimelightError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("explain")(explain.explain)
+app.command("compare")(compare.compare)
+app.command("concepts")(compare.concepts)
 app.command("layers")(show.layers)
 app.command("models")(show.models)
 app.command("methods")(show.methods)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
@@ -15,19 +15,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.errors import OutputError
-from limelight.explain import PhotoResult, explain_photos
-from limelight.explanation import FORMATS, Explanation, FormatName, Picture
-from limelight.files import make_folder
-from limelight.methods import METHODS
+from limelight.cli.progress import Bar, status
+from limelight.explain import CHUNK, PhotoResult, explain_photos
+from limelight.explanation import Explanation, FormatName, Picture
+from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
-from limelight.photos import find_photos
-from limelight.samples import SAMPLES, find_sample
-from limelight.targets import Target, class_logits, label_of, top
+from limelight.samples import SAMPLES
+from limelight.targets import class_logits, label_of
 
 
 @dataclass
@@ -54,21 +51,29 @@ def explain(
     ] = None,
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
-    target: Annotated[
+    target: options.Targets = None,
+    topk: options.TopK = None,
+    against: options.Against = None,
+    counterfactual: options.Counter = False,
+    layer: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", help="A class by index or name; repeat it to explain several."
+            "--layer", "-l", help="A dotted path; chosen when not given; repeat it to fuse several."
         ),
     ] = None,
-    topk: Annotated[
-        int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
-    ] = None,
+    fuse: Annotated[
+        Fusion, typer.Option("--fuse", help="How the maps of several layers become one.")
+    ] = "mean",
     method: Annotated[
-        str, typer.Option("--method", help="One of: " + ", ".join(METHODS) + ".")
+        str,
+        typer.Option(
+            "--method",
+            help="A name that `limelight methods` lists, with options if any: rise:masks=1000.",
+        ),
     ] = "gradcam",
+    views: options.Look = None,
+    eigen: options.Eigen = False,
+    chunk: options.Chunk = CHUNK,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
@@ -106,12 +111,11 @@ def explain(
 
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
     """
-    if target and topk:
-        raise typer.BadParameter("give --target or --topk, not both")
-    targets: Sequence[Target] = top(topk) if topk else [_target(one) for one in target or []]
-    paths = _photos(photos or ["chelsea"])
+    targets = options.targets(target, topk, against, counterfactual)
+    looks = find_views(views) if views else None
+    paths = options.photos(photos or ["chelsea"])
     one = len(paths) == 1 and len(targets) <= 1
-    form_name, place = _place(out, form, one)
+    form_name, place = options.place(out, form, one)
 
     started = time.perf_counter()
     console = Console(stderr=as_json)
@@ -120,10 +124,21 @@ def explain(
     run = _Run(console, network)
     loaded = time.perf_counter()
     try:
+        bar = Bar(console, "explaining", len(paths))
         results = explain_photos(
-            network, paths, targets or [None], method=method, layer=layer, batch=batch
+            network,
+            paths,
+            targets,
+            method=method,
+            layer=layer if layer and len(layer) > 1 else (layer or [None])[0],
+            fuse=fuse,
+            views=looks,
+            eigen=eigen,
+            chunk=chunk,
+            progress=bar.runs,
+            batch=batch,
         )
-        for result in _progress(console, results, len(paths)):
+        for result in bar.over(results):
             if result.error:
                 run.failed.append({"photo": str(result.path), "error": str(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
@@ -142,48 +157,6 @@ def explain(
     raise typer.Exit(run.code)
 
 
-def _target(text: str) -> int | str:
-    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text
-
-
-def _photos(given: Sequence[str]) -> list[Path]:
-    """Return the photos meant; a sample's name is one unless a file is called that."""
-    return find_photos(
-        find_sample(name) if name in SAMPLES and not Path(name).exists() else name for name in given
-    )
-
-
-def _place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | None]:
-    """Return the format, and the folder when --out is one; fail before any work is done."""
-    suffix = out.suffix.lower().lstrip(".")
-    is_file = bool(suffix) and not out.is_dir() and (one or suffix in FORMATS)
-    if not is_file:
-        return form or "png", make_folder(out)
-    if suffix not in FORMATS:
-        raise OutputError(
-            f"Cannot write {str(out)!r}: its suffix should be one of {', '.join(FORMATS)}."
-        )
-    if form and form != suffix:
-        raise OutputError(f"--out says {suffix!r} and --format {form!r}; leave one out.")
-    if not one:
-        raise OutputError(
-            f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass "
-            "a folder."
-        )
-    make_folder(out.parent)
-    return suffix, None
-
-
-def _free(path: Path, used: set[Path]) -> Path:
-    """Return the path, or one like it that is not taken by another picture of this run."""
-    free, number = path, 1
-    while free in used:
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    used.add(free)
-    return free
-
-
 def _write(
     run: _Run,
     result: PhotoResult,
@@ -200,7 +173,7 @@ def _write(
     for explanation in result.explanations:
         label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
         stem = "-".join(part for part in (result.path.stem, explanation.method, label) if part)
-        path = place if fixed else _free(place / f"{stem}.{form}", run.used)
+        path = place if fixed else options.free(place / f"{stem}.{form}", run.used)
         explanation.save(path, [result.view], picture=picture, colormap=colormap)
         explained.append(_as_dict(explanation) | {"picture": str(path)})
         if explanation.status[0].name == "not-finite":
@@ -220,6 +193,7 @@ def _as_dict(explanation: Explanation) -> dict[str, Any]:
         "reason": explanation.reason,
         "status": explanation.status[0].name,
         "message": explanation.status[0].message,
+        "gap": None if explanation.gap is None else float(explanation.gap[0]),
     }
 
 
@@ -233,19 +207,6 @@ def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
         {"index": i, "class": label_of(i, network.classes), "probability": p}
         for i, p in zip(indices.tolist(), values.tolist(), strict=True)
     ]
-
-
-def _progress(console: Console, items: Iterator[PhotoResult], count: int) -> Iterator[PhotoResult]:
-    """Show a bar while several photos are done."""
-    if count == 1:
-        yield from items
-        return
-    columns = (TextColumn("explaining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=count)
-        for item in items:
-            yield item
-            bar.advance(task)
 
 
 def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) -> None:
@@ -305,7 +266,9 @@ def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> 
     for one in photo["explanations"]:
         index = "" if one["index"] is None else f" ({one['index']})"
         facts.add_row("target", f"{escape(one['target'])}{index}, score {one['score']:.4g}")
-        facts.add_row("status", _status(one))
+        facts.add_row("status", status(one))
+        if one["gap"] is not None:
+            facts.add_row("gap", f"{one['gap']:.2%}: how far the map is from summing to its due")
         facts.add_row("picture", escape(one["picture"]))
     facts.add_row("layer", f"{escape(one['layer'])}: {one['reason']}")
     facts.add_row("method", one["method"])
@@ -322,12 +285,6 @@ def _times(seconds: dict[str, float]) -> str:
         f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
         f"{seconds['load']:.2f} s to load the network"
     )
-
-
-def _status(one: dict[str, Any]) -> str:
-    if one["status"] == "ok":
-        return "[green]ok[/]"
-    return f"[yellow]{one['status']}[/] {escape(one['message'])}"
 
 
 def _report_many(run: _Run, seconds: dict[str, float]) -> None:

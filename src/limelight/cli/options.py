@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from limelight.errors import OptionError
+from limelight.errors import OptionError, OutputError
+from limelight.explanation import FORMATS, FormatName
+from limelight.files import make_folder
 from limelight.models import DEFAULT, Network, load_model
+from limelight.photos import find_photos
+from limelight.samples import SAMPLES, find_sample
+from limelight.targets import ClassTarget, Contrast, Counterfactual, Target, top
 
 Model = Annotated[
     str,
@@ -57,6 +65,98 @@ class DType(StrEnum):
 
 
 Precision = Annotated[DType, typer.Option("--dtype", help="What the network computes in.")]
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="A class by index or name; repeat it to explain several."),
+]
+TopK = Annotated[
+    int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Explain why the target rather than this class; 'similar' takes the most similar ones.",
+    ),
+]
+Counter = Annotated[
+    bool, typer.Option("--counterfactual", help="Explain what speaks against the target.")
+]
+Look = Annotated[
+    str | None,
+    typer.Option(
+        "--views",
+        help="Average over several looks: flips, noise:samples=25,deviation=0.15 or scales:count=4.",
+    ),
+]
+Eigen = Annotated[
+    bool,
+    typer.Option("--eigen", help="Smooth: the first component of the channels, not their sum."),
+]
+Chunk = Annotated[
+    int,
+    typer.Option(
+        "--chunk", min=1, help="Runs done together by methods that run the network many times."
+    ),
+]
+
+
+def targets(
+    named: Sequence[str] | None, topk: int | None, against: str | None, counterfactual: bool
+) -> list[Target]:
+    """Return the targets that the options describe; the predicted class without any."""
+    if named and topk:
+        raise typer.BadParameter("give --target or --topk, not both")
+    if against and counterfactual:
+        raise typer.BadParameter("give --against or --counterfactual, not both")
+    chosen: Sequence[ClassTarget] = top(topk) if topk else [_class(one) for one in named or []]
+    if against:
+        other = None if against == "similar" else _class(against)
+        return [Contrast(one, other) for one in chosen or [None]]
+    return [Counterfactual(one) if counterfactual else one for one in chosen or [None]]
+
+
+def _class(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text
+
+
+def photos(given: Sequence[str]) -> list[Path]:
+    """Return the photos meant; a sample's name is one unless a file is called that."""
+    return find_photos(
+        find_sample(name) if name in SAMPLES and not Path(name).exists() else name for name in given
+    )
+
+
+def place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | None]:
+    """Return the format, and the folder when --out is one; fail before any work is done."""
+    suffix = out.suffix.lower().lstrip(".")
+    is_file = bool(suffix) and not out.is_dir() and (one or suffix in FORMATS)
+    if not is_file:
+        return form or "png", make_folder(out)
+    if suffix not in FORMATS:
+        raise OutputError(
+            f"Cannot write {str(out)!r}: its suffix should be one of {', '.join(FORMATS)}."
+        )
+    if form and form != suffix:
+        raise OutputError(f"--out says {suffix!r} and --format {form!r}; leave one out.")
+    if not one:
+        raise OutputError(
+            f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass "
+            "a folder."
+        )
+    make_folder(out.parent)
+    return suffix, None
+
+
+def free(path: Path, used: set[Path]) -> Path:
+    """Return the path, or one like it that is not taken by another picture of this run."""
+    free, number = path, 1
+    while free in used:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    used.add(free)
+    return free
 
 
 def load(

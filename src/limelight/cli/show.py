@@ -127,7 +127,9 @@ def methods(as_json: AsJson = False) -> None:
             {
                 "name": row.name,
                 "formula": row.formula,
+                "family": row.family,
                 "needs": sorted(row.needs),
+                "options": row.known_options,
                 "paper": row.paper,
                 "use": row.use,
             }
@@ -135,10 +137,15 @@ def methods(as_json: AsJson = False) -> None:
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("method", "raw map", "needs", "when to use it, and its paper", padding=(0, 1))
+    table = Table("method", "raw map", "when to use it", "paper", padding=(0, 1))
+    family = ""
     for row in METHODS.values():
-        text = f"{row.use}\n[dim]{escape(row.paper)}[/]"
-        table.add_row(
-            f"[bold]{row.name}[/]", escape(row.formula), ", ".join(sorted(row.needs)), text
-        )
+        if row.family != family:
+            table.add_section()
+            family = row.family
+        text = row.use
+        if row.known_options:
+            told = ", ".join(f"{name}={value}" for name, value in row.known_options.items())
+            text += f"\n[dim]options: {escape(told)}[/]"
+        table.add_row(f"[bold]{row.name}[/]", escape(row.formula), text, escape(row.paper))
     Console().print(table)

@@ -30,7 +30,7 @@ from limelight.cut.trace import choose, known_for, trace
 from limelight.cut.watch import Watch
 from limelight.errors import LayerError, MethodError
 from limelight.evidence import Attention
-from limelight.inputs import Given, Inputs, map_tensors
+from limelight.inputs import Given, Inputs, input_problem, map_tensors
 from limelight.layers import INPUT, Layout, Site
 from limelight.targets import Scores, Target, class_logits, find_logits, score
 
@@ -112,6 +112,7 @@ def cut_given(
         reasons.append(choice.reason)
     watch = Watch([site for site in sites if site.path != INPUT])
     image: Tensor | None = None
+    passed = given
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(differentiable))
@@ -119,14 +120,14 @@ def cut_given(
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.enter_context(KeepGrad())
         if any(site.path == INPUT for site in sites):
-            image, given = _leaf(given, follow=follow_input)
+            image, passed = _leaf(given, follow=follow_input)
             if follow_input:
                 stack.enter_context(torch.enable_grad())
                 stack.enter_context(KeepGrad())
         root, copies = shadow(model, lambda module: id(module) in watch.wanted)
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         try:
-            output = root(*given.args, **given.kwargs)
+            output = root(*passed.args, **passed.kwargs)
         except Exception as error:
             given.annotate(error, model)
             raise
@@ -145,16 +146,12 @@ def cut_given(
 
 def _leaf(given: Given, *, follow: bool) -> tuple[Tensor, Given]:
     """Return the images as a leaf to differentiate by, and inputs that pass them on as a clone."""
-    image = given.image
-    if image.ndim < 3 or not image.is_floating_point():
-        raise LayerError(
-            f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, "
-            "images [B, C, *image] in floating point were expected. Name a layer inside the "
-            "network, and a method that reads one."
-        )
+    problem = input_problem(given)
+    if problem:
+        raise LayerError(problem)
     if not follow:
-        return image, given
-    leaf = image.clone().requires_grad_()
+        return given.image, given
+    leaf = given.image.clone().requires_grad_()
     with torch.enable_grad():
         return leaf, given.on(leaf.clone())
 

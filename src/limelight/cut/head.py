@@ -42,6 +42,7 @@ class Head:
     ) -> None:
         """Record one pass over the given inputs and prepare the shadow."""
         self._given, self._site, self._observe = given, site, observe
+        self._spread = True  # one image's record serves all rows of that image, without a copy
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(given), given.batch, site, layout)
         recorded = self._replay.recorded
@@ -59,10 +60,18 @@ class Head:
         rows = self._checked(activations, rows)
         if rows is not None and self._replay.axes is None:
             self._replay.axes = self._batch_axes()
-        self._replay.start(activations, rows)
+        if rows is not None and self._spread and len(rows) > 1 and bool((rows == rows[0]).all()):
+            try:
+                return self._run(activations, rows, spread=True)
+            except RuntimeError:
+                self._spread = False  # the network writes on, or reshapes, what was recorded
+        return self._run(activations, rows, spread=False)
+
+    def _run(self, activations: Tensor, rows: Tensor | None, *, spread: bool) -> Any:
+        given = self._given if rows is None else self._given.take(rows, spread=spread)
         for copy, buffers in self._buffers:  # a run may write on them, and the next must not see it
             copy.__dict__["_buffers"] = _clone(buffers)
-        given = self._given if rows is None else self._given.take(rows)
+        self._replay.start(activations, rows, spread=spread)
         try:
             return self._root(*given.args, **given.kwargs)
         finally:
@@ -177,9 +186,14 @@ class _Replay:
         self.axes: dict[int, list[list[int | None]]] | None = None
         self.start(None, None)
 
-    def start(self, activations: Tensor | None, rows: Tensor | None) -> None:
-        """Begin a run with these activations; the calls are counted anew."""
-        self.activations, self.rows = activations, rows
+    def start(
+        self, activations: Tensor | None, rows: Tensor | None, *, spread: bool = False
+    ) -> None:
+        """Begin a run with these activations; the calls are counted anew.
+
+        With `spread`, all rows are of one image, and share its record.
+        """
+        self.activations, self.rows, self.spread = activations, rows, spread
         self.calls = dict.fromkeys(self.recorded, 0)
 
     @property
@@ -213,6 +227,9 @@ class _Replay:
         """Take the images' share of a recorded tensor along its batch axis (of B, or B windows)."""
         if axis is None or self.rows is None:
             return tensor.clone()
+        if self.spread and tensor.shape[axis] == self.batch:
+            one = tensor.narrow(axis, int(self.rows[0]), 1)
+            return one.expand(*tensor.shape[:axis], len(self.rows), *tensor.shape[axis + 1 :])
         sizes = tensor.shape
         apart = tensor.reshape(*sizes[:axis], self.batch, -1, *sizes[axis + 1 :])
         return apart.index_select(axis, self.rows.to(tensor.device)).flatten(axis, axis + 1)

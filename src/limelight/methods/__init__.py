@@ -7,7 +7,7 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
-from limelight.errors import OptionError, unknown
+from limelight.errors import unknown
 from limelight.methods import (
     attention,
     controls,
@@ -17,7 +17,7 @@ from limelight.methods import (
     spectral,
     weighted,
 )
-from limelight.methods.method import Method, read_value
+from limelight.methods.method import Method, read_settings
 
 __all__ = ["METHODS", "Method", "find_method"]
 
@@ -362,17 +362,7 @@ def find_method(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    name, _, settings = method.partition(":")
+    name, options = read_settings(method)
     if name not in METHODS:
         raise unknown("method", name, METHODS, f"There are {', '.join(METHODS)}.")
-    row = METHODS[name]
-    options = {}
-    for setting in filter(None, settings.split(",")):
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise OptionError(
-                f"Cannot read {setting!r} in {method!r}; option=value was expected, as in "
-                "'rise:masks=1000,seed=1'."
-            )
-        options[key.strip()] = read_value(value.strip())
-    return row.set(**options)
+    return METHODS[name].set(**options)

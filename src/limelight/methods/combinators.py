@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from itertools import product
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from torch.nn.functional import interpolate
 
 from limelight.errors import OptionError, unknown
 from limelight.finish import normalise, relu, resize
+from limelight.methods.method import read_settings
 
 Fusion = Literal["mean", "max", "product"]
 
@@ -136,6 +138,37 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
         return made
 
     return Views(f"{count} scales", make, _mean_of_positive)
+
+
+#: The ways to look, by the name that `--views` takes.
+VIEWS: dict[str, Callable[..., Views]] = {"flips": flips, "noise": noise, "scales": scales}
+
+
+def find_views(text: str) -> Views:
+    """Return the views called `name`, or `name:option=value,option=value`.
+
+    Raises:
+        UnknownNameError: There are no such views, or they have no such option.
+        OptionError: An option cannot be read, or cannot have that value.
+    """
+    name, options = read_settings(text)
+    if name not in VIEWS:
+        raise unknown("kind of views", name, VIEWS, f"There are {', '.join(VIEWS)}.")
+    known = [
+        one
+        for one, p in signature(VIEWS[name]).parameters.items()
+        if p.kind is not p.VAR_POSITIONAL
+    ]
+    for option in options:
+        if option not in known:
+            those = ", ".join(known) or "none"
+            raise unknown(f"option of {name}", option, known, f"There are: {those}.")
+    try:
+        return VIEWS[name](**options)
+    except TypeError:
+        raise OptionError(
+            f"Cannot use {text!r}: numbers were expected, as in 'noise:samples=10,deviation=0.2'."
+        ) from None
 
 
 def _window(size: Sequence[int], large: Sequence[int], place: Sequence[int]) -> View:

@@ -108,7 +108,26 @@ def _check(method: str, name: str, value: Any, default: Any) -> None:
         raise OptionError(f"The option {name} of {method} is {value!r}; {kind} was expected.")
 
 
-def read_value(text: str) -> Any:
+def read_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `name:option=value,option=value`.
+
+    Raises:
+        OptionError: It cannot be read.
+    """
+    name, _, settings = text.partition(":")
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(
+                f"Cannot read {setting!r} in {text!r}; option=value was expected, as in "
+                "'rise:masks=1000,seed=1'."
+            )
+        options[key.strip()] = _value(value.strip())
+    return name.strip(), options
+
+
+def _value(text: str) -> Any:
     """Read an option's value: a number, true or false, none."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:

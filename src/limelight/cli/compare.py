@@ -1,0 +1,232 @@
+"""`limelight compare` and `concepts`: many maps of one photo, side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli import options
+from limelight.cli.progress import Bar, status
+from limelight.compare import Comparison, Skipped, chosen_methods, collect, compare_each
+from limelight.concepts import factorize
+from limelight.explain import CHUNK, Settings
+from limelight.explanation import Explanation, FormatName
+from limelight.methods.combinators import find_views
+from limelight.models import DEFAULT, Network
+from limelight.photos import load_photo
+from limelight.samples import SAMPLES
+
+Photos = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PHOTO...",
+        help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")]
+
+
+def compare(
+    photos: Photos = None,
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "default",
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            help="Names that `limelight methods` lists, with spaces between them, with options if "
+            "any, or 'all', which takes minutes.",
+        ),
+    ] = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random",
+    target: options.Targets = None,
+    topk: options.TopK = None,
+    against: options.Against = None,
+    counterfactual: options.Counter = False,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option("--layer", "-l", help="A dotted path; repeat it to compare several."),
+    ] = None,
+    views: options.Look = None,
+    eigen: options.Eigen = False,
+    chunk: options.Chunk = CHUNK,
+    out: Out = Path("limelight-out"),
+    form: Annotated[
+        FormatName | None,
+        typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
+    ] = None,
+    colormap: Annotated[
+        str, typer.Option("--colormap", "-c", help="A matplotlib colour map.")
+    ] = "inferno",
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    dtype: options.Precision = options.DType.float32,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result for a machine.")
+    ] = False,
+) -> None:
+    """Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.
+
+    All of it comes from one pass through the body of the network. What the network cannot do is
+    skipped, with the reason; when interrupted, what is done is still drawn.
+
+    [bold]Examples[/]
+
+    limelight compare cat.jpg
+
+    limelight compare cat.jpg --methods all --out sheet.png
+
+    limelight compare cat.jpg --methods "gradcam rise:masks=500" --layer layer3 --layer layer4
+    """
+    targets = options.targets(target, topk, against, counterfactual)
+    rows = chosen_methods("all" if methods.strip() == "all" else methods.split())
+    looks = find_views(views) if views else None
+    paths = options.photos(photos or ["chelsea"])
+    form_name, place = options.place(out, form, len(paths) == 1)
+    console = Console(stderr=as_json)
+    network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    report, used, code = [], set[Path](), 0
+    for path in paths:
+        started = time.perf_counter()
+        photo = load_photo(path)
+        images = network.preprocess(photo)[None].to(next(network.model.parameters()))
+        found: list[Explanation | Skipped] = []
+        cells = len(targets) * sum(
+            len(layer or [None]) if row.place == "layer" else 1 for row in rows
+        )
+        bar = Bar(console, path.name, cells)
+        try:
+            results = compare_each(
+                network.model,
+                images,
+                methods=rows,
+                targets=targets,
+                layers=layer or [None],
+                settings=Settings(network.classes, looks, eigen, False, chunk),
+                progress=bar.named,
+            )
+            for one in bar.over(results):
+                found.append(one)
+        except KeyboardInterrupt:
+            code = 130
+        if not any(isinstance(one, Explanation) for one in found) and code:
+            break
+        comparison = collect(found)
+        file = (
+            out if place is None else options.free(place / f"{path.stem}-compare.{form_name}", used)
+        )
+        comparison.save(file, [network.preprocess.view(photo)], colormap=colormap)
+        seconds = time.perf_counter() - started
+        report.append(_as_dict(path, comparison, file, seconds))
+        if not as_json:
+            _tell(console, report[-1], network)
+        if code:
+            console.print("[yellow]Interrupted:[/] the sheet shows what was done.")
+            break
+    if as_json:
+        typer.echo(json.dumps({"model": network.name, "photos": report}, indent=2))
+    raise typer.Exit(code)
+
+
+def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> dict[str, Any]:
+    return {
+        "photo": str(path),
+        "sheet": str(file),
+        "seconds": round(seconds, 3),
+        "explanations": [
+            {
+                "method": one.method,
+                "layer": one.layer,
+                "target": one.label[0],
+                "score": float(one.score[0]),
+                "status": one.status[0].name,
+                "message": one.status[0].message,
+                "gap": None if one.gap is None else float(one.gap[0]),
+            }
+            for one in comparison
+        ],
+        "skipped": [one._asdict() for one in comparison.skipped],
+    }
+
+
+def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
+    """Print what was compared, what was skipped and why."""
+    if network.weights == "random":
+        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("method", "layer", "target", "status"):
+        table.add_column(heading, overflow="fold")
+    for one in photo["explanations"]:
+        gap = "" if one["gap"] is None else f", {one['gap']:.2%} from summing to its due"
+        table.add_row(
+            escape(one["method"]), escape(one["layer"]), escape(one["target"]), status(one) + gap
+        )
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {network.name} ({network.weights})")
+    console.print(table)
+    for one in photo["skipped"]:
+        console.print(f"[yellow]skipped[/] {escape(one['method'])}: {escape(one['reason'])}")
+    console.print(f"{photo['seconds']:.1f} s. The sheet is {escape(photo['sheet'])}")
+
+
+def concepts(
+    photos: Photos = None,
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "default",
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="How many concepts to look for.")
+    ] = 5,
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder, or a file; its suffix says as what.")
+    ] = Path("limelight-out"),
+    colormap: Annotated[
+        str, typer.Option("--colormap", "-c", help="A matplotlib colour map.")
+    ] = "inferno",
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    dtype: options.Precision = options.DType.float32,
+) -> None:
+    """Find what the features of all PHOTOs are made of, where, and what the network calls it.
+
+    The activations are factorized into a few concepts (deep feature factorization). All photos are
+    taken together, so that the same concept can be found in several of them.
+    """
+    paths = options.photos(photos or ["chelsea"])
+    form_name, place = options.place(out, None, one=True)
+    network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    loaded = [load_photo(path) for path in paths]
+    images = torch.stack([network.preprocess(photo) for photo in loaded])
+    found = factorize(
+        network.model,
+        images.to(next(network.model.parameters())),
+        concepts=count,
+        layer=layer,
+        classes=network.classes,
+    )
+    file = out if place is None else place / f"{paths[0].stem}-concepts.{form_name}"
+    found.save(file, [network.preprocess.view(photo) for photo in loaded], colormap=colormap)
+    console = Console()
+    table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
+    for number, labels in enumerate(found.labels, start=1):
+        table.add_row(str(number), escape("; ".join(labels)))
+    console.print(table)
+    console.print(
+        f"At {escape(found.layer)}, {found.error:.0%} of the activations is left unexplained. The "
+        f"picture is {escape(str(file))}"
+    )

@@ -1,0 +1,57 @@
+"""What is shown while work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_Item = TypeVar("_Item")
+
+
+class Bar:
+    """A bar over the items of a run, and one below it over the runs of the network for an item."""
+
+    def __init__(self, console: Console, doing: str, count: int) -> None:
+        """Prepare; nothing is shown for a single item that takes one run."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._items = self._progress.add_task(doing, total=count, visible=count > 1)
+        self._runs = self._progress.add_task("", visible=False)
+
+    def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Go through the items, and show how many are done."""
+        with self._progress:
+            for item in items:
+                yield item
+                self._progress.advance(self._items)
+                self._progress.update(self._runs, visible=False)
+
+    def runs(self, done: int, count: int) -> None:
+        """Show how many runs of the network are done."""
+        self.named("running the network", done, count)
+
+    def named(self, name: str, done: int, count: int) -> None:
+        """Show what is at work, and how many of its runs are done."""
+        self._progress.update(
+            self._runs,
+            description=escape(name),
+            completed=done,
+            total=count or None,
+            visible=done < count or not count,
+        )
+
+
+def status(one: dict[str, Any]) -> str:
+    """Return a status in colour, with its message."""
+    if one["status"] == "ok":
+        return "[green]ok[/]"
+    return f"[yellow]{one['status']}[/] {escape(one['message'])}"
