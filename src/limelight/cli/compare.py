@@ -123,9 +123,9 @@ def compare(
         if not any(isinstance(one, Explanation) for one in found) and code:
             break
         comparison = collect(found)
-        file = (
-            out if place is None else options.free(place / f"{path.stem}-compare.{form_name}", used)
-        )
+        file = out
+        if place is not None:
+            file = options.free(place / f"{path.stem}-compare.{form_name}", used)
         comparison.save(file, [network.preprocess.view(photo)], colormap=colormap)
         seconds = time.perf_counter() - started
         report.append(_as_dict(path, comparison, file, seconds))

@@ -130,7 +130,7 @@ def explain(
             paths,
             targets,
             method=method,
-            layer=layer if layer and len(layer) > 1 else (layer or [None])[0],
+            layer=layer if layer and len(layer) > 1 else layer[0] if layer else None,
             fuse=fuse,
             views=looks,
             eigen=eigen,

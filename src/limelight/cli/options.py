@@ -77,7 +77,7 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help="Explain why the target rather than this class; 'similar' takes the most similar ones.",
+        help="Why the target rather than this class; 'similar' takes the most similar ones.",
     ),
 ]
 Counter = Annotated[
@@ -87,12 +87,12 @@ Look = Annotated[
     str | None,
     typer.Option(
         "--views",
-        help="Average over several looks: flips, noise:samples=25,deviation=0.15 or scales:count=4.",
+        help="Average over several looks: flips, noise:samples=25 or scales:count=4.",
     ),
 ]
 Eigen = Annotated[
     bool,
-    typer.Option("--eigen", help="Smooth: the first component of the channels, not their sum."),
+    typer.Option("--eigen", help="Smooth: take the channels' first component, not their sum."),
 ]
 Chunk = Annotated[
     int,

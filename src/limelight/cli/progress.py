@@ -23,7 +23,9 @@ class Bar:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self._items = self._progress.add_task(doing, total=count, visible=count > 1)
         self._runs = self._progress.add_task("", visible=False)
 

@@ -137,15 +137,19 @@ def methods(as_json: AsJson = False) -> None:
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("method", "raw map", "when to use it", "paper", padding=(0, 1))
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
     family = ""
     for row in METHODS.values():
         if row.family != family:
-            table.add_section()
             family = row.family
-        text = row.use
+            table.add_row(f"[bold]{family}[/]", "")
+        told = [row.formula, row.paper]
         if row.known_options:
-            told = ", ".join(f"{name}={value}" for name, value in row.known_options.items())
-            text += f"\n[dim]options: {escape(told)}[/]"
-        table.add_row(f"[bold]{row.name}[/]", escape(row.formula), text, escape(row.paper))
-    Console().print(table)
+            own = ", ".join(f"{name}={value}" for name, value in row.known_options.items())
+            told.append(f"options: {own}")
+        text = f"{escape(row.use)}\n[dim]{escape(chr(10).join(told))}[/]"
+        table.add_row(f"  [bold cyan]{row.name}[/]", text)
+    console = Console()
+    console.print(table)
+    console.print("g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].")
