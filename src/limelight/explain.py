@@ -131,17 +131,17 @@ class Settings:
                 f"Eigen smoothing needs a map that is a sum over channels; that of {method.name!r} "
                 f"is not. It goes with {having}."
             )
-        if self.differentiable and not method.needs <= _DIFFERENTIABLE:
-            able = ", ".join(
-                name for name, row in METHODS.items() if row.needs and row.needs <= _DIFFERENTIABLE
-            )
+        if self.differentiable and not _carries_graph(method):
+            able = ", ".join(name for name, row in METHODS.items() if _carries_graph(row))
             raise MethodError(
                 f"The map of {method.name!r} carries no graph to the parameters. "
                 f"differentiable=True goes with {able}."
             )
 
 
-_DIFFERENTIABLE = {"gradients", "curvature"}
+def _carries_graph(method: Method) -> bool:
+    """Say whether a method's map is differentiable by what it is made of."""
+    return method.family != "control" and method.needs <= {"gradients", "curvature"}
 
 
 def place(method: Method, layer: Layer | None) -> Layer | None:
@@ -204,28 +204,29 @@ def gather(run: Cut, target: Target, settings: Settings) -> Gathered:
 def explained(gathered: Gathered, method: Method, settings: Settings) -> Explanation:
     """Apply a method to what is known, and judge and finish its raw map."""
     run, scores = gathered.cut, gathered.scores
-    combine = leading if settings.eigen else total
-    evidence = gathered.evidence(method.needs, combine)
-    name = f"{method}, eigen" if settings.eigen else str(method)
+    name, gap = str(method), None
+    if settings.eigen:
+        name = f"{name}, eigen"
     with torch.inference_mode(False), torch.set_grad_enabled(settings.differentiable):
-        raw = method.raw(evidence)
         score = scores.values if settings.differentiable else scores.values.detach()
-        if settings.views is not None:
-            raw = _over_views(gathered, method, settings, settings.views)
+        if settings.views is None:
+            evidence = gathered.evidence(method.needs, leading if settings.eigen else total)
+            raw, slopes = method.raw(evidence), gathered.connections(method.needs)
+            if method.sums_to is not None and not settings.eigen:
+                due = method.sums_to(evidence, **method.options)
+                gap = (raw.flatten(1).sum(1) - due).abs() / due.abs()
+        else:
+            raw, slopes = _over_views(gathered, method, settings, settings.views)
             name = f"{name}, {settings.views.name}"
         status = judge(
             raw,
             score,
-            gathered.connections(method.needs),
+            slopes,
             method=method.name,
             layer=run.layer,
             instead=run.suggested_layer,
         )
         heatmap = finished(raw, run.image.shape[2:], status)
-        gap = None
-        if method.sums_to is not None and settings.views is None and not settings.eigen:
-            expected = method.sums_to(evidence, **method.options)
-            gap = (raw.flatten(1).sum(1) - expected).abs() / expected.abs()
     return Explanation(
         raw=raw,
         heatmap=heatmap,
@@ -242,13 +243,15 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
     )
 
 
-def _over_views(gathered: Gathered, method: Method, settings: Settings, views: Views) -> Tensor:
-    """Return the raw map of a method over several looks at the images."""
+def _over_views(
+    gathered: Gathered, method: Method, settings: Settings, views: Views
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return the raw map of a method over several looks, and what connects score and map in one."""
     run, again = gathered.cut, gathered.scores.again
     image = run.image
     rows = torch.arange(len(image), device=image.device)
     plain = replace(settings, views=None, progress=None)
-    maps, scores = [], []
+    maps, scores, slopes = list[Tensor](), list[Tensor](), list[Tensor]()
     looks = views.make(image.shape)
     for number, view in enumerate(looks, start=1):
 
@@ -259,13 +262,14 @@ def _over_views(gathered: Gathered, method: Method, settings: Settings, views: V
         def target(output: object, back: Callable[[Tensor], Tensor] = back) -> Tensor:
             return again(map_tensors(output, back) if views.spatial else output, rows)
 
-        other = run.on(view.change(image))
-        found = explained(gather(other, target, plain), method, plain)
-        maps.append(view.back(found.raw))
-        scores.append(found.score)
+        other = gather(run.on(view.change(image)), target, plain)
+        found = method.raw(other.evidence(method.needs, leading if settings.eigen else total))
+        maps.append(view.back(found))
+        scores.append(other.scores.values)
+        slopes = slopes or list(other.connections(method.needs))
         if settings.progress:
             settings.progress(number, len(looks))
-    return views.join(torch.stack(maps), torch.stack(scores))
+    return views.join(torch.stack(maps), torch.stack(scores).detach()), slopes
 
 
 def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanation:

@@ -197,9 +197,9 @@ def _mean(maps: Tensor, _scores: Tensor) -> Tensor:
 
 
 def _mean_of_positive(maps: Tensor, scores: Tensor) -> Tensor:
-    weight = scores.relu()
+    weight = scores - scores.amin(0).clamp(max=0)  # scores below zero have no share of the highest
     highest = weight.amax(0)
-    weight = weight / torch.where(highest > 0, highest, 1)
+    weight = torch.where(highest > 0, weight / torch.where(highest > 0, highest, 1), 1)
     weighed = maps * weight.reshape(*weight.shape, *[1] * (maps.ndim - 2))
     return weighed.sum(0) / (weighed > 0).sum(0).clamp(min=1)
 
