@@ -430,7 +430,7 @@ def test_right_for_the_right_reasons() -> None:
             share = (found.raw.abs() * cue).sum((1, 2)) / found.raw.abs().sum((1, 2))
             loss = nn.functional.cross_entropy(model(images), labels) + right * share.mean()
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
             without = images.clone()

@@ -80,6 +80,11 @@ class Attention:
 _Found = TypeVar("_Found")
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor in at least float32: sums over channels and cells overflow in float16."""
+    return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
+
+
 def total(contributions: Tensor) -> Tensor:
     """Return the sum over channels of contributions `[B, K, *grid]`, `[B, *grid]`."""
     return contributions.sum(1)

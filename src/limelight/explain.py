@@ -121,10 +121,13 @@ class Settings:
     chunk: int = CHUNK
     progress: Progress | None = None
 
-    def check(self, method: Method) -> None:
-        """Refuse what does not go together with a method."""
+    def __post_init__(self) -> None:
+        """Refuse a chunk of nothing."""
         if self.chunk < 1:
             raise OptionError(f"chunk is {self.chunk}; at least 1 was expected.")
+
+    def check(self, method: Method) -> None:
+        """Refuse what does not go together with a method."""
         if self.eigen and not method.by_channel:
             having = ", ".join(name for name, row in METHODS.items() if row.by_channel)
             raise MethodError(

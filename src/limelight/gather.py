@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from limelight.cut import Cut
 from limelight.cut.rerun import Progress, Rerunner
 from limelight.errors import MethodError
-from limelight.evidence import Attention, Evidence, Need, total
+from limelight.evidence import Attention, Evidence, Need, at_least_float32, total
 from limelight.targets import Target
 
 
@@ -45,9 +44,9 @@ class Gathered:
             if isinstance(self._found[need], MethodError):
                 raise self._found[need]
         return Evidence(
-            activations=_full(self.cut.activations),
+            activations=at_least_float32(self.cut.activations),
             image=self.cut.image,
-            score=self.scores.values.detach(),
+            score=at_least_float32(self.scores.values.detach()),
             found={need: self._found[need] for need in needs},
             combine=combine,
         )
@@ -62,15 +61,15 @@ class Gathered:
         cut, scores = self.cut, self.scores
         match need:
             case "gradients":
-                return _full(cut.gradients(scores))
+                return at_least_float32(cut.gradients(scores))
             case "curvature":
-                return _full(cut.curvature(scores))
+                return at_least_float32(cut.curvature(scores))
             case "class weights":
-                return _full(cut.class_weights(scores))
+                return at_least_float32(cut.class_weights(scores))
             case "guided gradients":
-                return _full(cut.guided_gradients(scores))
+                return at_least_float32(cut.guided_gradients(scores))
             case "bias gradients":
-                return [_full(one) for one in cut.bias_gradients(scores)]
+                return [at_least_float32(one) for one in cut.bias_gradients(scores)]
             case "attention" | "layer attention":
                 return cut.attention(scores, by_layer=need == "layer attention")
             case "head" | "network":
@@ -87,8 +86,3 @@ class Gathered:
     def _tell(self, done: int, count: int) -> None:
         if self.progress:
             self.progress(done, count)
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """Return a tensor in at least float32: sums over channels and cells overflow in float16."""
-    return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor

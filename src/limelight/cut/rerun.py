@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limelight.cut.passes import differentiate
-from limelight.evidence import Make
+from limelight.evidence import Make, at_least_float32
 from limelight.targets import Scores
 
 #: Is told how many runs are done, and of how many.
@@ -39,12 +39,12 @@ class Rerunner:
 
     def scores(self, wanted: Tensor, make: Make) -> Tensor:
         """Return the score of each variant of each image, `[V, B]`; see `limelight.evidence`."""
-        explained = self._scores.values.detach()
+        explained = at_least_float32(self._scores.values.detach())
         found = explained.repeat(len(wanted), 1)
         with torch.inference_mode():
             for variants, images in self._chunks(wanted):
                 output = self._run(make(variants, images), images)
-                found[variants, images] = self._scores.again(output, images)
+                found[variants, images] = self._scores.again(output, images).to(found.dtype)
         return found
 
     def gradients(self, weights: Tensor, make: Make) -> Tensor:

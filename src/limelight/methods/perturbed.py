@@ -20,17 +20,22 @@ def ablationcam(evidence: Evidence) -> Tensor:
     `w_k = y_c - y_c(A without channel k)`, `L = sum_k w_k A_k`, shape `[B, *grid]`: Desai and
     Ramaswamy 2020, section 3. The paper divides by `y_c`; that scales a map whose score is positive
     and would turn one round whose score is negative, so it is left out. A channel that is zero
-    everywhere is not run: nothing changes without it.
+    everywhere is not run: nothing changes without it. A difference that rounding can make is none.
     """
     activations = evidence.activations
-    active = activations.flatten(2).any(2)  # [B, K]
+    active = activations.flatten(2).any(2).T  # [K, B]
+    complete = torch.ones_like(active[:1])  # as the last variant, all channels
 
     def without(channels: Tensor, images: Tensor) -> Tensor:
         rows = activations[images]  # a copy
-        rows[torch.arange(len(rows)), channels] = 0
+        some = channels < len(active)
+        rows[some.nonzero()[:, 0], channels[some]] = 0
         return rows
 
-    return weigh(evidence, evidence.score[:, None] - evidence.head.scores(active.T, without).T)
+    scores = evidence.head.scores(torch.cat([active, complete]), without)
+    lost = torch.where(active, scores[-1] - scores[:-1], 0)
+    rounding = 8 * torch.finfo(lost.dtype).eps * scores[-1].abs()
+    return weigh(evidence, torch.where(lost.abs() > rounding, lost, 0).T)
 
 
 def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
@@ -40,7 +45,7 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
     prefix tokens of a transformer stay as they are (Byun and Lee 2023). With `gaussian` the
     neighbours stay too, with weights 1 2 1 / 2 4 2 / 1 2 1 over 16. The papers take the probability
     for the score; here it is the score that was asked for, above what it is with no cell at all.
-    Behind it a pool and a linear layer, this is CAM.
+    Behind it a pool and a linear layer, this is Grad-CAM.
     """
     activations = evidence.activations
     grid = activations.shape[2:]
@@ -76,7 +81,7 @@ def scorecam(evidence: Evidence, *, softmax: bool = False) -> Tensor:
     `alpha_k = y_c(X * H_k) - y_c(0)`, `L = sum_k alpha_k A_k`, shape `[B, *grid]`: Wang et al.
     2020, eq. 6 to 10, with the black baseline of section 4. `softmax` over the channels is what
     algorithm 1 adds; the map then depends on the scale of the scores. A channel that is the same
-    everywhere masks everything, and is not run.
+    everywhere masks everything: its alpha (before the softmax) is zero, and it is not run.
     """
     return _through_masks(evidence, _Masks(evidence), softmax=softmax)
 

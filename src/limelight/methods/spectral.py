@@ -83,12 +83,20 @@ def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:
 
 
 def signed(component: Tensor, contributions: Tensor) -> Tensor:
-    """Give a component `[B, cells]` the sign of its correlation with the mean over channels."""
-    mean = contributions.flatten(2).mean(1)
-    alike = (centre(component[..., None])[..., 0] * centre(mean[..., None])[..., 0]).sum(1)
-    # All cells alike: no correlation, so the sum decides.
-    alike = torch.where(alike == 0, (component * mean).sum(1), alike)
-    return torch.where(alike < 0, -1, 1).to(component)[:, None] * component
+    """Give a component `[B, cells]` the sign of its correlation with the mean over channels.
+
+    Where that is no more than rounding (behind a fresh layer norm the mean is zero), the largest
+    absolute value is positive.
+    """
+    channels = contributions.flatten(2)
+    mean, size = channels.mean(1), channels.abs().mean(1)
+    noise = 64 * torch.finfo(component.dtype).eps * component.norm(dim=1) * size.norm(dim=1)
+    low, high = component.aminmax(dim=1)
+    side = low + high
+    for product in (component * mean, centre(component[..., None])[..., 0] * mean):
+        alike = product.sum(1)
+        side = torch.where(alike.abs() > noise, alike, side)
+    return torch.where(side < 0, -1, 1).to(component)[:, None] * component
 
 
 def centre(samples: Tensor) -> Tensor:
@@ -100,44 +108,50 @@ def factorize(activations: Tensor, count: int, *, rounds: int = 500) -> tuple[Te
     """Factorize activations `[B, K, *grid]` into concepts: `A ~ W H`, nothing negative.
 
     Deep feature factorization (Collins et al. 2018): non-negative matrix factorization of the
-    cells of all images, `[B * cells, K]`, by the multiplicative updates of Lee and Seung 2001,
-    started from the leading singular vectors (Boutsidis and Gallopoulos 2008), so that the result
-    is always the same. Negative activations count as zero.
+    cells of all images, `[B * cells, K]`, one concept at a time (hierarchical alternating least
+    squares, Cichocki and Phan 2009), started from the leading singular vectors (Boutsidis and
+    Gallopoulos 2008), so that the result is always the same. Negative activations count as zero.
 
     Returns:
         The maps W `[B, count, *grid]`, and the concepts H `[count, K]`, each of length 1.
     """
     batch, channels, *grid = activations.shape
     samples = activations.relu().movedim(1, -1).reshape(-1, channels)
-    maps, concepts = _singular_start(samples, count)
-    tiny = torch.finfo(samples.dtype).tiny
+    maps, concepts = _singular_start(samples, count)  # [count, cells], [count, K]
     for _ in range(rounds):
-        maps = maps * (samples @ concepts.T) / (maps @ (concepts @ concepts.T)).clamp(min=tiny)
-        concepts = concepts * (maps.T @ samples) / ((maps.T @ maps) @ concepts).clamp(min=tiny)
-    length = concepts.norm(dim=1)
+        before = maps
+        maps = _least_squares(maps, concepts @ concepts.T, concepts @ samples.T)
+        concepts = _least_squares(concepts, maps @ maps.T, maps @ samples)
+        if (maps - before).norm() <= torch.finfo(maps.dtype).eps * maps.norm():
+            break
+    length = concepts.norm(dim=1, keepdim=True)
     maps = maps * length
-    concepts = concepts / torch.where(length > 0, length, torch.ones_like(length))[:, None]
-    return maps.reshape(batch, *grid, count).movedim(-1, 1), concepts
+    concepts = concepts / torch.where(length > 0, length, 1)
+    return maps.T.reshape(batch, *grid, count).movedim(-1, 1), concepts
+
+
+def _least_squares(rows: Tensor, gram: Tensor, product: Tensor) -> Tensor:
+    """Improve non-negative rows one after the other: `gram rows ~ product`."""
+    rows = rows.clone()
+    for i, curvature in enumerate(gram.diagonal().tolist()):
+        if curvature > 0:
+            rows[i] = (rows[i] + (product[i] - gram[i] @ rows) / curvature).relu()
+    return rows
 
 
 def _singular_start(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return a first W `[N, count]` and H `[count, K]`: NNDSVDa, zeros filled with the mean."""
+    """Return a first W^T `[count, N]` and H `[count, K]`: NNDSVDa, zeros filled with a little."""
     left, values, right = torch.linalg.svd(samples, full_matrices=False)
-    fill = samples.mean() / 100
-    maps, concepts = samples.new_full((len(samples), count), fill.item()), []
-    for i in range(count):
-        if i >= len(values):
-            concepts.append(torch.full_like(samples[0], fill.item()))
-            continue
-        sides = [(sign * left[:, i]).relu() for sign in (1, -1)]
-        along = [(sign * right[i]).relu() for sign in (1, -1)]
-        sizes = [(u.norm() * v.norm()).item() for u, v in zip(sides, along, strict=True)]
-        best = 0 if sizes[0] >= sizes[1] else 1
-        scale = (values[i] * sizes[best]).sqrt()
-        tiny = torch.finfo(samples.dtype).tiny
-        left_part, right_part = (
-            part / part.norm().clamp(min=tiny) for part in (sides[best], along[best])
-        )
-        maps[:, i] = torch.where(left_part > 0, scale * left_part, fill)
-        concepts.append(torch.where(right_part > 0, scale * right_part, fill))
-    return maps, torch.stack(concepts)
+    little = samples.mean().sqrt() / 100
+    maps = little.expand(count, len(samples)).clone()
+    concepts = little.expand(count, samples.shape[1]).clone()
+    for i in range(min(count, len(values))):
+        # Of the positive and the negative part of a pair of vectors, the larger pair counts.
+        pairs = [((sign * left[:, i]).relu(), (sign * right[i]).relu()) for sign in (1, -1)]
+        u, v = max(pairs, key=lambda pair: float(pair[0].norm() * pair[1].norm()))
+        sizes = u.norm() * v.norm()
+        if sizes > 0:
+            scale = (values[i] * sizes).sqrt()
+            maps[i] = torch.where(u > 0, scale * u / u.norm(), little)
+            concepts[i] = torch.where(v > 0, scale * v / v.norm(), little)
+    return maps, concepts
