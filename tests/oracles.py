@@ -893,17 +893,18 @@ def rollout(weights: Sequence[Tensor]) -> Tensor:
 def attention_x_gradient(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """Transformer explainability, `[B, N, N]`; Chefer et al. 2021, section 3.
 
-    `A_bar = E_h[(dy_t/dA * A)^+]`, then `R <- R + A_bar R` from `R = I`, layer by layer.
+    `A_bar = E_h[(dy_t/dA * A)^+]`, then `R <- R + A_bar R` from `R = I`, layer by layer; of it what
+    tokens got from others, `R - I`.
     """
     found = []
     for b in range(len(weights[0])):
-        relevance = torch.eye(weights[0].shape[-1], dtype=weights[0].dtype)
+        received = torch.zeros_like(weights[0][b, 0])
         for a, g in zip(weights, gradients, strict=True):
-            bar = torch.zeros_like(relevance)
+            bar = torch.zeros_like(received)
             for a_h, g_h in zip(a[b], g[b], strict=True):
                 bar = bar + torch.where(a_h * g_h > 0, a_h * g_h, 0) / a.shape[1]
-            relevance = relevance + bar @ relevance
-        found.append(relevance)
+            received = received + bar + bar @ received
+        found.append(received)
     return torch.stack(found)
 
 

@@ -217,7 +217,8 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
             raw, slopes = method.raw(evidence), gathered.connections(method.needs)
             if method.sums_to is not None and not settings.eigen:
                 due = method.sums_to(evidence, **method.options)
-                gap = (raw.flatten(1).sum(1) - due).abs() / due.abs()
+                left = (raw.flatten(1).sum(1) - due).abs()
+                gap = torch.where(left > 0, left / due.abs(), 0)
         else:
             raw, slopes = _over_views(gathered, method, settings, settings.views)
             name = f"{name}, {settings.views.name}"

@@ -120,7 +120,7 @@ class Given:
                 return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
             return tensor.index_select(0, rows.to(tensor.device))
 
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.no_grad():
             args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
             return Given(args, kwargs, pick(self.image), self.at)
 

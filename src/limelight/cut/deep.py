@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from limelight.cut.passes import Run, differentiate, head_at, observe, run_network, with_graph
-from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases
+from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias
 from limelight.cut.shadow import shadow
 from limelight.cut.trace import known_for
 from limelight.errors import MethodError
-from limelight.evidence import Attention
+from limelight.evidence import Attention, at_least_float32
 from limelight.inputs import substitute_first
 from limelight.layers import Layout, Site
 from limelight.targets import Scores
@@ -23,36 +23,35 @@ from limelight.targets import Scores
 def guided_gradients(run: Run, scores: Scores) -> Tensor:
     """Return the guided gradient at the images, `[B, C, *image]`."""
     rule = GuidedReLU()
-    values, image = _score_again(run, scores, rule)
+    total, image = _score_again(run, scores, rule)
     if not rule.met:
         raise MethodError(
             "Guided backpropagation changes the gradient of ReLUs, and this network runs none "
             "(GELU and SiLU are others). Use 'input-x-gradient' or 'smoothgrad'."
         )
-    return differentiate(values.sum(), [image], retain=False)[0]
+    return differentiate(total, [image], retain=False)[0]
 
 
 def bias_gradients(run: Run, scores: Scores) -> list[Tensor]:
     """Return `b_l * dy_c/dz_l` of every layer with a bias and a grid, `[B, K_l, *grid_l]`."""
     rule = KeepBiases()
-    values, _ = _score_again(run, scores, rule)
-    slopes = differentiate(values.sum(), [output for output, _ in rule.kept], retain=False)
+    total, _ = _score_again(run, scores, rule)
+    slopes = differentiate(total, [kept.output for kept in rule.kept], retain=False)
     found = []
-    for (output, bias), slope in zip(rule.kept, slopes, strict=True):
-        layout = _layout(run, output)
+    for kept, slope in zip(rule.kept, slopes, strict=True):
+        layout = _layout(run, kept)
         if layout is not None:
-            axes = [1] * len(layout.grid)
-            along = bias.reshape(-1, *axes) if layout.kind == "channels first" else bias
-            found.append(layout.to_grid(slope * along))
+            axes = 0 if kept.last else slope.ndim - 2
+            found.append(layout.to_grid(slope * kept.bias.reshape(*kept.bias.shape, *[1] * axes)))
     return found
 
 
 def attention(run: Run, scores: Scores) -> Attention:
     """Return the attention matrices of all layers and the gradient of the score by them."""
     rule = KeepAttention(run.given.batch)
-    values, _ = _score_again(run, scores, rule)
+    total, _ = _score_again(run, scores, rule)
     layout = _checked(run, rule.kept)
-    slopes = differentiate(values.sum(), rule.kept, retain=False)
+    slopes = differentiate(total, rule.kept, retain=False)
     return _attention(run, rule.kept, slopes, layout)
 
 
@@ -116,7 +115,7 @@ def _checked(run: Run, kept: Sequence[Tensor]) -> Layout:
         MethodError: There is no attention, or not among all the tokens of one grid.
     """
     layouts, batch = _token_layouts(run), run.given.batch
-    sizes = {weights.shape[-1] for weights in kept}
+    sizes = {size for weights in kept for size in weights.shape[-2:]}
     whole = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
     if len(sizes) == 1 and whole and sizes <= layouts.keys():
         return layouts[sizes.pop()]
@@ -132,7 +131,8 @@ def _attention(
     run: Run, kept: Sequence[Tensor], slopes: Sequence[Tensor], layout: Layout
 ) -> Attention:
     def by_head(weights: Tensor) -> Tensor:
-        return weights.detach().reshape(run.given.batch, -1, *weights.shape[-2:])
+        weights = at_least_float32(weights.detach())
+        return weights.reshape(run.given.batch, -1, *weights.shape[-2:])
 
     return Attention(
         weights=tuple(map(by_head, kept)),
@@ -145,13 +145,14 @@ def _attention(
 def _score_again(
     run: Run, scores: Scores, rule: AbstractContextManager[Any]
 ) -> tuple[Tensor, Tensor]:
-    """Run the network once more under a rule; return the scores `[B]` and the images, as a leaf."""
+    """Run the network once more under a rule; return the sum of scores, and the images, a leaf."""
     with with_graph():
         image = run.given.image.clone().requires_grad_()
         given = run.given.on(image.clone())
         with rule:
             output = run_network(run.model, given)
-        return scores.again(output, torch.arange(given.batch, device=image.device)), image
+        values = scores.again(output, torch.arange(given.batch, device=image.device))
+        return values.sum(), image
 
 
 def _token_layouts(run: Run) -> dict[int, Layout]:
@@ -163,10 +164,14 @@ def _token_layouts(run: Run) -> dict[int, Layout]:
     return layouts
 
 
-def _layout(run: Run, output: Tensor) -> Layout | None:
+def _layout(run: Run, kept: KeptBias) -> Layout | None:
     """Return how an output becomes a grid, None when it has none."""
-    if output.shape[0] != run.given.batch:
+    shape, axes = kept.output.shape, run.given.image.ndim
+    if shape[0] != run.given.batch or len(shape) < 3:
         return None
-    if output.ndim == run.given.image.ndim and output.ndim > 2:
-        return Layout("channels first", tuple(output.shape[2:]))
-    return _token_layouts(run).get(output.shape[1]) if output.ndim == 3 else None
+    if len(shape) == axes:
+        channels_last = kept.last and kept.bias.ndim == 1
+        kind: Literal["channels first", "channels last"]
+        kind = "channels last" if channels_last else "channels first"
+        return Layout(kind, tuple(shape[1:-1] if channels_last else shape[2:]))
+    return _token_layouts(run).get(shape[1]) if len(shape) == 3 else None

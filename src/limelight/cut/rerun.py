@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limelight.cut.passes import differentiate
+from limelight.cut.passes import differentiate, with_graph
 from limelight.evidence import Make, at_least_float32
 from limelight.targets import Scores
 
@@ -52,7 +52,7 @@ class Rerunner:
         total: Tensor | None = None
         everything = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool)
         for variants, images in self._chunks(everything.to(weights.device)):
-            with torch.inference_mode(False), torch.enable_grad():
+            with with_graph():
                 leaf = make(variants, images).detach().requires_grad_()
                 scores = self._scores.again(self._run(leaf, images), images)
                 (gradient,) = differentiate(scores.sum(), [leaf], retain=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -104,19 +104,33 @@ class _Guided(torch.autograd.Function):
         return gradient.clamp(min=0) * passes, None, None
 
 
+class KeptBias(NamedTuple):
+    """What a layer with a bias put out.
+
+    Attributes:
+        output: The output, part of the graph.
+        bias: `[K]`, or more axes for a layer norm over several.
+        last: Whether the bias goes with the last axes, rather than with the second.
+    """
+
+    output: Tensor
+    bias: Tensor
+    last: bool
+
+
 class KeepBiases(TorchFunctionMode):
     """Keeps what every layer with a bias puts out, in the order in which they run.
 
     Of a batch norm the bias is what it adds in evaluation mode, `beta - gamma mu / sigma`.
 
     Attributes:
-        kept: Each output, part of the graph, and its bias `[K]`.
+        kept: Each output, with its bias.
     """
 
     def __init__(self) -> None:
         """Begin without any."""
         super().__init__()
-        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.kept: list[KeptBias] = []
 
     def __torch_function__(
         self,
@@ -140,7 +154,7 @@ class KeepBiases(TorchFunctionMode):
             bias = (0 if bias is None else bias) - scale * mean
         if bias is None:
             return result
-        self.kept.append((result, bias.detach()))
+        self.kept.append(KeptBias(result, bias.detach(), func in (F.linear, F.layer_norm)))
         return result.clone()
 
 
@@ -151,6 +165,7 @@ _WITH_BIAS: dict[Function, tuple[str, ...]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _CONVOLUTION),
     **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), _CONVOLUTION),
     F.batch_norm: _NORM,
+    F.instance_norm: _NORM,  # the sixth, never read, is called otherwise there
     F.layer_norm: ("input", "normalized_shape", "weight", "bias"),
     F.group_norm: ("input", "num_groups", "weight", "bias"),
 }
@@ -185,26 +200,23 @@ class KeepAttention(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             kwargs = {name: value for name, value in kwargs.items() if name != "dropout_p"}
             output, weights = _attention(*args, **kwargs)
-            self._keep(weights)
+            self.kept.append(weights)
             return output
         if func is F.multi_head_attention_forward:
             asked = bool(kwargs.get("need_weights", True)), kwargs.get("average_attn_weights", True)
             kwargs = kwargs | {"need_weights": True, "average_attn_weights": False}
             output, weights = func(*args, **kwargs)
             # What is returned is a view made after use; the softmax itself is on the way.
-            self._keep(weights if weights._base is None else weights._base)
+            self.kept.append(weights if weights._base is None else weights._base)
             if not asked[0]:
                 return output, None
             return output, weights.mean(-3) if asked[1] else weights
         result = func(*args, **kwargs)
-        if func in _SOFTMAX and isinstance(result, Tensor):
-            self._keep(result)
+        if func in _SOFTMAX and isinstance(result, Tensor) and result.ndim in (3, 4):
+            square = result.shape[-1] == result.shape[-2] > 1
+            if square and result.shape[0] % self.batch == 0:
+                self.kept.append(result)
         return result
-
-    def _keep(self, weights: Tensor) -> None:
-        square = weights.ndim in (3, 4) and weights.shape[-1] == weights.shape[-2] > 1
-        if square and weights.is_floating_point() and weights.shape[0] % self.batch == 0:
-            self.kept.append(weights)
 
 
 def _attention(

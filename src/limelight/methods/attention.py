@@ -25,13 +25,15 @@ def attention_x_gradient(evidence: Evidence) -> Tensor:
     """Follow the attention that speaks for the score through all layers.
 
     `R <- R + mean_h relu(dy_c/dA_l * A_l) R`, from `R = I`: Chefer et al. 2021, eq. 5 and 6. `L`
-    are its rows of the tokens that the score reads, shape `[B, *grid]`.
+    are its rows of the tokens that the score reads, less the identity that R began as, shape
+    `[B, *grid]`. The score's scale matters: the smaller it is, the less layers multiply.
     """
     attention = evidence.attention
-    relevance = _identity(attention)
+    gained = torch.zeros_like(attention.weights[0][:, 0])  # R - I: a small gain would drown in I
     for weights, gradients in zip(attention.weights, attention.gradients, strict=True):
-        relevance = relevance + (weights * gradients).relu().mean(1) @ relevance
-    return attention.read(relevance)
+        step = (weights * gradients).relu().mean(1)
+        gained = gained + step @ gained + step
+    return attention.read(gained)
 
 
 def legrad(evidence: Evidence) -> Tensor:

@@ -19,8 +19,8 @@ def random(evidence: Evidence, *, seed: int = 0) -> Tensor:
     grid = evidence.activations.shape[2:]
     drawn = []
     for image in evidence.image.detach().float().cpu():
-        content = crc32(image.contiguous().numpy().tobytes())
-        generator = torch.Generator().manual_seed((seed << 32) + content)
+        content = crc32(image.contiguous().numpy().tobytes(), seed & 0xFFFFFFFF)
+        generator = torch.Generator().manual_seed(content)
         drawn.append(torch.rand(grid, generator=generator, dtype=torch.float64))
     return torch.stack(drawn).to(evidence.activations)
 

@@ -338,7 +338,9 @@ def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     sizes_ = torch.arange(1, count)
     chance = (count - 1) / (sizes_ * (count - sizes_))
-    size = sizes_[torch.multinomial(chance, samples // 2, replacement=True, generator=generator)]
+    size = sizes_[
+        torch.multinomial(chance, max(1, samples // 2), replacement=True, generator=generator)
+    ]
     order = torch.rand(len(size), count, generator=generator).argsort(1).argsort(1)
     half = (order < size[:, None]).float()
     drawn = torch.cat([half, 1 - half])

@@ -45,7 +45,7 @@ def smoothgrad(
     def noisy(number: Tensor, images: Tensor) -> Tensor:
         return image[images] + deviation[images] * drawn[number.cpu()].to(image)
 
-    weights = torch.full((samples,), 1 / samples, device=image.device)
+    weights = torch.full((samples,), 1 / samples, dtype=torch.float64, device=image.device)
     return evidence.head.gradients(weights, noisy).abs().amax(1)
 
 
@@ -104,8 +104,8 @@ def fullgrad(evidence: Evidence) -> Tensor:
 
     `L = psi(sum_k X_k dy_c/dX_k) + sum_l sum_k psi(b_l dy_c/dz_l)_k`, shape `[B, *image]`, where
     psi takes the absolute value, scales a layer to [0, 1] and resizes it to the image: Srinivas
-    and Fleuret 2019, section 4. All layers with a bias and a grid take part; of a batch norm the
-    bias is what it adds in evaluation mode.
+    and Fleuret 2019, section 4. All layers with a bias and a grid take part, but for those inside
+    `nn.MultiheadAttention`; of a batch norm the bias is what it adds in evaluation mode.
     """
     size = evidence.image.shape[2:]
     found = _psi((evidence.activations * evidence.gradients).sum(1, keepdim=True), size)
