@@ -694,17 +694,25 @@ def test_attention_has_to_be_there_and_among_all_tokens(
 class Reduced(networks.Attention):
     """Attends to every other token only, as pyramid transformers do to have less to compute."""
 
+    fused = True
+
     def forward(self, x: Tensor) -> Tensor:
         b, n, width = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k[:, :, ::2], v[:, :, ::2])
+        k, v = k[:, :, ::2], v[:, :, ::2]
+        if self.fused:
+            found = F.scaled_dot_product_attention(q, k, v)
+        else:
+            found = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1) @ v
         return cast("Tensor", self.proj(found.transpose(1, 2).reshape(b, n, width)))
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("method", METHODS_OF_ATTENTION)
-def test_a_layer_that_attends_to_some_tokens_only_is_not_left_out(method: str) -> None:
-    model, images = ready(networks.TinyViT()), images_of()
-    cast("Any", model).blocks[0].attention = Reduced(8, 2).double().eval()
+def test_a_layer_that_attends_to_some_tokens_only_is_not_left_out(method: str, fused: bool) -> None:
+    model, images, reduced = ready(networks.TinyViT()), images_of(), Reduced(8, 2)
+    reduced.fused = fused
+    cast("Any", model).blocks[0].attention = reduced.double().eval()
     with pytest.raises(MethodError, match="among all tokens"):
         limelight.explain(model, images, method=method)
 

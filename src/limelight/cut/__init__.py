@@ -1,6 +1,6 @@
 """Cut a network at a layer: `A = body(x)`, `y = head(A)`.
 
-This is the only file that runs, hooks or differentiates a model, and it does so on a shadow
+This is the only room that runs, hooks or differentiates a model, and it does so on a shadow
 (`limelight.cut.shadow`), never on the model itself.
 
 One pass does it: the body runs without a graph; the layer's output becomes a leaf that requires

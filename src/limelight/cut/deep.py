@@ -48,7 +48,7 @@ def bias_gradients(run: Run, scores: Scores) -> list[Tensor]:
 
 def attention(run: Run, scores: Scores) -> Attention:
     """Return the attention matrices of all layers and the gradient of the score by them."""
-    rule = KeepAttention(run.given.batch)
+    rule = KeepAttention(run.given.batch, _token_layouts(run))
     total, _ = _score_again(run, scores, rule)
     layout = _checked(run, rule.kept)
     slopes = differentiate(total, rule.kept, retain=False)
@@ -60,7 +60,7 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
 
     That is the score when the head behind the last block gets the tokens that this block put out.
     """
-    rule = KeepAttention(run.given.batch)
+    rule = KeepAttention(run.given.batch, _token_layouts(run))
     began, blocks = list[int](), dict[int, tuple[int, Tensor]]()
 
     def enter(_key: int) -> None:
@@ -120,7 +120,13 @@ def _checked(run: Run, kept: Sequence[Tensor]) -> Layout:
     if len(sizes) == 1 and whole and sizes <= layouts.keys():
         return layouts[sizes.pop()]
     met = ", ".join(sorted({str(list(weights.shape[-2:])) for weights in kept}))
-    has = f"has attention matrices {met}, within windows or on several grids" if met else "has none"
+    tokens = " or ".join(map(str, sorted(layouts))) or "no"
+    has = "has none"
+    if met:
+        has = (
+            f"has {tokens} tokens on a grid, and attention matrices {met}: within windows or on "
+            "several grids, or as a pool"
+        )
     raise MethodError(
         "The method needs attention among all tokens of one grid in every layer; this network "
         f"{has}. Use 'gradcam' or 'layercam'."

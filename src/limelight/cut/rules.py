@@ -7,7 +7,7 @@ something kept, or with another gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -182,10 +182,10 @@ class KeepAttention(TorchFunctionMode):
         kept: Each matrix `[B, heads, N, N]` in the order in which they ran, part of the graph.
     """
 
-    def __init__(self, batch: int) -> None:
-        """Look for the attention over `batch` images."""
+    def __init__(self, batch: int, tokens: Collection[int]) -> None:
+        """Look for the attention over `batch` images, in which there are so many tokens."""
         super().__init__()
-        self.batch = batch
+        self.batch, self.tokens = batch, frozenset(tokens)
         self.kept: list[Tensor] = []
 
     def __torch_function__(
@@ -213,8 +213,9 @@ class KeepAttention(TorchFunctionMode):
             return output, weights.mean(-3) if asked[1] else weights
         result = func(*args, **kwargs)
         if func in _SOFTMAX and isinstance(result, Tensor) and result.ndim in (3, 4):
-            square = result.shape[-1] == result.shape[-2] > 1
-            if square and result.shape[0] % self.batch == 0:
+            rows, columns = result.shape[-2:]
+            by_head = result.ndim == 4 and not self.tokens.isdisjoint((rows, columns))
+            if (rows == columns > 1 or by_head) and result.shape[0] % self.batch == 0:
                 self.kept.append(result)
         return result
 
