@@ -1413,3 +1413,41 @@ def test_the_least_that_options_allow_gives_a_map(method: str) -> None:
     found = explained(Law(method, CNN)).raw
     assert found.shape == (3, 12, 16)
     assert found.isfinite().all()
+
+
+# Networks of the transformers library
+
+
+@pytest.mark.parametrize("kind", ["sdpa", "eager"])
+def test_attention_of_transformers_is_what_it_returns_itself(kind: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        num_labels=5,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification._from_config(config, attn_implementation=kind)
+    written_out = transformers.ViTForImageClassification._from_config(
+        config, attn_implementation="eager"
+    )
+    written_out.load_state_dict(model.state_dict())
+    model, written_out = model.double().eval(), written_out.double().eval()
+    images = images_of(2, (3, 32, 32))
+    output = written_out(images, output_attentions=True)
+    gradients = torch.autograd.grad(output.logits[:, 3].sum(), output.attentions)
+    with untouched(model):
+        found = limelight.cut(model, "<input>", images).attention(3)
+    assert (found.prefix, found.grid) == (1, (4, 4))
+    for one, other in zip(found.weights, output.attentions, strict=True):
+        # Written out, that library takes the softmax in single precision.
+        assert_agrees(one.double(), other.detach(), rel=1e-5)
+    for one, other in zip(found.gradients, gradients, strict=True):
+        assert_agrees(one.double(), other, rel=1e-5)
+    for method in METHODS_OF_ATTENTION:
+        assert limelight.explain(model, images, method=method).status[0].ok
