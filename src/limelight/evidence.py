@@ -24,9 +24,9 @@ Need = Literal[
     "layer attention",
 ]
 
-#: Makes M variants of the activations: from their numbers `[M]` and the images `[M]` that they are
-#: of to `[M, K, *grid]`.
-Make = Callable[[Tensor, Tensor], Tensor]
+#: Makes M variants of an image's activations: from their numbers `[M]` and which image it is to
+#: `[M, K, *grid]`.
+Make = Callable[[Tensor, int], Tensor]
 
 
 class Rerun(Protocol):

@@ -113,23 +113,28 @@ class Given:
         With `spread` all rows are the same image, and share its memory.
         """
 
-        def pick(tensor: Tensor) -> Tensor:
-            if not (tensor.ndim and tensor.shape[0] == self.batch):
-                return tensor
-            if spread:
-                return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
-            return tensor.index_select(0, rows.to(tensor.device))
-
         with torch.inference_mode(False), torch.no_grad():
-            args, kwargs = pytree.tree_map_only(Tensor, pick, (self.args, self.kwargs))
-            return Given(args, kwargs, pick(self.image), self.at)
+            args, kwargs = pytree.tree_map_only(
+                Tensor, lambda t: self._pick(t, rows, spread=spread), (self.args, self.kwargs)
+            )
+            return Given(args, kwargs, self._pick(self.image, rows, spread=spread), self.at)
+
+    def _pick(self, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
+        if not (tensor.ndim and tensor.shape[0] == self.batch):
+            return tensor
+        if spread:
+            return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
+        return tensor.index_select(0, rows.to(tensor.device))
 
     def on(self, images: Tensor, rows: Tensor | None = None) -> Given:
         """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`."""
-        given = self if rows is None else self.take(rows)
-        leaves, spec = pytree.tree_flatten((given.args, given.kwargs))
-        where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)][self.at]
-        leaves[where] = images
+        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        with torch.inference_mode(False), torch.no_grad():
+            for i in places:
+                if rows is not None and i != places[self.at]:  # the images need not be copied
+                    leaves[i] = self._pick(leaves[i], rows)
+        leaves[places[self.at]] = images
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         return Given(args, kwargs, images, self.at)
 

@@ -42,29 +42,31 @@ class Rerunner:
         explained = at_least_float32(self._scores.values.detach())
         found = explained.repeat(len(wanted), 1)
         with torch.inference_mode():
-            for variants, images in self._chunks(wanted):
-                output = self._run(make(variants, images), images)
-                found[variants, images] = self._scores.again(output, images).to(found.dtype)
+            for variants, b in self._chunks(wanted):
+                rows = torch.full_like(variants, b)
+                output = self._run(make(variants, b), rows)
+                found[variants, b] = self._scores.again(output, rows).to(found.dtype)
         return found
 
     def gradients(self, weights: Tensor, make: Make) -> Tensor:
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`."""
         total: Tensor | None = None
         everything = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool)
-        for variants, images in self._chunks(everything.to(weights.device)):
+        for variants, b in self._chunks(everything.to(weights.device)):
+            rows = torch.full_like(variants, b)
             with with_graph():
-                leaf = make(variants, images).detach().requires_grad_()
-                scores = self._scores.again(self._run(leaf, images), images)
+                leaf = make(variants, b).detach().requires_grad_()
+                scores = self._scores.again(self._run(leaf, rows), rows)
                 (gradient,) = differentiate(scores.sum(), [leaf], retain=False)
             if total is None:
                 total = gradient.new_zeros(len(self._scores.values), *gradient.shape[1:])
             share = weights[variants].to(gradient).reshape(-1, *[1] * (gradient.ndim - 1))
-            total.index_add_(0, images, share * gradient)
+            total[b] += (share * gradient).sum(0)
         assert total is not None
         return total
 
-    def _chunks(self, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield variants and their images `[M]`; a chunk is of one image, so it shares its record.
+    def _chunks(self, wanted: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Yield the numbers of variants, and the one image that they are of and share records of.
 
         Progress is told after each.
         """
@@ -72,6 +74,6 @@ class Rerunner:
         for image in range(wanted.shape[1]):
             numbers = wanted[:, image].nonzero()[:, 0]
             for variants in torch.split(numbers, self._chunk) if len(numbers) else ():
-                yield variants, torch.full_like(variants, image)
+                yield variants, image
                 done += len(variants)
                 self._progress(done, count)

@@ -26,8 +26,8 @@ def ablationcam(evidence: Evidence) -> Tensor:
     active = activations.flatten(2).any(2).T  # [K, B]
     complete = torch.ones_like(active[:1])  # as the last variant, all channels
 
-    def without(channels: Tensor, images: Tensor) -> Tensor:
-        rows = activations[images]  # a copy
+    def without(channels: Tensor, b: int) -> Tensor:
+        rows = activations[b].repeat(len(channels), 1, *[1] * len(evidence.axes))
         some = channels < len(active)
         rows[some.nonzero()[:, 0], channels[some]] = 0
         return rows
@@ -56,8 +56,8 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
             cells = cells / 2 + sum(beside) / 4
     cells = torch.cat([cells, torch.zeros_like(cells[:1])]).to(activations)
 
-    def alone(cell: Tensor, images: Tensor) -> Tensor:
-        return activations[images] * cells[cell][:, None]
+    def alone(cell: Tensor, b: int) -> Tensor:
+        return activations[b] * cells[cell][:, None]
 
     scores = evidence.head.scores(_all(evidence, len(cells)), alone)
     return (scores[:-1] - scores[-1]).T.reshape(-1, *grid)
@@ -134,11 +134,11 @@ class _Masks:
         """Which channels are not the same everywhere, `[B, K]`."""
         return self.high > self.low
 
-    def seen(self, number: Tensor, images: Tensor) -> Tensor:
-        """Return images seen through masks `[M, C, *image]`; a number is of channel, variation."""
+    def seen(self, number: Tensor, b: int) -> Tensor:
+        """Return image b seen through masks `[M, C, *image]`; numbers are of channel, variation."""
         evidence = self.evidence
         channel, variation = number // self.variations, number % self.variations
-        masks = resize(evidence.activations[images, channel], evidence.image.shape[2:])
+        masks = resize(evidence.activations[b, channel], evidence.image.shape[2:])
         # After the resize: its corners need not reach a channel's extremes.
         low, high = masks.flatten(1).aminmax(dim=1)
         axes = [1] * len(evidence.axes)
@@ -149,7 +149,7 @@ class _Masks:
             masks = masks * self.times[variation].reshape(-1, 1, *axes)
         if self.add is not None:
             masks = masks + self.add[variation]
-        return evidence.image[images] * masks
+        return evidence.image[b] * masks
 
 
 def _through_masks(evidence: Evidence, masks: _Masks, *, softmax: bool) -> Tensor:
@@ -166,7 +166,7 @@ def black_scores(evidence: Evidence) -> Tensor:
     """Return the score of the image that is zero everywhere, `[B]`."""
     once = torch.ones(1, len(evidence.image), dtype=torch.bool, device=evidence.image.device)
     black = evidence.network.scores(
-        once, lambda _number, images: torch.zeros_like(evidence.image[images])
+        once, lambda _number, b: torch.zeros_like(evidence.image[b, None])
     )
     return black[0]
 
@@ -193,9 +193,9 @@ def occlusion(
         window[tuple(slice(*ends) for ends in place)] = 1
     windows = windows.to(evidence.activations)
 
-    def covered(number: Tensor, images: Tensor) -> Tensor:
+    def covered(number: Tensor, b: int) -> Tensor:
         cover = windows[number][:, None]
-        return torch.where(cover > 0, baseline, evidence.activations[images])
+        return torch.where(cover > 0, baseline, evidence.activations[b])
 
     drop = evidence.score - evidence.head.scores(_all(evidence, len(windows)), covered)
     summed: Tensor = torch.tensordot(drop.T.to(windows), windows, 1)
@@ -217,8 +217,8 @@ def rise(
     found = torch.zeros_like(image[:, 0])
     drawn = rise_masks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
 
-    def masked(number: Tensor, images: Tensor) -> Tensor:
-        return image[images] * drawn(number).to(image)[:, None]
+    def masked(number: Tensor, b: int) -> Tensor:
+        return image[b] * drawn(number).to(image)[:, None]
 
     scores = evidence.head.scores(_all(evidence, masks), masked)
     scores = scores - scores.mean(0)
@@ -284,10 +284,14 @@ def kernelshap(
         members = torch.cat([coalitions, torch.zeros(1, count)]).to(images)
 
         def joined(
-            number: Tensor, which: Tensor, parts: Tensor = parts, members: Tensor = members
+            number: Tensor,
+            _b: int,
+            image: Tensor = image,
+            parts: Tensor = parts,
+            members: Tensor = members,
         ) -> Tensor:
             inside = members[number][:, parts][:, None] > 0
-            return torch.where(inside, images[which], baseline)
+            return torch.where(inside, image, baseline)
 
         wanted = torch.zeros(len(members), len(images), dtype=torch.bool, device=images.device)
         wanted[:, b] = True

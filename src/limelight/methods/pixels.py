@@ -42,8 +42,8 @@ def smoothgrad(
     low, high = image.flatten(1).aminmax(dim=1)
     deviation = (noise * (high - low)).reshape(-1, *[1] * (image.ndim - 1))
 
-    def noisy(number: Tensor, images: Tensor) -> Tensor:
-        return image[images] + deviation[images] * drawn[number.cpu()].to(image)
+    def noisy(number: Tensor, b: int) -> Tensor:
+        return image[b] + deviation[b] * drawn[number.cpu()].to(image)
 
     weights = torch.full((samples,), 1 / samples, dtype=torch.float64, device=image.device)
     return evidence.head.gradients(weights, noisy).abs().amax(1)
@@ -61,9 +61,9 @@ def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     where = torch.as_tensor((nodes + 1) / 2).to(image)
 
-    def between(number: Tensor, images: Tensor) -> Tensor:
+    def between(number: Tensor, b: int) -> Tensor:
         share = where[number].reshape(-1, *[1] * (image.ndim - 1))
-        return baseline + share * (image[images] - baseline)
+        return baseline + share * (image[b] - baseline)
 
     mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image.device), between)
     return evidence.combine((image - baseline) * mean)
@@ -74,7 +74,7 @@ def score_gained(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) 
     del steps
     once = torch.ones(1, len(evidence.score), dtype=torch.bool, device=evidence.score.device)
     empty = evidence.head.scores(
-        once, lambda _number, images: torch.full_like(evidence.activations[images], baseline)
+        once, lambda _number, b: torch.full_like(evidence.activations[b, None], baseline)
     )
     return evidence.score - empty[0]
 
