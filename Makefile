@@ -1,7 +1,9 @@
 # make demo   sets itself up, explains a real photo, says where the picture is
 # make test   sets itself up, then formatting, lint, types and tests
+# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 20 minutes
 PYTHON ?= python3
 VENV   := .venv
+BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 
 .PHONY: demo test bench clean
@@ -12,17 +14,22 @@ demo: $(READY)
 test: $(READY)
 	VENV=$(VENV) scripts/check
 
-bench: $(READY)
-	$(VENV)/bin/python benchmarks/gradcam_over_forward.py
+bench: $(BENCH)/.ready
+	$(BENCH)/bin/python benchmarks/gradcam_over_forward.py
+	$(BENCH)/bin/python benchmarks/agreement.py
+	$(BENCH)/bin/python benchmarks/family.py
 
-# The environment is made once, and again only when pyproject.toml changes.
-$(READY): pyproject.toml
+# An environment is made once, and again only when what it is made from changes.
+$(READY): needs := --editable '.[test]'
+$(BENCH)/.ready: needs := --editable . --requirement benchmarks/requirements.txt
+$(BENCH)/.ready: benchmarks/requirements.txt
+$(READY) $(BENCH)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "limelight needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	       "Say which one to use: make PYTHON=python3.12 test" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(needs)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) limelight-out
+	rm -rf $(VENV) $(BENCH) limelight-out

@@ -353,7 +353,7 @@ def scorecam(
     A_k)`. Algorithm 1 takes the softmax over k of alpha.
 
     With several masks of a channel it is their mean gain: SS-CAM (Wang et al. 2020 b) and IS-CAM
-    (Naidu et al. 2020). Of a channel that is the same everywhere, where eq. 8 is 0/0, the gain is
+    (Naidu et al. 2020). Of a channel that is the same everywhere, where eq. 8 is 0/0, the mask is
     taken to be zero.
     """
     black = score(torch.zeros_like(images))
@@ -365,9 +365,7 @@ def scorecam(
             spread = large.max() - large.min()
             seen.append([image * one for one in masks((large - large.min()) / (spread or 1))])
         runs = [score(torch.stack(list(together))) - black for together in zip(*seen, strict=True)]
-        gain = sum(runs, torch.zeros_like(black)) / len(runs)
-        says = torch.tensor([a[k].max() > a[k].min() for a in activations])
-        gains.append(torch.where(says, gain, 0))
+        gains.append(sum(runs, torch.zeros_like(black)) / len(runs))
     maps = []
     for b, a in enumerate(activations):
         alpha = [gain[b].item() for gain in gains]

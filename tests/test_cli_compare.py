@@ -152,3 +152,22 @@ def test_concepts_of_several_photos(run: Runner, folder: Path) -> None:
     code, _, err = run("concepts", "photos", "--count", "2000")
     assert code == 2
     assert "concepts is 2000" in err
+
+
+@pytest.mark.parametrize("names", [("bad.jpg", "good.jpg"), ("good.jpg", "bad.jpg")])
+def test_a_damaged_photo_does_not_stop_the_others(
+    run: Runner, folder: Path, names: tuple[str, str]
+) -> None:
+    save_photo(folder / "good.jpg")
+    (folder / "bad.jpg").write_bytes(b"no photo")
+    code, out, err = run("compare", *names, "--methods", "gradcam", "--methods", "random")
+    assert code == 1
+    assert "bad.jpg" in err
+    assert "random" in out
+    assert (folder / "limelight-out" / "good-compare.png").is_file()
+    code, out, err = run("concepts", *names, "--count", "2")
+    assert code == 1
+    assert "bad.jpg" in err
+    assert (folder / "limelight-out" / f"{Path(names[0]).stem}-concepts.png").is_file()
+    _, out, _ = run("compare", *names, "--methods", "gradcam", "--json")
+    assert "bad.jpg" in json.loads(out)["failed"][0]["photo"]

@@ -56,7 +56,7 @@ def test_examples_of_the_readme_run(folder: Path) -> None:
         exec(block, space)
 
 
-def test_examples_of_the_guide_run() -> None:
+def test_examples_of_the_guide_run(folder: Path) -> None:
     space: dict[str, object] = {}
     for block in blocks(GUIDE, "python"):
         exec(block, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,8 +15,11 @@ from torch import Tensor, nn
 
 from limelight import files
 from limelight.cut import INPUT, Cut, Layer
+from limelight.cut.shadow import unwrap
+from limelight.cut.trace import choose
 from limelight.errors import (
     InputError,
+    LayerError,
     LimelightError,
     MethodError,
     OutputError,
@@ -80,11 +84,14 @@ class Comparison:
     def pick(
         self, *, method: str | None = None, label: str | None = None, layer: str | None = None
     ) -> list[Explanation]:
-        """Return the explanations of this method, label and layer; None stands for any."""
+        """Return the explanations of this method, label and layer; None stands for any.
+
+        A method's name alone means it with any options.
+        """
         return [
             one
             for one in self
-            if method in (None, one.method)
+            if method in (None, one.method, re.split("[:,]", one.method)[0])
             and layer in (None, one.layer)
             and (label is None or label in one.label)
         ]
@@ -191,8 +198,8 @@ def compare(
     inputs: Inputs,
     *,
     methods: str | Sequence[str | Method] = "all",
-    targets: Sequence[Target] = (None,),
-    layers: Sequence[Layer | None] = (None,),
+    targets: Target | Sequence[Target] = (None,),
+    layers: Layer | Sequence[Layer | None] | None = (None,),
     classes: Sequence[str] | None = None,
     views: Views | None = None,
     eigen: bool = False,
@@ -213,8 +220,8 @@ def compare(
         model: A trained network; used as in evaluation mode and left untouched.
         inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
         methods: Names in METHODS, with options if any, or rows of it; or "all".
-        targets: What to explain, as in `explain`.
-        layers: Where to cut; None has the layer chosen.
+        targets: A list of what to explain, each as in `explain`; or one of them.
+        layers: A list of where to cut, or one layer; None has the layer chosen.
         classes: The names of the classes.
         views, eigen, chunk: As in `explain`.
         progress: Is told the method at work, how many runs it has done, and of how many.
@@ -228,13 +235,17 @@ def compare(
             model,
             inputs,
             methods=methods,
-            targets=targets,
-            layers=layers,
+            targets=_several(targets),
+            layers=_several(layers),
             settings=Settings(classes, views, eigen, False, chunk),
             progress=progress,
         )
     )
     return collect(found)
+
+
+def _several(one_or_more: Any) -> list[Any]:
+    return list(one_or_more) if isinstance(one_or_more, list | tuple) else [one_or_more]
 
 
 def collect(found: Sequence[Explanation | Skipped]) -> Comparison:
@@ -315,16 +326,20 @@ def _cuts(
     settings: Settings,
 ) -> tuple[dict[Layer | None, Cut], dict[Layer | None, str]]:
     """Cut once at everything that is read; return the cuts, and why there is none, by layer."""
-    wanted: list[Layer | None] = []
-    reasons: dict[Layer | None, str] = {}
+    wanted = list[Layer | None]()
+    reasons = dict[Layer | None, str]()
     if any(row.place == "layer" for row in rows):
-        wanted += list(dict.fromkeys(layers))
-    at_input = [row for row in rows if row.place != "layer"]
-    if at_input:
-        problem = input_problem(given)
-        if problem:
+        wanted += dict.fromkeys(layers)
+    if None in wanted:
+        try:
+            choose(unwrap(model), given)
+        except LayerError as error:
+            reasons[None] = str(error)
+    if any(row.place != "layer" for row in rows):
+        wanted += [INPUT] if INPUT not in wanted else []
+        if problem := input_problem(given):
             reasons[INPUT] = problem
-        else:
-            wanted.append(INPUT)
+    wanted = [layer for layer in wanted if layer not in reasons]
+    at_input = [row for row in rows if row.place != "layer" or INPUT in layers]
     found = cuts_for(model, given, at_input, wanted, settings)
     return dict(zip(wanted, found, strict=True)), reasons

@@ -139,6 +139,11 @@ def factorize(
             f"{run.layer!r}, which has {cells} cells of {channels} channels."
         )
     samples = activations.float() if activations.dtype != torch.float64 else activations
+    if not samples.isfinite().all():
+        raise InputError(
+            f"The activations of {run.layer!r} hold values that are NaN or infinite, so they have "
+            "no concepts. Check the weights; in float16 values overflow."
+        )
     maps, found = spectral.factorize(samples, concepts)
     rebuilt = torch.einsum("br...,rk->bk...", maps, found)
     error = float((samples.relu() - rebuilt).norm() / samples.relu().norm())

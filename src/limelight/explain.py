@@ -18,7 +18,7 @@ from limelight.explanation import Explanation, finished, judge, worth
 from limelight.gather import Gathered
 from limelight.inputs import Given, Inputs, map_tensors
 from limelight.methods import METHODS, Method, find_method
-from limelight.methods.combinators import Fusion, View, Views, fuse_maps
+from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_fusion
 from limelight.methods.spectral import leading
 from limelight.models import Network
 from limelight.photos import Preprocess, load_photo
@@ -79,6 +79,7 @@ def explain(
     settings = Settings(classes, views, eigen, differentiable, chunk, progress)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
+    known_fusion(fuse)
     if not layers:
         raise LayerError("There are no layers in the list; name at least one, or pass None.")
     found = [one for (one,) in explain_given(model, given, [target], row, layers, settings)]
@@ -122,9 +123,13 @@ class Settings:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a chunk of nothing."""
-        if self.chunk < 1:
-            raise OptionError(f"chunk is {self.chunk}; at least 1 was expected.")
+        """Refuse a chunk of nothing, and views that are none."""
+        if not isinstance(self.chunk, int) or self.chunk < 1:
+            raise OptionError(f"chunk is {self.chunk!r}; an integer of at least 1 was expected.")
+        if not isinstance(self.views, Views | None):
+            raise OptionError(
+                f"views is {self.views!r}; limelight.flips(), noise() or scales() was expected."
+            )
 
     def check(self, method: Method) -> None:
         """Refuse what does not go together with a method."""
@@ -134,17 +139,21 @@ class Settings:
                 f"Eigen smoothing needs a map that is a sum over channels; that of {method.name!r} "
                 f"is not. It goes with {having}."
             )
-        if self.differentiable and not _carries_graph(method):
+        if self.differentiable and (self.eigen or not _carries_graph(method)):
             able = ", ".join(name for name, row in METHODS.items() if _carries_graph(row))
             raise MethodError(
-                f"The map of {method.name!r} carries no graph to the parameters. "
-                f"differentiable=True goes with {able}."
+                f"The map of {method.name!r}{' with eigen=True' if self.eigen else ''} cannot be "
+                f"differentiated by the parameters. differentiable=True goes with {able}."
             )
 
 
 def _carries_graph(method: Method) -> bool:
-    """Say whether a method's map is differentiable by what it is made of."""
-    return method.family != "control" and method.needs <= {"gradients", "curvature"}
+    """Say whether a method's map is differentiable by what it is made of.
+
+    Leading components are not: their derivative is infinite where channels are dead.
+    """
+    smooth = method.family not in ("control", "spectral")
+    return smooth and method.needs <= {"gradients", "curvature"}
 
 
 def place(method: Method, layer: Layer | None) -> Layer | None:
@@ -216,7 +225,8 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
             evidence = gathered.evidence(method.needs, leading if settings.eigen else total)
             raw, slopes = method.raw(evidence), gathered.connections(method.needs)
             if method.sums_to is not None and not settings.eigen:
-                due = method.sums_to(evidence, **method.options)
+                gathered.progress = None  # the map is done
+                due = method.sums_to(gathered.evidence(method.needs), **method.options)
                 left = (raw.flatten(1).sum(1) - due).abs()
                 gap = torch.where(left > 0, left / due.abs(), 0)
         else:
@@ -302,8 +312,8 @@ def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean")
     judged = judge(raw, first.score, [], method=method, layer=layer, instead=lambda: "")
     bad = zip(*(one.status for one in explanations), strict=True)
     status = tuple(
-        all_[0] if all_[0] == all_[-1] and not any(one.ok for one in all_) else own
-        for all_, own in zip(bad, judged, strict=True)
+        each[0] if len(set(each)) == 1 and not each[0].ok else own
+        for each, own in zip(bad, judged, strict=True)
     )
     return replace(
         first,

@@ -65,7 +65,8 @@ class Explanation:
         index: The class of each image, `[B]`; None when the target was a callable.
         label: For each image, what was explained, in words.
         status: For each image, whether its heatmap is worth anything.
-        method: The method's name in METHODS.
+        method: The method's name in METHODS, with the options that were set, and what was done
+            besides: "rise:masks=1000, 2 flips".
         layer: The layer's dotted path.
         reason: Why this layer.
         image: What the network was given, `[B, C, *image]`.

@@ -35,29 +35,36 @@ class Gathered:
         self, needs: frozenset[Need], combine: Callable[[Tensor], Tensor] = total
     ) -> Evidence:
         """Return what a method with these needs may read."""
-        for need in sorted(needs):
-            if need not in self._found:
-                try:
-                    self._found[need] = self._find(need)
-                except MethodError as error:  # so that it is not tried for every method
-                    self._found[need] = MethodError(str(error))
-            if isinstance(self._found[need], MethodError):
-                raise self._found[need]
+        found = {need: self._get(need) for need in sorted(needs)}
         return Evidence(
             activations=at_least_float32(self.cut.activations),
             image=self.cut.image,
             score=at_least_float32(self.scores.values.detach()),
-            found={need: self._found[need] for need in needs},
+            found=found,
             combine=combine,
         )
 
     def connections(self, needs: frozenset[Need]) -> Sequence[Tensor]:
         """Return what was found that is zero of an image whose score does not depend on the cut."""
-        found = [self._found[need] for need in needs if need != "curvature"]
+        found = [self._found.get(need) for need in needs if need != "curvature"]
         slopes = [one.gradients[-1] if isinstance(one, Attention) else one for one in found]
         return [slope for slope in slopes if isinstance(slope, Tensor)]
 
-    def _find(self, need: Need) -> Any:  # noqa: PLR0911 (a line per need)
+    def _get(self, need: Need) -> Any:
+        if need == "head":
+            return self._rerunner(self.cut.head, self.cut.activations)
+        if need == "network":
+            return self._rerunner(self.cut.network, self.cut.image)
+        if need not in self._found:
+            try:
+                self._found[need] = self._find(need)
+            except MethodError as error:  # so that it is not tried for every method
+                self._found[need] = str(error)
+        if isinstance(self._found[need], str):
+            raise MethodError(self._found[need])
+        return self._found[need]
+
+    def _find(self, need: Need) -> Any:
         cut, scores = self.cut, self.scores
         match need:
             case "gradients":
@@ -70,19 +77,14 @@ class Gathered:
                 return at_least_float32(cut.guided_gradients(scores))
             case "bias gradients":
                 return [at_least_float32(one) for one in cut.bias_gradients(scores)]
-            case "attention" | "layer attention":
+            case _:
                 return cut.attention(scores, by_layer=need == "layer attention")
-            case "head" | "network":
-                whole = need == "network"
-                run = cut.network if whole else cut.head
-                like = cut.image if whole else cut.activations
-                return Rerunner(
-                    lambda variants, images: run(variants.to(like.dtype), rows=images),
-                    scores,
-                    self._chunk,
-                    self._tell,
-                )
 
-    def _tell(self, done: int, count: int) -> None:
-        if self.progress:
-            self.progress(done, count)
+    def _rerunner(self, run: Callable[..., Any], like: Tensor) -> Rerunner:
+        return Rerunner(
+            lambda variants, rows: run(variants.to(like.dtype), rows=rows),
+            self.scores,
+            self._chunk,
+            self.progress,
+            inference=self.cut.keeps_nothing,
+        )

@@ -107,6 +107,12 @@ class Given:
         """The shapes and dtypes of the tensors, but for the batch."""
         return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
 
+    def fresh(self) -> Given:
+        """Return the inputs as clones, for a pass in which the model may write on them."""
+        with torch.inference_mode(False):
+            args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (self.args, self.kwargs))
+        return Given(args, kwargs, self.image, self.at)
+
     def take(self, rows: Tensor, *, spread: bool = False) -> Given:
         """Return the inputs of these images; tensors without the batch axis stay as they are.
 
@@ -121,7 +127,7 @@ class Given:
 
     def _pick(self, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
         if not (tensor.ndim and tensor.shape[0] == self.batch):
-            return tensor
+            return tensor.clone()
         if spread:
             return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
         return tensor.index_select(0, rows.to(tensor.device))

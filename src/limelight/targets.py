@@ -206,7 +206,14 @@ def score(output: object, target: Target, batch: int, classes: Sequence[str] | N
 
     def again(output: Any, rows: Tensor) -> Tensor:
         rows = rows.to(terms.device)
-        return (class_logits(output).gather(1, terms[rows]) * weights[rows]).sum(1)
+        logits = class_logits(output)
+        if logits.ndim != 2 or len(logits) != len(rows):
+            raise TargetError(
+                f"For {len(rows)} images the model returned logits {list(logits.shape)}, not "
+                f"[{len(rows)}, C]. A squeeze() without an axis does this to a single image: name "
+                "the axis, or choose `chunk` so that no single one is left over."
+            )
+        return (logits.gather(1, terms[rows]) * weights[rows]).sum(1)
 
     values = (logits.gather(1, terms) * weights).sum(1)
     return Scores(values, chosen, tuple(labels), again)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from PIL.Image import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,12 +18,15 @@ from limelight.cli import options
 from limelight.cli.progress import Bar, status
 from limelight.compare import Comparison, Skipped, chosen_methods, collect, compare_each
 from limelight.concepts import factorize
+from limelight.errors import PhotoError
 from limelight.explain import CHUNK, Settings
 from limelight.explanation import Explanation, FormatName
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
 from limelight.samples import SAMPLES
+
+_QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
 Photos = Annotated[
     list[str] | None,
@@ -40,13 +44,13 @@ def compare(
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
     methods: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--methods",
             help="Names that `limelight methods` lists, with spaces between them, with options if "
-            "any, or 'all', which takes minutes.",
+            "any; or 'all', which takes minutes. Without it, nine quick ones.",
         ),
-    ] = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random",
+    ] = None,
     target: options.Targets = None,
     topk: options.TopK = None,
     against: options.Against = None,
@@ -90,16 +94,22 @@ def compare(
     limelight compare cat.jpg --methods "gradcam rise:masks=500" --layer layer3 --layer layer4
     """
     targets = options.targets(target, topk, against, counterfactual)
-    rows = chosen_methods("all" if methods.strip() == "all" else methods.split())
+    names = " ".join(methods or [_QUICK]).split()
+    rows = chosen_methods("all" if names == ["all"] else names)
     looks = find_views(views) if views else None
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    report, used, code = [], set[Path](), 0
+    report, failed, used, code = [], list[dict[str, str]](), set[Path](), 0
     for path in paths:
         started = time.perf_counter()
-        photo = load_photo(path)
+        try:
+            photo = load_photo(path)
+        except PhotoError as error:
+            failed.append({"photo": str(path), "error": str(error)})
+            code = error.exit_code if len(paths) == 1 else 1
+            continue
         images = network.preprocess(photo)[None].to(next(network.model.parameters()))
         found: list[Explanation | Skipped] = []
         cells = len(targets) * sum(
@@ -120,7 +130,7 @@ def compare(
                 found.append(one)
         except KeyboardInterrupt:
             code = 130
-        if not any(isinstance(one, Explanation) for one in found) and code:
+        if code == 130 and not any(isinstance(one, Explanation) for one in found):
             break
         comparison = collect(found)
         file = out
@@ -131,12 +141,23 @@ def compare(
         report.append(_as_dict(path, comparison, file, seconds))
         if not as_json:
             _tell(console, report[-1], network)
-        if code:
+        if any(one.status[0].name == "not-finite" for one in comparison):
+            code = max(code, 1)
+        if code == 130:
             console.print("[yellow]Interrupted:[/] the sheet shows what was done.")
             break
     if as_json:
-        typer.echo(json.dumps({"model": network.name, "photos": report}, indent=2))
+        told = {"model": network.name, "photos": report, "failed": failed}
+        typer.echo(options.as_json(told))
+    else:
+        _complain(failed)
     raise typer.Exit(code)
+
+
+def _complain(failed: Sequence[dict[str, str]]) -> None:
+    console = Console(stderr=True)
+    for one in failed:
+        console.print(f"[bold red]Error:[/] {escape(one['error'])}", soft_wrap=True)
 
 
 def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> dict[str, Any]:
@@ -210,7 +231,17 @@ def concepts(
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, None, one=True)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    loaded = [load_photo(path) for path in paths]
+    loaded, failed = list[Image](), list[dict[str, str]]()
+    for path in paths:
+        try:
+            loaded.append(load_photo(path))
+        except PhotoError as error:
+            failed.append({"photo": str(path), "error": str(error)})
+            if len(paths) == 1:
+                raise
+    if not loaded:
+        _complain(failed)
+        raise typer.Exit(1)
     images = torch.stack([network.preprocess(photo) for photo in loaded])
     found = factorize(
         network.model,
@@ -230,3 +261,5 @@ def concepts(
         f"At {escape(found.layer)}, {found.error:.0%} of the activations is left unexplained. The "
         f"picture is {escape(str(file))}"
     )
+    _complain(failed)
+    raise typer.Exit(1 if failed else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -172,7 +171,8 @@ def _write(
     explained = []
     for explanation in result.explanations:
         label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
-        stem = "-".join(part for part in (result.path.stem, explanation.method, label) if part)
+        method = re.sub(r"[^\w+.-]+", "-", explanation.method)
+        stem = "-".join(part for part in (result.path.stem, method, label) if part)
         path = place if fixed else options.free(place / f"{stem}.{form}", run.used)
         explanation.save(path, [result.view], picture=picture, colormap=colormap)
         explained.append(_as_dict(explanation) | {"picture": str(path)})
@@ -218,7 +218,7 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
             "failed": run.failed,
             "seconds": seconds,
         }
-        typer.echo(json.dumps(_finite(report), indent=2, allow_nan=False))
+        typer.echo(options.as_json(report))
         return
     if run.network.weights == "random":
         run.console.print(
@@ -240,15 +240,6 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         )
     if run.failed and asked > 1:
         errors.print(f"{len(run.failed)} of {asked} photos could not be read.")
-
-
-def _finite(value: Any) -> Any:
-    """Put null in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:

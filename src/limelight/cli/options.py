@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -157,6 +159,20 @@ def free(path: Path, used: set[Path]) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     used.add(free)
     return free
+
+
+def as_json(report: Any) -> str:
+    """Return a report as JSON; NaN and infinity, which it does not have, become null."""
+    return json.dumps(_finite(report), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Put null in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def load(

@@ -25,7 +25,7 @@ from limelight.cut import deep
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, run_network
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import shadow, unwrap
+from limelight.cut.shadow import shadow, unwrap, writes_nothing
 from limelight.cut.trace import choose, known_for, trace
 from limelight.cut.watch import Watch
 from limelight.errors import LayerError, MethodError
@@ -107,12 +107,15 @@ def cut_given(
     model = unwrap(model)
     sites, reasons = list[Site](), list[str]()
     for layer in layers:
-        choice = layers_.Choice(layer, "named") if layer is not None else choose(model, given)
+        if layer is None:
+            choice = choose(model, given)
+        else:
+            choice = layers_.Choice(layer, "what the method reads" if layer == INPUT else "named")
         sites.append(layers_.resolve(model, choice.layer))
         reasons.append(choice.reason)
     watch = Watch([site for site in sites if site.path != INPUT])
     image: Tensor | None = None
-    passed = given
+    passed = given.fresh()
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(differentiable))
@@ -150,10 +153,10 @@ def _leaf(given: Given, *, follow: bool) -> tuple[Tensor, Given]:
     if problem:
         raise LayerError(problem)
     if not follow:
-        return given.image, given
+        return given.image, given.fresh()
     leaf = given.image.clone().requires_grad_()
     with torch.enable_grad():
-        return leaf, given.on(leaf.clone())
+        return leaf, given.fresh().on(leaf.clone())
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,8 +252,10 @@ class Cut:
     def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             (slope,) = differentiate(values.sum(), [raw], graph=True)
-            along = self.layout.from_grid(self.layout.to_grid(raw.detach()), 0 * raw.detach())
-            (product,) = differentiate((slope * along).sum(), [raw])
+            again = self._run.differentiable
+            on_grid = self.layout.to_grid(raw if again else raw.detach())
+            along = self.layout.from_grid(on_grid, torch.zeros_like(raw))
+            (product,) = differentiate(slope, [raw], along=along, graph=again)
         return self.layout.to_grid(product)
 
     def head(self, activations: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
@@ -287,7 +292,7 @@ class Cut:
         given = self._run.given
         chosen = None if rows is None else torch.as_tensor(rows)
         chosen = checked_rows(chosen, len(images), given.batch, images.device)
-        return run_network(self._run.model, given.on(images, chosen))
+        return run_network(self._run.model, given.fresh().on(images, chosen))
 
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images where ReLUs pass on only what is positive.
@@ -335,10 +340,23 @@ class Cut:
         logits = find_logits(self._run.output)
         pooled = self.activations.detach().flatten(2).mean(2)
         weight = self._linear_weight(class_logits(logits.detach()), pooled)
+        low, high = self.gradients(target).flatten(2).aminmax(dim=2)
+        spread = 64 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+        if weight is None or bool((high - low > spread).any()):  # an average weighs all cells alike
+            raise MethodError(
+                "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
+                f"after {self.layer!r} this network computes something else. Use method='gradcam', "
+                "which equals CAM where CAM exists, or name the layer that the pool reads."
+            )
         with torch.inference_mode(False), torch.enable_grad():
             scores = self._scores(target)
             (slope,) = differentiate(scores.values.sum(), [logits])
         return slope.reshape(len(slope), -1).to(weight) @ weight
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the model is known to keep nothing of a pass, so that inference mode is safe."""
+        return writes_nothing(self._run.model)
 
     def suggested_layer(self) -> str:
         """Return the path of the layer that is chosen when none is named; "" when none can be."""
@@ -347,7 +365,8 @@ class Cut:
         except LayerError:
             return ""
 
-    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor:
+    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor | None:
+        """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""
         precise = torch.promote_types(logits.dtype, torch.float32)
         coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
         for module in self._run.model.modules():
@@ -361,11 +380,7 @@ class Cut:
             # Room for the coarsest precision on the way, as a share of the logits' size.
             if gap <= 64 * coarsest * logits.abs().max():
                 return weight
-        raise MethodError(
-            "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
-            f"after {self.layer!r} this network computes something else. Use method='gradcam', "
-            "which equals CAM where CAM exists, or name the layer that the pool reads."
-        )
+        return None
 
     def _scores(self, target: Target | Scores) -> Scores:
         return target if isinstance(target, Scores) else self.score(target)

@@ -154,7 +154,7 @@ def _score_again(
     """Run the network once more under a rule; return the sum of scores, and the images, a leaf."""
     with with_graph():
         image = run.given.image.clone().requires_grad_()
-        given = run.given.on(image.clone())
+        given = run.given.fresh().on(image.clone())
         with rule:
             output = run_network(run.model, given)
         values = scores.again(output, torch.arange(given.batch, device=image.device))

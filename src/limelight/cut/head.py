@@ -10,6 +10,7 @@ modules (additions, concatenations, views) simply runs again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -41,7 +42,8 @@ class Head:
         self, model: nn.Module, site: Site, given: Given, layout: Layout, observe: Observe
     ) -> None:
         """Record one pass over the given inputs and prepare the shadow."""
-        self._given, self._site, self._observe = given, site, observe
+        self._original, self._given = given, given.fresh()
+        self._site, self._observe = site, observe
         self._spread = True  # one image's record serves all rows of that image, without a copy
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(given), given.batch, site, layout)
@@ -61,14 +63,23 @@ class Head:
         if rows is not None and self._replay.axes is None:
             self._replay.axes = self._batch_axes()
         if rows is not None and self._spread and len(rows) > 1 and bool((rows == rows[0]).all()):
-            try:
-                return self._run(activations, rows, spread=True)
-            except RuntimeError:
-                self._spread = False  # the network writes on, or reshapes, what was recorded
+            before = self._versions()
+            with suppress(RuntimeError):
+                output = self._run(activations, rows, spread=True)
+                if self._versions() == before:
+                    return output
+            # The network writes on, or reshapes, what was recorded: from now on it gets copies.
+            self._spread, self._given = False, self._original.fresh()
+            self._replay.recorded = self._record(self._original)
         return self._run(activations, rows, spread=False)
 
+    def _versions(self) -> list[int]:
+        """Return how often each tensor that rows share has been written on."""
+        shared = (self._replay.recorded, self._given.args, self._given.kwargs)
+        return [tensor._version for tensor in tensors(shared)]
+
     def _run(self, activations: Tensor, rows: Tensor | None, *, spread: bool) -> Any:
-        given = self._given if rows is None else self._given.take(rows, spread=spread)
+        given = self._given.fresh() if rows is None else self._given.take(rows, spread=spread)
         for copy, buffers in self._buffers:  # a run may write on them, and the next must not see it
             copy.__dict__["_buffers"] = _clone(buffers)
         self._replay.start(activations, rows, spread=spread)

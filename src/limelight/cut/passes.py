@@ -36,16 +36,22 @@ def no_grad() -> Iterator[None]:
 
 
 def differentiate(
-    total: Tensor, sources: Sequence[Tensor], *, retain: bool = True, graph: bool = False
+    total: Tensor,
+    sources: Sequence[Tensor],
+    *,
+    along: Tensor | None = None,
+    retain: bool = True,
+    graph: bool = False,
 ) -> list[Tensor]:
     """Return the gradient of `total` with respect to each source, zero where there is none.
 
-    With `graph` the gradients can be differentiated again.
+    A total that is no number is weighed by `along`. With `graph` the gradients can be
+    differentiated again.
     """
     if not total.requires_grad:
         return [torch.zeros_like(source) for source in sources]
     found = torch.autograd.grad(
-        total, sources, retain_graph=retain, create_graph=graph, allow_unused=True
+        total, sources, along, retain_graph=retain, create_graph=graph, allow_unused=True
     )
     return [
         torch.zeros_like(source) if gradient is None else gradient
@@ -77,6 +83,7 @@ def observe(
 
         copy.register_forward_pre_hook(before)
         copy.register_forward_hook(after, with_kwargs=True)
+    given = given.fresh()
     return root(*given.args, **given.kwargs)
 
 

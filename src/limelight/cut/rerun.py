@@ -25,6 +25,8 @@ class Rerunner:
         scores: Scores,
         chunk: int,
         progress: Progress | None,
+        *,
+        inference: bool,
     ) -> None:
         """Prepare.
 
@@ -33,15 +35,18 @@ class Rerunner:
             scores: What is explained.
             chunk: How many variants are run together.
             progress: Is told how many of them are done.
+            inference: Whether scores are found in inference mode. What a network kept of such a
+                pass for later could not take part in training.
         """
         self._run, self._scores, self._chunk = run, scores, chunk
+        self._mode = torch.inference_mode if inference else torch.no_grad
         self._progress = progress or (lambda _done, _count: None)
 
     def scores(self, wanted: Tensor, make: Make) -> Tensor:
         """Return the score of each variant of each image, `[V, B]`; see `limelight.evidence`."""
         explained = at_least_float32(self._scores.values.detach())
         found = explained.repeat(len(wanted), 1)
-        with torch.inference_mode():
+        with self._mode():
             for variants, b in self._chunks(wanted):
                 rows = torch.full_like(variants, b)
                 output = self._run(make(variants, b), rows)
@@ -56,7 +61,7 @@ class Rerunner:
             rows = torch.full_like(variants, b)
             with with_graph():
                 leaf = make(variants, b).detach().requires_grad_()
-                scores = self._scores.again(self._run(leaf, rows), rows)
+                scores = self._scores.again(self._run(leaf.clone(), rows), rows)
                 (gradient,) = differentiate(scores.sum(), [leaf], retain=False)
             if total is None:
                 total = gradient.new_zeros(len(self._scores.values), *gradient.shape[1:])

@@ -243,5 +243,6 @@ def _attention(
         similarity = similarity.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         similarity = similarity + attn_mask
-    weights = similarity.softmax(-1)
+    hidden = similarity.isneginf().all(-1, keepdim=True)  # from everything: attends to nothing
+    weights = similarity.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
     return weights @ value, weights

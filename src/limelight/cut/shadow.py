@@ -131,6 +131,11 @@ def _visit(
 _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
+def writes_nothing(model: nn.Module) -> bool:
+    """Say whether all modules come from libraries that keep nothing of a pass."""
+    return all(type(module).__module__.startswith(_TRUSTED) for module in model.modules())
+
+
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
     state, kind = module.__dict__, type(module)
@@ -158,6 +163,16 @@ def _may_change(module: nn.Module) -> bool:
     return changes
 
 
+#: Switched off on copies: checkpointing (timm's and transformers' names), and nested tensors, which
+#: have no shape.
+_FLAGS = (
+    "grad_checkpointing",
+    "gradient_checkpointing",
+    "enable_nested_tensor",
+    "use_nested_tensor",
+)
+
+
 def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise _scripted(module)
@@ -170,7 +185,7 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     state["_modules"] = children
     state["training"] = False
     state["_compiled_call_impl"] = None
-    for flag in ("grad_checkpointing", "gradient_checkpointing"):  # timm's, transformers'
+    for flag in _FLAGS:
         if flag in state:
             state[flag] = False
     compiled = children.get("_orig_mod")

@@ -71,7 +71,8 @@ def _trace_or_say_why(model: nn.Module, given: Given) -> tuple[Call, ...]:
         with no_grad():  # if the model itself raises, that is what the user should see
             root, _ = shadow(model, lambda _module: False)
             try:
-                root(*given.args, **given.kwargs)
+                fresh = given.fresh()
+                root(*fresh.args, **fresh.kwargs)
             except Exception as own:
                 given.annotate(own, model)
                 raise own from None

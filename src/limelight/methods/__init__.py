@@ -7,7 +7,7 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
-from limelight.errors import unknown
+from limelight.errors import OptionError, unknown
 from limelight.methods import (
     attention,
     controls,
@@ -362,7 +362,12 @@ def find_method(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
+    if not isinstance(method, str):
+        raise OptionError(
+            f"The method is a {type(method).__name__}; a name in METHODS was expected, or a row."
+        )
     name, options = read_settings(method)
     if name not in METHODS:
-        raise unknown("method", name, METHODS, f"There are {', '.join(METHODS)}.")
+        hint = " Several are given with spaces between them." if "," in name else ""
+        raise unknown("method", name, METHODS, f"There are {', '.join(METHODS)}.{hint}")
     return METHODS[name].set(**options)

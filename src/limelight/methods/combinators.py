@@ -43,7 +43,7 @@ class Views:
         name: As in "3 flips", for people to read.
         make: From the images' shape `[B, C, *image]` to the views.
         join: From the maps `[V, B, *grid]`, brought back, and the scores `[V, B]` to a raw map.
-        flips: Whether outputs with the image's axes have to be brought back too.
+        spatial: Whether outputs with the image's axes have to be brought back too.
     """
 
     name: str
@@ -92,10 +92,10 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
     (Smilkov et al. 2017, section 3). With `gradcam++` this is Smooth Grad-CAM++ (Omeiza et al.
     2019), which averages the derivatives rather than the maps. The same noise serves all images.
     """
-    if samples < 1 or not deviation >= 0:
+    if not isinstance(samples, int) or samples < 1 or not 0 <= deviation < math.inf:
         raise OptionError(
-            f"samples is {samples} and deviation {deviation}; at least one sample and a deviation "
-            "of at least 0 were expected."
+            f"samples is {samples!r} and deviation {deviation}; a whole number of at least 1 and a "
+            "deviation of at least 0 were expected."
         )
 
     def make(shape: torch.Size) -> Sequence[View]:
@@ -120,10 +120,10 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
     the highest; a pixel gets the mean of what is positive there (Tursun et al. 2022, section 3).
     The raw map has the size of the images.
     """
-    if count < 1 or not growth > 0:
+    if not isinstance(count, int) or count < 1 or not 0 < growth < math.inf:
         raise OptionError(
-            f"count is {count} and growth {growth}; at least one scale and a growth above 0 were "
-            "expected."
+            f"count is {count!r} and growth {growth}; a whole number of at least 1 and a growth "
+            "above 0 were expected."
         )
 
     def make(shape: torch.Size) -> Sequence[View]:
@@ -204,6 +204,12 @@ def _mean_of_positive(maps: Tensor, scores: Tensor) -> Tensor:
     return weighed.sum(0) / (weighed > 0).sum(0).clamp(min=1)
 
 
+def known_fusion(how: str) -> None:
+    """Raise UnknownNameError unless there is such a way to fuse."""
+    if how not in get_args(Fusion):
+        raise unknown("fusion", how, get_args(Fusion), f"There are {', '.join(get_args(Fusion))}.")
+
+
 def fuse_maps(maps: Sequence[Tensor], how: Fusion) -> Tensor:
     """Make one map of maps `[B, *grid]` of several layers, on the finest of their grids.
 
@@ -213,8 +219,7 @@ def fuse_maps(maps: Sequence[Tensor], how: Fusion) -> Tensor:
     Raises:
         UnknownNameError: There is no such way to fuse.
     """
-    if how not in get_args(Fusion):
-        raise unknown("fusion", how, get_args(Fusion), f"There are {', '.join(get_args(Fusion))}.")
+    known_fusion(how)
     finest = max((one.shape[1:] for one in maps), key=math.prod)
     stacked = torch.stack([normalise(resize(relu(one), finest)) for one in maps])
     if how == "max":

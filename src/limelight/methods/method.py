@@ -84,7 +84,8 @@ class Method:
 #: What options are limited to, if not to any number: lowest and highest.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("samples", "masks", "steps", "cells", "segments"), (1, inf)),
-    **dict.fromkeys(("seed", "noise", "deviation"), (0, inf)),
+    **dict.fromkeys(("noise", "deviation"), (0, inf)),
+    "seed": (0, 2**32 - 1),
     **dict.fromkeys(("patch", "stride", "keep"), (1e-6, 1)),
     "width": (1e-6, inf),
 }

@@ -49,17 +49,18 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
     """
     activations = evidence.activations
     grid = activations.shape[2:]
-    cells = torch.eye(math.prod(grid), device=activations.device).reshape(-1, *grid)
-    if gaussian:
-        for axis in range(1, cells.ndim):
-            beside = [_shifted(cells, axis, step) for step in (1, -1)]
-            cells = cells / 2 + sum(beside) / 4
-    cells = torch.cat([cells, torch.zeros_like(cells[:1])]).to(activations)
+    count = math.prod(grid)
 
-    def alone(cell: Tensor, b: int) -> Tensor:
-        return activations[b] * cells[cell][:, None]
+    def alone(number: Tensor, b: int) -> Tensor:
+        cells = activations.new_zeros(len(number), count)
+        some = number < count  # the last variant has no cell at all
+        cells[some.nonzero()[:, 0], number[some]] = 1
+        cells = cells.reshape(-1, *grid)
+        for axis in range(1, cells.ndim if gaussian else 0):
+            cells = cells / 2 + (_shifted(cells, axis, 1) + _shifted(cells, axis, -1)) / 4
+        return activations[b] * cells[:, None]
 
-    scores = evidence.head.scores(_all(evidence, len(cells)), alone)
+    scores = evidence.head.scores(_all(evidence, count + 1), alone)
     return (scores[:-1] - scores[-1]).T.reshape(-1, *grid)
 
 
@@ -67,10 +68,7 @@ def _shifted(cells: Tensor, axis: int, step: int) -> Tensor:
     """Shift by one cell along an axis; what leaves the grid is lost."""
     size = cells.shape[axis]
     moved = torch.zeros_like(cells)
-    if step > 0:
-        moved.narrow(axis, 1, size - 1).copy_(cells.narrow(axis, 0, size - 1))
-    else:
-        moved.narrow(axis, 0, size - 1).copy_(cells.narrow(axis, 1, size - 1))
+    moved.narrow(axis, max(step, 0), size - 1).copy_(cells.narrow(axis, max(-step, 0), size - 1))
     return moved
 
 
@@ -129,15 +127,25 @@ class _Masks:
         self.times, self.add = times, add
         self.variations = max(1 if t is None else len(t) for t in (times, add))
 
-    @property
-    def differ(self) -> Tensor:
-        """Which channels are not the same everywhere, `[B, K]`."""
-        return self.high > self.low
+    def needed(self, *, softmax: bool) -> Tensor:
+        """Return which channels have to be run, `[B, K]`.
+
+        A channel that is the same everywhere makes a mask of zero, which gains nothing. With noise
+        added it gains something, which counts unless the channel is zero and there is no softmax.
+        """
+        if self.add is None:
+            return self.high > self.low
+        return (self.high != 0) | (self.low != 0) | softmax
 
     def seen(self, number: Tensor, b: int) -> Tensor:
-        """Return image b seen through masks `[M, C, *image]`; numbers are of channel, variation."""
+        """Return image b seen through masks `[M, C, *image]`; numbers are of channel, variation.
+
+        Behind the last channel comes one that is zero everywhere.
+        """
         evidence = self.evidence
         channel, variation = number // self.variations, number % self.variations
+        black = channel == self.low.shape[1]
+        channel = torch.where(black, 0, channel)
         masks = resize(evidence.activations[b, channel], evidence.image.shape[2:])
         # After the resize: its corners need not reach a channel's extremes.
         low, high = masks.flatten(1).aminmax(dim=1)
@@ -149,26 +157,16 @@ class _Masks:
             masks = masks * self.times[variation].reshape(-1, 1, *axes)
         if self.add is not None:
             masks = masks + self.add[variation]
-        return evidence.image[b] * masks
+        return evidence.image[b] * torch.where(black.reshape(-1, 1, *axes), 0, masks)
 
 
 def _through_masks(evidence: Evidence, masks: _Masks, *, softmax: bool) -> Tensor:
-    differ, count = masks.differ, masks.variations
-    wanted = differ.T.repeat_interleave(count, 0)  # [K * variations, B]
-    black = black_scores(evidence)
-    scores = evidence.network.scores(wanted, masks.seen)
-    gain = torch.where(wanted, scores - black, 0)
-    gain = gain.reshape(-1, count, len(black)).mean(1).T  # [B, K]
+    count = masks.variations
+    wanted = masks.needed(softmax=softmax).T.repeat_interleave(count, 0)  # [K * variations, B]
+    scores = evidence.network.scores(torch.cat([wanted, torch.ones_like(wanted[:1])]), masks.seen)
+    gain = torch.where(wanted, scores[:-1] - scores[-1], 0)
+    gain = gain.reshape(-1, count, gain.shape[1]).mean(1).T  # [B, K]
     return weigh(evidence, gain.softmax(1) if softmax else gain)
-
-
-def black_scores(evidence: Evidence) -> Tensor:
-    """Return the score of the image that is zero everywhere, `[B]`."""
-    once = torch.ones(1, len(evidence.image), dtype=torch.bool, device=evidence.image.device)
-    black = evidence.network.scores(
-        once, lambda _number, b: torch.zeros_like(evidence.image[b, None])
-    )
-    return black[0]
 
 
 def occlusion(
@@ -187,19 +185,22 @@ def occlusion(
         wide = min(length, max(1, round(patch * length)))
         step = min(wide, max(1, round(stride * length)))  # every pixel is covered
         starts = [*range(0, length - wide, step), length - wide]
-        axes.append([(start, start + wide) for start in starts])
-    windows = torch.zeros(math.prod(map(len, axes)), *size, device=evidence.activations.device)
-    for window, place in zip(windows, product(*axes), strict=True):
-        window[tuple(slice(*ends) for ends in place)] = 1
-    windows = windows.to(evidence.activations)
+        axes.append([slice(start, start + wide) for start in starts])
+    places = list(product(*axes))
 
     def covered(number: Tensor, b: int) -> Tensor:
-        cover = windows[number][:, None]
-        return torch.where(cover > 0, baseline, evidence.activations[b])
+        rows = evidence.activations[b].repeat(len(number), 1, *[1] * len(size))
+        for row, place in zip(rows, number.tolist(), strict=True):
+            row[(slice(None), *places[place])] = baseline
+        return rows
 
-    drop = evidence.score - evidence.head.scores(_all(evidence, len(windows)), covered)
-    summed: Tensor = torch.tensordot(drop.T.to(windows), windows, 1)
-    return summed / windows.sum(0)
+    drops = evidence.score - evidence.head.scores(_all(evidence, len(places)), covered)
+    summed = torch.zeros_like(evidence.activations[:, 0])
+    times = torch.zeros_like(summed[0])
+    for drop, place in zip(drops.to(summed), places, strict=True):
+        summed[(slice(None), *place)] += drop.reshape(-1, *[1] * len(size))
+        times[place] += 1
+    return summed / times
 
 
 def rise(
@@ -276,29 +277,26 @@ def kernelshap(
     picture, or where SLIC finds a single part.
     """
     images = evidence.activations
+    parts = [superpixels(image, segments).to(images.device) for image in images]
+    drawn = [_coalitions(int(one.max()) + 1, samples, seed) for one in parts]
+    # As the last variant of each image, the coalition of nobody.
+    members = [torch.cat([one, torch.zeros_like(one[:1])]).to(images) for one, _ in drawn]
+    wanted = torch.zeros(max(map(len, members)), len(images), dtype=torch.bool)
+    for b, own in enumerate(members):
+        wanted[: len(own), b] = True
+
+    def joined(number: Tensor, b: int) -> Tensor:
+        inside = members[b][number][:, parts[b]][:, None] > 0
+        return torch.where(inside, images[b], baseline)
+
+    scores = evidence.head.scores(wanted.to(images.device), joined).cpu().double()
+    explained = evidence.score.cpu().double()
     found = torch.zeros_like(images[:, 0])
-    for b, image in enumerate(images):
-        parts = superpixels(image, segments).to(images.device)
-        count = int(parts.max()) + 1
-        coalitions, weights = _coalitions(count, samples, seed)
-        members = torch.cat([coalitions, torch.zeros(1, count)]).to(images)
-
-        def joined(
-            number: Tensor,
-            _b: int,
-            image: Tensor = image,
-            parts: Tensor = parts,
-            members: Tensor = members,
-        ) -> Tensor:
-            inside = members[number][:, parts][:, None] > 0
-            return torch.where(inside, image, baseline)
-
-        wanted = torch.zeros(len(members), len(images), dtype=torch.bool, device=images.device)
-        wanted[:, b] = True
-        scores = evidence.head.scores(wanted, joined)[:, b].double().cpu()
-        empty, explained = scores[-1], evidence.score[b].double().cpu()
-        values = _regress(coalitions.double(), weights, scores[:-1] - empty, explained - empty)
-        found[b] = values.to(images)[parts]
+    for b, (coalitions, weights) in enumerate(drawn):
+        empty = scores[len(coalitions), b]
+        gains = scores[: len(coalitions), b] - empty
+        values = _regress(coalitions.double(), weights, gains, explained[b] - empty)
+        found[b] = values.to(images)[parts[b]]
     return found
 
 
@@ -333,7 +331,7 @@ def superpixels(image: Tensor, count: int) -> Tensor:
 def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return coalitions `[V, S]` of 0 and 1, neither empty nor whole, and their weights `[V]`."""
     if count < 2:
-        return torch.zeros(0, count), torch.zeros(0, dtype=torch.float64)
+        return torch.ones(1, count), torch.ones(1, dtype=torch.float64)
     if count < 30 and 2**count - 2 <= samples:
         every = torch.tensor(list(product((0.0, 1.0), repeat=count)))[1:-1]
         sizes = every.sum(1).int().tolist()
@@ -353,8 +351,10 @@ def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def _regress(coalitions: Tensor, weights: Tensor, gains: Tensor, total: Tensor) -> Tensor:
     """Return the values `[S]` that sum to `total` and fit the gains of the coalitions best."""
+    if not (gains.isfinite().all() and total.isfinite()):
+        return torch.full_like(coalitions[0], torch.nan)
     if coalitions.shape[1] < 2:
-        return total.expand(coalitions.shape[1])
+        return total.expand(1)
     last = coalitions[:, -1:]  # its value is what the others leave
     root = weights.sqrt()[:, None]
     inputs, wanted = (coalitions[:, :-1] - last) * root, (gains[:, None] - last * total) * root

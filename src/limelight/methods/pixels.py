@@ -45,7 +45,7 @@ def smoothgrad(
     def noisy(number: Tensor, b: int) -> Tensor:
         return image[b] + deviation[b] * drawn[number.cpu()].to(image)
 
-    weights = torch.full((samples,), 1 / samples, dtype=torch.float64, device=image.device)
+    weights = torch.full((samples,), 1 / samples, dtype=image.dtype, device=image.device)
     return evidence.head.gradients(weights, noisy).abs().amax(1)
 
 
@@ -65,7 +65,7 @@ def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float
         share = where[number].reshape(-1, *[1] * (image.ndim - 1))
         return baseline + share * (image[b] - baseline)
 
-    mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image.device), between)
+    mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image), between)
     return evidence.combine((image - baseline) * mean)
 
 

@@ -51,13 +51,14 @@ def kpcacam(evidence: Evidence, *, gamma: float | None = None, offset: float = 1
     with the sigmoid kernel and gamma = 1 / K. The sign is that of the correlation with the mean
     activation.
     """
-    samples = centre(evidence.activations.flatten(2).transpose(1, 2))
+    samples, broken = _finite(evidence.activations.flatten(2).transpose(1, 2))
+    samples = centre(samples)
     scale = 1 / samples.shape[2] if gamma is None else gamma
     kernel = (scale * samples @ samples.transpose(1, 2) + offset).tanh()
     kernel = centre(centre(kernel).transpose(1, 2))
     values, vectors = torch.linalg.eigh(kernel)
     found = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
-    found = signed(found, evidence.activations)
+    found = torch.where(broken, torch.nan, signed(found, evidence.activations))
     return found.reshape(-1, *evidence.activations.shape[2:])
 
 
@@ -67,7 +68,7 @@ def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:
     The eigenvectors are those of the smaller of the two Gram matrices, channels by channels or
     cells by cells; both give `M V_1`.
     """
-    samples = contributions.flatten(2).transpose(1, 2)  # [B, cells, K]
+    samples, broken = _finite(contributions.flatten(2).transpose(1, 2))  # [B, cells, K]
     samples = centre(samples) if centred else samples
     # An eigenvector has no scale; without it small gradients would underflow when they are squared.
     size = samples.abs().amax((1, 2), keepdim=True)
@@ -78,8 +79,14 @@ def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:
     else:
         _, vectors = torch.linalg.eigh(samples.transpose(1, 2) @ samples)
         found = (samples @ vectors[:, :, -1:])[:, :, 0]
-    found = signed(found * size[:, :, 0], contributions)
+    found = torch.where(broken, torch.nan, signed(found * size[:, :, 0], contributions))
     return found.reshape(-1, *contributions.shape[2:])
+
+
+def _finite(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Return samples without NaN or infinity, which no solver takes, and who has some, `[B, 1]`."""
+    broken = ~samples.isfinite().flatten(1).all(1, keepdim=True)
+    return torch.where(broken[..., None], 0, samples), broken
 
 
 def signed(component: Tensor, contributions: Tensor) -> Tensor:
