@@ -18,7 +18,7 @@ It takes about 12 minutes on two quiet cores, of which grad-cam's Ablation-CAM t
 `--channels 2048` Score-CAM is that of ResNet-50, and it takes about an hour.
 
     python benchmarks/family.py
-    python benchmarks/family.py families classes --network resnet18
+    python benchmarks/family.py --only families classes --network resnet18
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from torchvision.models import get_model
 
 import limelight
 from limelight import METHODS
-from limelight.explain import CHUNK
 from limelight.samples import find_sample
 from measure import (
     Run,
@@ -54,6 +53,7 @@ from peers import agreement, grad_cam, torchcam_scorecam
 #: The network whose last stage, layer4, has so many channels.
 SCORED = {512: "resnet18", 2048: "resnet50"}
 LAYER = "layer4"
+PARTS = ("families", "classes", "ablation", "score", "skipping")
 
 ROWS = [
     row
@@ -102,7 +102,7 @@ def ablation(network: str, size: int, chunk: int) -> str:
         kind = partial(AblationCAM, batch_size=chunk)
         made.append(grad_cam(kind, deepcopy(model), LAYER, images, [target]).raw)
 
-    ours = partial(raw_map, model, images, index, "ablationcam", chunk)
+    ours = partial(raw_map, model, images, index, "ablationcam", None)
     raw = ours()
     before = [taken(ours) for _ in range(3)]
     long = taken(theirs)
@@ -216,7 +216,7 @@ def chelsea(preprocess: limelight.Preprocess) -> Tensor:
     return preprocess(limelight.load_photo(find_sample("chelsea")))[None].contiguous()
 
 
-def raw_map(model: nn.Module, images: Tensor, index: int, method: str, chunk: int) -> Tensor:
+def raw_map(model: nn.Module, images: Tensor, index: int, method: str, chunk: int | None) -> Tensor:
     """Return limelight's raw map of a class."""
     found = limelight.explain(model, images, target=index, method=method, layer=LAYER, chunk=chunk)
     return found.raw
@@ -237,12 +237,12 @@ def alike(one: Tensor, other: Tensor) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", help="families, classes, ablation, score, skipping")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--network", default="resnet50", help="a ResNet of torchvision")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=15, help="of what takes milliseconds")
     parser.add_argument("--long-rounds", type=int, default=3, help="of what takes many runs")
-    parser.add_argument("--chunk", type=int, default=CHUNK, help="how many are run together")
+    parser.add_argument("--chunk", type=int, default=8, help="how many are run together")
     parser.add_argument("--channels", type=int, default=512, choices=SCORED, help="of Score-CAM")
     args = parser.parse_args()
     parts: dict[str, Run] = {
@@ -254,7 +254,7 @@ def main() -> None:
     }
     rounds = f"medians of {args.rounds} and {args.long_rounds} rounds"
     print(f"{setting()}, {args.size} px, {rounds}, {args.chunk} together")
-    for name in args.parts or parts:
+    for name in args.only:
         print(f"\n{parts[name]()}", flush=True)
 
 

@@ -22,10 +22,9 @@ from limelight.errors import (
     LayerError,
     LimelightError,
     MethodError,
-    OutputError,
     TargetError,
 )
-from limelight.explain import CHUNK, Settings, cuts_for, explained, gather
+from limelight.explain import Settings, cuts_for, explained, gather
 from limelight.explanation import FORMATS, Explanation
 from limelight.inputs import Given, Inputs, input_problem
 from limelight.methods import METHODS, Method, find_method
@@ -154,11 +153,7 @@ class Comparison:
         from limelight import render
 
         path = Path(path)
-        form = path.suffix.lower().lstrip(".")
-        if form not in FORMATS:
-            raise OutputError(
-                f"Cannot write {path.name!r}: its suffix should be one of {', '.join(FORMATS)}."
-            )
+        form = files.known_suffix(path, FORMATS)
         if form == "npz":
             return files.write_whole(path, self._arrays())
         return files.write_whole(
@@ -203,7 +198,7 @@ def compare(
     classes: Sequence[str] | None = None,
     views: Views | None = None,
     eigen: bool = False,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     progress: Told | None = None,
 ) -> Comparison:
     """Explain the same images in many ways, from one pass through the body.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limelight import files
 from limelight.cut import Layer, cut
-from limelight.errors import InputError, OptionError, OutputError
+from limelight.errors import InputError, OptionError
 from limelight.explanation import FORMATS, pictures
 from limelight.finish import resize
 from limelight.inputs import Inputs
@@ -95,11 +95,7 @@ class Factorization:
         from limelight import render
 
         path = Path(path)
-        form, drawn = path.suffix.lower().lstrip("."), [one for one in FORMATS if one != "npz"]
-        if form not in drawn:
-            raise OutputError(
-                f"Cannot write {path.name!r}: its suffix should be one of {', '.join(drawn)}."
-            )
+        form = files.known_suffix(path, [one for one in FORMATS if one != "npz"])
         figure = self.figure(photos, colormap=colormap)
         return files.write_whole(path, render.encode_figure(figure, form))
 

@@ -210,11 +210,7 @@ class Explanation:
             known = get_args(Picture)
             raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
         path = Path(path)
-        form = path.suffix.lower().lstrip(".")
-        if form not in FORMATS:
-            raise OutputError(
-                f"Cannot write {path.name!r}: its suffix should be one of {', '.join(FORMATS)}."
-            )
+        form = files.known_suffix(path, FORMATS)
         if form == "npz":
             return files.write_whole(path, self._arrays())
         if picture == "figure":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from limelight.errors import OutputError
@@ -51,3 +52,17 @@ def write_whole(path: Path, data: bytes) -> Path:
 def _refused(path: Path, error: OSError) -> OutputError:
     why = error.strerror or str(error)
     return OutputError(f"Cannot write {str(path)!r}: {why}. Choose another place with --out.")
+
+
+def known_suffix(path: Path, known: Sequence[str]) -> str:
+    """Return the suffix of a file to write, without its dot, in lower case.
+
+    Raises:
+        OutputError: It is none of those known.
+    """
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix not in known:
+        raise OutputError(
+            f"Cannot write {path.name!r}: its suffix should be one of {', '.join(known)}."
+        )
+    return suffix

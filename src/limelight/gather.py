@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from limelight.cut import Cut
+from limelight.cut import INPUT, Cut
 from limelight.cut.rerun import Progress, Rerunner
 from limelight.errors import MethodError
 from limelight.evidence import Attention, Evidence, Need, at_least_float32, total
@@ -22,7 +22,7 @@ class Gathered:
         cut: Cut,
         target: Target,
         *,
-        chunk: int,
+        chunk: int | None,
         progress: Progress | None = None,
     ) -> None:
         """Score the images; everything else waits until it is needed."""
@@ -52,9 +52,11 @@ class Gathered:
 
     def _get(self, need: Need) -> Any:
         if need == "head":
-            return self._rerunner(self.cut.head, self.cut.activations)
+            return self._rerunner(
+                self.cut.head, self.cut.activations, whole=self.cut.layer == INPUT
+            )
         if need == "network":
-            return self._rerunner(self.cut.network, self.cut.image)
+            return self._rerunner(self.cut.network, self.cut.image, whole=True)
         if need not in self._found:
             try:
                 self._found[need] = self._find(need)
@@ -80,11 +82,24 @@ class Gathered:
             case _:
                 return cut.attention(scores, by_layer=need == "layer attention")
 
-    def _rerunner(self, run: Callable[..., Any], like: Tensor) -> Rerunner:
+    def _rerunner(self, run: Callable[..., Any], like: Tensor, *, whole: bool) -> Rerunner:
+        chunk = self._chunk or _chunk(like, whole=whole)
         return Rerunner(
             lambda variants, rows: run(variants.to(like.dtype), rows=rows),
             self.scores,
-            self._chunk,
+            chunk,
             self.progress,
             inference=self.cut.keeps_nothing,
         )
+
+
+def _chunk(like: Tensor, *, whole: bool) -> int:
+    """Return how many variants to run together when nobody said.
+
+    Of a whole network on a CPU a few: more do not fit its caches, and took up to twice as long for
+    each. Of a head as many as hold 2^21 numbers, up to 128: a run has a cost of its own, and so has
+    memory that is asked for anew each time.
+    """
+    if whole:
+        return 8 if like.device.type == "cpu" else 32
+    return max(8, min(128, 2**21 // like[0].numel()))

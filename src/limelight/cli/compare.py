@@ -19,7 +19,7 @@ from limelight.cli.progress import Bar, status
 from limelight.compare import Comparison, Skipped, chosen_methods, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
-from limelight.explain import CHUNK, Settings
+from limelight.explain import Settings
 from limelight.explanation import Explanation, FormatName
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
@@ -61,7 +61,7 @@ def compare(
     ] = None,
     views: options.Look = None,
     eigen: options.Eigen = False,
-    chunk: options.Chunk = CHUNK,
+    chunk: options.Chunk = None,
     out: Out = Path("limelight-out"),
     form: Annotated[
         FormatName | None,

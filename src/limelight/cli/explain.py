@@ -18,7 +18,7 @@ from rich.table import Table
 
 from limelight.cli import options
 from limelight.cli.progress import Bar, status
-from limelight.explain import CHUNK, PhotoResult, explain_photos
+from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, FormatName, Picture
 from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
@@ -72,7 +72,7 @@ def explain(
     ] = "gradcam",
     views: options.Look = None,
     eigen: options.Eigen = False,
-    chunk: options.Chunk = CHUNK,
+    chunk: options.Chunk = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),

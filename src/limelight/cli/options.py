@@ -97,7 +97,7 @@ Eigen = Annotated[
     typer.Option("--eigen", help="Smooth: take the channels' first component, not their sum."),
 ]
 Chunk = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--chunk", min=1, help="Runs done together by methods that run the network many times."
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +27,9 @@ from limelight.layers import Layout, Site
 Enter = Callable[[int], None]
 #: Called with the id of a module, its arguments and its output; returns the output to go on with.
 Leave = Callable[[int, object, Any], Any]
+
+#: By the id of a module, for each call, the batch axis of each tensor that it put out.
+Axes = dict[int, list[list[int | None]]]
 
 
 class Observe(Protocol):
@@ -61,7 +65,7 @@ class Head:
         """
         rows = self._checked(activations, rows)
         if rows is not None and self._replay.axes is None:
-            self._replay.axes = self._batch_axes()
+            self._replay.axes = self._first_axes() or self._batch_axes()
         if rows is not None and self._spread and len(rows) > 1 and bool((rows == rows[0]).all()):
             before = self._versions()
             with suppress(RuntimeError):
@@ -131,7 +135,29 @@ class Head:
         frozen = {key: kept for key, kept in outputs.items() if key not in again}
         return {**frozen, layer: at_layer}
 
-    def _batch_axes(self) -> dict[int, list[list[int | None]]]:
+    def _first_axes(self) -> Axes | None:
+        """Take the first axis of every recorded tensor for the batch, if that turns out right.
+
+        So it is in most networks. Of one image it can be put to the test without another pass over
+        the body: two rows of its own activations have to give its own output twice.
+        """
+        recorded = self._replay.recorded
+        if self._given.batch > 1 or any(tensor.shape[:1] != (1,) for tensor in tensors(recorded)):
+            return None
+        activations = self._replay.layout.to_grid(self._replay.at_layer)
+        once = self._run(activations, None, spread=False)
+        axes: Axes = {
+            key: [[0] * len(tensors(one)) for one in calls] for key, calls in recorded.items()
+        }
+        self._replay.axes = axes
+        twice: Any = None
+        with suppress(Exception):
+            pair = activations.expand(2, *activations.shape[1:])
+            twice = self._run(pair, torch.zeros(2, dtype=torch.long), spread=False)
+        self._replay.axes = None
+        return axes if _is_twice(twice, once) else None
+
+    def _batch_axes(self) -> Axes:
         """Find the batch axis of every recorded tensor: the one that grows with the batch.
 
         A second pass, over one image (or two, when there is one), is compared with the first, so
@@ -182,6 +208,20 @@ def checked_rows(
     return rows
 
 
+def _is_twice(twice: Any, once: Any) -> bool:
+    """Say whether every tensor of an output of two rows is that of one row, twice."""
+    pairs = tensors(list(zip_longest(tensors(twice), tensors(once))))
+    if len(pairs) != 2 * len(tensors(once)) or not pairs:
+        return False
+    for two, one in zip(pairs[::2], pairs[1::2], strict=True):
+        if one.shape[:1] != (1,) or two.shape != (2, *one.shape[1:]):
+            return False
+        room = 256 * torch.finfo(one.dtype).eps if one.is_floating_point() else 0
+        if not bool(((two - one).abs() <= room * one.abs().max()).all()):
+            return False
+    return True
+
+
 class _Replay:
     """What the replaced modules of one head return.
 
@@ -194,7 +234,7 @@ class _Replay:
     ) -> None:
         self.recorded, self.batch, self.layout = recorded, batch, layout
         self.layer, self.call = id(site.module), site.call or 1
-        self.axes: dict[int, list[list[int | None]]] | None = None
+        self.axes: Axes | None = None
         self.start(None, None)
 
     def start(
