@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -18,14 +18,13 @@ from limelight.cut import INPUT, Cut, Layer
 from limelight.cut.shadow import unwrap
 from limelight.cut.trace import choose
 from limelight.errors import (
-    InputError,
     LayerError,
     LimelightError,
     MethodError,
     TargetError,
 )
 from limelight.explain import Settings, cuts_for, explained, gather
-from limelight.explanation import FORMATS, Explanation
+from limelight.explanation import FORMATS, Explanation, photos_of
 from limelight.inputs import Given, Inputs, input_problem
 from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Views
@@ -110,15 +109,10 @@ class Comparison:
         from limelight import render
 
         first = self.explanations[0]
-        photos = first.pictures() if photos is None else photos
-        if len(photos) != len(first):
-            raise InputError(
-                f"The number of photos is {len(photos)}, that of the explained images {len(first)}."
-            )
         layers = {one.layer for one in self}
         blocks = []
-        for b, photo in enumerate(photos):
-            small = photo.reduce(max(1, max(photo.size) // render.PANEL_PIXELS))
+        for b, photo in enumerate(photos_of(first.image, photos)):
+            small = render.as_panel(photo)
             by_target: dict[tuple[str, float], list[Explanation]] = {}
             for one in self:
                 by_target.setdefault((one.label[b], float(one.score[b])), []).append(one)
@@ -290,9 +284,8 @@ def compare_each(
                     progress(str(row), 0, 0)
                     gathered.progress = partial(progress, str(row))
                 try:
-                    own = replace(settings, progress=gathered.progress)
-                    own.check(row)
-                    result = explained(gathered, row, own)
+                    settings.check(row)
+                    result = explained(gathered, row, settings)
                 except LimelightError as error:
                     yield Skipped(str(row), asked, str(error))
                     break

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from limelight import files
 from limelight.cut import Layer, cut
 from limelight.errors import InputError, OptionError
-from limelight.explanation import FORMATS, pictures
+from limelight.evidence import at_least_float32
+from limelight.explanation import FORMATS, photos_of
 from limelight.finish import resize
 from limelight.inputs import Inputs
 from limelight.methods import spectral
@@ -64,14 +65,10 @@ class Factorization:
         """Draw, for each image, the photo and where each concept is, with its classes."""
         from limelight import render
 
-        photos = pictures(self.image) if photos is None else photos
-        if len(photos) != len(self.image):
-            raise InputError(
-                f"The number of photos is {len(photos)}, that of the images {len(self.image)}."
-            )
         blocks = []
-        for photo, maps in zip(photos, self.heatmaps.float().cpu(), strict=True):
-            small = photo.reduce(max(1, max(photo.size) // render.PANEL_PIXELS))
+        heatmaps = self.heatmaps.float().cpu()
+        for photo, maps in zip(photos_of(self.image, photos), heatmaps, strict=True):
+            small = render.as_panel(photo)
             large = resize(maps, (small.height, small.width))
             panels = [
                 render.Panel(one, f"concept {number}", labels[0])
@@ -134,7 +131,7 @@ def factorize(
             f"concepts is {concepts}; from 1 to {min(cells, channels)} was expected at "
             f"{run.layer!r}, which has {cells} cells of {channels} channels."
         )
-    samples = activations.float() if activations.dtype != torch.float64 else activations
+    samples = at_least_float32(activations)
     if not samples.isfinite().all():
         raise InputError(
             f"The activations of {run.layer!r} hold values that are NaN or infinite, so they have "

@@ -280,8 +280,8 @@ def _over_views(
         maps.append(view.back(found))
         scores.append(other.scores.values)
         slopes = slopes or list(other.connections(method.needs))
-        if settings.progress:
-            settings.progress(number, len(looks))
+        if gathered.progress:
+            gathered.progress(number, len(looks))
     return views.join(torch.stack(maps), torch.stack(scores).detach()), slopes
 
 

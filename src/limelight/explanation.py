@@ -167,11 +167,7 @@ class Explanation:
         """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names."""
         from limelight import render
 
-        # More pixels than a panel has would only cost memory.
-        photos = [
-            photo.reduce(max(1, max(photo.size) // render.PANEL_PIXELS))
-            for photo in (self.pictures() if photos is None else photos)
-        ]
+        photos = [render.as_panel(photo) for photo in photos_of(self.image, photos)]
         rows = [
             render.Row(
                 photo=photo,
@@ -238,14 +234,9 @@ class Explanation:
 
     def _pairs(self, photos: Sequence[Image] | None) -> list[tuple[Image, Tensor]]:
         """Return each photo with its heatmap at the photo's size."""
-        photos = self.pictures() if photos is None else photos
-        if len(photos) != len(self):
-            raise InputError(
-                f"The number of photos is {len(photos)}, that of the explained images {len(self)}."
-            )
         return [
             (photo, self[b].heatmap_at((photo.height, photo.width))[0].detach().float().cpu())
-            for b, photo in enumerate(photos)
+            for b, photo in enumerate(photos_of(self.image, photos))
         ]
 
     def _arrays(self) -> bytes:
@@ -296,6 +287,20 @@ def pictures(images: Tensor) -> list[Image]:
     scaled = (rgb - low) / torch.where(high > low, high - low, torch.ones_like(high))
     bytes_ = (scaled * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return [fromarray(picture.numpy()) for picture in bytes_]
+
+
+def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:
+    """Return the photos to draw on, one per image: those given, or the images themselves.
+
+    Raises:
+        InputError: There is not one photo per image, or the images are no pictures.
+    """
+    photos = pictures(images) if photos is None else photos
+    if len(photos) != len(images):
+        raise InputError(
+            f"The number of photos is {len(photos)}, that of the explained images {len(images)}."
+        )
+    return photos
 
 
 def judge(

@@ -133,13 +133,16 @@ class Given:
         return tensor.index_select(0, rows.to(tensor.device))
 
     def on(self, images: Tensor, rows: Tensor | None = None) -> Given:
-        """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`."""
+        """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`.
+
+        All else is a clone, so that the model may write on it.
+        """
         leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         with torch.inference_mode(False), torch.no_grad():
             for i in places:
-                if rows is not None and i != places[self.at]:  # the images need not be copied
-                    leaves[i] = self._pick(leaves[i], rows)
+                if i != places[self.at]:
+                    leaves[i] = leaves[i].clone() if rows is None else self._pick(leaves[i], rows)
         leaves[places[self.at]] = images
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         return Given(args, kwargs, images, self.at)

@@ -20,27 +20,16 @@ from limelight.compare import Comparison, Skipped, chosen_methods, collect, comp
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
 from limelight.explain import Settings
-from limelight.explanation import Explanation, FormatName
+from limelight.explanation import Explanation
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
-from limelight.samples import SAMPLES
 
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
-Photos = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="PHOTO...",
-        help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
-        show_default=False,
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")]
-
 
 def compare(
-    photos: Photos = None,
+    photos: options.Photos = None,
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
     methods: Annotated[
@@ -62,23 +51,18 @@ def compare(
     views: options.Look = None,
     eigen: options.Eigen = False,
     chunk: options.Chunk = None,
-    out: Out = Path("limelight-out"),
-    form: Annotated[
-        FormatName | None,
-        typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
-    ] = None,
-    colormap: Annotated[
-        str, typer.Option("--colormap", "-c", help="A matplotlib colour map.")
-    ] = "inferno",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")
+    ] = Path("limelight-out"),
+    form: options.Form = None,
+    colormap: options.Colormap = "inferno",
     classes: options.Classes = None,
     size: options.Size = None,
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
     dtype: options.Precision = options.DType.float32,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result for a machine.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.
 
@@ -201,7 +185,7 @@ def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
 
 
 def concepts(
-    photos: Photos = None,
+    photos: options.Photos = None,
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
     count: Annotated[
@@ -213,9 +197,7 @@ def concepts(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder, or a file; its suffix says as what.")
     ] = Path("limelight-out"),
-    colormap: Annotated[
-        str, typer.Option("--colormap", "-c", help="A matplotlib colour map.")
-    ] = "inferno",
+    colormap: options.Colormap = "inferno",
     classes: options.Classes = None,
     size: options.Size = None,
     mean: options.Mean = None,

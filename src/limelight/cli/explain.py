@@ -19,10 +19,9 @@ from rich.table import Table
 from limelight.cli import options
 from limelight.cli.progress import Bar, status
 from limelight.explain import PhotoResult, explain_photos
-from limelight.explanation import Explanation, FormatName, Picture
+from limelight.explanation import Explanation, Picture
 from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
-from limelight.samples import SAMPLES
 from limelight.targets import class_logits, label_of
 
 
@@ -40,14 +39,7 @@ class _Run:
 
 
 def explain(
-    photos: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PHOTO...",
-            help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
-            show_default=False,
-        ),
-    ] = None,
+    photos: options.Photos = None,
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
     target: options.Targets = None,
@@ -76,14 +68,9 @@ def explain(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
-    form: Annotated[
-        FormatName | None,
-        typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
-    ] = None,
+    form: options.Form = None,
     picture: Annotated[Picture, typer.Option("--picture", "-p", help="What to draw.")] = "figure",
-    colormap: Annotated[
-        str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
-    ] = "inferno",
+    colormap: options.Colormap = "inferno",
     classes: options.Classes = None,
     size: options.Size = None,
     mean: options.Mean = None,
@@ -93,9 +80,7 @@ def explain(
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Photos that go through the network together.")
     ] = 8,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result for a machine.")
-    ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
 

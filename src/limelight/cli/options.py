@@ -22,6 +22,22 @@ from limelight.photos import find_photos
 from limelight.samples import SAMPLES, find_sample
 from limelight.targets import ClassTarget, Contrast, Counterfactual, Target, top
 
+Photos = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PHOTO...",
+        help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
+        show_default=False,
+    ),
+]
+Form = Annotated[
+    FormatName | None,
+    typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
+]
+Colormap = Annotated[
+    str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result for a machine.")]
 Model = Annotated[
     str,
     typer.Option(

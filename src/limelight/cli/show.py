@@ -19,8 +19,6 @@ from limelight.layers import Candidate, candidates, choose
 from limelight.methods import METHODS
 from limelight.models import DEFAULT, model_names
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result for a machine.")]
-
 
 def layers(
     model: options.Model = DEFAULT,
@@ -30,7 +28,7 @@ def layers(
     everything: Annotated[
         bool, typer.Option("--all", help="Also the layers that speak against themselves.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the layers a network can be cut at, best first, and which is chosen and why.
 
@@ -94,7 +92,7 @@ def models(
     pattern: Annotated[
         str | None, typer.Argument(help="Part of a name, or a pattern such as 'vit_*'.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the networks that --model knows by name."""
     names = model_names()
@@ -120,7 +118,7 @@ def models(
         console.print("[bold]your own[/]\n  package.module:factory, a function that returns it")
 
 
-def methods(as_json: AsJson = False) -> None:
+def methods(as_json: options.AsJson = False) -> None:
     """List the methods: what each computes, what it needs, and when to use it."""
     if as_json:
         rows = [

@@ -23,8 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from limelight import layers as layers_
 from limelight.cut import deep
 from limelight.cut.head import Head, checked_rows
-from limelight.cut.passes import Run, differentiate, head_at, run_network
-from limelight.cut.rules import KeepGrad
+from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
 from limelight.cut.shadow import shadow, unwrap, writes_nothing
 from limelight.cut.trace import choose, known_for, trace
 from limelight.cut.watch import Watch
@@ -115,18 +114,17 @@ def cut_given(
         reasons.append(choice.reason)
     watch = Watch([site for site in sites if site.path != INPUT])
     image: Tensor | None = None
-    passed = given.fresh()
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.set_grad_enabled(differentiable))
+        stack.enter_context(no_grad())
+        at_input = any(site.path == INPUT for site in sites)
         if differentiable:  # fused attention cannot be differentiated twice
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(KeepGrad())
-        if any(site.path == INPUT for site in sites):
+        if differentiable or (at_input and follow_input):
+            stack.enter_context(with_graph())
+        if at_input:
             image, passed = _leaf(given, follow=follow_input)
-            if follow_input:
-                stack.enter_context(torch.enable_grad())
-                stack.enter_context(KeepGrad())
+        else:
+            passed = given.fresh()
         root, copies = shadow(model, lambda module: id(module) in watch.wanted)
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         try:
@@ -155,8 +153,7 @@ def _leaf(given: Given, *, follow: bool) -> tuple[Tensor, Given]:
     if not follow:
         return given.image, given.fresh()
     leaf = given.image.clone().requires_grad_()
-    with torch.enable_grad():
-        return leaf, given.fresh().on(leaf.clone())
+    return leaf, given.on(leaf.clone())
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +289,7 @@ class Cut:
         given = self._run.given
         chosen = None if rows is None else torch.as_tensor(rows)
         chosen = checked_rows(chosen, len(images), given.batch, images.device)
-        return run_network(self._run.model, given.fresh().on(images, chosen))
+        return run_network(self._run.model, given.on(images, chosen))
 
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images where ReLUs pass on only what is positive.

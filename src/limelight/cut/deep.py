@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from limelight.cut.passes import Run, differentiate, head_at, observe, run_network, with_graph
-from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias
+from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
 from limelight.cut.shadow import shadow
 from limelight.cut.trace import known_for
 from limelight.errors import MethodError
 from limelight.evidence import Attention, at_least_float32
 from limelight.inputs import substitute_first
-from limelight.layers import Layout, Site
+from limelight.layers import Layout, resolve
 from limelight.targets import Scores
 
 
@@ -37,9 +36,9 @@ def bias_gradients(run: Run, scores: Scores) -> list[Tensor]:
     rule = KeepBiases()
     total, _ = _score_again(run, scores, rule)
     slopes = differentiate(total, [kept.output for kept in rule.kept], retain=False)
-    found = []
+    found, tokens = [], _token_layouts(run)
     for kept, slope in zip(rule.kept, slopes, strict=True):
-        layout = _layout(run, kept)
+        layout = _layout(run, kept, tokens)
         if layout is not None:
             axes = 0 if kept.last else slope.ndim - 2
             found.append(layout.to_grid(slope * kept.bias.reshape(*kept.bias.shape, *[1] * axes)))
@@ -48,9 +47,10 @@ def bias_gradients(run: Run, scores: Scores) -> list[Tensor]:
 
 def attention(run: Run, scores: Scores) -> Attention:
     """Return the attention matrices of all layers and the gradient of the score by them."""
-    rule = KeepAttention(run.given.batch, _token_layouts(run))
+    layouts = _token_layouts(run)
+    rule = KeepAttention(run.given.batch, layouts)
     total, _ = _score_again(run, scores, rule)
-    layout = _checked(run, rule.kept)
+    layout = _checked(run, rule.kept, layouts)
     slopes = differentiate(total, rule.kept, retain=False)
     return _attention(run, rule.kept, slopes, layout)
 
@@ -60,7 +60,8 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
 
     That is the score when the head behind the last block gets the tokens that this block put out.
     """
-    rule = KeepAttention(run.given.batch, _token_layouts(run))
+    layouts = _token_layouts(run)
+    rule = KeepAttention(run.given.batch, layouts)
     began, blocks = list[int](), dict[int, tuple[int, Tensor]]()
 
     def enter(_key: int) -> None:
@@ -85,13 +86,14 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
         root, copies = shadow(run.model, lambda _module: True)
         with rule:
             observe(root, copies, run.given.on(image.clone()), enter, leave)
-    layout = _checked(run, rule.kept)
+    layout = _checked(run, rule.kept, layouts)
     if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
         raise MethodError(
             "LeGrad needs a block of its own around each attention, which puts out all tokens; "
             "here some share a module, or have none. Use 'attention-x-gradient'."
         )
-    last = next(site for site in _sites(run) if id(site.module) == blocks[len(rule.kept) - 1][0])
+    key, _ = blocks[len(rule.kept) - 1]
+    last = resolve(run.model, next(one for one in run.model.modules() if id(one) == key))
     tokens = [blocks[number][1] for number in range(len(rule.kept))]
     # All tokens go in, the prefix too: as a grid of one axis, they pass as they are.
     head = head_at(run, last, Layout("channels first", (tokens[-1].shape[2],)))
@@ -104,17 +106,13 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
     return _attention(run, rule.kept, slopes, layout)
 
 
-def _sites(run: Run) -> list[Site]:
-    return [Site(module, path) for path, module in run.model.named_modules() if path]
-
-
-def _checked(run: Run, kept: Sequence[Tensor]) -> Layout:
+def _checked(run: Run, kept: Sequence[Tensor], layouts: Mapping[int, Layout]) -> Layout:
     """Return the layout of the tokens that all attention is among.
 
     Raises:
         MethodError: There is no attention, or not among all the tokens of one grid.
     """
-    layouts, batch = _token_layouts(run), run.given.batch
+    batch = run.given.batch
     sizes = {size for weights in kept for size in weights.shape[-2:]}
     whole = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
     if len(sizes) == 1 and whole and sizes <= layouts.keys():
@@ -148,13 +146,11 @@ def _attention(
     )
 
 
-def _score_again(
-    run: Run, scores: Scores, rule: AbstractContextManager[Any]
-) -> tuple[Tensor, Tensor]:
+def _score_again(run: Run, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the network once more under a rule; return the sum of scores, and the images, a leaf."""
     with with_graph():
         image = run.given.image.clone().requires_grad_()
-        given = run.given.fresh().on(image.clone())
+        given = run.given.on(image.clone())
         with rule:
             output = run_network(run.model, given)
         values = scores.again(output, torch.arange(given.batch, device=image.device))
@@ -170,7 +166,7 @@ def _token_layouts(run: Run) -> dict[int, Layout]:
     return layouts
 
 
-def _layout(run: Run, kept: KeptBias) -> Layout | None:
+def _layout(run: Run, kept: KeptBias, tokens: Mapping[int, Layout]) -> Layout | None:
     """Return how an output becomes a grid, None when it has none."""
     shape, axes = kept.output.shape, run.given.image.ndim
     if shape[0] != run.given.batch or len(shape) < 3:
@@ -180,4 +176,4 @@ def _layout(run: Run, kept: KeptBias) -> Layout | None:
         kind: Literal["channels first", "channels last"]
         kind = "channels last" if channels_last else "channels first"
         return Layout(kind, tuple(shape[1:-1] if channels_last else shape[2:]))
-    return _token_layouts(run).get(shape[1]) if len(shape) == 3 else None
+    return tokens.get(shape[1]) if len(shape) == 3 else None

@@ -7,6 +7,7 @@ something kept, or with another gradient.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -22,8 +23,12 @@ _RELU_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
 _SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax}
 
 
-class KeepGrad(TorchFunctionMode):
-    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
+class Rule(TorchFunctionMode, ABC):
+    """Sees every call of a torch function while it is entered."""
+
+    @abstractmethod
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what the call returns."""
 
     def __torch_function__(
         self,
@@ -32,13 +37,21 @@ class KeepGrad(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        """Hand the call on, with whatever it was given."""
+        return self.call(func, args, kwargs or {})
+
+
+class KeepGrad(Rule):
+    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
+
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Switch grad on where the model would switch it off."""
         if func is torch._C._set_grad_enabled:
             args = (True,)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
-class GuidedReLU(TorchFunctionMode):
+class GuidedReLU(Rule):
     """Lets only positive gradients through a ReLU: guided backpropagation.
 
     `R_in = 1[x > 0] 1[R_out > 0] R_out` (Springenberg et al. 2015, section 3.4 and figure 1), and
@@ -53,15 +66,8 @@ class GuidedReLU(TorchFunctionMode):
         super().__init__()
         self.met = 0
 
-    def __torch_function__(
-        self,
-        func: Function,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a ReLU with the guided gradient."""
-        kwargs = kwargs or {}
         limits = _relu_limits(func, args, kwargs)
         if limits is None:
             return func(*args, **kwargs)
@@ -118,7 +124,7 @@ class KeptBias(NamedTuple):
     last: bool
 
 
-class KeepBiases(TorchFunctionMode):
+class KeepBiases(Rule):
     """Keeps what every layer with a bias puts out, in the order in which they run.
 
     Of a batch norm the bias is what it adds in evaluation mode, `beta - gamma mu / sigma`.
@@ -132,19 +138,13 @@ class KeepBiases(TorchFunctionMode):
         super().__init__()
         self.kept: list[KeptBias] = []
 
-    def __torch_function__(
-        self,
-        func: Function,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Keep an output, and hand on a clone, which a later in-place operation may change."""
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **kwargs)
         names = _WITH_BIAS.get(func)
         if names is None:
             return result
-        given = dict(zip(names, args, strict=False)) | (kwargs or {})
+        given = dict(zip(names, args, strict=False)) | kwargs
         bias: Tensor | None = given.get("bias")
         mean: Tensor | None = given.get("running_mean")
         if mean is not None:
@@ -171,7 +171,7 @@ _WITH_BIAS: dict[Function, tuple[str, ...]] = {
 }
 
 
-class KeepAttention(TorchFunctionMode):
+class KeepAttention(Rule):
     """Keeps the attention matrices of a pass, also where they are computed in one fused step.
 
     Fused attention (`scaled_dot_product_attention`, and what `nn.MultiheadAttention` calls) is
@@ -188,15 +188,8 @@ class KeepAttention(TorchFunctionMode):
         self.batch, self.tokens = batch, frozenset(tokens)
         self.kept: list[Tensor] = []
 
-    def __torch_function__(
-        self,
-        func: Function,
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write attention out, and keep it."""
-        kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             kwargs = {name: value for name, value in kwargs.items() if name != "dropout_p"}
             output, weights = _attention(*args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limelight.render.figures import PANEL_PIXELS, Row, encode_figure, figure
+from limelight.render.figures import PANEL_PIXELS, Row, as_panel, encode_figure, figure
 from limelight.render.overlays import colourise, encode, overlay
 from limelight.render.sheets import Block, Panel, sheet
 
@@ -11,6 +11,7 @@ __all__ = [
     "Block",
     "Panel",
     "Row",
+    "as_panel",
     "colourise",
     "encode",
     "encode_figure",

@@ -34,6 +34,11 @@ class Row:
     note: str = ""
 
 
+def as_panel(photo: Image) -> Image:
+    """Return a photo with no more pixels than a panel shows: more would only cost memory."""
+    return photo.reduce(max(1, max(photo.size) // PANEL_PIXELS))
+
+
 def figure(rows: Sequence[Row], *, method: str, layer: str, colormap: str = "inferno") -> Figure:
     """Draw a row of photo, heatmap with colour bar, and overlay for each explained image.
 
