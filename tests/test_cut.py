@@ -989,13 +989,26 @@ def test_several_layers_take_one_pass() -> None:
         ),
         (torch.zeros(0, 3, 8, 8), r"empty: their shape is \[0, 3, 8, 8\]"),
         (torch.zeros(2, 3, 0, 8), r"empty: their shape is \[2, 3, 0, 8\]"),
-        ([torch.zeros(2, 3, 8, 8)], r"inputs are a list; a tensor \[B, C, H, W\] was expected"),
+        ([torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)], r"shapes \[\[3, 8, 8\], \[3, 8, 9\]\]; one"),
+        (["a.jpg"], r"a list of str; a list of images \[C, H, W\] was expected"),
+        ([], r"a list of nothing; a list of images"),
         ("cat.jpg", r"inputs are a str; a tensor"),
         (None, r"inputs are a NoneType; a tensor"),
         ((1, 2), r"hold no tensor with a batch axis"),
         ({"x": torch.tensor(1.0)}, r"hold no tensor with a batch axis"),
     ],
-    ids=["nan", "no image", "no rows", "list", "text", "none", "no tensor", "scalar"],
+    ids=[
+        "nan",
+        "no image",
+        "no rows",
+        "sizes",
+        "names",
+        "empty list",
+        "text",
+        "none",
+        "no tensor",
+        "scalar",
+    ],
 )
 def test_inputs_that_cannot_be_explained_say_why(inputs: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):

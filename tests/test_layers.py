@@ -435,7 +435,12 @@ def test_a_grid_finer_than_the_image_or_without_cells_does_not_match(grid: tuple
         (networks.TinyViT, "blocks.0", PICTURE, Layout("tokens", (3, 4), 3)),
         (lambda: networks.TinyViT((4, 2)), "blocks.0", (3, 16, 8), Layout("tokens", (4, 2), 3)),
         # 18 pixels in patches of 4 leave a rest, so that the grid is not quite like the image.
-        (lambda: networks.TinyViT((2, 4)), "blocks.0", (3, 9, 18), Layout("tokens", (2, 4), 3)),
+        (
+            lambda: networks.TinyViT((2, 4)),
+            "blocks.0",
+            (3, 9, 18),
+            Layout("tokens", (2, 4), 3, span=(8 / 9, 16 / 18)),
+        ),
         (networks.Encoder, "encoder.layers.1", PICTURE, Layout("tokens", (3, 4))),
         (networks.Signal, "conv", (2, 23), Layout("channels first", (8,))),
         (networks.Volume, "conv", (1, 7, 8, 9), Layout("channels first", (2, 2, 3))),

@@ -123,7 +123,7 @@ def test_a_figure_has_a_row_per_image() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
     result = limelight.explain(model, torch.randn(3, 1, 8, 8))
     assert len(result.figure().axes) == 3 * 4
-    assert (result._repr_png_() or b"").startswith(b"\x89PNG")
+    assert result._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match="there are 3 images"):
         result.save("never.png", picture="overlay")
     with pytest.raises(InputError, match="photos is 1, that of the explained images 3"):
@@ -136,14 +136,6 @@ def test_the_networks_own_input_is_drawn_when_there_is_no_photo(
     (drawn,) = explanation.pictures()
     assert drawn.size == (8, 8)
     assert (np.asarray(drawn).min(), np.asarray(drawn).max()) == (0, 255)
-
-
-def test_signals_cannot_be_drawn_but_saved(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 6, 3))
-    result = limelight.explain(model, torch.randn(1, 2, 8))
-    with pytest.raises(InputError, match=r"only pictures \[B, C, H, W\] can be drawn"):
-        result.overlay()
-    assert result.save(tmp_path / "signal.npz").exists()
 
 
 def test_arrays_come_back(explanation: limelight.Explanation, tmp_path: Path) -> None:
@@ -207,11 +199,6 @@ def test_a_figure_of_a_large_photo_holds_no_more_pixels_than_are_seen(
     for axes in figure.axes[:3]:
         for drawn in axes.images:
             assert max(np.asarray(drawn.get_array()).shape[:2]) <= 2 * render.PANEL_PIXELS
-
-
-def test_a_signal_shows_itself_as_text() -> None:
-    model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(4 * 6, 3))
-    assert limelight.explain(model, torch.randn(1, 2, 8))._repr_png_() is None
 
 
 def test_an_explanation_prints_in_one_line(explanation: limelight.Explanation) -> None:

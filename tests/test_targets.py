@@ -10,10 +10,25 @@ import torch
 from torch import Tensor
 
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
-from limelight.targets import Rank, class_index, find_logits, label_of, score, top
+from limelight.targets import (
+    Asked,
+    Rank,
+    Reading,
+    Scores,
+    class_index,
+    find_logits,
+    label_of,
+    top,
+)
+from limelight.targets import score as score_
 
 CLASSES = ["tabby, tabby cat", "tiger cat", "pug, pug-dog", "crane", "crane"]
 LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])
+
+
+def score(output: object, target: Any, batch: int, classes: Any) -> Scores:
+    """Score an output of a classifier of pictures."""
+    return score_(output, target, Asked(batch, (8, 8), Reading(classes)))
 
 
 def values_of(target: Any, output: object = LOGITS, classes: list[str] | None = CLASSES) -> Any:
@@ -257,10 +272,12 @@ def test_a_callable_that_gives_no_score_per_image_says_what_was_expected(
 
 
 @pytest.mark.parametrize(
-    "shape", [(2, 21, 8, 8), (3, 5), (5,), (), (1, 2, 5)], ids=lambda shape: str(list(shape))
+    "shape",
+    [(2, 21, 8), (2, 21, 8, 8, 2), (3, 5), (5,), (), (1, 2, 5)],
+    ids=lambda shape: str(list(shape)),
 )
 def test_a_class_needs_logits_and_another_output_a_callable(shape: tuple[int, ...]) -> None:
-    needs = r"needs logits \[B, C\] = \[2, C\]; the model returned .* Pass a callable"
+    needs = r"needs logits \[B, C\] = \[2, C\]; the model returned .* pass a callable"
     with pytest.raises(TargetError, match=needs):
         score(torch.zeros(shape), 0, 2, None)
 

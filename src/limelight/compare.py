@@ -24,11 +24,11 @@ from limelight.errors import (
     TargetError,
 )
 from limelight.explain import Settings, cuts_for, explained, gather
-from limelight.explanation import FORMATS, Explanation, photos_of
+from limelight.explanation import FORMATS, Explanation, laid_flat
 from limelight.inputs import Given, Inputs, input_problem
 from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Views
-from limelight.targets import Target
+from limelight.targets import Pick, Target, reading_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,25 +108,24 @@ class Comparison:
         """
         from limelight import render
 
-        first = self.explanations[0]
         layers = {one.layer for one in self}
         blocks = []
-        for b, photo in enumerate(photos_of(first.image, photos)):
-            small = render.as_panel(photo)
-            by_target: dict[tuple[str, float], list[Explanation]] = {}
-            for one in self:
-                by_target.setdefault((one.label[b], float(one.score[b])), []).append(one)
-            for (label, score), some in by_target.items():
-                panels = [
-                    render.Panel(
-                        heatmap=one[b].heatmap_at((small.height, small.width))[0].float().cpu(),
-                        title=one.method,
-                        subtitle=one.layer if len(layers) > 1 else "",
-                        note="" if one.status[b].ok else one.status[b].name,
-                    )
-                    for one in some
-                ]
-                blocks.append(render.Block(small, f"{label}, score {score:.3g}", panels))
+        for b, flat in enumerate(laid_flat(self.explanations, photos, as_panels=True)):
+            by_target: dict[tuple[str, float], list[render.Panel]] = {}
+            for one, heatmap in zip(self, flat.heatmaps, strict=True):
+                panel = render.Panel(
+                    heatmap=heatmap,
+                    title=one.method,
+                    subtitle=one.layer if len(layers) > 1 else "",
+                    note="" if one.status[b].ok else one.status[b].name,
+                )
+                by_target.setdefault((one.label[b], float(one.score[b])), []).append(panel)
+            blocks += [
+                render.Block(
+                    flat.photo, f"{label}, score {score:.3g}", panels, flat.name, flat.curve
+                )
+                for (label, score), panels in by_target.items()
+            ]
         return render.sheet(blocks, colormap=colormap)
 
     def save(
@@ -190,6 +189,8 @@ def compare(
     targets: Target | Sequence[Target] = (None,),
     layers: Layer | Sequence[Layer | None] | None = (None,),
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
@@ -211,7 +212,7 @@ def compare(
         methods: Names in METHODS, with options if any, or rows of it; or "all".
         targets: A list of what to explain, each as in `explain`; or one of them.
         layers: A list of where to cut, or one layer; None has the layer chosen.
-        classes: The names of the classes.
+        classes, output, grid: As in `explain`.
         views, eigen, chunk: As in `explain`.
         progress: Is told the method at work, how many runs it has done, and of how many.
 
@@ -226,7 +227,7 @@ def compare(
             methods=methods,
             targets=_several(targets),
             layers=_several(layers),
-            settings=Settings(classes, views, eigen, False, chunk),
+            settings=Settings(reading_of(classes, output, grid), views, eigen, False, chunk),
             progress=progress,
         )
     )
@@ -320,7 +321,7 @@ def _cuts(
         wanted += dict.fromkeys(layers)
     if None in wanted:
         try:
-            choose(unwrap(model), given)
+            choose(unwrap(model), given, settings.reading)
         except LayerError as error:
             reasons[None] = str(error)
     if any(row.place != "layer" for row in rows):

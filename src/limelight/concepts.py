@@ -18,7 +18,7 @@ from limelight.explanation import FORMATS, photos_of
 from limelight.finish import resize
 from limelight.inputs import Inputs
 from limelight.methods import spectral
-from limelight.targets import class_logits, label_of, names_for
+from limelight.targets import Pick, class_logits, label_of, names_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,6 +104,8 @@ def factorize(
     concepts: int = 5,
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
 ) -> Factorization:
     """Find what the activations of all the images are made of: `A ~ W H`, nothing negative.
 
@@ -118,12 +120,13 @@ def factorize(
         concepts: R, how many to look for.
         layer: A dotted path or a module inside the model; None to have it chosen.
         classes: The names of the classes; a model with 1000 is taken to know ImageNet's.
+        output, grid: As in `explain`.
 
     Raises:
         OptionError: `concepts` is not positive, or there are fewer cells or channels.
         UnknownNameError, LayerError, ModelError, InputError: As `explain`.
     """
-    run = cut(model, layer, inputs, classes=classes)
+    run = cut(model, layer, inputs, classes=classes, output=output, grid=grid)
     activations = run.activations
     cells, channels = activations[:, 0].numel(), activations.shape[1]
     if not 1 <= concepts <= min(cells, channels):
@@ -144,8 +147,8 @@ def factorize(
     grid = activations.shape[2:]
     full = (found * strongest[:, None]).reshape(concepts, channels, *[1] * len(grid))
     with torch.no_grad():
-        output = run.head(full.expand(-1, -1, *grid).to(activations.dtype), rows=image)
-    logits = class_logits(output)
+        found_output = run.head(full.expand(-1, -1, *grid).to(activations.dtype), rows=image)
+    logits = class_logits(found_output, output)
     names = names_for(logits.shape[1], classes)
     best = logits.topk(min(3, logits.shape[1]), dim=1).indices.tolist()
     labels = tuple(tuple(label_of(i, names) for i in row) for row in best)

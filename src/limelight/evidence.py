@@ -102,6 +102,8 @@ class Evidence:
         score: The explained score, `[B]`.
         found: The rest, by need.
         combine: How the contributions of channels become one map: their sum, unless smoothed.
+        span: How long the grid is along each axis, in picture lengths; () when it covers the
+            picture.
     """
 
     activations: Tensor
@@ -109,6 +111,7 @@ class Evidence:
     score: Tensor
     found: Mapping[Need, Any] = field(default_factory=dict, repr=False)
     combine: Callable[[Tensor], Tensor] = field(default=total, repr=False)
+    span: tuple[float, ...] = ()
 
     @property
     def gradients(self) -> Tensor:

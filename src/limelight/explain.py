@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from limelight.cut.rerun import Progress
 from limelight.errors import InputError, LayerError, MethodError, OptionError, PhotoError
 from limelight.evidence import total
 from limelight.explanation import Explanation, finished, judge, worth
+from limelight.finish import onto_picture
 from limelight.gather import Gathered
 from limelight.inputs import Given, Inputs, map_tensors
 from limelight.methods import METHODS, Method, find_method
@@ -22,7 +23,7 @@ from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_
 from limelight.methods.spectral import leading
 from limelight.models import Network
 from limelight.photos import Preprocess, load_photo
-from limelight.targets import Target
+from limelight.targets import Pick, Reading, Target, reading_of
 
 
 def explain(
@@ -33,6 +34,8 @@ def explain(
     method: str | Method = "gradcam",
     layer: Layer | Sequence[Layer] | None = None,
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     views: Views | None = None,
     eigen: bool = False,
     fuse: Fusion = "mean",
@@ -52,14 +55,18 @@ def explain(
 
     Args:
         model: A trained network; used as in evaluation mode and left untouched.
-        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        inputs: Images `[B, C, *image]`, a list of such, or a tuple or dict of what the model takes.
         target: What to explain: a class by index or by name, a list with one per image, a
-            `Contrast` or `Counterfactual`, any callable from output to scores `[B]`, or None for
-            the predicted class.
+            `Contrast` or `Counterfactual`, a `Region` of a segmenter, a `Box` of a detector,
+            `Words` of a sentence, the `Similarity` of an embedding, any callable from output to
+            scores `[B]`, or None for the predicted class (or the most probable object).
         method: A name in METHODS, with options if any as in "rise:masks=1000", or a row of it.
         layer: A dotted path or a module inside the model; several of them, whose maps are fused;
             None to have it chosen, or, for methods of the input, to explain there.
         classes: The names of the classes; a model with 1000 is taken to know ImageNet's.
+        output: Which part of what the model returns holds the logits: a key, attribute or index,
+            or several joined by dots; or a callable that returns them. None to find them.
+        grid: The sizes of the grid along which tokens were cut, when they cannot be found.
         views: Average over several looks at the images: `flips()`, `noise()` or `scales()`.
         eigen: Take, instead of the sum over channels, their first principal component.
         fuse: How the maps of several layers become one: `mean`, `max` or `product`.
@@ -75,7 +82,8 @@ def explain(
         LayerError, TargetError, MethodError, ModelError, InputError: See `limelight.errors`.
     """
     row, given = find_method(method), Given.of(inputs)
-    settings = Settings(classes, views, eigen, differentiable, chunk, progress)
+    reading = reading_of(classes, output, grid)
+    settings = Settings(reading, views, eigen, differentiable, chunk, progress)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     known_fusion(fuse)
@@ -93,6 +101,8 @@ def explain_each(
     method: str | Method = "gradcam",
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
@@ -105,7 +115,8 @@ def explain_each(
         cat, dog = limelight.explain_each(model, images, ["tabby", "pug"])
         first, second, third = limelight.explain_each(model, images, limelight.top(3))
     """
-    settings = Settings(classes, views, eigen, False, chunk, progress)
+    reading = reading_of(classes, output, grid)
+    settings = Settings(reading, views, eigen, False, chunk, progress)
     given = Given.of(inputs)
     return explain_given(model, given, targets, find_method(method), [layer], settings)[0]
 
@@ -114,7 +125,7 @@ def explain_each(
 class Settings:
     """What `explain` was asked for besides model, images, target, method and layer."""
 
-    classes: Sequence[str] | None = None
+    reading: Reading = field(default_factory=Reading)
     views: Views | None = None
     eigen: bool = False
     differentiable: bool = False
@@ -201,7 +212,7 @@ def cuts_for(
         model,
         layers,
         given,
-        classes=settings.classes,
+        reading=settings.reading,
         differentiable=settings.differentiable,
         follow_input=follow,
     )
@@ -223,6 +234,8 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
         if settings.views is None:
             evidence = gathered.evidence(method.needs, leading if settings.eigen else total)
             raw, slopes = method.raw(evidence), gathered.connections(method.needs)
+            on_grid = raw.shape[1:] == evidence.activations.shape[2:]
+            span = run.layout.span if on_grid else ()
             if method.sums_to is not None and not settings.eigen:
                 gathered.progress = None  # the map is done
                 due = method.sums_to(gathered.evidence(method.needs), **method.options)
@@ -230,6 +243,7 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
                 gap = torch.where(left > 0, left / due.abs(), 0)
         else:
             raw, slopes = _over_views(gathered, method, settings, settings.views)
+            span = ()
             name = f"{name}, {settings.views.name}"
         status = judge(
             raw,
@@ -239,7 +253,7 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
             layer=run.layer,
             instead=run.suggested_layer,
         )
-        heatmap = finished(raw, run.image.shape[2:], status)
+        heatmap = finished(raw, run.image.shape[2:], status, span)
     return Explanation(
         raw=raw,
         heatmap=heatmap,
@@ -253,6 +267,8 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
         image=run.image,
         output=run.output,
         gap=gap,
+        region=scores.region,
+        span=span,
     )
 
 
@@ -277,7 +293,7 @@ def _over_views(
 
         other = gather(run.on(view.change(image)), target, plain)
         found = method.raw(other.evidence(method.needs, leading if settings.eigen else total))
-        maps.append(view.back(found))
+        maps.append(view.back(onto_picture(found, run.layout.span)))
         scores.append(other.scores.values)
         slopes = slopes or list(other.connections(method.needs))
         if gathered.progress:
@@ -305,7 +321,8 @@ def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean")
                 f"Cannot fuse explanations of {list(first.label)} and of {list(other.label)}; they "
                 "were expected to be of the same images and the same targets."
             )
-    raw = fuse_maps([worth(one.raw, one.status) for one in explanations], how)
+    maps = [onto_picture(worth(one.raw, one.status), one.span) for one in explanations]
+    raw = fuse_maps(maps, how)
     layer = " + ".join(dict.fromkeys(one.layer for one in explanations))
     method = " + ".join(dict.fromkeys(one.method for one in explanations))
     judged = judge(raw, first.score, [], method=method, layer=layer, instead=lambda: "")
@@ -323,6 +340,7 @@ def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean")
         layer=layer,
         reason="named",
         gap=None,
+        span=(),
     )
 
 
@@ -350,6 +368,8 @@ def explain_photos(
     *,
     method: str | Method = "gradcam",
     layer: Layer | Sequence[Layer] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     fuse: Fusion = "mean",
     views: Views | None = None,
     eigen: bool = False,
@@ -368,14 +388,15 @@ def explain_photos(
         targets: What to explain of each photo.
         method: A name in METHODS, with options if any, or a row of it.
         layer: A dotted path; several, whose maps are fused; None to have it chosen.
-        fuse, views, eigen, chunk, progress: As in `explain`.
+        output, grid, fuse, views, eigen, chunk, progress: As in `explain`.
         batch: How many photos go through the network together.
 
     Yields:
         One PhotoResult per path, in order.
     """
     chosen = find_method(method)
-    settings = Settings(network.classes, views, eigen, False, chunk, progress)
+    reading = reading_of(network.classes, output, grid)
+    settings = Settings(reading, views, eigen, False, chunk, progress)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     parameter = next(network.model.parameters(), torch.empty(0))

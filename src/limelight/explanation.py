@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,8 @@ from limelight.finish import finish
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
+
+    from limelight.render import Flat
 
 StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
 Picture = Literal["figure", "overlay", "blend", "heatmap"]
@@ -73,6 +75,10 @@ class Explanation:
         output: What the network returned.
         gap: For a method whose map sums to something known (integrated gradients to the score
             gained over the baseline), how far it is from that, as a share, `[B]`; else None.
+        region: The pixels that the score is about, `[B, *image]`: a mask, a box, where a class is
+            predicted; None for all of them.
+        span: How long the raw map's grid is along each axis, in picture lengths, when the network
+            pads or crops the picture; () when the grid covers it.
     """
 
     raw: Tensor
@@ -87,6 +93,8 @@ class Explanation:
     image: Tensor
     output: Any
     gap: Tensor | None = None
+    region: Tensor | None = None
+    span: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         """Return all but the tensors, of which the shapes."""
@@ -117,6 +125,7 @@ class Explanation:
             status=self.status[one],
             image=self.image[one],
             gap=None if self.gap is None else self.gap[one],
+            region=None if self.region is None else self.region[one],
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[one] if t.ndim and len(t) == len(self) else t, self.output
             ),
@@ -124,15 +133,14 @@ class Explanation:
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`: finished from the raw map."""
-        return finished(self.raw, size, self.status)
+        return finished(self.raw, size, self.status, self.span)
 
     def pictures(self) -> list[Image]:
-        """Return the images as the network was given them, each stretched to the full range.
+        """Return what the network was given as one picture per image, at the full range.
 
-        Raises:
-            InputError: They are not pictures `[B, C, H, W]`.
+        Signals are drawn as curves; of volumes and video the slices with the heat, side by side.
         """
-        return pictures(self.image)
+        return [flat.photo for flat in laid_flat([self])]
 
     def overlay(
         self,
@@ -141,45 +149,59 @@ class Explanation:
         colormap: str = "inferno",
         alpha: float | None = None,
     ) -> list[Image]:
-        """Lay the colours of the heatmaps over the photos.
+        """Lay the colours of the heatmaps over the photos: one picture per image.
+
+        Signals are drawn as curves; of volumes and video up to eight slices, evenly spaced, side
+        by side, always with the one that has the most heat.
 
         Args:
             photos: One per image, at any size; the network's own input when not given.
             colormap: The name of a matplotlib colour map.
             alpha: None for the article's overlay, (photo + colours) / max; else
-                (1 - alpha) photo + alpha colours.
+                (1 - alpha) photo + alpha colours. Under a signal's curve, the share of the
+                colours: all when None.
 
         Raises:
             UnknownNameError: There is no such colour map.
             OptionError: `alpha` is not in [0, 1].
-            InputError: There is not one photo per image, or the inputs are no pictures.
+            InputError: There is not one photo per image, or there are photos of inputs that are
+                no pictures.
         """
         from limelight import render
 
         if alpha is not None and not 0 <= alpha <= 1:
             raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
         return [
-            render.overlay(photo, heat, colormap=colormap, alpha=alpha)
-            for photo, heat in self._pairs(photos)
+            render.overlay(
+                flat.photo, flat.heatmaps[0], colormap=colormap, alpha=alpha, curve=flat.curve
+            )
+            for flat in laid_flat([self], photos)
         ]
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
-        """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names."""
+        """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names.
+
+        Signals `[B, C, L]` are drawn as curves on the heatmap's colours; of volumes and video
+        `[B, C, D, H, W]` the heat of every slice, and up to eight slices without and with colours.
+        """
         from limelight import render
 
-        photos = [render.as_panel(photo) for photo in photos_of(self.image, photos)]
-        rows = [
-            render.Row(
-                photo=photo,
-                heatmap=heat,
-                title=label,
-                note="" if status.ok else str(status),
-            )
-            for (photo, heat), label, status in zip(
-                self._pairs(photos), self.label, self.status, strict=True
-            )
+        notes = ["" if status.ok else str(status) for status in self.status]
+        if self.image.ndim == 4:
+            flats = laid_flat([self], photos, as_panels=True)
+            rows = [
+                render.Row(flat.photo, flat.heatmaps[0], label, note)
+                for flat, label, note in zip(flats, self.label, notes, strict=True)
+            ]
+            return render.figure(rows, method=self.method, layer=self.layer, colormap=colormap)
+        no_photos(self.image, photos)
+        heatmaps = self.heatmap.detach().float().cpu()
+        samples = [
+            render.Sample(*one) for one in zip(self.image, heatmaps, self.label, notes, strict=True)
         ]
-        return render.figure(rows, method=self.method, layer=self.layer, colormap=colormap)
+        return render.sample_figure(
+            samples, method=self.method, layer=self.layer, colormap=colormap
+        )
 
     def save(
         self,
@@ -227,17 +249,10 @@ class Explanation:
         from limelight import render
 
         if picture == "heatmap":
-            ((_, heat),) = self._pairs(photos)
-            return render.encode(render.colourise(heat, colormap), form)
+            (flat,) = laid_flat([self], photos)
+            return render.encode(render.colourise(flat.heatmaps[0], colormap), form)
         alpha = None if picture == "overlay" else 0.5
         return render.encode(self.overlay(photos, colormap=colormap, alpha=alpha)[0], form)
-
-    def _pairs(self, photos: Sequence[Image] | None) -> list[tuple[Image, Tensor]]:
-        """Return each photo with its heatmap at the photo's size."""
-        return [
-            (photo, self[b].heatmap_at((photo.height, photo.width))[0].detach().float().cpu())
-            for b, photo in enumerate(photos_of(self.image, photos))
-        ]
 
     def _arrays(self) -> bytes:
         import numpy as np
@@ -258,35 +273,44 @@ class Explanation:
         )
         return buffer.getvalue()
 
-    def _repr_png_(self) -> bytes | None:
-        """Show the figure in a notebook; of inputs that are no pictures, the text alone."""
+    def _repr_png_(self) -> bytes:
+        """Show the figure in a notebook."""
         from limelight import render
 
-        if self.image.ndim != 4:
-            return None
         return render.encode_figure(self.figure(), "png")
 
 
-def pictures(images: Tensor) -> list[Image]:
-    """Return images `[B, C, H, W]` as pictures, each stretched to the full range.
+def laid_flat(
+    explanations: Sequence[Explanation],
+    photos: Sequence[Image] | None = None,
+    *,
+    as_panels: bool = False,
+) -> Iterator[Flat]:
+    """Yield for each image the picture to draw on, and the heatmap of each explanation at its size.
+
+    Args:
+        explanations: Of the same images.
+        photos: One per image; the images themselves when not given.
+        as_panels: Whether photos are reduced to what a panel of a figure shows.
 
     Raises:
-        InputError: They are not pictures.
+        InputError: There is not one photo per image, or there are photos of inputs that are no
+            pictures.
     """
-    from PIL.Image import fromarray
+    from limelight import render
 
-    if images.ndim != 4:
-        raise InputError(
-            f"The inputs have shape {list(images.shape)}; only pictures [B, C, H, W] can be drawn. "
-            "The maps are in .raw and .heatmap, and save() writes them as .npz."
-        )
-    rgb = images.float().cpu()
-    if rgb.shape[1] != 3:  # depth, infrared, many bands: their mean, in grey
-        rgb = rgb.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    low, high = rgb.amin((1, 2, 3), keepdim=True), rgb.amax((1, 2, 3), keepdim=True)
-    scaled = (rgb - low) / torch.where(high > low, high - low, torch.ones_like(high))
-    bytes_ = (scaled * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return [fromarray(picture.numpy()) for picture in bytes_]
+    images = explanations[0].image
+    if images.ndim == 4:
+        for b, photo in enumerate(photos_of(images, photos)):
+            small = render.as_panel(photo) if as_panels else photo
+            size = (small.height, small.width)
+            heats = [one[b].heatmap_at(size)[0].detach().float().cpu() for one in explanations]
+            yield render.Flat("photo", small, heats)
+        return
+    no_photos(images, photos)
+    for b, image in enumerate(images):
+        heats = [one.heatmap[b].detach().float().cpu() for one in explanations]
+        yield render.lay_flat(image, heats)
 
 
 def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:
@@ -295,12 +319,35 @@ def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]
     Raises:
         InputError: There is not one photo per image, or the images are no pictures.
     """
-    photos = pictures(images) if photos is None else photos
+    from PIL.Image import fromarray
+
+    from limelight import render
+
+    if images.ndim != 4:
+        raise InputError(
+            f"The inputs have shape {list(images.shape)}; only pictures [B, C, H, W] can be drawn "
+            "here. Take the maps as the tensors they are."
+        )
+    if photos is None:
+        return [fromarray(render.stretched(image).numpy()) for image in images]
     if len(photos) != len(images):
         raise InputError(
             f"The number of photos is {len(photos)}, that of the explained images {len(images)}."
         )
     return photos
+
+
+def no_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
+    """Refuse photos for images that are no pictures.
+
+    Raises:
+        InputError: There are photos.
+    """
+    if photos is not None:
+        raise InputError(
+            f"The inputs have shape {list(images.shape)}; photos go with pictures [B, C, H, W] "
+            "alone. Leave the photos out: the inputs themselves are drawn."
+        )
 
 
 def judge(
@@ -372,9 +419,11 @@ def _disconnected(layer: str, instead: str) -> str:
     )
 
 
-def finished(raw: Tensor, size: Sequence[int], status: Sequence[Status]) -> Tensor:
+def finished(
+    raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
+) -> Tensor:
     """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
-    return worth(finish(raw, size), status)
+    return worth(finish(raw, size, span), status)
 
 
 def worth(maps: Tensor, status: Sequence[Status]) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -19,15 +20,48 @@ def relu(raw: Tensor) -> Tensor:
     return raw.nan_to_num(0, 0, 0).relu()
 
 
-def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate maps `[B, *grid]` linearly to `[B, *size]`, cell centres over pixel centres."""
-    if tuple(maps.shape[1:]) == tuple(size):
+def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tensor:
+    """Interpolate maps `[B, *grid]` linearly to `[B, *size]`, cell centres over pixel centres.
+
+    Args:
+        maps: The maps.
+        size: The size wanted.
+        span: How long the grid is along each axis, in picture lengths; 1 when not given. Of a grid
+            that reaches past the picture, because the network pads it, only what lies on the
+            picture is returned; past one that ends before it, its last cells go on.
+    """
+    if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
     mode = _MODES[len(size)]
-    larger = interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
+    if span:
+        larger = _laid_out(maps, size, span, mode)
+    else:
+        larger = interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
     # Rounding must not add what the map has not: a constant one stays constant.
     axes = tuple(range(1, maps.ndim))
     return larger.clamp(maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True))
+
+
+def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: str) -> Tensor:
+    """Interpolate a grid that spans more or less than the picture."""
+    grid = maps.shape[1:]
+    missing = [max(0, math.ceil(g / s - g)) for g, s in zip(grid, span, strict=True)]
+    padding = [n for cells in reversed(missing) for n in (0, cells)]
+    longer = pad(maps[:, None], padding, mode="replicate") if any(missing) else maps[:, None]
+    # A hair more, so that rounding does not lose the last pixel.
+    scale = [n * s / g * (1 + 1e-9) for n, s, g in zip(size, span, grid, strict=True)]
+    large = interpolate(
+        longer, scale_factor=scale, mode=mode, align_corners=False, recompute_scale_factor=False
+    )
+    return large[:, 0][:, *(slice(n) for n in size)]
+
+
+def onto_picture(maps: Tensor, span: Sequence[float]) -> Tensor:
+    """Return maps on a grid of about the same cells that covers the picture, no more, no less."""
+    if not span:
+        return maps
+    grid = [max(1, round(g / s)) for g, s in zip(maps.shape[1:], span, strict=True)]
+    return resize(maps, grid, span)
 
 
 def normalise(maps: Tensor) -> Tensor:
@@ -42,6 +76,6 @@ def normalise(maps: Tensor) -> Tensor:
     return maps / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
-def finish(raw: Tensor, size: Sequence[int]) -> Tensor:
+def finish(raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tensor:
     """Turn raw maps `[B, *grid]` into heatmaps `[B, *size]` in [0, 1]: the three steps in order."""
-    return normalise(resize(relu(raw), size))
+    return normalise(resize(relu(raw), size, span))

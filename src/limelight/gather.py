@@ -42,6 +42,7 @@ class Gathered:
             score=at_least_float32(self.scores.values.detach()),
             found=found,
             combine=combine,
+            span=self.cut.layout.span,
         )
 
     def connections(self, needs: frozenset[Need]) -> Sequence[Tensor]:

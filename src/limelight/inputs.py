@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 from limelight.errors import InputError
 
 #: A batch of images `[B, C, H, W]`, or what the model takes: its arguments, or keyword arguments.
-Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+#: Or a list of images `[C, H, W]` of one size, as detectors take it.
+Inputs = Tensor | list[Tensor] | tuple[Any, ...] | Mapping[str, Any]
 
 
 def tensors(tree: object) -> list[Tensor]:
@@ -56,12 +57,14 @@ class Given:
         kwargs: Keyword arguments.
         image: `[B, C, *image]`, the first floating point tensor with three axes or more.
         at: Which of the tensors in `args` and `kwargs` that is.
+        listed: Whether the model takes a list of images `[C, *image]` in its place.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     image: Tensor
     at: int = 0
+    listed: bool = False
 
     @classmethod
     def of(cls, inputs: Inputs) -> Given:
@@ -74,6 +77,9 @@ class Given:
             image = inputs.detach()
             _check(image)
             return cls((inputs,), {}, image)
+        listed = isinstance(inputs, list)
+        if isinstance(inputs, list):
+            inputs = (_stacked(inputs),)
         if isinstance(inputs, Mapping):
             args, kwargs = (), dict(inputs)
         elif isinstance(inputs, Tensor | tuple):
@@ -81,8 +87,8 @@ class Given:
         else:
             raise InputError(
                 f"The inputs are a {type(inputs).__name__}; a tensor [B, C, H, W] was expected, or "
-                "a tuple or dict of what the model takes. limelight.load_model(...).preprocess "
-                "makes a tensor from a photo."
+                "a list of images, or a tuple or dict of what the model takes. "
+                "limelight.load_model(...).preprocess makes a tensor from a photo."
             )
         # A tensor made under inference mode cannot be saved for a backward; its clone can.
         with torch.inference_mode(False), torch.no_grad():
@@ -95,7 +101,17 @@ class Given:
             raise InputError(_NO_BATCH)
         _check(images[0])
         at = next(i for i, tensor in enumerate(found) if tensor is images[0])
-        return cls(args, kwargs, images[0].detach(), at)
+        return cls(args, kwargs, images[0].detach(), at, listed)
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model is called with."""
+        if not self.listed:
+            return self.args, self.kwargs
+        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        leaves[places[self.at]] = list(leaves[places[self.at]])
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        return args, kwargs
 
     @property
     def batch(self) -> int:
@@ -111,7 +127,7 @@ class Given:
         """Return the inputs as clones, for a pass in which the model may write on them."""
         with torch.inference_mode(False):
             args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (self.args, self.kwargs))
-        return Given(args, kwargs, self.image, self.at)
+        return replace(self, args=args, kwargs=kwargs)
 
     def take(self, rows: Tensor, *, spread: bool = False) -> Given:
         """Return the inputs of these images; tensors without the batch axis stay as they are.
@@ -123,7 +139,8 @@ class Given:
             args, kwargs = pytree.tree_map_only(
                 Tensor, lambda t: self._pick(t, rows, spread=spread), (self.args, self.kwargs)
             )
-            return Given(args, kwargs, self._pick(self.image, rows, spread=spread), self.at)
+            image = self._pick(self.image, rows, spread=spread)
+            return replace(self, args=args, kwargs=kwargs, image=image)
 
     def _pick(self, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
         if not (tensor.ndim and tensor.shape[0] == self.batch):
@@ -145,7 +162,7 @@ class Given:
                     leaves[i] = leaves[i].clone() if rows is None else self._pick(leaves[i], rows)
         leaves[places[self.at]] = images
         args, kwargs = pytree.tree_unflatten(leaves, spec)
-        return Given(args, kwargs, images, self.at)
+        return replace(self, args=args, kwargs=kwargs, image=images)
 
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""
@@ -163,6 +180,24 @@ class Given:
         if isinstance(error, TypeError):
             note += "; a model with several inputs takes a tuple or a dict of them"
         error.add_note(note + ".")
+
+
+def _stacked(images: list[Tensor]) -> Tensor:
+    """Return a list of images `[C, *image]` as one tensor `[B, C, *image]`."""
+    if not images or not all(isinstance(one, Tensor) for one in images):
+        kinds = sorted({type(one).__name__ for one in images}) or ["nothing"]
+        raise InputError(
+            f"The inputs are a list of {', '.join(kinds)}; a list of images [C, H, W] was "
+            "expected. What a model takes as several arguments is passed as a tuple."
+        )
+    shapes = {tuple(one.shape) for one in images}
+    if len(shapes) > 1:
+        raise InputError(
+            f"The images in the list have shapes {sorted(map(list, shapes))}; one shape was "
+            "expected, as their maps are one tensor. Explain them one by one, or resize them."
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.stack(images)
 
 
 _NO_BATCH = "The inputs hold no tensor with a batch axis; a tensor [B, C, H, W] was expected."

@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -117,11 +117,14 @@ class Layout:
             `tokens` `[B, P + prod(grid), K]`.
         grid: The sizes of the grid axes.
         prefix: P, how many tokens come before the grid (class token, registers).
+        span: How long the grid is along each axis, in picture lengths: more than 1 when the network
+            pads the picture, less when it drops its edge; () when the grid covers it.
     """
 
     kind: Literal["channels first", "channels last", "tokens"]
     grid: tuple[int, ...]
     prefix: int = 0
+    span: tuple[float, ...] = ()
 
     def to_grid(self, output: Tensor) -> Tensor:
         """Return a layer's output (or its gradient) as `[B, K, *grid]`."""
@@ -146,7 +149,10 @@ class Layout:
 
     def __str__(self) -> str:
         """Describe the layout in words, as in `tokens, 1 prefix`."""
-        return f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
+        said = f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
+        if not self.span:
+            return said
+        return f"{said}, spans {' x '.join(f'{s:.0%}' for s in self.span)} of the picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +164,20 @@ class Seen:
         shape: The shape of its (first) output tensor.
         source: A number that is the same for calls whose input is the same tensor; None without.
         result: A number that is the same for calls whose output is the same tensor.
+        own: The number of what this very call handed on.
         learned: Whether the module holds parameters.
+        given: The shape of its (first) input tensor; () without.
+        patch: Of a module that cuts its input into patches side by side, their sizes; else ().
     """
 
     path: str
     shape: tuple[int, ...]
     source: int | None
     result: int
+    own: int
     learned: bool
+    given: tuple[int, ...] = ()
+    patch: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +189,15 @@ class Call(Seen):
         layout: How the output becomes a grid, None when it cannot.
         cells: Share of the grid's cells at which gradient of the score arrives.
         unread: The longest run of channels at which none arrives, as a share of the channels.
+        beside: A module in the same container that works on its own grid side by side with this
+            one, neither reading the other; "" without.
     """
 
-    calls: int
-    layout: Layout | None
-    cells: float
-    unread: float
+    calls: int = field(kw_only=True)
+    layout: Layout | None = field(kw_only=True)
+    cells: float = field(kw_only=True)
+    unread: float = field(kw_only=True)
+    beside: str = field(kw_only=True, default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,34 +294,116 @@ def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) 
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is known of the input, to read grids over it.
+
+    Attributes:
+        size: The sizes of its grid axes, `[H, W]` of a picture.
+        canvas: The same of what the network lays it on, scaled and padded; () when it does not.
+        span: How long the canvas is along each axis, in picture lengths; () when the same.
+        tokens: The grid along which tokens were cut, if it was said.
+    """
+
+    size: tuple[int, ...]
+    canvas: tuple[int, ...] = ()
+    span: tuple[float, ...] = ()
+    tokens: tuple[int, ...] | None = None
+
+
 def read(
-    seen: Sequence[Seen], gradients: Sequence[Tensor], image: Sequence[int]
+    seen: Sequence[Seen],
+    gradients: Sequence[Tensor],
+    origins: Sequence[int],
+    picture: Picture,
 ) -> tuple[Call, ...]:
     """Find the layout of every output of a recorded pass, and where gradient arrives on its grid.
 
     Args:
         seen: The calls in the order in which they returned.
-        gradients: The gradient of a score with respect to each result, by its number.
-        image: The sizes of the input's grid axes.
+        gradients: The gradient of a score with respect to what was handed on, by its number.
+        origins: What each result was made of: a bit for the number of each earlier one.
+        picture: What the network was given.
     """
     ran = Counter(call.path for call in seen)
-    grids: list[tuple[int, ...]] = []
-    arrivals: dict[tuple[int, Layout], tuple[float, float]] = {}  # many calls share a result
+    grids = [] if picture.tokens is None else [picture.tokens]
+    placed: dict[int, tuple[Layout, int]] = {}  # by result: its layout and number of channels
     calls = []
     for call in seen:
         # One image was recorded; another first axis is no batch (windows, patches of patches).
-        layout = layout_of(call.shape, image, grids) if call.shape[:1] == (1,) else None
+        single = call.shape[:1] == (1,)
+        layout = layout_of(call.shape, picture.size, grids) if single else None
         cells, unread = 0.0, 1.0
         if layout:
-            if mismatch(layout.grid, image) < SAME_PROPORTIONS and layout.grid not in grids:
+            close = mismatch(layout.grid, picture.size) < SAME_PROPORTIONS
+            if close and layout.grid not in grids and picture.tokens is None:
                 grids.append(layout.grid)
-            key = call.result, layout
-            if key not in arrivals:
-                arrivals[key] = _arrival(layout.to_grid(gradients[call.result])[0].flatten(1))
-            cells, unread = arrivals[key]
+            if call.result in placed:
+                layout = replace(layout, span=placed[call.result][0].span)
+            else:
+                before = max((r for r in placed if origins[call.result] >> r & 1), default=None)
+                span = _span(call, layout, None if before is None else placed[before], picture)
+                layout = replace(layout, span=span)
+                placed[call.result] = layout, _channels(layout, call.shape)
+            cells, unread = _arrival(layout.to_grid(gradients[call.own])[0].flatten(1))
         known = {f.name: getattr(call, f.name) for f in fields(call)}
         calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
-    return tuple(calls)
+    return _with_neighbours(calls, origins)
+
+
+def _channels(layout: Layout, shape: Sequence[int]) -> int:
+    return shape[1] if layout.kind == "channels first" else shape[-1]
+
+
+def _span(
+    call: Seen, layout: Layout, before: tuple[Layout, int] | None, picture: Picture
+) -> tuple[float, ...]:
+    """Return how long a grid is, in picture lengths, from that of the grid it was made of.
+
+    Two things change it: patches cut side by side from what does not divide by their size, which is
+    padded first, or cut off; and neighbours merged two by two where one is left over. Convolutions
+    that slide keep it.
+    """
+    if before is None:
+        last, channels = picture.canvas or picture.size, 0
+        span = picture.span or (1.0,) * len(last)
+    else:
+        last, channels = before[0].grid, before[1]
+        span = before[0].span or (1.0,) * len(last)
+    grid = layout.grid
+    if call.patch and len(call.given) == len(grid) + 2:
+        entered = call.given[2:]
+        if all(a >= b for a, b in zip(entered, last, strict=True)):
+            # cells * patch of the pixels that entered, which were padded from the last ones
+            steps = zip(span, grid, call.patch, last, strict=True)
+            span = tuple(s * g * p / n for s, g, p, n in steps)
+    elif call.given and layout.kind != "channels first" and len(last) == len(grid):
+        ratio = [max(1, math.ceil(n / g)) for g, n in zip(grid, last, strict=True)]
+        merged = channels and call.given[-1] == channels * math.prod(ratio)
+        if merged and math.prod(ratio) > 1:
+            span = tuple(s * g * r / n for s, g, r, n in zip(span, grid, ratio, last, strict=True))
+    return () if all(abs(s - 1) < 1e-9 for s in span) else span
+
+
+def _with_neighbours(calls: Sequence[Call], origins: Sequence[int]) -> tuple[Call, ...]:
+    """Return calls with, of each, one that works beside it in the same container."""
+    within: dict[str, list[Call]] = {}
+    for call in calls:
+        if call.path and call.learned and call.layout and call.cells > 0:
+            within.setdefault(call.path.rpartition(".")[0], []).append(call)
+    found = []
+    for call in calls:
+        near = within.get(call.path.rpartition(".")[0], []) if call.path else []
+        apart = (
+            other.path
+            for other in near
+            if other.path != call.path
+            and other.result != call.result
+            and not origins[call.result] >> other.result & 1
+            and not origins[other.result] >> call.result & 1
+        )
+        found.append(replace(call, beside=next(apart, "")))
+    return tuple(found)
 
 
 def _arrival(gradient: Tensor) -> tuple[float, float]:
@@ -333,7 +430,9 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
         if not (call.path and call.layout and math.prod(call.layout.grid) > 1):
             continue
         # What merely passes a tensor on (a dropout, an identity) does not stand for its maker.
-        if call.learned or call.result not in outermost:
+        _, inner = outermost.get(call.result, (0, None))
+        # Nor does what puts it out beside what was made of it, and only the latter is read.
+        if inner is None or (call.learned and (call.cells or not inner.cells)):
             outermost[call.result] = order, call
     latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
     readers: dict[int | None, list[str]] = {}
@@ -361,6 +460,7 @@ def _judge(call: Call, readers: Sequence[str]) -> Candidate:
         if not f"{call.path}.".startswith(f"{other}.")
         and not f"{other}.".startswith(f"{call.path}.")
     ]
+    beside = [call.beside] if call.beside and not beside else beside
     return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
 
 

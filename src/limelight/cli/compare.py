@@ -24,6 +24,7 @@ from limelight.explanation import Explanation
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
+from limelight.targets import Reading
 
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
@@ -107,7 +108,7 @@ def compare(
                 methods=rows,
                 targets=targets,
                 layers=layer or [None],
-                settings=Settings(network.classes, looks, eigen, False, chunk),
+                settings=Settings(Reading(network.classes), looks, eigen, False, chunk),
                 progress=bar.named,
             )
             for one in bar.over(results):

@@ -22,16 +22,27 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight import layers as layers_
 from limelight.cut import deep
+from limelight.cut.call import call
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
 from limelight.cut.shadow import shadow, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, trace
+from limelight.cut.trace import choose, known_for, patch_of, trace
 from limelight.cut.watch import Watch
 from limelight.errors import LayerError, MethodError
 from limelight.evidence import Attention
 from limelight.inputs import Given, Inputs, input_problem, map_tensors
 from limelight.layers import INPUT, Layout, Site
-from limelight.targets import Scores, Target, class_logits, find_logits, score
+from limelight.targets import (
+    Pick,
+    Reading,
+    Scores,
+    Target,
+    class_logits,
+    find_logits,
+    reading_of,
+    returned,
+    score,
+)
 
 __all__ = ["INPUT", "Cut", "Layer", "cut", "cut_given", "cuts", "trace"]
 
@@ -44,6 +55,8 @@ def cut(
     inputs: Inputs,
     *,
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     differentiable: bool = False,
 ) -> Cut:
     """Run a model once and cut it at a layer.
@@ -64,6 +77,9 @@ def cut(
             front of the network, so that A is the images.
         inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
         classes: The names of the classes, for targets given by name.
+        output: Which part of what the model returns holds the logits: a key, attribute or index,
+            or several joined by dots; or a callable that returns them. None to find them.
+        grid: The sizes of the grid along which tokens were cut, when they cannot be found.
         differentiable: Let activations and gradients carry a graph to the model's parameters, so
             that a loss on them can be trained. It costs the graph of a training step.
 
@@ -73,7 +89,10 @@ def cut(
         ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
         InputError: The images are empty, or not finite.
     """
-    (only,) = cuts(model, [layer], inputs, classes=classes, differentiable=differentiable)
+    reading = reading_of(classes, output, grid)
+    (only,) = cut_given(
+        model, [layer], Given.of(inputs), reading=reading, differentiable=differentiable
+    )
     return only
 
 
@@ -83,11 +102,15 @@ def cuts(
     inputs: Inputs,
     *,
     classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
     differentiable: bool = False,
 ) -> list[Cut]:
     """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
-    given = Given.of(inputs)
-    return cut_given(model, layers, given, classes=classes, differentiable=differentiable)
+    reading = reading_of(classes, output, grid)
+    return cut_given(
+        model, layers, Given.of(inputs), reading=reading, differentiable=differentiable
+    )
 
 
 def cut_given(
@@ -95,7 +118,7 @@ def cut_given(
     layers: Sequence[Layer | None],
     given: Given,
     *,
-    classes: Sequence[str] | None = None,
+    reading: Reading | None = None,
     differentiable: bool = False,
     follow_input: bool = True,
 ) -> list[Cut]:
@@ -103,11 +126,11 @@ def cut_given(
 
     Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
     """
-    model = unwrap(model)
+    model, reading = unwrap(model), reading or Reading()
     sites, reasons = list[Site](), list[str]()
     for layer in layers:
         if layer is None:
-            choice = choose(model, given)
+            choice = choose(model, given, reading)
         else:
             choice = layers_.Choice(layer, "what the method reads" if layer == INPUT else "named")
         sites.append(layers_.resolve(model, choice.layer))
@@ -128,15 +151,12 @@ def cut_given(
         root, copies = shadow(model, lambda module: id(module) in watch.wanted)
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         try:
-            output = root(*passed.args, **passed.kwargs)
-        except Exception as error:
-            given.annotate(error, model)
-            raise
+            output = call(model, root, copies, passed)
         finally:
             watch.stop()
             for handle in handles:  # or they, and A, would wait for the garbage collector
                 handle.remove()
-    run = Run(model, given, output, classes, differentiable)
+    run = Run(model, given, output, reading, differentiable)
     found = []
     for site, reason in zip(sites, reasons, strict=True):
         raw = image if site.path == INPUT and image is not None else watch.raw(site)
@@ -182,7 +202,7 @@ class Cut:
     @property
     def output(self) -> Any:
         """What the model returned, without a graph."""
-        return map_tensors(self._run.output, Tensor.detach)
+        return map_tensors(returned(self._run.output), Tensor.detach)
 
     @property
     def image(self) -> Tensor:
@@ -199,7 +219,7 @@ class Cut:
             run.model,
             [self.layer],
             run.given.on(images),
-            classes=run.classes,
+            reading=run.reading,
             differentiable=run.differentiable,
             follow_input=self._raw.requires_grad,
         )
@@ -211,7 +231,7 @@ class Cut:
         The values carry the graph of the head.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            return score(self._run.output, target, self._run.given.batch, self._run.classes)
+            return score(self._run.output, target, self._run.asked)
 
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
@@ -241,7 +261,7 @@ class Cut:
         # Fused attention cannot be differentiated twice; written out it can.
         given = self._run.given
         with sdpa_kernel(SDPBackend.MATH):
-            (again,) = cut_given(self._run.model, [self.layer], given, classes=self._run.classes)
+            (again,) = cut_given(self._run.model, [self.layer], given, reading=self._run.reading)
         with torch.inference_mode(False), torch.enable_grad():
             values = scores.again(again._run.output, torch.arange(given.batch))
         return self._curvature(values, again._raw)
@@ -334,7 +354,7 @@ class Cut:
         Raises:
             MethodError: The head is something else.
         """
-        logits = find_logits(self._run.output)
+        logits = find_logits(self._run.output, self._run.reading.pick)
         pooled = self.activations.detach().flatten(2).mean(2)
         weight = self._linear_weight(class_logits(logits.detach()), pooled)
         low, high = self.gradients(target).flatten(2).aminmax(dim=2)
@@ -358,7 +378,7 @@ class Cut:
     def suggested_layer(self) -> str:
         """Return the path of the layer that is chosen when none is named; "" when none can be."""
         try:
-            return str(choose(self._run.model, self._run.given).layer)
+            return str(choose(self._run.model, self._run.given, self._run.reading).layer)
         except LayerError:
             return ""
 
@@ -395,12 +415,14 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
             "images, so its first axis is not the batch. If one image was passed, add the batch "
             "axis, image[None]; inside windowed attention, take the block around the layer."
         )
-    if raw.ndim == 3:  # perhaps tokens: the trace knows the grid of the patches
+    layout = layers_.layout_of(raw.shape, image) if raw.ndim != 3 else None
+    if layout is None or _may_pad(run.model, layout, image):
+        # Of tokens, and of pictures that are padded on the way, the trace knows more.
         path = next(path for path, m in run.model.named_modules() if m is site.module)
-        calls = [call for call in known_for(run.model, run.given).calls if call.path == path]
-        layout = calls[(site.call or 1) - 1].layout
-    else:
-        layout = layers_.layout_of(raw.shape, image)
+        calls = [
+            call for call in known_for(run.model, run.given, run.reading).calls if call.path == path
+        ]
+        layout = calls[(site.call or 1) - 1].layout if calls else layout
     if layout is None:
         raise LayerError(
             f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
@@ -409,3 +431,12 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
             "`limelight layers` lists the layers with a grid."
         )
     return layout
+
+
+def _may_pad(model: nn.Module, layout: Layout, image: Sequence[int]) -> bool:
+    """Say whether a grid may span more or less than the picture, for all that its sizes tell."""
+    if any(hasattr(type(module), "postprocess_detections") for module in model.modules()):
+        return True
+    even = all(s % g == 0 for s, g in zip(image, layout.grid, strict=True))
+    merges = layout.kind == "channels last" or any(patch_of(one) for one in model.modules())
+    return merges and not even

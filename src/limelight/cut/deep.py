@@ -85,7 +85,7 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
         image = run.given.image.clone().requires_grad_()
         root, copies = shadow(run.model, lambda _module: True)
         with rule:
-            observe(root, copies, run.given.on(image.clone()), enter, leave)
+            observe(run.model, root, copies, run.given.on(image.clone()), enter, leave)
     layout = _checked(run, rule.kept, layouts)
     if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
         raise MethodError(
@@ -160,7 +160,7 @@ def _score_again(run: Run, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
 def _token_layouts(run: Run) -> dict[int, Layout]:
     """Return the layouts of tokens that the network has, by their number N."""
     layouts = dict[int, Layout]()
-    for call in known_for(run.model, run.given).calls:
+    for call in known_for(run.model, run.given, run.reading).calls:
         if call.layout is not None and call.layout.kind == "tokens":
             layouts.setdefault(call.shape[1], call.layout)
     return layouts

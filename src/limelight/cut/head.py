@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from limelight.cut.call import call
 from limelight.cut.shadow import clear_hooks, shadow, twin
 from limelight.errors import InputError
 from limelight.inputs import Given, substitute_first, tensors
@@ -52,10 +53,11 @@ class Head:
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(given), given.batch, site, layout)
         recorded = self._replay.recorded
-        self._root, copies = shadow(model, lambda module: id(module) in recorded)
-        self._buffers = [(copy, copy._buffers) for copy in copies.values() if copy._buffers]
+        self._model = model
+        self._root, self._copies = shadow(model, lambda module: id(module) in recorded)
+        self._buffers = [(copy, copy._buffers) for copy in self._copies.values() if copy._buffers]
         for key in recorded:
-            _replace(copies[key], key, self._replay, is_layer=key == id(site.module))
+            _replace(self._copies[key], key, self._replay, is_layer=key == id(site.module))
 
     def __call__(self, activations: Tensor, rows: Tensor | None = None) -> Any:
         """Return the network's output for activations `[M, K, *grid]` of the images `rows` `[M]`.
@@ -88,7 +90,7 @@ class Head:
             copy.__dict__["_buffers"] = _clone(buffers)
         self._replay.start(activations, rows, spread=spread)
         try:
-            return self._root(*given.args, **given.kwargs)
+            return call(self._model, self._root, self._copies, given)
         finally:
             self._replay.start(None, None)
 

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limelight.cut.call import call
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
 from limelight.cut.shadow import shadow
-from limelight.inputs import Given
+from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
+from limelight.targets import Asked, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,22 @@ class Run:
     model: nn.Module
     given: Given
     output: Any
-    classes: Sequence[str] | None
+    reading: Reading
     differentiable: bool = False
+
+    @property
+    def asked(self) -> Asked:
+        """What a target has to know besides the output."""
+        return asked_of(self.given, self.reading)
+
+
+def asked_of(given: Given, reading: Reading) -> Asked:
+    """Return what a target has to know besides the output."""
+    words = any(
+        t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
+        for t in tensors((given.args, given.kwargs))
+    )
+    return Asked(given.batch, tuple(given.image.shape[2:]), reading, words)
 
 
 @contextmanager
@@ -60,16 +76,20 @@ def differentiate(
 
 
 def observe(
+    model: nn.Module,
     root: nn.Module,
     copies: Mapping[int, nn.Module],
     given: Given,
     enter: Enter,
     leave: Leave,
+    *,
+    propose_all: bool = False,
 ) -> Any:
     """Run a shadow in the current grad mode, telling of every call of a copied module.
 
     `enter(key)` is called before and `leave(key, arguments, output)` after each; what `leave`
-    returns takes the place of the output. The key is the id of the original module.
+    returns takes the place of the output. The key is the id of the original module. For
+    `propose_all` see `call`.
     """
     for key, copy in copies.items():
 
@@ -83,8 +103,7 @@ def observe(
 
         copy.register_forward_pre_hook(before)
         copy.register_forward_hook(after, with_kwargs=True)
-    given = given.fresh()
-    return root(*given.args, **given.kwargs)
+    return call(model, root, copies, given.fresh(), propose_all=propose_all)
 
 
 @contextmanager
@@ -97,12 +116,8 @@ def with_graph() -> Iterator[None]:
 def run_network(model: nn.Module, given: Given) -> Any:
     """Run a shadow of the whole model in the caller's grad mode, and return its output."""
     with torch.inference_mode(False):
-        root, _ = shadow(model, lambda _module: False)
-    try:
-        return root(*given.args, **given.kwargs)
-    except Exception as error:
-        given.annotate(error, model)
-        raise
+        root, copies = shadow(model, lambda _module: False)
+    return call(model, root, copies, given)
 
 
 def head_at(run: Run, site: Site, layout: Layout) -> Head:
@@ -111,7 +126,7 @@ def head_at(run: Run, site: Site, layout: Layout) -> Head:
     def observed(given: Given, enter: Enter, leave: Leave) -> Any:
         with no_grad():
             root, copies = shadow(run.model, lambda _module: True)
-            return observe(root, copies, given, enter, leave)
+            return observe(run.model, root, copies, given, enter, leave)
 
     with no_grad():
         return Head(run.model, site, run.given, layout, observed)

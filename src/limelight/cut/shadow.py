@@ -141,6 +141,8 @@ def _may_change(module: nn.Module) -> bool:
     state, kind = module.__dict__, type(module)
     if module.training or state.get("_compiled_call_impl") is not None:
         changes = True
+    elif hasattr(kind, "postprocess_detections"):
+        changes = True  # a detector is listened to there (limelight.cut.call)
     elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
         changes = True  # hooks may write too: those of weight_norm and pruning do
     elif state.get("grad_checkpointing") or state.get("gradient_checkpointing"):

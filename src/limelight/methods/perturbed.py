@@ -146,7 +146,8 @@ class _Masks:
         channel, variation = number // self.variations, number % self.variations
         black = channel == self.low.shape[1]
         channel = torch.where(black, 0, channel)
-        masks = resize(evidence.activations[b, channel], evidence.image.shape[2:])
+        size = evidence.image.shape[2:]
+        masks = resize(evidence.activations[b, channel], size, evidence.span)
         # After the resize: its corners need not reach a channel's extremes.
         low, high = masks.flatten(1).aminmax(dim=1)
         axes = [1] * len(evidence.axes)

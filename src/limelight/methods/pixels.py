@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limelight.evidence import Evidence
-from limelight.finish import normalise, relu, resize
+from limelight.finish import finish, normalise, resize
 from limelight.methods.weighted import gradcam
 
 
@@ -95,7 +95,7 @@ def guided_gradcam(evidence: Evidence) -> Tensor:
     `L = max_k |R_k| * normalise(resize(relu(L_gradcam)))`, shape `[B, *image]`: Selvaraju et al.
     2017, section 3.2.
     """
-    coarse = normalise(resize(relu(gradcam(evidence)), evidence.image.shape[2:]))
+    coarse = finish(gradcam(evidence), evidence.image.shape[2:], evidence.span)
     return guided_backprop(evidence) * coarse
 
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from limelight.render.figures import PANEL_PIXELS, Row, as_panel, encode_figure, figure
-from limelight.render.overlays import colourise, encode, overlay
+from limelight.render.figures import (
+    PANEL_PIXELS,
+    Flat,
+    Row,
+    Sample,
+    as_panel,
+    encode_figure,
+    figure,
+)
+from limelight.render.kinds import lay_flat, sample_figure
+from limelight.render.overlays import colourise, encode, overlay, stretched
 from limelight.render.sheets import Block, Panel, sheet
 
 __all__ = [
     "PANEL_PIXELS",
     "Block",
+    "Flat",
     "Panel",
     "Row",
+    "Sample",
     "as_panel",
     "colourise",
     "encode",
     "encode_figure",
     "figure",
+    "lay_flat",
     "overlay",
+    "sample_figure",
     "sheet",
+    "stretched",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from textwrap import fill
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,6 +33,32 @@ class Row:
     heatmap: Tensor
     title: str
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One explained input that is no photo: `[C, *image]`, its heatmap `[*image]`, and words."""
+
+    image: Tensor
+    heatmap: Tensor
+    title: str
+    note: str = ""
+
+
+class Flat(NamedTuple):
+    """An input as a picture, and heatmaps of it `[H, W]` at the picture's size.
+
+    Attributes:
+        name: What the picture is: a photo, a signal, which slices.
+        photo: The picture.
+        heatmaps: The heatmaps.
+        curve: Whether the picture is a curve, white on black.
+    """
+
+    name: str
+    photo: Image
+    heatmaps: Sequence[Tensor]
+    curve: bool = False
 
 
 def as_panel(photo: Image) -> Image:
@@ -68,22 +95,54 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
     axes[0].set_title("photo", fontsize=9)
     # Class names are names, also with dollar signs in them.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
+    add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
+    if row.note:
+        write_note(axes[1], row.note, width=44)
+
+
+def add_bar(
+    axes: Axes | Sequence[Axes],
+    colormap: str,
+    *,
+    pad: float,
+    fraction: float = 0.02,
+    aspect: float = 20,
+) -> None:
+    """Draw the colour bar of heatmaps, which are in [0, 1], beside the axes."""
+    one = axes if isinstance(axes, Axes) else axes[0]
     scale = ScalarMappable(Normalize(0, 1), colormap)
-    bar = axes[1].figure.colorbar(scale, ax=axes[1], fraction=0.046, pad=0.03, ticks=[0, 0.5, 1])
+    bar = one.figure.colorbar(
+        scale,
+        ax=axes,
+        fraction=fraction,
+        aspect=aspect,
+        pad=pad,
+        panchor=False,  # the pictures stay in the middle of their place
+        ticks=[0, 0.5, 1],
+    )
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_linewidth(0.4)
-    if row.note:
-        axes[1].text(
-            0.5,
-            0.5,
-            fill(row.note, 44),
-            transform=axes[1].transAxes,
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color="white",
-            bbox={"facecolor": "#8c1c13", "edgecolor": "none", "boxstyle": "round,pad=0.5"},
-        )
+
+
+def add_titles(axes: Axes, left: str, right: str) -> None:
+    """Write what is explained on the left over the axes, and how on the right."""
+    axes.set_title(left, loc="left", fontsize=9, fontweight="bold", parse_math=False)
+    axes.set_title(right, loc="right", fontsize=9, parse_math=False)
+
+
+def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
+    """Write a note over the middle of the axes, wrapped to so many letters."""
+    axes.text(
+        0.5,
+        0.5,
+        fill(note, width),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=size,
+        color="white",
+        bbox={"facecolor": "#8c1c13", "edgecolor": "none", "boxstyle": "round,pad=0.5"},
+    )
 
 
 def encode_figure(sheet: Figure, form: str) -> bytes:

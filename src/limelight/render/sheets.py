@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor
 
+from limelight.render.figures import write_note
 from limelight.render.overlays import overlay
 
 _WIDE = 1.55  # inches: the width of a panel
@@ -29,21 +30,27 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One photo, what is explained of it, and the maps."""
+    """One photo, what is explained of it, the maps; what the photo is, and whether a curve."""
 
     photo: Image
     title: str
     panels: Sequence[Panel]
+    name: str = "photo"
+    curve: bool = False
 
 
 def sheet(blocks: Sequence[Block], *, colormap: str = "inferno") -> Figure:
     """Draw the blocks one below the other: the photo first, then its maps, in rows."""
-    columns = min(_COLUMNS, 1 + max(len(block.panels) for block in blocks))
-    rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
     shape = max(block.photo.height / block.photo.width for block in blocks)
-    tall = _WIDE * shape
+    most = _COLUMNS
+    if shape < 0.4 or any(block.curve for block in blocks):  # wide ones get more room
+        most = max(1, min(3, round(8 * shape)))
+    wide = _WIDE * _COLUMNS / most
+    tall = wide * shape
+    columns = min(most, 1 + max(len(block.panels) for block in blocks))
+    rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
     lines = 0.36 if any(panel.subtitle for block in blocks for panel in block.panels) else 0.22
-    size = (columns * (_WIDE + 0.08), sum(rows) * (tall + lines) + len(blocks) * 0.3)
+    size = (columns * (wide + 0.08), sum(rows) * (tall + lines) + len(blocks) * 0.3)
     figure = Figure(figsize=size, dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=rows)[:, 0]
@@ -53,21 +60,12 @@ def sheet(blocks: Sequence[Block], *, colormap: str = "inferno") -> Figure:
         for one in axes:
             one.set_axis_off()
         axes[0].imshow(np.asarray(block.photo.convert("RGB")))
-        axes[0].set_title("photo", fontsize=7)
+        axes[0].set_title(block.name, fontsize=7)
         for one, panel in zip(axes[1:], block.panels, strict=False):
-            one.imshow(np.asarray(overlay(block.photo, panel.heatmap, colormap=colormap)))
+            laid = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
+            one.imshow(np.asarray(laid))
             words = f"{panel.title}\n{panel.subtitle}" if panel.subtitle else panel.title
             one.set_title(words, fontsize=7, parse_math=False)
             if panel.note:
-                one.text(
-                    0.5,
-                    0.5,
-                    panel.note,
-                    transform=one.transAxes,
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="white",
-                    bbox={"facecolor": "#8c1c13", "edgecolor": "none", "boxstyle": "round,pad=0.4"},
-                )
+                write_note(one, panel.note, width=44, size=6)
     return figure

@@ -1,0 +1,107 @@
+"""Volumes and video: slices or frames side by side, and the heat of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from limelight.render.figures import Flat, Sample, add_bar, add_titles, write_note
+from limelight.render.overlays import overlay, stretched
+
+_SHOWN = 8
+_PANEL = 1.35  # inches: the width of a slice
+
+
+def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
+    """Lay slices of a volume `[C, D, H, W]`, and of heatmaps `[D, H, W]` of it, side by side."""
+    shown = shown_slices(sum(map(_heat, heatmaps), torch.zeros(())))
+    numbers = ", ".join(map(str, shown))
+    pixels = _side_by_side(stretched(image)[shown])
+    flat = [_side_by_side(one[shown]) for one in heatmaps]
+    return Flat(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), flat)
+
+
+def shown_slices(heat: Tensor) -> list[int]:
+    """Return up to eight slices, evenly spaced, among them the one with the most heat `[D]`."""
+    count = min(len(heat), _SHOWN)
+    even = torch.linspace(0, len(heat) - 1, count).round().int().tolist()
+    peak = int(heat.argmax())
+    nearest = min(range(count), key=lambda k: abs(even[k] - peak))
+    return [*even[:nearest], peak, *even[nearest + 1 :]]
+
+
+def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
+    """Draw of each volume the heat over all slices, and some slices without and with colours."""
+    depth, high, wide = samples[0].heatmap.shape
+    count = min(depth, _SHOWN)
+    width = max(count * _PANEL, 6.0)
+    tall = min(width / count * high / wide, 2.2)
+    size = (width + 1.2, len(samples) * (2 * tall + 1.6))
+    sheet = Figure(figsize=size, dpi=200)
+    sheet.set_layout_engine("constrained", h_pad=0.05, w_pad=0.03, wspace=0.02, hspace=0.02)
+    parts = sheet.subfigures(len(samples), 1, squeeze=False)[:, 0]
+    for part, sample in zip(parts, samples, strict=True):
+        grid = part.add_gridspec(3, count, height_ratios=[0.75, tall, tall])
+        word, heat = _word(sample.image), _heat(sample.heatmap)
+        shown = shown_slices(heat)
+        curve = part.add_subplot(grid[0, :])
+        _draw_heat(curve, heat, shown, word)
+        add_titles(curve, sample.title, right)
+        if sample.note:
+            write_note(curve, sample.note, width=int(12 * width))
+        flat = lay_flat(sample.image, [sample.heatmap])
+        laid = overlay(flat.photo, flat.heatmaps[0], colormap=colormap)
+        panels = []
+        for column, number in enumerate(shown):
+            plain, coloured = (part.add_subplot(grid[row, column]) for row in (1, 2))
+            left = column * (wide + _gap(wide))
+            for panel, picture in ((plain, flat.photo), (coloured, laid)):
+                panel.imshow(np.asarray(picture)[:, left : left + wide])
+                panel.set_axis_off()
+            weight = "bold" if heat[number] == heat.max() > 0 else "normal"
+            plain.set_title(f"{word} {number}", fontsize=8, fontweight=weight, pad=3)
+            panels += [plain, coloured]
+        add_bar(panels, colormap, aspect=2 * tall / 0.13, pad=0.01)
+    return sheet
+
+
+def _draw_heat(axes: Axes, heat: Tensor, shown: Sequence[int], word: str) -> None:
+    values = heat.numpy()
+    top = float(values.max()) or 1.0
+    axes.plot(values, color="0.35", linewidth=1)
+    axes.fill_between(range(len(values)), values, color="0.88")
+    axes.plot(shown, values[shown], "o", color="black", markersize=3.5, clip_on=False)
+    axes.set_xlim(-0.5, len(values) - 0.5)
+    axes.set_ylim(0, 1.1 * top)
+    axes.set_xticks(shown)
+    axes.set_yticks([0, top], ["0", f"{top:.2g}"])
+    axes.tick_params(labelsize=7, length=2)
+    axes.set_xlabel(word, fontsize=8, labelpad=1)
+    axes.set_ylabel("mean heat", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _word(image: Tensor) -> str:
+    return "frame" if len(image) == 3 else "slice"
+
+
+def _heat(heatmap: Tensor) -> Tensor:
+    """Return the mean of a heatmap `[D, H, W]` over each slice, `[D]`."""
+    return heatmap.mean((1, 2))
+
+
+def _gap(wide: int) -> int:
+    return max(1, wide // 40)
+
+
+def _side_by_side(slices: Tensor) -> Tensor:
+    """Join slices `[D, H, W, ...]` into one `[H, D * W, ...]`, with a gap of zeros between them."""
+    gap = slices.new_zeros(slices.shape[1], _gap(slices.shape[2]), *slices.shape[3:])
+    parts = [part for one in slices for part in (gap, one)]
+    return torch.cat(parts[1:], 1)

@@ -1,0 +1,241 @@
+"""Detection: the score of one box of one class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from limelight.errors import TargetError
+from limelight.targets.classes import ClassRule, kth
+from limelight.targets.outputs import Detected
+from limelight.targets.tables import Asked, Read
+
+#: Boxes of one class that overlap more than this are one object.
+_SAME_OBJECT = 0.5
+
+#: Of this many of the most probable boxes duplicates are taken out.
+_CONSIDERED = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """One box of a detector: the logit of its class.
+
+    The detector proposes many boxes, and drops most of them. Of those that it proposed, the score
+    is read off the one that overlaps the box asked for by at least `iou` and is most probable.
+    Also a box that the detector did not return can be explained, then: an object that it missed.
+
+        Box([30, 40, 200, 220])            the class that is most probable there
+        Box([30, 40, 200, 220], "dog")     this class there
+        Box(target="dog")                  the most probable dog
+
+    `limelight.top(5)` explains the five most probable objects of each image.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels of the image that was passed in, `[4]` or one per image
+            `[B, 4]`; None for the most probable one.
+        target: The class, or a `Contrast` or `Counterfactual` of classes; None for the most
+            probable one.
+        iou: The least overlap with a box that was proposed, intersection over union.
+    """
+
+    box: Sequence[float] | Tensor | None = None
+    target: ClassRule = None
+    iou: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse an overlap that means nothing."""
+        if not 0 < self.iou <= 1:
+            raise TargetError(f"iou is {self.iou}; a share above 0 and up to 1 was expected.")
+
+
+class Found(NamedTuple):
+    """An object in one image: which of the boxes proposed, and its class."""
+
+    box: Tensor
+    label: int
+
+
+class Boxes:
+    """What a detector proposed, and the box to read it at."""
+
+    def __init__(self, output: object, box: Box, asked: Asked) -> None:
+        """Read the output and the box.
+
+        Raises:
+            TargetError: The model is no detector, or the box is none.
+        """
+        if not isinstance(output, Detected):
+            raise TargetError(
+                "A box needs a detector: one of torchvision, or a model that returns `pred_boxes` "
+                "beside its logits, as DETR does. This model returned "
+                f"{type(output).__name__}. For another detector pass a callable from its output to "
+                "scores [B]."
+            )
+        if not all(len(boxes) for boxes in output.boxes):
+            raise TargetError("The detector proposed no box at all in one of the images.")
+        self._found, self._asked, self._iou = output, asked, box.iou
+        self._given = None if box.box is None else self._checked(box.box)
+
+    @property
+    def count(self) -> int:
+        """C, the number of classes."""
+        return self._found.logits[0].shape[1]
+
+    def best(self, rank: int) -> Tensor:
+        """Return the class of the object of this rank; at a given box, the class of this rank."""
+        return torch.tensor(
+            [self._object(image, rank).label for image in range(self._asked.batch)],
+            device=self._found.logits[0].device,
+        )
+
+    def read(self, classes: Tensor, rank: int | None) -> Read:
+        """Return the logits `[B, C]` of one box of each image."""
+        wanted = classes.tolist()
+        boxes = torch.stack(
+            [
+                self._given[image]
+                if self._given is not None
+                else self._object(image, rank).box
+                if rank is not None
+                else _best_of_class(self._found, image, index)
+                for image, index in enumerate(wanted)
+            ]
+        )
+        iou = self._iou
+
+        def again(output: Any, rows: Tensor) -> Tensor:
+            images = rows.tolist()
+            found = [
+                _logits_at(output, m, boxes[image], wanted[image], iou)
+                for m, image in enumerate(images)
+            ]
+            return torch.stack(found)
+
+        where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
+        rows = torch.arange(len(wanted))
+        return Read(again(self._found, rows), again, where, self._region(boxes))
+
+    def _object(self, image: int, rank: int) -> Found:
+        """Return the object of a rank in one image; with a box given, the class of a rank there."""
+        probabilities = self._found.probabilities[image]
+        if self._given is not None:
+            boxes = self._found.boxes[image]
+            overlap = _overlaps(boxes, self._given[image])
+            close = probabilities * (overlap >= self._iou)
+            by_class = close.amax(0)
+            if not by_class.any():
+                raise self._nothing_near(image, float(overlap.max()))
+            return Found(self._given[image], int(kth(by_class, rank)))
+        objects = _objects(self._found.boxes[image], probabilities)
+        if rank > len(objects):
+            raise TargetError(
+                f"The object of rank {rank} was asked for; in image {image} the detector proposed "
+                f"{len(objects)}."
+            )
+        return objects[rank - 1]
+
+    def _checked(self, given: Sequence[float] | Tensor) -> Tensor:
+        """Return the boxes asked for, `[B, 4]`, and check that something was proposed there."""
+        first = self._found.boxes[0]
+        boxes = torch.as_tensor(given, dtype=first.dtype, device=first.device)
+        batch, (height, width) = self._asked.batch, self._asked.size
+        boxes = boxes[None] if boxes.ndim == 1 else boxes
+        if boxes.shape not in ((1, 4), (batch, 4)):
+            raise TargetError(
+                f"The box has shape {list(boxes.shape)}; x1, y1, x2, y2 were expected, or one such "
+                f"row per image [{batch}, 4]."
+            )
+        inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
+        inside = inside and (boxes[:, 3] <= height + 1).all()
+        if not bool(inside and (boxes[:, 2:] > boxes[:, :2]).all()):
+            raise TargetError(
+                f"The box is {boxes.tolist()}; x1 < x2 and y1 < y2 in pixels of the image were "
+                f"expected, which is {width} wide and {height} high."
+            )
+        boxes = boxes.expand(batch, 4)
+        for image in range(batch):
+            nearest = float(_overlaps(self._found.boxes[image], boxes[image]).max())
+            if nearest < self._iou:
+                raise self._nothing_near(image, nearest)
+        return boxes
+
+    def _nothing_near(self, image: int, nearest: float) -> TargetError:
+        return TargetError(
+            f"No box that the detector proposed in image {image} overlaps the box asked for by "
+            f"{self._iou:.2f} (intersection over union); the nearest has {nearest:.2f}. Ask for "
+            "less with Box(..., iou=...), or for a box that it returned."
+        )
+
+    def _region(self, boxes: Tensor) -> Tensor:
+        """Return the pixels inside the boxes, `[B, H, W]`."""
+        height, width = self._asked.size
+        x = torch.arange(width, device=boxes.device) + 0.5
+        y = torch.arange(height, device=boxes.device) + 0.5
+        across = (x >= boxes[:, :1]) & (x <= boxes[:, 2:3])
+        down = (y >= boxes[:, 1:2]) & (y <= boxes[:, 3:4])
+        return down[:, :, None] & across[:, None, :]
+
+
+def largest_logits(found: Detected) -> list[Tensor]:
+    """Return the highest logit of a small, a middling and a large box of the first image."""
+    boxes, likely = found.boxes[0], found.probabilities[0]
+    sides = boxes[..., 2:] - boxes[..., :2]
+    area = sides.prod(-1).reshape(len(boxes), -1).amax(1)
+    order = area.argsort()
+    at = {int(order[round(share * (len(order) - 1))]) for share in (0, 0.5, 1)}
+    return [found.logits[0][i, likely[i].argmax()] for i in sorted(at)]
+
+
+def _objects(boxes: Tensor, probabilities: Tensor) -> list[Found]:
+    """Return the objects among boxes `[N, C | 1, 4]`, most probable first, without duplicates."""
+    from torchvision.ops import batched_nms
+
+    count = min(_CONSIDERED, int((probabilities > 0).sum()))
+    values, places = probabilities.flatten().topk(count)
+    rows, classes = places // probabilities.shape[1], places % probabilities.shape[1]
+    own = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
+    chosen = own[rows] if boxes.ndim == 2 else own[places]
+    kept = batched_nms(chosen.float(), values.float(), classes, _SAME_OBJECT).tolist()
+    return [Found(chosen[i], int(classes[i])) for i in kept]
+
+
+def _best_of_class(found: Detected, image: int, index: int) -> Tensor:
+    """Return the most probable box of a class."""
+    probabilities = found.probabilities[image][:, index]
+    if not probabilities.any():
+        raise TargetError(f"Class {index} is no object but the background; name another class.")
+    return _boxes_of(found.boxes[image], index)[probabilities.argmax()]
+
+
+def _boxes_of(boxes: Tensor, index: int) -> Tensor:
+    """Return the boxes `[N, 4]` that belong to a class."""
+    return boxes if boxes.ndim == 2 else boxes[:, index]
+
+
+def _logits_at(output: Any, image: int, box: Tensor, index: int, iou: float) -> Tensor:
+    """Return the logits of the most probable box of a class near a box, else of the nearest."""
+    if not isinstance(output, Detected) or not len(output.boxes[image]):
+        raise TargetError("The detector proposed no box when it was run once more.")
+    overlap = _overlap(_boxes_of(output.boxes[image], index), box)
+    likely = output.probabilities[image][:, index] * (overlap >= iou)
+    best = likely.argmax() if bool(likely.any()) else overlap.argmax()
+    return output.logits[image][best]
+
+
+def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:
+    """Return the intersection over union of boxes with one, `[N, C]`, or `[N, 1]` for all C."""
+    each = boxes if boxes.ndim == 3 else boxes[:, None]
+    return _overlap(each.flatten(0, 1), box).reshape(each.shape[:2])
+
+
+def _overlap(boxes: Tensor, box: Tensor) -> Tensor:
+    """Return the intersection over union of boxes `[N, 4]` with one, `[N]`."""
+    from torchvision.ops import box_iou
+
+    overlap: Tensor = box_iou(boxes.float(), box[None].float())[:, 0]
+    return overlap

@@ -1,0 +1,184 @@
+"""What a model returned: its logits, wherever they are, and what a detector found."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from limelight.errors import ModelError, OptionError, TargetError, unknown
+
+#: Which part of an output holds the logits: its key, attribute or index, several of them joined by
+#: dots as in "aux.logits", or a callable from the output to the logits.
+Pick = str | int | Callable[[Any], Any]
+
+#: Where logits are looked for first, in this order: as a key, or as an attribute.
+_KEYS = (
+    "logits",
+    "out",
+    "logits_per_image",
+    "pred_logits",
+    "image_embeds",
+    "pooler_output",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read what a network puts out.
+
+    Attributes:
+        classes: The names of the classes, by index, if they are known.
+        pick: Which part of the output holds the logits; None to find it.
+        grid: The sizes of the grid that tokens were cut along; None to find them.
+    """
+
+    classes: Sequence[str] | None = None
+    pick: Pick | None = None
+    grid: tuple[int, ...] | None = None
+
+
+def reading_of(
+    classes: Sequence[str] | None, pick: Pick | None, grid: Sequence[int] | None
+) -> Reading:
+    """Return how to read what a network puts out, from what a user said.
+
+    Raises:
+        OptionError: The grid is none.
+    """
+    if grid is None:
+        return Reading(classes, pick)
+    sizes = tuple(grid) if isinstance(grid, Sequence) else ()
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise OptionError(f"grid is {grid!r}; the sizes of its axes were expected, as in (7, 7).")
+    return Reading(classes, pick, sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Detected:
+    """What a detector returned, and what it had before boxes were sorted out.
+
+    Attributes:
+        output: What the model returned.
+        boxes: Of each image, the boxes it proposed, `[N, 4]`, or `[N, C, 4]` when each class has
+            its own: x1, y1, x2, y2 in pixels of the image that was passed in.
+        logits: Of each image, `[N, C]`, before softmax or sigmoid.
+        probabilities: Of each image, `[N, C]`, after it; 0 for what is no class (the background).
+    """
+
+    output: Any
+    boxes: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...]
+    probabilities: tuple[Tensor, ...]
+
+
+def returned(output: Any) -> Any:
+    """Return what the model itself returned."""
+    return output.output if isinstance(output, Detected) else output
+
+
+def find_logits(output: object, pick: Pick | None = None) -> Tensor:
+    """Return the logits in what a model returned.
+
+    Those are what was picked; else the output itself if it is a tensor; else its `logits`, `out`,
+    `logits_per_image`, `pred_logits`, `image_embeds` or `pooler_output` (a key or an attribute);
+    else its first tensor.
+
+    Raises:
+        ModelError: There is no tensor in the output.
+        UnknownNameError, TargetError: The output has no such part, or it is no tensor.
+    """
+    output = returned(output)
+    if pick is not None:
+        return _picked(output, pick)
+    if isinstance(output, Tensor):
+        return output
+    for key in _KEYS:
+        named = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
+        if isinstance(named, Tensor):
+            return named
+    first = _first_tensor(output)
+    if first is None:
+        without = "None" if output is None else f"{_kind(output)} without a tensor"
+        raise ModelError(
+            f"The model returned {without}; a tensor was expected, or a tuple, list, dict or "
+            "object that holds one. Wrap the model so that it returns its logits [B, C], "
+            "or say with output=... which part of what it returns they are."
+        )
+    return first
+
+
+def class_logits(output: object, pick: Pick | None = None) -> Tensor:
+    """Return the logits `[B, C]` in what a model returned; one number per image is `[B, 1]`.
+
+    Raises:
+        ModelError: There is no tensor in the output.
+        UnknownNameError, TargetError: The output has no such part, or it is no tensor.
+    """
+    logits = find_logits(output, pick)
+    return logits[:, None] if logits.ndim == 1 else logits
+
+
+def _picked(output: object, pick: Pick) -> Tensor:
+    """Return the part of an output that was picked."""
+    if callable(pick):
+        found = pick(output)
+    else:
+        steps = [pick] if isinstance(pick, int) else pick.split(".")
+        found = functools.reduce(functools.partial(_step, pick=pick), steps, output)
+    if not isinstance(found, Tensor):
+        raise TargetError(
+            f"output={pick!r} is {_kind(found)}; the tensor that holds the logits was expected."
+        )
+    return found
+
+
+def _step(value: object, step: str | int, pick: Pick) -> object:
+    """Go one step into an output."""
+    if isinstance(value, Mapping) and step in value:
+        return value[step]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        try:
+            return value[operator.index(int(step))]
+        except (ValueError, IndexError):
+            pass
+    elif isinstance(step, str) and hasattr(value, step):
+        return getattr(value, step)
+    keys = parts(value)
+    raise unknown("output", str(pick), keys, f"{_kind(value)} has {', '.join(keys)}.")
+
+
+def parts(output: object) -> dict[str, object]:
+    """Return what an output consists of, by key, attribute or index."""
+    if isinstance(output, Mapping):
+        return {str(key): value for key, value in output.items()}
+    if isinstance(output, list | tuple):
+        names = getattr(output, "_fields", None) or range(len(output))
+        return {str(name): value for name, value in zip(names, output, strict=True)}
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return {f.name: getattr(output, f.name) for f in dataclasses.fields(output)}
+    return dict(getattr(output, "__dict__", {}))
+
+
+def _first_tensor(output: object, depth: int = 4) -> Tensor | None:
+    """Return the first tensor in an output: those near its surface come before those deeper in."""
+    if depth == 0 or isinstance(output, str):
+        return None
+    values = parts(output).values()
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+    return next((t for t in (_first_tensor(v, depth - 1) for v in values) if t is not None), None)
+
+
+def _kind(output: object) -> str:
+    """Return what an output is, in words."""
+    if output is None:
+        return "None"
+    size = f" of {len(output)}" if isinstance(output, Mapping | list | tuple) else ""
+    return f"a {type(output).__name__}{size}"

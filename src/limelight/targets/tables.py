@@ -1,0 +1,131 @@
+"""From an output to a table of class scores `[B, C]`, from which a class target then picks.
+
+Of a classifier the table is its logits. Of a segmenter it is their mean over a region, of a
+detector the logits of one box, of a language model those of the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from limelight.errors import TargetError
+from limelight.targets.classes import kth
+from limelight.targets.outputs import Reading, class_logits, find_logits
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known besides the output.
+
+    Attributes:
+        batch: B, the number of images.
+        size: The sizes of the image's axes, `[H, W]` for a picture.
+        reading: How to read an output.
+        words: Whether the model was given words too: whole numbers `[B, N]`.
+    """
+
+    batch: int
+    size: tuple[int, ...]
+    reading: Reading
+    words: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A table, read for the class that is explained.
+
+    Attributes:
+        values: `[B, C]`, with a graph when the output has one.
+        again: The same of another output: from an output of M rows, and the image `[M]` that each
+            row belongs to, to `[M, C]`.
+        where: For each image, what to say after the class: " in box [3, 4, 50, 60]".
+        region: The pixels that the score is about, `[B, *image]`; None for all of them.
+    """
+
+    values: Tensor
+    again: Callable[[Any, Tensor], Tensor]
+    where: tuple[str, ...]
+    region: Tensor | None = None
+
+
+class Table(Protocol):
+    """Class scores of an output."""
+
+    @property
+    def count(self) -> int:
+        """C, the number of classes."""
+
+    def best(self, rank: int) -> Tensor:
+        """Return the class of a rank, 1 for the first, `[B]`."""
+
+    def read(self, classes: Tensor, rank: int | None) -> Read:
+        """Return the table for these classes `[B]`; `rank` is theirs if that is how they came."""
+
+
+class Logits:
+    """The logits `[B, C]` of a classifier; one number per image is `[B, 1]`."""
+
+    def __init__(self, output: object, asked: Asked) -> None:
+        """Find them."""
+        self._pick = asked.reading.pick
+        self._logits = class_logits(output, self._pick)
+
+    @property
+    def count(self) -> int:
+        """C, the number of classes."""
+        return self._logits.shape[1]
+
+    def best(self, rank: int) -> Tensor:
+        """Return the class with the logit of this rank."""
+        return kth(self._logits.detach(), rank)
+
+    def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
+        """Return the logits."""
+        return Read(self._logits, self._again, ("",) * len(classes))
+
+    def _again(self, output: Any, rows: Tensor) -> Tensor:
+        logits = class_logits(output, self._pick)
+        if logits.ndim != 2 or len(logits) != len(rows):
+            raise shape_changed(logits, rows, "C")
+        return logits
+
+
+class LastWord:
+    """The logits `[B, N, C]` of a language model: those of the word that comes next."""
+
+    def __init__(self, output: object, asked: Asked) -> None:
+        """Find them."""
+        self._pick = asked.reading.pick
+        self._logits = find_logits(output, self._pick)[:, -1]
+
+    @property
+    def count(self) -> int:
+        """C, the size of the vocabulary."""
+        return self._logits.shape[1]
+
+    def best(self, rank: int) -> Tensor:
+        """Return the next word of this rank."""
+        return kth(self._logits.detach(), rank)
+
+    def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
+        """Return the logits of the next word."""
+        return Read(self._logits, self._again, (" as the next word",) * len(classes))
+
+    def _again(self, output: Any, rows: Tensor) -> Tensor:
+        logits = find_logits(output, self._pick)
+        if logits.ndim != 3 or len(logits) != len(rows):
+            raise shape_changed(logits, rows, "N, C")
+        return logits[:, -1]
+
+
+def shape_changed(logits: Tensor, rows: Tensor, axes: str) -> TargetError:
+    """Say that a network treats another number of images in another way."""
+    return TargetError(
+        f"For {len(rows)} images the model returned logits {list(logits.shape)}, not "
+        f"[{len(rows)}, {axes}]. A squeeze() without an axis does this to a single image: name "
+        "the axis, or choose `chunk` so that no single one is left over."
+    )

@@ -1,0 +1,154 @@
+"""Language and embeddings: how probable a word is, and how similar a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from limelight.errors import TargetError
+from limelight.targets.outputs import find_logits
+from limelight.targets.tables import Asked, shape_changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """The log-probability of words, given the picture and the words before them.
+
+    `sum_t log p(w_t | w_<t, picture)`, as for captions and answers in Selvaraju et al. 2017,
+    sections 5 and 8. The model is given the sentence, and its logits `[B, N, V]` at each word are
+    those of the next.
+
+        Words(ids)                 the whole sentence, but for the token that begins it
+        Words(ids, at=3)           the fourth token
+        Words(ids, at=[3, 4])      a word of two tokens
+
+    Attributes:
+        ids: The tokens of the sentence that the model was given, `[N]`, or `[B, N]`.
+        at: Which of them are explained, from 1 (the first begins the sentence: nothing comes
+            before it); None for all.
+        text: The words, for people to read.
+    """
+
+    ids: Sequence[int] | Tensor
+    at: int | Sequence[int] | None = None
+    text: str = ""
+
+    def label(self) -> str:
+        """Return what is explained, in words."""
+        if self.text:
+            return self.text
+        if self.at is None:
+            return "the sentence"
+        return f"token {self.at}" if isinstance(self.at, int) else f"tokens {list(self.at)}"
+
+    def values(self, output: Any, rows: Tensor, asked: Asked) -> Tensor:
+        """Return the log-probability of an output's rows `[M]`, each of the image that it is of.
+
+        Raises:
+            TargetError: The tokens do not fit the output.
+        """
+        logits = find_logits(output, asked.reading.pick)
+        ids = torch.as_tensor(self.ids, device=logits.device)
+        ids = ids[None] if ids.ndim == 1 else ids
+        if ids.ndim != 2 or len(ids) not in (1, asked.batch) or ids.is_floating_point():
+            raise TargetError(
+                f"The tokens have shape {list(ids.shape)}; integers [N] were expected, or "
+                f"[{asked.batch}, N], one sentence per image."
+            )
+        count = ids.shape[1]
+        if logits.ndim != 3 or len(logits) != len(rows):
+            raise shape_changed(logits, rows, "N, V")
+        # A model may put picture tokens in front of the sentence; its words come last.
+        logits = logits[:, -count:]
+        if logits.shape[1] != count or int(ids.max()) >= logits.shape[2]:
+            raise TargetError(
+                f"There are {count} tokens up to number {int(ids.max())}, and the model returned "
+                f"logits {list(logits.shape)}. Give it the same sentence that is explained."
+            )
+        at = (
+            range(1, count)
+            if self.at is None
+            else [self.at]
+            if isinstance(self.at, int)
+            else self.at
+        )
+        if not at or not all(isinstance(t, int) and 1 <= t < count for t in at):
+            raise TargetError(
+                f"at is {self.at}; positions from 1 to {count - 1} were expected, of a sentence of "
+                f"{count} tokens whose first begins it."
+            )
+        places = torch.tensor(list(at), device=logits.device)
+        wanted = ids.expand(asked.batch, count)[rows.to(ids.device)][:, places]
+        likely = logits[:, places - 1].float().log_softmax(-1)
+        return likely.gather(-1, wanted[..., None])[..., 0].sum(1)
+
+
+def each_word(
+    ids: Sequence[int] | Tensor, words: Sequence[str] | None = None, *, first: int = 1
+) -> list[Words]:
+    """Return a target for every token of a sentence `[N]`, for `explain_each`: a map per word.
+
+    Args:
+        ids: The tokens that the model was given.
+        words: The text of each token, as a tokenizer gives it.
+        first: Where to begin: after the tokens of a question, say.
+
+    Raises:
+        TargetError: There is not one text per token.
+    """
+    tokens = [int(i) for i in torch.as_tensor(ids).flatten().tolist()]
+    if words is not None and len(words) != len(tokens):
+        raise TargetError(f"There are {len(words)} words for {len(tokens)} tokens.")
+    return [Words(tokens, t, "" if words is None else words[t]) for t in range(first, len(tokens))]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Similarity:
+    """How alike the model's embedding and another vector are: `e . v / (|e| |v|)`.
+
+    The vector is what the model returned for another picture, a text's embedding, or the mean of
+    some class (Chen et al. 2020, "Adapting Grad-CAM for embedding networks"):
+
+        Similarity(model(other_image)[0])
+
+    Attributes:
+        to: `[D]`, or one per image `[B, D]`.
+        text: What the vector is of, for people to read.
+    """
+
+    to: Tensor
+    text: str = ""
+
+    def label(self) -> str:
+        """Return what is explained, in words."""
+        return f"similarity to {self.text or 'a vector'}"
+
+    def values(self, output: Any, rows: Tensor, asked: Asked) -> Tensor:
+        """Return the cosine similarity of an output's rows `[M]`.
+
+        Raises:
+            TargetError: The vectors do not fit the output.
+        """
+        embedding = find_logits(output, asked.reading.pick)
+        to = torch.as_tensor(self.to).detach().to(embedding)
+        to = to[None] if to.ndim == 1 else to
+        if embedding.ndim != 2 or len(embedding) != len(rows):
+            raise TargetError(
+                f"For a similarity the model has to return embeddings [B, D]; it returned "
+                f"{list(embedding.shape)}. Pick them with output=..., or pool them: pass a "
+                "callable from output to scores [B]."
+            )
+        if to.ndim != 2 or len(to) not in (1, asked.batch) or to.shape[1] != embedding.shape[1]:
+            raise TargetError(
+                f"The vector has shape {list(to.shape)}; [{embedding.shape[1]}] was expected, or "
+                f"one per image, {[asked.batch, embedding.shape[1]]}."
+            )
+        if not bool(to.any(1).all()):
+            raise TargetError("The vector is zero; nothing is similar to it.")
+        mine = to.expand(asked.batch, -1)[rows.to(to.device)]
+        return cosine_similarity(embedding, mine, dim=1)
