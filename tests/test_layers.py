@@ -395,7 +395,7 @@ def test_a_layout_is_read_off_the_shape(
         ((1, 49, 8), (224, 224), [(14, 14)], Layout("tokens", (7, 7))),  # patches were merged
         ((1, 35, 8), (144, 208), [(9, 13)], Layout("tokens", (5, 7))),  # the same, with padding
         ((1, 16, 8), (64, 64), [(4, 4), (1, 1)], Layout("tokens", (4, 4))),  # a pooled branch
-        ((1, 16, 8), (32, 32), [(16, 16)], None),  # columns read one by one, not patches
+        ((1, 15, 8), (32, 32), [(16, 16)], None),  # columns read one by one, not patches
         ((1, 64, 16), (64, 128), [(32, 64)], None),
         ((1, 1, 8), (32, 32), [(2, 2)], None),
         ((1, 48, 40), (480,), [(48,)], Layout("tokens", (48,))),  # a signal's patches

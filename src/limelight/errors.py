@@ -116,3 +116,21 @@ def unknown(kind: str, given: str, known: Iterable[str], otherwise: str) -> Unkn
     close = nearest(given, known)
     hint = f"Did you mean {', '.join(repr(name) for name in close)}?" if close else otherwise
     return UnknownNameError(f"There is no {kind} named {given!r}. {hint}")
+
+
+#: Said in several places: why a network that runs has no gradient.
+INFERENCE = (
+    "The layer runs under torch.inference_mode inside the model's own forward, where no graph can "
+    "begin. Take that off the model; limelight needs no gradient of its parameters."
+)
+QUANTISED = (
+    "The network is quantised: it computes with integers, through which no gradient flows. Explain "
+    "the network as it was before; or take a layer that is not quantised and a method that needs "
+    "no gradient ('ablationcam', 'scorecam', 'occlusion', 'rise')."
+)
+DETACHED = (
+    "The model's output carries no graph: its forward detaches it, turns it into numbers, or uses "
+    "operations without a derivative. Explain the model without that step; with a layer named, "
+    "methods that need no gradient work ('ablationcam', 'scorecam', "
+    "'occlusion', 'rise')."
+)

@@ -251,7 +251,7 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
             slopes,
             method=method.name,
             layer=run.layer,
-            instead=run.suggested_layer,
+            why=lambda: run.why_disconnected(scores),
         )
         heatmap = finished(raw, run.image.shape[2:], status, span)
     return Explanation(
@@ -325,7 +325,7 @@ def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean")
     raw = fuse_maps(maps, how)
     layer = " + ".join(dict.fromkeys(one.layer for one in explanations))
     method = " + ".join(dict.fromkeys(one.method for one in explanations))
-    judged = judge(raw, first.score, [], method=method, layer=layer, instead=lambda: "")
+    judged = judge(raw, first.score, [], method=method, layer=layer, why=lambda: "")
     bad = zip(*(one.status for one in explanations), strict=True)
     status = tuple(
         each[0] if len(set(each)) == 1 and not each[0].ok else own

@@ -357,7 +357,7 @@ def judge(
     *,
     method: str,
     layer: str,
-    instead: Callable[[], str],
+    why: Callable[[], str],
 ) -> tuple[Status, ...]:
     """Say of each raw map `[B, *grid]` whether its heatmap is worth anything.
 
@@ -367,7 +367,7 @@ def judge(
         evidence: What the method read of each score (gradients, class weights), `[B, ...]`.
         method: The method's name.
         layer: The layer's path.
-        instead: Returns the layer that would have been chosen, "" if none; asked only if needed.
+        why: Returns why a score does not depend on the layer; asked only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
     finite = low.isfinite() & high.isfinite() & score.isfinite()
@@ -387,7 +387,7 @@ def judge(
                 "float16 values overflow, so use bfloat16 or float32.",
             )
         elif not is_connected:
-            status = Status("disconnected", _disconnected(layer, instead()))
+            status = Status("disconnected", why())
         elif is_flat:
             status = Status(
                 "flat",
@@ -405,18 +405,6 @@ def judge(
             status = Status("ok")
         statuses.append(status)
     return tuple(statuses)
-
-
-def _disconnected(layer: str, instead: str) -> str:
-    if instead and instead != layer:
-        return (
-            f"The score does not depend on the grid of {layer!r}: after it only other tokens, or "
-            f"nothing of it, is read. Take layer={instead!r}."
-        )
-    return (
-        f"The gradient of the score is zero everywhere on the grid of {layer!r}. A head whose "
-        "weights are zero (not trained yet) does this, as does a score that no longer changes."
-    )
 
 
 def finished(

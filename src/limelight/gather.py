@@ -69,6 +69,8 @@ class Gathered:
 
     def _find(self, need: Need) -> Any:
         cut, scores = self.cut, self.scores
+        if need != "class weights":
+            cut.check_gradient(scores)
         match need:
             case "gradients":
                 return at_least_float32(cut.gradients(scores))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from limelight.errors import InputError
+
+Form = Literal["tensor", "list", "frames"]
 
 #: A batch of images `[B, C, H, W]`, or what the model takes: its arguments, or keyword arguments.
 #: Or a list of images `[C, H, W]` of one size, as detectors take it.
@@ -55,16 +57,18 @@ class Given:
     Attributes:
         args: Positional arguments.
         kwargs: Keyword arguments.
-        image: `[B, C, *image]`, the first floating point tensor with three axes or more.
+        image: `[B, C, *image]`, the first floating point tensor with three axes or more. Video
+            `[B, T, C, H, W]` is kept as `[B, C, T, H, W]`.
         at: Which of the tensors in `args` and `kwargs` that is.
-        listed: Whether the model takes a list of images `[C, *image]` in its place.
+        form: How the model takes the images: as they are, as a list of `[C, *image]`, or, of video,
+            as frames `[B, T, C, H, W]`.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     image: Tensor
     at: int = 0
-    listed: bool = False
+    form: Form = "tensor"
 
     @classmethod
     def of(cls, inputs: Inputs) -> Given:
@@ -73,13 +77,13 @@ class Given:
         Raises:
             InputError: They hold no tensor, or images that are empty or not finite.
         """
-        if isinstance(inputs, Tensor) and not inputs.is_inference():
+        form: Form = "list" if isinstance(inputs, list) else "tensor"
+        if isinstance(inputs, list):
+            inputs = (_stacked(inputs),)
+        if isinstance(inputs, Tensor) and not inputs.is_inference() and not _is_frames(inputs):
             image = inputs.detach()
             _check(image)
             return cls((inputs,), {}, image)
-        listed = isinstance(inputs, list)
-        if isinstance(inputs, list):
-            inputs = (_stacked(inputs),)
         if isinstance(inputs, Mapping):
             args, kwargs = (), dict(inputs)
         elif isinstance(inputs, Tensor | tuple):
@@ -101,15 +105,20 @@ class Given:
             raise InputError(_NO_BATCH)
         _check(images[0])
         at = next(i for i, tensor in enumerate(found) if tensor is images[0])
-        return cls(args, kwargs, images[0].detach(), at, listed)
+        given = cls(args, kwargs, images[0].detach(), at, form)
+        if not _is_frames(images[0]):
+            return given
+        given = given.on(images[0].movedim(1, 2))
+        return replace(given, image=given.image.detach(), form="frames")
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the model is called with."""
-        if not self.listed:
+        if self.form == "tensor":
             return self.args, self.kwargs
         leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        leaves[places[self.at]] = list(leaves[places[self.at]])
+        images = leaves[places[self.at]]
+        leaves[places[self.at]] = list(images) if self.form == "list" else images.movedim(2, 1)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         return args, kwargs
 
@@ -180,6 +189,11 @@ class Given:
         if isinstance(error, TypeError):
             note += "; a model with several inputs takes a tuple or a dict of them"
         error.add_note(note + ".")
+
+
+def _is_frames(images: Tensor) -> bool:
+    """Say whether images are video in the order `[B, T, C, H, W]`: colours third, not second."""
+    return images.ndim == 5 and images.shape[2] in (1, 3) and images.shape[1] not in (1, 3)
 
 
 def _stacked(images: list[Tensor]) -> Tensor:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from itertools import groupby
+from itertools import groupby, product
 from typing import Literal, NamedTuple
 
 import torch
@@ -113,15 +113,15 @@ class Layout:
     """How a layer's output becomes a grid `[B, K, *grid]`.
 
     Attributes:
-        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, or
-            `tokens` `[B, P + prod(grid), K]`.
+        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens`
+            `[B, P + prod(grid), K]`, or `frames` `[B * T, K, H, W]` with the grid `[T, H, W]`.
         grid: The sizes of the grid axes.
         prefix: P, how many tokens come before the grid (class token, registers).
         span: How long the grid is along each axis, in picture lengths: more than 1 when the network
             pads the picture, less when it drops its edge; () when the grid covers it.
     """
 
-    kind: Literal["channels first", "channels last", "tokens"]
+    kind: Literal["channels first", "channels last", "tokens", "frames"]
     grid: tuple[int, ...]
     prefix: int = 0
     span: tuple[float, ...] = ()
@@ -132,6 +132,8 @@ class Layout:
             return output.movedim(-1, 1)
         if self.kind == "tokens":
             return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
+        if self.kind == "frames":
+            return output.reshape(-1, self.grid[0], *output.shape[1:]).movedim(1, 2)
         return output
 
     def from_grid(self, activations: Tensor, output: Tensor) -> Tensor:
@@ -145,6 +147,8 @@ class Layout:
             return torch.cat(
                 [output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1
             )
+        if self.kind == "frames":
+            return activations.movedim(2, 1).flatten(0, 1)
         return activations
 
     def __str__(self) -> str:
@@ -168,6 +172,7 @@ class Seen:
         learned: Whether the module holds parameters.
         given: The shape of its (first) input tensor; () without.
         patch: Of a module that cuts its input into patches side by side, their sizes; else ().
+        several: Whether it put out several tensors with grids, of which this is the first.
     """
 
     path: str
@@ -178,6 +183,7 @@ class Seen:
     learned: bool
     given: tuple[int, ...] = ()
     patch: tuple[int, ...] = ()
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,7 @@ def layout_of(
     """Find how an output of this shape becomes a grid over an image.
 
     Args:
-        shape: The shape of the layer's output, batch first.
+        shape: The shape of the layer's output for one image, batch first.
         image: The sizes of the input's grid axes, `[H, W]` for a picture.
         grids: Grids seen earlier in the same pass, newest last; tokens were cut along one of them.
 
@@ -255,6 +261,9 @@ def layout_of(
         The layout, or None when no reading of the shape makes a grid.
     """
     axes = len(image)
+    if axes == 3 and len(shape) == 4 and 1 < shape[0] == image[0]:  # one picture per frame
+        grid = (shape[0], *shape[2:])
+        return Layout("frames", grid) if mismatch(grid, image) < math.inf else None
     if axes == 1 and len(shape) == 3 and (shape[2],) not in grids:
         along = _tokens(shape[1], image, grids)
         if along:
@@ -280,10 +289,10 @@ def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) 
     ]
     if fitting:
         return min(fitting, key=lambda layout: layout.prefix)
-    for grid in reversed(grids):  # neighbouring patches merged, two by two along each axis
-        merged = tuple(math.ceil(size / 2) for size in grid)
-        if 1 < math.prod(merged) == count:
-            return Layout("tokens", merged)
+    for prefix, grid in product((0, 1) if len(image) > 1 else (0,), reversed(grids)):
+        for coarse in _coarser(grid):
+            if 1 < math.prod(coarse) == count - prefix:
+                return Layout("tokens", coarse, prefix)
     if len(image) == 2 and not grids:
         for prefix in range(min(MOST_PREFIX_TOKENS + 1, count)):
             rows = round(math.sqrt((count - prefix) * image[0] / image[1]))
@@ -311,6 +320,48 @@ class Picture:
     tokens: tuple[int, ...] | None = None
 
 
+def _coarser(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield grids whose cells are 2, 4, 8 or 16 of a grid's along each axis, or along the last two.
+
+    One that is left over at the edge makes a cell of its own.
+    """
+    for factor in (2, 4, 8, 16) if len(grid) > 1 else (2,):
+        yield tuple(math.ceil(size / factor) for size in grid)
+        if len(grid) == 3:
+            yield grid[0], *(math.ceil(size / factor) for size in grid[1:])
+
+
+def possible_grids(count: int, image: Sequence[int]) -> Sequence[tuple[int, ...]]:
+    """Return the grids that `count` tokens over a picture could have, the most likely first.
+
+    Those are the grids of roughly the picture's proportions, with up to two tokens in front.
+    """
+    if len(image) == 1:
+        return [(count,), (count - 1,)]
+    if len(image) != 2:
+        return []
+    found = {
+        (rows, (count - prefix) // rows): prefix
+        for prefix in (2, 1, 0)
+        for rows in range(2, count // 2 + 1)
+        if (count - prefix) % rows == 0
+    }
+    close = [grid for grid in found if mismatch(grid, image) < 2 * SAME_PROPORTIONS]
+    return sorted(close, key=lambda grid: (mismatch(grid, image), found[grid]))[:5]
+
+
+def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
+    """Say which grids an output of tokens could have; "" when it is none."""
+    grids = possible_grids(shape[1], image) if len(shape) == 3 else []
+    if not grids:
+        return ""
+    said = ", ".join(" x ".join(map(str, grid)) for grid in grids)
+    return (
+        f"{path!r} puts out {shape[1]} tokens, and nothing in the network says along which grid "
+        f"they were cut; {said} would do. Say which with grid={grids[0]}."
+    )
+
+
 def read(
     seen: Sequence[Seen],
     gradients: Sequence[Tensor],
@@ -322,20 +373,30 @@ def read(
     Args:
         seen: The calls in the order in which they returned.
         gradients: The gradient of a score with respect to what was handed on, by its number.
-        origins: What each result was made of: a bit for the number of each earlier one.
+        origins: What each was made of: a bit for the number of each other one, and behind them all
+            one for the image.
         picture: What the network was given.
     """
     ran = Counter(call.path for call in seen)
     grids = [] if picture.tokens is None else [picture.tokens]
     placed: dict[int, tuple[Layout, int]] = {}  # by result: its layout and number of channels
+    counts = set[int]()  # of tokens
     calls = []
     for call in seen:
         # One image was recorded; another first axis is no batch (windows, patches of patches).
-        single = call.shape[:1] == (1,)
-        layout = layout_of(call.shape, picture.size, grids) if single else None
+        # What was not made of it (positions, words) is no grid over it.
+        over = origins[call.own] >> len(gradients) & 1
+        layout = layout_of(call.shape, picture.size, grids) if over else None
+        if layout and layout.kind != "frames" and call.shape[0] != 1:
+            layout = None
+        if layout and _is_attention(layout, call.shape, counts, picture.size):
+            layout = None
+        if len(call.shape) == 3:
+            counts.add(call.shape[1])
         cells, unread = 0.0, 1.0
         if layout:
-            close = mismatch(layout.grid, picture.size) < SAME_PROPORTIONS
+            # Of three axes the last two count: time, or depth, has a step of its own.
+            close = mismatch(layout.grid[-2:], picture.size[-2:]) < SAME_PROPORTIONS
             if close and layout.grid not in grids and picture.tokens is None:
                 grids.append(layout.grid)
             if call.result in placed:
@@ -349,6 +410,15 @@ def read(
         known = {f.name: getattr(call, f.name) for f in fields(call)}
         calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
     return _with_neighbours(calls, origins)
+
+
+def _is_attention(
+    layout: Layout, shape: Sequence[int], counts: Set[int], image: Sequence[int]
+) -> bool:
+    """Say whether what looks like a grid is the inside of an attention: `[1, heads, N, d or N]`."""
+    if layout.kind == "tokens" or len(shape) != 4 or shape[2] not in counts:
+        return False
+    return shape[2] == shape[3] or mismatch(layout.grid, image) >= SAME_PROPORTIONS
 
 
 def _channels(layout: Layout, shape: Sequence[int]) -> int:
@@ -431,8 +501,9 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
             continue
         # What merely passes a tensor on (a dropout, an identity) does not stand for its maker.
         _, inner = outermost.get(call.result, (0, None))
-        # Nor does what puts it out beside what was made of it, and only the latter is read.
-        if inner is None or (call.learned and (call.cells or not inner.cells)):
+        # Nor does what puts it out beside other things, or what was made of it is read instead.
+        stands = call.learned and not call.several and (call.cells or not inner or not inner.cells)
+        if inner is None or stands:
             outermost[call.result] = order, call
     latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
     readers: dict[int | None, list[str]] = {}
@@ -452,6 +523,8 @@ def _judge(call: Call, readers: Sequence[str]) -> Candidate:
         return Candidate(call, "no gradient of the score arrives on its grid", possible=False)
     if not call.learned:
         return Candidate(call, "it has no parameters")
+    if call.several:
+        return Candidate(call, "it puts out several grids, and only the first would be cut at")
     if call.unread > UNREAD_RUN:
         return Candidate(call, f"the score skips {call.unread:.0%} of its channels in a row")
     beside = [
@@ -464,8 +537,8 @@ def _judge(call: Call, readers: Sequence[str]) -> Candidate:
     return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
 
 
-def choose(calls: Sequence[Call]) -> Choice:
-    """Choose the layer to cut at from a recorded pass.
+def choose(calls: Sequence[Call], image: Sequence[int] = ()) -> Choice:
+    """Choose the layer to cut at from a recorded pass, over an image of these sizes.
 
     Raises:
         LayerError: No layer can be cut at; the nearest misses are named with their reasons.
@@ -475,6 +548,10 @@ def choose(calls: Sequence[Call]) -> Choice:
         reason = "the last layer with a grid on which gradient of the score arrives"
         but = f", although {ranked[0].objection}" if ranked[0].objection else ""
         return Choice(ranked[0].path, reason + but)
+    unclear = [call for call in calls if call.path and call.learned and call.layout is None]
+    said = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
+    if image and said and not any(candidate.call.cells for candidate in ranked):
+        raise LayerError(said)
     near = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
     raise LayerError(
         "No layer to cut at was found: none has a grid of several cells on which gradient of the "

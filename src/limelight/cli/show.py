@@ -64,7 +64,7 @@ def layers(
     console.print(f"[bold]{escape(network.name)}[/] for an input of {height} x {width}")
     console.print(table)
     try:
-        choice = choose(calls)
+        choice = choose(calls, (height, width))
         console.print(f"Chosen: [bold green]{escape(str(choice.layer))}[/], {choice.reason}.")
     except LayerError as error:
         console.print(f"[yellow]{escape(str(error))}[/]")

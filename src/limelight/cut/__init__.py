@@ -25,12 +25,12 @@ from limelight.cut import deep
 from limelight.cut.call import call
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
-from limelight.cut.shadow import shadow, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, patch_of, trace
+from limelight.cut.shadow import quantised, shadow, unwrap, writes_nothing
+from limelight.cut.trace import choose, known_for, origins, patch_of, trace
 from limelight.cut.watch import Watch
-from limelight.errors import LayerError, MethodError
+from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
-from limelight.inputs import Given, Inputs, input_problem, map_tensors
+from limelight.inputs import Given, Inputs, input_problem, map_tensors, tensors
 from limelight.layers import INPUT, Layout, Site
 from limelight.targets import (
     Pick,
@@ -156,6 +156,8 @@ def cut_given(
             watch.stop()
             for handle in handles:  # or they, and A, would wait for the garbage collector
                 handle.remove()
+    if image is not None and follow_input and _all_inference(output):
+        raise LayerError(INFERENCE)
     run = Run(model, given, output, reading, differentiable)
     found = []
     for site, reason in zip(sites, reasons, strict=True):
@@ -163,6 +165,12 @@ def cut_given(
         layout = _layout(raw, site, run)
         found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
     return found
+
+
+def _all_inference(output: Any) -> bool:
+    """Say whether the model ran its whole forward in inference mode."""
+    found = tensors([returned(output)])
+    return bool(found) and all(tensor.is_inference() for tensor in found)
 
 
 def _leaf(given: Given, *, follow: bool) -> tuple[Tensor, Given]:
@@ -241,10 +249,13 @@ class Cut:
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
+            MethodError: The network is quantised.
         """
         with torch.inference_mode(False), torch.enable_grad():
             total = self._scores(target).values.sum()
             (gradient,) = differentiate(total, [self._raw], graph=self._run.differentiable)
+        if quantised(self._run.model) and not gradient.any():
+            raise MethodError(QUANTISED)
         return self.layout.to_grid(gradient)
 
     def curvature(self, target: Target | Scores = None) -> Tensor:
@@ -375,12 +386,41 @@ class Cut:
         """Whether the model is known to keep nothing of a pass, so that inference mode is safe."""
         return writes_nothing(self._run.model)
 
-    def suggested_layer(self) -> str:
-        """Return the path of the layer that is chosen when none is named; "" when none can be."""
+    def check_gradient(self, target: Target | Scores = None) -> None:
+        """Refuse to look for gradients where there cannot be any.
+
+        Raises:
+            MethodError: The network is quantised.
+        """
+        if quantised(self._run.model) and not self._leads_here(self._scores(target)):
+            raise MethodError(QUANTISED)
+
+    def why_disconnected(self, target: Target | Scores = None) -> str:
+        """Return, of a score whose gradient is zero on the whole grid, why, and what to do."""
+        if not self._leads_here(self._scores(target)):
+            return (
+                f"Nothing leads back from the score to {self.layer!r}: the model detaches what it "
+                "computes on the way, turns it into numbers, or makes the score of something else. "
+                "Take a layer after that, or a method that needs no gradient ('ablationcam')."
+            )
         try:
-            return str(choose(self._run.model, self._run.given, self._run.reading).layer)
+            chosen = str(choose(self._run.model, self._run.given, self._run.reading).layer)
         except LayerError:
-            return ""
+            chosen = ""
+        if chosen and chosen != self.layer:
+            return (
+                f"The score does not depend on the grid of {self.layer!r}: after it only other "
+                f"tokens, or nothing of it, is read. Take layer={chosen!r}."
+            )
+        return (
+            f"The gradient of the score is zero everywhere on the grid of {self.layer!r}. A head "
+            "whose weights are zero (not trained yet) does this, as does a score that no longer "
+            "changes (behind a ReLU, a clamp or a sigmoid): explain what goes into that."
+        )
+
+    def _leads_here(self, scores: Scores) -> bool:
+        """Say whether the graph leads from the scores back to the layer."""
+        return origins([self._raw, scores.values], 1)[1] == 1
 
     def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor | None:
         """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""
@@ -409,13 +449,16 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
     if site.path == INPUT:
         return Layout("channels first", tuple(image))
     kind = type(site.module).__name__
-    if raw.shape[0] != run.given.batch:
+    batch = run.given.batch
+    frames = len(image) == 3 and raw.ndim == 4 and raw.shape[0] == batch * image[0]
+    if raw.shape[0] != batch and not frames:
         raise LayerError(
-            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {run.given.batch} "
+            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {batch} "
             "images, so its first axis is not the batch. If one image was passed, add the batch "
             "axis, image[None]; inside windowed attention, take the block around the layer."
         )
-    layout = layers_.layout_of(raw.shape, image) if raw.ndim != 3 else None
+    single = raw.shape[0] // batch, *raw.shape[1:]
+    layout = layers_.layout_of(single, image) if raw.ndim != 3 else None
     if layout is None or _may_pad(run.model, layout, image):
         # Of tokens, and of pictures that are padded on the way, the trace knows more.
         path = next(path for path, m in run.model.named_modules() if m is site.module)
@@ -424,6 +467,8 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
         ]
         layout = calls[(site.call or 1) - 1].layout if calls else layout
     if layout is None:
+        if raw.ndim == 3 and (said := layers_.ambiguous(site.path, raw.shape, image)):
+            raise LayerError(said)
         raise LayerError(
             f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
             f"{list(run.given.image.shape)}, and no reading of that is a grid over the image: "

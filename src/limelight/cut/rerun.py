@@ -47,16 +47,19 @@ class Rerunner:
         explained = at_least_float32(self._scores.values.detach())
         found = explained.repeat(len(wanted), 1)
         with self._mode():
+            done, count = 0, int(wanted.sum())
             for variants, b in self._chunks(wanted):
                 rows = torch.full_like(variants, b)
                 output = self._run(make(variants, b), rows)
                 found[variants, b] = self._scores.again(output, rows).to(found.dtype)
+                self._progress(done := done + len(variants), count)
         return found
 
     def gradients(self, weights: Tensor, make: Make) -> Tensor:
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`."""
         total: Tensor | None = None
         everything = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool)
+        done, count = 0, everything.numel()
         for variants, b in self._chunks(everything.to(weights.device)):
             rows = torch.full_like(variants, b)
             with with_graph():
@@ -67,18 +70,13 @@ class Rerunner:
                 total = gradient.new_zeros(len(self._scores.values), *gradient.shape[1:])
             share = weights[variants].to(gradient).reshape(-1, *[1] * (gradient.ndim - 1))
             total[b] += (share * gradient).sum(0)
+            self._progress(done := done + len(variants), count)
         assert total is not None
         return total
 
     def _chunks(self, wanted: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Yield the numbers of variants, and the one image that they are of and share records of.
-
-        Progress is told after each.
-        """
-        count, done = int(wanted.sum()), 0
+        """Yield the numbers of variants, and the one image whose records they share."""
         for image in range(wanted.shape[1]):
             numbers = wanted[:, image].nonzero()[:, 0]
             for variants in torch.split(numbers, self._chunk) if len(numbers) else ():
                 yield variants, image
-                done += len(variants)
-                self._progress(done, count)

@@ -33,6 +33,18 @@ def unwrap(model: nn.Module) -> nn.Module:
         raise ModelError(f"The model is a {type(model).__name__}; a torch.nn.Module was expected.")
     if isinstance(model, torch.jit.ScriptModule):
         raise _scripted(model)
+    if type(model).__name__ == "FullyShardedDataParallel":  # without importing it
+        raise ModelError(
+            "The model is wrapped in FullyShardedDataParallel, which keeps its weights flat and in "
+            "shards. Explain what is inside, with the weights put together: with "
+            "FullyShardedDataParallel.summon_full_params(model, writeback=False): "
+            "limelight.explain(model.module, images)."
+        )
+    if isinstance(model, torch.fx.GraphModule) and not _runs_modules(model):
+        raise ModelError(
+            "The model is an exported program, whose modules no longer run one by one, so that it "
+            "cannot be cut. Pass the eager model, or torch.export.unflatten(program)."
+        )
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrap(model.module)
     # Not by attribute: a wrapper that passes unknown names on would be taken for what it wraps.
@@ -40,6 +52,19 @@ def unwrap(model: nn.Module) -> nn.Module:
     if compiled is not None:
         return unwrap(compiled)
     return model
+
+
+def _runs_modules(graph: torch.fx.GraphModule) -> bool:
+    """Say whether a traced graph still calls modules (but for the guards that export adds)."""
+    return any(
+        node.op == "call_module" and not str(node.target).startswith("_guards")
+        for node in graph.graph.nodes
+    )
+
+
+def quantised(model: nn.Module) -> bool:
+    """Say whether a model computes with integers, through which no gradient flows."""
+    return any(".quantized" in type(module).__module__ for module in model.modules())
 
 
 def fingerprint(model: nn.Module) -> tuple[int, ...]:
@@ -95,9 +120,10 @@ def fill_zeros(copy: nn.Module) -> None:
 
     They would stop the gradient for reasons that have nothing to do with how the network is built.
     """
-    for name, weight in copy._parameters.items():
+    for name, weight in tuple(copy._parameters.items()):
         if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
             continue
+        copy.__dict__["_parameters"] = dict(copy._parameters)  # it was the original's
         noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
         noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
         copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
@@ -196,12 +222,14 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
     state["_buffers"] = {
         name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()
     }
-    state["_parameters"] = {
-        name: nn.Parameter(parameter.clone(), requires_grad=False)
-        if parameter is not None and parameter.is_inference()
-        else parameter
-        for name, parameter in module._parameters.items()
-    }
+    # The same dict, not a copy of it: FSDP puts the weights into it while the model runs.
+    if any(one is not None and one.is_inference() for one in module._parameters.values()):
+        state["_parameters"] = {
+            name: nn.Parameter(parameter.clone(), requires_grad=False)
+            if parameter is not None and parameter.is_inference()
+            else parameter
+            for name, parameter in module._parameters.items()
+        }
     return copy
 
 

@@ -15,8 +15,8 @@ from limelight import layers as layers_
 from limelight.cut.call import call
 from limelight.cut.passes import asked_of, differentiate, no_grad, observe
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import fill_zeros, fingerprint, shadow, unwrap
-from limelight.errors import LayerError, LimelightError
+from limelight.cut.shadow import fill_zeros, fingerprint, quantised, shadow, unwrap
+from limelight.errors import DETACHED, INFERENCE, QUANTISED, LayerError, LimelightError
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call
 from limelight.targets import Pick, Reading, reading_of, scores_to_follow
@@ -70,7 +70,9 @@ def known_for(model: nn.Module, given: Given, reading: Reading) -> _Known:
     if known is None:
         calls = _trace_or_say_why(model, given, reading)
         try:
-            choice: layers_.Choice | LayerError = layers_.choose(calls)
+            choice: layers_.Choice | LayerError = layers_.choose(
+                calls, tuple(given.image.shape[2:])
+            )
         except LayerError as error:
             choice = LayerError(str(error))  # without the traceback, which holds on to this pass
         known = by_signature[signature] = _Known(calls, choice)
@@ -96,69 +98,98 @@ def _trace_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tuple
         ) from error
 
 
-def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
-    paths = {id(module): path for path, module in model.named_modules()}
-    originals = {id(module): module for module in model.modules()}
-    learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
-    results = dict[int, int]()  # id of a tensor -> the number of the result it is
-    leaves = list[Tensor]()  # by that number
-    alive = list[object]()  # so that no id is used twice
-    seen = list[layers_.Seen]()
+class _Recorder:
+    """Notes every call of one pass, and hands on its output with a leaf of a graph in between."""
 
-    recording = True  # a backward may run modules again
-    canvas: tuple[int, ...] = ()
-    span: tuple[float, ...] = ()
-    size = tuple(given.image.shape[2:])
+    def __init__(self, model: nn.Module) -> None:
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._modules = {id(module): module for module in model.modules()}
+        self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
+        self._results = dict[int, int]()  # id of a tensor -> the number of the result it is
+        self._alive = list[object]()  # so that no id is used twice
+        self.leaves = list[Tensor]()  # by the number of what was handed on
+        self.seen = list[layers_.Seen]()
+        self.canvas: tuple[int, ...] = ()
+        self.span: tuple[float, ...] = ()
+        self.recording = True  # a backward may run modules again
 
-    def leave(key: int, arguments: object, output: Any) -> Any:
-        def follow(tensor: Tensor) -> Tensor:
-            if not recording or not tensor.is_floating_point() or tensor.is_inference():
-                return tensor
-            own = len(leaves)
-            result = results.setdefault(id(tensor), own)
-            leaves.append(tensor if tensor.requires_grad else tensor.detach().requires_grad_())
-            handed = leaves[-1].clone()  # of its own: a container may hand on less than it holds
-            results[id(handed)] = result
-            alive.extend((tensor, handed))
-            given_to = tensors(arguments)
-            first = tuple(given_to[0].shape) if given_to else ()
-            alive.extend(given_to)
-            source = max(given_to, key=lambda t: results.get(id(t), -1), default=None)
-            seen.append(
-                layers_.Seen(
-                    path=paths[key],
-                    shape=tuple(tensor.shape),
-                    source=None if source is None else id(source),
-                    result=result,
-                    own=own,
-                    learned=learned[key],
-                    given=first,
-                    patch=patch_of(originals[key]),
-                )
-            )
-            return handed
-
-        nonlocal canvas, span
+    def leave(self, key: int, arguments: object, output: Any) -> Any:
+        """Note a call; return the output to go on with."""
+        if not self.recording:
+            return output
         for laid in output if isinstance(output, tuple) else ():
-            if hasattr(laid, "image_sizes") and hasattr(
-                laid, "tensors"
-            ):  # a detector of torchvision
-                canvas = tuple(laid.tensors.shape[2:])
-                span = tuple(c / n for c, n in zip(canvas, laid.image_sizes[0], strict=True))
-        return substitute_first(output, follow)
+            if hasattr(laid, "image_sizes") and hasattr(laid, "tensors"):  # torchvision's detectors
+                self.canvas = tuple(laid.tensors.shape[2:])
+                sizes = zip(self.canvas, laid.image_sizes[0], strict=True)
+                self.span = tuple(padded / size for padded, size in sizes)
+        grids = [t for t in tensors(output) if t.ndim >= 3 and t.shape[0] == 1]
+        several = len({id(tensor) for tensor in grids if tensor.is_floating_point()}) > 1
+        return substitute_first(
+            output, lambda tensor: self._follow(key, tensors(arguments), tensor, several=several)
+        )
 
+    def _follow(self, key: int, given: list[Tensor], tensor: Tensor, *, several: bool) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        if tensor.is_inference():
+            raise LayerError(INFERENCE)
+        own = len(self.leaves)
+        result = self._results.setdefault(id(tensor), own)
+        leaf = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+        handed = leaf.clone()  # of its own: a container may hand on less than it holds
+        self.leaves.append(leaf)
+        self._results[id(handed)] = result
+        self._alive += [tensor, handed, *given]
+        source = max(given, key=lambda t: self._results.get(id(t), -1), default=None)
+        call = layers_.Seen(
+            path=self._paths[key],
+            shape=tuple(tensor.shape),
+            source=None if source is None else id(source),
+            result=result,
+            own=own,
+            learned=self._learned[key],
+            given=tuple(given[0].shape) if given else (),
+            patch=patch_of(self._modules[key]),
+            several=several,
+        )
+        self.seen.append(call)
+        return handed
+
+
+def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
+    recorder = _Recorder(model)
     with torch.inference_mode(False), torch.enable_grad():
+        image = given.image.clone()
         root, copies = shadow(model, lambda _module: True)
         for copy in copies.values():
             fill_zeros(copy)
+        if image.is_floating_point():  # the graph then tells what is made of it
+            given = given.on(image.requires_grad_().clone())
         with KeepGrad():
-            output = observe(model, root, copies, given, lambda _key: None, leave, propose_all=True)
-        recording = False
+            output = observe(
+                model, root, copies, given, lambda _key: None, recorder.leave, propose_all=True
+            )
+        recorder.recording = False
         followed = scores_to_follow(output, asked_of(given, reading))
-        origins = _origins(leaves)
-        gradients = _reached_by_all(followed, leaves)
-    picture = layers_.Picture(size, canvas, span, reading.grid)
-    return layers_.read(seen, gradients, origins, picture)
+        numbered = [*recorder.leaves, image]
+        made_of = origins([*numbered, *followed], len(numbered))
+        reached = made_of[len(numbered) :]
+        if image.requires_grad and not any(bits >> len(recorder.leaves) for bits in reached):
+            raise LayerError(QUANTISED if quantised(model) else DETACHED)
+        sources = numbered if image.requires_grad else recorder.leaves
+        gradients = _reached_by_all(followed, sources)
+    at_image = gradients.pop() if image.requires_grad else None
+    if at_image is not None and not at_image.any():
+        # The score is at a limit (a ReLU, a clamp) for this image, and need not be for the next.
+        gradients = [
+            torch.full_like(leaf, all(bits >> number & 1 for bits in reached))
+            for number, leaf in enumerate(recorder.leaves)
+        ]
+    if not image.requires_grad:
+        made_of = [bits | 1 << len(recorder.leaves) for bits in made_of]
+    size = tuple(given.image.shape[2:])
+    picture = layers_.Picture(size, recorder.canvas, recorder.span, reading.grid)
+    return layers_.read(recorder.seen, gradients, made_of, picture)
 
 
 def patch_of(module: nn.Module) -> tuple[int, ...]:
@@ -170,31 +201,34 @@ def patch_of(module: nn.Module) -> tuple[int, ...]:
     return () if slides or math.prod(kernel) == 1 else kernel
 
 
-def _origins(leaves: Sequence[Tensor]) -> list[int]:
-    """Return, of each result, what it was made of: a bit for the number of each other one.
+def origins(results: Sequence[Tensor], count: int) -> list[int]:
+    """Return, of each result, what it was made of: a bit for the number of each of the first ones.
 
     It is read off the graph, each node of which is made of all that the nodes below it are.
     """
+    nodes = [
+        torch.autograd.graph.get_gradient_edge(one).node if one.requires_grad else None
+        for one in results
+    ]
     numbers: dict[Any, int] = {}
-    for number, leaf in enumerate(leaves):
-        node = torch.autograd.graph.get_gradient_edge(leaf).node
+    for number, node in enumerate(nodes[:count]):
         numbers.setdefault(node, number)
-    made_of: dict[Any, int] = {}
-    waiting = [(node, False) for node in numbers]
+    known: dict[Any, int] = {None: 0}
+    waiting = [(node, False) for node in nodes]
     while waiting:
         node, ready = waiting.pop()
-        if node in made_of:
+        if node is None or node in known:
             continue
         below = [one for one, _ in node.next_functions if one is not None]
         if ready:
             bits = 1 << numbers[node] if node in numbers else 0
             for one in below:
-                bits |= made_of.get(one, 0)
-            made_of[node] = bits
+                bits |= known.get(one, 0)
+            known[node] = bits
         else:
             waiting.append((node, True))
-            waiting += [(one, False) for one in below if one not in made_of]
-    return [made_of[torch.autograd.graph.get_gradient_edge(leaf).node] for leaf in leaves]
+            waiting += [(one, False) for one in below if one not in known]
+    return [known[node] for node in nodes]
 
 
 def _reached_by_all(scores: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.cut.rules import KeepGrad
-from limelight.errors import LayerError
+from limelight.errors import INFERENCE, QUANTISED, LayerError
 from limelight.inputs import substitute_first
 from limelight.layers import Site
 
@@ -43,14 +43,13 @@ class Watch:
         return see
 
     def _keep(self, key: int, tensor: Tensor) -> Tensor:
+        if tensor.is_quantized:
+            raise LayerError(QUANTISED)
         if not tensor.is_floating_point():
             return tensor
         followed = torch.is_grad_enabled() and tensor.requires_grad  # an earlier layer leads here
         if torch.is_inference_mode_enabled():
-            raise LayerError(
-                "The layer runs under torch.inference_mode inside the model's own forward, where "
-                "no graph can begin. Take that off the model; limelight needs no gradient of it."
-            )
+            raise LayerError(INFERENCE)
         if not self.kept:
             self._grad.enter_context(KeepGrad())
             torch.set_grad_enabled(True)  # the pass's own context switches it back
