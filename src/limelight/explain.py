@@ -403,21 +403,25 @@ def explain_photos(
     for start in range(0, len(paths), batch):
         loaded = [_load(Path(path), network.preprocess) for path in paths[start : start + batch]]
         ready = [one for one in loaded if not isinstance(one, PhotoError)]
-        done: list[Explanation] = []
-        if ready:
-            given = Given.of(torch.stack([image for _, image in ready]).to(parameter))
+        done: list[tuple[Explanation, ...]] = []
+        # Photos that are not cropped to one size go through the network one by one.
+        sizes = {image.shape for _, image in ready}
+        together = [ready] if len(sizes) == 1 else [[one] for one in ready]
+        for some in together:
+            given = Given.of(torch.stack([image for _, image in some]).to(parameter))
             found = explain_given(network.model, given, targets, chosen, layers, settings)
-            done = [
+            by_target = [
                 fuse_explanations(of_one, fuse) if several else of_one[0]
                 for of_one in zip(*found, strict=True)
             ]
+            done += [tuple(one[row] for one in by_target) for row in range(len(some))]
         row = 0
         for path, one in zip(paths[start : start + batch], loaded, strict=True):
             if isinstance(one, PhotoError):
                 yield PhotoResult(Path(path), None, (), one)
                 continue
             view = network.preprocess.view(one[0])
-            yield PhotoResult(Path(path), view, tuple(result[row] for result in done))
+            yield PhotoResult(Path(path), view, done[row])
             row += 1
 
 

@@ -161,19 +161,21 @@ class Preprocess:
     `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's.
 
     Attributes:
-        size: Height and width of the input, in pixels.
+        size: Height and width of the input, in pixels; None for the whole resized photo.
         resize: The shorter side of the photo before the crop; or height and width, when the
-            proportions are given up.
+            proportions are given up; None for the photo as it is.
+        longest: With a shorter side in `resize`: the longer one at most.
         mean: Per channel, in [0, 1]; one for a grey input, three for RGB.
         std: Per channel, in [0, 1].
         interpolation: `bilinear`, `bicubic`, `lanczos` or `nearest`.
     """
 
-    size: tuple[int, int] = (224, 224)
-    resize: int | tuple[int, int] = 256
+    size: tuple[int, int] | None = (224, 224)
+    resize: int | tuple[int, int] | None = 256
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the numbers make sense.
@@ -181,8 +183,8 @@ class Preprocess:
         Raises:
             OptionError: They do not.
         """
-        sides = (self.resize,) if isinstance(self.resize, int) else self.resize
-        if min(*self.size, *sides) < 1:
+        sides = (self.resize,) if isinstance(self.resize, int) else self.resize or ()
+        if min(*(self.size or ()), *sides, self.longest or 1, 1) < 1:
             raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
         if len(self.mean) != len(self.std) or len(self.mean) not in _MODES or min(self.std) <= 0:
             raise OptionError(
@@ -212,7 +214,9 @@ class Preprocess:
         )
         # Where the crop is larger than the photo, the border is black.
         seen = shrunk.crop(self._box(shrunk.width, shrunk.height))
-        pixels = torch.from_numpy(np.array(seen)).reshape(*self.size, -1).permute(2, 0, 1)
+        pixels = (
+            torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1).permute(2, 0, 1)
+        )
         mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
@@ -227,14 +231,27 @@ class Preprocess:
 
     def _resized(self, photo: Image.Image) -> tuple[int, int]:
         """Return the width and height of the whole photo before the crop."""
+        if self.resize is None:
+            return photo.width, photo.height
         if not isinstance(self.resize, int):
             return self.resize[1], self.resize[0]
+        shorter, (low, high) = self.resize, sorted(photo.size)
+        if self.longest is not None and shorter * high > self.longest * low:
+            shorter = max(1, round(self.longest * low / high))
         if photo.width <= photo.height:
-            return self.resize, int(self.resize * photo.height / photo.width)
-        return int(self.resize * photo.width / photo.height), self.resize
+            return shorter, int(shorter * photo.height / photo.width)
+        return int(shorter * photo.width / photo.height), shorter
+
+    def point(self, photo: Image.Image, x: float, y: float) -> tuple[float, float]:
+        """Return where a point of a photo lies in the network's input, both in pixels."""
+        width, height = self._resized(photo)
+        left, top, _, _ = self._box(width, height)
+        return x * width / photo.width - left, y * height / photo.height - top
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return left, top, right and bottom of the centre crop in a resized photo."""
+        if self.size is None:
+            return 0, 0, width, height
         left, top = _margin(width, self.size[1]), _margin(height, self.size[0])
         return left, top, left + self.size[1], top + self.size[0]
 

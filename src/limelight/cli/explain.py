@@ -22,7 +22,7 @@ from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
 from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
-from limelight.targets import class_logits, label_of
+from limelight.targets import answers, label_of
 
 
 @dataclass
@@ -183,14 +183,10 @@ def _as_dict(explanation: Explanation) -> dict[str, Any]:
 
 
 def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
-    """Return the five most probable classes; of a single output, only that."""
-    logits = class_logits(explanation.output)[0].float()
-    many = logits.shape[-1] > 1
-    probability = logits.softmax(-1) if many else logits.sigmoid()
-    values, indices = probability.topk(min(5, logits.shape[-1]))
+    """Return the network's five first answers."""
     return [
         {"index": i, "class": label_of(i, network.classes), "probability": p}
-        for i, p in zip(indices.tolist(), values.tolist(), strict=True)
+        for i, p in answers(explanation.output)
     ]
 
 

@@ -43,7 +43,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="The embedded network, a torchvision or timm name, or package.module:factory.",
+        help="The embedded network, a torchvision or timm name, hf:NAME_OR_FOLDER, or "
+        "package.module:factory.",
     ),
 ]
 Weights = Annotated[
@@ -210,10 +211,13 @@ def load(
         dtype=getattr(torch, dtype),
     )
     own = network.preprocess
-    if size is not None:
+    if size is not None and own.size is None:
+        own = replace(own, resize=size, longest=None)
+    elif size is not None and own.size is not None:
         # Keep the share of the photo that the crop takes.
         scale = size / own.size[0]
-        resize = own.resize if isinstance(own.resize, int) else own.resize[0]
+        before = own.resize or own.size
+        resize = before if isinstance(before, int) else before[0]
         own = replace(own, size=(size, size), resize=round(resize * scale))
     if mean is not None or std is not None:
         channels = len(own.mean)

@@ -36,7 +36,7 @@ def layers(
     which layers can be cut at does not depend on them.
     """
     network = options.load(model, weights, classes, size, device="cpu")
-    height, width = network.preprocess.size
+    height, width = network.preprocess.size or (320, 320)
     noise = torch.randn(1, len(network.preprocess.mean), height, width)
     calls = trace(network.model, noise)
     ranked = candidates(calls)

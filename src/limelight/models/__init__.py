@@ -1,8 +1,9 @@
 """Networks by name, each with the preprocessing and the class names that belong to its weights.
 
 efficientnet-lite0           embedded: real ImageNet weights, nothing to download; the default
-resnet50, vit_b_16, ...      any classifier of torchvision
+resnet50, vit_b_16, ...      any classifier, segmenter or detector of torchvision
 tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
+hf:NAME_OR_FOLDER            a network of transformers (extra `hf`), with its image processor
 package.module:factory       your own: a function that returns an nn.Module or a Network
 """
 
@@ -68,14 +69,16 @@ def load_model(
 
     Raises:
         UnknownNameError: There is no such model; the nearest names are given.
-        ModelError: The name means no classifier, or the factory fails.
+        ModelError: The network takes no photo, or the factory fails.
         WeightsError: The weights cannot be downloaded, read, or do not fit, key by key.
         OptionError: The class names cannot be read, or the device does not exist.
     """
-    from limelight.models import own, zoo
+    from limelight.models import hub, own, zoo
 
     names = _read_classes(classes) if isinstance(classes, str | Path) else classes
-    if ":" in name and not name.startswith(("timm:", "torchvision:")):
+    if name.startswith("hf:"):
+        network = hub.load(name, weights, names)
+    elif ":" in name and not name.startswith(("timm:", "torchvision:")):
         network = own.load(name, weights)
     else:
         network = zoo.load(name, weights, None if names is None else len(names))

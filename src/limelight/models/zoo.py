@@ -39,10 +39,11 @@ def load(name: str, weights: str | Path, class_count: int | None) -> Network:
 
 
 def torchvision_names() -> list[str]:
-    """Return the names of torchvision's image classifiers."""
+    """Return the names of torchvision's image classifiers, segmenters and detectors."""
     from torchvision import models
 
-    return sorted(models.list_models(module=models))
+    rooms = (models, models.segmentation, models.detection)
+    return sorted(name for room in rooms for name in models.list_models(module=room))
 
 
 def timm_names() -> list[str]:
@@ -63,8 +64,8 @@ def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
 
     if plain in models.list_models():
         return ModelError(
-            f"{name!r} is no image classifier. Load it yourself and pass it to limelight.explain "
-            "with a target of your own, a callable from its output to scores [B]."
+            f"{name!r} does not take a photo. Load it yourself and pass it to limelight.explain "
+            "with what it takes."
         )
     known = [DEFAULT, *torchvision_names(), *timm_names()]
     return unknown(
@@ -103,6 +104,10 @@ def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Net
 
     default = models.get_model_weights(name).DEFAULT
     options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
+    if default.__class__.__module__.startswith(
+        ("torchvision.models.det", "torchvision.models.seg")
+    ):
+        options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # theirs takes minutes and warns
     if str(weights) == "default":
@@ -120,6 +125,16 @@ def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Net
 
 
 def _torchvision_preprocess(preset: Any) -> Preprocess:
+    if not hasattr(preset, "resize_size"):  # a detector resizes and normalises by itself
+        return Preprocess(size=None, resize=None, mean=(0, 0, 0), std=(1, 1, 1))
+    if not hasattr(preset, "crop_size"):  # a segmenter takes the whole photo
+        return Preprocess(
+            size=None,
+            resize=preset.resize_size[0],
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+            interpolation=preset.interpolation.value,
+        )
     return Preprocess(
         size=(preset.crop_size[0], preset.crop_size[-1]),
         resize=preset.resize_size[0],

@@ -124,6 +124,32 @@ def class_logits(output: object, pick: Pick | None = None) -> Tensor:
     return logits[:, None] if logits.ndim == 1 else logits
 
 
+def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
+    """Return a model's first answers for the first image, as people would read them.
+
+    Of a classifier the most probable classes, of a detector the most probable objects, of a
+    segmenter the classes predicted on most pixels, each with its probability or share.
+    """
+    output = returned(output)
+    if isinstance(output, list) and output and isinstance(output[0], Mapping):
+        found = output[0]
+        both = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        return sorted(both, key=lambda pair: -pair[1])[:count]
+    logits = class_logits(output)[0].detach().float()
+    if "pred_boxes" in parts(output):
+        shares = logits.softmax(-1)[:, :-1].amax(0)
+    elif logits.ndim > 1 and len(logits) > 1:
+        predicted = logits.argmax(0).flatten()
+        shares = predicted.bincount(minlength=len(logits)) / predicted.numel()
+    elif logits.ndim > 1:
+        shares = (logits > 0).float().mean()[None]
+    else:
+        shares = logits.softmax(-1) if len(logits) > 1 else logits.sigmoid()
+    values, indices = shares.topk(min(count, len(shares)))
+    pairs = zip(indices.tolist(), values.tolist(), strict=True)
+    return [(index, value) for index, value in pairs if logits.ndim == 1 or value > 0]
+
+
 def _picked(output: object, pick: Pick) -> Tensor:
     """Return the part of an output that was picked."""
     if callable(pick):

@@ -1,0 +1,155 @@
+"""Networks of transformers: `hf:NAME_OR_FOLDER`, with their image processor. Extra `hf`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from limelight.errors import ModelError, OptionError, WeightsError
+from limelight.models import Network
+from limelight.models.state import fit, read_state
+from limelight.photos import Preprocess
+
+_Loaded = TypeVar("_Loaded")
+
+#: By the number that Pillow gives it.
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def load(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
+    """Load a network of transformers from the hub or a folder, as the class it was saved as.
+
+    Of a model of images and texts, `classes` are the texts, and the scores are how well each fits.
+
+    Raises:
+        ModelError: transformers is not installed, or the network does not take a picture.
+        WeightsError: It cannot be had or read.
+        OptionError: A model of images and texts was given no texts.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise ModelError(
+            f"The model {name!r} needs the package transformers: pip install 'limelight[hf]'."
+        ) from None
+    source = name.removeprefix("hf:")
+    config = _had(source, lambda: transformers.AutoConfig.from_pretrained(source))
+    kind = getattr(transformers, (config.architectures or [""])[0], None)
+    if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
+        raise ModelError(
+            f"{name!r} is a {', '.join(config.architectures or ['network of an unknown kind'])}; "
+            "one that takes a picture (pixel_values) was expected. Load it yourself and call "
+            "limelight.explain with a dict of what it takes."
+        )
+    random = str(weights) != "default"
+    if random:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model: nn.Module = kind(config)
+    else:
+        model = _had(source, lambda: kind.from_pretrained(source))
+    if random and str(weights) != "none":
+        fit(model, read_state(Path(weights)), str(weights))
+    processors: Any = transformers.AutoImageProcessor
+    processor = _had(source, lambda: processors.from_pretrained(source))
+    names = _names(config)
+    if hasattr(model, "get_text_features"):
+        if not classes:
+            raise OptionError(
+                f"{name!r} compares pictures with texts. Pass the texts as classes: "
+                "--classes FILE with one per line, or load_model(..., classes=[...])."
+            )
+        tokenizer = _had(source, lambda: transformers.AutoTokenizer.from_pretrained(source))
+        model, names = Prompted(model, tokenizer, classes), None
+    return Network(
+        name=name,
+        model=model,
+        preprocess=preprocess_of(processor.to_dict()),
+        classes=names,
+        weights=source if not random else "random" if str(weights) == "none" else str(weights),
+    )
+
+
+class Prompted(nn.Module):
+    """A model of images and texts with the texts filled in: from images to logits, one per text."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> None:
+        """Tokenise the texts."""
+        super().__init__()
+        self.model = model
+        # SigLIP was trained on texts padded to its full length, and has no mask.
+        padded: Any = "max_length" if "siglip" in type(model).__name__.lower() else True
+        tokens = tokenizer(list(texts), padding=padded, truncation=True, return_tensors="pt")
+        self.names = tuple(tokens)
+        for key in self.names:
+            self.register_buffer(f"text_{key}", tokens[key], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return how well each text fits each image, `[B, texts]`."""
+        texts = {key: getattr(self, f"text_{key}") for key in self.names}
+        logits: Tensor = self.model(pixel_values=images, **texts).logits_per_image
+        return logits
+
+
+def preprocess_of(processor: dict[str, Any]) -> Preprocess:
+    """Return what an image processor does, from its settings.
+
+    Raises:
+        ModelError: It does something that limelight does not do.
+    """
+    size = processor.get("size") or {}
+    crop = processor.get("crop_size") if processor.get("do_center_crop") else None
+    resize: int | tuple[int, int] | None = None
+    longest = None
+    if processor.get("do_resize", True):
+        if "height" in size:
+            resize = (size["height"], size["width"])
+        elif "shortest_edge" in size:
+            resize, longest = size["shortest_edge"], size.get("longest_edge")
+        else:
+            raise ModelError(
+                f"The image processor resizes to {size}, which limelight does not do. Load the "
+                "model yourself, prepare the images with its processor, and call limelight.explain."
+            )
+    share = processor.get("crop_pct")
+    if share and isinstance(resize, int) and resize < 384:  # as ConvNeXt's does
+        crop, resize = {"height": resize, "width": resize}, int(resize / share)
+    elif share and isinstance(resize, int):
+        resize = (resize, resize)
+    normalised = processor.get("do_normalize", True)
+    return Preprocess(
+        size=(crop["height"], crop["width"])
+        if crop
+        else resize
+        if isinstance(resize, tuple)
+        else None,
+        resize=resize,
+        longest=longest,
+        mean=tuple(processor["image_mean"]) if normalised else (0.0, 0.0, 0.0),
+        std=tuple(processor["image_std"]) if normalised else (1.0, 1.0, 1.0),
+        interpolation=_FILTERS.get(int(processor.get("resample") or 2), "bilinear"),
+    )
+
+
+def _names(config: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes; None for the placeholders of a network without names."""
+    labels = getattr(config, "id2label", None) or {}
+    names = tuple(str(labels[index]) for index in sorted(labels, key=int))
+    placeholder = all(text == f"LABEL_{index}" for index, text in enumerate(names))
+    return None if placeholder else names
+
+
+def _had(source: str, load: Callable[[], _Loaded]) -> _Loaded:
+    """Load a part of a network, and say what cannot be had."""
+    try:
+        return load()
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(
+            f"The network {source!r} cannot be had from the hub or a folder: {reason} Pass the "
+            "folder that save_pretrained wrote, of the model and of its image processor."
+        ) from error
