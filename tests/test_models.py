@@ -177,8 +177,8 @@ def test_names_of_models() -> None:
     assert "vit_base_patch16_224" in names["timm"]
     with pytest.raises(UnknownNameError, match=r"no model named 'resnet5'.*'resnet50'"):
         limelight.load_model("resnet5")
-    with pytest.raises(ModelError, match="is no image classifier"):
-        limelight.load_model("fasterrcnn_resnet50_fpn")
+    with pytest.raises(ModelError, match="does not take a photo"):
+        limelight.load_model("r3d_18")
 
 
 def test_a_librarys_name_in_front_chooses_between_two_of_the_same() -> None:

@@ -19,12 +19,24 @@ from limelight.methods import METHODS, Method
 from limelight.methods.combinators import Views, flips, noise, scales
 from limelight.models import Network, load_model
 from limelight.photos import Preprocess, load_photo
-from limelight.targets import Contrast, Counterfactual, Rank, top
+from limelight.layers import stages
+from limelight.targets import (
+    Box,
+    Contrast,
+    Counterfactual,
+    Rank,
+    Region,
+    Similarity,
+    Words,
+    each_word,
+    top,
+)
 
 __all__ = [
     "INPUT",
     "METHODS",
     "Attention",
+    "Box",
     "Comparison",
     "Contrast",
     "Counterfactual",
@@ -38,11 +50,15 @@ __all__ = [
     "PhotoResult",
     "Preprocess",
     "Rank",
+    "Region",
+    "Similarity",
     "Status",
     "Views",
+    "Words",
     "compare",
     "cut",
     "cuts",
+    "each_word",
     "explain",
     "explain_each",
     "explain_photos",
@@ -53,6 +69,7 @@ __all__ = [
     "load_photo",
     "noise",
     "scales",
+    "stages",
     "top",
     "trace",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -23,7 +24,15 @@ from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_
 from limelight.methods.spectral import leading
 from limelight.models import Network
 from limelight.photos import Preprocess, load_photo
-from limelight.targets import Pick, Reading, Target, reading_of
+from limelight.targets import (
+    Detected,
+    Pick,
+    Reading,
+    Reread,
+    Target,
+    mirrored,
+    reading_of,
+)
 
 
 def explain(
@@ -278,20 +287,23 @@ def _over_views(
     """Return the raw map of a method over several looks, and what connects score and map in one."""
     run, again = gathered.cut, gathered.scores.again
     image = run.image
-    rows = torch.arange(len(image), device=image.device)
     plain = replace(settings, views=None, progress=None)
     maps, scores, slopes = list[Tensor](), list[Tensor](), list[Tensor]()
     looks = views.make(image.shape)
     for number, view in enumerate(looks, start=1):
 
-        def back(tensor: Tensor, view: View = view) -> Tensor:
-            spatial = tensor.ndim == image.ndim and tensor.shape[0] == len(image)
-            return view.back(tensor) if spatial else tensor
+        def read(output: Any, rows: Tensor, view: View = view) -> Tensor:
+            def back(tensor: Tensor) -> Tensor:
+                spatial = tensor.ndim == image.ndim and len(tensor) == len(rows)
+                return view.back(tensor) if spatial else tensor
 
-        def target(output: object, back: Callable[[Tensor], Tensor] = back) -> Tensor:
-            return again(map_tensors(output, back) if views.spatial else output, rows)
+            if isinstance(output, Detected):
+                output = mirrored(output, view.turned, image.shape)
+            elif views.spatial:
+                output = map_tensors(output, back)
+            return again(output, rows)
 
-        other = gather(run.on(view.change(image)), target, plain)
+        other = gather(run.on(view.change(image)), Reread(read), plain)
         found = method.raw(other.evidence(method.needs, leading if settings.eigen else total))
         maps.append(view.back(onto_picture(found, run.layout.span)))
         scores.append(other.scores.values)

@@ -190,8 +190,10 @@ class Explanation:
         if self.image.ndim == 4:
             flats = laid_flat([self], photos, as_panels=True)
             rows = [
-                render.Row(flat.photo, flat.heatmaps[0], label, note)
-                for flat, label, note in zip(flats, self.label, notes, strict=True)
+                render.Row(
+                    flat.photo, flat.heatmaps[0], label, note, self._region_at(b, flat.photo)
+                )
+                for b, (flat, label, note) in enumerate(zip(flats, self.label, notes, strict=True))
             ]
             return render.figure(rows, method=self.method, layer=self.layer, colormap=colormap)
         no_photos(self.image, photos)
@@ -202,6 +204,14 @@ class Explanation:
         return render.sample_figure(
             samples, method=self.method, layer=self.layer, colormap=colormap
         )
+
+    def _region_at(self, b: int, photo: Image) -> Tensor | None:
+        """Return the outlined region of one image at the photo's size; None when it is all."""
+        if self.region is None or bool(self.region[b].all()):
+            return None
+        region = self.region[b].float().cpu()[None, None]
+        size = (photo.height, photo.width)
+        return torch.nn.functional.interpolate(region, size=size)[0, 0] > 0
 
     def save(
         self,

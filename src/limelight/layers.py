@@ -515,6 +515,39 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
     return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
 
 
+def stages(calls: Sequence[Call], count: int = 6) -> list[str]:
+    """Return the paths of up to `count` layers of a recorded pass, early to late: its stages.
+
+    Of the layers that nothing speaks against, at each size of grid the last of the outermost; where
+    there are fewer sizes than asked for (in a transformer there is one), blocks evenly between
+    them. The last one is the layer that is chosen when none is named.
+    """
+    ranked = candidates(calls)
+    good = [one.call for one in ranked if one.possible and not one.objection]
+    if not good:
+        return [one.path for one in ranked[:1] if one.possible]
+    order = {id(call): number for number, call in enumerate(calls)}
+    chosen = good[0]
+    by_grid: dict[tuple[int, ...], list[Call]] = {}
+    for call in sorted(good, key=lambda call: order[id(call)]):
+        if call.layout:
+            by_grid.setdefault(call.layout.grid, []).append(call)
+    taken = {id(chosen): chosen}
+    for grid, same in by_grid.items():
+        if chosen.layout and grid != chosen.layout.grid:
+            last = max(same, key=lambda call: (-call.path.count("."), order[id(call)]))
+            taken[id(last)] = last
+    room = count - len(taken)
+    for depth in range(8):
+        between = [c for c in good if c.path.count(".") == depth and id(c) not in taken]
+        if room > 0 and len(between) >= room:
+            picked = [between[(2 * i + 1) * len(between) // (2 * room)] for i in range(room)]
+            taken |= {id(call): call for call in picked}
+            break
+    # More than asked for: the earliest, which are mere edges, go first.
+    return [call.path for call in sorted(taken.values(), key=lambda c: order[id(c)])][-count:]
+
+
 def _judge(call: Call, readers: Sequence[str]) -> Candidate:
     """Say what speaks against choosing a layer unasked; `readers` read the same tensor as it."""
     if call.calls > 1:

@@ -46,6 +46,8 @@ def explain(
     topk: options.TopK = None,
     against: options.Against = None,
     counterfactual: options.Counter = False,
+    box: options.AtBox = None,
+    pixel: options.AtPixel = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,18 +95,21 @@ def explain(
 
     limelight explain cat.jpg --model vgg16 --target tabby --layer features --out cat.pdf
 
+    limelight explain street.jpg --model fasterrcnn_resnet50_fpn --topk 3
+
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
     """
-    targets = options.targets(target, topk, against, counterfactual)
+    classes_meant = options.targets(target, topk, against, counterfactual)
     looks = find_views(views) if views else None
     paths = options.photos(photos or ["chelsea"])
-    one = len(paths) == 1 and len(targets) <= 1
+    one = len(paths) == 1 and len(classes_meant) <= 1
     form_name, place = options.place(out, form, one)
 
     started = time.perf_counter()
     console = Console(stderr=as_json)
     with console.status("loading the network") if console.is_terminal else nullcontext():
         network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    targets = options.placed(classes_meant, box, pixel, network.preprocess, paths)
     run = _Run(console, network)
     loaded = time.perf_counter()
     try:

@@ -18,9 +18,9 @@ from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
 from limelight.files import make_folder
 from limelight.models import DEFAULT, Network, load_model
-from limelight.photos import find_photos
+from limelight.photos import Preprocess, find_photos, load_photo
 from limelight.samples import SAMPLES, find_sample
-from limelight.targets import ClassTarget, Contrast, Counterfactual, Target, top
+from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, Target, top
 
 Photos = Annotated[
     list[str] | None,
@@ -92,6 +92,14 @@ Targets = Annotated[
 TopK = Annotated[
     int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
 ]
+AtBox = Annotated[
+    str | None,
+    typer.Option("--box", metavar="X1,Y1,X2,Y2", help="Of a detector: this box of the photo."),
+]
+AtPixel = Annotated[
+    str | None,
+    typer.Option("--pixel", metavar="ROW,COL", help="Of a segmenter: this pixel of the photo."),
+]
 Against = Annotated[
     str | None,
     typer.Option(
@@ -134,6 +142,43 @@ def targets(
         other = None if against == "similar" else _class(against)
         return [Contrast(one, other) for one in chosen or [None]]
     return [Counterfactual(one) if counterfactual else one for one in chosen or [None]]
+
+
+def placed(
+    chosen: Sequence[Target],
+    box: str | None,
+    pixel: str | None,
+    preprocess: Preprocess,
+    photos: Sequence[Path],
+) -> list[Target]:
+    """Return targets at a box or a pixel of the one photo, if one is given.
+
+    Raises:
+        OptionError: It cannot be read, or there are several photos.
+    """
+    if box is None and pixel is None:
+        return list(chosen)
+    if box is not None and pixel is not None:
+        raise typer.BadParameter("give --box or --pixel, not both")
+    if len(photos) > 1:
+        raise OptionError(f"A box or pixel is of one photo, and there are {len(photos)}.")
+    photo = load_photo(photos[0])
+    if box is not None:
+        x1, y1, x2, y2 = _integers("--box", box, ("x1", "y1", "x2", "y2"))
+        corners = [*preprocess.point(photo, x1, y1), *preprocess.point(photo, x2, y2)]
+        return [Box(corners, one) for one in chosen]  # type: ignore[arg-type]
+    row, column = _integers("--pixel", pixel or "", ("row", "column"))
+    x, y = preprocess.point(photo, column, row)
+    return [Region(one, (int(y), int(x))) for one in chosen]  # type: ignore[arg-type]
+
+
+def _integers(option: str, text: str, names: Sequence[str]) -> list[int]:
+    parts = text.split(",")
+    if len(parts) != len(names) or not all(re.fullmatch(r"\s*\d+\s*", part) for part in parts):
+        raise OptionError(
+            f"{option} is {text!r}; {','.join(names)} in pixels of the photo was expected."
+        )
+    return [int(part) for part in parts]
 
 
 def _class(text: str) -> int | str:

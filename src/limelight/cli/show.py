@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,46 +13,84 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from limelight.cli import options
+from limelight.compare import compare
 from limelight.cut import trace
+from limelight.cut.trace import costs
 from limelight.errors import LayerError, unknown
-from limelight.layers import Candidate, candidates, choose
+from limelight.files import make_folder
+from limelight.layers import Call, Candidate, candidates, choose, stages
 from limelight.methods import METHODS
-from limelight.models import DEFAULT, model_names
+from limelight.models import DEFAULT, Network, model_names
+from limelight.photos import load_photo
 
 
 def layers(
     model: options.Model = DEFAULT,
-    weights: options.Weights = "none",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="default|none|FILE",
+            help="As for explain; random ones when not given, the library's own with --photo.",
+        ),
+    ] = None,
     classes: options.Classes = None,
     size: options.Size = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also the layers that speak against themselves.")
     ] = False,
+    photo: Annotated[
+        str | None,
+        typer.Option("--photo", help="Also draw the same class of this photo at every stage."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="The class to draw, by index or name.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="The method to draw with.")] = "gradcam",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the figure of --photo goes.")
+    ] = Path("limelight-out/stages.png"),
+    colormap: options.Colormap = "inferno",
     as_json: options.AsJson = False,
 ) -> None:
     """Show the layers a network can be cut at, best first, and which is chosen and why.
 
-    One pass over random noise is recorded, with random weights unless --weights says otherwise:
-    which layers can be cut at does not depend on them.
+    One pass is recorded, over random noise or over --photo. Cost is the share of the network's
+    multiplications done when the layer is; gradient, the share of its cells that the score reads.
+
+    With --photo the same class is drawn at every stage, early to late: early layers see edges, late
+    ones meaning.
     """
+    weights = weights or ("none" if photo is None else "default")
     network = options.load(model, weights, classes, size, device="cpu")
-    height, width = network.preprocess.size or (320, 320)
-    noise = torch.randn(1, len(network.preprocess.mean), height, width)
-    calls = trace(network.model, noise)
+    images = _images(network, photo)
+    calls = trace(network.model, images)
     ranked = candidates(calls)
+    by_call = zip(calls, costs(network.model, images), strict=True)
+    cost = {(call.path, call.own): share for call, share in by_call}
+    shares = [cost[one.call.path, one.call.own] for one in ranked]
+    file = (
+        None
+        if photo is None
+        else _draw_stages(network, images, photo, calls, target, method, out, colormap)
+    )
     if as_json:
-        typer.echo(json.dumps([_as_dict(rank, one) for rank, one in enumerate(ranked)], indent=2))
+        rows = [_as_dict(r, one, c) for r, (one, c) in enumerate(zip(ranked, shares, strict=True))]
+        typer.echo(json.dumps(rows, indent=2))
         return
     good = [one for one in ranked if not one.objection]
     shown = ranked if everything else good[:12] or ranked[:12]
     table = Table(box=None, padding=(0, 1))
-    headings = ("layer", "output", "grid", "layout", *(["remark"] if everything else []))
-    for heading in headings:
-        # A path must be whole to be copied; a terminal too narrow for it wraps the others.
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("layer", "grid"))
-    for rank, one in enumerate(shown):
+    table.add_column("layer", overflow="fold", no_wrap=True)  # to be copied it must be whole
+    table.add_column("output", overflow="fold")
+    table.add_column("grid", no_wrap=True)
+    for heading in ("layout", "cost", "gradient", *(["remark"] if everything else [])):
+        table.add_column(heading, overflow="fold")
+    for rank, (one, share) in enumerate(zip(shown, shares, strict=False)):
         layout = one.call.layout
         assert layout is not None  # every candidate has one
         table.add_row(
@@ -58,22 +98,61 @@ def layers(
             escape(str(list(one.call.shape))),
             " x ".join(map(str, layout.grid)),
             str(layout),
+            f"{share:.0%}",
+            f"{one.call.cells:.0%}",
             *([one.objection] if everything else []),
         )
     console = Console()
-    console.print(f"[bold]{escape(network.name)}[/] for an input of {height} x {width}")
+    by = " x ".join(map(str, images.shape[2:]))
+    console.print(f"[bold]{escape(network.name)}[/] for an input of {by}")
     console.print(table)
     try:
-        choice = choose(calls, (height, width))
+        choice = choose(calls, tuple(images.shape[2:]))
         console.print(f"Chosen: [bold green]{escape(str(choice.layer))}[/], {choice.reason}.")
     except LayerError as error:
         console.print(f"[yellow]{escape(str(error))}[/]")
     left = len(ranked) - len(shown)
     if left:
         console.print(f"{left} more, earlier or with something against them: --all")
+    if file:
+        console.print(f"The same class at every stage is in {escape(str(file))}.")
 
 
-def _as_dict(rank: int, one: Candidate) -> dict[str, object]:
+def _images(network: Network, photo: str | None) -> Tensor:
+    """Return what to record a pass over: a photo, or noise."""
+    if photo is None:
+        height, width = network.preprocess.size or (320, 320)
+        return torch.randn(1, len(network.preprocess.mean), height, width)
+    (path,) = options.photos([photo])
+    return network.preprocess(load_photo(path))[None]
+
+
+def _draw_stages(
+    network: Network,
+    images: Tensor,
+    photo: str,
+    calls: Sequence[Call],
+    target: str | None,
+    method: str,
+    out: Path,
+    colormap: str,
+) -> Path:
+    """Draw the same class at every stage of a network on one sheet."""
+    (wanted,) = options.targets([target] if target else None, None, None, False)
+    found = compare(
+        network.model,
+        images,
+        methods=[method],
+        targets=[wanted],
+        layers=list(stages(calls)),
+        classes=network.classes,
+    )
+    (path,) = options.photos([photo])
+    make_folder(out.parent)
+    return found.save(out, [network.preprocess.view(load_photo(path))], colormap=colormap)
+
+
+def _as_dict(rank: int, one: Candidate, cost: float) -> dict[str, object]:
     layout = one.call.layout
     assert layout is not None
     return {
@@ -83,6 +162,8 @@ def _as_dict(rank: int, one: Candidate) -> dict[str, object]:
         "layout": layout.kind,
         "prefix": layout.prefix,
         "grid": list(layout.grid),
+        "span": list(layout.span),
+        "cost": round(cost, 4),
         "gradient_cells": one.call.cells,
         "objection": one.objection,
     }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from limelight import layers as layers_
 from limelight.cut.call import call
@@ -43,6 +44,29 @@ def trace(
     """
     reading = reading_of(None, output, grid)
     return known_for(unwrap(model), Given.of(inputs), reading).calls
+
+
+def costs(model: nn.Module, inputs: Inputs) -> list[float]:
+    """Return, for each call of `trace` in its order, the share of the pass's cost up to its end.
+
+    The cost is counted in multiplications and additions of one pass over the first image.
+    """
+    model, given = unwrap(model), Given.of(inputs).first(1)
+    counter, spent = FlopCounterMode(display=False), list[int]()
+
+    def leave(_key: int, _arguments: object, output: Any) -> Any:
+        def note(tensor: Tensor) -> Tensor:
+            if tensor.is_floating_point():
+                spent.append(counter.get_total_flops())
+            return tensor
+
+        return substitute_first(output, note)
+
+    with no_grad(), counter:
+        root, copies = shadow(model, lambda _module: True)
+        observe(model, root, copies, given, lambda _key: None, leave)
+    total = max(1, counter.get_total_flops())
+    return [flops / total for flops in spent]
 
 
 class _Known(NamedTuple):

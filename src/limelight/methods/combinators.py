@@ -29,10 +29,12 @@ class View:
         change: From images `[B, C, *image]` to what the network sees, of the same shape.
         back: From a map on what it saw, `[B, *grid]` or with more axes in front of the grid, to
             one on the images.
+        turned: The axes that it flips, from the end.
     """
 
     change: Callable[[Tensor], Tensor]
     back: Callable[[Tensor], Tensor]
+    turned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def flips(*axes: int) -> Views:
         for picked in product((False, True), repeat=len(chosen)):
             turned = [axis for axis, pick in zip(chosen, picked, strict=True) if pick]
             turn = partial(torch.flip, dims=turned)
-            made.append(View(turn, turn))
+            made.append(View(turn, turn, tuple(turned)))
         return made
 
     return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,25 @@ def load(name: str, weights: str | Path, classes: Sequence[str] | None) -> Netwo
             f"The model {name!r} needs the package transformers: pip install 'limelight[hf]'."
         ) from None
     source = name.removeprefix("hf:")
+    with _no_bars(transformers.utils.logging):
+        return _load(name, source, weights, classes)
+
+
+@contextmanager
+def _no_bars(logging: Any) -> Iterator[None]:
+    """Keep transformers from drawing its own progress bars."""
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
+    import transformers
+
     config = _had(source, lambda: transformers.AutoConfig.from_pretrained(source))
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":

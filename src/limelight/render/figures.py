@@ -27,12 +27,16 @@ PANEL_PIXELS = round(_PANEL * _DPI)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words."""
+    """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words.
+
+    What the score is about, a box or a mask `[H, W]`, is outlined; None is all of it.
+    """
 
     photo: Image
     heatmap: Tensor
     title: str
     note: str = ""
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,26 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
     for panel, picture in zip(axes, pictures, strict=True):
         panel.imshow(np.asarray(picture))
         panel.set_axis_off()
+    if row.region is not None:
+        for panel in (axes[0], axes[2]):
+            _outline(panel, row.region)
     axes[0].set_title("photo", fontsize=9)
     # Class names are names, also with dollar signs in them.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
     if row.note:
         write_note(axes[1], row.note, width=44)
+
+
+def _outline(panel: Axes, region: Tensor) -> None:
+    """Draw the outline of a region `[H, W]`, light on dark, so that it shows on any photo."""
+    inside = np.pad(region.numpy().astype(float), 1)  # also along the edge of the picture
+    height, width = region.shape
+    x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    for colour, thick in (("black", 2.2), ("#7fff00", 1.1)):
+        panel.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=thick)
+    panel.set_xlim(-0.5, width - 0.5)
+    panel.set_ylim(height - 0.5, -0.5)
 
 
 def add_bar(

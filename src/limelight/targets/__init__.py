@@ -20,6 +20,7 @@ a segmenter, None means the class predicted on most pixels; of a detector, the m
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.inputs import map_tensors, tensors
-from limelight.targets.boxes import Box, Boxes, largest_logits
+from limelight.targets.boxes import Box, Boxes, largest_logits, mirrored
 from limelight.targets.classes import (
     ClassName,
     ClassRule,
@@ -70,6 +71,7 @@ __all__ = [
     "Rank",
     "Reading",
     "Region",
+    "Reread",
     "Scores",
     "Similarity",
     "Target",
@@ -80,6 +82,7 @@ __all__ = [
     "each_word",
     "find_logits",
     "label_of",
+    "mirrored",
     "names_for",
     "reading_of",
     "returned",
@@ -88,7 +91,15 @@ __all__ = [
     "top",
 ]
 
-Target = ClassRule | Region | Box | Words | Similarity | Callable[[Any], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """A score that was found before, read off other outputs: from an output and its rows `[M]`."""
+
+    read: Callable[[Any, Tensor], Tensor]
+
+
+Target = ClassRule | Reread | Region | Box | Words | Similarity | Callable[[Any], Tensor]
 
 
 class Scores(NamedTuple):
@@ -128,6 +139,9 @@ def score(output: object, target: Target, asked: Asked) -> Scores:
         values = target.values(output, torch.arange(asked.batch), asked)
         again = partial(_again_of_rule, target=target, asked=asked)
         return Scores(values, None, (target.label(),) * asked.batch, again)
+    if isinstance(target, Reread):
+        values = target.read(output, torch.arange(asked.batch))
+        return Scores(values, None, ("",) * asked.batch, target.read)
     if callable(target) and not isinstance(target, Tensor):
         return _custom(returned(output), target, asked.batch)
     rule = target.target if isinstance(target, Region | Box) else target

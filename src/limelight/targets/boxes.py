@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -179,6 +179,27 @@ class Boxes:
         across = (x >= boxes[:, :1]) & (x <= boxes[:, 2:3])
         down = (y >= boxes[:, 1:2]) & (y <= boxes[:, 3:4])
         return down[:, :, None] & across[:, None, :]
+
+
+def mirrored(found: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
+    """Return what a detector proposed in flipped images, with its boxes flipped back.
+
+    Args:
+        found: What it proposed.
+        axes: The image axes along which the images were flipped, from the end.
+        size: Height and width of the images.
+    """
+    boxes = list(found.boxes)
+    for axis in axes:
+        low, high = (0, 2) if axis == -1 else (1, 3)
+        for image, one in enumerate(boxes):
+            turned = one.clone()
+            turned[..., low], turned[..., high] = (
+                size[axis] - one[..., high],
+                size[axis] - one[..., low],
+            )
+            boxes[image] = turned
+    return replace(found, boxes=tuple(boxes))
 
 
 def largest_logits(found: Detected) -> list[Tensor]:
