@@ -4,12 +4,15 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from torch import nn
+from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
@@ -32,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", list(sys.path))
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
-    for name in ("cat.jpg", "photos/a.jpg", "photos/b.jpg"):
+    for name in ("cat.jpg", "street.jpg", "photos/a.jpg", "photos/b.jpg"):
         Image.fromarray(rng.integers(0, 255, (80, 90, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "mynets.py").write_text(
         "import torchvision\n"
@@ -41,6 +44,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     mine = torchvision.models.squeezenet1_1(weights=None, num_classes=2)
     torch.save(mine.state_dict(), tmp_path / "mine.pth")
+    config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=32)
+    config.architectures = ["ViTForImageClassification"]
+    config.save_pretrained(tmp_path / "mynets" / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "mynets" / "vit")
     return tmp_path
 
 
@@ -52,7 +59,22 @@ def test_examples_of_the_readme_run(folder: Path) -> None:
     for block in others:
         torch.manual_seed(0)
         model = torchvision.models.resnet18(weights=None)
-        space = {"limelight": limelight, "model": model, "images": torch.randn(2, 3, 64, 64)}
+        space = {
+            "limelight": limelight,
+            "model": model,
+            "images": torch.rand(2, 3, *([256] * 2 if "detector" in block else [64] * 2)),
+        }
+        if "detector" in block:
+            bare: dict[str, Any] = {"weights": None, "weights_backbone": None}
+            encoder = torchvision.models.resnet18(weights=None)
+            encoder.fc = nn.Identity()
+            space |= {
+                "segmenter": torchvision.models.segmentation.lraspp_mobilenet_v3_large(**bare),
+                "mask": torch.ones(256, 256),
+                "detector": torchvision.models.detection.ssdlite320_mobilenet_v3_large(**bare),
+                "encoder": encoder,
+                "embedding": torch.randn(512),
+            }
         exec(block, space)
 
 

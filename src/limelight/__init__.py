@@ -15,11 +15,11 @@ from limelight.evidence import Attention, Evidence
 from limelight.explain import PhotoResult, explain, explain_each, explain_photos
 from limelight.explain import fuse_explanations as fuse
 from limelight.explanation import Explanation, Status
+from limelight.layers import stages
 from limelight.methods import METHODS, Method
 from limelight.methods.combinators import Views, flips, noise, scales
 from limelight.models import Network, load_model
 from limelight.photos import Preprocess, load_photo
-from limelight.layers import stages
 from limelight.targets import (
     Box,
     Contrast,
