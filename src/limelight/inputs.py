@@ -60,6 +60,8 @@ class Given:
         image: `[B, C, *image]`, the first floating point tensor with three axes or more. Video
             `[B, T, C, H, W]` is kept as `[B, C, T, H, W]`.
         at: Which of the tensors in `args` and `kwargs` that is.
+        fixed: Which of the tensors do not go with the images, one for each, although their first
+            axis is B: as many prompts as there are images, say.
         form: How the model takes the images: as they are, as a list of `[C, *image]`, or, of video,
             as frames `[B, T, C, H, W]`.
     """
@@ -69,6 +71,7 @@ class Given:
     image: Tensor
     at: int = 0
     form: Form = "tensor"
+    fixed: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, inputs: Inputs) -> Given:
@@ -144,15 +147,17 @@ class Given:
         With `spread` all rows are the same image, and share its memory.
         """
 
+        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         with torch.inference_mode(False), torch.no_grad():
-            args, kwargs = pytree.tree_map_only(
-                Tensor, lambda t: self._pick(t, rows, spread=spread), (self.args, self.kwargs)
-            )
-            image = self._pick(self.image, rows, spread=spread)
+            for number, i in enumerate(places):
+                leaves[i] = self._pick(leaves[i], rows, number, spread=spread)
+            args, kwargs = pytree.tree_unflatten(leaves, spec)
+            image = self._pick(self.image, rows, self.at, spread=spread)
             return replace(self, args=args, kwargs=kwargs, image=image)
 
-    def _pick(self, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
-        if not (tensor.ndim and tensor.shape[0] == self.batch):
+    def _pick(self, tensor: Tensor, rows: Tensor, number: int, *, spread: bool = False) -> Tensor:
+        if number in self.fixed or not (tensor.ndim and tensor.shape[0] == self.batch):
             return tensor.clone()
         if spread:
             return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
@@ -166,12 +171,20 @@ class Given:
         leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         with torch.inference_mode(False), torch.no_grad():
-            for i in places:
-                if i != places[self.at]:
-                    leaves[i] = leaves[i].clone() if rows is None else self._pick(leaves[i], rows)
+            for number, i in enumerate(places):
+                if number != self.at:
+                    one = leaves[i]
+                    leaves[i] = one.clone() if rows is None else self._pick(one, rows, number)
         leaves[places[self.at]] = images
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         return replace(self, args=args, kwargs=kwargs, image=images)
+
+    @property
+    def beside(self) -> list[int]:
+        """Which other tensors have a first axis of B, so that they may go with the images."""
+        found = tensors((self.args, self.kwargs))
+        same = (i for i, t in enumerate(found) if t.ndim and t.shape[0] == self.batch)
+        return [i for i in same if i != self.at] if self.batch > 1 else []
 
     def first(self, count: int) -> Given:
         """Return `count` images: the first ones, repeated where there are fewer."""

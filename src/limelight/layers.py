@@ -173,6 +173,7 @@ class Seen:
         given: The shape of its (first) input tensor; () without.
         patch: Of a module that cuts its input into patches side by side, their sizes; else ().
         several: Whether it put out several tensors with grids, of which this is the first.
+        words: How many words it was given, as whole numbers `[1, N]`; 0 when none.
     """
 
     path: str
@@ -184,6 +185,7 @@ class Seen:
     given: tuple[int, ...] = ()
     patch: tuple[int, ...] = ()
     several: bool = False
+    words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,7 @@ def read(
     grids = [] if picture.tokens is None else [picture.tokens]
     placed: dict[int, tuple[Layout, int]] = {}  # by result: its layout and number of channels
     counts = set[int]()  # of tokens
+    words: dict[int, int] = {}  # by result: how many words it was made of
     calls = []
     for call in seen:
         # One image was recorded; another first axis is no batch (windows, patches of patches).
@@ -389,6 +392,11 @@ def read(
         layout = layout_of(call.shape, picture.size, grids) if over else None
         if layout and layout.kind != "frames" and call.shape[0] != 1:
             layout = None
+        if call.words:
+            words[call.own] = call.words
+        read_in = (n for one, n in words.items() if origins[call.own] >> one & 1)
+        if layout and not set(call.shape[1:3]).isdisjoint(read_in):
+            layout = None  # a place for each word, not for parts of the picture
         if layout and _is_attention(layout, call.shape, counts, picture.size):
             layout = None
         if len(call.shape) == 3:

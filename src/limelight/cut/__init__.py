@@ -26,7 +26,7 @@ from limelight.cut.call import call
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
 from limelight.cut.shadow import quantised, shadow, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, origins, patch_of, trace
+from limelight.cut.trace import choose, known_for, origins, patch_of, settled, trace
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
@@ -127,6 +127,12 @@ def cut_given(
     Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
     """
     model, reading = unwrap(model), reading or Reading()
+    if reading.grid and len(reading.grid) != given.image.ndim - 2:
+        raise LayerError(
+            f"grid is {reading.grid}; a size for each axis of {list(given.image.shape[2:])} was "
+            "expected."
+        )
+    given = settled(model, given, reading)
     sites, reasons = list[Site](), list[str]()
     for layer in layers:
         if layer is None:
@@ -459,7 +465,7 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
         )
     single = raw.shape[0] // batch, *raw.shape[1:]
     layout = layers_.layout_of(single, image) if raw.ndim != 3 else None
-    if layout is None or _may_pad(run.model, layout, image):
+    if layout is None or _may_pad(run.model, layout):
         # Of tokens, and of pictures that are padded on the way, the trace knows more.
         path = next(path for path, m in run.model.named_modules() if m is site.module)
         calls = [
@@ -478,10 +484,8 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
     return layout
 
 
-def _may_pad(model: nn.Module, layout: Layout, image: Sequence[int]) -> bool:
+def _may_pad(model: nn.Module, layout: Layout) -> bool:
     """Say whether a grid may span more or less than the picture, for all that its sizes tell."""
     if any(hasattr(type(module), "postprocess_detections") for module in model.modules()):
         return True
-    even = all(s % g == 0 for s, g in zip(image, layout.grid, strict=True))
-    merges = layout.kind == "channels last" or any(patch_of(one) for one in model.modules())
-    return merges and not even
+    return layout.kind == "channels last" or any(patch_of(one) for one in model.modules())

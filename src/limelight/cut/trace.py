@@ -6,6 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from limelight.cut.shadow import fill_zeros, fingerprint, quantised, shadow, unw
 from limelight.errors import DETACHED, INFERENCE, QUANTISED, LayerError, LimelightError
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call
-from limelight.targets import Pick, Reading, reading_of, scores_to_follow
+from limelight.targets import Pick, Reading, find_logits, reading_of, scores_to_follow
 
 
 def trace(
@@ -44,6 +45,42 @@ def trace(
     """
     reading = reading_of(None, output, grid)
     return known_for(unwrap(model), Given.of(inputs), reading).calls
+
+
+def settled(model: nn.Module, given: Given, reading: Reading) -> Given:
+    """Return the inputs, knowing which of them go with the images, one for each.
+
+    Two prompts for two images do not. That is found by trying: where the first image with all the
+    prompts gives what it gives among all the images, they do not go with the images.
+    """
+    if not given.beside:
+        return given
+    key = (fingerprint(model), given.signature, given.batch, reading.pick)
+    with _remembered_lock:
+        known = _settled.setdefault(model, {})
+    if key not in known:
+        known[key] = frozenset()
+        for fixed in (frozenset(given.beside), *(frozenset([one]) for one in given.beside)):
+            if _stays_the_same(model, replace(given, fixed=fixed), reading):
+                known[key] = fixed
+                break
+    return replace(given, fixed=known[key])
+
+
+def _stays_the_same(model: nn.Module, given: Given, reading: Reading) -> bool:
+    """Say whether the first image alone gives what it gives among all the images."""
+    outputs = []
+    with no_grad():
+        for some in (given, given.first(1)):
+            root, copies = shadow(model, lambda _module: False)
+            try:
+                outputs.append(find_logits(call(model, root, copies, some.fresh()), reading.pick))
+            except Exception:  # of any kind: the model does not take that
+                return False
+    whole, alone = outputs
+    if whole.shape[:1] != (given.batch,) or alone.shape != (1, *whole.shape[1:]):
+        return False
+    return torch.allclose(alone, whole[:1], rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
 
 
 def costs(model: nn.Module, inputs: Inputs) -> list[float]:
@@ -75,6 +112,10 @@ class _Known(NamedTuple):
     calls: tuple[Call, ...]
     choice: layers_.Choice | LayerError
 
+
+#: By model: for such inputs, which of them do not go with the images.
+_settled: weakref.WeakKeyDictionary[nn.Module, dict[object, frozenset[int]]]
+_settled = weakref.WeakKeyDictionary()
 
 #: By model: the modules it was built of, and what is known by the signature of the inputs.
 _remembered: weakref.WeakKeyDictionary[nn.Module, tuple[object, dict[object, _Known]]]
@@ -125,7 +166,9 @@ def _trace_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tuple
 class _Recorder:
     """Notes every call of one pass, and hands on its output with a leaf of a graph in between."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, given: Given) -> None:
+        every = tensors((given.args, given.kwargs))
+        self._sentences = {t.shape[1] for t in every if t.ndim == 2 and not t.is_floating_point()}
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._modules = {id(module): module for module in model.modules()}
         self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
@@ -175,13 +218,24 @@ class _Recorder:
             given=tuple(given[0].shape) if given else (),
             patch=patch_of(self._modules[key]),
             several=several,
+            words=max((t.shape[1] for t in given if self._are_words(t)), default=0),
         )
         self.seen.append(call)
         return handed
 
+    def _are_words(self, tensor: Tensor) -> bool:
+        """Say whether a tensor holds numbers of words of a sentence that the user gave.
+
+        Positions, which are numbers one after the other, are none.
+        """
+        if tensor.ndim != 2 or tensor.shape[1] not in self._sentences:
+            return False
+        whole = tensor.dtype in (torch.int32, torch.int64)
+        return whole and not bool((tensor[:, 1:] - tensor[:, :-1] == 1).all())
+
 
 def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
-    recorder = _Recorder(model)
+    recorder = _Recorder(model, given)
     with torch.inference_mode(False), torch.enable_grad():
         image = given.image.clone()
         root, copies = shadow(model, lambda _module: True)

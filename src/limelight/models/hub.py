@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +60,7 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
 
     config = _had(source, lambda: transformers.AutoConfig.from_pretrained(source))
     kind = getattr(transformers, (config.architectures or [""])[0], None)
-    if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
+    if kind is None or "pixel_values" not in signature(kind.forward).parameters:
         raise ModelError(
             f"{name!r} is a {', '.join(config.architectures or ['network of an unknown kind'])}; "
             "one that takes a picture (pixel_values) was expected. Load it yourself and call "

@@ -54,10 +54,11 @@ class Box:
 
 
 class Found(NamedTuple):
-    """An object in one image: which of the boxes proposed, and its class."""
+    """An object in one image: its box, its class, and more probable ones of the same class."""
 
     box: Tensor
     label: int
+    rivals: tuple[Tensor, ...] = ()
 
 
 class Boxes:
@@ -96,29 +97,30 @@ class Boxes:
     def read(self, classes: Tensor, rank: int | None) -> Read:
         """Return the logits `[B, C]` of one box of each image."""
         wanted = classes.tolist()
-        boxes = torch.stack(
-            [
-                self._given[image]
-                if self._given is not None
-                else self._object(image, rank).box
-                if rank is not None
-                else _best_of_class(self._found, image, index)
-                for image, index in enumerate(wanted)
-            ]
-        )
+        found = [self._wanted(image, index, rank) for image, index in enumerate(wanted)]
         iou = self._iou
 
         def again(output: Any, rows: Tensor) -> Tensor:
-            images = rows.tolist()
-            found = [
-                _logits_at(output, m, boxes[image], wanted[image], iou)
-                for m, image in enumerate(images)
+            each = [
+                _logits_at(output, m, found[image], iou) for m, image in enumerate(rows.tolist())
             ]
-            return torch.stack(found)
+            return torch.stack(each)
 
+        boxes = torch.stack([one.box for one in found])
         where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
         rows = torch.arange(len(wanted))
         return Read(again(self._found, rows), again, where, self._region(boxes))
+
+    def _wanted(self, image: int, index: int, rank: int | None) -> Found:
+        """Return the object asked for, of a class, in one image."""
+        likely = self._found.probabilities[image][:, index]
+        if not likely.any():
+            raise TargetError(f"Class {index} is no object but the background; name another class.")
+        if self._given is not None:
+            return Found(self._given[image], index)
+        if rank is not None:
+            return self._object(image, rank)
+        return Found(_boxes_of(self._found.boxes[image], index)[likely.argmax()], index)
 
     def _object(self, image: int, rank: int) -> Found:
         """Return the object of a rank in one image; with a box given, the class of a rank there."""
@@ -147,8 +149,8 @@ class Boxes:
         boxes = boxes[None] if boxes.ndim == 1 else boxes
         if boxes.shape not in ((1, 4), (batch, 4)):
             raise TargetError(
-                f"The box has shape {list(boxes.shape)}; x1, y1, x2, y2 were expected, or one such "
-                f"row per image [{batch}, 4]."
+                f"The box has shape {list(torch.as_tensor(given).shape)}; x1, y1, x2, y2 were "
+                f"expected, or one such row per image [{batch}, 4]."
             )
         inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
         inside = inside and (boxes[:, 3] <= height + 1).all()
@@ -222,15 +224,12 @@ def _objects(boxes: Tensor, probabilities: Tensor) -> list[Found]:
     own = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
     chosen = own[rows] if boxes.ndim == 2 else own[places]
     kept = batched_nms(chosen.float(), values.float(), classes, _SAME_OBJECT).tolist()
-    return [Found(chosen[i], int(classes[i])) for i in kept]
-
-
-def _best_of_class(found: Detected, image: int, index: int) -> Tensor:
-    """Return the most probable box of a class."""
-    probabilities = found.probabilities[image][:, index]
-    if not probabilities.any():
-        raise TargetError(f"Class {index} is no object but the background; name another class.")
-    return _boxes_of(found.boxes[image], index)[probabilities.argmax()]
+    found = list[Found]()
+    for i in kept:
+        label = int(classes[i])
+        rivals = tuple(one.box for one in found if one.label == label)
+        found.append(Found(chosen[i], label, rivals))
+    return found
 
 
 def _boxes_of(boxes: Tensor, index: int) -> Tensor:
@@ -238,12 +237,19 @@ def _boxes_of(boxes: Tensor, index: int) -> Tensor:
     return boxes if boxes.ndim == 2 else boxes[:, index]
 
 
-def _logits_at(output: Any, image: int, box: Tensor, index: int, iou: float) -> Tensor:
-    """Return the logits of the most probable box of a class near a box, else of the nearest."""
+def _logits_at(output: Any, image: int, wanted: Found, iou: float) -> Tensor:
+    """Return the logits of the most probable box near the one wanted, else of the nearest.
+
+    What is nearer to a rival is not near.
+    """
     if not isinstance(output, Detected) or not len(output.boxes[image]):
         raise TargetError("The detector proposed no box when it was run once more.")
-    overlap = _overlap(_boxes_of(output.boxes[image], index), box)
-    likely = output.probabilities[image][:, index] * (overlap >= iou)
+    boxes = _boxes_of(output.boxes[image], wanted.label)
+    overlap = _overlap(boxes, wanted.box)
+    near = overlap >= iou
+    for rival in wanted.rivals:
+        near &= overlap > _overlap(boxes, rival)
+    likely = output.probabilities[image][:, wanted.label] * near
     best = likely.argmax() if bool(likely.any()) else overlap.argmax()
     return output.logits[image][best]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,13 +168,11 @@ def _step(value: object, step: str | int, pick: Pick) -> object:
     """Go one step into an output."""
     if isinstance(value, Mapping) and step in value:
         return value[step]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        try:
-            return value[operator.index(int(step))]
-        except (ValueError, IndexError):
-            pass
-    elif isinstance(step, str) and hasattr(value, step):
+    if isinstance(step, str) and not step.isdigit() and hasattr(value, step):
         return getattr(value, step)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        with suppress(ValueError, IndexError):
+            return value[int(step)]
     keys = parts(value)
     raise unknown("output", str(pick), keys, f"{_kind(value)} has {', '.join(keys)}.")
 

@@ -79,6 +79,8 @@ class Regions:
 
         A background, where class names tell of one, comes last.
         """
+        if self.count == 1:
+            return kth(self._logits.detach().flatten(2).mean(2), rank)
         predicted = torch.nn.functional.one_hot(self._predicted(), self.count).flatten(1, -2)
         weights = torch.ones_like(predicted, dtype=torch.float32)
         if self._mask is not None:

@@ -65,9 +65,10 @@ class Words:
             raise shape_changed(logits, rows, "N, V")
         # A model may put picture tokens in front of the sentence; its words come last.
         logits = logits[:, -count:]
-        if logits.shape[1] != count or int(ids.max()) >= logits.shape[2]:
+        low, high = (int(one) for one in ids.aminmax())
+        if logits.shape[1] != count or low < 0 or high >= logits.shape[2]:
             raise TargetError(
-                f"There are {count} tokens up to number {int(ids.max())}, and the model returned "
+                f"There are {count} tokens from number {low} to {high}, and the model returned "
                 f"logits {list(logits.shape)}. Give it the same sentence that is explained."
             )
         at = (
@@ -84,7 +85,8 @@ class Words:
             )
         places = torch.tensor(list(at), device=logits.device)
         wanted = ids.expand(asked.batch, count)[rows.to(ids.device)][:, places]
-        likely = logits[:, places - 1].float().log_softmax(-1)
+        chosen = logits[:, places - 1]
+        likely = chosen.to(torch.promote_types(chosen.dtype, torch.float32)).log_softmax(-1)
         return likely.gather(-1, wanted[..., None])[..., 0].sum(1)
 
 
