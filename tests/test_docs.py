@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from limelight.methods import METHODS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
+TASKS = (ROOT / "docs" / "tasks.md").read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -83,6 +85,43 @@ def test_examples_of_the_guide_run(folder: Path) -> None:
     for block in blocks(GUIDE, "python"):
         exec(block, space)
     assert callable(space["build"])
+
+
+SECTIONS = {
+    part.partition("\n")[0]: part for part in TASKS.split("\n## ")[1:] if blocks(part, "python")
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_examples_of_the_tasks_run(folder: Path, section: str) -> None:
+    torch.manual_seed(0)
+    space: dict[str, object] = {"__name__": "tasks"}
+    for block in blocks(SECTIONS[section], "python"):
+        exec(block, space)
+
+
+def test_every_task_has_examples() -> None:
+    assert len(SECTIONS) == len(TASKS.split("\n## ")[1:]) >= 7
+
+
+def test_the_pictures_of_the_tasks_are_those_that_the_example_draws() -> None:
+    drawn = (ROOT / "examples" / "tasks.py").read_text()
+    named = set(re.findall(r"images/(task-\w+\.png)", TASKS))
+    assert named == set(re.findall(r"task-\w+\.png", drawn))
+    for name in named:
+        assert (ROOT / "docs" / "images" / name).stat().st_size < 250_000
+
+
+def test_the_example_that_draws_them_can_be_asked_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tasks.py", "--help"])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(str(ROOT / "examples" / "tasks.py"), run_name="__main__")
+    assert done.value.code == 0
+    said = capsys.readouterr().out
+    assert "--only" in said
+    assert "--out" in said
 
 
 COMMANDS = [line for line in blocks(README, "")[1].splitlines() if line.startswith("limelight")]

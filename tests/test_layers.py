@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+import limelight
 import networks
 from limelight.cut import Cut, cut, trace
 from limelight.errors import LayerError, MethodError, UnknownNameError
@@ -587,3 +588,32 @@ def test_a_network_whose_only_grids_cannot_be_cut_at_names_them_with_their_reaso
 
     with pytest.raises(LayerError, match=r"No layer to cut at was found.*\(conv: it runs 2 times"):
         cut(Twice(), None, torch.randn(1, 3, 8, 8))
+
+
+class Pooler(nn.Module):
+    """Returns its features and what it made of them; only the latter is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.norm(self.conv(x)).tanh()
+        return features, features.mean((2, 3))
+
+
+def test_what_is_returned_beside_what_was_made_of_it_is_not_cut_at() -> None:
+    """As the models of transformers do, with their pooler_output."""
+
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.fc = Pooler(), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return cast("Tensor", self.fc(self.body(x)[1]))
+
+    model, images = ready(Classifier()), torch.randn(2, *PICTURE, dtype=torch.float64)
+    found = limelight.explain(model, images)
+    assert found.layer == "body.norm"
+    assert all(status.name != "disconnected" for status in found.status)

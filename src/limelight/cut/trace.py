@@ -202,8 +202,10 @@ class _Recorder:
             raise LayerError(INFERENCE)
         own = len(self.leaves)
         result = self._results.setdefault(id(tensor), own)
-        leaf = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
-        handed = leaf.clone()  # of its own: a container may hand on less than it holds
+        # A container may use what it returns on the way too; only what it hands on is its own.
+        inside = tensor.clone() if self._modules[key]._modules else tensor
+        leaf = inside if inside.requires_grad else inside.detach().requires_grad_()
+        handed = leaf.clone()
         self.leaves.append(leaf)
         self._results[id(handed)] = result
         self._alive += [tensor, handed, *given]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.targets.classes import kth
-from limelight.targets.outputs import Reading, class_logits, find_logits
+from limelight.targets.outputs import Reading, class_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,12 @@ class Table(Protocol):
 class Logits:
     """The logits `[B, C]` of a classifier; one number per image is `[B, 1]`."""
 
+    axes, where = "C", ""
+
     def __init__(self, output: object, asked: Asked) -> None:
         """Find them."""
         self._pick = asked.reading.pick
-        self._logits = class_logits(output, self._pick)
+        self._logits = self._rows(class_logits(output, self._pick))
 
     @property
     def count(self) -> int:
@@ -85,40 +87,24 @@ class Logits:
 
     def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
         """Return the logits."""
-        return Read(self._logits, self._again, ("",) * len(classes))
+        return Read(self._logits, self._again, (self.where,) * len(classes))
 
     def _again(self, output: Any, rows: Tensor) -> Tensor:
         logits = class_logits(output, self._pick)
-        if logits.ndim != 2 or len(logits) != len(rows):
-            raise shape_changed(logits, rows, "C")
+        if logits.ndim != 1 + len(self.axes.split()) or len(logits) != len(rows):
+            raise shape_changed(logits, rows, self.axes)
+        return self._rows(logits)
+
+    def _rows(self, logits: Tensor) -> Tensor:
         return logits
 
 
-class LastWord:
+class LastWord(Logits):
     """The logits `[B, N, C]` of a language model: those of the word that comes next."""
 
-    def __init__(self, output: object, asked: Asked) -> None:
-        """Find them."""
-        self._pick = asked.reading.pick
-        self._logits = find_logits(output, self._pick)[:, -1]
+    axes, where = "N, C", " as the next word"
 
-    @property
-    def count(self) -> int:
-        """C, the size of the vocabulary."""
-        return self._logits.shape[1]
-
-    def best(self, rank: int) -> Tensor:
-        """Return the next word of this rank."""
-        return kth(self._logits.detach(), rank)
-
-    def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
-        """Return the logits of the next word."""
-        return Read(self._logits, self._again, (" as the next word",) * len(classes))
-
-    def _again(self, output: Any, rows: Tensor) -> Tensor:
-        logits = find_logits(output, self._pick)
-        if logits.ndim != 3 or len(logits) != len(rows):
-            raise shape_changed(logits, rows, "N, C")
+    def _rows(self, logits: Tensor) -> Tensor:
         return logits[:, -1]
 
 
