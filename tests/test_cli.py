@@ -305,6 +305,74 @@ def test_layers(run: Runner) -> None:
     assert "it has no parameters" in everything
 
 
+def test_layers_tell_cost_and_gradient(run: Runner) -> None:
+    _, out, _ = run("layers", "--model", "resnet18", "--json")
+    rows = json.loads(out)
+    by_layer = {row["layer"]: row for row in rows}
+    costs = [by_layer[name]["cost"] for name in ("conv1", "layer1", "layer2", "layer3", "layer4")]
+    assert costs == sorted(costs)
+    assert costs[0] < 0.1
+    assert costs[-1] > 0.99  # what is left is one linear layer
+    assert by_layer["layer4"]["gradient_cells"] == 1
+    _, out, _ = run("layers", "--model", "swin_t", "--size", "230")
+    assert "spans 111% x 111% of the picture" in out
+
+
+def test_layers_draw_the_same_class_at_every_stage(run: Runner, folder: Path) -> None:
+    save_photo(folder / "a.png", size=(300, 260))
+    code, out, err = run("layers", "--photo", "a.png", "--target", "tabby", "--out", "s/stages.png")
+    assert code == 0, err
+    assert "The same class at every stage is in s/stages.png" in out
+    with Image.open("s/stages.png") as sheet:
+        assert sheet.width > 3 * sheet.height  # the photo, and six stages beside it
+    code, _, err = run("layers", "--photo", "nothing.png")
+    assert code != 0
+    assert "There is no file 'nothing.png'" in err
+
+
+DETECTOR = ("--model", "ssdlite320_mobilenet_v3_large", "--weights", "none")
+SEGMENTER = ("--model", "lraspp_mobilenet_v3_large", "--weights", "none")
+
+
+def test_explain_boxes_and_pixels(run: Runner, folder: Path) -> None:
+    save_photo(folder / "a.png", size=(320, 320))
+    code, out, err = run(
+        "explain", "a.png", *DETECTOR, "--box", "96,96,224,224", "-t", "3", "--json"
+    )
+    assert code == 0, err
+    (one,) = json.loads(out)["photos"][0]["explanations"]
+    assert one["target"].endswith("in box [96, 96, 224, 224]")
+    assert one["index"] == 3
+    code, out, err = run("explain", "a.png", *SEGMENTER, "--pixel", "300,20", "--json")
+    assert code == 0, err
+    report = json.loads(out)["photos"][0]
+    # The photo is enlarged to 520 pixels, and the pixel with it.
+    assert report["explanations"][0]["target"].endswith("at pixel (487, 32)")
+    assert sum(answer["probability"] for answer in report["top5"]) <= 1.001
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--box", "1,2,3"), "--box is '1,2,3'; x1,y1,x2,y2 in pixels of the photo"),
+        (("--pixel", "1,x"), "--pixel is '1,x'; row,column in pixels"),
+        (("--pixel", "1,2", "--box", "1,2,3,4"), "give --box or --pixel, not both"),
+        (("--box", "1,2,30,40"), "A box needs a detector"),
+        (("b.png", "--box", "1,2,30,40"), "A box or pixel is of one photo, and there are 2"),
+    ],
+    ids=["three", "letter", "both", "classifier", "two photos"],
+)
+def test_boxes_and_pixels_that_cannot_be_explained_say_why(
+    run: Runner, folder: Path, options: tuple[str, ...], text: str
+) -> None:
+    for name in ("a.png", "b.png"):
+        save_photo(folder / name)
+    code, _, err = run("explain", "a.png", *options)
+    assert code == 2
+    assert text in " ".join(err.replace("│", " ").split())
+    assert not list(folder.glob("limelight-out/*"))
+
+
 def test_methods_and_models(run: Runner) -> None:
     _, out, _ = run("methods")
     for row in METHODS.values():

@@ -7,31 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import (
-    BertConfig,
-    BertModel,
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    DetrConfig,
-    DetrForObjectDetection,
-    DetrImageProcessor,
-    PreTrainedTokenizerFast,
-    ResNetConfig,
-    SegformerConfig,
-    SegformerForSemanticSegmentation,
-    SegformerImageProcessor,
-    ViTConfig,
-    ViTForImageClassification,
-    ViTImageProcessor,
-)
 
 import limelight
 from limelight.errors import ModelError, OptionError, WeightsError
 from limelight.models.hub import preprocess_of
 from limelight.photos import load_photo
 from limelight.samples import find_sample
+
+hf: Any = transformers  # whose own types are not all there
 
 SMALL: dict[str, Any] = {
     "hidden_size": 16,
@@ -51,9 +36,9 @@ def saved(folder: Path, *parts: Any) -> str:
 
 @pytest.fixture
 def vit(tmp_path: Path) -> str:
-    config = ViTConfig(**SMALL, image_size=64, patch_size=8, id2label={0: "cat", 1: "dog"})
-    processor = ViTImageProcessor(size={"height": 64, "width": 64})
-    return saved(tmp_path, ViTForImageClassification(config).eval(), processor)
+    config = hf.ViTConfig(**SMALL, image_size=64, patch_size=8, id2label={0: "cat", 1: "dog"})
+    processor = hf.ViTImageProcessor(size={"height": 64, "width": 64})
+    return saved(tmp_path, hf.ViTForImageClassification(config).eval(), processor)
 
 
 def explained(network: limelight.Network, **options: Any) -> limelight.Explanation:
@@ -65,12 +50,12 @@ def test_a_classifier_with_its_processor_and_names(vit: str) -> None:
     network = limelight.load_model(vit)
     assert network.classes == ("cat", "dog")
     images = network.preprocess(PHOTO)[None]
-    theirs = ViTImageProcessor.from_pretrained(vit.removeprefix("hf:"))(PHOTO, return_tensors="pt")[
-        "pixel_values"
-    ]
+    theirs = hf.ViTImageProcessor.from_pretrained(vit.removeprefix("hf:"))(
+        PHOTO, return_tensors="pt"
+    )["pixel_values"]
     assert (images - theirs).abs().max() < 0.05  # a step of 8 bits is 0.008
     found = explained(network, target="dog")
-    plain = ViTForImageClassification.from_pretrained(vit.removeprefix("hf:")).eval()
+    plain = hf.ViTForImageClassification.from_pretrained(vit.removeprefix("hf:")).eval()
     with torch.no_grad():
         assert torch.equal(found.score, plain(images).logits[:, 1])
     assert found.status[0].ok
@@ -92,10 +77,10 @@ def test_random_weights_are_the_same_every_time_and_files_are_loaded(
 
 
 def test_a_detector_and_a_segmenter_take_the_whole_photo(tmp_path: Path) -> None:
-    backbone = ResNetConfig(
+    backbone = hf.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], out_features=["stage2"]
     )
-    config = DetrConfig(
+    config = hf.DetrConfig(
         use_timm_backbone=False,
         use_pretrained_backbone=False,
         backbone=None,
@@ -109,18 +94,18 @@ def test_a_detector_and_a_segmenter_take_the_whole_photo(tmp_path: Path) -> None
         decoder_ffn_dim=32,
         num_queries=5,
     )
-    processor = DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 80})
-    name = saved(tmp_path / "detr", DetrForObjectDetection(config).eval(), processor)
+    processor = hf.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 80})
+    name = saved(tmp_path / "detr", hf.DetrForObjectDetection(config).eval(), processor)
     found = explained(limelight.load_model(name))
     width, height = PHOTO.size
     seen = found.image.shape[2:]
     assert max(abs(seen[0] - 80 * height / width), abs(seen[1] - 80)) <= 1
     assert found.region is not None
     assert "in box" in found.label[0]
-    segformer = SegformerForSemanticSegmentation(
-        SegformerConfig(hidden_sizes=[8, 8, 16, 16], decoder_hidden_size=16, depths=[1] * 4)
+    segformer = hf.SegformerForSemanticSegmentation(
+        hf.SegformerConfig(hidden_sizes=[8, 8, 16, 16], decoder_hidden_size=16, depths=[1] * 4)
     )
-    processor = SegformerImageProcessor(size={"height": 64, "width": 96})
+    processor = hf.SegformerImageProcessor(size={"height": 64, "width": 96})
     name = saved(tmp_path / "segformer", segformer.eval(), processor)
     found = explained(limelight.load_model(name), target=limelight.Region(1, (10, 10)))
     assert found.image.shape[2:] == (64, 96)
@@ -134,16 +119,16 @@ def test_a_model_of_images_and_texts_takes_texts_for_classes(tmp_path: Path) -> 
 
     words = Tokenizer(WordLevel({"[PAD]": 0, "cat": 1, "dog": 2, "a": 3, "[EOS]": 4}, "[PAD]"))
     words.pre_tokenizer = Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]")
-    config = CLIPConfig(
+    tokenizer = hf.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]")
+    config = hf.CLIPConfig(
         text_config={**SMALL, "vocab_size": 5, "eos_token_id": 4, "max_position_embeddings": 8},
         vision_config={**SMALL, "image_size": 32, "patch_size": 8},
         projection_dim=8,
     )
-    processor = CLIPImageProcessor(
+    processor = hf.CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
     )
-    model = CLIPModel(config).eval()
+    model = hf.CLIPModel(config).eval()
     name = saved(tmp_path, model, tokenizer, processor)
     texts = ["a cat", "a dog", "dog"]
     network = limelight.load_model(name, classes=texts)
@@ -164,7 +149,7 @@ def test_a_model_of_images_and_texts_takes_texts_for_classes(tmp_path: Path) -> 
 
 
 def test_what_is_no_network_of_pictures_is_refused(tmp_path: Path, vit: str) -> None:
-    text = saved(tmp_path / "bert", BertModel(BertConfig(**SMALL, vocab_size=9)))
+    text = saved(tmp_path / "bert", hf.BertModel(hf.BertConfig(**SMALL, vocab_size=9)))
     with pytest.raises(ModelError, match=r"is a BertModel; one that takes a picture"):
         limelight.load_model(text)
     with pytest.raises(WeightsError, match=r"cannot be had from the hub or a folder.*save_pret"):
@@ -182,7 +167,7 @@ def test_photos_are_resized_as_by_the_processor(
     """To the pixel, but for how halves are rounded."""
     settings: dict[str, Any] = {"shortest_edge": edges[0]}
     settings |= {"longest_edge": edges[1]} if edges[1] else {"longest_edge": 10_000}
-    processor = DetrImageProcessor(size=settings)
+    processor = hf.DetrImageProcessor(size=settings)
     photo = Image.new("RGB", size)
     theirs = processor(photo, return_tensors="pt")["pixel_values"].shape[2:]
     ours = preprocess_of(processor.to_dict())(photo).shape[1:]

@@ -617,3 +617,27 @@ def test_what_is_returned_beside_what_was_made_of_it_is_not_cut_at() -> None:
     found = limelight.explain(model, images)
     assert found.layer == "body.norm"
     assert all(status.name != "disconnected" for status in found.status)
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (models.resnet18, ["layer1", "layer2", "layer3", "layer4"]),
+        (models.vgg11, ["features.8", "features.13", "features.18", "features"]),
+    ],
+    ids=["resnet18", "vgg11"],
+)
+def test_the_stages_of_a_network_are_found(
+    build: Callable[[], nn.Module], expected: list[str]
+) -> None:
+    calls = trace(build(), torch.randn(1, 3, 64, 64))
+    assert limelight.stages(calls)[-4:] == expected
+    assert limelight.stages(calls, 2) == expected[-2:]
+
+
+def test_the_stages_of_a_transformer_are_blocks_evenly_apart() -> None:
+    calls = trace(models.vit_b_32(image_size=64), torch.randn(1, 3, 64, 64))
+    found = limelight.stages(calls, 4)
+    assert found[-1] == choose(calls).layer
+    numbers = [int(path.rpartition("_")[2]) for path in found[:-1]]
+    assert numbers == [1, 5, 9]

@@ -1,0 +1,391 @@
+"""Every network of torchvision, one of every architecture in timm, some of transformers: one call.
+
+The call is `limelight.explain(model, inputs)` with nothing else, on random weights. The page that
+this writes says for each network at which layer it was cut, what grid was found there, the status
+of the map, and how far the map is from one that autograd makes with an ordinary hook on the model
+itself: of limelight that one knows the layer's path, how to read its output, and which of a
+detector's boxes is explained.
+
+Which networks they are, `zoo_networks.py` says. It takes about an hour on one core. Ctrl-C writes
+what is done; with `--json` a later run goes on from there.
+
+    python benchmarks/zoo.py
+    python benchmarks/zoo.py --family timm --only '^vit' --out vit.md --json vit.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import re
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import limelight
+from limelight.inputs import Inputs
+from limelight.layers import Layout
+from measure import table
+from zoo_networks import NETWORKS, Kind, Network, by
+
+#: The share of networks with status ok that is aimed at, in percent.
+GOALS = {"torchvision": 100, "timm": 97, "transformers": 100}
+
+#: Maps that differ by less than this share of the largest value are the same.
+SAME = 1e-3
+
+#: How many draws of weights a network has to show something that speaks for its score.
+SEEDS = 3
+
+
+# ---- one network -----------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """What became of one network.
+
+    Attributes:
+        family, name: Which one.
+        input: The shape of the picture.
+        layer, layout, grid: Where it was cut, and what was read there.
+        depth: How far into the network the layer is: the place of its return among the returns of
+            what is made of the picture, in percent.
+        status: The name of the status; "" when there is none, as `problem` says why.
+        problem: The error, or what the status says.
+        difference: Of the raw map from autograd's, as a share of the largest value of that.
+        seed: Which draw of weights this is.
+        seconds: How long it took to make the network, explain it and check the map.
+    """
+
+    family: str
+    name: str
+    input: str = ""
+    layer: str = ""
+    layout: str = ""
+    grid: str = ""
+    depth: float | None = None
+    status: str = ""
+    problem: str = ""
+    difference: float | None = None
+    seed: int = 0
+    seconds: float = 0.0
+
+
+def visit(network: Network) -> Row:
+    """Explain a network; draw weights anew while the map is right, but all against the score."""
+    started = time.perf_counter()
+    for seed in range(SEEDS):
+        row = Row(network.family, network.name, seed=seed)
+        try:
+            explain(network, row)
+        except Exception as error:  # of any kind, and the next network has its turn
+            row.problem = first_sentence(f"{type(error).__name__}: {error}")
+        if not (row.status == "no-positive-evidence" and is_same(row)):
+            break
+    row.seconds = time.perf_counter() - started
+    return row
+
+
+def explain(network: Network, row: Row) -> None:
+    """Make a network, explain it, check the map, and fill in the row."""
+    torch.manual_seed(row.seed)
+    model, inputs = network.build().eval(), network.inputs()
+    fill_zeros(model)
+    settle(model, inputs)
+    row.input = by(picture_in(inputs).shape)
+    cut = limelight.cut(model, None, inputs)
+    row.layer, row.layout, row.grid = cut.layer, str(cut.layout), by(cut.layout.grid)
+    found = limelight.explain(model, inputs)
+    row.status, row.problem = found.status[0].name, first_sentence(found.status[0].message)
+    theirs, row.depth = grad_cam(model, inputs, cut.layer, cut.layout, network.kind, found)
+    row.difference = float((found.raw - theirs).abs().max() / theirs.abs().max())
+
+
+def fill_zeros(model: nn.Module) -> None:
+    """Draw weights that are zero everywhere, as those of a fresh head, from N(0, 0.02)."""
+    for name, weight in model.named_parameters():
+        if "bias" not in name and not weight.detach().any():
+            nn.init.normal_(weight.detach(), std=0.02)
+
+
+def settle(model: nn.Module, inputs: Inputs) -> None:
+    """Let batch norms know the picture and its mirror image; fresh ones let activations die out."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms or not isinstance(inputs, Tensor):
+        return
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the mean of all that is seen
+    with torch.no_grad():
+        model(torch.cat([inputs, inputs.flip(-1)]))
+    model.eval()
+
+
+def picture_in(inputs: Inputs) -> Tensor:
+    """Return the picture among what a network takes."""
+    return inputs if isinstance(inputs, Tensor) else pytree.tree_leaves(inputs)[0]
+
+
+def first_sentence(text: str) -> str:
+    """Return the beginning of a message, fit for a cell of a table."""
+    return re.split(r"(?<=\.)\s|\n", text, maxsplit=1)[0].replace("|", "/")
+
+
+# ---- the other way to the same map -----------------------------------------------------------
+
+
+def highest_logit(output: Any, _found: limelight.Explanation) -> Tensor:
+    """Return the highest logit of the only image, or the highest value of its embedding."""
+    logits = named(output, "logits", "logits_per_image", "image_embeds", "pooler_output")
+    assert logits.ndim == 2, "one logit per class was expected"
+    highest: Tensor = logits.amax()
+    return highest
+
+
+def mean_logit(output: Any, _found: limelight.Explanation) -> Tensor:
+    """Return the mean logit of the class predicted on most pixels, over those pixels."""
+    logits = named(output, "logits", "out")[0]
+    predicted = logits.argmax(0)
+    most = predicted.flatten().bincount().argmax()
+    return logits[most][predicted == most].mean()
+
+
+def logit_of_box(output: Any, found: limelight.Explanation) -> Tensor:
+    """Return the raw logit of the explained class that has the value of limelight's score.
+
+    Which box that is, is left to limelight: sorting out boxes is half of every detector.
+    """
+    assert found.index is not None, "an object has a class"
+    logits = named(output, "logits").flatten(0, -2)[:, int(found.index[0])]
+    distances = (logits.detach() - found.score[0]).abs()
+    nearest, next_ = distances.topk(2, largest=False).values.tolist()
+    assert nearest < min(next_, 1e-5), f"not one logit has the score's value: {nearest}, {next_}"
+    return logits[distances.argmin()]
+
+
+def named(output: Any, *keys: str) -> Tensor:
+    """Return an output that is a tensor, or what it has under the first of these keys."""
+    tensor = output if isinstance(output, Tensor) else next(output[k] for k in keys if k in output)
+    assert isinstance(tensor, Tensor)
+    return tensor
+
+
+#: What is explained when no target is named, by what the network puts out.
+SCORES: dict[Kind, Callable[[Any, limelight.Explanation], Tensor]] = {
+    "classes": highest_logit,
+    "pixels": mean_logit,
+    "boxes": logit_of_box,
+}
+
+#: What puts out the raw logits in torchvision's detectors, which return boxes only.
+RAW_LOGITS = ("roi_heads.box_predictor", "head.classification_head")
+
+
+def grad_cam(
+    model: nn.Module,
+    inputs: Inputs,
+    layer: str,
+    layout: Layout,
+    kind: Kind,
+    found: limelight.Explanation,
+) -> tuple[Tensor, float]:
+    """Make the map by autograd and hooks, and find how deep the layer is, in percent.
+
+    The map is `sum_k alpha_k A_k`, `alpha_k = mean_ij dy/dA_k`.
+    """
+    path, _, number = layer.partition("#")
+    returned, outputs = list[str](), dict[str, list[Tensor]]()
+
+    def keep(at: str, _module: nn.Module, _arguments: object, output: Any) -> Any:
+        leaves, spec = pytree.tree_flatten(output)
+        first = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
+        if first is None or not leaves[first].requires_grad:  # not made of the picture
+            return output
+        returned.append(at)
+        outputs.setdefault(at, []).append(leaves[first])
+        leaves[first] = leaves[first].clone()  # which the network may overwrite
+        return pytree.tree_unflatten(leaves, spec)
+
+    model.requires_grad_(False)
+    picture_in(inputs).requires_grad_()
+    handles = [m.register_forward_hook(partial(keep, at)) for at, m in model.named_modules()]
+    with torch.enable_grad():
+        output = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+        output = next((outputs[at][-1] for at in RAW_LOGITS if at in outputs), output)
+        call = int(number or 1) - 1
+        activations = outputs[path][call]
+        (gradient,) = torch.autograd.grad(SCORES[kind](output, found), activations)
+    for handle in handles:
+        handle.remove()
+    activations, gradient = (to_grid(t.detach(), layout) for t in (activations, gradient))
+    axes = tuple(range(2, gradient.ndim))
+    place = [i for i, at in enumerate(returned, 1) if at == path][call]
+    return (gradient.mean(axes, keepdim=True) * activations).sum(1), 100 * place / len(returned)
+
+
+def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
+    """Return what a layer put out as `[B, K, *grid]`."""
+    if layout.kind == "tokens":
+        tensor = tensor[:, layout.prefix :].reshape(len(tensor), *layout.grid, -1)
+    return tensor if layout.kind == "channels first" else tensor.movedim(-1, 1)
+
+
+# ---- the page --------------------------------------------------------------------------------
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Return the page in Markdown."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *NETWORKS))
+    parts = [
+        "# The zoo",
+        "`benchmarks/zoo.py` wrote this page. Every network was given to `limelight.explain(model, "
+        "inputs)`, with no other argument and random weights. Three things stand in for training: "
+        "weights that are zero everywhere, as those of torchvision's fresh ViT heads, were drawn "
+        "from N(0, 0.02), as nothing can be explained through them; batch norms saw the picture "
+        "and its mirror image, as activations die out in fresh ones; and detectors keep boxes of "
+        "any score, as no box is sure. In a fresh network it is a matter of luck whether anything "
+        "on the grid speaks for the score: where a map agreed with autograd's and was against it "
+        f"everywhere, the weights were drawn once more, up to {SEEDS} times in all. *Seed* says "
+        "which draw a row is of. Nothing else was tried twice.",
+        "*Depth* is how far into the network the layer is: the place of its return among those of "
+        "all modules that return something made of the picture.",
+        "*Difference* is that of the raw map from one made by autograd with an ordinary hook on "
+        "the model itself, at the same layer, of the same score: the highest logit, or the highest "
+        "value of an embedding; for segmenters the mean logit of the class predicted on most "
+        "pixels, over those pixels; for detectors the logit that has the value of the score, as it "
+        "is left to limelight which box that is.",
+        f"Libraries: {libraries}.",
+        totals(rows),
+    ]
+    for family in NETWORKS:
+        own = [row for row in rows if row.family == family]
+        if own:
+            parts += [f"## {family}", exceptions(own), networks(own)]
+    return "\n\n".join(parts) + "\n"
+
+
+def totals(rows: Sequence[Row]) -> str:
+    """Return the table of totals."""
+    lines = []
+    for family in NETWORKS:
+        own = [row for row in rows if row.family == family]
+        if not own:
+            continue
+        compared = [row for row in own if row.difference is not None]
+        same = [row for row in compared if is_same(row)]
+        shallow = min(own, key=lambda row: 100 if row.depth is None else row.depth)
+        lines.append(
+            [
+                family,
+                len(own),
+                share([row for row in own if row.status == "ok"], own),
+                f"{GOALS[family]} %",
+                share(same, compared),
+                gap(max((row.difference or 0 for row in same), default=0)),
+                f"{shallow.depth or 0:.0f} % ({shallow.name})",
+            ]
+        )
+    head = ["family", "networks", "status ok", "goal", "same as autograd's", "largest difference"]
+    return table([*head, "least depth"], lines)
+
+
+def is_same(row: Row) -> bool:
+    """Say whether the map is autograd's; NaN is not."""
+    return row.difference is not None and row.difference < SAME
+
+
+def gap(difference: float | None) -> str:
+    """Write a difference."""
+    return "-" if difference is None else f"{difference:.0e}" if difference else "0"
+
+
+def share(some: Sequence[Row], of: Sequence[Row]) -> str:
+    """Write a share in percent, and what it is of."""
+    return f"{100 * len(some) / max(1, len(of)):.1f} % ({len(some)} of {len(of)})"
+
+
+def verdict(row: Row) -> str:
+    """Say in a line what became of a network."""
+    return ": ".join(filter(None, (row.name, row.status or "error", row.problem)))
+
+
+def exceptions(rows: Sequence[Row]) -> str:
+    """Return what did not go well, and why."""
+    lines = [f"* {verdict(row)}" for row in rows if row.problem]
+    lines += [
+        f"* {row.name}: its map differs from autograd's by {row.difference:.0e}"
+        for row in rows
+        if row.difference is not None and not is_same(row)
+    ]
+    return "\n".join(["Exceptions:", "", *lines]) if lines else "No exceptions."
+
+
+def networks(rows: Sequence[Row]) -> str:
+    """Return the table of one family."""
+    lines = []
+    for row in rows:
+        depth = "-" if row.depth is None else f"{row.depth:.0f} %"
+        where = [cell or "-" for cell in (row.name, row.input, row.layer, row.layout, row.grid)]
+        lines.append([*where, depth, row.status or "error", row.seed, gap(row.difference)])
+    head = ["network", "input", "layer", "layout", "grid", "depth", "status", "seed", "difference"]
+    return table(head, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--family", nargs="+", choices=NETWORKS, default=[*NETWORKS])
+    parser.add_argument("--only", default="", metavar="REGEX", help="networks by name")
+    parser.add_argument("--out", type=Path, default=Path("docs/zoo.md"), help="the page")
+    parser.add_argument("--json", type=Path, help="keep rows here, one a line, and go on from them")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows kept there")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    kept: Path | None = args.json
+    rows = dict[tuple[str, str], Row]()
+    if kept and kept.exists():
+        if args.fresh:
+            kept.unlink()
+        else:
+            known = (Row(**json.loads(line)) for line in kept.read_text().splitlines())
+            rows = {(row.family, row.name): row for row in known}
+    places = dict[tuple[str, str], int]()  # in the page, whichever was visited first
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with suppress(KeyboardInterrupt), Progress(*columns, TimeElapsedColumn()) as progress:
+        for family in args.family:
+            bar = progress.add_task(f"listing {family}", total=None)
+            found = list(NETWORKS[family]())
+            places |= {(family, network.name): place for place, network in enumerate(found)}
+            due = [network for network in found if re.search(args.only, network.name)]
+            progress.update(bar, total=len(due))
+            for network in due:
+                progress.update(bar, description=network.name)
+                key = family, network.name
+                if key not in rows:
+                    rows[key] = row = visit(network)
+                    gc.collect()
+                    if kept:
+                        with kept.open("a") as file:
+                            file.write(json.dumps(asdict(row)) + "\n")
+                    progress.console.print(f"{row.seconds:6.1f} s  {verdict(row)}")
+                progress.advance(bar)
+            progress.update(bar, description=family)
+    listed = sorted(rows, key=lambda key: places.get(key, -1))
+    args.out.write_text(page([rows[key] for key in listed]))
+
+
+if __name__ == "__main__":
+    main()
