@@ -366,7 +366,7 @@ def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
 
 def read(
     seen: Sequence[Seen],
-    gradients: Sequence[Tensor],
+    arrived: Sequence[Tensor | None],
     origins: Sequence[int],
     picture: Picture,
 ) -> tuple[Call, ...]:
@@ -374,7 +374,8 @@ def read(
 
     Args:
         seen: The calls in the order in which they returned.
-        gradients: The gradient of a score with respect to what was handed on, by its number.
+        arrived: Where gradient of a score arrived at what was handed on, by its number; None where
+            none did.
         origins: What each was made of: a bit for the number of each other one, and behind them all
             one for the image.
         picture: What the network was given.
@@ -388,7 +389,7 @@ def read(
     for call in seen:
         # One image was recorded; another first axis is no batch (windows, patches of patches).
         # What was not made of it (positions, words) is no grid over it.
-        over = origins[call.own] >> len(gradients) & 1
+        over = origins[call.own] >> len(arrived) & 1
         layout = layout_of(call.shape, picture.size, grids) if over else None
         if layout and layout.kind != "frames" and call.shape[0] != 1:
             layout = None
@@ -414,7 +415,9 @@ def read(
                 span = _span(call, layout, None if before is None else placed[before], picture)
                 layout = replace(layout, span=span)
                 placed[call.result] = layout, _channels(layout, call.shape)
-            cells, unread = _arrival(layout.to_grid(gradients[call.own])[0].flatten(1))
+            mask = arrived[call.own]
+            if mask is not None:
+                cells, unread = _arrival(layout.to_grid(mask)[0].flatten(1))
         known = {f.name: getattr(call, f.name) for f in fields(call)}
         calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
     return _with_neighbours(calls, origins)

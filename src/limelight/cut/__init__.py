@@ -26,7 +26,7 @@ from limelight.cut.call import call
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
 from limelight.cut.shadow import quantised, shadow, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, origins, patch_of, settled, trace
+from limelight.cut.trace import choose, known_for, node_of, origins, patch_of, settled, trace
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
@@ -426,7 +426,7 @@ class Cut:
 
     def _leads_here(self, scores: Scores) -> bool:
         """Say whether the graph leads from the scores back to the layer."""
-        return origins([self._raw, scores.values], 1)[1] == 1
+        return origins([node_of(self._raw), node_of(scores.values)], 1)[1] == 1
 
     def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor | None:
         """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""

@@ -7,11 +7,13 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from limelight import layers as layers_
 from limelight.cut.call import call
@@ -172,9 +174,11 @@ class _Recorder:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._modules = {id(module): module for module in model.modules()}
         self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
-        self._results = dict[int, int]()  # id of a tensor -> the number of the result it is
-        self._alive = list[object]()  # so that no id is used twice
-        self.leaves = list[Tensor]()  # by the number of what was handed on
+        self._results: Any = WeakTensorKeyDictionary()  # by tensor: the number of its result
+        self._sources: Any = WeakTensorKeyDictionary()  # by tensor: a number of its own
+        self.nodes = list[Any]()  # of the graph, by the number of what was handed on
+        self.reached: list[Tensor | None] = []  # by the same: where gradient arrived
+        self.roots = list[Tensor]()  # what the graph begins with, besides the image
         self.seen = list[layers_.Seen]()
         self.canvas: tuple[int, ...] = ()
         self.span: tuple[float, ...] = ()
@@ -200,20 +204,23 @@ class _Recorder:
             return tensor
         if tensor.is_inference():
             raise LayerError(INFERENCE)
-        own = len(self.leaves)
-        result = self._results.setdefault(id(tensor), own)
+        own = len(self.nodes)
+        result = self._results.get(tensor, own)
         # A container may use what it returns on the way too; only what it hands on is its own.
-        inside = tensor.clone() if self._modules[key]._modules else tensor
-        leaf = inside if inside.requires_grad else inside.detach().requires_grad_()
-        handed = leaf.clone()
-        self.leaves.append(leaf)
-        self._results[id(handed)] = result
-        self._alive += [tensor, handed, *given]
-        source = max(given, key=lambda t: self._results.get(id(t), -1), default=None)
+        leaf = tensor.view_as(tensor) if self._modules[key]._modules else tensor
+        if not leaf.requires_grad:
+            leaf = leaf.detach().requires_grad_()
+            self.roots.append(leaf)
+        handed = leaf.clone()  # which may be written on
+        leaf.register_hook(partial(_note, self.reached, own))  # type: ignore[no-untyped-call]
+        self.nodes.append(node_of(leaf))
+        self.reached.append(None)
+        self._results[handed] = result
+        source = max(given, key=lambda t: self._results.get(t, -1), default=None)
         call = layers_.Seen(
             path=self._paths[key],
             shape=tuple(tensor.shape),
-            source=None if source is None else id(source),
+            source=None if source is None else self._sources.setdefault(source, len(self._sources)),
             result=result,
             own=own,
             learned=self._learned[key],
@@ -251,25 +258,26 @@ def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]
             )
         recorder.recording = False
         followed = scores_to_follow(output, asked_of(given, reading))
-        numbered = [*recorder.leaves, image]
-        made_of = origins([*numbered, *followed], len(numbered))
-        reached = made_of[len(numbered) :]
-        if image.requires_grad and not any(bits >> len(recorder.leaves) for bits in reached):
+        nodes = [*recorder.nodes, node_of(image)]
+        made_of = origins([*nodes, *map(node_of, followed)], len(nodes))
+        reached = made_of[len(nodes) :]
+        if image.requires_grad and not any(bits >> len(recorder.nodes) for bits in reached):
             raise LayerError(QUANTISED if quantised(model) else DETACHED)
-        sources = numbered if image.requires_grad else recorder.leaves
-        gradients = _reached_by_all(followed, sources)
-    at_image = gradients.pop() if image.requires_grad else None
-    if at_image is not None and not at_image.any():
+        sources = [image] if image.requires_grad else recorder.roots
+        arrived, alive = _arrived_from_all(followed, sources, recorder.reached)
+    if image.requires_grad and not alive:
         # The score is at a limit (a ReLU, a clamp) for this image, and need not be for the next.
-        gradients = [
-            torch.full_like(leaf, all(bits >> number & 1 for bits in reached))
-            for number, leaf in enumerate(recorder.leaves)
+        arrived = [
+            torch.ones((), dtype=torch.bool).expand(call.shape)
+            if all(bits >> call.own & 1 for bits in reached)
+            else None
+            for call in recorder.seen
         ]
     if not image.requires_grad:
-        made_of = [bits | 1 << len(recorder.leaves) for bits in made_of]
+        made_of = [bits | 1 << len(recorder.nodes) for bits in made_of]
     size = tuple(given.image.shape[2:])
     picture = layers_.Picture(size, recorder.canvas, recorder.span, reading.grid)
-    return layers_.read(recorder.seen, gradients, made_of, picture)
+    return layers_.read(recorder.seen, arrived, made_of, picture)
 
 
 def patch_of(module: nn.Module) -> tuple[int, ...]:
@@ -281,15 +289,43 @@ def patch_of(module: nn.Module) -> tuple[int, ...]:
     return () if slides or math.prod(kernel) == 1 else kernel
 
 
-def origins(results: Sequence[Tensor], count: int) -> list[int]:
-    """Return, of each result, what it was made of: a bit for the number of each of the first ones.
+def _note(reached: list[Tensor | None], number: int, gradient: Tensor | None) -> None:
+    """Note where gradient arrived: a truth for each number takes a quarter of its memory."""
+    if gradient is not None:  # as behind an operation without a derivative
+        reached[number] = gradient != 0
 
-    It is read off the graph, each node of which is made of all that the nodes below it are.
+
+def _arrived_from_all(
+    scores: Sequence[Tensor], sources: Sequence[Tensor], reached: list[Tensor | None]
+) -> tuple[list[Tensor | None], bool]:
+    """Return where the gradient of any score arrived; None where that of one did not at all.
+
+    And whether any arrived at the sources.
     """
-    nodes = [
-        torch.autograd.graph.get_gradient_edge(one).node if one.requires_grad else None
-        for one in results
-    ]
+    total: list[Tensor | None] = []
+    alive = False
+    for number, one in enumerate(scores):
+        reached[:] = [None] * len(reached)
+        found = differentiate(one, sources, retain=number < len(scores) - 1)
+        alive = alive or any(bool(gradient.any()) for gradient in found)
+        now = [None if mask is None or not mask.any() else mask for mask in reached]
+        pairs = zip(total or now, now, strict=True)
+        total = [None if a is None or b is None else a | b for a, b in pairs]
+    return total, alive
+
+
+def node_of(tensor: Tensor) -> Any:
+    """Return where a tensor stands in the graph; None outside it."""
+    if not tensor.requires_grad:
+        return None
+    return torch.autograd.graph.get_gradient_edge(tensor).node
+
+
+def origins(nodes: Sequence[Any], count: int) -> list[int]:
+    """Return, of each node of a graph, what it was made of: a bit for each of the first ones.
+
+    Each is made of all that the nodes below it are.
+    """
     numbers: dict[Any, int] = {}
     for number, node in enumerate(nodes[:count]):
         numbers.setdefault(node, number)
@@ -309,22 +345,6 @@ def origins(results: Sequence[Tensor], count: int) -> list[int]:
             waiting.append((node, True))
             waiting += [(one, False) for one in below if one not in known]
     return [known[node] for node in nodes]
-
-
-def _reached_by_all(scores: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
-    """Return the size of the gradients of all scores, by leaf; 0 where one of them has none."""
-    total: list[Tensor] = []
-    for number, one in enumerate(scores):
-        found = differentiate(one, leaves, retain=number < len(scores) - 1)
-        if len(scores) == 1:
-            return found
-        sizes = [gradient.abs() for gradient in found]
-        total = total or [torch.ones_like(size) for size in sizes]
-        total = [
-            before + size if size.any() and before.any() else torch.zeros_like(size)
-            for before, size in zip(total, sizes, strict=True)
-        ]
-    return total
 
 
 def choose(model: nn.Module, given: Given, reading: Reading) -> layers_.Choice:
