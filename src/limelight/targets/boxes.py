@@ -33,7 +33,8 @@ class Box:
         Box([30, 40, 200, 220], "dog")     this class there
         Box(target="dog")                  the most probable dog
 
-    `limelight.top(5)` explains the five most probable objects of each image.
+    `limelight.top(5)` explains the five most probable objects of each image. `hirescam` and
+    `layercam` suit boxes better than `gradcam`, which weighs channels over the whole picture.
 
     Attributes:
         box: x1, y1, x2, y2 in pixels of the image that was passed in, `[4]` or one per image
