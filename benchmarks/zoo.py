@@ -246,8 +246,8 @@ def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
 # ---- the page --------------------------------------------------------------------------------
 
 
-def page(rows: Sequence[Row]) -> str:
-    """Return the page in Markdown."""
+def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
+    """Return the page in Markdown; what was found but not visited is named."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *NETWORKS))
     parts = [
         "# The zoo",
@@ -261,7 +261,8 @@ def page(rows: Sequence[Row]) -> str:
         f"everywhere, the weights were drawn once more, up to {SEEDS} times in all. *Seed* says "
         "which draw a row is of. Nothing else was tried twice.",
         "*Depth* is how far into the network the layer is: the place of its return among those of "
-        "all modules that return something made of the picture.",
+        "all modules that return something made of the picture. A map of a shallow layer may agree "
+        "with autograd's and say little: read the column, and the guide on what is not done.",
         "*Difference* is that of the raw map from one made by autograd with an ordinary hook on "
         "the model itself, at the same layer, of the same score: the highest logit, or the highest "
         "value of an embedding; for segmenters the mean logit of the class predicted on most "
@@ -269,6 +270,7 @@ def page(rows: Sequence[Row]) -> str:
         "is left to limelight which box that is.",
         f"Libraries: {libraries}.",
         totals(rows),
+        *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
     ]
     for family in NETWORKS:
         own = [row for row in rows if row.family == family]
@@ -384,7 +386,8 @@ def main() -> None:
                 progress.advance(bar)
             progress.update(bar, description=family)
     listed = sorted(rows, key=lambda key: places.get(key, -1))
-    args.out.write_text(page([rows[key] for key in listed]))
+    left_out = [name for family, name in places if (family, name) not in rows]
+    args.out.write_text(page([rows[key] for key in listed], left_out))
 
 
 if __name__ == "__main__":
