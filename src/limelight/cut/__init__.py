@@ -25,8 +25,8 @@ from limelight.cut import deep
 from limelight.cut.call import call
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
-from limelight.cut.shadow import quantised, shadow, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, node_of, origins, patch_of, settled, trace
+from limelight.cut.shadow import shadow, traits_of, unwrap, writes_nothing
+from limelight.cut.trace import choose, known_for, node_of, origins, settled, trace
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
@@ -164,7 +164,7 @@ def cut_given(
                 handle.remove()
     if image is not None and follow_input and _all_inference(output):
         raise LayerError(INFERENCE)
-    run = Run(model, given, output, reading, differentiable)
+    run = Run(model, given, output, reading, traits_of(model), differentiable)
     found = []
     for site, reason in zip(sites, reasons, strict=True):
         raw = image if site.path == INPUT and image is not None else watch.raw(site)
@@ -260,7 +260,7 @@ class Cut:
         with torch.inference_mode(False), torch.enable_grad():
             total = self._scores(target).values.sum()
             (gradient,) = differentiate(total, [self._raw], graph=self._run.differentiable)
-        if quantised(self._run.model) and not gradient.any():
+        if self._run.traits.quantised and not gradient.any():
             raise MethodError(QUANTISED)
         return self.layout.to_grid(gradient)
 
@@ -398,7 +398,7 @@ class Cut:
         Raises:
             MethodError: The network is quantised.
         """
-        if quantised(self._run.model) and not self._leads_here(self._scores(target)):
+        if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 
     def why_disconnected(self, target: Target | Scores = None) -> str:
@@ -465,7 +465,7 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
         )
     single = raw.shape[0] // batch, *raw.shape[1:]
     layout = layers_.layout_of(single, image) if raw.ndim != 3 else None
-    if layout is None or _may_pad(run.model, layout):
+    if layout is None or _may_pad(run, layout):
         # Of tokens, and of pictures that are padded on the way, the trace knows more.
         path = next(path for path, m in run.model.named_modules() if m is site.module)
         calls = [
@@ -484,8 +484,7 @@ def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
     return layout
 
 
-def _may_pad(model: nn.Module, layout: Layout) -> bool:
+def _may_pad(run: Run, layout: Layout) -> bool:
     """Say whether a grid may span more or less than the picture, for all that its sizes tell."""
-    if any(hasattr(type(module), "postprocess_detections") for module in model.modules()):
-        return True
-    return layout.kind == "channels last" or any(patch_of(one) for one in model.modules())
+    traits = run.traits
+    return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from limelight.cut.call import call
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import shadow
+from limelight.cut.shadow import Traits, shadow
 from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
 from limelight.targets import Asked, Reading
@@ -27,6 +27,7 @@ class Run:
     given: Given
     output: Any
     reading: Reading
+    traits: Traits
     differentiable: bool = False
 
     @property

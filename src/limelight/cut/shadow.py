@@ -8,11 +8,13 @@ restore when something raises, and threads that use one model cannot disturb eac
 from __future__ import annotations
 
 import functools
+import math
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy as shallow_copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -62,11 +64,6 @@ def _runs_modules(graph: torch.fx.GraphModule) -> bool:
     )
 
 
-def quantised(model: nn.Module) -> bool:
-    """Say whether a model computes with integers, through which no gradient flows."""
-    return any(".quantized" in type(module).__module__ for module in model.modules())
-
-
 def fingerprint(model: nn.Module) -> tuple[int, ...]:
     """Return the ids of all modules inside a model: it changes when the model is rebuilt."""
     found: dict[int, None] = {}
@@ -77,6 +74,49 @@ def fingerprint(model: nn.Module) -> tuple[int, ...]:
             found[id(module)] = None
             waiting.extend(child for child in module._modules.values() if child is not None)
     return tuple(found)
+
+
+class Traits(NamedTuple):
+    """What is known of a network by the modules that it is built of.
+
+    Attributes:
+        quantised: Whether it computes with integers, through which no gradient flows.
+        sorts_boxes: Whether it is a detector of torchvision.
+        cuts_patches: Whether it cuts something into patches side by side.
+    """
+
+    quantised: bool
+    sorts_boxes: bool
+    cuts_patches: bool
+
+
+#: By model: the modules it was built of, and its traits. To look at them all takes its time.
+_traits: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], Traits]]
+_traits = weakref.WeakKeyDictionary()
+
+
+def traits_of(model: nn.Module) -> Traits:
+    """Return the traits of a network."""
+    built_of = fingerprint(model)
+    known = _traits.get(model)
+    if known is None or known[0] != built_of:
+        modules = list(model.modules())
+        found = Traits(
+            quantised=any(".quantized" in type(one).__module__ for one in modules),
+            sorts_boxes=any(hasattr(type(one), "postprocess_detections") for one in modules),
+            cuts_patches=any(patch_of(one) for one in modules),
+        )
+        _traits[model] = known = built_of, found
+    return known[1]
+
+
+def patch_of(module: nn.Module) -> tuple[int, ...]:
+    """Return the sizes of the patches that a convolution cuts side by side; () if it slides."""
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return ()
+    kernel = tuple(module.kernel_size)
+    slides = kernel != tuple(module.stride) or any(side != 0 for side in module.padding)
+    return () if slides or math.prod(kernel) == 1 else kernel
 
 
 def shadow(

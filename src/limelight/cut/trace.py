@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from limelight import layers as layers_
 from limelight.cut.call import call
 from limelight.cut.passes import asked_of, differentiate, no_grad, observe
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import fill_zeros, fingerprint, quantised, shadow, unwrap
+from limelight.cut.shadow import fill_zeros, fingerprint, patch_of, shadow, traits_of, unwrap
 from limelight.errors import DETACHED, INFERENCE, QUANTISED, LayerError, LimelightError
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call
@@ -262,7 +261,7 @@ def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]
         made_of = origins([*nodes, *map(node_of, followed)], len(nodes))
         reached = made_of[len(nodes) :]
         if image.requires_grad and not any(bits >> len(recorder.nodes) for bits in reached):
-            raise LayerError(QUANTISED if quantised(model) else DETACHED)
+            raise LayerError(QUANTISED if traits_of(model).quantised else DETACHED)
         sources = [image] if image.requires_grad else recorder.roots
         arrived, alive = _arrived_from_all(followed, sources, recorder.reached)
     if image.requires_grad and not alive:
@@ -278,15 +277,6 @@ def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]
     size = tuple(given.image.shape[2:])
     picture = layers_.Picture(size, recorder.canvas, recorder.span, reading.grid)
     return layers_.read(recorder.seen, arrived, made_of, picture)
-
-
-def patch_of(module: nn.Module) -> tuple[int, ...]:
-    """Return the sizes of the patches that a convolution cuts side by side; () if it slides."""
-    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return ()
-    kernel = tuple(module.kernel_size)
-    slides = kernel != tuple(module.stride) or any(side != 0 for side in module.padding)
-    return () if slides or math.prod(kernel) == 1 else kernel
 
 
 def _note(reached: list[Tensor | None], number: int, gradient: Tensor | None) -> None:
