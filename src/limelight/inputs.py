@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -118,12 +119,13 @@ class Given:
         """Return what the model is called with."""
         if self.form == "tensor":
             return self.args, self.kwargs
-        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        images = leaves[places[self.at]]
-        leaves[places[self.at]] = list(images) if self.form == "list" else images.movedim(2, 1)
-        args, kwargs = pytree.tree_unflatten(leaves, spec)
-        return args, kwargs
+
+        def as_taken(number: int, tensor: Tensor) -> Any:
+            if number != self.at:
+                return tensor
+            return list(tensor) if self.form == "list" else tensor.movedim(2, 1)
+
+        return self._changed(as_taken)
 
     @property
     def batch(self) -> int:
@@ -146,17 +148,24 @@ class Given:
 
         With `spread` all rows are the same image, and share its memory.
         """
-
-        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         with torch.inference_mode(False), torch.no_grad():
-            for number, i in enumerate(places):
-                leaves[i] = self._pick(leaves[i], rows, number, spread=spread)
-            args, kwargs = pytree.tree_unflatten(leaves, spec)
-            image = self._pick(self.image, rows, self.at, spread=spread)
-            return replace(self, args=args, kwargs=kwargs, image=image)
+            args, kwargs = self._changed(
+                lambda number, tensor: self._pick(number, tensor, rows, spread=spread)
+            )
+            image = self._pick(self.at, self.image, rows, spread=spread)
+        return replace(self, args=args, kwargs=kwargs, image=image)
 
-    def _pick(self, tensor: Tensor, rows: Tensor, number: int, *, spread: bool = False) -> Tensor:
+    def _changed(
+        self, change: Callable[[int, Tensor], Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with every tensor changed, each told by its number."""
+        numbers = count()
+        args, kwargs = pytree.tree_map_only(
+            Tensor, lambda tensor: change(next(numbers), tensor), (self.args, self.kwargs)
+        )
+        return args, kwargs
+
+    def _pick(self, number: int, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
         if number in self.fixed or not (tensor.ndim and tensor.shape[0] == self.batch):
             return tensor.clone()
         if spread:
@@ -168,15 +177,14 @@ class Given:
 
         All else is a clone, so that the model may write on it.
         """
-        leaves, spec = pytree.tree_flatten((self.args, self.kwargs))
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+        def other(number: int, tensor: Tensor) -> Tensor:
+            if number == self.at:
+                return images
+            return tensor.clone() if rows is None else self._pick(number, tensor, rows)
+
         with torch.inference_mode(False), torch.no_grad():
-            for number, i in enumerate(places):
-                if number != self.at:
-                    one = leaves[i]
-                    leaves[i] = one.clone() if rows is None else self._pick(one, rows, number)
-        leaves[places[self.at]] = images
-        args, kwargs = pytree.tree_unflatten(leaves, spec)
+            args, kwargs = self._changed(other)
         return replace(self, args=args, kwargs=kwargs, image=images)
 
     @property
@@ -186,10 +194,10 @@ class Given:
         same = (i for i, t in enumerate(found) if t.ndim and t.shape[0] == self.batch)
         return [i for i in same if i != self.at] if self.batch > 1 else []
 
-    def first(self, count: int) -> Given:
-        """Return `count` images: the first ones, repeated where there are fewer."""
+    def first(self, number: int) -> Given:
+        """Return `number` images: the first ones, repeated where there are fewer."""
         with torch.inference_mode(False):
-            return self.take(torch.arange(count) % self.batch)
+            return self.take(torch.arange(number) % self.batch)
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
         """Tell, below a model's own exception, what the model was given."""

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import torch
 import typer
+from PIL.Image import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +21,6 @@ from limelight.compare import compare
 from limelight.cut import trace
 from limelight.cut.trace import costs
 from limelight.errors import LayerError, unknown
-from limelight.files import make_folder
 from limelight.layers import Call, Candidate, candidates, choose, stages
 from limelight.methods import METHODS
 from limelight.models import DEFAULT, Network, model_names
@@ -67,17 +67,17 @@ def layers(
     """
     weights = weights or ("none" if photo is None else "default")
     network = options.load(model, weights, classes, size, device="cpu")
-    images = _images(network, photo)
+    seen = None if photo is None else load_photo(options.photos([photo])[0])
+    if seen is not None:
+        _, folder = options.place(out, None, one=True)
+        out = out if folder is None else folder / "stages.png"
+    images = _images(network, seen)
     calls = trace(network.model, images)
     ranked = candidates(calls)
-    by_call = zip(calls, costs(network.model, images), strict=True)
-    cost = {(call.path, call.own): share for call, share in by_call}
-    shares = [cost[one.call.path, one.call.own] for one in ranked]
-    file = (
-        None
-        if photo is None
-        else _draw_stages(network, images, photo, calls, target, method, out, colormap)
-    )
+    cost = costs(network.model, images)
+    shares = [cost[one.call.own] for one in ranked]
+    if seen is not None:
+        _draw_stages(network, images, seen, calls, target, method, out, colormap)
     if as_json:
         rows = [_as_dict(r, one, c) for r, (one, c) in enumerate(zip(ranked, shares, strict=True))]
         typer.echo(json.dumps(rows, indent=2))
@@ -114,29 +114,28 @@ def layers(
     left = len(ranked) - len(shown)
     if left:
         console.print(f"{left} more, earlier or with something against them: --all")
-    if file:
-        console.print(f"The same class at every stage is in {escape(str(file))}.")
+    if seen is not None:
+        console.print(f"The same class at every stage is in {escape(str(out))}.")
 
 
-def _images(network: Network, photo: str | None) -> Tensor:
+def _images(network: Network, photo: Image | None) -> Tensor:
     """Return what to record a pass over: a photo, or noise."""
     if photo is None:
         height, width = network.preprocess.size or (320, 320)
         return torch.randn(1, len(network.preprocess.mean), height, width)
-    (path,) = options.photos([photo])
-    return network.preprocess(load_photo(path))[None]
+    return network.preprocess(photo)[None]
 
 
 def _draw_stages(
     network: Network,
     images: Tensor,
-    photo: str,
+    photo: Image,
     calls: Sequence[Call],
     target: str | None,
     method: str,
     out: Path,
     colormap: str,
-) -> Path:
+) -> None:
     """Draw the same class at every stage of a network on one sheet."""
     (wanted,) = options.targets([target] if target else None, None, None, False)
     found = compare(
@@ -144,12 +143,10 @@ def _draw_stages(
         images,
         methods=[method],
         targets=[wanted],
-        layers=list(stages(calls)),
+        layers=stages(calls),
         classes=network.classes,
     )
-    (path,) = options.photos([photo])
-    make_folder(out.parent)
-    return found.save(out, [network.preprocess.view(load_photo(path))], colormap=colormap)
+    found.save(out, [network.preprocess.view(photo)], colormap=colormap)
 
 
 def _as_dict(rank: int, one: Candidate, cost: float) -> dict[str, object]:

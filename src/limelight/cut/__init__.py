@@ -23,10 +23,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from limelight import layers as layers_
 from limelight.cut import deep
 from limelight.cut.call import call
+from limelight.cut.grids import layout_at
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
 from limelight.cut.shadow import shadow, traits_of, unwrap, writes_nothing
-from limelight.cut.trace import choose, known_for, node_of, origins, settled, trace
+from limelight.cut.trace import choose, node_of, origins, settled, trace
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
@@ -89,9 +90,14 @@ def cut(
         ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
         InputError: The images are empty, or not finite.
     """
-    reading = reading_of(classes, output, grid)
-    (only,) = cut_given(
-        model, [layer], Given.of(inputs), reading=reading, differentiable=differentiable
+    (only,) = cuts(
+        model,
+        [layer],
+        inputs,
+        classes=classes,
+        output=output,
+        grid=grid,
+        differentiable=differentiable,
     )
     return only
 
@@ -168,7 +174,7 @@ def cut_given(
     found = []
     for site, reason in zip(sites, reasons, strict=True):
         raw = image if site.path == INPUT and image is not None else watch.raw(site)
-        layout = _layout(raw, site, run)
+        layout = layout_at(raw, site, run)
         found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
     return found
 
@@ -447,44 +453,3 @@ class Cut:
 
     def _scores(self, target: Target | Scores) -> Scores:
         return target if isinstance(target, Scores) else self.score(target)
-
-
-def _layout(raw: Tensor, site: Site, run: Run) -> Layout:
-    """Find the layout of a layer's output."""
-    image = run.given.image.shape[2:]
-    if site.path == INPUT:
-        return Layout("channels first", tuple(image))
-    kind = type(site.module).__name__
-    batch = run.given.batch
-    frames = len(image) == 3 and raw.ndim == 4 and raw.shape[0] == batch * image[0]
-    if raw.shape[0] != batch and not frames:
-        raise LayerError(
-            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {batch} "
-            "images, so its first axis is not the batch. If one image was passed, add the batch "
-            "axis, image[None]; inside windowed attention, take the block around the layer."
-        )
-    single = raw.shape[0] // batch, *raw.shape[1:]
-    layout = layers_.layout_of(single, image) if raw.ndim != 3 else None
-    if layout is None or _may_pad(run, layout):
-        # Of tokens, and of pictures that are padded on the way, the trace knows more.
-        path = next(path for path, m in run.model.named_modules() if m is site.module)
-        calls = [
-            call for call in known_for(run.model, run.given, run.reading).calls if call.path == path
-        ]
-        layout = calls[(site.call or 1) - 1].layout if calls else layout
-    if layout is None:
-        if raw.ndim == 3 and (said := layers_.ambiguous(site.path, raw.shape, image)):
-            raise LayerError(said)
-        raise LayerError(
-            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
-            f"{list(run.given.image.shape)}, and no reading of that is a grid over the image: "
-            "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
-            "`limelight layers` lists the layers with a grid."
-        )
-    return layout
-
-
-def _may_pad(run: Run, layout: Layout) -> bool:
-    """Say whether a grid may span more or less than the picture, for all that its sizes tell."""
-    traits = run.traits
-    return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"

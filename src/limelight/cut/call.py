@@ -15,14 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limelight.cut.shadow import SORTS_BOXES
 from limelight.inputs import Given
-from limelight.targets import Detected
+from limelight.targets import Detected, part_named
 
 #: Of each image: boxes `[N, 4]` or `[N, C, 4]`, logits and probabilities `[N, C]`.
 Proposed = list[tuple[Tensor, Tensor, Tensor]]
-
-#: What sorts boxes, in every detector of torchvision.
-_SORTS = "postprocess_detections"
 
 
 def call(
@@ -44,9 +42,9 @@ def call(
             had proposed that. It is read on the coarsest level of a feature pyramid.
     """
     heard: list[tuple[Proposed, Sequence[tuple[int, int]]]] = []
-    sorting = [copy for copy in copies.values() if hasattr(type(copy), _SORTS)]
+    sorting = [copy for copy in copies.values() if hasattr(type(copy), SORTS_BOXES)]
     for copy in sorting:
-        copy.__dict__[_SORTS] = functools.partial(_hear, copy, heard)
+        copy.__dict__[SORTS_BOXES] = functools.partial(_hear, copy, heard)
         if propose_all and hasattr(copy, "box_roi_pool"):
             copy.register_forward_pre_hook(_add_whole_images)
     try:
@@ -57,7 +55,7 @@ def call(
         raise
     finally:
         for copy in sorting:  # or it would hold on to itself
-            del copy.__dict__[_SORTS]
+            del copy.__dict__[SORTS_BOXES]
     proposed = _to_pixels(*heard[-1], given) if heard else _as_detr(output, given, model)
     if not proposed:
         return output
@@ -69,7 +67,7 @@ def _hear(module: nn.Module, heard: list[Any], *arguments: Any) -> Any:
     """Keep what a detector proposes, and sort boxes as the module does."""
     read = _two_stage if len(arguments) == 4 else _one_stage
     heard.append((read(module, *arguments), arguments[-1]))
-    return MethodType(getattr(type(module), _SORTS), module)(*arguments)
+    return MethodType(getattr(type(module), SORTS_BOXES), module)(*arguments)
 
 
 def _add_whole_images(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -139,9 +137,8 @@ def _without_background(probabilities: Tensor) -> Tensor:
 
 def _as_detr(output: Any, given: Given, model: nn.Module) -> Proposed:
     """Read an output with `pred_boxes` (centre, width, height as shares) beside its logits."""
-    read = output.get if isinstance(output, Mapping) else functools.partial(_attribute, output)
-    boxes, logits = read("pred_boxes"), read("logits")
-    logits = read("pred_logits") if logits is None else logits
+    boxes, logits = part_named(output, "pred_boxes"), part_named(output, "logits")
+    logits = part_named(output, "pred_logits") if logits is None else logits
     if not isinstance(boxes, Tensor) or not isinstance(logits, Tensor):
         return []
     if boxes.ndim != 3 or boxes.shape[2] != 4 or boxes.shape[:2] != logits.shape[:2]:
@@ -156,7 +153,3 @@ def _as_detr(output: Any, given: Given, model: nn.Module) -> Proposed:
     else:  # the last one means "no object"
         likely, logits = logits.detach().softmax(-1)[..., :-1], logits[..., :-1]
     return list(zip(pixels, logits, likely, strict=True))
-
-
-def _attribute(value: object, name: str) -> Any:
-    return getattr(value, name, None)

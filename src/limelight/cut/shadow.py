@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import types
 import weakref
 from collections import OrderedDict
@@ -23,6 +24,10 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from limelight.errors import ModelError
 
 _COMMON = frozenset(nn.Module().__dict__)  # attributes of every module; the others are the user's
+
+
+#: The method that sorts boxes, in every detector of torchvision.
+SORTS_BOXES = "postprocess_detections"
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -76,6 +81,25 @@ def fingerprint(model: nn.Module) -> tuple[int, ...]:
     return tuple(found)
 
 
+#: By model: the modules it was built of, and what was found out about it.
+_remembered: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[object, Any]]]
+_remembered = weakref.WeakKeyDictionary()
+_remembered_lock = threading.Lock()
+
+
+def facts_about(model: nn.Module) -> dict[object, Any]:
+    """Return what was found out about a model: a dict to be filled.
+
+    It is empty again when the model is rebuilt, and when it has grown large.
+    """
+    modules = fingerprint(model)
+    with _remembered_lock:
+        built_of, facts = _remembered.get(model, ((), {}))
+        if built_of != modules or len(facts) > 32:
+            _remembered[model] = modules, (facts := {})
+    return facts
+
+
 class Traits(NamedTuple):
     """What is known of a network by the modules that it is built of.
 
@@ -90,24 +114,18 @@ class Traits(NamedTuple):
     cuts_patches: bool
 
 
-#: By model: the modules it was built of, and its traits. To look at them all takes its time.
-_traits: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], Traits]]
-_traits = weakref.WeakKeyDictionary()
-
-
 def traits_of(model: nn.Module) -> Traits:
-    """Return the traits of a network."""
-    built_of = fingerprint(model)
-    known = _traits.get(model)
-    if known is None or known[0] != built_of:
+    """Return the traits of a network; to look at all its modules takes its time."""
+    facts = facts_about(model)
+    known: Traits | None = facts.get("traits")
+    if known is None:
         modules = list(model.modules())
-        found = Traits(
+        known = facts["traits"] = Traits(
             quantised=any(".quantized" in type(one).__module__ for one in modules),
-            sorts_boxes=any(hasattr(type(one), "postprocess_detections") for one in modules),
+            sorts_boxes=any(hasattr(type(one), SORTS_BOXES) for one in modules),
             cuts_patches=any(patch_of(one) for one in modules),
         )
-        _traits[model] = known = built_of, found
-    return known[1]
+    return known
 
 
 def patch_of(module: nn.Module) -> tuple[int, ...]:
@@ -207,7 +225,7 @@ def _may_change(module: nn.Module) -> bool:
     state, kind = module.__dict__, type(module)
     if module.training or state.get("_compiled_call_impl") is not None:
         changes = True
-    elif hasattr(kind, "postprocess_detections"):
+    elif hasattr(kind, SORTS_BOXES):
         changes = True  # a detector is listened to there (limelight.cut.call)
     elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
         changes = True  # hooks may write too: those of weight_norm and pruning do

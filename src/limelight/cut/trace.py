@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,10 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from limelight import layers as layers_
-from limelight.cut.call import call
-from limelight.cut.passes import asked_of, differentiate, no_grad, observe
+from limelight.cut.passes import asked_of, differentiate, no_grad, observe, run_network
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import fill_zeros, fingerprint, patch_of, shadow, traits_of, unwrap
+from limelight.cut.shadow import facts_about, fill_zeros, patch_of, shadow, traits_of, unwrap
 from limelight.errors import DETACHED, INFERENCE, QUANTISED, LayerError, LimelightError
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call
@@ -56,16 +53,13 @@ def settled(model: nn.Module, given: Given, reading: Reading) -> Given:
     """
     if not given.beside:
         return given
-    key = (fingerprint(model), given.signature, given.batch, reading.pick)
-    with _remembered_lock:
-        known = _settled.setdefault(model, {})
-    if key not in known:
-        known[key] = frozenset()
-        for fixed in (frozenset(given.beside), *(frozenset([one]) for one in given.beside)):
-            if _stays_the_same(model, replace(given, fixed=fixed), reading):
-                known[key] = fixed
-                break
-    return replace(given, fixed=known[key])
+    facts, key = facts_about(model), ("fixed", given.signature, given.batch, reading.pick)
+    fixed = facts.get(key)
+    if fixed is None:
+        tried = (frozenset(given.beside), *(frozenset([one]) for one in given.beside))
+        alike = (f for f in tried if _stays_the_same(model, replace(given, fixed=f), reading))
+        fixed = facts[key] = next(alike, frozenset())
+    return replace(given, fixed=fixed)
 
 
 def _stays_the_same(model: nn.Module, given: Given, reading: Reading) -> bool:
@@ -73,9 +67,8 @@ def _stays_the_same(model: nn.Module, given: Given, reading: Reading) -> bool:
     outputs = []
     with no_grad():
         for some in (given, given.first(1)):
-            root, copies = shadow(model, lambda _module: False)
             try:
-                outputs.append(find_logits(call(model, root, copies, some.fresh()), reading.pick))
+                outputs.append(find_logits(run_network(model, some.fresh()), reading.pick))
             except Exception:  # of any kind: the model does not take that
                 return False
     whole, alone = outputs
@@ -114,25 +107,10 @@ class _Known(NamedTuple):
     choice: layers_.Choice | LayerError
 
 
-#: By model: for such inputs, which of them do not go with the images.
-_settled: weakref.WeakKeyDictionary[nn.Module, dict[object, frozenset[int]]]
-_settled = weakref.WeakKeyDictionary()
-
-#: By model: the modules it was built of, and what is known by the signature of the inputs.
-_remembered: weakref.WeakKeyDictionary[nn.Module, tuple[object, dict[object, _Known]]]
-_remembered = weakref.WeakKeyDictionary()
-_remembered_lock = threading.Lock()
-
-
 def known_for(model: nn.Module, given: Given, reading: Reading) -> _Known:
     """Return what is known of a model for such inputs; find it out the first time."""
-    modules = fingerprint(model)
-    signature = (given.signature, reading.pick, reading.grid)
-    with _remembered_lock:
-        built_of, by_signature = _remembered.get(model, (None, {}))
-        if built_of != modules or len(by_signature) > 32:
-            _remembered[model] = modules, (by_signature := {})
-        known = by_signature.get(signature)
+    facts, key = facts_about(model), ("trace", given.signature, reading.pick, reading.grid)
+    known: _Known | None = facts.get(key)
     if known is None:
         calls = _trace_or_say_why(model, given, reading)
         try:
@@ -141,7 +119,7 @@ def known_for(model: nn.Module, given: Given, reading: Reading) -> _Known:
             )
         except LayerError as error:
             choice = LayerError(str(error))  # without the traceback, which holds on to this pass
-        known = by_signature[signature] = _Known(calls, choice)
+        known = facts[key] = _Known(calls, choice)
     return known
 
 
@@ -152,9 +130,8 @@ def _trace_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tuple
         raise
     except Exception as error:
         with no_grad():  # if the model itself raises, that is what the user should see
-            root, copies = shadow(model, lambda _module: False)
             try:
-                call(model, root, copies, given.fresh())
+                run_network(model, given.fresh())
             except Exception as own:
                 raise own from None
         raise LayerError(

@@ -141,13 +141,10 @@ def preprocess_of(processor: dict[str, Any]) -> Preprocess:
         crop, resize = {"height": resize, "width": resize}, int(resize / share)
     elif share and isinstance(resize, int):
         resize = (resize, resize)
+    whole = resize if isinstance(resize, tuple) else None
     normalised = processor.get("do_normalize", True)
     return Preprocess(
-        size=(crop["height"], crop["width"])
-        if crop
-        else resize
-        if isinstance(resize, tuple)
-        else None,
+        size=(crop["height"], crop["width"]) if crop else whole,
         resize=resize,
         longest=longest,
         mean=tuple(processor["image_mean"]) if normalised else (0.0, 0.0, 0.0),

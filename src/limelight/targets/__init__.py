@@ -52,6 +52,7 @@ from limelight.targets.outputs import (
     answers,
     class_logits,
     find_logits,
+    part_named,
     reading_of,
     returned,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "label_of",
     "mirrored",
     "names_for",
+    "part_named",
     "reading_of",
     "returned",
     "score",
@@ -97,6 +99,14 @@ class Reread:
     """A score that was found before, read off other outputs: from an output and its rows `[M]`."""
 
     read: Callable[[Any, Tensor], Tensor]
+
+    def label(self) -> str:
+        """Return no words: those of the score that was found before stand."""
+        return ""
+
+    def values(self, output: Any, rows: Tensor, asked: Asked) -> Tensor:  # noqa: ARG002 (as Words)
+        """Return the score of an output's rows `[M]`."""
+        return self.read(output, rows)
 
 
 Target = ClassRule | Reread | Region | Box | Words | Similarity | Callable[[Any], Tensor]
@@ -135,13 +145,10 @@ def score(output: object, target: Target, asked: Asked) -> Scores:
             not of the kind that the target needs, or the callable did not return scores `[B]`.
         ModelError: There is no tensor in the output.
     """
-    if isinstance(target, Words | Similarity):
-        values = target.values(output, torch.arange(asked.batch), asked)
-        again = partial(_again_of_rule, target=target, asked=asked)
+    if isinstance(target, Words | Similarity | Reread):
+        again = partial(target.values, asked=asked)
+        values = again(output, torch.arange(asked.batch))
         return Scores(values, None, (target.label(),) * asked.batch, again)
-    if isinstance(target, Reread):
-        values = target.read(output, torch.arange(asked.batch))
-        return Scores(values, None, ("",) * asked.batch, target.read)
     if callable(target) and not isinstance(target, Tensor):
         return _custom(returned(output), target, asked.batch)
     rule = target.target if isinstance(target, Region | Box) else target
@@ -165,12 +172,6 @@ def scores_to_follow(output: object, asked: Asked) -> list[Tensor]:
     if logits.ndim == len(asked.size) + 2:  # of a segmenter, of all pixels
         return [logits.flatten(2).mean(2).amax(1).sum()]
     return [logits.reshape(len(logits), -1).amax(1).sum()]
-
-
-def _again_of_rule(
-    output: Any, rows: Tensor, *, target: Words | Similarity, asked: Asked
-) -> Tensor:
-    return target.values(output, rows, asked)
 
 
 def _table(output: object, target: ClassRule | Region | Box, asked: Asked) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -134,13 +135,21 @@ class Boxes:
             if not by_class.any():
                 raise self._nothing_near(image, float(overlap.max()))
             return Found(self._given[image], int(kth(by_class, rank)))
-        objects = _objects(self._found.boxes[image], probabilities)
+        objects = self._objects[image]
         if rank > len(objects):
             raise TargetError(
                 f"The object of rank {rank} was asked for; in image {image} the detector proposed "
                 f"{len(objects)}."
             )
-        return objects[rank - 1]
+        found = objects[rank - 1]
+        rivals = [one.box for one in objects[: rank - 1] if one.label == found.label]
+        return found._replace(rivals=tuple(rivals))
+
+    @cached_property
+    def _objects(self) -> list[list[Found]]:
+        """The objects in each image, most probable first, without duplicates."""
+        both = zip(self._found.boxes, self._found.probabilities, strict=True)
+        return [_distinct(boxes, probabilities) for boxes, probabilities in both]
 
     def _checked(self, given: Sequence[float] | Tensor) -> Tensor:
         """Return the boxes asked for, `[B, 4]`, and check that something was proposed there."""
@@ -215,8 +224,8 @@ def largest_logits(found: Detected) -> list[Tensor]:
     return [found.logits[0][i, likely[i].argmax()] for i in sorted(at)]
 
 
-def _objects(boxes: Tensor, probabilities: Tensor) -> list[Found]:
-    """Return the objects among boxes `[N, C | 1, 4]`, most probable first, without duplicates."""
+def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Found]:
+    """Return the objects among boxes `[N, 4]` or `[N, C, 4]`, most probable first."""
     from torchvision.ops import batched_nms
 
     count = min(_CONSIDERED, int((probabilities > 0).sum()))
@@ -224,13 +233,9 @@ def _objects(boxes: Tensor, probabilities: Tensor) -> list[Found]:
     rows, classes = places // probabilities.shape[1], places % probabilities.shape[1]
     own = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
     chosen = own[rows] if boxes.ndim == 2 else own[places]
-    kept = batched_nms(chosen.float(), values.float(), classes, _SAME_OBJECT).tolist()
-    found = list[Found]()
-    for i in kept:
-        label = int(classes[i])
-        rivals = tuple(one.box for one in found if one.label == label)
-        found.append(Found(chosen[i], label, rivals))
-    return found
+    kept = batched_nms(chosen.float(), values.float(), classes, _SAME_OBJECT)
+    labels = classes[kept].tolist()
+    return [Found(box, label) for box, label in zip(chosen[kept], labels, strict=True)]
 
 
 def _boxes_of(boxes: Tensor, index: int) -> Tensor:

@@ -82,6 +82,11 @@ def returned(output: Any) -> Any:
     return output.output if isinstance(output, Detected) else output
 
 
+def part_named(output: Any, name: str) -> Any:
+    """Return the part of an output with a name, a key or an attribute; None without."""
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+
+
 def find_logits(output: object, pick: Pick | None = None) -> Tensor:
     """Return the logits in what a model returned.
 
@@ -99,9 +104,9 @@ def find_logits(output: object, pick: Pick | None = None) -> Tensor:
     if isinstance(output, Tensor):
         return output
     for key in _KEYS:
-        named = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
-        if isinstance(named, Tensor):
-            return named
+        found = part_named(output, key)
+        if isinstance(found, Tensor):
+            return found
     first = _first_tensor(output)
     if first is None:
         without = "None" if output is None else f"{_kind(output)} without a tensor"
@@ -136,7 +141,7 @@ def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
         both = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
         return sorted(both, key=lambda pair: -pair[1])[:count]
     logits = class_logits(output)[0].detach().float()
-    if "pred_boxes" in parts(output):
+    if part_named(output, "pred_boxes") is not None:
         shares = logits.softmax(-1)[:, :-1].amax(0)
     elif logits.ndim > 1 and len(logits) > 1:
         predicted = logits.argmax(0).flatten()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,7 +67,6 @@ class Regions:
                 f"returns; the model returned {list(self._logits.shape)}. Leave `where` out, or "
                 "pick the dense part of what it returns with output=..."
             )
-        self._where = where
         self._mask, self._said = self._read_mask(where)
 
     @property
@@ -81,17 +81,15 @@ class Regions:
         """
         if self.count == 1:
             return kth(self._logits.detach().flatten(2).mean(2), rank)
-        predicted = torch.nn.functional.one_hot(self._predicted(), self.count).flatten(1, -2)
-        weights = torch.ones_like(predicted, dtype=torch.float32)
-        if self._mask is not None:
-            weights = weights * self._mask.flatten(1)[..., None]
-        area = (predicted * weights).sum(1)
+        predicted = self._predicted.flatten(1)
         # Classes that are predicted nowhere follow by their logits.
         dense = self._logits.detach().flatten(2).float()
-        area = area + dense.mean(2).softmax(1) * 1e-3
+        area = dense.mean(2).softmax(1) * 1e-3
+        inside = torch.ones_like(predicted) if self._mask is None else self._mask.flatten(1)
+        area = area.scatter_add(1, predicted, inside.to(area))
         for index, name in enumerate(self._asked.reading.classes or ()):
             if name.casefold() in _BACKGROUND and index < self.count:
-                area[:, index] -= weights.shape[1] + 1
+                area[:, index] -= predicted.shape[1] + 1
         return kth(area, rank)
 
     def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
@@ -99,7 +97,7 @@ class Regions:
         mask, said = self._mask, self._said
         if mask is None:
             place = (-1, *[1] * len(self._asked.size))
-            mask = (self._predicted() == classes.reshape(place)).float()
+            mask = (self._predicted == classes.reshape(place)).float()
             anywhere = mask.flatten(1).any(1)
             mask = torch.where(anywhere.reshape(place), mask, torch.ones_like(mask))
             where = tuple("" if one else ", predicted nowhere" for one in anywhere.tolist())
@@ -115,6 +113,7 @@ class Regions:
         region = torch.nn.functional.interpolate(mask[:, None], size=self._asked.size)[:, 0] > 0
         return Read(_mean_over(self._logits, mask), again, where, region)
 
+    @cached_property
     def _predicted(self) -> Tensor:
         """Return the predicted class of each cell, `[B, *grid]`; of one class, where it is > 0."""
         logits = self._logits.detach()

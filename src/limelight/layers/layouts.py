@@ -1,0 +1,180 @@
+"""How a layer's output, whatever its axes, becomes a grid over the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+#: Grids whose `mismatch` with the image is below this have the image's proportions.
+SAME_PROPORTIONS = 0.3
+
+#: The most extra tokens (class, distillation, registers) looked for in front of the patches.
+MOST_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a layer's output becomes a grid `[B, K, *grid]`.
+
+    Attributes:
+        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens`
+            `[B, P + prod(grid), K]`, or `frames` `[B * T, K, H, W]` with the grid `[T, H, W]`.
+        grid: The sizes of the grid axes.
+        prefix: P, how many tokens come before the grid (class token, registers).
+        span: How long the grid is along each axis, in picture lengths: more than 1 when the network
+            pads the picture, less when it drops its edge; () when the grid covers it.
+    """
+
+    kind: Literal["channels first", "channels last", "tokens", "frames"]
+    grid: tuple[int, ...]
+    prefix: int = 0
+    span: tuple[float, ...] = ()
+
+    def to_grid(self, output: Tensor) -> Tensor:
+        """Return a layer's output (or its gradient) as `[B, K, *grid]`."""
+        if self.kind == "channels last":
+            return output.movedim(-1, 1)
+        if self.kind == "tokens":
+            return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
+        if self.kind == "frames":
+            return output.reshape(-1, self.grid[0], *output.shape[1:]).movedim(1, 2)
+        return output
+
+    def from_grid(self, activations: Tensor, output: Tensor) -> Tensor:
+        """Return `activations` `[B, K, *grid]` as the layer would have put them out.
+
+        Prefix tokens, which have no place on the grid, are taken from `output`.
+        """
+        if self.kind == "channels last":
+            return activations.movedim(1, -1)
+        if self.kind == "tokens":
+            return torch.cat(
+                [output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1
+            )
+        if self.kind == "frames":
+            return activations.movedim(2, 1).flatten(0, 1)
+        return activations
+
+    def __str__(self) -> str:
+        """Describe the layout in words, as in `tokens, 1 prefix`."""
+        said = f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
+        if not self.span:
+            return said
+        return f"{said}, spans {' x '.join(f'{s:.0%}' for s in self.span)} of the picture"
+
+
+def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
+    """Return how far a grid's proportions are from the image's: 0 when they agree.
+
+    `max |log(g_i / s_i) - mean_j log(g_j / s_j)|` over the axes i; infinite when the grid is finer
+    than the image.
+    """
+    if any(g < 1 or g > s for g, s in zip(grid, image, strict=True)):
+        return math.inf
+    scales = [math.log(g / s) for g, s in zip(grid, image, strict=True)]
+    middle = sum(scales) / len(scales)
+    return max(abs(scale - middle) for scale in scales)
+
+
+def layout_of(
+    shape: Sequence[int], image: Sequence[int], grids: Sequence[tuple[int, ...]] = ()
+) -> Layout | None:
+    """Find how an output of this shape becomes a grid over an image.
+
+    Args:
+        shape: The shape of the layer's output for one image, batch first.
+        image: The sizes of the input's grid axes, `[H, W]` for a picture.
+        grids: Grids seen earlier in the same pass, newest last; tokens were cut along one of them.
+
+    Returns:
+        The layout, or None when no reading of the shape makes a grid.
+    """
+    axes = len(image)
+    if axes == 3 and len(shape) == 4 and 1 < shape[0] == image[0]:  # one picture per frame
+        grid = (shape[0], *shape[2:])
+        return Layout("frames", grid) if mismatch(grid, image) < math.inf else None
+    if axes == 1 and len(shape) == 3 and (shape[2],) not in grids:
+        along = _tokens(shape[1], image, grids)
+        if along:
+            return along
+    if axes and len(shape) == axes + 2:
+        first, last = tuple(shape[2:]), tuple(shape[1:-1])
+        # On a tie channels come first, as they do in every convolution.
+        if mismatch(first, image) <= mismatch(last, image):
+            return Layout("channels first", first) if mismatch(first, image) < math.inf else None
+        return Layout("channels last", last)
+    if axes >= 2 and len(shape) == 3:
+        return _tokens(shape[1], image, grids)
+    return None
+
+
+def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
+    """Find the grid of `count` tokens: the network's own, or else the one like the image."""
+    fitting = [
+        Layout("tokens", grid, count - math.prod(grid))
+        for grid in reversed(grids)
+        if math.prod(grid) > 1
+        and 0 <= count - math.prod(grid) <= min(MOST_PREFIX_TOKENS, math.prod(grid) - 1)
+    ]
+    if fitting:
+        return min(fitting, key=lambda layout: layout.prefix)
+    for prefix, grid in product((0, 1) if len(image) > 1 else (0,), reversed(grids)):
+        for coarse in _coarser(grid):
+            if 1 < math.prod(coarse) == count - prefix:
+                return Layout("tokens", coarse, prefix)
+    if len(image) == 2 and not grids:
+        for prefix in range(min(MOST_PREFIX_TOKENS + 1, count)):
+            rows = round(math.sqrt((count - prefix) * image[0] / image[1]))
+            if rows and (count - prefix) % rows == 0:
+                grid = (rows, (count - prefix) // rows)
+                if mismatch(grid, image) < 1e-6:
+                    return Layout("tokens", grid, prefix)
+    return None
+
+
+def _coarser(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield grids whose cells are 2, 4, 8 or 16 of a grid's along each axis, or along the last two.
+
+    One that is left over at the edge makes a cell of its own.
+    """
+    for factor in (2, 4, 8, 16) if len(grid) > 1 else (2,):
+        yield tuple(math.ceil(size / factor) for size in grid)
+        if len(grid) == 3:
+            yield grid[0], *(math.ceil(size / factor) for size in grid[1:])
+
+
+def possible_grids(count: int, image: Sequence[int]) -> Sequence[tuple[int, ...]]:
+    """Return the grids that `count` tokens over a picture could have, the most likely first.
+
+    Those are the grids of roughly the picture's proportions, with up to two tokens in front.
+    """
+    if len(image) == 1:
+        return [(count,), (count - 1,)]
+    if len(image) != 2:
+        return []
+    found = {
+        (rows, (count - prefix) // rows): prefix
+        for prefix in (2, 1, 0)
+        for rows in range(2, count // 2 + 1)
+        if (count - prefix) % rows == 0
+    }
+    close = [grid for grid in found if mismatch(grid, image) < 2 * SAME_PROPORTIONS]
+    return sorted(close, key=lambda grid: (mismatch(grid, image), found[grid]))[:5]
+
+
+def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
+    """Say which grids an output of tokens could have; "" when it is none."""
+    grids = possible_grids(shape[1], image) if len(shape) == 3 else []
+    if not grids:
+        return ""
+    said = ", ".join(" x ".join(map(str, grid)) for grid in grids)
+    return (
+        f"{path!r} puts out {shape[1]} tokens, and nothing in the network says along which grid "
+        f"they were cut; {said} would do. Say which with grid={grids[0]}."
+    )
