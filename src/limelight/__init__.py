@@ -16,6 +16,10 @@ from limelight.explain import PhotoResult, explain, explain_each, explain_photos
 from limelight.explain import fuse_explanations as fuse
 from limelight.explanation import Explanation, Status
 from limelight.layers import stages
+from limelight.measure import METRICS, Metric
+from limelight.measure.measurement import Measurement
+from limelight.measure.objects import Objects
+from limelight.measure.run import measure
 from limelight.methods import METHODS, Method
 from limelight.methods.combinators import Views, flips, noise, scales
 from limelight.models import Network, load_model
@@ -35,6 +39,7 @@ from limelight.targets import (
 __all__ = [
     "INPUT",
     "METHODS",
+    "METRICS",
     "Attention",
     "Box",
     "Comparison",
@@ -45,8 +50,11 @@ __all__ = [
     "Explanation",
     "Factorization",
     "LimelightError",
+    "Measurement",
     "Method",
+    "Metric",
     "Network",
+    "Objects",
     "PhotoResult",
     "Preprocess",
     "Rank",
@@ -67,6 +75,7 @@ __all__ = [
     "fuse",
     "load_model",
     "load_photo",
+    "measure",
     "noise",
     "scales",
     "stages",

@@ -5,6 +5,7 @@
     ├── LayerError       (ValueError)    the network cannot be cut at that layer
     ├── TargetError      (ValueError)    the target gives no score per image
     ├── MethodError      (ValueError)    the method cannot work on this network
+    ├── MetricError      (ValueError)    the metric cannot be had of these maps
     ├── ModelError       (TypeError)     the model is not one that can be cut
     ├── OptionError      (ValueError)    a number, file or device asked for that cannot be
     ├── InputError       (ValueError)    the tensors that were passed in
@@ -50,6 +51,10 @@ class TargetError(LimelightError, ValueError):
 
 class MethodError(LimelightError, ValueError):
     """The method cannot work on this network."""
+
+
+class MetricError(LimelightError, ValueError):
+    """The metric cannot be had of these maps."""
 
 
 class ModelError(LimelightError, TypeError):

@@ -150,6 +150,10 @@ class Settings:
                 f"views is {self.views!r}; limelight.flips(), noise() or scales() was expected."
             )
 
+    def plain(self) -> Settings:
+        """Return the same without what is for a single run."""
+        return replace(self, differentiable=False, progress=None)
+
     def check(self, method: Method) -> None:
         """Refuse what does not go together with a method."""
         if self.eigen and not method.by_channel:
@@ -278,7 +282,35 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
         gap=gap,
         region=scores.region,
         span=span,
+        recipe=Recipe((Part(gathered.target, method, run.layer, settings.plain()),)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one map was made by: target, method, layer, and what else `explain` was asked for."""
+
+    target: Target
+    method: Method
+    layer: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an explanation was made: its parts, fused if there are several."""
+
+    parts: tuple[Part, ...]
+    fuse: Fusion = "mean"
+
+    def follow(self, model: nn.Module, given: Given, read: Reread) -> Explanation:
+        """Explain other images, or another model, in the same way; `read` reads the score."""
+        found = []
+        for part in self.parts:
+            layers = [place(part.method, part.layer)]
+            (run,) = cuts_for(model, given, [part.method], layers, part.settings)
+            found.append(explained(gather(run, read, part.settings), part.method, part.settings))
+        return found[0] if len(found) == 1 else fuse_explanations(found, self.fuse)
 
 
 def _over_views(
@@ -353,7 +385,15 @@ def fuse_explanations(explanations: Sequence[Explanation], how: Fusion = "mean")
         reason="named",
         gap=None,
         span=(),
+        recipe=_joined(explanations, how),
     )
+
+
+def _joined(explanations: Sequence[Explanation], how: Fusion) -> Recipe | None:
+    """Return the recipe of what is fused; None where a part of it was fused before."""
+    recipes = [one.recipe for one in explanations]
+    parts = [one.parts[0] for one in recipes if one is not None and len(one.parts) == 1]
+    return Recipe(tuple(parts), how) if len(parts) == len(recipes) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.explain import Recipe
     from limelight.render import Flat
 
 StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
@@ -79,6 +80,7 @@ class Explanation:
             predicted; None for all of them.
         span: How long the raw map's grid is along each axis, in picture lengths, when the network
             pads or crops the picture; () when the grid covers it.
+        recipe: How it was made, so that it can be made again on other images; None when it cannot.
     """
 
     raw: Tensor
@@ -95,6 +97,7 @@ class Explanation:
     gap: Tensor | None = None
     region: Tensor | None = None
     span: tuple[float, ...] = ()
+    recipe: Recipe | None = None
 
     def __repr__(self) -> str:
         """Return all but the tensors, of which the shapes."""

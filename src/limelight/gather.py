@@ -11,7 +11,7 @@ from limelight.cut import INPUT, Cut
 from limelight.cut.rerun import Progress, Rerunner
 from limelight.errors import MethodError
 from limelight.evidence import Attention, Evidence, Need, at_least_float32, total
-from limelight.targets import Target
+from limelight.targets import Scores, Target
 
 
 class Gathered:
@@ -26,7 +26,7 @@ class Gathered:
         progress: Progress | None = None,
     ) -> None:
         """Score the images; everything else waits until it is needed."""
-        self.cut, self.scores = cut, cut.score(target)
+        self.cut, self.target, self.scores = cut, target, cut.score(target)
         self._chunk = chunk
         self.progress = progress  # of the method at work
         self._found = dict[Need, Any]()
@@ -51,13 +51,16 @@ class Gathered:
         slopes = [one.gradients[-1] if isinstance(one, Attention) else one for one in found]
         return [slope for slope in slopes if isinstance(slope, Tensor)]
 
+    def rerunner(self, scores: Scores) -> Rerunner:
+        """Return the whole network, to be run on other images, and read like these scores."""
+        return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)
+
     def _get(self, need: Need) -> Any:
         if need == "head":
-            return self._rerunner(
-                self.cut.head, self.cut.activations, whole=self.cut.layer == INPUT
-            )
+            whole = self.cut.layer == INPUT
+            return self._rerunner(self.cut.head, self.cut.activations, self.scores, whole=whole)
         if need == "network":
-            return self._rerunner(self.cut.network, self.cut.image, whole=True)
+            return self.rerunner(self.scores)
         if need not in self._found:
             try:
                 self._found[need] = self._find(need)
@@ -85,14 +88,17 @@ class Gathered:
             case _:
                 return cut.attention(scores, by_layer=need == "layer attention")
 
-    def _rerunner(self, run: Callable[..., Any], like: Tensor, *, whole: bool) -> Rerunner:
+    def _rerunner(
+        self, run: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool
+    ) -> Rerunner:
         chunk = self._chunk or _chunk(like, whole=whole)
         return Rerunner(
             lambda variants, rows: run(variants.to(like.dtype), rows=rows),
-            self.scores,
+            scores,
             chunk,
             self.progress,
             inference=self.cut.keeps_nothing,
+            mixed=whole,
         )
 
 

@@ -253,6 +253,17 @@ class Cut:
         with torch.inference_mode(False), torch.enable_grad():
             return score(self._run.output, target, self._run.asked)
 
+    def probability(self, target: Target | Scores = None) -> Tensor | None:
+        """Return the probability of what is explained, `[B]`: `p_c = softmax(y)_c` of a class.
+
+        None where the score is not that of one class among several, or of words.
+        """
+        likely = self._scores(target).likely
+        if likely is None:
+            return None
+        with torch.no_grad():
+            return likely(self._run.output, torch.arange(self._run.given.batch)).detach()
+
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 

@@ -27,6 +27,7 @@ class Rerunner:
         progress: Progress | None,
         *,
         inference: bool,
+        mixed: bool = False,
     ) -> None:
         """Prepare.
 
@@ -37,10 +38,12 @@ class Rerunner:
             progress: Is told how many of them are done.
             inference: Whether scores are found in inference mode. What a network kept of such a
                 pass for later could not take part in training.
+            mixed: Whether variants of several images may run together; a head shares the records
+                of one image.
         """
-        self._run, self._scores, self._chunk = run, scores, chunk
+        self._run, self._scores, self._chunk, self._mixed = run, scores, chunk, mixed
         self._mode = torch.inference_mode if inference else torch.no_grad
-        self._progress = progress or (lambda _done, _count: None)
+        self.progress: Progress = progress or (lambda _done, _count: None)
 
     def scores(self, wanted: Tensor, make: Make) -> Tensor:
         """Return the score of each variant of each image, `[V, B]`; see `limelight.evidence`."""
@@ -48,11 +51,13 @@ class Rerunner:
         found = explained.repeat(len(wanted), 1)
         with self._mode():
             done, count = 0, int(wanted.sum())
-            for variants, b in self._chunks(wanted):
-                rows = torch.full_like(variants, b)
-                output = self._run(make(variants, b), rows)
-                found[variants, b] = self._scores.again(output, rows).to(found.dtype)
-                self._progress(done := done + len(variants), count)
+            for parts in self._together(wanted):
+                variants = torch.cat([numbers for numbers, _ in parts])
+                rows = torch.cat([torch.full_like(numbers, b) for numbers, b in parts])
+                made = [make(numbers, b) for numbers, b in parts]
+                output = self._run(made[0] if len(made) == 1 else torch.cat(made), rows)
+                found[variants, rows] = self._scores.again(output, rows).to(found.dtype)
+                self.progress(done := done + len(variants), count)
         return found
 
     def gradients(self, weights: Tensor, make: Make) -> Tensor:
@@ -70,9 +75,21 @@ class Rerunner:
                 total = gradient.new_zeros(len(self._scores.values), *gradient.shape[1:])
             share = weights[variants].to(gradient).reshape(-1, *[1] * (gradient.ndim - 1))
             total[b] += (share * gradient).sum(0)
-            self._progress(done := done + len(variants), count)
+            self.progress(done := done + len(variants), count)
         assert total is not None
         return total
+
+    def _together(self, wanted: Tensor) -> Iterator[list[tuple[Tensor, int]]]:
+        """Yield what runs together: the numbers of variants, by the image that they are of."""
+        waiting, room = list[tuple[Tensor, int]](), self._chunk
+        for numbers, image in self._chunks(wanted):
+            if waiting and (not self._mixed or len(numbers) > room):
+                yield waiting
+                waiting, room = [], self._chunk
+            waiting.append((numbers, image))
+            room -= len(numbers)
+        if waiting:
+            yield waiting
 
     def _chunks(self, wanted: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Yield the numbers of variants, and the one image whose records they share."""

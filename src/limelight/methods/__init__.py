@@ -7,7 +7,6 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
-from limelight.errors import OptionError, unknown
 from limelight.methods import (
     attention,
     controls,
@@ -17,7 +16,8 @@ from limelight.methods import (
     spectral,
     weighted,
 )
-from limelight.methods.method import Method, read_settings
+from limelight.methods.method import Method
+from limelight.rows import find_row
 
 __all__ = ["METHODS", "Method", "find_method"]
 
@@ -360,14 +360,4 @@ def find_method(method: str | Method) -> Method:
         UnknownNameError: There is no such method, or it has no such option; the nearest are named.
         OptionError: An option cannot be read, or cannot have that value.
     """
-    if isinstance(method, Method):
-        return method
-    if not isinstance(method, str):
-        raise OptionError(
-            f"The method is a {type(method).__name__}; a name in METHODS was expected, or a row."
-        )
-    name, options = read_settings(method)
-    if name not in METHODS:
-        hint = " Several are given with spaces between them." if "," in name else ""
-        raise unknown("method", name, METHODS, f"There are {', '.join(METHODS)}.{hint}")
-    return METHODS[name].set(**options)
+    return find_row(METHODS, "method", method)

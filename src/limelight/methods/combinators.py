@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from limelight.errors import OptionError, unknown
 from limelight.finish import normalise, relu, resize
-from limelight.methods.method import read_settings
+from limelight.rows import read_settings
 
 Fusion = Literal["mean", "max", "product"]
 

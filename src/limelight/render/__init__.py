@@ -12,12 +12,15 @@ from limelight.render.figures import (
     figure,
 )
 from limelight.render.kinds import lay_flat, sample_figure
+from limelight.render.measures import Bars, Curves, measured
 from limelight.render.overlays import colourise, encode, overlay, stretched
 from limelight.render.sheets import Block, Panel, sheet
 
 __all__ = [
     "PANEL_PIXELS",
+    "Bars",
     "Block",
+    "Curves",
     "Flat",
     "Panel",
     "Row",
@@ -28,6 +31,7 @@ __all__ = [
     "encode_figure",
     "figure",
     "lay_flat",
+    "measured",
     "overlay",
     "sample_figure",
     "sheet",

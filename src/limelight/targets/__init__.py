@@ -122,6 +122,8 @@ class Scores(NamedTuple):
         again: The same score of another output: from an output of M rows, and the image `[M]` that
             each row belongs to, to `[M]`. The classes stay those of this output.
         region: The pixels that the score is about, `[B, *image]`; None for all of them.
+        likely: As `again`, the probability in place of the score; None where the score is not that
+            of one class among several, or of words.
     """
 
     values: Tensor
@@ -129,6 +131,7 @@ class Scores(NamedTuple):
     labels: tuple[str, ...]
     again: Callable[[Any, Tensor], Tensor]
     region: Tensor | None = None
+    likely: Callable[[Any, Tensor], Tensor] | None = None
 
 
 def score(output: object, target: Target, asked: Asked) -> Scores:
@@ -148,7 +151,10 @@ def score(output: object, target: Target, asked: Asked) -> Scores:
     if isinstance(target, Words | Similarity | Reread):
         again = partial(target.values, asked=asked)
         values = again(output, torch.arange(asked.batch))
-        return Scores(values, None, (target.label(),) * asked.batch, again)
+        labels = (target.label(),) * asked.batch
+        if not isinstance(target, Words):
+            return Scores(values, None, labels, again)
+        return Scores(values, None, labels, again, likely=lambda *one: again(*one).exp())
     if callable(target) and not isinstance(target, Tensor):
         return _custom(returned(output), target, asked.batch)
     rule = target.target if isinstance(target, Region | Box) else target
@@ -252,8 +258,13 @@ def _class_score(table: Table, target: ClassRule, asked: Asked) -> Scores:
         rows = rows.to(terms.device)
         return (read.again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
 
+    def likely(output: Any, rows: Tensor) -> Tensor:
+        assert read.likely is not None
+        return read.likely(output, rows).gather(1, terms[rows.to(terms.device)])[:, 0]
+
     found = (values.gather(1, terms) * weights).sum(1)
-    return Scores(found, chosen, tuple(labels), again, read.region)
+    of_class = read.likely is not None and not isinstance(target, Counterfactual | Contrast)
+    return Scores(found, chosen, tuple(labels), again, read.region, likely if of_class else None)
 
 
 def _custom(output: object, target: Callable[[Any], Tensor], batch: int) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -102,16 +102,20 @@ class Boxes:
         found = [self._wanted(image, index, rank) for image, index in enumerate(wanted)]
         iou = self._iou
 
-        def again(output: Any, rows: Tensor) -> Tensor:
+        def read(output: Any, rows: Tensor, what: str) -> Tensor:
             each = [
-                _logits_at(output, m, found[image], iou) for m, image in enumerate(rows.tolist())
+                getattr(output, what)[m][_place(output, m, found[image], iou)]
+                for m, image in enumerate(rows.tolist())
             ]
             return torch.stack(each)
+
+        again = partial(read, what="logits")
+        likely = partial(read, what="probabilities")
 
         boxes = torch.stack([one.box for one in found])
         where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
         rows = torch.arange(len(wanted))
-        return Read(again(self._found, rows), again, where, self._region(boxes))
+        return Read(again(self._found, rows), again, where, self._region(boxes), likely)
 
     def _wanted(self, image: int, index: int, rank: int | None) -> Found:
         """Return the object asked for, of a class, in one image."""
@@ -243,8 +247,8 @@ def _boxes_of(boxes: Tensor, index: int) -> Tensor:
     return boxes if boxes.ndim == 2 else boxes[:, index]
 
 
-def _logits_at(output: Any, image: int, wanted: Found, iou: float) -> Tensor:
-    """Return the logits of the most probable box near the one wanted, else of the nearest.
+def _place(output: Any, image: int, wanted: Found, iou: float) -> Tensor:
+    """Return which box is the most probable near the one wanted, else which is the nearest.
 
     What is nearer to a rival is not near.
     """
@@ -256,8 +260,7 @@ def _logits_at(output: Any, image: int, wanted: Found, iou: float) -> Tensor:
     for rival in wanted.rivals:
         near &= overlap > _overlap(boxes, rival)
     likely = output.probabilities[image][:, wanted.label] * near
-    best = likely.argmax() if bool(likely.any()) else overlap.argmax()
-    return output.logits[image][best]
+    return likely.argmax() if bool(likely.any()) else overlap.argmax()
 
 
 def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:

@@ -15,7 +15,13 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from limelight.errors import TargetError
 from limelight.targets.classes import ClassRule, kth
 from limelight.targets.outputs import find_logits
-from limelight.targets.tables import Asked, Read, shape_changed
+from limelight.targets.tables import (
+    Asked,
+    Read,
+    are_probabilities,
+    probabilities,
+    shape_changed,
+)
 
 _POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
@@ -104,14 +110,26 @@ class Regions:
         else:
             where = (said,) * len(classes)
 
-        def again(output: Any, rows: Tensor) -> Tensor:
+        def dense(output: Any, rows: Tensor) -> Tensor:
             logits = find_logits(output, self._pick)
             if logits.ndim != self._logits.ndim or len(logits) != len(rows):
                 raise shape_changed(logits, rows, "C, *grid")
-            return _mean_over(logits, mask[rows.to(mask.device)])
+            return logits
+
+        def again(output: Any, rows: Tensor) -> Tensor:
+            return _mean_over(dense(output, rows), mask[rows.to(mask.device)])
+
+        def likely(output: Any, rows: Tensor) -> Tensor:
+            shares = probabilities(dense(output, rows), self._normalised)
+            return _mean_over(shares, mask[rows.to(mask.device)])
 
         region = torch.nn.functional.interpolate(mask[:, None], size=self._asked.size)[:, 0] > 0
-        return Read(_mean_over(self._logits, mask), again, where, region)
+        found = _mean_over(self._logits, mask)
+        return Read(found, again, where, region, likely if self.count > 1 else None)
+
+    @cached_property
+    def _normalised(self) -> bool:
+        return are_probabilities(self._logits)
 
     @cached_property
     def _predicted(self) -> Tensor:

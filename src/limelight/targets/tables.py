@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
@@ -44,12 +46,14 @@ class Read:
             row belongs to, to `[M, C]`.
         where: For each image, what to say after the class: " in box [3, 4, 50, 60]".
         region: The pixels that the score is about, `[B, *image]`; None for all of them.
+        likely: As `again`, as probabilities; None where one number stands for no probability.
     """
 
     values: Tensor
     again: Callable[[Any, Tensor], Tensor]
     where: tuple[str, ...]
     region: Tensor | None = None
+    likely: Callable[[Any, Tensor], Tensor] | None = None
 
 
 class Table(Protocol):
@@ -87,7 +91,16 @@ class Logits:
 
     def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
         """Return the logits."""
-        return Read(self._logits, self._again, (self.where,) * len(classes))
+        where = (self.where,) * len(classes)
+        likely = self._likely if self.count > 1 else None
+        return Read(self._logits, self._again, where, likely=likely)
+
+    def _likely(self, output: Any, rows: Tensor) -> Tensor:
+        return probabilities(self._again(output, rows), self._normalised)
+
+    @cached_property
+    def _normalised(self) -> bool:
+        return are_probabilities(self._logits)
 
     def _again(self, output: Any, rows: Tensor) -> Tensor:
         logits = class_logits(output, self._pick)
@@ -106,6 +119,19 @@ class LastWord(Logits):
 
     def _rows(self, logits: Tensor) -> Tensor:
         return logits[:, -1]
+
+
+def are_probabilities(values: Tensor) -> bool:
+    """Say whether values `[B, C, ...]` are probabilities already: the model ends in a softmax."""
+    sums = values.detach().sum(1)
+    near = torch.finfo(sums.dtype).eps ** 0.5
+    return bool((values >= 0).all() and (sums - 1).abs().max() <= near)
+
+
+def probabilities(logits: Tensor, normalised: bool) -> Tensor:
+    """Return the softmax over classes of logits `[M, C, ...]`, unless they are that already."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if normalised else logits.softmax(1)
 
 
 def shape_changed(logits: Tensor, rows: Tensor, axes: str) -> TargetError:

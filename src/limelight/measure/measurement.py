@@ -1,0 +1,522 @@
+"""What was measured: readings that can be added up, and the figures that they make."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from limelight import files
+from limelight.errors import InputError, unknown
+from limelight.measure.metric import Metric, Readings
+from limelight.measure.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Whose readings: the maps' own, and those of maps that know nothing, on the same grid.
+Whose = Literal["own", "random", "centre"]
+WHOSE: tuple[Whose, ...] = ("own", "random", "centre")
+
+FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
+
+
+class Key(NamedTuple):
+    """What readings are of: a method at a layer, by a metric, with their options."""
+
+    method: str
+    layer: str
+    metric: str
+
+
+class Unmeasured(NamedTuple):
+    """What could not be measured.
+
+    Attributes:
+        method: The method.
+        metric: The metric; "" when the method gave no map.
+        reason: Why not, and what to do.
+    """
+
+    method: str
+    metric: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Readings of N images.
+
+    Attributes:
+        readings: The maps' own, and those of the controls, each `[N]`.
+        curves: The sums over images of the curves, `[P]`.
+        groups: The class of each image, `[N]`.
+    """
+
+    readings: Mapping[Whose, Readings]
+    curves: Mapping[Whose, Readings]
+    groups: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Mapping[Whose, Readings], groups: Sequence[str]) -> Sample:
+        """Keep what a metric read: a number of each image, and of curves the sum."""
+        readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
+        for whose, parts in found.items():
+            readings[whose] = {name: one for name, one in parts.items() if one.ndim == 1}
+            curves[whose] = {name: one.sum(0) for name, one in parts.items() if one.ndim == 2}
+        return cls(readings, curves, tuple(groups))
+
+    def __add__(self, other: Sample) -> Sample:
+        """Put the readings of other images behind these."""
+        readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
+        for whose in WHOSE:
+            mine, theirs = self.readings[whose], other.readings[whose]
+            readings[whose] = {name: torch.cat([one, theirs[name]]) for name, one in mine.items()}
+            added, more = self.curves[whose], other.curves[whose]
+            curves[whose] = {name: one + more[name] for name, one in added.items()}
+        return Sample(readings, curves, self.groups + other.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A figure: what one metric says of one method at one layer, beside what chance has.
+
+    Attributes:
+        method: The method, with its options.
+        layer: The layer it was cut at.
+        metric: The metric, with its options.
+        part: Which of its figures: `value` is the metric itself.
+        better: Which way is better.
+        own: The mean over images, with its interval.
+        random: The same of random maps on the same grid.
+        centre: The same of a blob in the middle.
+        judged: Whether a map has to beat chance in this metric.
+    """
+
+    method: str
+    layer: str
+    metric: str
+    part: str
+    better: Literal["higher", "lower"]
+    own: Estimate
+    random: Estimate
+    centre: Estimate
+    judged: bool
+
+    def beats(self, control: Estimate) -> bool | None:
+        """Say whether it is better than a control, the intervals apart; None without intervals."""
+        if math.isnan(self.own.low) or math.isnan(control.low):
+            return None
+        if self.better == "higher":
+            return self.own.low > control.high
+        return self.own.high < control.low
+
+    @property
+    def beats_chance(self) -> bool | None:
+        """Whether it is better than both controls, the intervals apart; None without intervals."""
+        both = self.beats(self.random), self.beats(self.centre)
+        return None if None in both else all(both)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether its mean alone is better than those of both controls."""
+        sign = 1 if self.better == "higher" else -1
+        return all(sign * self.own.value > sign * c.value for c in (self.random, self.centre))
+
+
+class Verdict(NamedTuple):
+    """Which method earned trust.
+
+    Attributes:
+        method: The best of those that did; None when none did.
+        trusted: All that did, best first.
+        sentence: The same, for people to read.
+    """
+
+    method: str | None
+    trusted: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement:
+    """Readings of any number of images, that add up: `total = total + measure(...)`.
+
+        total = limelight.Measurement()
+        for images in loader:
+            total += limelight.measure(model, images, limelight.explain(model, images))
+        total.figure("gradcam", "insertion").own          # mean, interval, n
+        total.figure("gradcam", "insertion").random       # the same of random maps
+        total.save("shard-1.json"), limelight.Measurement.load("shard-1.json")
+
+    Adding is associative, and an empty one changes nothing; figures do not depend on the order.
+
+    Attributes:
+        samples: Readings, by method, layer and metric.
+        status: How often each status of a heatmap occurred, by method and layer.
+        unmeasured: What could not be measured.
+    """
+
+    samples: Mapping[Key, Sample] = field(default_factory=dict)
+    status: Mapping[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
+    unmeasured: tuple[Unmeasured, ...] = ()
+
+    def __add__(self, other: Measurement) -> Measurement:
+        """Put the readings of two measurements together.
+
+        Raises:
+            InputError: A metric read different things, so that they cannot be of one run.
+        """
+        samples = dict(self.samples)
+        for key, sample in other.samples.items():
+            try:
+                samples[key] = samples[key] + sample if key in samples else sample
+            except (KeyError, RuntimeError) as error:
+                raise InputError(
+                    f"The readings of {key.metric!r} of {key.method!r} do not fit each other; they "
+                    "were expected to come from the same metric with the same options."
+                ) from error
+        status = {name: dict(counts) for name, counts in self.status.items()}
+        for name, counts in other.status.items():
+            own = status.setdefault(name, {})
+            for each, count in counts.items():
+                own[each] = own.get(each, 0) + count
+        unmeasured = tuple(dict.fromkeys(self.unmeasured + other.unmeasured))
+        return Measurement(samples, status, unmeasured)
+
+    def __repr__(self) -> str:
+        """Return what was measured."""
+        return (
+            f"Measurement({self.n} images; {', '.join(self.methods) or 'no method'}; "
+            f"{', '.join(self.metrics) or 'no metric'})"
+        )
+
+    @property
+    def n(self) -> int:
+        """How many images were measured."""
+        return max((len(sample.groups) for sample in self.samples.values()), default=0)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, with their options."""
+        return tuple(dict.fromkeys(key.method for key in self.samples))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics, with their options."""
+        return tuple(dict.fromkeys(key.metric for key in self.samples))
+
+    def figure(
+        self, method: str, metric: str, *, layer: str | None = None, part: str = "value"
+    ) -> Measured:
+        """Return one figure. A name alone means it with any options, the first that there is.
+
+        Raises:
+            UnknownNameError: That was not measured.
+        """
+        for one in self.figures():
+            named = method in _names(one.method) and metric in _names(one.metric)
+            if named and layer in (None, one.layer) and part == one.part:
+                return one
+        known = [f"{key.method} {key.metric}" for key in self.samples]
+        wanted = f"{method} {metric}" + ("" if part == "value" else f" {part}")
+        raise unknown("figure", wanted, known, f"Measured were {', '.join(known) or 'none'}.")
+
+    def figures(self) -> list[Measured]:
+        """Return all figures, those of a metric's parts behind its value."""
+        return list(self._figures)
+
+    @cached_property
+    def _figures(self) -> list[Measured]:
+        found = []
+        for key, sample in self.samples.items():
+            row = _row(key.metric)
+            by = {whose: row.compute(sample.readings[whose], sample.groups) for whose in WHOSE}
+            for part in by["own"]:
+                own, random, centre = (by[whose][part] for whose in WHOSE)
+                better = row.better if part not in row.lower else "lower"
+                judged = row.judged and part == "value"
+                found.append(Measured(*key, part, better, own, random, centre, judged))
+        return found
+
+    def curves(self, metric: str) -> dict[str, dict[str, Tensor]]:
+        """Return the mean curves `[P]` of a metric, by the curve's name and then by method.
+
+        Those of the controls are the first method's, called `random` and `centre`.
+        """
+        found = dict[str, dict[str, Tensor]]()
+        for key, sample in self.samples.items():
+            if metric not in _names(key.metric):
+                continue
+            for whose in WHOSE:
+                name = key.method if whose == "own" else whose
+                for part, summed in sample.curves[whose].items():
+                    found.setdefault(part, {}).setdefault(name, summed / len(sample.groups))
+        return found
+
+    def ranking(self, metric: str) -> list[Measured]:
+        """Return the figures of a metric's value, best first."""
+        chosen = [
+            one for one in self.figures() if metric in _names(one.metric) and one.part == "value"
+        ]
+        return _ranked(chosen)
+
+    def verdict(self) -> Verdict:
+        """Say which method earned trust on this network and these images, or that none did.
+
+        A method earns it if in every metric that is judged (of faithfulness and localisation) it is
+        better than random maps on its own grid and than a blob in the middle, the intervals apart.
+        The best of those has the lowest mean rank over the metrics.
+        """
+        judged = [one for one in self.figures() if one.judged]
+        if not judged:
+            return Verdict(None, (), "Nothing was measured in which a map has to beat chance.")
+        names = list(dict.fromkeys((one.method, one.layer) for one in judged))
+        layered = len({method for method, _ in names}) < len(names)
+        told = {name: f"{name[0]} at {name[1]}" if layered else name[0] for name in names}
+        by = {name: [one for one in judged if (one.method, one.layer) == name] for name in names}
+        place = dict.fromkeys(names, 0.0)
+        for metric in dict.fromkeys(one.metric for one in judged):
+            for rank, one in enumerate(_ranked([o for o in judged if o.metric == metric])):
+                place[one.method, one.layer] += rank / len(by[one.method, one.layer])
+        single = all(one.beats_chance is None for one in judged)
+        won = {
+            name: sum(one.ahead if single else bool(one.beats_chance) for one in by[name])
+            for name in names
+        }
+        order = sorted(names, key=lambda name: (len(by[name]) - won[name], place[name]))
+        trusted = [name for name in order if won[name] == len(by[name])]
+        return Verdict(
+            told[trusted[0]] if trusted and not single else None,
+            () if single else tuple(told[name] for name in trusted),
+            _sentence([told[name] for name in trusted], order[0], told, by, won, single, self.n),
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the figures as plain values, one dict each, as in CSV and JSON."""
+        found = []
+        for one in self.figures():
+            estimates = {
+                f"{whose}{name}": value
+                for whose, estimate in (
+                    ("", one.own),
+                    ("random_", one.random),
+                    ("centre_", one.centre),
+                )
+                for name, value in (
+                    ("value", estimate.value),
+                    ("low", estimate.low),
+                    ("high", estimate.high),
+                )
+            }
+            found.append(
+                {
+                    "method": one.method,
+                    "layer": one.layer,
+                    "metric": one.metric,
+                    "part": one.part,
+                    "better": one.better,
+                    "n": one.own.n,
+                    "left_out": one.own.left_out,
+                    **estimates,
+                    "beats_chance": one.beats_chance if one.judged else None,
+                }
+            )
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Write the readings (.json), the figures (.csv), or a picture of the curves.
+
+        Raises:
+            OutputError: The format is unknown, or the file cannot be written there.
+        """
+        path = Path(path)
+        form = files.known_suffix(path, FORMATS)
+        if form == "json":
+            return files.write_whole(path, json.dumps(self.as_dict(), indent=1).encode())
+        if form == "csv":
+            return files.write_whole(path, self._csv().encode())
+        from limelight import render
+
+        return files.write_whole(path, render.encode_figure(self.plot(), form))
+
+    def plot(self) -> Figure:
+        """Draw every metric: the methods' means beside chance, and the mean curves."""
+        from limelight import render
+
+        panels = list[render.Bars | render.Curves]()
+        for metric in self.metrics:
+            ranked = self.ranking(metric)
+            panels.append(
+                render.Bars(
+                    title=metric,
+                    note=f"{ranked[0].better} is better",
+                    means={one.method: _interval(one.own) for one in ranked},
+                    controls={
+                        one.method: {
+                            "random": _interval(one.random),
+                            "centre": _interval(one.centre),
+                        }
+                        for one in ranked
+                    },
+                )
+            )
+            for name, by_method in self.curves(metric).items():
+                axes = _row(metric).axes
+                assert axes is not None  # every metric with curves says what they are over
+                curves = {method: values.tolist() for method, values in by_method.items()}
+                x = axes.points(len(next(iter(curves.values()))))
+                panels.append(render.Curves(f"{metric}, {name}", axes.along, axes.up, x, curves))
+        return render.measured(panels, title=self.verdict().sentence)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all readings as plain values, and the figures; `from_dict` reads the readings."""
+        verdict = self.verdict()
+        return {
+            "verdict": verdict.sentence,
+            "trusted": list(verdict.trusted),
+            "figures": [_nulled(row) for row in self.rows()],
+            "unmeasured": [one._asdict() for one in self.unmeasured],
+            "status": [
+                {"method": method, "layer": layer, "counts": dict(counts)}
+                for (method, layer), counts in self.status.items()
+            ],
+            "readings": [
+                {
+                    **key._asdict(),
+                    "groups": list(sample.groups),
+                    "images": {whose: _plain(sample.readings[whose]) for whose in WHOSE},
+                    "curves": {whose: _plain(sample.curves[whose]) for whose in WHOSE},
+                }
+                for key, sample in self.samples.items()
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Measurement:
+        """Return what `as_dict` told."""
+        samples = {
+            Key(one["method"], one["layer"], one["metric"]): Sample(
+                {whose: _tensors(one["images"][whose]) for whose in WHOSE},
+                {whose: _tensors(one["curves"][whose]) for whose in WHOSE},
+                tuple(one["groups"]),
+            )
+            for one in told["readings"]
+        }
+        status = {(one["method"], one["layer"]): one["counts"] for one in told["status"]}
+        return cls(samples, status, tuple(Unmeasured(**one) for one in told["unmeasured"]))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Measurement:
+        """Read what `save` wrote as .json.
+
+        Raises:
+            InputError: The file is no such thing.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{str(path)!r} cannot be read as a measurement: {error!r}. A .json file that "
+                "Measurement.save wrote was expected."
+            ) from error
+
+    def _csv(self) -> str:
+        rows = self.rows()
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["method"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+
+
+def _row(metric: str) -> Metric:
+    from limelight.measure import find_metric
+
+    return find_metric(metric)
+
+
+def _names(name: str) -> tuple[str, str]:
+    """Return a name with its options, and without."""
+    return name, name.partition(":")[0].partition(",")[0]
+
+
+def _ranked(figures: Sequence[Measured]) -> list[Measured]:
+    """Return figures of one metric, best first; what has no value last."""
+
+    def key(one: Measured) -> float:
+        value = one.own.value
+        return math.inf if math.isnan(value) else -value if one.better == "higher" else value
+
+    return sorted(figures, key=key)
+
+
+def _sentence(
+    trusted: Sequence[str],
+    best: tuple[str, str],
+    told: Mapping[tuple[str, str], str],
+    by: Mapping[tuple[str, str], Sequence[Measured]],
+    won: Mapping[tuple[str, str], int],
+    single: bool,
+    n: int,
+) -> str:
+    metrics = len(by[best])
+    over = "the one metric" if metrics == 1 else f"all {metrics} metrics"
+    if single:
+        told_best = (
+            f"{told[best]} did better than random and centre in {won[best]} of {metrics}"
+            if not trusted
+            else f"{', '.join(trusted)} did better than random and centre in {over}"
+        )
+        return (
+            f"On one image nothing has an interval, so nothing earned trust yet; {told_best}. "
+            "Measure a folder of photos."
+        )
+    images = f"{n} images"
+    if not trusted:
+        return (
+            f"No method earned trust on this network and these {images}: the nearest, "
+            f"{told[best]}, beat random and centre, intervals apart, in {won[best]} of {metrics} "
+            f"metric{'s' if metrics > 1 else ''}."
+        )
+    others = f"; so did {', '.join(trusted[1:])}" if len(trusted) > 1 else ", alone"
+    return (
+        f"{trusted[0]} earned trust on this network and these {images}: it beat random and centre "
+        f"in {over}, intervals apart{others}."
+    )
+
+
+def _nulled(value: Any) -> Any:
+    """Put None in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _nulled(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_nulled(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _interval(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high
+
+
+def _plain(readings: Readings) -> dict[str, Any]:
+    return {name: _nulled(values.tolist()) for name, values in readings.items()}
+
+
+def _tensors(plain: Mapping[str, Sequence[float | None]]) -> Readings:
+    """Return plain values as tensors, NaN in place of None."""
+    return {
+        name: torch.tensor(
+            [math.nan if one is None else one for one in values], dtype=torch.float64
+        )
+        for name, values in plain.items()
+    }

@@ -1,0 +1,268 @@
+"""Measure maps of a network's images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from limelight.errors import InputError, LimelightError, MetricError
+from limelight.evidence import Evidence
+from limelight.explain import Recipe
+from limelight.explanation import Explanation, Status, finished
+from limelight.inputs import Given, Inputs
+from limelight.measure import METRICS, find_metric
+from limelight.measure.case import Again, Case, Maps, Probe
+from limelight.measure.measurement import (
+    Key,
+    Measurement,
+    Sample,
+    Unmeasured,
+    Whose,
+)
+from limelight.measure.metric import Metric, Readings
+from limelight.measure.objects import Objects, Where
+from limelight.methods import METHODS
+from limelight.targets import Pick, Reading, Target, reading_of
+
+#: What is measured when nobody says: quick, and with objects where they are known.
+QUICK, QUICK_OBJECTS = ("insertion", "deletion", "road"), ("energy-pointing", "pointing-game")
+
+#: Is told what is measured, how many runs of the network are done, and of how many.
+Told = Callable[[str, int, int], None]
+
+CONTROLS: tuple[Whose, ...] = ("random", "centre")
+
+
+def measure(
+    model: nn.Module,
+    inputs: Inputs,
+    maps: Explanation | Tensor | Iterable[Explanation],
+    *,
+    metrics: str | Sequence[str | Metric] | None = None,
+    objects: Where | Objects | None = None,
+    target: Target = None,
+    classes: Sequence[str] | None = None,
+    output: Pick | None = None,
+    grid: Sequence[int] | None = None,
+    chunk: int | None = None,
+    progress: Told | None = None,
+) -> Measurement:
+    """Say how far maps can be trusted, against maps that know nothing.
+
+        result = limelight.explain(model, images)
+        measured = limelight.measure(model, images, result, metrics=["deletion", "insertion"])
+        measured.figure("gradcam", "insertion").own       # 0.61 [0.55, 0.67]
+        measured.figure("gradcam", "insertion").random    # the same of random maps
+        measured.verdict().sentence
+
+    Every figure is a mean over images with n, its 95 % bootstrap interval, and the same figure of
+    a `random` map and of a blob in the `centre`, on the grid of the method's own map. Measurements
+    add up, over batches and shards.
+
+    Args:
+        model: The network that was explained.
+        inputs: What it was given.
+        maps: What `explain` returned for these inputs; several of those, or what `compare`
+            returned; or heatmaps of your own, `[B, *image]`.
+        metrics: Names in METRICS, with options if any as in "deletion:steps=50", or rows of it;
+            "all" for all that can be had; None for insertion, deletion and road, with
+            energy-pointing and pointing-game where objects are given.
+        objects: Where the objects are: masks `[B, *image]`, or for each image boxes `[n, 4]`, x1,
+            y1, x2, y2 in its pixels.
+        target: What heatmaps of your own explain, as in `explain`; explanations know it.
+        classes, output, grid: As in `explain`, for heatmaps of your own.
+        chunk: How many changed images are run together; None takes 8 on a CPU, 32 elsewhere.
+        progress: Is told what is measured, how many runs are done, and of how many.
+
+    Raises:
+        MetricError: A metric cannot be had: there are no objects, or how the maps were made is not
+            known; or nothing could be measured.
+        InputError: The maps are not of these inputs, or the objects do not fit them.
+        UnknownNameError, OptionError: As `find_metric`.
+    """
+    given = Given.of(inputs)
+    each: list[Explanation | Tensor]
+    each = [maps] if isinstance(maps, Explanation | Tensor) else list(maps)
+    if not each:
+        raise InputError("There are no maps to measure; pass at least one explanation.")
+    found_objects = None if objects is None else Objects.of(objects, given.image)
+    rows = chosen_metrics(metrics, with_objects=objects is not None)
+    reading = reading_of(classes, output, grid)
+    subjects = [_subject(one, given, target, reading) for one in each]
+    for row in rows:
+        _refuse(row, subjects, found_objects)
+    probes = dict[object, Probe]()
+    total = Measurement()
+    for subject in subjects:
+        if subject.group not in probes:
+            probes[subject.group] = Probe(
+                model, given, subject.target, subject.reading, chunk=chunk
+            )
+        probe = probes[subject.group]
+        _check_label(subject, probe)
+        total = total + _measured(subject, probe, rows, found_objects, progress)
+    if not total.samples:
+        reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
+        raise MetricError(f"None of the metrics can be had:\n{reasons}")
+    return total
+
+
+def chosen_metrics(
+    metrics: str | Sequence[str | Metric] | None, *, with_objects: bool
+) -> list[Metric]:
+    """Return the rows meant: all of METRICS that can be had for "all".
+
+    Raises:
+        UnknownNameError, OptionError: As `find_metric`.
+        MetricError: There are none.
+    """
+    if metrics == "all":
+        return [row for row in METRICS.values() if with_objects or "objects" not in row.needs]
+    if metrics is None:
+        metrics = QUICK + (QUICK_OBJECTS if with_objects else ())
+    named = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
+    if not named:
+        raise MetricError("There are no metrics to measure by; name at least one, or 'all'.")
+    return [find_metric(one) for one in named]
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """Maps to measure, and what they are of."""
+
+    method: str
+    layer: str
+    maps: Maps
+    status: tuple[Status, ...]
+    target: Target
+    reading: Reading
+    label: tuple[str, ...] | None = None
+    again: Again | None = None
+    recipe: Recipe | None = None
+
+    @property
+    def group(self) -> object:
+        """Equal for maps of the same score."""
+        return id(self.target), self.label
+
+
+def _subject(one: Explanation | Tensor, given: Given, target: Target, reading: Reading) -> _Subject:
+    """Read what is to be measured.
+
+    Raises:
+        InputError: The maps are not of these images.
+    """
+    image = given.image
+    if isinstance(one, Explanation):
+        if one.image.shape != image.shape:
+            raise InputError(
+                f"The explanation is of images {list(one.image.shape)}, and the images are "
+                f"{list(image.shape)}. Pass what was explained."
+            )
+        recipe = one.recipe
+        if recipe is not None:
+            target, reading = recipe.parts[0].target, recipe.parts[0].settings.reading
+        maps = Maps(one.raw.detach(), one.heatmap.detach(), one.span)
+        again = None if recipe is None else _follow(recipe)
+        return _Subject(
+            one.method, one.layer, maps, one.status, target, reading, one.label, again, recipe
+        )
+    if tuple(one.shape) != (len(image), *image.shape[2:]):
+        raise InputError(
+            f"The heatmaps have shape {list(one.shape)}; [B, *image] = "
+            f"{[len(image), *image.shape[2:]]} was expected, one for each image and at its size."
+        )
+    heatmaps = one.detach().to(image.device)
+    heatmaps = heatmaps if heatmaps.is_floating_point() else heatmaps.float()
+    status = (Status("ok"),) * len(image)
+    maps = Maps(heatmaps, finished(heatmaps, image.shape[2:], status))
+    return _Subject("heatmaps", "", maps, status, target, reading)
+
+
+def _follow(recipe: Recipe) -> Again:
+    def again(probe: Probe, given: Given, model: nn.Module | None = None) -> Maps:
+        found = recipe.follow(model or probe.model, given, probe.read())
+        return Maps(found.raw, found.heatmap, found.span)
+
+    return again
+
+
+def _refuse(row: Metric, subjects: Sequence[_Subject], objects: Objects | None) -> None:
+    """Refuse, before any work, a metric that lacks what it needs."""
+    if "objects" in row.needs and objects is None:
+        raise MetricError(
+            f"{row.name!r} needs to be told where the objects are: objects=masks [B, *image], or a "
+            "list with the boxes [n, 4] of each image."
+        )
+    if "recipe" in row.needs and all(one.recipe is None for one in subjects):
+        raise MetricError(
+            f"{row.name!r} makes the maps again, on changed images or weights, and how these were "
+            "made is not known. Pass what limelight.explain returned rather than a heatmap."
+        )
+
+
+def _check_label(subject: _Subject, probe: Probe) -> None:
+    """Refuse maps of another score than the one that is measured."""
+    if subject.label is not None and subject.label != probe.scores.labels:
+        raise InputError(
+            f"The explanation is of {list(subject.label)}, and this model and these inputs give "
+            f"{list(probe.scores.labels)}. Pass the model and the inputs that were explained; of "
+            "an explanation fused twice, pass the target too."
+        )
+
+
+def _measured(
+    subject: _Subject,
+    probe: Probe,
+    rows: Sequence[Metric],
+    objects: Objects | None,
+    progress: Told | None,
+) -> Measurement:
+    """Measure one method's maps, and the controls on the same grid."""
+    own = Case(subject.maps, probe, subject.again, objects)
+    grid, span = tuple(subject.maps.raw.shape[1:]), subject.maps.span
+    controls = {name: _control(name, probe, grid, span, objects) for name in CONTROLS}
+    groups = subject.label or probe.scores.labels
+    samples, unmeasured = dict[Key, Sample](), list[Unmeasured]()
+    for row in rows:
+        doing = f"{row.name} of {subject.method}"
+        probe.progress = partial(progress, doing) if progress else None
+        try:
+            readings: dict[Whose, Readings] = {"own": row.update(own)}
+        except LimelightError as error:
+            unmeasured.append(Unmeasured(subject.method, str(row), str(error)))
+            continue
+        for name, case in controls.items():
+            # The same for all methods with this grid.
+            key = str(row), name, grid, span
+            readings[name] = probe.once(key, partial(row.update, case))
+        samples[Key(subject.method, subject.layer, str(row))] = Sample.of(readings, groups)
+    counts = dict[str, int]()
+    for status in subject.status:
+        counts[status.name] = counts.get(status.name, 0) + 1
+    return Measurement(samples, {(subject.method, subject.layer): counts}, tuple(unmeasured))
+
+
+def _control(
+    name: str,
+    probe: Probe,
+    grid: tuple[int, ...],
+    span: tuple[float, ...],
+    objects: Objects | None,
+) -> Case:
+    """Return the case of a map that knows nothing, on the grid of one that may know something."""
+
+    def again(probe: Probe, given: Given, model: nn.Module | None = None) -> Maps:
+        del model  # it knows nothing of that either
+        image = given.image
+        cells = image.new_zeros(len(image), 1, *grid)
+        raw = METHODS[name].raw(Evidence(activations=cells, image=image, score=probe.score))
+        status = (Status("ok"),) * len(image)
+        return Maps(raw, finished(raw, image.shape[2:], status, span), span)
+
+    with torch.no_grad():
+        return Case(again(probe, probe.given), probe, again, objects)
