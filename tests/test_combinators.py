@@ -10,7 +10,7 @@ from limelight.errors import InputError, LayerError, MethodError, OptionError, U
 from limelight.finish import normalise, relu, resize
 from limelight.methods.combinators import find_views, fuse_maps
 from networks import ready
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 
 CHOSEN = [1, 0, 2]
 

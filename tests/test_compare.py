@@ -23,7 +23,7 @@ from limelight.errors import (
 )
 from limelight.methods import METHODS
 from networks import ready
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 
 CHOSEN = [1, 0, 2]
 QUICK = ["gradcam", "layercam", "eigencam", "saliency", "occlusion", "random"]

@@ -27,7 +27,7 @@ from limelight.errors import (
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
 from networks import ready
-from oracles import (
+from oracles.methods import (
     Grid,
     assert_agrees,
     channels_first,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import limelight
 from limelight.targets import Similarity, Words, each_word
-from oracles import assert_agrees, gradcam, probe, tokens
+from oracles.methods import assert_agrees, gradcam, probe, tokens
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what transformers imports

@@ -18,7 +18,7 @@ from limelight.evidence import Evidence
 from limelight.layers import Layout, candidates, choose, layout_of, mismatch, resolve
 from limelight.methods import METHODS
 from networks import ready
-from oracles import (
+from oracles.methods import (
     Grid,
     Probe,
     assert_agrees,
@@ -128,7 +128,7 @@ def studied(request: pytest.FixtureRequest) -> Studied:
 
 def raw_gradcam(found: Cut) -> Tensor:
     gradients = found.gradients(CLASS)
-    return METHODS["gradcam"].function(
+    return METHODS["gradcam"].raw(
         Evidence(
             activations=found.activations,
             image=found.image,

@@ -10,20 +10,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import nnls  # type: ignore[import-untyped]
+from scipy.optimize import nnls
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import limelight
 import networks
-import oracles
 from limelight.errors import MethodError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.explanation import Explanation
 from limelight.methods import METHODS, find_method
 from limelight.methods.spectral import factorize
 from networks import ready
-from oracles import (
+from oracles import methods as oracles
+from oracles.methods import (
     Grid,
     Probe,
     assert_agrees,

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 import limelight
 import networks
-import oracles
 from limelight.errors import MethodError
 from limelight.methods.perturbed import rise_masks, superpixels
 from networks import ready
-from oracles import Quadrature, ScoreOf, assert_agrees, channels_first, classes, probe
+from oracles import methods as oracles
+from oracles.methods import Quadrature, ScoreOf, assert_agrees, channels_first, classes, probe
 from test_cut import untouched
 
 CHOSEN = [1, 0, 2]  # one class per image

@@ -28,7 +28,7 @@ import networks
 from limelight.errors import LayerError, ModelError, TargetError
 from limelight.layers import candidates
 from networks import ready
-from oracles import (
+from oracles.methods import (
     Grid,
     assert_agrees,
     channels_first,

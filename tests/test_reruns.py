@@ -14,7 +14,7 @@ import limelight
 from limelight.errors import MethodError, TargetError
 from limelight.methods import METHODS
 from networks import ready
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 
 SHORT = {
     "rise": "rise:masks=12",

@@ -22,7 +22,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 import limelight
 from limelight.finish import finish, onto_picture, resize
 from networks import PoolLinear
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what transformers imports

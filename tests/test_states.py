@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 import limelight
 from limelight.errors import LayerError, LimelightError, ModelError
 from networks import ready
-from oracles import assert_agrees, channels_first, gradcam, probe
+from oracles.methods import assert_agrees, channels_first, gradcam, probe
 from test_cut import untouched
 
 CLASS = 1

@@ -31,7 +31,7 @@ from limelight.targets import (
     reading_of,
     score,
 )
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 
 Pick = Any
 

@@ -17,7 +17,7 @@ from torchvision.ops import box_iou
 import limelight
 from limelight.errors import TargetError
 from limelight.targets import Box, Region
-from oracles import assert_agrees
+from oracles.methods import assert_agrees
 from shapes import (
     NAMES,
     SIZE,

@@ -20,11 +20,13 @@ from limelight.measure import METRICS, Metric
 from limelight.measure.measurement import Measurement
 from limelight.measure.objects import Objects
 from limelight.measure.run import measure
+from limelight.measure.sanity import Sanity, sanity
 from limelight.methods import METHODS, Method
 from limelight.methods.combinators import Views, flips, noise, scales
 from limelight.models import Network, load_model
 from limelight.photos import Preprocess, load_photo
 from limelight.targets import (
+    Among,
     Box,
     Contrast,
     Counterfactual,
@@ -40,6 +42,7 @@ __all__ = [
     "INPUT",
     "METHODS",
     "METRICS",
+    "Among",
     "Attention",
     "Box",
     "Comparison",
@@ -59,6 +62,7 @@ __all__ = [
     "Preprocess",
     "Rank",
     "Region",
+    "Sanity",
     "Similarity",
     "Status",
     "Views",
@@ -77,6 +81,7 @@ __all__ = [
     "load_photo",
     "measure",
     "noise",
+    "sanity",
     "scales",
     "stages",
     "top",

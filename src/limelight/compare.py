@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.measure import Metric
+    from limelight.measure.measurement import Measurement
+    from limelight.measure.objects import Objects, Where
+
 #: Is told the method at work, how many runs it has done, and of how many (0 of 0 when it begins).
 Told = Callable[[str, int, int], None]
 
@@ -59,10 +63,12 @@ class Comparison:
     Attributes:
         explanations: In the order of methods, then layers, then targets.
         skipped: What the network cannot do, with the reason.
+        measured: How far the maps can be trusted, if that was asked.
     """
 
     explanations: tuple[Explanation, ...]
     skipped: tuple[Skipped, ...] = ()
+    measured: Measurement | None = None
 
     def __len__(self) -> int:
         """Return the number of explanations."""
@@ -102,6 +108,8 @@ class Comparison:
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
         """Draw a contact sheet: for each image and target the photo, then every overlay, labelled.
 
+        What was measured follows below: the methods ranked by each metric, chance beside them.
+
         Args:
             photos: One per image; the network's own input when not given.
             colormap: The name of a matplotlib colour map.
@@ -126,7 +134,12 @@ class Comparison:
                 )
                 for (label, score), panels in by_target.items()
             ]
-        return render.sheet(blocks, colormap=colormap)
+        if self.measured is None:
+            return render.sheet(blocks, colormap=colormap)
+        sentence = self.measured.verdict().sentence
+        return render.sheet(
+            blocks, colormap=colormap, rankings=self.measured.rankings(), sentence=sentence
+        )
 
     def save(
         self,
@@ -194,6 +207,8 @@ def compare(
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
+    metrics: str | Sequence[str | Metric] | None = None,
+    objects: Where | Objects | None = None,
     progress: Told | None = None,
 ) -> Comparison:
     """Explain the same images in many ways, from one pass through the body.
@@ -214,10 +229,14 @@ def compare(
         layers: A list of where to cut, or one layer; None has the layer chosen.
         classes, output, grid: As in `explain`.
         views, eigen, chunk: As in `explain`.
+        metrics: Names in METRICS, with options if any, or rows of it, to measure the maps by; or
+            "all". None measures nothing.
+        objects: Where the objects are, as in `measure`.
         progress: Is told the method at work, how many runs it has done, and of how many.
 
     Raises:
         MethodError: The network can do none of the methods.
+        MetricError: A metric cannot be had.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `explain`.
     """
     found = list(
@@ -231,7 +250,21 @@ def compare(
             progress=progress,
         )
     )
-    return collect(found)
+    comparison = collect(found)
+    if metrics is None:
+        return comparison
+    from limelight.measure.run import measure
+
+    measured = measure(
+        model,
+        inputs,
+        comparison.explanations,
+        metrics=metrics,
+        objects=objects,
+        chunk=chunk,
+        progress=progress,
+    )
+    return replace(comparison, measured=measured)
 
 
 def _several(one_or_more: Any) -> list[Any]:

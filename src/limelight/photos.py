@@ -248,6 +248,29 @@ class Preprocess:
         left, top, _, _ = self._box(width, height)
         return x * width / photo.width - left, y * height / photo.height - top
 
+    def mask(self, photo: Image.Image, mask: Image.Image) -> Tensor:
+        """Return which pixels of the network's input a mask over a photo marks, `[H, W]`.
+
+        The mask goes with the whole photo, at any size; what is not black is marked.
+
+        Raises:
+            PhotoError: Its proportions are not those of the photo.
+        """
+        if abs(mask.width * photo.height - mask.height * photo.width) > max(
+            *photo.size, *mask.size
+        ):
+            raise PhotoError(
+                f"The mask is {mask.width} x {mask.height} pixels and its photo {photo.width} x "
+                f"{photo.height}; the same proportions were expected."
+            )
+        width, height = self._resized(photo)
+        marked = Image.fromarray((np.asarray(mask.convert("L")) > 0).astype(np.uint8) * 255)
+        shrunk = marked.resize((width, height), Image.Resampling.BOX)
+        shares = np.asarray(shrunk.crop(self._box(width, height)))
+        # Half of a pixel marks it; of what is too thin for that, any of it.
+        inside = torch.from_numpy(shares >= 128)
+        return inside if inside.any() else torch.from_numpy(shares > 0)
+
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return left, top, right and bottom of the centre crop in a resized photo."""
         if self.size is None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from limelight.cli import compare, explain, show
+from limelight.cli import compare, explain, measure, show
 from limelight.errors import LimelightError
 
 app = typer.Typer(
@@ -23,9 +23,12 @@ app = typer.Typer(
 app.command("explain")(explain.explain)
 app.command("compare")(compare.compare)
 app.command("concepts")(compare.concepts)
+app.command("measure")(measure.measure)
+app.command("sanity")(measure.sanity)
 app.command("layers")(show.layers)
 app.command("models")(show.models)
 app.command("methods")(show.methods)
+app.command("metrics")(measure.metrics)
 
 
 def _version(asked: bool) -> None:

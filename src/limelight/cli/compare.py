@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,19 +14,25 @@ from PIL.Image import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from limelight.cli import options
+from limelight.cli.measure import tell
 from limelight.cli.progress import Bar, status
-from limelight.compare import Comparison, Skipped, chosen_methods, collect, compare_each
+from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
 from limelight.explain import Settings
 from limelight.explanation import Explanation
+from limelight.measure import Metric
+from limelight.measure.measurement import Measurement
+from limelight.measure.run import measure as measure_maps
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
 from limelight.targets import Reading
 
+_METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
 
@@ -41,6 +48,21 @@ def compare(
             "any; or 'all', which takes minutes. Without it, nine quick ones.",
         ),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Also measure how far each map can be trusted, beside chance, and rank them.",
+        ),
+    ] = False,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            help="What --measure measures: names that `limelight metrics` lists, with spaces "
+            "between them.",
+        ),
+    ] = _METRICS,
     target: options.Targets = None,
     topk: options.TopK = None,
     against: options.Against = None,
@@ -74,19 +96,22 @@ def compare(
 
     limelight compare cat.jpg
 
+    limelight compare cat.jpg --measure
+
     limelight compare cat.jpg --methods all --out sheet.png
 
     limelight compare cat.jpg --methods "gradcam rise:masks=500" --layer layer3 --layer layer4
     """
     targets = options.targets(target, topk, against, counterfactual)
-    names = " ".join(methods or [_QUICK]).split()
-    rows = chosen_methods("all" if names == ["all"] else names)
+    rows = options.methods(methods or [_QUICK])
+    asked = options.metrics([metrics], with_objects=False) if measure else []
     looks = find_views(views) if views else None
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     report, failed, used, code = [], list[dict[str, str]](), set[Path](), 0
+    total = Measurement()
     for path in paths:
         started = time.perf_counter()
         try:
@@ -118,6 +143,12 @@ def compare(
         if code == 130 and not any(isinstance(one, Explanation) for one in found):
             break
         comparison = collect(found)
+        if asked and code != 130:
+            comparison, stopped = _measured(
+                console, network, images, comparison, asked, chunk, path.name
+            )
+            code = 130 if stopped else code
+            total = total + (comparison.measured or Measurement())
         file = out
         if place is not None:
             file = options.free(place / f"{path.stem}-compare.{form_name}", used)
@@ -126,17 +157,44 @@ def compare(
         report.append(_as_dict(path, comparison, file, seconds))
         if not as_json:
             _tell(console, report[-1], network)
+            if comparison.measured is not None and len(paths) == 1:
+                tell(console, comparison.measured)
         if any(one.status[0].name == "not-finite" for one in comparison):
             code = max(code, 1)
         if code == 130:
             console.print("[yellow]Interrupted:[/] the sheet shows what was done.")
             break
+    if total.samples and len(paths) > 1 and not as_json:
+        tell(console, total)
     if as_json:
         told = {"model": network.name, "photos": report, "failed": failed}
+        if measure:
+            told |= {"measured": total.rows(), "verdict": total.verdict().sentence}
         typer.echo(options.as_json(told))
     else:
         _complain(failed)
     raise typer.Exit(code)
+
+
+def _measured(
+    console: Console,
+    network: Network,
+    images: Tensor,
+    comparison: Comparison,
+    metrics: Sequence[Metric],
+    chunk: int | None,
+    name: str,
+) -> tuple[Comparison, bool]:
+    """Measure the maps of one photo; return them with it, and whether the user broke off."""
+    bar = Bar(console, f"measuring {name}", 1)
+    try:
+        for maps in bar.over([comparison.explanations]):
+            measured = measure_maps(
+                network.model, images, maps, metrics=metrics, chunk=chunk, progress=bar.named
+            )
+    except KeyboardInterrupt:
+        return comparison, True
+    return replace(comparison, measured=measured), False
 
 
 def _complain(failed: Sequence[dict[str, str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
@@ -13,10 +13,16 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.markup import escape
+from rich.table import Table
 
+from limelight.compare import chosen_methods
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
 from limelight.files import make_folder
+from limelight.measure import Metric
+from limelight.measure.run import chosen_metrics
+from limelight.methods import Method
 from limelight.models import DEFAULT, Network, load_model
 from limelight.photos import Preprocess, find_photos, load_photo
 from limelight.samples import SAMPLES, find_sample
@@ -137,9 +143,9 @@ def targets(
         raise typer.BadParameter("give --target or --topk, not both")
     if against and counterfactual:
         raise typer.BadParameter("give --against or --counterfactual, not both")
-    chosen: Sequence[ClassTarget] = top(topk) if topk else [_class(one) for one in named or []]
+    chosen: Sequence[ClassTarget] = top(topk) if topk else [class_of(one) for one in named or []]
     if against:
-        other = None if against == "similar" else _class(against)
+        other = None if against == "similar" else class_of(against)
         return [Contrast(one, other) for one in chosen or [None]]
     return [Counterfactual(one) if counterfactual else one for one in chosen or [None]]
 
@@ -181,7 +187,8 @@ def _integers(option: str, text: str, names: Sequence[str]) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _class(text: str) -> int | str:
+def class_of(text: str) -> int | str:
+    """Return a class as it was given: its index, or its name."""
     return int(text) if re.fullmatch(r"-?\d+", text.strip()) else text
 
 
@@ -221,6 +228,36 @@ def free(path: Path, used: set[Path]) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     used.add(free)
     return free
+
+
+def methods(named: Sequence[str]) -> list[Method]:
+    """Return the methods named, with spaces between them; "all" is all of them."""
+    words = " ".join(named).split()
+    return chosen_methods("all" if words == ["all"] else words)
+
+
+def metrics(named: Sequence[str] | None, *, with_objects: bool) -> list[Metric]:
+    """Return the metrics named, with spaces between them; the quick ones without any."""
+    words = " ".join(named).split() if named else None
+    return chosen_metrics("all" if words == ["all"] else words, with_objects=with_objects)
+
+
+def listing(rows: Iterable[Any], besides: Callable[[Any], str] | None = None) -> Table:
+    """Return a table of the rows of METHODS or METRICS, by family."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    family = ""
+    for row in rows:
+        if row.family != family:
+            family = row.family
+            table.add_row(f"[bold]{family}[/]", "")
+        told = [row.formula, *([besides(row)] if besides else []), row.paper]
+        if row.known_options:
+            own = ", ".join(f"{name}={value}" for name, value in row.known_options.items())
+            told.append(f"options: {own}")
+        text = f"{escape(row.use)}\n[dim]{escape(chr(10).join(told))}[/]"
+        table.add_row(f"  [bold cyan]{row.name}[/]", text)
+    return table
 
 
 def as_json(report: Any) -> str:

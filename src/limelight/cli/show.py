@@ -213,19 +213,6 @@ def methods(as_json: options.AsJson = False) -> None:
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    table.add_column(no_wrap=True)
-    family = ""
-    for row in METHODS.values():
-        if row.family != family:
-            family = row.family
-            table.add_row(f"[bold]{family}[/]", "")
-        told = [row.formula, row.paper]
-        if row.known_options:
-            own = ", ".join(f"{name}={value}" for name, value in row.known_options.items())
-            told.append(f"options: {own}")
-        text = f"{escape(row.use)}\n[dim]{escape(chr(10).join(told))}[/]"
-        table.add_row(f"  [bold cyan]{row.name}[/]", text)
     console = Console()
-    console.print(table)
+    console.print(options.listing(METHODS.values()))
     console.print("g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].")

@@ -19,7 +19,7 @@ def cascade(
 ) -> Iterator[tuple[str, float, nn.Module]]:
     """Yield a shadow of the model in which more and more layers have weights drawn anew.
 
-    Cascading randomisation (Adebayo et al. 2018): first the layer that makes the
+    Cascading randomisation (Adebayo et al. 2018, section 3.1): first the layer that makes the
     logits, in the end all of them, in the reverse of the order in which they begin to run. The
     model itself keeps its weights. The shadow is the same each time, so use it before going on.
 

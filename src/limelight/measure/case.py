@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -127,6 +127,10 @@ class Probe:
     def cascade(self, steps: int, seed: int) -> Iterator[tuple[str, float, nn.Module]]:
         """Yield the network with more and more weights drawn anew; see `cut.randomise`."""
         return cascade(self.model, self.given, steps, seed)
+
+    def tell(self, told: Callable[[str, int, int], None] | None, doing: str) -> None:
+        """Say from now on what is done, and how many runs of it."""
+        self.progress = None if told is None else partial(told, doing)
 
     def read(self) -> Reread:
         """Return the score as a target for other outputs of the same images."""

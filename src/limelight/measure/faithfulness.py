@@ -77,7 +77,7 @@ def road(case: Case, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -> R
     normal noise of the given deviation in the network's units. `morf` is the mean of f over the
     removed shares `i / (steps + 1)`, i from 1 to steps, the most relevant removed first; `lerf` the
     same, the least relevant first; `value` is `(lerf - morf) / 2`, `[B]`: Rong et al. 2022
-    (ROAD). Higher is better; a map that is the same everywhere has 0.
+    (ROAD), combined as in the grad-cam library (Gildenblat 2021). Higher is better; a map that is the same everywhere has 0.
 
     Returns:
         `value`, `morf` and `lerf` `[B]`, and the curves of both, `[B, steps]`.
@@ -111,7 +111,7 @@ def road(case: Case, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -> R
 def average_drop(case: Case) -> Readings:
     """Return how much of the probability is lost when only what M shows is seen.
 
-    `max(0, p(x) - p(x * M)) / p(x)`, `[B]`: Chattopadhay et al. 2018 (Grad-CAM++); x is in the
+    `max(0, p(x) - p(x * M)) / p(x)`, `[B]`: Chattopadhay et al. 2018, section 4.1; x is in the
     network's units, so that what M hides takes the mean colour. Lower is better. A map that is 1
     everywhere has 0: read it beside `average-gain` and the controls.
     """
@@ -121,7 +121,7 @@ def average_drop(case: Case) -> Readings:
 def increase(case: Case) -> Readings:
     """Return whether f is higher when only what M shows is seen.
 
-    `[p(x * M) > p(x)]`, `[B]`: Chattopadhay et al. 2018 (Grad-CAM++). Higher is better.
+    `[p(x * M) > p(x)]`, `[B]`: Chattopadhay et al. 2018, section 4.1. Higher is better.
     """
     return {"value": (case.masked > case.probe.value).double().cpu()}
 
@@ -199,7 +199,7 @@ def occlusion_correlation(case: Case, *, cells: int = 14, baseline: float = 0.0)
 
     The image is cut into `cells` patches along each axis; Spearman's correlation, over patches, of
     the mean of M with `y_c(x) - y_c(x with the patch at the baseline)`, `[B]`: Selvaraju et al.
-    2017. Higher is better; a map that is the same everywhere has 0.
+    2017, section 5.3. Higher is better; a map that is the same everywhere has 0.
     """
     probe = case.probe
     places = torch.zeros(probe.size, dtype=torch.long)

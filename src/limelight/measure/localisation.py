@@ -30,13 +30,16 @@ def pointing_game(case: Case, *, tolerance: float = 15.0) -> Readings:
     return {"value": _where_any(case, (hit & top).sum(1) / top.sum(1))}
 
 
-def energy_pointing(case: Case) -> Readings:
+def energy_pointing(case: Case, *, most: float = 1.0) -> Readings:
     """Return the share of the map's energy that lies in the object.
 
-    `sum(M in B) / sum(M)`, `[B]`: Wang et al. 2020 (Score-CAM). Of a uniform map it is
-    area(B) / area(image).
+    `sum(M in B) / sum(M)`, `[B]`: Wang et al. 2020 (Score-CAM), section 4.3. Of a uniform map it is
+    area(B) / area(image). Images in which B covers more than `most` are left out: in the paper more
+    than half, where any map scores high.
     """
-    return {"value": _where_any(case, _share(case.heatmap, case))}
+    area = _inside(case).flatten(1).double().mean(1)
+    share = torch.where(area <= most, _share(case.heatmap, case), math.nan)
+    return {"value": _where_any(case, share)}
 
 
 def mass_accuracy(case: Case) -> Readings:

@@ -23,6 +23,8 @@ from limelight.measure.statistics import Estimate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from limelight import render
+
 #: Whose readings: the maps' own, and those of maps that know nothing, on the same grid.
 Whose = Literal["own", "random", "centre"]
 WHOSE: tuple[Whose, ...] = ("own", "random", "centre")
@@ -270,6 +272,26 @@ class Measurement:
         ]
         return _ranked(chosen)
 
+    def rankings(self) -> list[render.Ranking]:
+        """Return, for each metric, its methods as lines to be printed, best first."""
+        from limelight import render
+
+        found = []
+        for metric in self.metrics:
+            ranked = self.ranking(metric)
+            lines = [
+                (
+                    one.method,
+                    f"{one.own.value:.3f}",
+                    f"{one.random.value:.3f}",
+                    f"{one.centre.value:.3f}",
+                    one.ahead if one.beats_chance is None else one.beats_chance,
+                )
+                for one in ranked
+            ]
+            found.append(render.Ranking(metric, f"{ranked[0].better} is better", lines))
+        return found
+
     def verdict(self) -> Verdict:
         """Say which method earned trust on this network and these images, or that none did.
 
@@ -334,7 +356,7 @@ class Measurement:
         return found
 
     def save(self, path: str | Path) -> Path:
-        """Write the readings (.json), the figures (.csv), or a picture of the curves.
+        """Write everything (.json, which `load` reads), the figures (.csv), or a picture of them.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
@@ -342,7 +364,14 @@ class Measurement:
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "json":
-            return files.write_whole(path, json.dumps(self.as_dict(), indent=1).encode())
+            verdict = self.verdict()
+            told = {
+                "verdict": verdict.sentence,
+                "trusted": list(verdict.trusted),
+                "figures": [_nulled(row) for row in self.rows()],
+                **self.as_dict(),
+            }
+            return files.write_whole(path, json.dumps(told, indent=1).encode())
         if form == "csv":
             return files.write_whole(path, self._csv().encode())
         from limelight import render
@@ -379,12 +408,8 @@ class Measurement:
         return render.measured(panels, title=self.verdict().sentence)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all readings as plain values, and the figures; `from_dict` reads the readings."""
-        verdict = self.verdict()
+        """Return all readings as plain values, which `from_dict` reads."""
         return {
-            "verdict": verdict.sentence,
-            "trusted": list(verdict.trusted),
-            "figures": [_nulled(row) for row in self.rows()],
             "unmeasured": [one._asdict() for one in self.unmeasured],
             "status": [
                 {"method": method, "layer": layer, "counts": dict(counts)}
@@ -481,16 +506,16 @@ def _sentence(
             f"On one image nothing has an interval, so nothing earned trust yet; {told_best}. "
             "Measure a folder of photos."
         )
-    images = f"{n} images"
+    images = f"{n} explanations"
     if not trusted:
         return (
-            f"No method earned trust on this network and these {images}: the nearest, "
+            f"No method earned trust on this network in {images}: the nearest, "
             f"{told[best]}, beat random and centre, intervals apart, in {won[best]} of {metrics} "
             f"metric{'s' if metrics > 1 else ''}."
         )
     others = f"; so did {', '.join(trusted[1:])}" if len(trusted) > 1 else ", alone"
     return (
-        f"{trusted[0]} earned trust on this network and these {images}: it beat random and centre "
+        f"{trusted[0]} earned trust on this network in {images}: it beat random and centre "
         f"in {over}, intervals apart{others}."
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ def max_sensitivity(
 def parameter_randomisation(case: Case, *, steps: int = 8, seed: int = 0) -> Readings:
     """Return how much the map stays the same when the weights are drawn anew, layer by layer.
 
-    Cascading randomisation (Adebayo et al. 2018): from the logits down to the input,
+    Cascading randomisation (Adebayo et al. 2018, section 3.1): from the logits down to the input,
     in `steps` stages. At each stage Spearman's correlation of the raw maps before and after, signed
     and of their absolute values, and the structural similarity of the heatmaps. `value` is the mean
     of the signed correlation over the stages, `[B]`, `absolute` and `ssim` likewise. Lower is
@@ -47,13 +49,36 @@ def parameter_randomisation(case: Case, *, steps: int = 8, seed: int = 0) -> Rea
     Returns:
         `value`, `absolute`, `ssim` `[B]`, and the curves of all three, `[B, stages]`.
     """
-    readings = list[Likeness]()
-    for _name, share, model in case.probe.cascade(steps, seed):
-        readings.append(likeness(case.maps, case.repeated(case.probe.images, model)))
+    return likeness(case.maps, [stage.maps for stage in randomised(case, steps, seed)])
+
+
+class Stage(NamedTuple):
+    """Maps when some layers are random.
+
+    Attributes:
+        layer: The layer randomised last.
+        share: The share of layers that are random.
+        maps: The maps.
+    """
+
+    layer: str
+    share: float
+    maps: Maps
+
+
+def randomised(case: Case, steps: int, seed: int) -> Iterator[Stage]:
+    """Yield the maps at each stage of the cascade, from the logits down."""
+    for layer, share, model in case.probe.cascade(steps, seed):
+        yield Stage(layer, share, case.repeated(case.probe.images, model))
         if case.probe.progress:
             case.probe.progress(round(share * 100), 100)
+
+
+def likeness(before: Maps, stages: Iterable[Maps]) -> Readings:
+    """Return how alike maps are to those of each stage; see `parameter_randomisation`."""
+    alike = [_alike(before, after) for after in stages]
     curves = {
-        name: torch.stack([one[name] for one in readings], 1)
+        name: torch.stack([one[name] for one in alike], 1)
         for name in ("signed", "absolute", "ssim")
     }
     return {
@@ -66,10 +91,7 @@ def parameter_randomisation(case: Case, *, steps: int = 8, seed: int = 0) -> Rea
     }
 
 
-Likeness = dict[str, Tensor]
-
-
-def likeness(before: Maps, after: Maps) -> Likeness:
+def _alike(before: Maps, after: Maps) -> Readings:
     """Return how alike maps are, `[B]`: correlation of ranks, `signed` and `absolute`; `ssim`."""
     # Maps that are lost to NaN or infinity are alike to nothing.
     one, other = (maps.raw.flatten(1).nan_to_num(0, 0, 0) for maps in (before, after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from limelight.measure.measurement import (
 )
 from limelight.measure.metric import Metric, Readings
 from limelight.measure.objects import Objects, Where
+from limelight.measure.robustness import Stage, likeness, randomised
 from limelight.methods import METHODS
 from limelight.targets import Pick, Reading, Target, reading_of
 
@@ -44,6 +46,7 @@ def measure(
     *,
     metrics: str | Sequence[str | Metric] | None = None,
     objects: Where | Objects | None = None,
+    groups: Sequence[str] | None = None,
     target: Target = None,
     classes: Sequence[str] | None = None,
     output: Pick | None = None,
@@ -73,6 +76,8 @@ def measure(
             energy-pointing and pointing-game where objects are given.
         objects: Where the objects are: masks `[B, *image]`, or for each image boxes `[n, 4]`, x1,
             y1, x2, y2 in its pixels.
+        groups: The class of each image, for metrics that are a mean over classes; None for what is
+            explained.
         target: What heatmaps of your own explain, as in `explain`; explanations know it.
         classes, output, grid: As in `explain`, for heatmaps of your own.
         chunk: How many changed images are run together; None takes 8 on a CPU, 32 elsewhere.
@@ -98,13 +103,11 @@ def measure(
     probes = dict[object, Probe]()
     total = Measurement()
     for subject in subjects:
-        if subject.group not in probes:
-            probes[subject.group] = Probe(
-                model, given, subject.target, subject.reading, chunk=chunk
-            )
-        probe = probes[subject.group]
-        _check_label(subject, probe)
-        total = total + _measured(subject, probe, rows, found_objects, progress)
+        probe = subject.probe(probes, model, given, chunk)
+        named = tuple(groups or subject.label or probe.scores.labels)
+        if len(named) != given.batch:
+            raise InputError(f"There are {len(named)} groups for {given.batch} images.")
+        total = total + _measured(subject, probe, rows, found_objects, named, progress)
     if not total.samples:
         reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
         raise MetricError(f"None of the metrics can be had:\n{reasons}")
@@ -145,9 +148,30 @@ class _Subject:
     recipe: Recipe | None = None
 
     @property
-    def group(self) -> object:
-        """Equal for maps of the same score."""
-        return id(self.target), self.label
+    def counts(self) -> dict[tuple[str, str], dict[str, int]]:
+        """How often each status occurs."""
+        names = Counter[str](status.name for status in self.status)
+        return {(self.method, self.layer): dict(names)}
+
+    def probe(
+        self, known: dict[object, Probe], model: nn.Module, given: Given, chunk: int | None
+    ) -> Probe:
+        """Return the probe of the score that the maps are of; the same for maps of the same score.
+
+        Raises:
+            InputError: The maps are of another score than the target gives.
+        """
+        same = id(self.target), self.label
+        if same not in known:
+            known[same] = Probe(model, given, self.target, self.reading, chunk=chunk)
+        found = known[same]
+        if self.label is not None and self.label != found.scores.labels:
+            raise InputError(
+                f"The explanation is of {list(self.label)}, and this model and these inputs give "
+                f"{list(found.scores.labels)}. Pass the model and the inputs that were explained; "
+                "of an explanation fused twice, pass the target too."
+            )
+        return found
 
 
 def _subject(one: Explanation | Tensor, given: Given, target: Target, reading: Reading) -> _Subject:
@@ -205,46 +229,66 @@ def _refuse(row: Metric, subjects: Sequence[_Subject], objects: Objects | None) 
         )
 
 
-def _check_label(subject: _Subject, probe: Probe) -> None:
-    """Refuse maps of another score than the one that is measured."""
-    if subject.label is not None and subject.label != probe.scores.labels:
-        raise InputError(
-            f"The explanation is of {list(subject.label)}, and this model and these inputs give "
-            f"{list(probe.scores.labels)}. Pass the model and the inputs that were explained; of "
-            "an explanation fused twice, pass the target too."
-        )
-
-
 def _measured(
     subject: _Subject,
     probe: Probe,
     rows: Sequence[Metric],
     objects: Objects | None,
+    groups: Sequence[str],
     progress: Told | None,
 ) -> Measurement:
     """Measure one method's maps, and the controls on the same grid."""
     own = Case(subject.maps, probe, subject.again, objects)
-    grid, span = tuple(subject.maps.raw.shape[1:]), subject.maps.span
-    controls = {name: _control(name, probe, grid, span, objects) for name in CONTROLS}
-    groups = subject.label or probe.scores.labels
     samples, unmeasured = dict[Key, Sample](), list[Unmeasured]()
     for row in rows:
-        doing = f"{row.name} of {subject.method}"
-        probe.progress = partial(progress, doing) if progress else None
+        probe.tell(progress, f"{row.name} of {subject.method}")
         try:
             readings: dict[Whose, Readings] = {"own": row.update(own)}
         except LimelightError as error:
             unmeasured.append(Unmeasured(subject.method, str(row), str(error)))
             continue
-        for name, case in controls.items():
-            # The same for all methods with this grid.
-            key = str(row), name, grid, span
-            readings[name] = probe.once(key, partial(row.update, case))
+        readings |= _of_controls(row, own)
         samples[Key(subject.method, subject.layer, str(row))] = Sample.of(readings, groups)
-    counts = dict[str, int]()
-    for status in subject.status:
-        counts[status.name] = counts.get(status.name, 0) + 1
-    return Measurement(samples, {(subject.method, subject.layer): counts}, tuple(unmeasured))
+    return Measurement(samples, subject.counts, tuple(unmeasured))
+
+
+def measure_randomised(
+    model: nn.Module,
+    inputs: Inputs,
+    explanations: Sequence[Explanation],
+    row: Metric,
+    *,
+    chunk: int | None = None,
+    progress: Told | None = None,
+) -> tuple[tuple[tuple[Stage, ...], ...], Measurement]:
+    """Measure by parameter randomisation, and keep the maps of its stages, for each explanation."""
+    given = Given.of(inputs)
+    probes, kept, total = dict[object, Probe](), list[tuple[Stage, ...]](), Measurement()
+    for one in explanations:
+        subject = _subject(one, given, None, Reading())
+        probe = subject.probe(probes, model, given, chunk)
+        own = Case(subject.maps, probe, subject.again)
+        probe.tell(progress, f"randomising for {subject.method}")
+        stages = tuple(randomised(own, **row.known_options))
+        readings: dict[Whose, Readings] = {"own": likeness(own.maps, [s.maps for s in stages])}
+        readings |= _of_controls(row, own)
+        key = Key(subject.method, subject.layer, str(row))
+        total = total + Measurement({key: Sample.of(readings, one.label)}, subject.counts)
+        kept.append(stages)
+    return tuple(kept), total
+
+
+def _of_controls(row: Metric, own: Case) -> dict[Whose, Readings]:
+    """Measure maps that know nothing, on the grid of those that may know something."""
+    grid, span, probe = tuple(own.maps.raw.shape[1:]), own.maps.span, own.probe
+    found = dict[Whose, Readings]()
+    for name in CONTROLS:
+        # The same for all methods with this grid.
+        case = probe.once(
+            (name, grid, span), partial(_control, name, probe, grid, span, own.objects)
+        )
+        found[name] = probe.once((str(row), name, grid, span), partial(row.update, case))
+    return found
 
 
 def _control(

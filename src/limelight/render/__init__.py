@@ -14,7 +14,7 @@ from limelight.render.figures import (
 from limelight.render.kinds import lay_flat, sample_figure
 from limelight.render.measures import Bars, Curves, measured
 from limelight.render.overlays import colourise, encode, overlay, stretched
-from limelight.render.sheets import Block, Panel, sheet
+from limelight.render.sheets import Block, Panel, Ranking, sheet
 
 __all__ = [
     "PANEL_PIXELS",
@@ -23,6 +23,7 @@ __all__ = [
     "Curves",
     "Flat",
     "Panel",
+    "Ranking",
     "Row",
     "Sample",
     "as_panel",

@@ -112,7 +112,7 @@ def _mark(
         [row],
         xerr=spread,
         fmt=mark,
-        color=colour,  # type: ignore[arg-type]
+        color=colour,
         markersize=4.5,
         linewidth=1.2,
         capsize=2,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor
@@ -16,6 +18,7 @@ from limelight.render.overlays import overlay
 
 _WIDE = 1.55  # inches: the width of a panel
 _COLUMNS = 7
+_RANKING = 3.0  # inches: the width of a ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +42,56 @@ class Block:
     curve: bool = False
 
 
-def sheet(blocks: Sequence[Block], *, colormap: str = "inferno") -> Figure:
-    """Draw the blocks one below the other: the photo first, then its maps, in rows."""
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Methods ranked by one metric: name, value, random's, centre's, and whether it beats both."""
+
+    title: str
+    note: str
+    lines: Sequence[tuple[str, str, str, str, bool]]
+
+
+def sheet(
+    blocks: Sequence[Block],
+    *,
+    colormap: str = "inferno",
+    columns: int = _COLUMNS,
+    rankings: Sequence[Ranking] = (),
+    sentence: str = "",
+) -> Figure:
+    """Draw the blocks one below the other: the photo first, then its maps, in rows.
+
+    Below them, rankings of the methods, and a sentence.
+    """
     shape = max(block.photo.height / block.photo.width for block in blocks)
-    most = _COLUMNS
+    most = columns
     if shape < 0.4 or any(block.curve for block in blocks):  # wide ones get more room
         most = max(1, min(3, round(8 * shape)))
-    wide = _WIDE * _COLUMNS / most
+    wide = _WIDE * columns / most
     tall = wide * shape
     columns = min(most, 1 + max(len(block.panels) for block in blocks))
     rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
     lines = 0.36 if any(panel.subtitle for block in blocks for panel in block.panels) else 0.22
-    size = (columns * (wide + 0.08), sum(rows) * (tall + lines) + len(blocks) * 0.3)
-    figure = Figure(figsize=size, dpi=150)
+    across = columns * (wide + 0.08)
+    heights = [count * (tall + lines) + 0.3 for count in rows]
+    side_by_side = max(1, int(across / _RANKING)) if rankings else 1
+    beside = [rankings[i : i + side_by_side] for i in range(0, len(rankings), side_by_side)]
+    heights += [0.11 * max(len(one.lines) for one in some) + 0.45 for some in beside]
+    heights += [0.3] if sentence else []
+    figure = Figure(figsize=(across, sum(heights)), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=rows)[:, 0]
-    for part, block, count in zip(parts, blocks, rows, strict=True):
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, some in zip(parts[len(blocks) :], beside, strict=False):
+        for axes, ranking in zip(
+            part.subplots(1, side_by_side, squeeze=False)[0], some, strict=False
+        ):
+            _write_ranking(axes, ranking)
+        for axes in part.axes:
+            axes.set_axis_off()
+    if sentence:
+        words = fill(sentence, int(12 * across))
+        parts[-1].suptitle(words, fontsize=8, fontweight="bold", parse_math=False)
+    for part, block, count in zip(parts, blocks, rows, strict=False):
         part.suptitle(block.title, fontsize=9, fontweight="bold", parse_math=False)
         axes = part.subplots(count, columns, squeeze=False).ravel()
         for one in axes:
@@ -69,3 +106,30 @@ def sheet(blocks: Sequence[Block], *, colormap: str = "inferno") -> Figure:
             if panel.note:
                 write_note(one, panel.note, width=44, size=6)
     return figure
+
+
+def _write_ranking(axes: Axes, ranking: Ranking) -> None:
+    """Write one metric's methods, best first, with chance beside them; grey is not above chance."""
+    axes.set_title(
+        f"{ranking.title} ({ranking.note})",
+        fontsize=7,
+        fontweight="bold",
+        loc="left",
+        parse_math=False,
+    )
+    lines = [("", "map", "random", "centre", True), *ranking.lines]
+    for number, (name, *values, good) in enumerate(lines):
+        y = 1 - (number + 0.5) / len(lines)
+        colour = "black" if good else "#8a8a8a"
+        for x, word in zip((0, 0.64, 0.8, 0.96), (name, *values), strict=True):
+            axes.text(
+                x,
+                y,
+                word,
+                fontsize=6.5,
+                color=colour,
+                ha="right" if x else "left",
+                va="center",
+                transform=axes.transAxes,
+                parse_math=False,
+            )

@@ -5,6 +5,7 @@
     "tabby"                    the same, by name
     [281, 254], ["pug", 281]   one class per image (a tensor of indices too)
     Rank(2)                    the class with the second highest logit, per image
+    Among([281, 282])          whichever of these has the highest logit, per image
     Contrast(281)              why this class rather than those most like it
     Counterfactual(281)        what speaks against this class
     Region(15, where=mask)     a class of a segmenter, over a mask, a pixel or where it is predicted
@@ -31,6 +32,7 @@ from limelight.errors import TargetError
 from limelight.inputs import map_tensors, tensors
 from limelight.targets.boxes import Box, Boxes, largest_logits, mirrored
 from limelight.targets.classes import (
+    Among,
     ClassName,
     ClassRule,
     ClassTarget,
@@ -39,6 +41,7 @@ from limelight.targets.classes import (
     Rank,
     class_index,
     find_classes,
+    indices_of,
     known_names,
     label_of,
     names_for,
@@ -61,6 +64,7 @@ from limelight.targets.tables import Asked, LastWord, Logits, Table
 from limelight.targets.words import Similarity, Words, each_word
 
 __all__ = [
+    "Among",
     "Asked",
     "Box",
     "ClassName",
@@ -232,6 +236,8 @@ def _class_score(table: Table, target: ClassRule, asked: Asked) -> Scores:
     if named is None or isinstance(named, Rank):
         rank = 1 if named is None else named.k
         chosen = table.best(rank)
+    elif isinstance(named, Among):
+        rank, chosen = None, table.best(1, indices_of(named, count, classes))
     else:
         rank, chosen = None, find_classes(named, asked.batch, count, classes)
     read = table.read(chosen, rank)

@@ -89,8 +89,11 @@ class Boxes:
         """C, the number of classes."""
         return self._found.logits[0].shape[1]
 
-    def best(self, rank: int) -> Tensor:
+    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
         """Return the class of the object of this rank; at a given box, the class of this rank."""
+        if among is not None:  # the most probable box of each
+            likely = torch.stack([one.amax(0) for one in self._found.probabilities])
+            return kth(likely, rank, among)
         return torch.tensor(
             [self._object(image, rank).label for image in range(self._asked.batch)],
             device=self._found.logits[0].device,

@@ -21,7 +21,26 @@ class Rank:
 
 
 ClassName = int | str
-ClassTarget = ClassName | Rank | Sequence[ClassName] | Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Among:
+    """Whichever of these classes has the highest logit, each image having its own.
+
+    For a network that tells more kinds apart than matter: `Among(["tabby", "tiger cat"])`.
+    """
+
+    classes: Sequence[ClassName]
+
+    def __post_init__(self) -> None:
+        """Refuse none."""
+        if isinstance(self.classes, str) or not len(self.classes):
+            raise TargetError(
+                f"Among is given {self.classes!r}; a list of at least one class was expected."
+            )
+
+
+ClassTarget = ClassName | Rank | Among | Sequence[ClassName] | Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +111,8 @@ def others_of(
     batch, count = logits.shape
     if isinstance(target.against, Rank):
         return kth(logits, target.against.k)[:, None]
+    if isinstance(target.against, Among):
+        return kth(logits, 1, indices_of(target.against, count, classes))[:, None]
     if target.against is not None:
         return find_classes(target.against, batch, count, classes)[:, None].to(logits.device)
     if count < 2:
@@ -101,16 +122,27 @@ def others_of(
     return distance.topk(min(target.similar, count - 1), dim=1, largest=False).indices
 
 
-def kth(values: Tensor, rank: int) -> Tensor:
+def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor:
     """Return the class whose value has a rank, 1 for the largest, from `[..., C]`.
+
+    With `among`, only these classes are looked at.
 
     Raises:
         TargetError: There are not so many classes.
     """
+    if among is not None:
+        some = torch.tensor(among, device=values.device)
+        return some[kth(values[..., some], rank)]
     count = values.shape[-1]
     if not 1 <= rank <= count:
         raise TargetError(f"The class of rank {rank} was asked for; the model has {count} classes.")
     return values.topk(rank, dim=-1).indices[..., rank - 1]
+
+
+def indices_of(among: Among, count: int, classes: Sequence[str] | None) -> list[int]:
+    """Return the indices of the classes to choose among, of `count` that there are."""
+    known = known_names(list(among.classes), count, classes)
+    return [class_index(name, count, known) for name in among.classes]
 
 
 def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> list[ClassName]:

@@ -80,13 +80,13 @@ class Regions:
         """C, the number of classes."""
         return self._logits.shape[1]
 
-    def best(self, rank: int) -> Tensor:
+    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
         """Return the class that is predicted on so many pixels that it has this rank.
 
         A background, where class names tell of one, comes last.
         """
         if self.count == 1:
-            return kth(self._logits.detach().flatten(2).mean(2), rank)
+            return kth(self._logits.detach().flatten(2).mean(2), rank, among)
         predicted = self._predicted.flatten(1)
         # Classes that are predicted nowhere follow by their logits.
         dense = self._logits.detach().flatten(2).float()
@@ -96,7 +96,7 @@ class Regions:
         for index, name in enumerate(self._asked.reading.classes or ()):
             if name.casefold() in _BACKGROUND and index < self.count:
                 area[:, index] -= predicted.shape[1] + 1
-        return kth(area, rank)
+        return kth(area, rank, among)
 
     def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
         """Return the mean logits over the region, `[B, C]`."""

@@ -6,7 +6,7 @@ detector the logits of one box, of a language model those of the last word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -63,8 +63,8 @@ class Table(Protocol):
     def count(self) -> int:
         """C, the number of classes."""
 
-    def best(self, rank: int) -> Tensor:
-        """Return the class of a rank, 1 for the first, `[B]`."""
+    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
+        """Return the class of a rank, 1 for the first, `[B]`; of some classes only, if given."""
 
     def read(self, classes: Tensor, rank: int | None) -> Read:
         """Return the table for these classes `[B]`; `rank` is theirs if that is how they came."""
@@ -85,9 +85,9 @@ class Logits:
         """C, the number of classes."""
         return self._logits.shape[1]
 
-    def best(self, rank: int) -> Tensor:
+    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
         """Return the class with the logit of this rank."""
-        return kth(self._logits.detach(), rank)
+        return kth(self._logits.detach(), rank, among)
 
     def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
         """Return the logits."""

@@ -1,0 +1,428 @@
+"""`limelight measure`, `sanity` and `metrics`: how far maps can be trusted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli import options
+from limelight.cli.progress import Bar
+from limelight.errors import OptionError, PhotoError
+from limelight.files import make_folder
+from limelight.measure import METRICS
+from limelight.measure.annotations import Annotations, read_matches, read_names
+from limelight.measure.measurement import Measured, Measurement
+from limelight.measure.photos import Asked, Journal, PhotoMeasured, measure_photos
+from limelight.measure.sanity import passed, verdicts
+from limelight.measure.sanity import sanity as find_sanity
+from limelight.measure.statistics import Estimate
+from limelight.models import DEFAULT, Network
+from limelight.photos import load_photo
+
+#: So many reasons why photos were left out are shown.
+_SHOWN = 5
+
+_QUICK = "gradcam layercam gradcam++ hirescam eigencam saliency"
+
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods",
+        help="Names that `limelight methods` lists, with spaces between them, with options if any; "
+        "or 'all'.",
+    ),
+]
+OneLayer = Annotated[
+    str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
+]
+OneTarget = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help="A class by index or name; the predicted one without."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics",
+        help="Names that `limelight metrics` lists, with spaces between them, with options if any: "
+        "'insertion deletion:steps=50'; or 'all'.",
+    ),
+]
+
+
+def measure(
+    photos: options.Photos = None,
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "default",
+    methods: Methods = None,
+    metrics: Metrics = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            "--boxes",
+            help="Where the objects are: a CSV file (photo, x1, y1, x2, y2 in pixels, and class if "
+            "you like), or a folder with a YOLO text file per photo.",
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks",
+            help="The same as masks: a folder with a picture per photo (NAME.png or NAME_mask.png, "
+            "black where nothing is), or YOLO text files with polygons. Photos without one are "
+            "left out.",
+        ),
+    ] = None,
+    mask_value: Annotated[
+        int | None,
+        typer.Option(
+            "--mask-value",
+            min=0,
+            help="Where masks hold numbers of classes: the number of the object.",
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="The names of the class numbers in YOLO files, one per line."),
+    ] = None,
+    match: Annotated[
+        Path | None,
+        typer.Option(
+            "--match",
+            help="Which of the network's classes go with an annotated one: a CSV file with a line "
+            "'annotated, class, class, ...' for each. Then each such class in a photo is explained "
+            "by the most probable of its classes, and its objects alone count.",
+        ),
+    ] = None,
+    target: OneTarget = None,
+    layer: OneLayer = None,
+    chunk: options.Chunk = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder for table, figure and readings.")
+    ] = Path("limelight-measured"),
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    dtype: options.Precision = options.DType.float32,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.
+
+    Every figure is a mean over the photos with its 95 % bootstrap interval, beside those of a
+    random map and of a blob in the centre. Into --out go table.csv, table.json, curves.png and
+    readings.jsonl. The last is written photo by photo: the same command again goes on where it was
+    broken off.
+
+    [bold]Examples[/]
+
+    limelight measure holiday/ --methods "gradcam layercam saliency"
+
+    limelight measure val/ --boxes val.csv --metrics "energy-pointing pointing-game insertion"
+
+    limelight measure coco/images --boxes coco/labels --names coco.names --match coco-imagenet.csv
+    """
+    if boxes and masks:
+        raise typer.BadParameter("give --boxes or --masks, not both")
+    if match and not (boxes or masks):
+        raise typer.BadParameter("--match goes with --boxes or --masks")
+    marked = boxes is not None or masks is not None
+    named = None if names is None else read_names(names)
+    asked = Asked(
+        methods=options.methods(methods or [_QUICK]),
+        metrics=options.metrics(metrics, with_objects=marked),
+        target=None if target is None else options.class_of(target),
+        layer=layer,
+        annotations=Annotations(boxes=boxes, masks=masks, names=named, value=mask_value)
+        if marked
+        else None,
+        matches=None if match is None else read_matches(match),
+        chunk=chunk,
+    )
+    _refuse_objects(asked)
+    paths = options.photos(photos or ["chelsea"])
+    make_folder(out)
+    console = Console(stderr=as_json)
+    question = {
+        "model": model,
+        "weights": weights,
+        "methods": [str(row) for row in asked.methods],
+        "metrics": [str(row) for row in asked.metrics],
+        "boxes": str(boxes or ""),
+        "masks": f"{masks or ''} {'' if mask_value is None else mask_value}".strip(),
+        "match": {name: list(those) for name, those in (asked.matches or {}).items()},
+        "target": target,
+        "layer": layer,
+        "input": [size, mean, std, str(dtype)],
+    }
+    journal = Journal(out / "readings.jsonl", question)
+    wanted = [path for path in paths if str(path) not in journal.done]
+    if len(wanted) < len(paths):
+        console.print(f"{len(paths) - len(wanted)} of {len(paths)} photos were measured before.")
+    failed, code = list[dict[str, str]](), 0
+    with _interrupted() as stopped:
+        network = options.load(model, weights, classes, size, mean, std, device, dtype)
+        bar = Bar(console, "measuring", len(wanted))
+        for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
+            code = max(code, _keep(result, journal, failed))
+    total = sum(
+        (journal.done[str(path)] for path in paths if str(path) in journal.done), Measurement()
+    )
+    if total.samples:
+        for name in ("table.csv", "table.json", "curves.png"):
+            total.save(out / name)
+    if as_json:
+        told = {"figures": total.rows(), "verdict": total.verdict().sentence, "failed": failed}
+        typer.echo(options.as_json(told))
+    else:
+        tell(console, total)
+        _complain(failed, len(paths))
+        if total.samples:
+            console.print(f"Table, figure and readings are in {escape(str(out))}.")
+    if stopped:
+        console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
+        code = 130
+    if not total.samples and not code:
+        code = 1
+    raise typer.Exit(code)
+
+
+def sanity(
+    photos: options.Photos = None,
+    model: options.Model = DEFAULT,
+    weights: options.Weights = "default",
+    methods: Methods = None,
+    target: OneTarget = None,
+    layer: OneLayer = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=2, help="Stages of the cascade, from the logits down.")
+    ] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the new weights.")] = 0,
+    chunk: options.Chunk = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")
+    ] = Path("limelight-out"),
+    form: options.Form = None,
+    colormap: options.Colormap = "inferno",
+    classes: options.Classes = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    dtype: options.Precision = options.DType.float32,
+    as_json: options.AsJson = False,
+) -> None:
+    """Draw the network's weights anew, layer by layer, and see whether the maps of PHOTO go away.
+
+    A map that random weights leave as it is shows edges, not what the network learned. For each
+    photo a strip per method is drawn: its map, then those of the stages, from random logits to an
+    all random network. A method passes if its likeness, Spearman's correlation with the map of the
+    trained network, averaged over stages, stays below 0.5.
+
+    [bold]Examples[/]
+
+    limelight sanity cat.jpg
+
+    limelight sanity photos/ --methods "gradcam guided-backprop" --steps 10
+    """
+    rows = options.methods(methods or ["gradcam layercam saliency guided-backprop"])
+    wanted = None if target is None else options.class_of(target)
+    paths = options.photos(photos or ["chelsea"])
+    form_name, place = options.place(out, form, len(paths) == 1)
+    console = Console(stderr=as_json)
+    network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    total, failed, used = Measurement(), list[dict[str, str]](), set[Path]()
+    pictures, code = list[str](), 0
+    bar = Bar(console, "randomising", len(paths))
+    with _interrupted() as stopped:
+        for path in bar.over(paths):
+            try:
+                photo = load_photo(path)
+            except PhotoError as error:
+                failed.append({"photo": str(path), "error": str(error)})
+                code = error.exit_code if len(paths) == 1 else 1
+                continue
+            found = find_sanity(
+                network.model,
+                network.preprocess(photo)[None].to(next(network.model.parameters())),
+                methods=rows,
+                target=wanted,
+                layer=layer,
+                steps=steps,
+                seed=seed,
+                classes=network.classes,
+                chunk=chunk,
+                progress=bar.named,
+            )
+            file = out
+            if place is not None:
+                file = options.free(place / f"{path.stem}-sanity.{form_name}", used)
+            found.save(file, [network.preprocess.view(photo)], colormap=colormap)
+            total = total + found.measurement
+            pictures.append(str(file))
+    if as_json:
+        told = {
+            "verdicts": verdicts(total),
+            "figures": total.rows(),
+            "pictures": pictures,
+            "failed": failed,
+        }
+        typer.echo(options.as_json(told))
+    else:
+        _tell_sanity(console, total, network, pictures)
+        _complain(failed, len(paths))
+    if stopped:
+        console.print("[yellow]Interrupted:[/] the strips of the photos that were done are drawn.")
+        code = 130
+    raise typer.Exit(code)
+
+
+def metrics(as_json: options.AsJson = False) -> None:
+    """List the metrics: what each computes, which way is better, and when to use it."""
+    if as_json:
+        rows = [
+            {
+                "name": row.name,
+                "formula": row.formula,
+                "family": row.family,
+                "better": row.better,
+                "needs": sorted(row.needs),
+                "options": row.known_options,
+                "paper": row.paper,
+                "use": row.use,
+            }
+            for row in METRICS.values()
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    console = Console()
+    console.print(options.listing(METRICS.values(), lambda row: f"{row.better} is better"))
+    console.print(
+        "f = the probability of the explained class (the score, where there is none), M the "
+        "heatmap, x the image, B the object, phi the raw map, y the score."
+    )
+
+
+@contextmanager
+def _interrupted() -> Iterator[list[bool]]:
+    """Note that the user broke off, and go on with what is done."""
+    stopped = list[bool]()
+    try:
+        yield stopped
+    except KeyboardInterrupt:
+        stopped.append(True)
+
+
+def _keep(result: PhotoMeasured, journal: Journal, failed: list[dict[str, str]]) -> int:
+    """Write down what was measured of a photo, or note why nothing was; return the exit code."""
+    if result.error is None:
+        journal.keep(result)
+        return 0
+    failed.append({"photo": str(result.path), "error": str(result.error)})
+    return 1
+
+
+def _refuse_objects(asked: Asked) -> None:
+    needing = [row.name for row in asked.metrics if "objects" in row.needs]
+    if needing and asked.annotations is None:
+        raise OptionError(
+            f"{', '.join(needing)} need to be told where the objects are: pass --boxes or --masks."
+        )
+
+
+def _complain(failed: Sequence[dict[str, str]], asked: int) -> None:
+    errors = Console(stderr=True)
+    for one in failed[:_SHOWN]:
+        errors.print(f"[yellow]left out[/] {escape(one['error'])}", soft_wrap=True, highlight=False)
+    if len(failed) > _SHOWN:
+        errors.print(f"... and {len(failed) - _SHOWN} more; --json lists them")
+    if failed and asked > 1:
+        errors.print(f"{len(failed)} of {asked} photos were not measured.")
+
+
+def tell(console: Console, total: Measurement) -> None:
+    """Print a table for each metric, best method first, chance beside it, and the verdict."""
+    for metric in total.metrics:
+        ranked = total.ranking(metric)
+        table = Table(
+            box=None,
+            padding=(0, 1),
+            title=f"{escape(metric)} ({ranked[0].better} is better)",
+            title_justify="left",
+            title_style="bold",
+        )
+        for heading in ("method", "layer", "mean, 95 % interval", "random", "centre", "n", ""):
+            table.add_column(heading, overflow="fold")
+        for one in ranked:
+            table.add_row(
+                escape(one.method),
+                escape(one.layer),
+                escape(str(one.own)),
+                f"[dim]{escape(str(one.random))}[/]",
+                f"[dim]{escape(str(one.centre))}[/]",
+                _count(one.own),
+                _chance(one),
+            )
+        console.print(table)
+    for method, metric, reason in total.unmeasured:
+        doing = f"{metric} of {method}" if metric else method
+        console.print(f"[yellow]skipped[/] {escape(doing)}: {escape(reason)}")
+    for (method, _layer), counts in total.status.items():
+        worthless = {name: count for name, count in counts.items() if name != "ok"}
+        if worthless:
+            told = ", ".join(f"{count} {name}" for name, count in worthless.items())
+            console.print(f"[yellow]worthless maps[/] {escape(method)}: {told}")
+    if total.samples:
+        console.print(f"[bold]{escape(total.verdict().sentence)}[/]")
+
+
+def _count(one: Estimate) -> str:
+    return f"{one.n}" + (f" ({one.left_out} left out)" if one.left_out else "")
+
+
+def _chance(one: Measured) -> str:
+    if not one.judged:
+        return ""
+    beats = one.beats_chance
+    if beats is None:
+        return "ahead of both" if one.ahead else "not ahead"
+    return "[green]beats chance[/]" if beats else "[yellow]does not[/]"
+
+
+def _tell_sanity(
+    console: Console, total: Measurement, network: Network, pictures: Sequence[str]
+) -> None:
+    if not total.samples:
+        return
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("method", "likeness", "of absolute values", "ssim", "n", "verdict"):
+        table.add_column(heading, overflow="fold")
+    colours = {"passes": "green", "fails": "red", "unclear": "yellow"}
+    for one in total.ranking("parameter-randomisation"):
+        parts = [
+            total.figure(one.method, one.metric, layer=one.layer, part=part).own
+            for part in ("absolute", "ssim")
+        ]
+        said = passed(one)
+        table.add_row(
+            escape(one.method),
+            *(escape(str(part)) for part in (one.own, *parts)),
+            _count(one.own),
+            f"[{colours[said]}]{said}[/]",
+        )
+    console.print(f"[bold]{network.name}[/] ({network.weights}), weights drawn anew")
+    console.print(table)
+    if math.isnan(total.ranking("parameter-randomisation")[0].own.low):
+        console.print("One photo has no interval: take several to be sure.")
+    console.print(
+        f"The strips are {escape(', '.join(pictures[:3]))}" + (" ..." if len(pictures) > 3 else "")
+    )

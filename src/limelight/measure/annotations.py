@@ -1,0 +1,234 @@
+"""What people marked on photos: boxes and masks, from the files that they are kept in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from limelight.errors import OptionError, PhotoError
+from limelight.measure.objects import Objects
+from limelight.photos import Preprocess, load_photo
+from limelight.targets import ClassName
+
+_COLUMNS = ("photo", "x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An object that was marked on a photo.
+
+    Attributes:
+        label: Its class; "" when nobody said.
+        corners: The corners of a box, or of a polygon, as shares of the photo's sides,
+            `x1, y1, x2, y2, ...`.
+        pixels: The same in pixels, when that is what was written.
+    """
+
+    label: str
+    corners: tuple[float, ...]
+    pixels: bool = False
+
+    def box(self, photo: Image.Image, preprocess: Preprocess) -> list[float]:
+        """Return the box x1, y1, x2, y2 around it, in pixels of the network's input."""
+        across, down = (1, 1) if self.pixels else photo.size
+        x = [value * across for value in self.corners[::2]]
+        y = [value * down for value in self.corners[1::2]]
+        first = preprocess.point(photo, min(x), min(y))
+        return [*first, *preprocess.point(photo, max(x), max(y))]
+
+
+class Annotations:
+    """Boxes or masks of many photos, looked up by the photo's name.
+
+    Boxes are a CSV file with the columns photo, x1, y1, x2, y2 (pixels of the photo) and, if you
+    like, class; or a folder with a text file for each photo, as YOLO takes them: a line for each
+    object, its class number, then the centre, width and height of its box as shares of the photo,
+    or the corners of a polygon. Masks are a folder with a picture for each photo, of the same name
+    or ending in `_mask`, black where there is no object; or text files with polygons. Where masks
+    hold numbers of classes, `value` says which number is the object.
+    """
+
+    def __init__(
+        self,
+        *,
+        boxes: Path | None = None,
+        masks: Path | None = None,
+        names: Sequence[str] | None = None,
+        value: int | None = None,
+    ) -> None:
+        """Read a CSV file, or note the folder.
+
+        Raises:
+            OptionError: The file cannot be read, or there is no such folder.
+        """
+        self._folder = boxes or masks or Path()
+        self._as_masks, self._names, self._value = masks is not None, names, value
+        self._table: dict[str, list[Marked]] | None = None
+        if not self._folder.exists():
+            raise OptionError(f"There is no file or folder {str(self._folder)!r} with annotations.")
+        if self._folder.is_file():
+            if self._as_masks:
+                raise OptionError(f"Masks are a folder; {str(self._folder)!r} is a file.")
+            self._table = _read_table(self._folder)
+
+    def objects(self, path: Path, photo: Image.Image, preprocess: Preprocess) -> dict[str, Objects]:
+        """Return the objects on one photo that the network sees, by class.
+
+        Raises:
+            PhotoError: What was marked on it cannot be read.
+        """
+        height, width = preprocess(photo).shape[1:]
+        blank = torch.empty(1, 1, height, width)
+        picture = self._picture(path) if self._as_masks else None
+        if picture is not None:
+            mask = preprocess.mask(photo, picture)
+            return {"": Objects.of(mask[None], blank)} if mask.any() else {}
+        found = dict[str, Objects]()
+        marked = self._marked(path)
+        for label in dict.fromkeys(one.label for one in marked):
+            own = [one for one in marked if one.label == label]
+            if self._as_masks:
+                mask = preprocess.mask(photo, _filled(own, photo))
+                objects = Objects.of(mask[None], blank)
+            else:
+                objects = Objects.of([[one.box(photo, preprocess) for one in own]], blank)
+            if objects.mask.any():
+                found[label] = objects
+        return found
+
+    def _marked(self, path: Path) -> list[Marked]:
+        if self._table is not None:
+            return self._table.get(path.name, self._table.get(path.stem, []))
+        file = self._folder / f"{path.stem}.txt"
+        if not file.exists():
+            return []
+        return [
+            self._line(file, number, line)
+            for number, line in enumerate(file.read_text().splitlines(), start=1)
+            if line.strip()
+        ]
+
+    def _line(self, file: Path, number: int, line: str) -> Marked:
+        """Read a line: a class number, then a box or a polygon."""
+        try:
+            kind, *values = (float(part) for part in line.split())
+            label = str(int(kind)) if self._names is None else self._names[int(kind)]
+            if len(values) == 4:
+                x, y, w, h = values
+                return Marked(label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+            if len(values) < 6 or len(values) % 2:
+                raise ValueError(f"{len(values)} numbers")
+        except (ValueError, IndexError) as error:
+            raise PhotoError(
+                f"Line {number} of {str(file)!r} cannot be read ({error}): {line.strip()[:60]!r}. "
+                "A class number was expected, then centre x, y, width and height as shares of the "
+                "photo, or x y x y x y ... of a polygon; and a name for each class number."
+            ) from error
+        return Marked(label, tuple(values))
+
+    def _picture(self, path: Path) -> Image.Image | None:
+        """Return the mask of a photo, if there is one as a picture."""
+        for stem in (f"{path.stem}_mask", path.stem):
+            for suffix in (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg"):
+                file = self._folder / f"{stem}{suffix}"
+                if file.exists() and file.resolve() != path.resolve():
+                    return self._object_of(file)
+        return None
+
+    def _object_of(self, file: Path) -> Image.Image:
+        """Return where a mask marks the object, as a picture in black and white."""
+        load_photo(file)  # says what is wrong with it, if anything is
+        with Image.open(file) as picture:
+            # A palette's numbers are what counts, not its colours.
+            values = np.asarray(
+                picture if picture.mode in ("1", "L", "P", "I") else picture.convert("L")
+            )
+        inside = values != 0 if self._value is None else values == self._value
+        return Image.fromarray(inside.astype(np.uint8) * 255)
+
+
+def joined(objects: Mapping[str, Objects]) -> Objects | None:
+    """Return the objects of all classes together; None without any."""
+    each = list(objects.values())
+    if not each:
+        return None
+    mask = torch.stack([one.mask for one in each]).any(0)
+    return Objects(mask, (torch.cat([one.boxes[0] for one in each]),))
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the names in a text file, one per line.
+
+    Raises:
+        OptionError: It cannot be read.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"The names cannot be read from {str(path)!r}: {error}.") from error
+
+
+def read_matches(path: Path) -> dict[str, list[ClassName]]:
+    """Return which of the network's classes go with a class of annotations.
+
+    A CSV file without a header: the annotations' class, then as many classes of the network as go
+    with it, by name or by index. A class alone on its line is itself.
+
+    Raises:
+        OptionError: It cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OptionError(f"The matches cannot be read from {str(path)!r}: {error}.") from error
+    return {
+        own: [int(one) if one.isdigit() else one for one in others or [own]]
+        for own, *others in rows
+    }
+
+
+def _read_table(path: Path) -> dict[str, list[Marked]]:
+    """Read boxes from a CSV file, by the photo's name."""
+    found = dict[str, list[Marked]]()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise OptionError(
+                    f"{str(path)!r} has no column {', '.join(missing)}; the columns "
+                    f"{', '.join(_COLUMNS)} were expected, and class if you like."
+                )
+            for row in reader:
+                corners = tuple(float(row[name]) for name in _COLUMNS[1:])
+                name = Path(row["photo"]).name
+                found.setdefault(name, []).append(Marked(row.get("class") or "", corners, True))
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
+        if isinstance(error, OptionError):
+            raise
+        raise OptionError(
+            f"The boxes cannot be read from {str(path)!r}: {error}. A row for each box was "
+            f"expected, with numbers for {', '.join(_COLUMNS[1:])} in pixels of the photo."
+        ) from error
+    return found
+
+
+def _filled(marked: Sequence[Marked], photo: Image.Image) -> Image.Image:
+    """Return polygons and boxes filled in, at the photo's size."""
+    mask = Image.new("L", photo.size)
+    draw = ImageDraw.Draw(mask)
+    for one in marked:
+        x = np.array(one.corners[::2]) * photo.width
+        y = np.array(one.corners[1::2]) * photo.height
+        if len(x) == 2:
+            draw.rectangle([x[0], y[0], x[1], y[1]], fill=255)
+        else:
+            draw.polygon(list(zip(x.tolist(), y.tolist(), strict=True)), fill=255)
+    return mask

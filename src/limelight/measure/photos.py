@@ -1,0 +1,205 @@
+"""Measure many photo files: one after the other, so that a run can be broken off and taken up."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from limelight.compare import Skipped, compare_each
+from limelight.cut import Layer
+from limelight.errors import LimelightError, OutputError, PhotoError
+from limelight.explain import Settings
+from limelight.explanation import Explanation
+from limelight.measure.annotations import Annotations, joined
+from limelight.measure.measurement import Measurement, Unmeasured
+from limelight.measure.metric import Metric
+from limelight.measure.objects import Objects
+from limelight.measure.run import Told, measure
+from limelight.methods import Method
+from limelight.models import Network
+from limelight.photos import load_photo
+from limelight.targets import Among, ClassName, Reading, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is measured of every photo.
+
+    Attributes:
+        methods: The methods.
+        metrics: The metrics.
+        target: What is explained, unless `matches` says otherwise.
+        layer: Where to cut; None to have it chosen.
+        annotations: Where the objects are; None when nobody said.
+        matches: By a class of the annotations, those of the network that go with it: then each such
+            class in a photo is explained, and its objects alone count.
+        chunk: How many changed images are run together.
+    """
+
+    methods: Sequence[Method]
+    metrics: Sequence[Metric]
+    target: Target = None
+    layer: Layer | None = None
+    annotations: Annotations | None = None
+    matches: Mapping[str, Sequence[ClassName]] | None = None
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoMeasured:
+    """What became of one photo.
+
+    Attributes:
+        path: The file.
+        measurement: What was measured; empty when nothing could be.
+        error: Why nothing was, if so.
+    """
+
+    path: Path
+    measurement: Measurement
+    error: LimelightError | None = None
+
+
+def measure_photos(
+    network: Network,
+    paths: Sequence[str | Path],
+    asked: Asked,
+    *,
+    progress: Told | None = None,
+) -> Iterator[PhotoMeasured]:
+    """Explain and measure photo files, one at a time.
+
+    A photo that cannot be read, or on which nothing is marked, yields a result with the reason, and
+    the others go on. Anything else that is wrong concerns all photos and is raised at once.
+    """
+    for path in map(Path, paths):
+        try:
+            yield PhotoMeasured(path, _of_photo(network, path, asked, progress))
+        except PhotoError as error:
+            yield PhotoMeasured(path, Measurement(), error)
+
+
+def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None) -> Measurement:
+    photo = load_photo(path)
+    images = network.preprocess(photo)[None].to(next(network.model.parameters()))
+    cases: list[tuple[Target, Objects | None, str]] = [(asked.target, None, "")]
+    if asked.annotations is not None:
+        found = asked.annotations.objects(path, photo, network.preprocess)
+        if asked.matches is None:
+            cases = [(asked.target, joined(found), "")] if found else []
+        else:
+            known = asked.matches
+            cases = [(Among(known[one]), own, one) for one, own in found.items() if one in known]
+        if not cases:
+            raise PhotoError(
+                f"Nothing is marked on {str(path)!r}, in the part that the network sees"
+                + ("." if asked.matches is None else ", of the classes that are matched.")
+            )
+    settings = Settings(Reading(network.classes), chunk=asked.chunk)
+    results = compare_each(
+        network.model,
+        images,
+        methods=asked.methods,
+        targets=[target for target, _, _ in cases],
+        layers=[asked.layer],
+        settings=settings,
+        progress=progress,
+    )
+    each = list(results)
+    skipped = [one for one in each if isinstance(one, Skipped)]
+    explanations = [one for one in each if isinstance(one, Explanation)]
+    total = Measurement(unmeasured=tuple(Unmeasured(one.method, "", one.reason) for one in skipped))
+    for target, objects, label in cases:
+        own = [one for one in explanations if one.recipe and one.recipe.parts[0].target is target]
+        if not own:
+            continue
+        total = total + measure(
+            network.model,
+            images,
+            own,
+            metrics=asked.metrics,
+            objects=objects,
+            groups=[label] if label else None,
+            chunk=asked.chunk,
+            progress=progress,
+        )
+    return total
+
+
+class Journal:
+    """A file that keeps what was measured of each photo, a line for each, as it is done.
+
+    Opened again with the same question, it knows what is done. A line that was cut short when a run
+    was killed is measured again.
+
+    Attributes:
+        done: What was measured, by the photo's path.
+    """
+
+    def __init__(self, path: Path, question: Mapping[str, Any]) -> None:
+        """Open or begin the file.
+
+        Raises:
+            OutputError: It answers another question, or cannot be written.
+        """
+        self.path = path
+        self.done = dict[str, Measurement]()
+        begin = json.dumps({"measured": question}, sort_keys=True)
+        try:
+            lines = path.read_text().splitlines() if path.exists() else []
+            if len(lines) > 1:
+                _refuse_other(path, lines[0], question)
+            kept = [begin]
+            for line in lines[1:]:
+                try:
+                    told = json.loads(line)
+                except ValueError:
+                    continue
+                self.done[told["photo"]] = Measurement.from_dict(told)
+                kept.append(line)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text("\n".join(kept) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+
+    def keep(self, result: PhotoMeasured) -> None:
+        """Write down what was measured of a photo."""
+        self.done[str(result.path)] = result.measurement
+        told = {"photo": str(result.path), **result.measurement.as_dict()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(told) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def total(self) -> Measurement:
+        """All that was measured."""
+        return sum(self.done.values(), Measurement())
+
+
+def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
+    """Refuse to go on with a journal of another question.
+
+    Raises:
+        OutputError: It is one.
+    """
+    try:
+        before = dict(json.loads(begin)["measured"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
+        ) from error
+    now = json.loads(json.dumps(question))
+    other = [name for name in now if before.get(name) != now[name]]
+    if other:
+        each = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in other]
+        told = "; ".join(one if len(one) < 120 else f"{one[:80]} ..." for one in each)
+        raise OutputError(
+            f"{str(path)!r} keeps what was measured with other settings: {told}. Pass another "
+            "folder with --out, or delete it."
+        )
