@@ -31,6 +31,7 @@ from limelight.targets import (
     Reread,
     Target,
     mirrored,
+    of_image,
     reading_of,
 )
 
@@ -302,6 +303,11 @@ class Recipe:
 
     parts: tuple[Part, ...]
     fuse: Fusion = "mean"
+
+    def of_image(self, image: int, axes: int) -> Recipe:
+        """Return the recipe for one image of the batch alone."""
+        parts = (replace(one, target=of_image(one.target, image, axes)) for one in self.parts)
+        return replace(self, parts=tuple(parts))
 
     def follow(self, model: nn.Module, given: Given, read: Reread) -> Explanation:
         """Explain other images, or another model, in the same way; `read` reads the score."""

@@ -129,6 +129,7 @@ class Explanation:
             image=self.image[one],
             gap=None if self.gap is None else self.gap[one],
             region=None if self.region is None else self.region[one],
+            recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[one] if t.ndim and len(t) == len(self) else t, self.output
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from PIL.Image import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from limelight.cli import options
 from limelight.cli.measure import tell
@@ -27,10 +26,11 @@ from limelight.explanation import Explanation
 from limelight.measure import Metric
 from limelight.measure.measurement import Measurement
 from limelight.measure.run import measure as measure_maps
+from limelight.methods import Method
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
-from limelight.targets import Reading
+from limelight.targets import Reading, Target
 
 _METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
@@ -110,8 +110,9 @@ def compare(
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
+    settings = Settings(Reading(network.classes), looks, eigen, False, chunk)
+    run = _Run(console, network, rows, targets, layer or [None], settings, asked)
     report, failed, used, code = [], list[dict[str, str]](), set[Path](), 0
-    total = Measurement()
     for path in paths:
         started = time.perf_counter()
         try:
@@ -120,35 +121,9 @@ def compare(
             failed.append({"photo": str(path), "error": str(error)})
             code = error.exit_code if len(paths) == 1 else 1
             continue
-        images = network.preprocess(photo)[None].to(next(network.model.parameters()))
-        found: list[Explanation | Skipped] = []
-        cells = len(targets) * sum(
-            len(layer or [None]) if row.place == "layer" else 1 for row in rows
-        )
-        bar = Bar(console, path.name, cells)
-        try:
-            results = compare_each(
-                network.model,
-                images,
-                methods=rows,
-                targets=targets,
-                layers=layer or [None],
-                settings=Settings(Reading(network.classes), looks, eigen, False, chunk),
-                progress=bar.named,
-            )
-            for one in bar.over(results):
-                found.append(one)
-        except KeyboardInterrupt:
-            code = 130
-        if code == 130 and not any(isinstance(one, Explanation) for one in found):
+        comparison = _compared(run, path, photo)
+        if comparison is None:
             break
-        comparison = collect(found)
-        if asked and code != 130:
-            comparison, stopped = _measured(
-                console, network, images, comparison, asked, chunk, path.name
-            )
-            code = 130 if stopped else code
-            total = total + (comparison.measured or Measurement())
         file = out
         if place is not None:
             file = options.free(place / f"{path.stem}-compare.{form_name}", used)
@@ -157,44 +132,79 @@ def compare(
         report.append(_as_dict(path, comparison, file, seconds))
         if not as_json:
             _tell(console, report[-1], network)
-            if comparison.measured is not None and len(paths) == 1:
-                tell(console, comparison.measured)
         if any(one.status[0].name == "not-finite" for one in comparison):
             code = max(code, 1)
-        if code == 130:
+        if run.stopped:
             console.print("[yellow]Interrupted:[/] the sheet shows what was done.")
             break
-    if total.samples and len(paths) > 1 and not as_json:
-        tell(console, total)
     if as_json:
         told = {"model": network.name, "photos": report, "failed": failed}
         if measure:
-            told |= {"measured": total.rows(), "verdict": total.verdict().sentence}
+            told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
         typer.echo(options.as_json(told))
     else:
+        tell(console, run.total)
         _complain(failed)
-    raise typer.Exit(code)
+    raise typer.Exit(130 if run.stopped else code)
 
 
-def _measured(
-    console: Console,
-    network: Network,
-    images: Tensor,
-    comparison: Comparison,
-    metrics: Sequence[Metric],
-    chunk: int | None,
-    name: str,
-) -> tuple[Comparison, bool]:
-    """Measure the maps of one photo; return them with it, and whether the user broke off."""
-    bar = Bar(console, f"measuring {name}", 1)
+@dataclass
+class _Run:
+    """What is done with every photo, and what was measured so far."""
+
+    console: Console
+    network: Network
+    methods: Sequence[Method]
+    targets: Sequence[Target]
+    layers: Sequence[str | None]
+    settings: Settings
+    metrics: Sequence[Metric]
+    total: Measurement = field(default_factory=Measurement)
+    stopped: bool = False
+
+
+def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
+    """Explain one photo in all ways, and measure them if asked; None when broken off before any."""
+    network = run.network
+    images = network.preprocess(photo)[None].to(next(network.model.parameters()))
+    by_row = (len(run.layers) if row.place == "layer" else 1 for row in run.methods)
+    bar = Bar(run.console, path.name, len(run.targets) * sum(by_row))
+    found: list[Explanation | Skipped] = []
+    try:
+        results = compare_each(
+            network.model,
+            images,
+            methods=run.methods,
+            targets=run.targets,
+            layers=run.layers,
+            settings=run.settings,
+            progress=bar.named,
+        )
+        for one in bar.over(results):
+            found.append(one)
+    except KeyboardInterrupt:
+        run.stopped = True
+        if not any(isinstance(one, Explanation) for one in found):
+            return None
+    comparison = collect(found)
+    if not run.metrics or run.stopped:
+        return comparison
+    bar = Bar(run.console, f"measuring {path.name}", 1)
     try:
         for maps in bar.over([comparison.explanations]):
             measured = measure_maps(
-                network.model, images, maps, metrics=metrics, chunk=chunk, progress=bar.named
+                network.model,
+                images,
+                maps,
+                metrics=run.metrics,
+                chunk=run.settings.chunk,
+                progress=bar.named,
             )
     except KeyboardInterrupt:
-        return comparison, True
-    return replace(comparison, measured=measured), False
+        run.stopped = True
+        return comparison
+    run.total = run.total + measured
+    return replace(comparison, measured=measured)
 
 
 def _complain(failed: Sequence[dict[str, str]]) -> None:

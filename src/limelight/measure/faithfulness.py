@@ -76,8 +76,9 @@ def road(case: Case, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -> R
     Removed pixels are imputed from their neighbours (noisy linear imputation, see `impute`), with
     normal noise of the given deviation in the network's units. `morf` is the mean of f over the
     removed shares `i / (steps + 1)`, i from 1 to steps, the most relevant removed first; `lerf` the
-    same, the least relevant first; `value` is `(lerf - morf) / 2`, `[B]`: Rong et al. 2022
-    (ROAD), combined as in the grad-cam library (Gildenblat 2021). Higher is better; a map that is the same everywhere has 0.
+    same, the least relevant first (Rong et al. 2022); `value` is `(lerf - morf) / 2`, `[B]`, as in
+    the grad-cam library (Gildenblat 2021). Higher is better; a map that is the same everywhere
+    has 0.
 
     Returns:
         `value`, `morf` and `lerf` `[B]`, and the curves of both, `[B, steps]`.

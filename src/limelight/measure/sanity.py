@@ -112,10 +112,10 @@ def sanity(
 ) -> Sanity:
     """Draw the weights anew, layer by layer from the logits down, and see what the maps do.
 
-    Cascading randomisation (Adebayo et al. 2018, section 3.1). A map that stays the same shows edges, not what
-    the network learned: a method *fails* whose raw maps keep, on average over stages and images, a
-    Spearman correlation above 0.5 with those of the trained network (the whole interval above it),
-    and *passes* if the whole interval is below. The model itself keeps its weights.
+    Cascading randomisation (Adebayo et al. 2018, section 3.1). A map that stays the same shows
+    edges, not what the network learned: a method *fails* whose raw maps keep, on average over
+    stages and images, a Spearman correlation above 0.5 with those of the trained network (the whole
+    interval above it), and *passes* if the whole interval is below. The model keeps its weights.
 
         found = limelight.sanity(model, images, methods=["gradcam", "guided-backprop"])
         found.verdicts          # {"gradcam": "passes", "guided-backprop": "fails"}

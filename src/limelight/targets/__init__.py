@@ -21,7 +21,7 @@ a segmenter, None means the class predicted on most pixels; of a detector, the m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,6 +89,7 @@ __all__ = [
     "label_of",
     "mirrored",
     "names_for",
+    "of_image",
     "part_named",
     "reading_of",
     "returned",
@@ -164,6 +165,34 @@ def score(output: object, target: Target, asked: Asked) -> Scores:
     rule = target.target if isinstance(target, Region | Box) else target
     _refuse_nesting(rule)
     return _class_score(_table(output, target, asked), rule, asked)
+
+
+def of_image(target: Any, image: int, axes: int) -> Any:
+    """Return what a target asks of one image of a batch, whose images have so many axes."""
+    if isinstance(target, list | tuple):
+        return target[image]
+    if hasattr(target, "__array__"):
+        return int(_own(target, image, 0))
+    changed = dict[str, Any]()
+    if isinstance(target, Contrast | Counterfactual | Region | Box):
+        changed["target"] = of_image(target.target, image, axes)
+    if isinstance(target, Contrast):
+        changed["against"] = of_image(target.against, image, axes)
+    elif isinstance(target, Region) and hasattr(target.where, "__array__"):
+        changed["where"] = _own(target.where, image, axes)
+    elif isinstance(target, Box) and target.box is not None:
+        changed["box"] = _own(target.box, image, 1)
+    elif isinstance(target, Words):
+        changed["ids"] = _own(target.ids, image, 1)
+    elif isinstance(target, Similarity):
+        changed["to"] = _own(target.to, image, 1)
+    return replace(target, **changed) if changed else target
+
+
+def _own(value: Any, image: int, axes: int) -> Any:
+    """Return one image's part of a value that has so many axes, or one more for the images."""
+    rows = torch.as_tensor(value)
+    return value if rows.ndim == axes else rows[image if len(rows) > 1 else 0]
 
 
 def scores_to_follow(output: object, asked: Asked) -> list[Tensor]:
