@@ -172,6 +172,8 @@ def adcc(value: Value, image: Array, heatmap: Array, explain: Explain) -> dict[s
     """Return the harmonic mean of three, with its parts; Poppi et al. 2021, eq. 3 to 5."""
     again = explain(image * heatmap)
     coherency = (correlation(again.ravel(), heatmap.ravel()) + 1) / 2
+    if np.ptp(again) == 0 or np.ptp(heatmap) == 0:  # there is nothing to be coherent
+        coherency = 0.0
     complexity = float(np.abs(heatmap).sum()) / heatmap.size
     drop = average_drop(value, image, heatmap)
     three = [coherency, 1 - complexity, 1 - drop]
@@ -248,9 +250,12 @@ def pointing_game(heatmap: Array, mask: Mask, tolerance: float = 15.0) -> float:
     return sum(bool(hits[cell]) for cell in highest) / len(highest)
 
 
-def energy(values: Array, mask: Mask) -> float:
-    """`sum(M in B) / sum(M)`; Wang et al. 2020, section 4.3. Of nothing, as of a uniform map."""
-    if not mask.any():
+def energy(values: Array, mask: Mask, most: float = 1.0) -> float:
+    """`sum(M in B) / sum(M)`; Wang et al. 2020, section 4.3. Of nothing, as of a uniform map.
+
+    Where B covers more than `most` of the image, it is not defined.
+    """
+    if not mask.any() or mask.sum() / mask.size > most:
         return math.nan
     values = values if values.any() else np.ones_like(values)
     inside = math.fsum(values[cell] for cell in cells(mask.shape) if mask[cell])

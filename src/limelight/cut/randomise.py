@@ -47,7 +47,8 @@ def cascade(
         root, copies = shadow(model, lambda _module: True)
         _part(copies)
     done = 0
-    for count in dict.fromkeys(torch.linspace(1, len(order), steps).round().int().tolist()):
+    counts = torch.linspace(1, len(order), steps).round().int().tolist()
+    for count in dict.fromkeys([*counts[:-1], len(order)]):
         for number in range(done, count):
             _draw(copies[id(order[number])], seed + number)
         done = count
@@ -97,14 +98,20 @@ def _part(copies: dict[int, nn.Module]) -> None:
 
 
 def _draw(module: nn.Module, seed: int) -> None:
-    """Draw a module's weights anew: by its own `reset_parameters`, else from a normal distribution.
+    """Draw a module's weights anew: by its own `reset_parameters`, else from a normal distribution
+    with the mean and the deviation that they had.
 
-    That has the mean and the deviation of the weights that were there.
+    Weights that are all the same stay. A batch norm forgets its statistics too.
     """
     weights = _own(module)
     devices = sorted({one.device.index for one in weights.values() if one.is_cuda})
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: it would seed devices that are none of ours.
+        for generator in (
+            torch.default_generator,
+            *(torch.cuda.default_generators[d] for d in devices),
+        ):
+            generator.manual_seed(seed)
         before = {name: one.clone() for name, one in weights.items()}
         reset: Any = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         if callable(reset):

@@ -91,6 +91,11 @@ class Probe:
         """Whether the score has a probability: of one class among several, or of words."""
         return self.scores.likely is not None
 
+    @property
+    def custom(self) -> bool:
+        """Whether the score is a callable of the user's, which may return a probability."""
+        return callable(self._gathered.target)
+
     @cached_property
     def value(self) -> Tensor:
         """`p_c(x)`, the probability of what is explained; the score where there is none, `[B]`."""

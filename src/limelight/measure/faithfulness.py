@@ -7,6 +7,8 @@ Pixels are ranked by M in a stable order: of equal ones the first comes first.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
@@ -16,6 +18,15 @@ from limelight.measure.case import Case, Probe
 from limelight.measure.imputation import impute
 from limelight.measure.metric import Readings
 from limelight.measure.statistics import pearson, spearman
+
+#: How much more than 1 rounding may make of a probability.
+_ROUNDING = 1e-6
+
+_TAKE = (
+    "Take a class as the target, or a callable that returns a probability, as in "
+    "target=lambda y: y.sigmoid()[:, 3]; or a metric that takes any score (deletion, insertion, "
+    "road)."
+)
 
 
 def deletion(case: Case, *, steps: int = 100, baseline: float = 0.0) -> Readings:
@@ -67,7 +78,7 @@ def _replaced(
 
     between = case.probe.values(len(inner), replaced)
     curve = torch.cat([ends[0][None], between, ends[1][None]]).T.cpu().double()
-    return {"value": torch.trapezoid(curve, counts / count, dim=1), "curve": curve}
+    return {"value": torch.trapezoid(curve, counts.double() / count, dim=1), "curve": curve}
 
 
 def road(case: Case, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -> Readings:
@@ -113,8 +124,8 @@ def average_drop(case: Case) -> Readings:
     """Return how much of the probability is lost when only what M shows is seen.
 
     `max(0, p(x) - p(x * M)) / p(x)`, `[B]`: Chattopadhay et al. 2018, section 4.1; x is in the
-    network's units, so that what M hides takes the mean colour. Lower is better. A map that is 1
-    everywhere has 0: read it beside `average-gain` and the controls.
+    network's units, so that what M hides takes the mean colour. Lower is better. A map that is
+    near 1 nearly everywhere loses nothing: read it beside `average-gain` and the controls.
     """
     return {"value": _drop(case)}
 
@@ -133,9 +144,9 @@ def average_gain(case: Case) -> Readings:
     `max(0, p(x * M) - p(x)) / (1 - p(x))`, `[B]`: Zhang et al. 2024, Opti-CAM. Higher is better.
     """
     before, after = _probabilities(case)
-    missing = 1 - before
-    gained = (after - before).clamp(min=0) / torch.where(missing > 0, missing, 1)
-    return {"value": torch.where(missing > 0, gained, 0)}
+    missing = (1 - before).clamp(min=0)
+    gained = (after - before).clamp(min=0) / torch.where(missing == 0, 1, missing)
+    return {"value": torch.where(missing == 0, 0, gained)}
 
 
 def adcc(case: Case) -> Readings:
@@ -143,18 +154,23 @@ def adcc(case: Case) -> Readings:
 
     `3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop))`, `[B]`, with coherency
     `(pearson(CAM(x * M), M) + 1) / 2`, complexity `mean(M)`, and the drop of `average_drop`: Poppi
-    et al. 2021. Higher is better; where one of the three is 0, so is the value.
+    et al. 2021. Higher is better; where one of the three is 0, so is the value. A map that is the
+    same everywhere is coherent with nothing: its coherency is 0.
 
     Returns:
         `value`, and its parts `coherency`, `complexity` and `average drop`, `[B]`.
     """
     images, heatmap = case.probe.images, case.heatmap
     seen = case.repeated(images * heatmap[:, None].to(images)).heatmap
-    coherency = (pearson(seen.flatten(1), heatmap.flatten(1)) + 1) / 2
+    alike = (pearson(seen.flatten(1), heatmap.flatten(1)) + 1) / 2
+    blank = [one.flatten(1).aminmax(dim=1) for one in (seen, heatmap)]
+    coherency = torch.where(
+        torch.stack([(low == high).cpu() for low, high in blank]).any(0), 0, alike
+    )
     complexity = heatmap.flatten(1).cpu().double().mean(1)
     drop = _drop(case)
     three = torch.stack([coherency, 1 - complexity, 1 - drop])
-    value = torch.where((three > 0).all(0), 3 / (1 / three).sum(0), 0)
+    value = torch.where((three == 0).any(0), 0, 3 / (1 / three).sum(0))
     return {
         "value": value,
         "coherency": coherency,
@@ -218,10 +234,29 @@ def occlusion_correlation(case: Case, *, cells: int = 14, baseline: float = 0.0)
     lost = probe.once(
         ("occluded", cells, baseline), lambda: probe.score - probe.scored(count, without)
     )
-    flat = places.flatten().expand(len(case.heatmap), -1).cpu()
-    heat = case.heatmap.flatten(1).cpu().double()
-    summed = torch.zeros(len(heat), count, dtype=torch.float64).scatter_add_(1, flat, heat)
-    return {"value": spearman(summed / flat[0].bincount(), lost.T)}
+    # What differs by no more than rounding has the same rank: sums are exact, losses rounded.
+    digits = 64 * torch.finfo(probe.score.dtype).eps * probe.score.abs().cpu().double()[:, None]
+    worth = _rounded(lost.T.cpu().double(), digits)
+    return {"value": spearman(_means(case.heatmap, places), worth)}
+
+
+def _means(maps: Tensor, places: Tensor) -> Tensor:
+    """Return the mean of maps `[B, *image]` over each patch, numbered from 0, `[B, V]`."""
+    numbers = places.flatten().cpu()
+    order, sizes = numbers.argsort(), numbers.bincount().tolist()
+    rows = maps.flatten(1).cpu().double()[:, order]
+    return torch.tensor(
+        [
+            [math.fsum(patch.tolist()) / len(patch) for patch in torch.split(row, sizes)]
+            for row in rows
+        ],
+        dtype=torch.float64,
+    )
+
+
+def _rounded(rows: Tensor, digits: Tensor) -> Tensor:
+    """Return rows `[B, N]` as multiples of the digits `[B, 1]` that are left of them."""
+    return torch.where(digits > 0, (rows / torch.where(digits > 0, digits, 1)).round(), rows)
 
 
 def ranked(maps: Tensor) -> Tensor:
@@ -259,24 +294,24 @@ def _boxes(size: tuple[int, ...], count: int, patch: float, seed: int) -> Tensor
 
 
 def _probabilities(case: Case) -> tuple[Tensor, Tensor]:
-    """Return the probabilities of the image and of what M shows of it, `[B]`.
+    """Return the probabilities of the image and of what M shows of it, `[B]`; NaN without.
 
     Raises:
-        MetricError: The values are no probabilities.
+        MetricError: What is explained has no probability.
     """
-    before, after = (one.cpu().double() for one in (case.probe.value, case.masked))
-    rounding = 1e-6
-    if min(before.min(), after.min()) < 0 or max(before.max(), after.max()) > 1 + rounding:
+    if not case.probe.probable and not case.probe.custom:
         raise MetricError(
-            f"The metric is about a probability, and the score is {before.tolist()[0]:.3g}, which "
-            "is none. Take a class as the target, or a callable that returns a probability, as in "
-            "target=lambda y: y.sigmoid()[:, 3]; or a metric that takes any score (deletion, "
-            "insertion, road)."
+            f"The metric is about a probability, and {case.probe.scores.labels[0]!r} has none. "
+            f"{_TAKE}"
         )
+    both = torch.stack([one.cpu().double() for one in (case.probe.value, case.masked)])
+    # What a callable returns is only seen now; each image stands for itself.
+    likely = ((both >= 0) & (both <= 1 + _ROUNDING)).all(0)
+    before, after = torch.where(likely, both, math.nan)
     return before, after
 
 
 def _drop(case: Case) -> Tensor:
     before, after = _probabilities(case)
-    lost = (before - after).clamp(min=0) / torch.where(before > 0, before, 1)
-    return torch.where(before > 0, lost, 0)
+    lost = (before - after).clamp(min=0) / torch.where(before == 0, 1, before)
+    return torch.where(before == 0, 0, lost)

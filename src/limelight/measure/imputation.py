@@ -2,12 +2,13 @@
 
 Every removed pixel is the weighted mean of its neighbours, known or removed: one sparse linear
 system, symmetric and positive definite, `d_i x_i - sum_removed w_ij x_j = sum_known w_ij x_j`. It
-is solved by conjugate gradients, preconditioned by a multigrid cycle over blocks of cells, for a
-whole batch at once on the tensor's own device.
+is solved by conjugate gradients, preconditioned by a multigrid cycle, for a whole batch at once on
+the tensor's own device.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
@@ -21,14 +22,16 @@ Place = tuple[slice | EllipsisType, ...]
 
 #: More steps than the solver ever takes.
 _MOST_STEPS = 500
+#: So many numbers of an image, or of several, are worked on together on a CPU.
+_IN_CACHE = 600_000
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:
     """Replace removed pixels by the weighted means of their neighbours, all at once.
 
     Neighbours along one axis weigh twice as much as those along two, and so on: of a picture 1/6
-    the four direct ones and 1/12 the four diagonal ones (Rong et al. 2022). At the
-    border the weights of the neighbours that there are are scaled to sum to 1.
+    the four direct ones and 1/12 the four diagonal ones (Rong et al. 2022). At the border the
+    weights of the neighbours that there are are scaled to sum to 1.
 
     Args:
         images: `[M, C, *image]`, or one image `[C, *image]` for all.
@@ -37,27 +40,18 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
     Returns:
         The images `[M, C, *image]`, untouched where nothing was removed.
     """
-    size = removed.shape[1:]
-    images = images.expand(len(removed), *images.shape[-len(size) - 1 :])
-    gone = removed[:, None]
-    known = torch.where(gone, 0, images)
-    links = {
-        offset: torch.ones_like(gone, dtype=images.dtype)[_from(offset)] * _weight(offset)
-        for offset in _offsets(len(size))
-    }
-    whole = _Grid(torch.zeros_like(gone, dtype=images.dtype), links)
-    total = -whole.apply(torch.ones_like(gone, dtype=images.dtype))  # of the weights that there are
-    inner = {
-        offset: link * gone[_from(offset)] * gone[_to(offset)] for offset, link in links.items()
-    }
-    system = _Grid(torch.where(gone, total, 0), inner)
-    right = torch.where(gone, -whole.apply(known), 0)
-    return torch.where(gone, _solve(system, right, known, gone), images)
+    images = images.expand(len(removed), *images.shape[-removed.ndim :])
+    # On a CPU, few enough at once that they stay in its caches.
+    few = max(1, _IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(removed)
+    pairs = zip(torch.split(images, few), torch.split(removed[:, None], few), strict=True)
+    return torch.cat([torch.where(gone, _solve(some, gone), some) for some, gone in pairs])
 
 
-def _solve(system: _Grid, right: Tensor, known: Tensor, gone: Tensor) -> Tensor:
+def _solve(images: Tensor, gone: Tensor) -> Tensor:
     """Solve by preconditioned conjugate gradients, each image and channel with steps of its own."""
-    axes = tuple(range(2, right.ndim))
+    known, axes = torch.where(gone, 0, images), tuple(range(2, images.ndim))
+    system = _Pixels(gone, images.dtype)
+    right = torch.where(gone, _neighbours(known), 0)
     # Begin at the mean of what is known: where a lot is gone, most of it is that.
     count = (~gone).sum(axes, keepdim=True).to(right)
     x = torch.where(gone, known.sum(axes, keepdim=True) / count, 0)
@@ -70,117 +64,167 @@ def _solve(system: _Grid, right: Tensor, known: Tensor, gone: Tensor) -> Tensor:
             break
         better = system.cycle(residual)
         now = _dot(residual, better, axes)
-        direction = better + torch.where(going, now / before, 0) * direction
+        direction.mul_(torch.where(going, now / before, 0)).add_(better)
         ahead = system.apply(direction)
         bend = _dot(direction, ahead, axes)
         step = torch.where(going & (bend > 0), now / torch.where(bend > 0, bend, 1), 0)
-        x = x + step * direction
-        residual = residual - step * ahead
+        x.addcmul_(step, direction)
+        residual.addcmul_(step, ahead, value=-1)
         before = torch.where(now > 0, now, 1)
     return x
 
 
-class _Grid:
-    """A linear system on a grid whose cells are linked with their neighbours.
+class _System(ABC):
+    """A linear system over cells that are linked with their neighbours.
 
     Attributes:
         diagonal: `[M, 1, *grid]`; 0 where nothing is to be found.
-        links: By offset o, for the cells i that have a neighbour i + o, minus the entry of both.
     """
 
-    def __init__(self, diagonal: Tensor, links: dict[Offset, Tensor]) -> None:
-        self.diagonal, self.links = diagonal, links
+    diagonal: Tensor
 
+    @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
-        """Return the matrix times x `[M, C, *grid]`."""
-        y = self.diagonal * x
-        for offset, link in self.links.items():
-            here, there = _from(offset), _to(offset)
-            y[here] -= link * x[there]
-            y[there] -= link * x[here]
-        return y
+        """Return the matrix times x `[M, C, *grid]`, which is 0 where nothing is to be found."""
 
     def cycle(self, right: Tensor) -> Tensor:
-        """Solve about: smooth, correct on blocks of cells, smooth again."""
+        """Solve about: smooth, correct on every other cell, smooth again."""
         x = self._damping * right
-        coarse = self._coarse
-        if coarse is None:
+        if self._coarse is None:
             for _ in range(4):
-                x = x + self._damping * (right - self.apply(x))
+                self._smooth(x, right)
             return x
         left = right - self.apply(x)
-        # Blocks move as a whole, which is too stiff: the correction is stretched.
-        x = x + 1.5 * self._spread(coarse.cycle(_sums(left)))
-        return x + self._damping * (right - self.apply(x))
+        x += self._finer(self._coarse.cycle(self._coarser(left)))
+        self._smooth(x, right)
+        return x
+
+    def _smooth(self, x: Tensor, right: Tensor) -> None:
+        """Correct every cell by what is left there."""
+        x.addcmul_(self._damping, right - self.apply(x))
+
+    @cached_property
+    def _inside(self) -> Tensor:
+        """1 where there is something to find, else 0."""
+        return (self.diagonal > 0).to(self.diagonal)
 
     @cached_property
     def _damping(self) -> Tensor:
-        return torch.where(self.diagonal > 0, 0.8 / self.diagonal, 0)
+        return 0.8 * self._inside / torch.where(self.diagonal > 0, self.diagonal, 1)
 
     @cached_property
-    def _coarse(self) -> _Grid | None:
-        """The system of blocks of two cells along each axis; None when there is nothing left."""
-        size = self.diagonal.shape[2:]
-        if max(size) <= 2:
+    def _coarse(self) -> _Cells | None:
+        """The system of every other cell along each axis; None when there is nothing left.
+
+        Its matrix is that of going finer, through this system, and coarser again. A cell is then
+        linked with its neighbours alone, so that every third one can be probed at once.
+        """
+        size = [(length + 1) // 2 for length in self.diagonal.shape[2:]]
+        if max(self.diagonal.shape[2:]) <= 2:
             return None
-        axes = len(size)
-        diagonal = _sums(self.diagonal)
-        links = {
-            offset: diagonal.new_zeros(diagonal[_from(offset)].shape) for offset in _offsets(axes)
-        }
-        for offset, link in self.links.items():
-            # A link belongs to the cell that it begins at: the others of a block have none.
-            full = torch.zeros_like(self.diagonal)
-            full[_from(offset)] = link
-            for parity in product((0, 1), repeat=axes):
-                cells: Place = (..., *(slice(p, None, 2) for p in parity))
-                part = full[cells]
-                between = tuple((p + o) // 2 for p, o in zip(parity, offset, strict=True))
-                inside: Place = (..., *(slice(n) for n in part.shape[2:]))
-                if not any(between):
-                    diagonal[inside] -= 2 * part
-                    continue
-                # Numbered from the block that comes first.
-                forward = between in links
-                at = between if forward else tuple(-b for b in between)
-                whole = torch.zeros_like(diagonal)
-                whole[inside] = part
-                links[at] += whole[_from(at)] if forward else whole[_to(at)]
-        return _Grid(diagonal, links)
+        first, axes = self.diagonal[:, :, *(slice(n) for n in size)], len(size)
+        diagonal = torch.zeros_like(first, memory_format=torch.contiguous_format)
+        links = {offset: torch.zeros_like(first[_from(offset)]) for offset in _offsets(axes)}
+        for third in product(range(3), repeat=axes):
+            probe = torch.zeros_like(first)
+            probe[_every_third(third)] = 1
+            found = self._coarser(self.apply(self._finer(probe)))
+            diagonal.addcmul_(probe, found)
+            for offset, link in links.items():
+                link.addcmul_(probe[_to(offset)], found[_from(offset)], value=-1)
+        return _Cells(diagonal, links)
 
-    def _spread(self, coarse: Tensor) -> Tensor:
-        """Give every cell the value of its block."""
+    def _finer(self, coarse: Tensor) -> Tensor:
+        """Interpolate linearly from every other cell to all."""
         for axis in range(2, coarse.ndim):
-            size = self.diagonal.shape[axis]
-            coarse = coarse.repeat_interleave(2, axis).narrow(axis, 0, size)
-        return torch.where(self.diagonal > 0, coarse, 0)
+            size = list(coarse.shape)
+            size[axis] = self.diagonal.shape[axis]
+            fine = coarse.new_empty(size)
+            even, odd = _halves(fine, axis)
+            even.copy_(coarse)
+            between = coarse.shape[axis] - 1
+            odd.copy_(coarse.narrow(axis, 0, odd.shape[axis]))  # of the last one, all
+            odd.narrow(axis, 0, between).lerp_(coarse.narrow(axis, 1, between), 0.5)
+            coarse = fine
+        return coarse.mul_(self._inside)
+
+    def _coarser(self, fine: Tensor) -> Tensor:
+        """Do the same the other way round: the transpose."""
+        fine = fine * self._inside
+        for axis in range(2, fine.ndim):
+            even, odd = _halves(fine, axis)
+            coarse = even.clone()
+            between = even.shape[axis] - 1
+            half = odd.narrow(axis, 0, between) * 0.5
+            coarse.narrow(axis, 0, between).add_(half)
+            coarse.narrow(axis, 1, between).add_(half)
+            if odd.shape[axis] > between:  # the last one has a neighbour on one side only
+                coarse.narrow(axis, between, 1).add_(odd.narrow(axis, between, 1))
+            fine = coarse
+        return fine
 
 
-def _sums(cells: Tensor) -> Tensor:
-    """Add up blocks of two cells along each axis."""
-    for axis in range(2, cells.ndim):
-        even = cells[(slice(None),) * axis + (slice(0, None, 2),)]
-        odd = cells[(slice(None),) * axis + (slice(1, None, 2),)]
-        total = even.clone()
-        total.narrow(axis, 0, odd.shape[axis]).add_(odd)
-        cells = total
-    return cells
+class _Pixels(_System):
+    """The system of the removed pixels."""
+
+    def __init__(self, gone: Tensor, dtype: torch.dtype) -> None:
+        self._gone = gone.to(dtype)
+        # The weights of the neighbours that there are.
+        self.diagonal = self._gone * _neighbours(torch.ones_like(self._gone[:1]))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return the matrix times x."""
+        return (self.diagonal * x).addcmul_(self._gone, _neighbours(x), value=-1)
+
+
+class _Cells(_System):
+    """The system of a coarser grid.
+
+    A link at offset o is, for the cells i that have a neighbour i + o, minus the entry of both.
+    """
+
+    def __init__(self, diagonal: Tensor, links: dict[Offset, Tensor]) -> None:
+        self.diagonal, self._links = diagonal, links
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return the matrix times x."""
+        y = self.diagonal * x
+        for offset, link in self._links.items():
+            here, there = _from(offset), _to(offset)
+            y[here].addcmul_(link, x[there], value=-1)
+            y[there].addcmul_(link, x[here], value=-1)
+        return y
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """Return the weighted sum of each cell's neighbours in `[M, C, *grid]`.
+
+    The weights are a product of 1, 2, 1 along each axis, without the middle, over their sum.
+    """
+    axes = x.ndim - 2
+    summed = x
+    for axis in range(2, x.ndim):
+        size = x.shape[axis]
+        wider = summed * 2
+        wider.narrow(axis, 1, size - 1).add_(summed.narrow(axis, 0, size - 1))
+        wider.narrow(axis, 0, size - 1).add_(summed.narrow(axis, 1, size - 1))
+        summed = wider
+    return summed.sub_(x, alpha=2**axes).mul_(1 / (4**axes - 2**axes))
+
+
+def _halves(cells: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the even and the odd cells along an axis."""
+    before = (slice(None),) * axis
+    return cells[(*before, slice(0, None, 2))], cells[(*before, slice(1, None, 2))]
+
+
+def _every_third(first: Sequence[int]) -> Place:
+    return (..., *(slice(start, None, 3) for start in first))
 
 
 def _offsets(axes: int) -> list[Offset]:
     """Return one of each pair of opposite steps to a neighbour."""
     return [step for step in product((-1, 0, 1), repeat=axes) if step > (0,) * axes]
-
-
-def _weight(offset: Offset) -> float:
-    """Return the weight of a neighbour, of all 3^axes - 1 that sum to 1."""
-    axes = len(offset)
-    every = (one for one in product((-1, 0, 1), repeat=axes) if any(one))
-    return _halved(offset) / sum(map(_halved, every))
-
-
-def _halved(offset: Offset) -> float:
-    return 0.5 ** (sum(map(abs, offset)) - 1)
 
 
 def _from(offset: Offset) -> Place:

@@ -27,7 +27,7 @@ def pointing_game(case: Case, *, tolerance: float = 15.0) -> Readings:
     hit = near(_inside(case), tolerance).flatten(1)
     heatmap = _flat(case.heatmap)
     top = heatmap == heatmap.amax(1, keepdim=True)
-    return {"value": _where_any(case, (hit & top).sum(1) / top.sum(1))}
+    return {"value": _where_any(case, (hit & top).double().sum(1) / top.sum(1))}
 
 
 def energy_pointing(case: Case, *, most: float = 1.0) -> Readings:
@@ -67,7 +67,7 @@ def rank_accuracy(case: Case) -> Readings:
         border = values.topk(count).values[-1]
         above, level = values > border, values == border
         left = count - int(above.sum())
-        hits = int((above & inside).sum()) + left * float((level & inside).sum() / level.sum())
+        hits = int((above & inside).sum()) + left * int((level & inside).sum()) / int(level.sum())
         found.append(hits / count)
     return {"value": torch.tensor(found, dtype=torch.float64)}
 

@@ -59,33 +59,41 @@ class Sample:
     """Readings of N images.
 
     Attributes:
+        row: The metric.
         readings: The maps' own, and those of the controls, each `[N]`.
         curves: The sums over images of the curves, `[P]`.
         groups: The class of each image, `[N]`.
     """
 
+    row: Metric
     readings: Mapping[Whose, Readings]
     curves: Mapping[Whose, Readings]
     groups: tuple[str, ...]
 
     @classmethod
-    def of(cls, found: Mapping[Whose, Readings], groups: Sequence[str]) -> Sample:
+    def of(cls, row: Metric, found: Mapping[Whose, Readings], groups: Sequence[str]) -> Sample:
         """Keep what a metric read: a number of each image, and of curves the sum."""
         readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
         for whose, parts in found.items():
             readings[whose] = {name: one for name, one in parts.items() if one.ndim == 1}
             curves[whose] = {name: one.sum(0) for name, one in parts.items() if one.ndim == 2}
-        return cls(readings, curves, tuple(groups))
+        return cls(row, readings, curves, tuple(groups))
 
     def __add__(self, other: Sample) -> Sample:
-        """Put the readings of other images behind these."""
+        """Put the readings of other images behind these.
+
+        Raises:
+            ValueError: They are not of the same kind.
+        """
         readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
         for whose in WHOSE:
             mine, theirs = self.readings[whose], other.readings[whose]
-            readings[whose] = {name: torch.cat([one, theirs[name]]) for name, one in mine.items()}
             added, more = self.curves[whose], other.curves[whose]
+            if mine.keys() != theirs.keys() or _shapes(added) != _shapes(more):
+                raise ValueError
+            readings[whose] = {name: torch.cat([one, theirs[name]]) for name, one in mine.items()}
             curves[whose] = {name: one + more[name] for name, one in added.items()}
-        return Sample(readings, curves, self.groups + other.groups)
+        return Sample(self.row, readings, curves, self.groups + other.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +190,7 @@ class Measurement:
         for key, sample in other.samples.items():
             try:
                 samples[key] = samples[key] + sample if key in samples else sample
-            except (KeyError, RuntimeError) as error:
+            except ValueError as error:
                 raise InputError(
                     f"The readings of {key.metric!r} of {key.method!r} do not fit each other; they "
                     "were expected to come from the same metric with the same options."
@@ -241,7 +249,7 @@ class Measurement:
     def _figures(self) -> list[Measured]:
         found = []
         for key, sample in self.samples.items():
-            row = _row(key.metric)
+            row = sample.row
             by = {whose: row.compute(sample.readings[whose], sample.groups) for whose in WHOSE}
             for part in by["own"]:
                 own, random, centre = (by[whose][part] for whose in WHOSE)
@@ -253,17 +261,31 @@ class Measurement:
     def curves(self, metric: str) -> dict[str, dict[str, Tensor]]:
         """Return the mean curves `[P]` of a metric, by the curve's name and then by method.
 
-        Those of the controls are the first method's, called `random` and `centre`.
+        A method that was cut at several layers is told with the layer. The curves of the controls
+        are the first method's, called `random` and `centre`. Of a metric measured with several
+        options, name the options too: without them it is the first.
         """
         found = dict[str, dict[str, Tensor]]()
+        options = next((key.metric for key in self.samples if metric in _names(key.metric)), metric)
+        told = self._told
         for key, sample in self.samples.items():
-            if metric not in _names(key.metric):
+            if key.metric != options:
                 continue
             for whose in WHOSE:
-                name = key.method if whose == "own" else whose
+                name = told[key.method, key.layer] if whose == "own" else whose
                 for part, summed in sample.curves[whose].items():
                     found.setdefault(part, {}).setdefault(name, summed / len(sample.groups))
         return found
+
+    @property
+    def _told(self) -> dict[tuple[str, str], str]:
+        """What to call each method at a layer: the layer is told where there are several."""
+        names = list(dict.fromkeys((key.method, key.layer) for key in self.samples))
+        methods = [method for method, _ in names]
+        return {
+            (method, layer): f"{method} at {layer}" if methods.count(method) > 1 else method
+            for method, layer in names
+        }
 
     def ranking(self, metric: str) -> list[Measured]:
         """Return the figures of a metric's value, best first."""
@@ -281,7 +303,7 @@ class Measurement:
             ranked = self.ranking(metric)
             lines = [
                 (
-                    one.method,
+                    self._told[one.method, one.layer],
                     f"{one.own.value:.3f}",
                     f"{one.random.value:.3f}",
                     f"{one.centre.value:.3f}",
@@ -303,8 +325,7 @@ class Measurement:
         if not judged:
             return Verdict(None, (), "Nothing was measured in which a map has to beat chance.")
         names = list(dict.fromkeys((one.method, one.layer) for one in judged))
-        layered = len({method for method, _ in names}) < len(names)
-        told = {name: f"{name[0]} at {name[1]}" if layered else name[0] for name in names}
+        told = self._told
         by = {name: [one for one in judged if (one.method, one.layer) == name] for name in names}
         place = dict.fromkeys(names, 0.0)
         for metric in dict.fromkeys(one.metric for one in judged):
@@ -383,15 +404,16 @@ class Measurement:
         from limelight import render
 
         panels = list[render.Bars | render.Curves]()
+        told = self._told
         for metric in self.metrics:
             ranked = self.ranking(metric)
             panels.append(
                 render.Bars(
                     title=metric,
                     note=f"{ranked[0].better} is better",
-                    means={one.method: _interval(one.own) for one in ranked},
+                    means={told[one.method, one.layer]: _interval(one.own) for one in ranked},
                     controls={
-                        one.method: {
+                        told[one.method, one.layer]: {
                             "random": _interval(one.random),
                             "centre": _interval(one.centre),
                         }
@@ -400,7 +422,7 @@ class Measurement:
                 )
             )
             for name, by_method in self.curves(metric).items():
-                axes = _row(metric).axes
+                axes = next(s.row.axes for k, s in self.samples.items() if k.metric == metric)
                 assert axes is not None  # every metric with curves says what they are over
                 curves = {method: values.tolist() for method, values in by_method.items()}
                 x = axes.points(len(next(iter(curves.values()))))
@@ -428,9 +450,16 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Measurement:
-        """Return what `as_dict` told."""
+        """Return what `as_dict` told.
+
+        Raises:
+            UnknownNameError, OptionError: There is no such metric here.
+        """
+        from limelight.measure import find_metric
+
         samples = {
             Key(one["method"], one["layer"], one["metric"]): Sample(
+                find_metric(one["metric"]),
                 {whose: _tensors(one["images"][whose]) for whose in WHOSE},
                 {whose: _tensors(one["curves"][whose]) for whose in WHOSE},
                 tuple(one["groups"]),
@@ -449,7 +478,7 @@ class Measurement:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{str(path)!r} cannot be read as a measurement: {error!r}. A .json file that "
                 "Measurement.save wrote was expected."
@@ -462,12 +491,6 @@ class Measurement:
         writer.writeheader()
         writer.writerows(rows)
         return buffer.getvalue()
-
-
-def _row(metric: str) -> Metric:
-    from limelight.measure import find_metric
-
-    return find_metric(metric)
 
 
 def _names(name: str) -> tuple[str, str]:
@@ -527,6 +550,10 @@ def _nulled(value: Any) -> Any:
     if isinstance(value, list):
         return [_nulled(one) for one in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _shapes(curves: Readings) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in curves.items()}
 
 
 def _interval(estimate: Estimate) -> tuple[float, float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,30 +43,37 @@ class Objects:
         Raises:
             InputError: They do not fit the images.
         """
-        size = tuple(images.shape[2:])
+        size, batch = tuple(images.shape[2:]), len(images)
         if isinstance(where, Objects):
-            if tuple(where.mask.shape) == (len(images), *size):
+            if tuple(where.mask.shape) == (batch, *size):
                 return cls(where.mask.to(images.device), where.boxes)
-            where = where.mask
-        if len(where) != len(images) or (
-            isinstance(where, Tensor) and tuple(where.shape[1:]) != size
-        ):
-            given = list(where.shape) if isinstance(where, Tensor) else f"{len(where)} images"
+            given: Any = where.mask
+        else:
+            given = _as_masks(where)
+        masks = isinstance(given, Tensor)
+        if len(given) != batch or (masks and tuple(given.shape[1:]) != size):
+            told = list(given.shape) if masks else f"{len(given)} images"
             raise InputError(
-                f"The objects are given as {given}, for images {list(images.shape)}. Masks "
-                f"{[len(images), *size]} were expected, or a list with the boxes [n, "
-                f"{2 * len(size)}] of each image."
+                f"The objects are given as {told}, for images {list(images.shape)}. Masks "
+                f"{[batch, *size]} were expected, or a list with the boxes [n, {2 * len(size)}] of "
+                "each image."
             )
-        if isinstance(where, Tensor):
-            masks = where != 0
-            return cls(masks.to(images.device), tuple(map(_boxes_of, masks)))
-        each = [_checked(own, size, number) for number, own in enumerate(where)]
-        masks = torch.stack([_mask_of(own, size) for own in each])
-        return cls(masks.to(images.device), tuple(each))
+        if masks:
+            marked = given != 0
+            return cls(marked.to(images.device), tuple(map(_boxes_of, marked)))
+        each = [_checked(own, size, number) for number, own in enumerate(given)]
+        marked = torch.stack([_mask_of(own, size) for own in each])
+        return cls(marked.to(images.device), tuple(each))
 
-    def __getitem__(self, rows: Sequence[int]) -> Objects:
-        """Return the objects of some of the images."""
-        return Objects(self.mask[list(rows)], tuple(self.boxes[row] for row in rows))
+
+def _as_masks(where: Any) -> Any:
+    """Return masks as one tensor: an array, or a list of tensors of True and False."""
+    if hasattr(where, "__array__"):
+        return torch.as_tensor(where)
+    each = [torch.as_tensor(one) if hasattr(one, "__array__") else None for one in where]
+    marks = [one for one in each if one is not None and one.dtype == torch.bool]
+    alike = len(marks) == len(each) and len({tuple(one.shape) for one in marks}) == 1
+    return torch.stack(marks) if alike else where
 
 
 def _checked(given: Boxes, size: tuple[int, ...], image: int) -> Tensor:
@@ -76,13 +84,15 @@ def _checked(given: Boxes, size: tuple[int, ...], image: int) -> Tensor:
     fits = boxes.ndim == 2 and boxes.shape[1] == 2 * axes and bool(boxes.isfinite().all())
     low, high = boxes[..., :axes], boxes[..., axes:]
     if not fits or not bool((high >= low).all()):
+        told = boxes.tolist() if boxes.numel() <= 40 else f"of shape {list(boxes.shape)}"
         raise InputError(
-            f"The boxes of image {image} are {boxes.tolist()}; a row x1, y1, x2, y2 for each was "
-            "expected, in pixels, with x1 <= x2 and y1 <= y2."
+            f"The boxes of image {image} are {told}; a row x1, y1, x2, y2 for each was expected, "
+            "in pixels, with x1 <= x2 and y1 <= y2."
         )
     end = torch.tensor(size[::-1], dtype=boxes.dtype)
     cut = torch.cat([low.clamp(min=0).minimum(end), high.clamp(min=0).minimum(end)], 1)
-    inside = ((low < end) & (high > 0)).all(1)
+    # One without extent counts as inside where it begins.
+    inside = ((low < end) & ((high > 0) | ((low == high) & (low == 0)))).all(1)
     return cut[inside]
 
 

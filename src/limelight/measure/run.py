@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import InputError, LimelightError, MetricError
-from limelight.evidence import Evidence
+from limelight.evidence import Evidence, at_least_float32
 from limelight.explain import Recipe
 from limelight.explanation import Explanation, Status, finished
 from limelight.inputs import Given, Inputs
@@ -70,7 +70,8 @@ def measure(
         model: The network that was explained.
         inputs: What it was given.
         maps: What `explain` returned for these inputs; several of those, or what `compare`
-            returned; or heatmaps of your own, `[B, *image]`.
+            returned; or heatmaps of your own, `[B, *image]`, of which the positive part is scaled
+            to [0, 1], as `explain` does.
         metrics: Names in METRICS, with options if any as in "deletion:steps=50", or rows of it;
             "all" for all that can be had; None for insertion, deletion and road, with
             energy-pointing and pointing-game where objects are given.
@@ -106,7 +107,10 @@ def measure(
         probe = subject.probe(probes, model, given, chunk)
         named = tuple(groups or subject.label or probe.scores.labels)
         if len(named) != given.batch:
-            raise InputError(f"There are {len(named)} groups for {given.batch} images.")
+            raise InputError(
+                f"There are {len(named)} groups for {given.batch} images; the class of each image "
+                "was expected, or None for what is explained."
+            )
         total = total + _measured(subject, probe, rows, found_objects, named, progress)
     if not total.samples:
         reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
@@ -248,7 +252,7 @@ def _measured(
             unmeasured.append(Unmeasured(subject.method, str(row), str(error)))
             continue
         readings |= _of_controls(row, own)
-        samples[Key(subject.method, subject.layer, str(row))] = Sample.of(readings, groups)
+        samples[Key(subject.method, subject.layer, str(row))] = Sample.of(row, readings, groups)
     return Measurement(samples, subject.counts, tuple(unmeasured))
 
 
@@ -273,7 +277,7 @@ def measure_randomised(
         readings: dict[Whose, Readings] = {"own": likeness(own.maps, [s.maps for s in stages])}
         readings |= _of_controls(row, own)
         key = Key(subject.method, subject.layer, str(row))
-        total = total + Measurement({key: Sample.of(readings, one.label)}, subject.counts)
+        total = total + Measurement({key: Sample.of(row, readings, one.label)}, subject.counts)
         kept.append(stages)
     return tuple(kept), total
 
@@ -303,7 +307,7 @@ def _control(
     def again(probe: Probe, given: Given, model: nn.Module | None = None) -> Maps:
         del model  # it knows nothing of that either
         image = given.image
-        cells = image.new_zeros(len(image), 1, *grid)
+        cells = at_least_float32(image.new_zeros(len(image), 1, *grid))
         raw = METHODS[name].raw(Evidence(activations=cells, image=image, score=probe.score))
         status = (Status("ok"),) * len(image)
         return Maps(raw, finished(raw, image.shape[2:], status, span), span)

@@ -44,7 +44,7 @@ class Estimate:
 
 
 def mean(values: Tensor, groups: Sequence[str]) -> Estimate:
-    """Return the mean of values `[N]` with its bootstrap interval; NaN is left out.
+    """Return the mean of values `[N]` with its bootstrap interval; NaN and infinity are left out.
 
     The interval holds the middle 95 % of the means of 2000 samples of N values, drawn with
     replacement (Efron 1979); the draws are seeded, and do not depend on the order of the values.
@@ -77,7 +77,7 @@ def mean_over_groups(values: Tensor, groups: Sequence[str]) -> Estimate:
 
     A sample in which a group does not occur is the mean over the others.
     """
-    defined = ~values.isnan()
+    defined = values.isfinite()
     kept = [group for group, one in zip(groups, defined.tolist(), strict=True) if one]
     found = values[defined].double().numpy()
     n, left_out = len(found), len(values) - len(found)
@@ -100,13 +100,16 @@ def mean_over_groups(values: Tensor, groups: Sequence[str]) -> Estimate:
         for start in range(0, RESAMPLES, step)
     ]
     tail = (1 - CONFIDENCE) / 2
+    value = float(over_groups(np.arange(n)[None])[0])
+    if found.min() == found.max():
+        return Estimate(value, value, value, n, left_out)
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
-    return Estimate(float(over_groups(np.arange(n)[None])[0]), float(low), float(high), n, left_out)
+    return Estimate(value, float(low), float(high), n, left_out)
 
 
 def _defined(values: Tensor) -> tuple[np.ndarray, int, int]:
-    """Return the values that are there, sorted, how many, and how many are not."""
-    found = np.sort(values[~values.isnan()].double().numpy())
+    """Return the finite values, sorted, how many, and how many are not."""
+    found = np.sort(values[values.isfinite()].double().numpy())
     return found, len(found), len(values) - len(found)
 
 

@@ -1,0 +1,797 @@
+"""Sanity checks, verdicts, and the pictures of what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+import limelight
+import networks
+from limelight import render
+from limelight.errors import (
+    InputError,
+    LimelightError,
+    MethodError,
+    MetricError,
+    OptionError,
+    OutputError,
+    TargetError,
+    UnknownNameError,
+)
+from limelight.measure.measurement import FORMATS, Measurement, Unmeasured
+from limelight.measure.sanity import passed, verdicts
+from limelight.measure.statistics import mean
+from networks import ready
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk")
+NAN = math.nan
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return ready(networks.ResidualCNN())
+
+
+def pictures(count: int = 3) -> Tensor:
+    return torch.randn(count, 3, 16, 16, dtype=torch.float64, generator=torch.manual_seed(1))
+
+
+#: Readings of the maps, of random ones and of a blob in the centre.
+Readings = tuple[Sequence[float], Sequence[float], Sequence[float]]
+
+
+def made(by: Mapping[tuple[str, str] | tuple[str, str, str], Readings]) -> Measurement:
+    """Make a measurement by hand, by method and metric, or method, layer and metric."""
+    total = Measurement()
+    for (method, *layer, metric), found in by.items():
+        images, count = dict(zip(("own", "random", "centre"), found, strict=True)), len(found[0])
+        key = {"method": method, "layer": layer[0] if layer else "layer"}
+        reading = {
+            **key,
+            "metric": metric,
+            "groups": ["cat"] * count,
+            "images": {whose: {"value": list(one)} for whose, one in images.items()},
+            "curves": {whose: {} for whose in images},
+        }
+        status = [{**key, "counts": {"ok": count}}]
+        total += Measurement.from_dict({"unmeasured": [], "status": status, "readings": [reading]})
+    return total
+
+
+def about(middle: float, count: int = 20) -> list[float]:
+    """Return values whose mean has a short interval around it."""
+    return [middle + 0.01 * (-1) ** i for i in range(count)]
+
+
+GOOD, BAD = (about(0.8), about(0.3), about(0.4)), (about(0.35), about(0.3), about(0.4))
+LOW = (about(0.1), about(0.3), about(0.4))
+
+
+def texts(figure: Figure) -> list[tuple[str, Any]]:
+    """Return all that is written on a figure, and where."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    found = list[Text]()
+    for part in (figure, *figure.subfigs):
+        found += part.texts
+        found += [text for legend in part.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        found += [text for text in axes.findobj(Text) if text.axes is axes]
+        ticks = {label for axis in (axes.xaxis, axes.yaxis) for label in axis.findobj(Text)}
+        found = [text for text in found if text not in ticks]
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            slack = (high - low) * 1e-9
+            found += [axis.label]
+            found += [
+                tick.label1
+                for tick in axis.get_major_ticks()
+                if low - slack <= tick.get_loc() <= high + slack
+            ]
+    shown = [one for one in dict.fromkeys(found) if one.get_visible() and one.get_text().strip()]
+    return [(one.get_text(), one.get_window_extent(canvas.get_renderer())) for one in shown]
+
+
+def assert_readable(figure: Figure) -> None:
+    """Refuse words that are cut off at the edge of the figure, or written over others."""
+    written = texts(figure)
+    width, height = FigureCanvasAgg(figure).get_width_height()
+    for words, box in written:
+        inside = min(box.x0, box.y0, width - box.x1, height - box.y1)
+        assert inside > -2, f"{words!r} is cut off at {box} of {width} x {height}"
+    for (words, box), (others, other) in combinations(written, 2):
+        across = min(box.x1, other.x1) - max(box.x0, other.x0)
+        down = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert min(across, down) < 3, f"{words!r} and {others!r} overlap"
+
+
+# Verdicts
+
+
+def test_one_method_earned_trust() -> None:
+    verdict = made(
+        {
+            ("gradcam", "insertion"): GOOD,
+            ("gradcam", "deletion"): LOW,
+            ("saliency", "insertion"): BAD,
+            ("saliency", "deletion"): LOW,
+        }
+    ).verdict()
+    assert verdict == (
+        "gradcam",
+        ("gradcam",),
+        "gradcam earned trust on this network in 20 explanations: it beat random and centre in "
+        "all 2 metrics, intervals apart, alone.",
+    )
+
+
+def test_several_earned_trust_and_the_best_rank_comes_first() -> None:
+    better = (about(0.9), *GOOD[1:])
+    best = made(
+        {
+            ("gradcam", "insertion"): GOOD,
+            ("gradcam", "deletion"): LOW,
+            ("layercam", "insertion"): better,
+            ("layercam", "deletion"): (about(0.2), *LOW[1:]),
+            ("hirescam", "insertion"): (about(0.95), *GOOD[1:]),
+            ("hirescam", "deletion"): (about(0.05), *LOW[1:]),
+        }
+    ).verdict()
+    assert best.method == "hirescam"
+    assert best.trusted[0] == "hirescam"
+    assert set(best.trusted) == {"gradcam", "layercam", "hirescam"}
+    assert best.sentence.startswith("hirescam earned trust on this network in 20 explanations")
+    assert best.sentence.endswith("intervals apart; so did gradcam, layercam.")
+
+
+def test_in_one_metric() -> None:
+    assert made({("gradcam", "deletion"): LOW}).verdict().sentence == (
+        "gradcam earned trust on this network in 20 explanations: it beat random and centre in "
+        "the one metric, intervals apart, alone."
+    )
+
+
+def test_none_earned_trust() -> None:
+    verdict = made(
+        {
+            ("gradcam", "insertion"): BAD,
+            ("gradcam", "deletion"): BAD,
+            ("saliency", "insertion"): BAD,
+            ("saliency", "deletion"): LOW,
+        }
+    ).verdict()
+    assert verdict == (
+        None,
+        (),
+        "No method earned trust on this network in 20 explanations: the nearest, saliency, beat "
+        "random and centre, intervals apart, in 1 of 2 metrics.",
+    )
+    assert made({("gradcam", "insertion"): BAD}).verdict().sentence.endswith("in 0 of 1 metric.")
+
+
+def test_one_image_has_no_interval_and_earns_nothing() -> None:
+    one = ([0.8], [0.3], [0.4])
+    verdict = made(
+        {
+            ("gradcam", "insertion"): one,
+            ("gradcam", "road"): one,
+            ("saliency", "insertion"): ([0.1], [0.3], [0.4]),
+            ("saliency", "road"): one,
+        }
+    ).verdict()
+    assert verdict == (
+        None,
+        (),
+        "On one image nothing has an interval, so nothing earned trust yet; gradcam did better "
+        "than random and centre in all 2 metrics. Measure a folder of photos.",
+    )
+    worse = made({("gradcam", "insertion"): ([0.1], [0.3], [0.4])}).verdict()
+    assert "gradcam did better than random and centre in 0 of 1" in worse.sentence
+
+
+def test_nothing_was_measured_in_which_a_map_has_to_beat_chance() -> None:
+    wanted = (None, (), "Nothing was measured in which a map has to beat chance.")
+    assert Measurement().verdict() == wanted
+    assert made({("gradcam", "max-sensitivity"): LOW}).verdict() == wanted
+    assert made({("gradcam", "parameter-randomisation"): LOW}).verdict() == wanted
+    # Beside one that is judged, they do not count.
+    both = made({("gradcam", "max-sensitivity"): BAD, ("gradcam", "insertion"): GOOD})
+    assert both.verdict().trusted == ("gradcam",)
+
+
+def test_images_in_which_nothing_is_defined_are_not_one_image() -> None:
+    nothing = ([NAN] * 3, [NAN] * 3, [NAN] * 3)
+    sentence = made({("gradcam", "energy-pointing"): nothing}).verdict().sentence
+    assert "On one image" not in sentence
+    assert "earned trust on" not in sentence or sentence.startswith("No method")
+
+
+def test_a_figure_that_is_not_defined_earns_no_trust() -> None:
+    nothing = ([NAN] * 20, about(0.3), about(0.4))
+    verdict = made({("gradcam", "insertion"): GOOD, ("gradcam", "road"): nothing}).verdict()
+    assert verdict.trusted == ()
+    assert "gradcam, beat random and centre, intervals apart, in 1 of 2" in verdict.sentence
+
+
+def test_overlapping_intervals_are_not_apart() -> None:
+    wide = ([0.0, 1.0] * 10, about(0.3), about(0.4))
+    assert made({("gradcam", "insertion"): wide}).verdict().trusted == ()
+    # Better than one control alone is not enough either.
+    centred = (about(0.8), about(0.3), about(0.8))
+    assert made({("gradcam", "insertion"): centred}).verdict().trusted == ()
+
+
+def test_a_method_at_two_layers_is_told_apart() -> None:
+    verdict = made(
+        {("gradcam", "early", "insertion"): BAD, ("gradcam", "late", "insertion"): GOOD}
+    ).verdict()
+    assert verdict.trusted == ("gradcam at late",)
+    assert "gradcam at late earned trust" in verdict.sentence
+
+
+# Rankings
+
+
+def test_rankings_are_best_first_and_say_what_beats_chance() -> None:
+    measured = made(
+        {
+            ("saliency", "insertion"): BAD,
+            ("gradcam", "insertion"): GOOD,
+            ("saliency", "deletion"): LOW,
+            ("gradcam", "deletion"): BAD,
+        }
+    )
+    first, second = measured.rankings()
+    assert (first.title, first.note) == ("insertion", "higher is better")
+    assert list(first.lines) == [
+        ("gradcam", "0.800", "0.300", "0.400", True),
+        ("saliency", "0.350", "0.300", "0.400", False),
+    ]
+    assert (second.title, second.note) == ("deletion", "lower is better")
+    assert [line[0] for line in second.lines] == ["saliency", "gradcam"]
+
+
+def test_of_one_image_rankings_say_what_is_ahead() -> None:
+    (ranking,) = made(
+        {("a", "insertion"): ([0.8], [0.3], [0.4]), ("b", "insertion"): ([0.35], [0.3], [0.4])}
+    ).rankings()
+    assert [(name, good) for name, *_, good in ranking.lines] == [("a", True), ("b", False)]
+
+
+def test_metrics_with_and_without_options_are_ranked_apart() -> None:
+    measured = made({("a", "insertion"): GOOD, ("a", "insertion:steps=3"): LOW})
+    for ranking, value in zip(measured.rankings(), ("0.800", "0.100"), strict=True):
+        assert [line[:2] for line in ranking.lines] == [("a", value)]
+
+
+def test_layers_are_told_apart_in_rankings_and_figures() -> None:
+    measured = made({("gradcam", "early", "increase"): BAD, ("gradcam", "late", "increase"): GOOD})
+    (ranking,) = measured.rankings()
+    assert [line[0] for line in ranking.lines] == ["gradcam at late", "gradcam at early"]
+    written = [words for words, _ in texts(measured.plot())]
+    assert {"gradcam at late", "gradcam at early"} <= set(written)
+
+
+def test_the_sheet_shows_the_rankings_and_the_verdict() -> None:
+    methods = ["gradcam", "saliency", "random"]
+    found = limelight.compare(
+        network(), pictures(2), methods=methods, metrics=["insertion:steps=3", "increase"]
+    )
+    assert found.measured is not None
+    figure = found.figure()
+    written = [words for words, _ in texts(figure)]
+    assert "insertion:steps=3 (higher is better)" in written
+    assert " ".join(found.measured.verdict().sentence.split()) in " ".join(
+        " ".join(written).split()
+    )
+    for ranking in found.measured.rankings():
+        for name, *values, good in ranking.lines:
+            assert name in written
+            assert set(values) <= set(written)
+            colours = {
+                to_rgb(one.get_color())
+                for one in figure.findobj(Text)
+                if one.get_text() == name and one.get_fontsize() == 6.5
+            }
+            assert to_rgb("black" if good else "#8a8a8a") in colours
+    plain = limelight.compare(network(), pictures(2), methods=methods).figure()
+    assert plain.get_figheight() < figure.get_figheight()
+
+
+LONG = "occlusion:patch=0.3,stride=0.15,baseline=0.5"
+VERDICTS = [
+    "gradcam earned trust.",
+    "No method earned trust on this network in 20 explanations: the nearest, integrated-gradients, "
+    "beat random and centre, intervals apart, in 1 of 3 metrics.",
+    "gradcam earned trust on this network in 20 explanations: it beat random and centre in all 3 "
+    "metrics, intervals apart; so did " + ", ".join(list(limelight.METHODS)[:20]) + ".",
+]
+
+
+@pytest.mark.parametrize("sentence", VERDICTS, ids=["short", "long", "longest"])
+@pytest.mark.parametrize("panels", [1, 3, 9])
+def test_a_sheet_is_readable(panels: int, sentence: str) -> None:
+    block = render.Block(
+        Image.new("RGB", (32, 32)),
+        "bee, score 0.112",
+        [render.Panel(torch.zeros(32, 32), f"method {i}") for i in range(panels)],
+    )
+    lines = [(f"method {i}", "0.123", "-0.456", "0.789", i < 2) for i in range(panels)]
+    rankings = [
+        render.Ranking(name, "higher is better", lines)
+        for name in ("insertion", "deletion", "road:steps=5", "energy-pointing")
+    ]
+    assert_readable(render.sheet([block], rankings=rankings, sentence=sentence))
+
+
+def test_long_names_of_methods_do_not_run_into_each_other() -> None:
+    block = render.Block(
+        Image.new("RGB", (32, 32)),
+        "bee, score 0.112",
+        [render.Panel(torch.zeros(32, 32), LONG) for _ in range(3)],
+    )
+    ranking = render.Ranking(
+        "road:steps=5,noise=0.01,seed=3", "higher is better", [(LONG, "0.1", "0.2", "0.3", True)]
+    )
+    assert_readable(render.sheet([block]))
+    assert_readable(render.sheet([block], rankings=[ranking] * 2))
+
+
+# Pictures of measurements
+
+
+def test_one_method_one_metric_is_readable() -> None:
+    for one in (GOOD, BAD, ([0.8], [0.3], [0.4])):
+        assert_readable(made({("gradcam", "increase"): one}).plot())
+
+
+def test_many_methods_and_metrics_are_readable() -> None:
+    names = list(limelight.METHODS)[:24]
+    metrics = ("increase", "pointing-game", "max-sensitivity", "energy-pointing")
+    figure = made({(name, metric): GOOD for name in names for metric in metrics}).plot()
+    assert_readable(figure)
+    written = [words for words, _ in texts(figure)]
+    assert all(written.count(name) >= 4 for name in names)
+
+
+def test_a_long_name_leaves_room_for_the_figure() -> None:
+    figure = made({(LONG, metric): GOOD for metric in ("increase", "road", "infidelity")}).plot()
+    assert_readable(figure)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert axes.get_position().width > 0.5 / 3
+
+
+def test_curves_are_drawn_with_chance_beside_them() -> None:
+    model, images = network(), pictures(2)
+    maps = limelight.compare(model, images, methods=["gradcam", "saliency"])
+    measured = limelight.measure(
+        model, images, maps, metrics=["insertion:steps=4", "road:steps=3", "increase"]
+    )
+    figure = measured.plot()
+    assert_readable(figure)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "insertion:steps=4",
+        "insertion:steps=4, curve",
+        "road:steps=3",
+        "road:steps=3, lerf curve",
+        "road:steps=3, morf curve",
+        "increase",
+    ] or sorted(titles[3:5]) == ["road:steps=3, lerf curve", "road:steps=3, morf curve"]
+    drawn = {str(line.get_label()): line for line in figure.axes[1].get_lines()}
+    assert set(drawn) == {"gradcam", "saliency", "random", "centre"}
+    for name, line in drawn.items():
+        wanted = measured.curves("insertion:steps=4")["curve"][name]
+        assert np.allclose(np.asarray(line.get_ydata()), wanted.numpy())
+    (legend,) = figure.legends
+    assert {one.get_text() for one in legend.get_texts()} == set(drawn)
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        ([NAN] * 3, [NAN] * 3, [NAN] * 3),
+        ([NAN, NAN, 0.5], [NAN, 0.1, 0.2], [0.1, 0.1, 0.1]),
+        ([0.5], [NAN], [0.1]),
+        ([0.0] * 3, [0.0] * 3, [0.0] * 3),
+        # Values that differ by rounding alone: their mean may lie outside the interval.
+        *(([v, v, np.nextafter(v, 1)] * 3, [v] * 9, [v] * 9) for v in (0.1, 0.3, 0.7, 1 / 3)),
+    ],
+    ids=[
+        *("all nan", "some nan", "one", "zeros"),
+        *(f"rounding {v}" for v in (0.1, 0.3, 0.7, 0.33)),
+    ],
+)
+def test_readings_of_any_kind_can_be_drawn(tmp_path: Path, readings: Readings) -> None:
+    measured = made({("gradcam", "increase"): readings, ("saliency", "increase"): GOOD})
+    measured.save(tmp_path / "figure.png")
+    first = measured.ranking("increase")[-1]
+    assert str(first.own)
+    measured.save(tmp_path / "table.json")
+    json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
+    assert Measurement.load(tmp_path / "table.json").n == max(20, len(readings[0]))
+
+
+def test_the_mean_lies_in_its_interval() -> None:
+    random = np.random.default_rng(0)
+    for value in random.random(60):
+        values = np.full(random.integers(2, 12), value)
+        values[0] = np.nextafter(value, 2)
+        found = mean(torch.tensor(values), ())
+        assert found.low <= found.value <= found.high
+
+
+def test_nothing_can_be_drawn_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(LimelightError):
+        Measurement().save(tmp_path / "figure.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_written(tmp_path: Path, form: str) -> None:
+    measured = made({("gradcam", "increase"): GOOD, ("saliency", "increase"): BAD})
+    path = measured.save(tmp_path / "deep" / "er" / f"figure.{form.upper()}")
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    if form in ("png", "jpg", "webp"):
+        with Image.open(path) as picture:
+            assert picture.format == {"jpg": "JPEG"}.get(form, form.upper())
+    elif form == "csv":
+        rows = list(csv.DictReader(path.open()))
+        for row, wanted in zip(rows, measured.rows(), strict=True):
+            assert {name: str(value) for name, value in wanted.items()} == row
+    elif form == "json":
+        assert Measurement.load(path).rows() == measured.rows()
+    else:
+        assert path.read_bytes()[:5] in (b"%PDF-", b"<?xml")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    measured, path = made({("gradcam", "increase"): GOOD}), tmp_path / f"figure.{form}"
+    path.write_text("what was there before")
+
+    def full(_self: Path, _target: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        measured.save(path)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "what was there before"
+
+
+def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    for name in ("table.xls", "table", "table.npz"):
+        with pytest.raises(OutputError, match="its suffix should be one of json, csv, png"):
+            made({("gradcam", "increase"): GOOD}).save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file/table.csv", "file/deep/table.json", "file/figure.png"):
+        with pytest.raises(OutputError, match="Cannot write"):
+            made({("gradcam", "increase"): GOOD}).save(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no json", "[]", "{}", '{"readings": 3}', '{"readings": [{}]}', b"\xff\xfe"],
+    ids=str,
+)
+def test_what_save_did_not_write_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    (tmp_path / "x.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=r"x.json' cannot be read as a measurement"):
+        Measurement.load(tmp_path / "x.json")
+    with pytest.raises(InputError, match=r"none.json' cannot be read as a measurement"):
+        Measurement.load(tmp_path / "none.json")
+
+
+def test_what_could_not_be_measured_is_saved_too(tmp_path: Path) -> None:
+    whole = made({("gradcam", "increase"): GOOD}) + Measurement(
+        unmeasured=(Unmeasured("rollout", "", "no attention, <b> „here“"),)
+    )
+    read = Measurement.load(whole.save(tmp_path / "table.json"))
+    assert read.unmeasured == whole.unmeasured
+    assert read.status == whole.status
+    assert read.save(tmp_path / "again.json").read_bytes() == (tmp_path / "table.json").read_bytes()
+
+
+# Measured by compare
+
+
+def test_compare_measures_its_own_maps() -> None:
+    model, images = network(), pictures()
+    boxes = [[[2, 2, 9, 9]]] * 3
+    found = limelight.compare(
+        model,
+        images,
+        methods=["gradcam", "saliency"],
+        targets=[0, 3],
+        metrics=["insertion:steps=3", "energy-pointing"],
+        objects=boxes,
+    )
+    assert found.measured is not None
+    wanted = limelight.measure(
+        model,
+        images,
+        limelight.compare(model, images, methods=["gradcam", "saliency"], targets=[0, 3]),
+        metrics=["insertion:steps=3", "energy-pointing"],
+        objects=boxes,
+    )
+    assert found.measured.rows() == wanted.rows()
+    assert {row["n"] for row in wanted.rows()} == {6}  # 3 images, 2 targets each
+    assert limelight.compare(model, images, methods=["gradcam"]).measured is None
+
+
+def test_a_method_twice_does_not_count_twice() -> None:
+    model, images = network(), pictures(1)
+    found = limelight.compare(model, images, methods=["gradcam"] * 2, metrics=["increase"])
+    assert found.measured is not None
+    assert [row["n"] for row in found.measured.rows()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"metrics": ["insertoin"]}, UnknownNameError, "Did you mean 'insertion'"),
+        ({"metrics": []}, MetricError, "name at least one, or 'all'"),
+        ({"metrics": ["pointing-game"]}, MetricError, "needs to be told where the objects are"),
+        ({"metrics": ["increase"], "objects": [[]]}, InputError, "The objects are given as"),
+    ],
+    ids=["unknown", "none", "objects", "wrong objects"],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    told = list[str]()
+    with pytest.raises(error, match=says):
+        limelight.compare(
+            network(),
+            pictures(),
+            methods=["gradcam"],
+            progress=lambda name, _done, _count: told.append(name),
+            **options,
+        )
+    assert told == []
+
+
+# limelight.sanity
+
+
+def test_a_map_that_knows_nothing_of_the_weights_fails() -> None:
+    found = limelight.sanity(
+        network(), pictures(), methods=["gradcam", "random", "centre"], steps=3, classes=CLASSES
+    )
+    assert found.verdicts == {"gradcam": "passes", "random": "fails", "centre": "fails"}
+    assert [one.method for one in found.explanations] == ["gradcam", "random", "centre"]
+    for stages in found.stages:
+        assert [stage.share for stage in stages][-1] == 1
+        assert len(stages) == 3
+        assert stages[0].layer == "classifier.2"
+        assert stages[-1].layer == "stem.0"
+    assert found.verdicts == verdicts(found.measurement)
+
+
+def test_the_likeness_is_spearman_s_of_the_stages() -> None:
+    found = limelight.sanity(network(), pictures(), methods=["gradcam"], steps=4)
+    (before,), (stages,) = found.explanations, found.stages
+    wanted = [
+        np.mean([spearmanr(before.raw[b].ravel(), s.maps.raw[b].ravel())[0] for s in stages])
+        for b in range(3)
+    ]
+    (one,) = [one for one in found.measurement.figures() if one.part == "value"]
+    assert one.own.value == pytest.approx(np.mean(wanted), rel=1e-9)
+    absolute = [
+        spearmanr(before.raw[b].abs().ravel(), s.maps.raw[b].abs().ravel())[0]
+        for b in range(3)
+        for s in stages
+    ]
+    part = found.measurement.figure("gradcam", "parameter-randomisation", part="absolute")
+    assert part.own.value == pytest.approx(np.mean(absolute), rel=1e-9)
+    # As the metric says.
+    measured = limelight.measure(
+        network(), pictures(), before, metrics=["parameter-randomisation:steps=4"]
+    )
+    assert [row["value"] for row in measured.rows()] == pytest.approx(
+        [row["value"] for row in found.measurement.rows()], rel=1e-9
+    )
+
+
+def test_the_network_keeps_its_weights_and_its_mode() -> None:
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for methods in (["gradcam"], ["rollout"]):
+        try:
+            limelight.sanity(model, pictures(), methods=methods, steps=2)
+        except MethodError:
+            assert methods == ["rollout"]
+        assert model.training
+        assert all(one.grad is None for one in model.parameters())
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, before[name])
+
+
+def test_the_seed_is_of_the_new_weights() -> None:
+    def likeness(**options: Any) -> list[float]:
+        found = limelight.sanity(network(), pictures(), methods=["gradcam"], steps=2, **options)
+        return [row["value"] for row in found.measurement.rows()]
+
+    assert likeness() == likeness(seed=0)
+    torch.manual_seed(99)
+    assert likeness() == likeness()
+    assert likeness(seed=1) != likeness(seed=0)
+
+
+def test_images_one_by_one_add_up_to_all_of_them() -> None:
+    model, images, total = network(), pictures(), Measurement()
+    for order in ([0, 1, 2], [2, 0, 1]):
+        total = Measurement()
+        for b in order:
+            total += limelight.sanity(
+                model, images[b : b + 1], methods=["gradcam", "saliency"], steps=3, target=2
+            ).measurement
+        whole = limelight.sanity(model, images, methods=["gradcam", "saliency"], steps=3, target=2)
+        assert whole.verdicts == verdicts(total)
+        for row, wanted in zip(total.rows(), whole.measurement.rows(), strict=True):
+            assert row["n"] == wanted["n"] == 3
+            for name in ("value", "low", "high"):
+                assert row[name] == pytest.approx(wanted[name], rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("readings", "wanted"),
+    [
+        (about(0.2), "passes"),
+        (about(0.8), "fails"),
+        ([0.1, 0.9] * 5, "unclear"),
+        (about(0.5), "unclear"),
+        ([0.2], "passes"),
+        ([0.8], "fails"),
+        ([0.5], "unclear"),
+        ([NAN, NAN], "unclear"),
+        ([NAN, 0.2], "passes"),
+        ([-0.9] * 3, "passes"),
+    ],
+    ids=[
+        *("below", "above", "wide", "on it", "one below", "one above", "one on it"),
+        *("none", "one of two", "negative"),
+    ],
+)
+def test_a_method_passes_if_the_whole_interval_is_below(readings: list[float], wanted: str) -> None:
+    some = [0.0] * len(readings)
+    measured = made({("gradcam", "parameter-randomisation:steps=3"): (readings, some, some)})
+    (one,) = measured.figures()
+    assert passed(one) == wanted
+    assert verdicts(measured) == {"gradcam": wanted}
+
+
+def test_other_metrics_have_no_such_verdict() -> None:
+    assert verdicts(made({("gradcam", "insertion"): GOOD})) == {}
+
+
+def test_the_strip_shows_each_stage() -> None:
+    found = limelight.sanity(
+        network(), pictures(2), methods=["gradcam", "random"], steps=3, classes=CLASSES
+    )
+    figure = found.figure()
+    assert_readable(figure)
+    written = [words for words, _ in texts(figure)]
+    assert written.count("photo") == 4  # two images, two methods
+    assert sum(words.startswith("trained") for words in written) == 4
+    for share, layer in ((stage.share, stage.layer) for stage in found.stages[0]):
+        assert written.count(f"{share:.0%} random\n{layer}") == 4
+    gradcam = found.measurement.figure("gradcam", "parameter-randomisation").own
+    assert written.count(f"gradcam passes: likeness {gradcam}") == 2
+    assert sum(words.startswith("random fails: likeness 1.000") for words in written) == 2
+    # A stage of a map that fails looks as the map did.
+    shown = [np.asarray(axes.get_images()[0].get_array()) for axes in _images(figure)]
+    per = 2 + 3
+    strips = [shown[i : i + per] for i in range(0, len(shown), per)]
+    assert len(strips) == 4
+    for strip, same in zip(strips, (False, False, True, True), strict=True):
+        assert all(np.array_equal(strip[1], one) for one in strip[2:]) == same
+
+
+def _images(figure: Figure) -> list[Any]:
+    return [axes for part in figure.subfigs for axes in part.axes if axes.get_images()]
+
+
+def test_methods_that_share_a_name_have_their_own_likeness_in_the_strip() -> None:
+    methods = ["smoothgrad:samples=2,noise=3.0", "smoothgrad:samples=2"]
+    for order in (methods, methods[::-1], ["occlusion:patch=0.9,stride=0.9", "occlusion"]):
+        found = limelight.sanity(network(), pictures(1), methods=order, steps=2)
+        written = [words for words, _ in texts(found.figure())]
+        for one in found.measurement.figures():
+            if one.part == "value":
+                assert f"{one.method} {passed(one)}: likeness {one.own}" in written
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "pdf", "svg", "webp"])
+def test_the_strip_is_saved(tmp_path: Path, form: str) -> None:
+    found = limelight.sanity(network(), pictures(1), methods=["gradcam"], steps=2)
+    photo = Image.new("RGB", (64, 64), "red")
+    path = found.save(tmp_path / "a" / f"strip.{form}", [photo], colormap="viridis")
+    assert path.stat().st_size > 1000
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_the_strip_says_what_is_wrong(tmp_path: Path) -> None:
+    found = limelight.sanity(network(), pictures(2), methods=["gradcam"], steps=2)
+    for name in ("strip.npz", "strip.gif", "strip"):
+        with pytest.raises(OutputError, match="its suffix should be one of png"):
+            found.save(tmp_path / name)
+    with pytest.raises(InputError, match="The number of photos is 1, that of the explained"):
+        found.save(tmp_path / "strip.png", [Image.new("RGB", (9, 9))])
+    with pytest.raises(UnknownNameError, match="Did you mean 'jet'"):
+        found.save(tmp_path / "strip.png", colormap="jett")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"steps": 1}, OptionError, "steps is 1; at least 2 were expected"),
+        ({"methods": ["gardcam"]}, UnknownNameError, "Did you mean 'gradcam'"),
+        ({"methods": ["rollout"]}, MethodError, "none of these methods"),
+        ({"target": 9}, TargetError, "an index from 0 to 4 was expected"),
+        ({"methods": []}, MethodError, "name at least one"),
+    ],
+    ids=["steps", "method", "none", "target", "no method"],
+)
+def test_what_cannot_be_checked_is_refused(
+    options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        limelight.sanity(network(), pictures(), **{"methods": ["gradcam"], "steps": 2, **options})
+
+
+def test_more_stages_than_layers_are_as_many_as_there_are() -> None:
+    model = ready(networks.PoolLinear())
+    (stages,) = limelight.sanity(model, pictures(), methods=["gradcam"], steps=50).stages
+    assert [stage.layer for stage in stages] == ["fc", "features.2", "features.0"]
+
+
+def test_sanity_tells_how_far_it_is() -> None:
+    told = list[tuple[str, int, int]]()
+    limelight.sanity(
+        network(),
+        pictures(1),
+        methods=["gradcam"],
+        steps=2,
+        progress=lambda *one: told.append(one),
+    )
+    assert ("randomising for gradcam", 100, 100) in told
+
+
+def test_signals_have_strips_too(tmp_path: Path) -> None:
+    model = nn.Sequential(
+        *(nn.Conv1d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv1d(6, 6, 3, padding=1)),
+        *(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3)),
+    )
+    found = limelight.sanity(model, torch.randn(2, 2, 40), methods=["gradcam", "random"], steps=2)
+    assert found.verdicts["random"] == "fails"
+    assert found.save(tmp_path / "strip.png").is_file()
