@@ -1,6 +1,6 @@
 # make demo   sets itself up, explains a real photo, says where the picture is
 # make test   sets itself up, then formatting, lint, types and tests
-# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 20 minutes
+# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 25 minutes
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
@@ -18,6 +18,7 @@ bench: $(BENCH)/.ready
 	$(BENCH)/bin/python benchmarks/gradcam_over_forward.py
 	$(BENCH)/bin/python benchmarks/agreement.py
 	$(BENCH)/bin/python benchmarks/family.py
+	$(BENCH)/bin/python benchmarks/metrics.py
 
 # An environment is made once, and again only when what it is made from changes.
 $(READY): needs := --editable '.[test]'

@@ -660,6 +660,21 @@ def test_a_last_line_that_only_lacks_its_end_is_kept(
     assert lines(folder) == before
 
 
+@pytest.mark.parametrize("line", ["", "{", "{}", "3", '{"photo": "photos/1.png"}'])
+def test_a_damaged_line_is_measured_again(
+    run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    run("measure", "photos", *NET, *QUICK, "--out", "out")
+    before, kept = table(folder), lines(folder)
+    kept[2] = line
+    (folder / "out" / "readings.jsonl").write_text("\n".join(kept) + "\n")
+    opened = counted(monkeypatch)
+    code, _, err = run("measure", "photos", *NET, *QUICK, "--out", "out")
+    assert (code, err) == (0, "")
+    assert opened == ["1.png"]
+    assert_same(table(folder), before)
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

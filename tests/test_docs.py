@@ -17,6 +17,7 @@ from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
+from limelight.measure import METRICS
 from limelight.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -166,3 +167,43 @@ def test_the_readme_lists_every_status() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+MEASURE = (ROOT / "docs" / "measure.md").read_text()
+
+
+def test_examples_of_measuring_run(folder: Path) -> None:
+    torch.manual_seed(0)
+    space: dict[str, object] = {}
+    for block in blocks(MEASURE, "python"):
+        exec(block, space)
+    assert (folder / "measured.csv").is_file()
+    assert (folder / "shard-1.json").is_file()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_page_lists_every_metric(name: str) -> None:
+    row = METRICS[name]
+    formula = row.formula.replace("|", r"\|")
+    assert f"| `{name}` | `{formula}` | {row.better} | {row.paper} |" in MEASURE
+
+
+MEASURING = [line for line in blocks(MEASURE, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", MEASURING)
+def test_commands_of_measuring_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "boxes.csv").write_text("photo,x1,y1,x2,y2\na.jpg,20,20,60,60\nb.jpg,0,0,50,50\n")
+    (folder / "masks").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (90, 80), 255).save(folder / "masks" / f"{name}.png")
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None), capsys.readouterr().err
+
+
+def test_there_are_commands_of_measuring() -> None:
+    assert len(MEASURING) >= 5
