@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from limelight import files
 from limelight.cut import Layer, cut
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
-from limelight.explanation import FORMATS, photos_of
+from limelight.explanation import photos_of
 from limelight.finish import resize
 from limelight.inputs import Inputs
 from limelight.methods import spectral
@@ -91,10 +90,7 @@ class Factorization:
         """
         from limelight import render
 
-        path = Path(path)
-        form = files.known_suffix(path, [one for one in FORMATS if one != "npz"])
-        figure = self.figure(photos, colormap=colormap)
-        return files.write_whole(path, render.encode_figure(figure, form))
+        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
 
 
 def factorize(

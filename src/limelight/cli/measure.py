@@ -20,11 +20,12 @@ from limelight.errors import OptionError, PhotoError
 from limelight.files import make_folder
 from limelight.measure import METRICS
 from limelight.measure.annotations import Annotations, read_matches, read_names
-from limelight.measure.measurement import Measured, Measurement
+from limelight.measure.measurement import Measurement
 from limelight.measure.photos import Asked, Journal, PhotoMeasured, measure_photos
 from limelight.measure.sanity import passed, verdicts
 from limelight.measure.sanity import sanity as find_sanity
 from limelight.measure.statistics import Estimate
+from limelight.measure.verdict import Measured
 from limelight.models import DEFAULT, Network
 from limelight.photos import load_photo
 
@@ -351,25 +352,27 @@ def _complain(failed: Sequence[dict[str, str]], asked: int) -> None:
 
 def tell(console: Console, total: Measurement) -> None:
     """Print a table for each metric, best method first, chance beside it, and the verdict."""
+    names = total.names
     for metric in total.metrics:
         ranked = total.ranking(metric)
+        sizes = {_count(one.own) for one in ranked}
+        n = f", n = {sizes.pop()}" if len(sizes) == 1 else ""
         table = Table(
             box=None,
             padding=(0, 1),
-            title=f"{escape(metric)} ({ranked[0].better} is better)",
+            title=f"{escape(metric)} ({ranked[0].better} is better{n})",
             title_justify="left",
             title_style="bold",
         )
-        for heading in ("method", "layer", "mean, 95 % interval", "random", "centre", "n", ""):
-            table.add_column(heading, overflow="fold")
+        head = ["method", "mean, 95 % interval", "random", "centre", *(["n"] if sizes else []), ""]
+        for heading in head:
+            table.add_column(heading, overflow="fold", no_wrap=heading not in ("method", ""))
         for one in ranked:
             table.add_row(
-                escape(one.method),
-                escape(one.layer),
+                escape(names[one.method, one.layer]),
                 escape(str(one.own)),
-                f"[dim]{escape(str(one.random))}[/]",
-                f"[dim]{escape(str(one.centre))}[/]",
-                _count(one.own),
+                *(f"[dim]{control.value:.3f}[/]" for control in (one.random, one.centre)),
+                *([_count(one.own)] if sizes else []),
                 _chance(one),
             )
         console.print(table)
@@ -394,7 +397,7 @@ def _chance(one: Measured) -> str:
         return ""
     beats = one.beats_chance
     if beats is None:
-        return "ahead of both" if one.ahead else "not ahead"
+        return "ahead" if one.ahead else "[yellow]not ahead[/]"
     return "[green]beats chance[/]" if beats else "[yellow]does not[/]"
 
 

@@ -19,6 +19,7 @@ from limelight import files
 from limelight.errors import InputError, unknown
 from limelight.measure.metric import Metric, Readings
 from limelight.measure.statistics import Estimate
+from limelight.measure.verdict import Measured, Verdict, judge, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,67 +95,6 @@ class Sample:
             readings[whose] = {name: torch.cat([one, theirs[name]]) for name, one in mine.items()}
             curves[whose] = {name: one + more[name] for name, one in added.items()}
         return Sample(self.row, readings, curves, self.groups + other.groups)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A figure: what one metric says of one method at one layer, beside what chance has.
-
-    Attributes:
-        method: The method, with its options.
-        layer: The layer it was cut at.
-        metric: The metric, with its options.
-        part: Which of its figures: `value` is the metric itself.
-        better: Which way is better.
-        own: The mean over images, with its interval.
-        random: The same of random maps on the same grid.
-        centre: The same of a blob in the middle.
-        judged: Whether a map has to beat chance in this metric.
-    """
-
-    method: str
-    layer: str
-    metric: str
-    part: str
-    better: Literal["higher", "lower"]
-    own: Estimate
-    random: Estimate
-    centre: Estimate
-    judged: bool
-
-    def beats(self, control: Estimate) -> bool | None:
-        """Say whether it is better than a control, the intervals apart; None without intervals."""
-        if math.isnan(self.own.low) or math.isnan(control.low):
-            return None
-        if self.better == "higher":
-            return self.own.low > control.high
-        return self.own.high < control.low
-
-    @property
-    def beats_chance(self) -> bool | None:
-        """Whether it is better than both controls, the intervals apart; None without intervals."""
-        both = self.beats(self.random), self.beats(self.centre)
-        return None if None in both else all(both)
-
-    @property
-    def ahead(self) -> bool:
-        """Whether its mean alone is better than those of both controls."""
-        sign = 1 if self.better == "higher" else -1
-        return all(sign * self.own.value > sign * c.value for c in (self.random, self.centre))
-
-
-class Verdict(NamedTuple):
-    """Which method earned trust.
-
-    Attributes:
-        method: The best of those that did; None when none did.
-        trusted: All that did, best first.
-        sentence: The same, for people to read.
-    """
-
-    method: str | None
-    trusted: tuple[str, ...]
-    sentence: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -267,7 +207,7 @@ class Measurement:
         """
         found = dict[str, dict[str, Tensor]]()
         options = next((key.metric for key in self.samples if metric in _names(key.metric)), metric)
-        told = self._told
+        told = self.names
         for key, sample in self.samples.items():
             if key.metric != options:
                 continue
@@ -278,7 +218,7 @@ class Measurement:
         return found
 
     @property
-    def _told(self) -> dict[tuple[str, str], str]:
+    def names(self) -> dict[tuple[str, str], str]:
         """What to call each method at a layer: the layer is told where there are several."""
         names = list(dict.fromkeys((key.method, key.layer) for key in self.samples))
         methods = [method for method, _ in names]
@@ -292,7 +232,7 @@ class Measurement:
         chosen = [
             one for one in self.figures() if metric in _names(one.metric) and one.part == "value"
         ]
-        return _ranked(chosen)
+        return ranked(chosen)
 
     def rankings(self) -> list[render.Ranking]:
         """Return, for each metric, its methods as lines to be printed, best first."""
@@ -300,18 +240,18 @@ class Measurement:
 
         found = []
         for metric in self.metrics:
-            ranked = self.ranking(metric)
+            best = self.ranking(metric)
             lines = [
                 (
-                    self._told[one.method, one.layer],
+                    self.names[one.method, one.layer],
                     f"{one.own.value:.3f}",
                     f"{one.random.value:.3f}",
                     f"{one.centre.value:.3f}",
                     one.ahead if one.beats_chance is None else one.beats_chance,
                 )
-                for one in ranked
+                for one in best
             ]
-            found.append(render.Ranking(metric, f"{ranked[0].better} is better", lines))
+            found.append(render.Ranking(metric, f"{best[0].better} is better", lines))
         return found
 
     def verdict(self) -> Verdict:
@@ -321,28 +261,7 @@ class Measurement:
         better than random maps on its own grid and than a blob in the middle, the intervals apart.
         The best of those has the lowest mean rank over the metrics.
         """
-        judged = [one for one in self.figures() if one.judged]
-        if not judged:
-            return Verdict(None, (), "Nothing was measured in which a map has to beat chance.")
-        names = list(dict.fromkeys((one.method, one.layer) for one in judged))
-        told = self._told
-        by = {name: [one for one in judged if (one.method, one.layer) == name] for name in names}
-        place = dict.fromkeys(names, 0.0)
-        for metric in dict.fromkeys(one.metric for one in judged):
-            for rank, one in enumerate(_ranked([o for o in judged if o.metric == metric])):
-                place[one.method, one.layer] += rank / len(by[one.method, one.layer])
-        single = all(one.beats_chance is None for one in judged)
-        won = {
-            name: sum(one.ahead if single else bool(one.beats_chance) for one in by[name])
-            for name in names
-        }
-        order = sorted(names, key=lambda name: (len(by[name]) - won[name], place[name]))
-        trusted = [name for name in order if won[name] == len(by[name])]
-        return Verdict(
-            told[trusted[0]] if trusted and not single else None,
-            () if single else tuple(told[name] for name in trusted),
-            _sentence([told[name] for name in trusted], order[0], told, by, won, single, self.n),
-        )
+        return judge(self.figures(), self.names, self.n)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the figures as plain values, one dict each, as in CSV and JSON."""
@@ -397,27 +316,27 @@ class Measurement:
             return files.write_whole(path, self._csv().encode())
         from limelight import render
 
-        return files.write_whole(path, render.encode_figure(self.plot(), form))
+        return render.save_figure(path, self.plot)
 
     def plot(self) -> Figure:
         """Draw every metric: the methods' means beside chance, and the mean curves."""
         from limelight import render
 
         panels = list[render.Bars | render.Curves]()
-        told = self._told
+        told = self.names
         for metric in self.metrics:
-            ranked = self.ranking(metric)
+            best = self.ranking(metric)
             panels.append(
                 render.Bars(
                     title=metric,
-                    note=f"{ranked[0].better} is better",
-                    means={told[one.method, one.layer]: _interval(one.own) for one in ranked},
+                    note=f"{best[0].better} is better",
+                    means={told[one.method, one.layer]: _interval(one.own) for one in best},
                     controls={
                         told[one.method, one.layer]: {
                             "random": _interval(one.random),
                             "centre": _interval(one.centre),
                         }
-                        for one in ranked
+                        for one in best
                     },
                 )
             )
@@ -496,51 +415,6 @@ class Measurement:
 def _names(name: str) -> tuple[str, str]:
     """Return a name with its options, and without."""
     return name, name.partition(":")[0].partition(",")[0]
-
-
-def _ranked(figures: Sequence[Measured]) -> list[Measured]:
-    """Return figures of one metric, best first; what has no value last."""
-
-    def key(one: Measured) -> float:
-        value = one.own.value
-        return math.inf if math.isnan(value) else -value if one.better == "higher" else value
-
-    return sorted(figures, key=key)
-
-
-def _sentence(
-    trusted: Sequence[str],
-    best: tuple[str, str],
-    told: Mapping[tuple[str, str], str],
-    by: Mapping[tuple[str, str], Sequence[Measured]],
-    won: Mapping[tuple[str, str], int],
-    single: bool,
-    n: int,
-) -> str:
-    metrics = len(by[best])
-    over = "the one metric" if metrics == 1 else f"all {metrics} metrics"
-    if single:
-        told_best = (
-            f"{told[best]} did better than random and centre in {won[best]} of {metrics}"
-            if not trusted
-            else f"{', '.join(trusted)} did better than random and centre in {over}"
-        )
-        return (
-            f"On one image nothing has an interval, so nothing earned trust yet; {told_best}. "
-            "Measure a folder of photos."
-        )
-    images = f"{n} explanations"
-    if not trusted:
-        return (
-            f"No method earned trust on this network in {images}: the nearest, "
-            f"{told[best]}, beat random and centre, intervals apart, in {won[best]} of {metrics} "
-            f"metric{'s' if metrics > 1 else ''}."
-        )
-    others = f"; so did {', '.join(trusted[1:])}" if len(trusted) > 1 else ", alone"
-    return (
-        f"{trusted[0]} earned trust on this network in {images}: it beat random and centre "
-        f"in {over}, intervals apart{others}."
-    )
 
 
 def _nulled(value: Any) -> Any:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from limelight import files
 from limelight.compare import compare
 from limelight.cut import Layer
 from limelight.errors import OptionError
-from limelight.explanation import FORMATS, Explanation, Status, laid_flat
+from limelight.explanation import Explanation, Status, laid_flat
 from limelight.inputs import Inputs
 from limelight.measure import METRICS
-from limelight.measure.measurement import Measured, Measurement
+from limelight.measure.measurement import Measurement
 from limelight.measure.robustness import Stage
 from limelight.measure.run import Told, measure_randomised
+from limelight.measure.verdict import Measured
 from limelight.methods import Method
 from limelight.targets import Pick, Target
 
@@ -89,10 +89,7 @@ class Sanity:
         """
         from limelight import render
 
-        path = Path(path)
-        form = files.known_suffix(path, [one for one in FORMATS if one != "npz"])
-        drawn = self.figure(photos, colormap=colormap)
-        return files.write_whole(path, render.encode_figure(drawn, form))
+        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
 
 
 def sanity(

@@ -10,6 +10,7 @@ from limelight.render.figures import (
     as_panel,
     encode_figure,
     figure,
+    save_figure,
 )
 from limelight.render.kinds import lay_flat, sample_figure
 from limelight.render.measures import Bars, Curves, measured
@@ -35,6 +36,7 @@ __all__ = [
     "measured",
     "overlay",
     "sample_figure",
+    "save_figure",
     "sheet",
     "stretched",
 ]

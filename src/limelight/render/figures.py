@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from textwrap import fill
 from typing import NamedTuple
 
@@ -16,10 +17,14 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor
 
+from limelight import files
 from limelight.render.overlays import colourise, overlay
 
 _PANEL = 3.1  # inches: the longer side of a picture
 _DPI = 200
+
+#: The picture files that figures are written as.
+PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
 
 #: Of a photo in a figure, more pixels than this on its longer side are not seen.
 PANEL_PIXELS = round(_PANEL * _DPI)
@@ -161,6 +166,17 @@ def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
         color="white",
         bbox={"facecolor": "#8c1c13", "edgecolor": "none", "boxstyle": "round,pad=0.5"},
     )
+
+
+def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
+    """Draw a figure and write it, whole or not at all; the suffix says as what.
+
+    Raises:
+        OutputError: The format is unknown, or the file cannot be written there.
+    """
+    path = Path(path)
+    form = files.known_suffix(path, PICTURES)
+    return files.write_whole(path, encode_figure(draw(), form))
 
 
 def encode_figure(sheet: Figure, form: str) -> bytes:
