@@ -244,6 +244,18 @@ def test_a_figure_that_is_not_defined_earns_no_trust() -> None:
     assert "gradcam, beat random and centre, intervals apart, in 1 of 2" in verdict.sentence
 
 
+def test_a_method_that_some_metric_could_not_measure_earns_no_trust_by_that() -> None:
+    """It is held to as many metrics as the others."""
+    verdict = made(
+        {
+            ("gradcam", "insertion"): GOOD,
+            ("gradcam", "deletion"): BAD,
+            ("heatmaps", "insertion"): GOOD,
+        }
+    ).verdict()
+    assert verdict.trusted == ()
+
+
 def test_overlapping_intervals_are_not_apart() -> None:
     wide = ([0.0, 1.0] * 10, about(0.3), about(0.4))
     assert made({("gradcam", "insertion"): wide}).verdict().trusted == ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -43,6 +45,10 @@ class Marked:
         return [*first, *preprocess.point(photo, max(x), max(y))]
 
 
+#: By the name of a photo, what is marked on each photo of that name, by its path in the file.
+Table = dict[str, dict[str, list[Marked]]]
+
+
 class Annotations:
     """Boxes or masks of many photos, looked up by the photo's name.
 
@@ -69,7 +75,7 @@ class Annotations:
         """
         self._folder = boxes or masks or Path()
         self._as_masks, self._names, self._value = masks is not None, names, value
-        self._table: dict[str, list[Marked]] | None = None
+        self._table: Table | None = None
         if not self._folder.exists():
             raise OptionError(f"There is no file or folder {str(self._folder)!r} with annotations.")
         if self._folder.is_file():
@@ -104,38 +110,43 @@ class Annotations:
 
     def _marked(self, path: Path) -> list[Marked]:
         if self._table is not None:
-            return self._table.get(path.name, self._table.get(path.stem, []))
+            return _nearest(self._table, path)
         file = self._folder / f"{path.stem}.txt"
         if not file.exists():
             return []
-        return [
-            self._line(file, number, line)
-            for number, line in enumerate(file.read_text().splitlines(), start=1)
-            if line.strip()
-        ]
+        try:
+            lines = file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PhotoError(
+                f"{str(file)!r} cannot be read: {error}. Text was expected."
+            ) from error
+        marked = enumerate(lines, start=1)
+        return [self._line(file, number, line) for number, line in marked if line.strip()]
 
     def _line(self, file: Path, number: int, line: str) -> Marked:
         """Read a line: a class number, then a box or a polygon."""
         try:
             kind, *values = (float(part) for part in line.split())
-            label = str(int(kind)) if self._names is None else self._names[int(kind)]
-            if len(values) == 4:
-                x, y, w, h = values
-                return Marked(label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
-            if len(values) < 6 or len(values) % 2:
+            if not kind.is_integer() or kind < 0:
+                raise ValueError(f"{kind:g} is no class number")
+            if len(values) < 4 or len(values) % 2 or not all(map(math.isfinite, values)):
                 raise ValueError(f"{len(values)} numbers")
+            label = f"{kind:.0f}" if self._names is None else self._names[int(kind)]
         except (ValueError, IndexError) as error:
             raise PhotoError(
                 f"Line {number} of {str(file)!r} cannot be read ({error}): {line.strip()[:60]!r}. "
                 "A class number was expected, then centre x, y, width and height as shares of the "
                 "photo, or x y x y x y ... of a polygon; and a name for each class number."
             ) from error
+        if len(values) == 4:
+            x, y, w, h = values
+            return Marked(label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
         return Marked(label, tuple(values))
 
     def _picture(self, path: Path) -> Image.Image | None:
         """Return the mask of a photo, if there is one as a picture."""
         for stem in (f"{path.stem}_mask", path.stem):
-            for suffix in (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg"):
+            for suffix in (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"):
                 file = self._folder / f"{stem}{suffix}"
                 if file.exists() and file.resolve() != path.resolve():
                     return self._object_of(file)
@@ -145,11 +156,14 @@ class Annotations:
         """Return where a mask marks the object, as a picture in black and white."""
         load_photo(file)  # says what is wrong with it, if anything is
         with Image.open(file) as picture:
-            # A palette's numbers are what counts, not its colours.
-            values = np.asarray(
-                picture if picture.mode in ("1", "L", "P", "I") else picture.convert("L")
-            )
-        inside = values != 0 if self._value is None else values == self._value
+            # A palette's numbers are what counts, not its colours; of colours, any but black.
+            grey = picture.mode in ("1", "L", "P") or picture.mode.startswith("I")
+            values = np.asarray(picture if grey else picture.convert("RGB"))
+            lossy = picture.format == "JPEG"
+        values = values if grey else values.max(-1)
+        inside = values == self._value
+        if self._value is None:
+            inside = values > 127 if lossy else values != 0  # JPEG is never quite black
         return Image.fromarray(inside.astype(np.uint8) * 255)
 
 
@@ -188,15 +202,17 @@ def read_matches(path: Path) -> dict[str, list[ClassName]]:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"The matches cannot be read from {str(path)!r}: {error}.") from error
-    return {
-        own: [int(one) if one.isdigit() else one for one in others or [own]]
-        for own, *others in rows
-    }
+    found = dict[str, list[ClassName]]()
+    for own, *others in rows:
+        if own:
+            named = [one for one in others if one] or [own]
+            found.setdefault(own, []).extend(int(one) if one.isdigit() else one for one in named)
+    return found
 
 
-def _read_table(path: Path) -> dict[str, list[Marked]]:
-    """Read boxes from a CSV file, by the photo's name."""
-    found = dict[str, list[Marked]]()
+def _read_table(path: Path) -> Table:
+    """Read boxes from a CSV file."""
+    found: Table = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -208,8 +224,12 @@ def _read_table(path: Path) -> dict[str, list[Marked]]:
                 )
             for row in reader:
                 corners = tuple(float(row[name]) for name in _COLUMNS[1:])
-                name = Path(row["photo"]).name
-                found.setdefault(name, []).append(Marked(row.get("class") or "", corners, True))
+                if not all(map(math.isfinite, corners)):
+                    raise ValueError(f"a corner of {row['photo']!r} is not finite")
+                label = (row.get("class") or "").strip()
+                photo = row["photo"].strip()
+                same = found.setdefault(PurePosixPath(photo).name, {})
+                same.setdefault(photo, []).append(Marked(label, corners, True))
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         if isinstance(error, OptionError):
             raise
@@ -218,6 +238,21 @@ def _read_table(path: Path) -> dict[str, list[Marked]]:
             f"expected, with numbers for {', '.join(_COLUMNS[1:])} in pixels of the photo."
         ) from error
     return found
+
+
+def _nearest(table: Table, path: Path) -> list[Marked]:
+    """Return what a table has of a photo: by its name, or without the suffix.
+
+    Where photos of one name lie in several folders, those with most of the path in common.
+    """
+
+    def common(name: str) -> int:
+        pairs = zip(PurePosixPath(name).parts[::-1], path.parts[::-1], strict=False)
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+
+    alike = table.get(path.name) or table.get(path.stem) or {}
+    most = max(map(common, alike), default=0)
+    return [one for name, marked in alike.items() if common(name) == most for one in marked]
 
 
 def _filled(marked: Sequence[Marked], photo: Image.Image) -> Image.Image:
