@@ -385,8 +385,8 @@ def test_a_mask_of_other_proportions_is_refused(photo: Path, size: tuple[int, in
     with pytest.raises(PhotoError) as caught:
         of_mask(photo, Image.new("L", size, 255))
     assert str(caught.value) == (
-        f"The mask is {size[0]} x {size[1]} pixels and its photo 60 x 40; the same proportions "
-        "were expected."
+        f"{str(photo)!r}: The mask is {size[0]} x {size[1]} pixels and its photo 60 x 40; the same "
+        "proportions were expected."
     )
 
 

@@ -152,7 +152,7 @@ def test_one_method_earned_trust() -> None:
         "gradcam",
         ("gradcam",),
         "gradcam earned trust on this network in 20 explanations: it beat random and centre in "
-        "all 2 metrics, intervals apart, alone.",
+        "both metrics, intervals apart, alone.",
     )
 
 
@@ -214,7 +214,7 @@ def test_one_image_has_no_interval_and_earns_nothing() -> None:
         None,
         (),
         "On one image nothing has an interval, so nothing earned trust yet; gradcam did better "
-        "than random and centre in all 2 metrics. Measure a folder of photos.",
+        "than random and centre in both metrics. Measure a folder of photos.",
     )
     worse = made({("gradcam", "insertion"): ([0.1], [0.3], [0.4])}).verdict()
     assert "gradcam did better than random and centre in 0 of 1" in worse.sentence

@@ -239,6 +239,10 @@ def compare(
         MetricError: A metric cannot be had.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `explain`.
     """
+    if metrics is not None:
+        from limelight.measure.run import check_metrics, measure_all
+
+        check_metrics(inputs, metrics, objects)
     found = list(
         compare_each(
             model,
@@ -253,9 +257,7 @@ def compare(
     comparison = collect(found)
     if metrics is None:
         return comparison
-    from limelight.measure.run import measure
-
-    measured = measure(
+    measured = measure_all(
         model,
         inputs,
         comparison.explanations,
@@ -327,7 +329,7 @@ def compare_each(
 
 
 def chosen_methods(methods: str | Sequence[str | Method]) -> list[Method]:
-    """Return the rows meant: all of METHODS for "all".
+    """Return the rows meant, each once: all of METHODS for "all".
 
     Raises:
         UnknownNameError, OptionError: As `find_method`.
@@ -337,7 +339,7 @@ def chosen_methods(methods: str | Sequence[str | Method]) -> list[Method]:
     named = [methods] if isinstance(methods, str | Method) else list(methods)
     if not named:
         raise MethodError("There are no methods to compare; name at least one, or 'all'.")
-    return [find_method(one) for one in named]
+    return list({str(row): row for row in map(find_method, named)}.values())
 
 
 def _cuts(

@@ -141,7 +141,10 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
                 f"{', '.join(sorted(SUFFIXES))} are looked for."
             )
         found.extend(inside)
-    return list(dict.fromkeys(found))
+    distinct: dict[Path, Path] = {}
+    for path in found:  # the same file may be named in two ways
+        distinct.setdefault(path.resolve(), path)
+    return list(distinct.values())
 
 
 _FILTERS = {

@@ -20,12 +20,12 @@ from limelight.cli.measure import tell
 from limelight.cli.progress import Bar, status
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
-from limelight.errors import PhotoError
+from limelight.errors import OptionError, PhotoError
 from limelight.explain import Settings
 from limelight.explanation import Explanation
 from limelight.measure import Metric
 from limelight.measure.measurement import Measurement
-from limelight.measure.run import measure as measure_maps
+from limelight.measure.run import measure_all
 from limelight.methods import Method
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
@@ -56,13 +56,13 @@ def compare(
         ),
     ] = False,
     metrics: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--metrics",
-            help="What --measure measures: names that `limelight metrics` lists, with spaces "
-            "between them.",
+            help="Measure by these: names that `limelight metrics` lists, with spaces between "
+            f"them. With --measure alone {_METRICS}.",
         ),
-    ] = _METRICS,
+    ] = None,
     target: options.Targets = None,
     topk: options.TopK = None,
     against: options.Against = None,
@@ -104,7 +104,13 @@ def compare(
     """
     targets = options.targets(target, topk, against, counterfactual)
     rows = options.methods(methods or [_QUICK])
-    asked = options.metrics([metrics], with_objects=False) if measure else []
+    measure = measure or metrics is not None
+    asked = options.metrics([metrics or _METRICS], with_objects=False) if measure else []
+    if needing := [row.name for row in asked if "objects" in row.needs]:
+        raise OptionError(
+            f"{', '.join(needing)}: a sheet does not know where the objects are. Call `limelight "
+            "measure` with --boxes or --masks."
+        )
     looks = find_views(views) if views else None
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, form, len(paths) == 1)
@@ -192,7 +198,7 @@ def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
     bar = Bar(run.console, f"measuring {path.name}", 1)
     try:
         for maps in bar.over([comparison.explanations]):
-            measured = measure_maps(
+            measured = measure_all(
                 network.model,
                 images,
                 maps,

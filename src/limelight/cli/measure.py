@@ -21,7 +21,13 @@ from limelight.files import make_folder
 from limelight.measure import METRICS
 from limelight.measure.annotations import Annotations, read_matches, read_names
 from limelight.measure.measurement import Measurement
-from limelight.measure.photos import Asked, Journal, PhotoMeasured, measure_photos
+from limelight.measure.photos import (
+    Asked,
+    Journal,
+    PhotoMeasured,
+    fingerprint,
+    measure_photos,
+)
 from limelight.measure.sanity import passed, verdicts
 from limelight.measure.sanity import sanity as find_sanity
 from limelight.measure.statistics import Estimate
@@ -33,13 +39,14 @@ from limelight.photos import load_photo
 _SHOWN = 5
 
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam saliency"
+_SANE = "gradcam layercam saliency guided-backprop"
 
 Methods = Annotated[
     list[str] | None,
     typer.Option(
         "--methods",
         help="Names that `limelight methods` lists, with spaces between them, with options if any; "
-        "or 'all'.",
+        f"or 'all'. Without it {_QUICK}; for sanity {_SANE}.",
     ),
 ]
 OneLayer = Annotated[
@@ -53,8 +60,9 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metrics",
-        help="Names that `limelight metrics` lists, with spaces between them, with options if any: "
-        "'insertion deletion:steps=50'; or 'all'.",
+        help="Names that `limelight metrics` lists, with spaces between them, with options if "
+        "any: 'insertion deletion:steps=50'; or 'all'. Without it insertion, deletion and road, "
+        "and with boxes or masks energy-pointing and pointing-game.",
     ),
 ]
 
@@ -132,10 +140,15 @@ def measure(
 
     limelight measure coco/images --boxes coco/labels --names coco.names --match coco-imagenet.csv
     """
-    if boxes and masks:
-        raise typer.BadParameter("give --boxes or --masks, not both")
-    if match and not (boxes or masks):
-        raise typer.BadParameter("--match goes with --boxes or --masks")
+    for wrong, says in (
+        (boxes and masks, "give --boxes or --masks, not both"),
+        (match and not (boxes or masks), "--match goes with --boxes or --masks"),
+        (names and not (boxes or masks), "--names goes with --boxes or --masks"),
+        (mask_value is not None and not masks, "--mask-value goes with --masks"),
+        (match and target, "give --match or --target, not both"),
+    ):
+        if wrong:
+            raise typer.BadParameter(says)
     marked = boxes is not None or masks is not None
     named = None if names is None else read_names(names)
     asked = Asked(
@@ -158,9 +171,12 @@ def measure(
         "weights": weights,
         "methods": [str(row) for row in asked.methods],
         "metrics": [str(row) for row in asked.metrics],
-        "boxes": str(boxes or ""),
-        "masks": f"{masks or ''} {'' if mask_value is None else mask_value}".strip(),
+        "boxes": fingerprint(boxes),
+        "masks": fingerprint(masks),
+        "mask value": mask_value,
+        "names": named,
         "match": {name: list(those) for name, those in (asked.matches or {}).items()},
+        "classes": None if classes is None else fingerprint(Path(classes)),
         "target": target,
         "layer": layer,
         "input": [size, mean, std, str(dtype)],
@@ -174,7 +190,8 @@ def measure(
         network = options.load(model, weights, classes, size, mean, std, device, dtype)
         bar = Bar(console, "measuring", len(wanted))
         for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
-            code = max(code, _keep(result, journal, failed))
+            kept = _keep(result, journal, failed)
+            code = max(code, kept if len(paths) == 1 else min(kept, 1))
     total = sum(
         (journal.done[str(path)] for path in paths if str(path) in journal.done), Measurement()
     )
@@ -235,7 +252,7 @@ def sanity(
 
     limelight sanity photos/ --methods "gradcam guided-backprop" --steps 10
     """
-    rows = options.methods(methods or ["gradcam layercam saliency guided-backprop"])
+    rows = options.methods(methods or [_SANE])
     wanted = None if target is None else options.class_of(target)
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, form, len(paths) == 1)
@@ -329,14 +346,15 @@ def _keep(result: PhotoMeasured, journal: Journal, failed: list[dict[str, str]])
         journal.keep(result)
         return 0
     failed.append({"photo": str(result.path), "error": str(result.error)})
-    return 1
+    return result.error.exit_code
 
 
 def _refuse_objects(asked: Asked) -> None:
     needing = [row.name for row in asked.metrics if "objects" in row.needs]
     if needing and asked.annotations is None:
         raise OptionError(
-            f"{', '.join(needing)} need to be told where the objects are: pass --boxes or --masks."
+            f"{', '.join(needing)} need{'s' if len(needing) == 1 else ''} to be told where the "
+            "objects are: pass --boxes or --masks."
         )
 
 

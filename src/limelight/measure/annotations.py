@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import product, takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +18,7 @@ from limelight.measure.objects import Objects
 from limelight.photos import Preprocess, load_photo
 from limelight.targets import ClassName
 
+_PICTURES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 _COLUMNS = ("photo", "x1", "y1", "x2", "y2")
 
 
@@ -93,7 +94,10 @@ class Annotations:
         blank = torch.empty(1, 1, height, width)
         picture = self._picture(path) if self._as_masks else None
         if picture is not None:
-            mask = preprocess.mask(photo, picture)
+            try:
+                mask = preprocess.mask(photo, picture)
+            except PhotoError as error:
+                raise PhotoError(f"{str(path)!r}: {error}") from error
             return {"": Objects.of(mask[None], blank)} if mask.any() else {}
         found = dict[str, Objects]()
         marked = self._marked(path)
@@ -111,7 +115,9 @@ class Annotations:
     def _marked(self, path: Path) -> list[Marked]:
         if self._table is not None:
             return _nearest(self._table, path)
-        file = self._folder / f"{path.stem}.txt"
+        # A folder within the folder of photos may have one of its own.
+        own = self._folder / path.parent.name / f"{path.stem}.txt"
+        file = own if own.exists() else self._folder / f"{path.stem}.txt"
         if not file.exists():
             return []
         try:
@@ -145,11 +151,11 @@ class Annotations:
 
     def _picture(self, path: Path) -> Image.Image | None:
         """Return the mask of a photo, if there is one as a picture."""
-        for stem in (f"{path.stem}_mask", path.stem):
-            for suffix in (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"):
-                file = self._folder / f"{stem}{suffix}"
-                if file.exists() and file.resolve() != path.resolve():
-                    return self._object_of(file)
+        folders = self._folder / path.parent.name, self._folder
+        for folder, stem, suffix in product(folders, (f"{path.stem}_mask", path.stem), _PICTURES):
+            file = folder / f"{stem}{suffix}"
+            if file.exists() and file.resolve() != path.resolve():
+                return self._object_of(file)
         return None
 
     def _object_of(self, file: Path) -> Image.Image:
@@ -213,6 +219,7 @@ def read_matches(path: Path) -> dict[str, list[ClassName]]:
 def _read_table(path: Path) -> Table:
     """Read boxes from a CSV file."""
     found: Table = {}
+    line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -223,6 +230,7 @@ def _read_table(path: Path) -> Table:
                     f"{', '.join(_COLUMNS)} were expected, and class if you like."
                 )
             for row in reader:
+                line = reader.line_num
                 corners = tuple(float(row[name]) for name in _COLUMNS[1:])
                 if not all(map(math.isfinite, corners)):
                     raise ValueError(f"a corner of {row['photo']!r} is not finite")
@@ -234,8 +242,8 @@ def _read_table(path: Path) -> Table:
         if isinstance(error, OptionError):
             raise
         raise OptionError(
-            f"The boxes cannot be read from {str(path)!r}: {error}. A row for each box was "
-            f"expected, with numbers for {', '.join(_COLUMNS[1:])} in pixels of the photo."
+            f"The boxes cannot be read from {str(path)!r}, line {line}: {error}. A row for each "
+            f"box was expected, with numbers for {', '.join(_COLUMNS[1:])} in pixels of the photo."
         ) from error
     return found
 
@@ -263,7 +271,7 @@ def _filled(marked: Sequence[Marked], photo: Image.Image) -> Image.Image:
         x = np.array(one.corners[::2]) * photo.width
         y = np.array(one.corners[1::2]) * photo.height
         if len(x) == 2:
-            draw.rectangle([x[0], y[0], x[1], y[1]], fill=255)
+            draw.rectangle([x[0], y[0], max(x[0], x[1] - 1), max(y[0], y[1] - 1)], fill=255)
         else:
             draw.polygon(list(zip(x.tolist(), y.tolist(), strict=True)), fill=255)
     return mask

@@ -173,9 +173,9 @@ class Measurement:
         Raises:
             UnknownNameError: That was not measured.
         """
+        named = _meant(method, self.methods), _meant(metric, self.metrics), part
         for one in self.figures():
-            named = method in _names(one.method) and metric in _names(one.metric)
-            if named and layer in (None, one.layer) and part == one.part:
+            if (one.method, one.metric, one.part) == named and layer in (None, one.layer):
                 return one
         known = [f"{key.method} {key.metric}" for key in self.samples]
         wanted = f"{method} {metric}" + ("" if part == "value" else f" {part}")
@@ -206,10 +206,10 @@ class Measurement:
         options, name the options too: without them it is the first.
         """
         found = dict[str, dict[str, Tensor]]()
-        options = next((key.metric for key in self.samples if metric in _names(key.metric)), metric)
+        metric = _meant(metric, self.metrics)
         told = self.names
         for key, sample in self.samples.items():
-            if key.metric != options:
+            if key.metric != metric:
                 continue
             for whose in WHOSE:
                 name = told[key.method, key.layer] if whose == "own" else whose
@@ -229,10 +229,10 @@ class Measurement:
 
     def ranking(self, metric: str) -> list[Measured]:
         """Return the figures of a metric's value, best first."""
-        chosen = [
-            one for one in self.figures() if metric in _names(one.metric) and one.part == "value"
-        ]
-        return ranked(chosen)
+        metric = _meant(metric, self.metrics)
+        return ranked(
+            [one for one in self.figures() if one.metric == metric and one.part == "value"]
+        )
 
     def rankings(self) -> list[render.Ranking]:
         """Return, for each metric, its methods as lines to be printed, best first."""
@@ -319,9 +319,15 @@ class Measurement:
         return render.save_figure(path, self.plot)
 
     def plot(self) -> Figure:
-        """Draw every metric: the methods' means beside chance, and the mean curves."""
+        """Draw every metric: the methods' means beside chance, and the mean curves.
+
+        Raises:
+            InputError: Nothing was measured.
+        """
         from limelight import render
 
+        if not self.samples:
+            raise InputError("Nothing was measured, so there is nothing to draw.")
         panels = list[render.Bars | render.Curves]()
         told = self.names
         for metric in self.metrics:
@@ -412,9 +418,11 @@ class Measurement:
         return buffer.getvalue()
 
 
-def _names(name: str) -> tuple[str, str]:
-    """Return a name with its options, and without."""
-    return name, name.partition(":")[0].partition(",")[0]
+def _meant(name: str, known: Sequence[str]) -> str:
+    """Return the name with options that is meant: itself, or the first that begins like it."""
+    if name in known:
+        return name
+    return next((one for one in known if one.partition(":")[0].partition(",")[0] == name), name)
 
 
 def _nulled(value: Any) -> Any:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from limelight.compare import Skipped, compare_each
 from limelight.cut import Layer
 from limelight.errors import LimelightError, OutputError, PhotoError
 from limelight.explain import Settings
 from limelight.explanation import Explanation
+from limelight.files import write_whole
 from limelight.measure.annotations import Annotations, joined
 from limelight.measure.measurement import Measurement, Unmeasured
 from limelight.measure.metric import Metric
@@ -22,7 +24,7 @@ from limelight.measure.run import Told, measure
 from limelight.methods import Method
 from limelight.models import Network
 from limelight.photos import load_photo
-from limelight.targets import Among, ClassName, Reading, Target
+from limelight.targets import Among, ClassName, Reading, Target, class_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ def measure_photos(
     A photo that cannot be read, or on which nothing is marked, yields a result with the reason, and
     the others go on. Anything else that is wrong concerns all photos and is raised at once.
     """
+    if asked.matches and network.classes is not None:
+        for named in asked.matches.values():  # a name that is not there is told before any work
+            for one in named:
+                class_index(one, len(network.classes), network.classes)
     for path in map(Path, paths):
         try:
             yield PhotoMeasured(path, _of_photo(network, path, asked, progress))
@@ -141,40 +147,52 @@ class Journal:
     """
 
     def __init__(self, path: Path, question: Mapping[str, Any]) -> None:
-        """Open or begin the file.
+        """Read the file, if there is one; it is written when there is something to keep.
 
         Raises:
-            OutputError: It answers another question, or cannot be written.
+            OutputError: It answers another question, or cannot be read or written.
         """
         self.path = path
         self.done = dict[str, Measurement]()
-        begin = json.dumps({"measured": question}, sort_keys=True)
+        self._begin = json.dumps({"measured": question}, sort_keys=True)
         try:
             lines = path.read_text().splitlines() if path.exists() else []
-            if len(lines) > 1:
-                _refuse_other(path, lines[0], question)
-            kept = [begin]
-            for line in lines[1:]:
-                try:
-                    told = json.loads(line)
-                except ValueError:
-                    continue
-                self.done[told["photo"]] = Measurement.from_dict(told)
-                kept.append(line)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text("\n".join(kept) + "\n")
-            temporary.replace(path)
+        except UnicodeDecodeError as error:
+            raise _foreign(path) from error
         except OSError as error:
             raise OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+        if not lines:
+            return
+        _refuse_other(path, lines[0], question)
+        kept = [self._begin]
+        for line in lines[1:]:
+            try:
+                told = json.loads(line)
+                self.done[told["photo"]] = Measurement.from_dict(told)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # cut short when a run was killed
+            kept.append(line)
+        write_whole(path, ("\n".join(kept) + "\n").encode())
 
     def keep(self, result: PhotoMeasured) -> None:
-        """Write down what was measured of a photo."""
+        """Write down what was measured of a photo.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         self.done[str(result.path)] = result.measurement
         told = {"photo": str(result.path), **result.measurement.as_dict()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(told) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        lines = [json.dumps(told)] if self.path.exists() else [self._begin, json.dumps(told)]
+        try:
+            with self.path.open("a") as file:
+                file.writelines(f"{line}\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write {str(self.path)!r}: {error.strerror or error}. What was measured "
+                "before is kept; free some space, and the same command goes on from there."
+            ) from error
 
     @property
     def total(self) -> Measurement:
@@ -191,9 +209,7 @@ def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
     try:
         before = dict(json.loads(begin)["measured"])
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
-        ) from error
+        raise _foreign(path) from error
     now = json.loads(json.dumps(question))
     other = [name for name in now if before.get(name) != now[name]]
     if other:
@@ -203,3 +219,21 @@ def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
             f"{str(path)!r} keeps what was measured with other settings: {told}. Pass another "
             "folder with --out, or delete it."
         )
+
+
+def _foreign(path: Path) -> OutputError:
+    return OutputError(
+        f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
+    )
+
+
+def fingerprint(path: Path | None) -> str:
+    """Return what changes when a file does, or the files in a folder: by content, or by listing."""
+    if path is None or not path.exists():
+        return ""
+    if path.is_file():
+        return f"{path}, {crc32(path.read_bytes()):08x}"
+    listing = sorted(
+        (one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in path.iterdir()
+    )
+    return f"{path}, {crc32(repr(listing).encode()):08x}"

@@ -90,19 +90,53 @@ def measure(
         InputError: The maps are not of these inputs, or the objects do not fit them.
         UnknownNameError, OptionError: As `find_metric`.
     """
-    given = Given.of(inputs)
+    reading = reading_of(classes, output, grid)
+    total = measure_all(
+        model,
+        inputs,
+        maps,
+        metrics=metrics,
+        objects=objects,
+        groups=groups,
+        target=target,
+        reading=reading,
+        chunk=chunk,
+        progress=progress,
+    )
+    if not total.samples:
+        reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
+        raise MetricError(f"None of the metrics can be had:\n{reasons}")
+    return total
+
+
+def measure_all(
+    model: nn.Module,
+    inputs: Inputs,
+    maps: Explanation | Tensor | Iterable[Explanation],
+    *,
+    metrics: str | Sequence[str | Metric] | None,
+    objects: Where | Objects | None = None,
+    groups: Sequence[str] | None = None,
+    target: Target = None,
+    reading: Reading | None = None,
+    chunk: int | None = None,
+    progress: Told | None = None,
+) -> Measurement:
+    """Do what `measure` does; where no metric can be had, say so in the measurement."""
     each: list[Explanation | Tensor]
     each = [maps] if isinstance(maps, Explanation | Tensor) else list(maps)
     if not each:
         raise InputError("There are no maps to measure; pass at least one explanation.")
-    found_objects = None if objects is None else Objects.of(objects, given.image)
-    rows = chosen_metrics(metrics, with_objects=objects is not None)
-    reading = reading_of(classes, output, grid)
-    subjects = [_subject(one, given, target, reading) for one in each]
-    for row in rows:
-        _refuse(row, subjects, found_objects)
-    probes = dict[object, Probe]()
-    total = Measurement()
+    given = Given.of(inputs)
+    rows, marked = check_metrics(inputs, metrics, objects)
+    subjects = [_subject(one, given, target, reading or Reading()) for one in each]
+    unmade = [row.name for row in rows if "recipe" in row.needs]
+    if unmade and all(one.recipe is None for one in subjects):
+        raise MetricError(
+            f"{unmade[0]!r} makes the maps again, on changed images or weights, and how these were "
+            "made is not known. Pass what limelight.explain returned rather than a heatmap."
+        )
+    probes, total = dict[object, Probe](), Measurement()
     for subject in subjects:
         probe = subject.probe(probes, model, given, chunk)
         named = tuple(groups or subject.label or probe.scores.labels)
@@ -111,17 +145,34 @@ def measure(
                 f"There are {len(named)} groups for {given.batch} images; the class of each image "
                 "was expected, or None for what is explained."
             )
-        total = total + _measured(subject, probe, rows, found_objects, named, progress)
-    if not total.samples:
-        reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
-        raise MetricError(f"None of the metrics can be had:\n{reasons}")
+        total = total + _measured(subject, probe, rows, marked, named, progress)
     return total
+
+
+def check_metrics(
+    inputs: Inputs,
+    metrics: str | Sequence[str | Metric] | None,
+    objects: Where | Objects | None,
+) -> tuple[list[Metric], Objects | None]:
+    """Return the metrics meant and the objects, refusing before any work what cannot be.
+
+    Raises:
+        MetricError, InputError, UnknownNameError, OptionError: As `measure`.
+    """
+    rows = chosen_metrics(metrics, with_objects=objects is not None)
+    needing = [row.name for row in rows if "objects" in row.needs]
+    if needing and objects is None:
+        raise MetricError(
+            f"{needing[0]!r} needs to be told where the objects are: objects=masks [B, *image], or "
+            "a list with the boxes [n, 4] of each image."
+        )
+    return rows, None if objects is None else Objects.of(objects, Given.of(inputs).image)
 
 
 def chosen_metrics(
     metrics: str | Sequence[str | Metric] | None, *, with_objects: bool
 ) -> list[Metric]:
-    """Return the rows meant: all of METRICS that can be had for "all".
+    """Return the rows meant, each once: all of METRICS that can be had for "all".
 
     Raises:
         UnknownNameError, OptionError: As `find_metric`.
@@ -134,7 +185,7 @@ def chosen_metrics(
     named = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
     if not named:
         raise MetricError("There are no metrics to measure by; name at least one, or 'all'.")
-    return [find_metric(one) for one in named]
+    return list({str(row): row for row in map(find_metric, named)}.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,20 +268,6 @@ def _follow(recipe: Recipe) -> Again:
         return Maps(found.raw, found.heatmap, found.span)
 
     return again
-
-
-def _refuse(row: Metric, subjects: Sequence[_Subject], objects: Objects | None) -> None:
-    """Refuse, before any work, a metric that lacks what it needs."""
-    if "objects" in row.needs and objects is None:
-        raise MetricError(
-            f"{row.name!r} needs to be told where the objects are: objects=masks [B, *image], or a "
-            "list with the boxes [n, 4] of each image."
-        )
-    if "recipe" in row.needs and all(one.recipe is None for one in subjects):
-        raise MetricError(
-            f"{row.name!r} makes the maps again, on changed images or weights, and how these were "
-            "made is not known. Pass what limelight.explain returned rather than a heatmap."
-        )
 
 
 def _measured(

@@ -69,7 +69,7 @@ def mean(values: Tensor, groups: Sequence[str]) -> Estimate:
         rng=np.random.default_rng(0),
     )
     low, high = drawn.confidence_interval
-    return Estimate(value, float(low), float(high), n, left_out)
+    return _estimate(value, low, high, n, left_out)
 
 
 def mean_over_groups(values: Tensor, groups: Sequence[str]) -> Estimate:
@@ -104,7 +104,12 @@ def mean_over_groups(values: Tensor, groups: Sequence[str]) -> Estimate:
     if found.min() == found.max():
         return Estimate(value, value, value, n, left_out)
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n, left_out)
+    return _estimate(value, low, high, n, left_out)
+
+
+def _estimate(value: float, low: float, high: float, n: int, left_out: int) -> Estimate:
+    """Return an estimate whose interval holds the mean, whatever was rounded."""
+    return Estimate(value, min(float(low), value), max(float(high), value), n, left_out)
 
 
 def _defined(values: Tensor) -> tuple[np.ndarray, int, int]:

@@ -9,6 +9,9 @@ from typing import Literal, NamedTuple
 
 from limelight.measure.statistics import Estimate
 
+#: So many names are told in a sentence.
+_LISTED = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -116,7 +119,7 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
             continue
         won = sum(one.ahead if single else bool(one.beats_chance) for one in own)
         places = [row.index(one) for row in ranking for one in own if one in row]
-        standings.append(_Standing(name, won, len(own), sum(places) / len(places)))
+        standings.append(_Standing(name, won, len(metrics), sum(places) / len(places)))
     standings.sort(key=lambda one: (one.metrics - one.won, one.place))
     trusted = tuple(one.name for one in standings if one.everywhere)
     sentence = _sentence(standings, single=single, n=n)
@@ -130,23 +133,30 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
 def _sentence(standings: Sequence[_Standing], *, single: bool, n: int) -> str:
     best = standings[0]
     trusted = [one.name for one in standings if one.everywhere]
-    over = "the one metric" if best.metrics == 1 else f"all {best.metrics} metrics"
+    over = {1: "the one metric", 2: "both metrics"}.get(best.metrics, f"all {best.metrics} metrics")
     some = f"{best.won} of {best.metrics} metric{'s' if best.metrics > 1 else ''}"
     if single:
-        told = f"{', '.join(trusted)} did better than random and centre in {over}"
+        told = f"{_listed(trusted)} did better than random and centre in {over}"
         if not trusted:
             told = f"{best.name} did better than random and centre in {some}"
         return (
-            f"On one image nothing has an interval, so nothing earned trust yet; {told}. Measure "
-            "a folder of photos."
+            f"{'On one image' if n == 1 else f'In {n} explanations'} nothing has an interval, so "
+            f"nothing earned trust yet; {told}. Measure a folder of photos."
         )
     if not trusted:
         return (
             f"No method earned trust on this network in {n} explanations: the nearest, "
             f"{best.name}, beat random and centre, intervals apart, in {some}."
         )
-    others = f"; so did {', '.join(trusted[1:])}" if len(trusted) > 1 else ", alone"
+    others = f"; so did {_listed(trusted[1:])}" if len(trusted) > 1 else ", alone"
     return (
         f"{best.name} earned trust on this network in {n} explanations: it beat random and centre "
         f"in {over}, intervals apart{others}."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names with commas between them; of many the first."""
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _LISTED - 1])} and {len(names) - _LISTED + 1} more"

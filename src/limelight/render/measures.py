@@ -47,9 +47,9 @@ def measured(panels: Sequence[Bars | Curves], *, title: str) -> Figure:
     rows = math.ceil(len(panels) / columns)
     tallest = max((len(one.means) for one in panels if isinstance(one, Bars)), default=8)
     tall = max(2.6, 0.9 + 0.2 * tallest)
-    sheet = Figure(figsize=(4.3 * columns, tall * rows + 0.7), dpi=150)
+    sheet = Figure(figsize=(4.6 * columns, tall * rows + 0.9), dpi=150)
     sheet.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    words = fill(title, 55 * columns)
+    words = fill(title, 40 * columns)
     sheet.suptitle(words, fontsize=10, fontweight="bold", parse_math=False)
     every = sheet.subplots(rows, columns, squeeze=False).ravel()
     names = dict.fromkeys(
@@ -65,7 +65,8 @@ def measured(panels: Sequence[Bars | Curves], *, title: str) -> Figure:
             _draw_bars(axes, panel, colours)
         else:
             _draw_curves(axes, panel, colours)
-        axes.set_title(panel.title, fontsize=9, fontweight="bold", loc="left", parse_math=False)
+        words = fill(panel.title, 34)
+        axes.set_title(words, fontsize=9, fontweight="bold", loc="left", parse_math=False)
         axes.tick_params(labelsize=7)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -82,7 +83,7 @@ def measured(panels: Sequence[Bars | Curves], *, title: str) -> Figure:
         handles=list(shown.values()),
         labels=list(shown),
         loc="outside lower center",
-        ncols=min(7, len(shown)),
+        ncols=max(1, min(len(shown), int(55 * columns / (8 + max(map(len, shown)))))),
         fontsize=7,
         frameon=False,
     )
@@ -96,7 +97,7 @@ def _draw_bars(axes: Axes, panel: Bars, colours: Mapping[str, object]) -> None:
             place, label = row + _BELOW[control], "" if row else control
             _mark(axes, place, interval, colours[control], _MARKS[control], label)
         _mark(axes, row, mean, colours[name], "o", "")
-    axes.set_yticks(range(len(panel.means)), list(panel.means), fontsize=7)
+    axes.set_yticks(range(len(panel.means)), [fill(name, 26) for name in panel.means], fontsize=7)
     axes.invert_yaxis()
     axes.grid(axis="x", linewidth=0.3)
     axes.set_xlabel(panel.note, fontsize=7)

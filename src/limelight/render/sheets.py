@@ -71,13 +71,15 @@ def sheet(
     tall = wide * shape
     columns = min(most, 1 + max(len(block.panels) for block in blocks))
     rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
-    lines = 0.36 if any(panel.subtitle for block in blocks for panel in block.panels) else 0.22
+    titles = [_words(panel, wide) for block in blocks for panel in block.panels]
+    lines = 0.08 + 0.14 * max((words.count("\n") + 1 for words in titles), default=1)
     across = columns * (wide + 0.08)
     heights = [count * (tall + lines) + 0.3 for count in rows]
     side_by_side = max(1, int(across / _RANKING)) if rankings else 1
     beside = [rankings[i : i + side_by_side] for i in range(0, len(rankings), side_by_side)]
-    heights += [0.11 * max(len(one.lines) for one in some) + 0.45 for some in beside]
-    heights += [0.3] if sentence else []
+    heights += [0.125 * max(len(one.lines) for one in some) + 0.5 for some in beside]
+    words = fill(sentence, max(24, int(11 * across)))
+    heights += [0.12 + 0.16 * (words.count("\n") + 1)] if sentence else []
     figure = Figure(figsize=(across, sum(heights)), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -89,7 +91,6 @@ def sheet(
         for axes in part.axes:
             axes.set_axis_off()
     if sentence:
-        words = fill(sentence, int(12 * across))
         parts[-1].suptitle(words, fontsize=8, fontweight="bold", parse_math=False)
     for part, block, count in zip(parts, blocks, rows, strict=False):
         part.suptitle(block.title, fontsize=9, fontweight="bold", parse_math=False)
@@ -101,11 +102,21 @@ def sheet(
         for one, panel in zip(axes[1:], block.panels, strict=False):
             laid = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
             one.imshow(np.asarray(laid))
-            words = f"{panel.title}\n{panel.subtitle}" if panel.subtitle else panel.title
-            one.set_title(words, fontsize=7, parse_math=False)
+            one.set_title(_words(panel, wide), fontsize=7, parse_math=False)
             if panel.note:
                 write_note(one, panel.note, width=44, size=6)
     return figure
+
+
+def _short(name: str, most: int = 30) -> str:
+    """Return a name of so many letters at most; the start of it tells most."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _words(panel: Panel, wide: float) -> str:
+    """Return what stands over a panel, in lines that fit its width in inches."""
+    told = (panel.title, panel.subtitle) if panel.subtitle else (panel.title,)
+    return "\n".join(fill(one, int(16 * wide)) for one in told)
 
 
 def _write_ranking(axes: Axes, ranking: Ranking) -> None:
@@ -121,7 +132,7 @@ def _write_ranking(axes: Axes, ranking: Ranking) -> None:
     for number, (name, *values, good) in enumerate(lines):
         y = 1 - (number + 0.5) / len(lines)
         colour = "black" if good else "#8a8a8a"
-        for x, word in zip((0, 0.64, 0.8, 0.96), (name, *values), strict=True):
+        for x, word in zip((0, 0.64, 0.8, 0.96), (_short(name), *values), strict=True):
             axes.text(
                 x,
                 y,
