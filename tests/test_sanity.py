@@ -67,8 +67,10 @@ def made(by: Mapping[tuple[str, str] | tuple[str, str, str], Readings]) -> Measu
             **key,
             "metric": metric,
             "groups": ["cat"] * count,
-            "images": {whose: {"value": list(one)} for whose, one in images.items()},
+            "images": [f"image {i}" for i in range(count)],
+            "numbers": {whose: {"value": list(one)} for whose, one in images.items()},
             "curves": {whose: {} for whose in images},
+            "counted": {whose: {} for whose in images},
         }
         status = [{**key, "counts": {"ok": count}}]
         total += Measurement.from_dict({"unmeasured": [], "status": status, "readings": [reading]})
@@ -424,7 +426,7 @@ def test_curves_are_drawn_with_chance_beside_them() -> None:
         "increase",
     ] or sorted(titles[3:5]) == ["road:steps=3, lerf curve", "road:steps=3, morf curve"]
     drawn = {str(line.get_label()): line for line in figure.axes[1].get_lines()}
-    assert set(drawn) == {"gradcam", "saliency", "random", "centre"}
+    assert set(drawn) == {"gradcam", "saliency", "chance: random", "chance: centre"}
     for name, line in drawn.items():
         wanted = measured.curves("insertion:steps=4")["curve"][name]
         assert np.allclose(np.asarray(line.get_ydata()), wanted.numpy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -304,6 +305,14 @@ class Recipe:
     parts: tuple[Part, ...]
     fuse: Fusion = "mean"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the recipe, or nothing where it holds what cannot be pickled: a lambda, say."""
+        try:
+            pickle.dumps(self.parts)
+        except Exception:  # pickle raises nearly anything
+            return _nothing, ()
+        return Recipe, (self.parts, self.fuse)
+
     def of_image(self, image: int, axes: int) -> Recipe:
         """Return the recipe for one image of the batch alone."""
         parts = (replace(one, target=of_image(one.target, image, axes)) for one in self.parts)
@@ -317,6 +326,10 @@ class Recipe:
             (run,) = cuts_for(model, given, [part.method], layers, part.settings)
             found.append(explained(gather(run, read, part.settings), part.method, part.settings))
         return found[0] if len(found) == 1 else fuse_explanations(found, self.fuse)
+
+
+def _nothing() -> None:
+    """Return what is left of a recipe that could not be pickled."""
 
 
 def _over_views(

@@ -25,7 +25,6 @@ from limelight.measure.photos import (
     Asked,
     Journal,
     PhotoMeasured,
-    fingerprint,
     measure_photos,
 )
 from limelight.measure.sanity import passed, verdicts
@@ -171,17 +170,17 @@ def measure(
         "weights": weights,
         "methods": [str(row) for row in asked.methods],
         "metrics": [str(row) for row in asked.metrics],
-        "boxes": fingerprint(boxes),
-        "masks": fingerprint(masks),
+        "boxes": str(boxes or ""),
+        "masks": str(masks or ""),
         "mask value": mask_value,
         "names": named,
         "match": {name: list(those) for name, those in (asked.matches or {}).items()},
-        "classes": None if classes is None else fingerprint(Path(classes)),
+        "classes": None if classes is None else read_names(Path(classes)),
         "target": target,
         "layer": layer,
         "input": [size, mean, std, str(dtype)],
     }
-    journal = Journal(out / "readings.jsonl", question)
+    journal = Journal(out / "readings.jsonl", question, paths, asked)
     wanted = [path for path in paths if str(path) not in journal.done]
     if len(wanted) < len(paths):
         console.print(f"{len(paths) - len(wanted)} of {len(paths)} photos were measured before.")
@@ -192,14 +191,18 @@ def measure(
         for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
             kept = _keep(result, journal, failed)
             code = max(code, kept if len(paths) == 1 else min(kept, 1))
-    total = sum(
-        (journal.done[str(path)] for path in paths if str(path) in journal.done), Measurement()
-    )
+    total = journal.total
     if total.samples:
         for name in ("table.csv", "table.json", "curves.png"):
             total.save(out / name)
     if as_json:
-        told = {"figures": total.rows(), "verdict": total.verdict().sentence, "failed": failed}
+        told = {
+            "figures": total.rows(),
+            "verdict": total.verdict().sentence,
+            "unmeasured": [one._asdict() for one in total.unmeasured],
+            "status": total.counts(),
+            "failed": failed,
+        }
         typer.echo(options.as_json(told))
     else:
         tell(console, total)
@@ -291,6 +294,7 @@ def sanity(
         told = {
             "verdicts": verdicts(total),
             "figures": total.rows(),
+            "unmeasured": [one._asdict() for one in total.unmeasured],
             "pictures": pictures,
             "failed": failed,
         }
@@ -407,7 +411,8 @@ def tell(console: Console, total: Measurement) -> None:
 
 
 def _count(one: Estimate) -> str:
-    return f"{one.n}" + (f" ({one.left_out} left out)" if one.left_out else "")
+    of = "" if one.images in (one.n, 0) else f" of {one.images} images"
+    return f"{one.n}{of}" + (f", {one.left_out} left out" if one.left_out else "")
 
 
 def _chance(one: Measured) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def cascade(
     counts = torch.linspace(1, len(order), steps).round().int().tolist()
     for count in dict.fromkeys([*counts[:-1], len(order)]):
         for number in range(done, count):
-            _draw(copies[id(order[number])], seed + number)
+            _draw(copies[id(order[number])], crc32(f"{seed}, {number}".encode()))
         done = count
         yield names[order[count - 1]], count / len(order), root
 
@@ -92,6 +93,9 @@ def _part(copies: dict[int, nn.Module]) -> None:
                 fresh[id(one)] = nn.Parameter(one.detach().clone(), requires_grad=one.requires_grad)
         new = {name: None if one is None else fresh[id(one)] for name, one in old.items()}
         copy.__dict__["_parameters"] = new
+        for name, value in copy.__dict__.items():
+            if isinstance(value, Tensor):  # what old-style weight norm and pruning compute
+                copy.__dict__[name] = value.detach().clone()
         flat = copy.__dict__.get("_flat_weights")  # where recurrent layers look for them
         if flat is not None:
             copy.__dict__["_flat_weights"] = [fresh.get(id(one), one) for one in flat]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
 from pathlib import Path, PurePosixPath
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -92,10 +93,10 @@ class Annotations:
         """
         height, width = preprocess(photo).shape[1:]
         blank = torch.empty(1, 1, height, width)
-        picture = self._picture(path) if self._as_masks else None
-        if picture is not None:
+        file = self._picture_file(path) if self._as_masks else None
+        if file is not None:
             try:
-                mask = preprocess.mask(photo, picture)
+                mask = preprocess.mask(photo, self._object_of(file))
             except PhotoError as error:
                 raise PhotoError(f"{str(path)!r}: {error}") from error
             return {"": Objects.of(mask[None], blank)} if mask.any() else {}
@@ -112,13 +113,18 @@ class Annotations:
                 found[label] = objects
         return found
 
+    def fingerprint(self, path: Path) -> str:
+        """Return what changes when what is marked on a photo does."""
+        if self._table is not None:
+            return f"{crc32(repr(_nearest(self._table, path)).encode()):08x}"
+        file = (self._picture_file(path) if self._as_masks else None) or self._text_file(path)
+        return "" if file is None else f"{crc32(file.read_bytes()):08x}"
+
     def _marked(self, path: Path) -> list[Marked]:
         if self._table is not None:
             return _nearest(self._table, path)
-        # A folder within the folder of photos may have one of its own.
-        own = self._folder / path.parent.name / f"{path.stem}.txt"
-        file = own if own.exists() else self._folder / f"{path.stem}.txt"
-        if not file.exists():
+        file = self._text_file(path)
+        if file is None:
             return []
         try:
             lines = file.read_text().splitlines()
@@ -149,14 +155,22 @@ class Annotations:
             return Marked(label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))
         return Marked(label, tuple(values))
 
-    def _picture(self, path: Path) -> Image.Image | None:
+    def _text_file(self, path: Path) -> Path | None:
+        """Return the text file of a photo; a folder of photos may have a folder of its own."""
+        own = (folder / f"{path.stem}.txt" for folder in self._folders(path))
+        return next((file for file in own if file.exists()), None)
+
+    def _picture_file(self, path: Path) -> Path | None:
         """Return the mask of a photo, if there is one as a picture."""
-        folders = self._folder / path.parent.name, self._folder
-        for folder, stem, suffix in product(folders, (f"{path.stem}_mask", path.stem), _PICTURES):
+        stems = f"{path.stem}_mask", path.stem
+        for folder, stem, suffix in product(self._folders(path), stems, _PICTURES):
             file = folder / f"{stem}{suffix}"
             if file.exists() and file.resolve() != path.resolve():
-                return self._object_of(file)
+                return file
         return None
+
+    def _folders(self, path: Path) -> tuple[Path, Path]:
+        return self._folder / path.parent.name, self._folder
 
     def _object_of(self, file: Path) -> Image.Image:
         """Return where a mask marks the object, as a picture in black and white."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -80,6 +81,13 @@ class Probe:
     def images(self) -> Tensor:
         """The images x, `[B, C, *image]`."""
         return self.given.image
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What tells the images apart, also from those of other probes: a digest of each."""
+        rows = self.images.detach().cpu().contiguous().flatten(1)
+        digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
+        return tuple(one.hexdigest() for one in digests)
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -160,7 +160,7 @@ def adcc(case: Case) -> Readings:
     Returns:
         `value`, and its parts `coherency`, `complexity` and `average drop`, `[B]`.
     """
-    images, heatmap = case.probe.images, case.heatmap
+    images, heatmap, drop = case.probe.images, case.heatmap, _drop(case)
     seen = case.repeated(images * heatmap[:, None].to(images)).heatmap
     alike = (pearson(seen.flatten(1), heatmap.flatten(1)) + 1) / 2
     blank = [one.flatten(1).aminmax(dim=1) for one in (seen, heatmap)]
@@ -168,7 +168,6 @@ def adcc(case: Case) -> Readings:
         torch.stack([(low == high).cpu() for low, high in blank]).any(0), 0, alike
     )
     complexity = heatmap.flatten(1).cpu().double().mean(1)
-    drop = _drop(case)
     three = torch.stack([coherency, 1 - complexity, 1 - drop])
     value = torch.where((three == 0).any(0), 0, 3 / (1 / three).sum(0))
     return {
@@ -204,7 +203,8 @@ def infidelity(
     )
     lost = lost.T.cpu().double()  # [B, V]
     phi = case.contributions.flatten(1).cpu().double()
-    said = phi @ boxes.flatten(1).T.cpu().double()
+    some = torch.split(boxes.flatten(1).cpu(), 16)
+    said = torch.cat([phi @ part.T.double() for part in some], 1)
     if scaled:
         square = (said**2).sum(1, keepdim=True)
         said = said * torch.where(square > 0, (said * lost).sum(1, keepdim=True) / square, 0)

@@ -17,6 +17,8 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+from limelight.evidence import at_least_float32
+
 Offset = tuple[int, ...]
 Place = tuple[slice | EllipsisType, ...]
 
@@ -40,11 +42,13 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
     Returns:
         The images `[M, C, *image]`, untouched where nothing was removed.
     """
-    images = images.expand(len(removed), *images.shape[-removed.ndim :])
+    dtype = images.dtype
+    images = at_least_float32(images).expand(len(removed), *images.shape[-removed.ndim :])
     # On a CPU, few enough at once that they stay in its caches.
     few = max(1, _IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(removed)
     pairs = zip(torch.split(images, few), torch.split(removed[:, None], few), strict=True)
-    return torch.cat([torch.where(gone, _solve(some, gone), some) for some, gone in pairs])
+    each = [torch.where(gone, _solve(some, gone), some) for some, gone in pairs]
+    return torch.cat(each).to(dtype)
 
 
 def _solve(images: Tensor, gone: Tensor) -> Tensor:
@@ -122,16 +126,18 @@ class _System(ABC):
         size = [(length + 1) // 2 for length in self.diagonal.shape[2:]]
         if max(self.diagonal.shape[2:]) <= 2:
             return None
-        first, axes = self.diagonal[:, :, *(slice(n) for n in size)], len(size)
-        diagonal = torch.zeros_like(first, memory_format=torch.contiguous_format)
-        links = {offset: torch.zeros_like(first[_from(offset)]) for offset in _offsets(axes)}
-        for third in product(range(3), repeat=axes):
-            probe = torch.zeros_like(first)
-            probe[_every_third(third)] = 1
-            found = self._coarser(self.apply(self._finer(probe)))
-            diagonal.addcmul_(probe, found)
-            for offset, link in links.items():
-                link.addcmul_(probe[_to(offset)], found[_from(offset)], value=-1)
+        axes = len(size)
+        thirds = list(product(range(3), repeat=axes))
+        probes = self.diagonal.new_zeros(1, len(thirds), *size)
+        for number, third in enumerate(thirds):
+            cells: Place = (..., *(slice(start, None, 3) for start in third))
+            probes[:, number][cells] = 1
+        found = self._coarser(self.apply(self._finer(probes)))
+        diagonal = (probes * found).sum(1, keepdim=True)
+        links = {
+            offset: -(probes[_to(offset)] * found[_from(offset)]).sum(1, keepdim=True)
+            for offset in _offsets(axes)
+        }
         return _Cells(diagonal, links)
 
     def _finer(self, coarse: Tensor) -> Tensor:
@@ -146,7 +152,7 @@ class _System(ABC):
             odd.copy_(coarse.narrow(axis, 0, odd.shape[axis]))  # of the last one, all
             odd.narrow(axis, 0, between).lerp_(coarse.narrow(axis, 1, between), 0.5)
             coarse = fine
-        return coarse.mul_(self._inside)
+        return coarse * self._inside
 
     def _coarser(self, fine: Tensor) -> Tensor:
         """Do the same the other way round: the transpose."""
@@ -216,10 +222,6 @@ def _halves(cells: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Return the even and the odd cells along an axis."""
     before = (slice(None),) * axis
     return cells[(*before, slice(0, None, 2))], cells[(*before, slice(1, None, 2))]
-
-
-def _every_third(first: Sequence[int]) -> Place:
-    return (..., *(slice(start, None, 3) for start in first))
 
 
 def _offsets(axes: int) -> list[Offset]:

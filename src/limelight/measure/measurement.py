@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 #: Whose readings: the maps' own, and those of maps that know nothing, on the same grid.
 Whose = Literal["own", "random", "centre"]
 WHOSE: tuple[Whose, ...] = ("own", "random", "centre")
+
+#: How the controls' curves are called; a method may be called random, too.
+CHANCE = "chance: "
 
 FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
 
@@ -57,44 +62,75 @@ class Unmeasured(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Readings of N images.
+    """Readings of N maps.
 
     Attributes:
         row: The metric.
         readings: The maps' own, and those of the controls, each `[N]`.
-        curves: The sums over images of the curves, `[P]`.
-        groups: The class of each image, `[N]`.
+        curves: The sums of the curves that are finite, `[P]`.
+        counted: How many they are.
+        groups: The class of each map, `[N]`.
+        images: What tells the images apart that the maps are of, `[N]`.
     """
 
     row: Metric
     readings: Mapping[Whose, Readings]
     curves: Mapping[Whose, Readings]
+    counted: Mapping[Whose, Mapping[str, int]]
     groups: tuple[str, ...]
+    images: tuple[str, ...]
 
     @classmethod
-    def of(cls, row: Metric, found: Mapping[Whose, Readings], groups: Sequence[str]) -> Sample:
-        """Keep what a metric read: a number of each image, and of curves the sum."""
+    def of(
+        cls,
+        row: Metric,
+        found: Mapping[Whose, Readings],
+        groups: Sequence[str],
+        images: Sequence[str],
+    ) -> Sample:
+        """Keep what a metric read: a number of each map, and of curves the sum."""
         readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
+        counted = dict[Whose, Mapping[str, int]]()
         for whose, parts in found.items():
             readings[whose] = {name: one for name, one in parts.items() if one.ndim == 1}
-            curves[whose] = {name: one.sum(0) for name, one in parts.items() if one.ndim == 2}
-        return cls(row, readings, curves, tuple(groups))
+            kept = {
+                name: one[one.isfinite().all(1)] for name, one in parts.items() if one.ndim == 2
+            }
+            curves[whose] = {name: one.sum(0) for name, one in kept.items()}
+            counted[whose] = {name: len(one) for name, one in kept.items()}
+        return cls(row, readings, curves, counted, tuple(groups), tuple(images))
 
-    def __add__(self, other: Sample) -> Sample:
-        """Put the readings of other images behind these.
+    @classmethod
+    def joined(cls, samples: Sequence[Sample]) -> Sample:
+        """Put readings of the same metric behind each other.
 
         Raises:
             ValueError: They are not of the same kind.
         """
+        first = samples[0]
+        if len(samples) == 1:
+            return first
         readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
+        counted = dict[Whose, Mapping[str, int]]()
         for whose in WHOSE:
-            mine, theirs = self.readings[whose], other.readings[whose]
-            added, more = self.curves[whose], other.curves[whose]
-            if mine.keys() != theirs.keys() or _shapes(added) != _shapes(more):
+            kinds = {(*one.readings[whose], *_shapes(one.curves[whose])) for one in samples}
+            if len(kinds) > 1:
                 raise ValueError
-            readings[whose] = {name: torch.cat([one, theirs[name]]) for name, one in mine.items()}
-            curves[whose] = {name: one + more[name] for name, one in added.items()}
-        return Sample(self.row, readings, curves, self.groups + other.groups)
+            readings[whose] = {
+                name: torch.cat([one.readings[whose][name] for one in samples])
+                for name in first.readings[whose]
+            }
+            curves[whose] = {
+                name: torch.stack([one.curves[whose][name] for one in samples]).sum(0)
+                for name in first.curves[whose]
+            }
+            counted[whose] = {
+                name: sum(one.counted[whose][name] for one in samples)
+                for name in first.counted[whose]
+            }
+        groups = tuple(chain.from_iterable(one.groups for one in samples))
+        images = tuple(chain.from_iterable(one.images for one in samples))
+        return cls(first.row, readings, curves, counted, groups, images)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,22 +162,34 @@ class Measurement:
         Raises:
             InputError: A metric read different things, so that they cannot be of one run.
         """
-        samples = dict(self.samples)
-        for key, sample in other.samples.items():
+        return Measurement.total([self, other])
+
+    @classmethod
+    def total(cls, measurements: Iterable[Measurement]) -> Measurement:
+        """Put the readings of many measurements together, at once rather than one by one.
+
+        Raises:
+            InputError: A metric read different things, so that they cannot be of one run.
+        """
+        samples, unmeasured = dict[Key, list[Sample]](), dict[Unmeasured, None]()
+        status = dict[tuple[str, str], Counter[str]]()
+        for one in measurements:
+            for key, sample in one.samples.items():
+                samples.setdefault(key, []).append(sample)
+            for name, counts in one.status.items():
+                status.setdefault(name, Counter()).update(counts)
+            unmeasured |= dict.fromkeys(one.unmeasured)
+        found = dict[Key, Sample]()
+        for key, parts in samples.items():
             try:
-                samples[key] = samples[key] + sample if key in samples else sample
+                found[key] = Sample.joined(parts)
             except ValueError as error:
                 raise InputError(
                     f"The readings of {key.metric!r} of {key.method!r} do not fit each other; they "
                     "were expected to come from the same metric with the same options."
                 ) from error
-        status = {name: dict(counts) for name, counts in self.status.items()}
-        for name, counts in other.status.items():
-            own = status.setdefault(name, {})
-            for each, count in counts.items():
-                own[each] = own.get(each, 0) + count
-        unmeasured = tuple(dict.fromkeys(self.unmeasured + other.unmeasured))
-        return Measurement(samples, status, unmeasured)
+        told = {name: dict(counts) for name, counts in status.items()}
+        return cls(found, told, tuple(unmeasured))
 
     def __repr__(self) -> str:
         """Return what was measured."""
@@ -152,7 +200,7 @@ class Measurement:
 
     @property
     def n(self) -> int:
-        """How many images were measured."""
+        """How many maps of each method were measured."""
         return max((len(sample.groups) for sample in self.samples.values()), default=0)
 
     @property
@@ -190,7 +238,10 @@ class Measurement:
         found = []
         for key, sample in self.samples.items():
             row = sample.row
-            by = {whose: row.compute(sample.readings[whose], sample.groups) for whose in WHOSE}
+            by = {
+                whose: row.compute(sample.readings[whose], sample.groups, sample.images)
+                for whose in WHOSE
+            }
             for part in by["own"]:
                 own, random, centre = (by[whose][part] for whose in WHOSE)
                 better = row.better if part not in row.lower else "lower"
@@ -202,8 +253,8 @@ class Measurement:
         """Return the mean curves `[P]` of a metric, by the curve's name and then by method.
 
         A method that was cut at several layers is told with the layer. The curves of the controls
-        are the first method's, called `random` and `centre`. Of a metric measured with several
-        options, name the options too: without them it is the first.
+        are the first method's, called `chance: random` and `chance: centre`. Of a metric measured
+        with several options, name the options too: without them it is the first.
         """
         found = dict[str, dict[str, Tensor]]()
         metric = _meant(metric, self.metrics)
@@ -212,9 +263,10 @@ class Measurement:
             if key.metric != metric:
                 continue
             for whose in WHOSE:
-                name = told[key.method, key.layer] if whose == "own" else whose
+                name = told[key.method, key.layer] if whose == "own" else f"{CHANCE}{whose}"
                 for part, summed in sample.curves[whose].items():
-                    found.setdefault(part, {}).setdefault(name, summed / len(sample.groups))
+                    count = sample.counted[whose][part]
+                    found.setdefault(part, {}).setdefault(name, summed / count)
         return found
 
     @property
@@ -288,12 +340,20 @@ class Measurement:
                     "part": one.part,
                     "better": one.better,
                     "n": one.own.n,
+                    "images": one.own.images,
                     "left_out": one.own.left_out,
                     **estimates,
                     "beats_chance": one.beats_chance if one.judged else None,
                 }
             )
         return found
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Return how often each status occurred, as plain values."""
+        return [
+            {"method": method, "layer": layer, "counts": dict(counts)}
+            for (method, layer), counts in self.status.items()
+        ]
 
     def save(self, path: str | Path) -> Path:
         """Write everything (.json, which `load` reads), the figures (.csv), or a picture of them.
@@ -339,8 +399,8 @@ class Measurement:
                     means={told[one.method, one.layer]: _interval(one.own) for one in best},
                     controls={
                         told[one.method, one.layer]: {
-                            "random": _interval(one.random),
-                            "centre": _interval(one.centre),
+                            f"{CHANCE}random": _interval(one.random),
+                            f"{CHANCE}centre": _interval(one.centre),
                         }
                         for one in best
                     },
@@ -358,16 +418,15 @@ class Measurement:
         """Return all readings as plain values, which `from_dict` reads."""
         return {
             "unmeasured": [one._asdict() for one in self.unmeasured],
-            "status": [
-                {"method": method, "layer": layer, "counts": dict(counts)}
-                for (method, layer), counts in self.status.items()
-            ],
+            "status": self.counts(),
             "readings": [
                 {
                     **key._asdict(),
                     "groups": list(sample.groups),
-                    "images": {whose: _plain(sample.readings[whose]) for whose in WHOSE},
+                    "images": list(sample.images),
+                    "numbers": {whose: _plain(sample.readings[whose]) for whose in WHOSE},
                     "curves": {whose: _plain(sample.curves[whose]) for whose in WHOSE},
+                    "counted": {whose: dict(sample.counted[whose]) for whose in WHOSE},
                 }
                 for key, sample in self.samples.items()
             ],
@@ -385,9 +444,11 @@ class Measurement:
         samples = {
             Key(one["method"], one["layer"], one["metric"]): Sample(
                 find_metric(one["metric"]),
-                {whose: _tensors(one["images"][whose]) for whose in WHOSE},
+                {whose: _tensors(one["numbers"][whose]) for whose in WHOSE},
                 {whose: _tensors(one["curves"][whose]) for whose in WHOSE},
+                one["counted"],
                 tuple(one["groups"]),
+                tuple(one["images"]),
             )
             for one in told["readings"]
         }
@@ -434,8 +495,8 @@ def _nulled(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _shapes(curves: Readings) -> dict[str, torch.Size]:
-    return {name: values.shape for name, values in curves.items()}
+def _shapes(curves: Readings) -> list[tuple[str, torch.Size]]:
+    return [(name, values.shape) for name, values in curves.items()]
 
 
 def _interval(estimate: Estimate) -> tuple[float, float, float]:

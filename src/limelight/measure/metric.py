@@ -57,7 +57,7 @@ class Metric(Row):
     better: Better
     needs: frozenset[Need] = frozenset()
     axes: Axes | None = None
-    over: Callable[[Tensor, Sequence[str]], Estimate] = mean
+    over: Callable[[Tensor, Sequence[str], Sequence[str]], Estimate] = mean
     lower: frozenset[str] = frozenset()
 
     def update(self, case: Case) -> Readings:
@@ -65,15 +65,18 @@ class Metric(Row):
         found: Readings = self.function(case, **dict(self.options))
         return {name: values.detach().cpu().double() for name, values in found.items()}
 
-    def compute(self, readings: Readings, groups: Sequence[str]) -> dict[str, Estimate]:
+    def compute(
+        self, readings: Readings, groups: Sequence[str], images: Sequence[str]
+    ) -> dict[str, Estimate]:
         """Return the figures of N images: the metric's `value`, and its parts, without curves.
 
         Args:
             readings: Of all batches, one after the other.
             groups: The class of each image, `[N]`.
+            images: Which image each reading is of, `[N]`.
         """
         parts = {name: values for name, values in readings.items() if values.ndim == 1}
-        return {name: self.over(values, groups) for name, values in parts.items()}
+        return {name: self.over(values, groups, images) for name, values in parts.items()}
 
     @property
     def judged(self) -> bool:

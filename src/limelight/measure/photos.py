@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-from limelight.compare import Skipped, compare_each
+from limelight.compare import Skipped, Told, compare_each
 from limelight.cut import Layer
 from limelight.errors import LimelightError, OutputError, PhotoError
 from limelight.explain import Settings
@@ -20,11 +19,14 @@ from limelight.measure.annotations import Annotations, joined
 from limelight.measure.measurement import Measurement, Unmeasured
 from limelight.measure.metric import Metric
 from limelight.measure.objects import Objects
-from limelight.measure.run import Told, measure
+from limelight.measure.run import measure
 from limelight.methods import Method
 from limelight.models import Network
 from limelight.photos import load_photo
 from limelight.targets import Among, ClassName, Reading, Target, class_index
+
+#: So many measurements are put together at a time.
+_FOLDED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,40 +141,54 @@ def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None)
 class Journal:
     """A file that keeps what was measured of each photo, a line for each, as it is done.
 
-    Opened again with the same question, it knows what is done. A line that was cut short when a run
-    was killed is measured again.
+    Opened again with the same question, it knows what is done: photos that are still what they
+    were, and marked as they were. A line that was cut short when a run was killed is measured
+    again.
 
     Attributes:
-        done: What was measured, by the photo's path.
+        done: The photos that were measured.
     """
 
-    def __init__(self, path: Path, question: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, question: Mapping[str, Any], photos: Sequence[Path], asked: Asked
+    ) -> None:
         """Read the file, if there is one; it is written when there is something to keep.
+
+        Args:
+            path: The file.
+            question: What is measured of every photo, and how.
+            photos: Those that are asked for.
+            asked: What is measured.
 
         Raises:
             OutputError: It answers another question, or cannot be read or written.
         """
         self.path = path
-        self.done = dict[str, Measurement]()
         self._begin = json.dumps({"measured": question}, sort_keys=True)
+        self._states = {str(photo): _state(photo, asked.annotations) for photo in photos}
+        found = dict[str, Measurement]()
         try:
             lines = path.read_text().splitlines() if path.exists() else []
         except UnicodeDecodeError as error:
             raise _foreign(path) from error
         except OSError as error:
             raise OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
-        if not lines:
-            return
-        _refuse_other(path, lines[0], question)
         kept = [self._begin]
+        if lines:
+            _refuse_other(path, lines[0], question)
         for line in lines[1:]:
             try:
                 told = json.loads(line)
-                self.done[told["photo"]] = Measurement.from_dict(told)
+                photo, measurement = told["photo"], Measurement.from_dict(told)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # cut short when a run was killed
             kept.append(line)
-        write_whole(path, ("\n".join(kept) + "\n").encode())
+            if self._states.get(photo) == told.get("state"):
+                found[photo] = measurement
+        self.done = set(found)
+        self._found = list(found.values())
+        if lines:
+            write_whole(path, ("\n".join(kept) + "\n").encode())
 
     def keep(self, result: PhotoMeasured) -> None:
         """Write down what was measured of a photo.
@@ -180,8 +196,8 @@ class Journal:
         Raises:
             OutputError: The file cannot be written.
         """
-        self.done[str(result.path)] = result.measurement
-        told = {"photo": str(result.path), **result.measurement.as_dict()}
+        name = str(result.path)
+        told = {"photo": name, "state": self._states[name], **result.measurement.as_dict()}
         lines = [json.dumps(told)] if self.path.exists() else [self._begin, json.dumps(told)]
         try:
             with self.path.open("a") as file:
@@ -193,11 +209,24 @@ class Journal:
                 f"Cannot write {str(self.path)!r}: {error.strerror or error}. What was measured "
                 "before is kept; free some space, and the same command goes on from there."
             ) from error
+        self.done.add(name)
+        self._found.append(result.measurement)
+        if len(self._found) > _FOLDED:  # many small tensors take more room than few large ones
+            self._found = [self.total]
 
     @property
     def total(self) -> Measurement:
-        """All that was measured."""
-        return sum(self.done.values(), Measurement())
+        """All that was measured of the photos that are asked for."""
+        return Measurement.total(self._found)
+
+
+def _state(photo: Path, annotations: Annotations | None) -> str:
+    """Return what changes when a photo does, or what is marked on it."""
+    try:
+        size = photo.stat().st_size
+    except OSError:
+        size = 0
+    return f"{size} {'' if annotations is None else annotations.fingerprint(photo)}".strip()
 
 
 def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
@@ -225,15 +254,3 @@ def _foreign(path: Path) -> OutputError:
     return OutputError(
         f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
     )
-
-
-def fingerprint(path: Path | None) -> str:
-    """Return what changes when a file does, or the files in a folder: by content, or by listing."""
-    if path is None or not path.exists():
-        return ""
-    if path.is_file():
-        return f"{path}, {crc32(path.read_bytes()):08x}"
-    listing = sorted(
-        (one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in path.iterdir()
-    )
-    return f"{path}, {crc32(repr(listing).encode()):08x}"

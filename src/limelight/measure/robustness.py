@@ -44,7 +44,8 @@ def parameter_randomisation(case: Case, *, steps: int = 8, seed: int = 0) -> Rea
     in `steps` stages. At each stage Spearman's correlation of the raw maps before and after, signed
     and of their absolute values, and the structural similarity of the heatmaps. `value` is the mean
     of the signed correlation over the stages, `[B]`, `absolute` and `ssim` likewise. Lower is
-    better: a map that random weights do not change does not show what the network learned.
+    better: a map that random weights do not change does not show what the network learned. A map
+    that is the same everywhere is left out; one that becomes so is alike to nothing any more.
 
     Returns:
         `value`, `absolute`, `ssim` `[B]`, and the curves of all three, `[B, stages]`.
@@ -94,12 +95,14 @@ def likeness(before: Maps, stages: Iterable[Maps]) -> Readings:
 def _alike(before: Maps, after: Maps) -> Readings:
     """Return how alike maps are, `[B]`: correlation of ranks, `signed` and `absolute`; `ssim`."""
     # Maps that are lost to NaN or infinity are alike to nothing.
-    one, other = (maps.raw.flatten(1).nan_to_num(0, 0, 0) for maps in (before, after))
-    return {
+    one, other = (maps.raw.flatten(1).nan_to_num(0, 0, 0).cpu() for maps in (before, after))
+    low, high = one.aminmax(dim=1)
+    alike = {
         "signed": spearman(one, other),
         "absolute": spearman(one.abs(), other.abs()),
         "ssim": structural_similarity(before.heatmap, after.heatmap),
     }
+    return {name: torch.where(high > low, found, math.nan) for name, found in alike.items()}
 
 
 def _length(maps: Tensor) -> Tensor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from limelight.compare import Told
 from limelight.errors import InputError, LimelightError, MetricError
 from limelight.evidence import Evidence, at_least_float32
 from limelight.explain import Recipe
-from limelight.explanation import Explanation, Status, finished
+from limelight.explanation import Explanation, Status, finished, judge
 from limelight.inputs import Given, Inputs
 from limelight.measure import METRICS, find_metric
 from limelight.measure.case import Again, Case, Maps, Probe
@@ -33,8 +34,9 @@ from limelight.targets import Pick, Reading, Target, reading_of
 #: What is measured when nobody says: quick, and with objects where they are known.
 QUICK, QUICK_OBJECTS = ("insertion", "deletion", "road"), ("energy-pointing", "pointing-game")
 
-#: Is told what is measured, how many runs of the network are done, and of how many.
-Told = Callable[[str, int, int], None]
+
+#: What heatmaps are called whose method is not known.
+_OWN = "heatmaps"
 
 CONTROLS: tuple[Whose, ...] = ("random", "centre")
 
@@ -130,8 +132,17 @@ def measure_all(
     given = Given.of(inputs)
     rows, marked = check_metrics(inputs, metrics, objects)
     subjects = [_subject(one, given, target, reading or Reading()) for one in each]
+    own = [one for one in subjects if one.method == _OWN]
+    if len(own) > 1:
+        subjects = [
+            replace(one, method=f"{_OWN} {own.index(one) + 1}") if one in own else one
+            for one in subjects
+        ]
+    known = any(one.recipe is not None for one in subjects)
+    if metrics == "all" and not known:
+        rows = [row for row in rows if "recipe" not in row.needs]
     unmade = [row.name for row in rows if "recipe" in row.needs]
-    if unmade and all(one.recipe is None for one in subjects):
+    if unmade and not known:
         raise MetricError(
             f"{unmade[0]!r} makes the maps again, on changed images or weights, and how these were "
             "made is not known. Pass what limelight.explain returned rather than a heatmap."
@@ -216,7 +227,9 @@ class _Subject:
         Raises:
             InputError: The maps are of another score than the target gives.
         """
-        same = id(self.target), self.label
+        reading = self.reading
+        pick = reading.pick if isinstance(reading.pick, str | int | None) else id(reading.pick)
+        same = id(self.target), self.label, pick, reading.grid
         if same not in known:
             known[same] = Probe(model, given, self.target, self.reading, chunk=chunk)
         found = known[same]
@@ -257,9 +270,14 @@ def _subject(one: Explanation | Tensor, given: Given, target: Target, reading: R
         )
     heatmaps = one.detach().to(image.device)
     heatmaps = heatmaps if heatmaps.is_floating_point() else heatmaps.float()
-    status = (Status("ok"),) * len(image)
+    if not bool(heatmaps.isfinite().all()):
+        raise InputError(
+            "The heatmaps hold values that are NaN or infinite; numbers were expected."
+        )
+    score = heatmaps.new_zeros(len(image))
+    status = judge(heatmaps, score, [], method=_OWN, layer="", why=lambda: "")
     maps = Maps(heatmaps, finished(heatmaps, image.shape[2:], status))
-    return _Subject("heatmaps", "", maps, status, target, reading)
+    return _Subject(_OWN, "", maps, status, target, reading)
 
 
 def _follow(recipe: Recipe) -> Again:
@@ -289,7 +307,9 @@ def _measured(
             unmeasured.append(Unmeasured(subject.method, str(row), str(error)))
             continue
         readings |= _of_controls(row, own)
-        samples[Key(subject.method, subject.layer, str(row))] = Sample.of(row, readings, groups)
+        samples[Key(subject.method, subject.layer, str(row))] = Sample.of(
+            row, readings, groups, probe.names
+        )
     return Measurement(samples, subject.counts, tuple(unmeasured))
 
 
@@ -310,11 +330,19 @@ def measure_randomised(
         probe = subject.probe(probes, model, given, chunk)
         own = Case(subject.maps, probe, subject.again)
         probe.tell(progress, f"randomising for {subject.method}")
-        stages = tuple(randomised(own, **row.known_options))
+        try:
+            stages = tuple(randomised(own, **row.known_options))
+        except LimelightError as error:
+            unmeasured = (Unmeasured(subject.method, str(row), str(error)),)
+            total = total + Measurement(status=subject.counts, unmeasured=unmeasured)
+            kept.append(())
+            continue
         readings: dict[Whose, Readings] = {"own": likeness(own.maps, [s.maps for s in stages])}
         readings |= _of_controls(row, own)
         key = Key(subject.method, subject.layer, str(row))
-        total = total + Measurement({key: Sample.of(row, readings, one.label)}, subject.counts)
+        total = total + Measurement(
+            {key: Sample.of(row, readings, one.label, probe.names)}, subject.counts
+        )
         kept.append(stages)
     return tuple(kept), total
 

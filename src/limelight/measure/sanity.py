@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from limelight.compare import compare
+from limelight.compare import Told, compare
 from limelight.cut import Layer
-from limelight.errors import OptionError
+from limelight.errors import MetricError, OptionError
 from limelight.explanation import Explanation, Status, laid_flat
 from limelight.inputs import Inputs
 from limelight.measure import METRICS
 from limelight.measure.measurement import Measurement
 from limelight.measure.robustness import Stage
-from limelight.measure.run import Told, measure_randomised
+from limelight.measure.run import measure_randomised
 from limelight.measure.verdict import Measured
 from limelight.methods import Method
 from limelight.targets import Pick, Target
@@ -63,6 +63,8 @@ class Sanity:
 
         blocks = []
         for explanation, stages in zip(self.explanations, self.stages, strict=True):
+            if not stages:  # it could not be randomised; the measurement says why
+                continue
             one = self.measurement.figure(explanation.method, "parameter-randomisation")
             title = f"{explanation.method} {passed(one)}: likeness {one.own}"
             each = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
@@ -132,7 +134,7 @@ def sanity(
 
     Raises:
         MethodError: The network can do none of the methods.
-        ModelError: The network has no parameters.
+        MetricError: None of them can be put to the test: the network has no parameters, say.
         UnknownNameError, LayerError, TargetError, InputError: As `explain`.
     """
     row = METRICS["parameter-randomisation"].set(steps=steps, seed=seed)
@@ -153,6 +155,9 @@ def sanity(
     stages, measurement = measure_randomised(
         model, inputs, found.explanations, row, chunk=chunk, progress=progress
     )
+    if not measurement.samples:
+        reasons = "\n".join(f"  {one.method}: {one.reason}" for one in measurement.unmeasured)
+        raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
     return Sanity(found.explanations, stages, measurement)
 
 

@@ -26,8 +26,9 @@ class Estimate:
         value: The mean; NaN without any image.
         low: Lower end of the 95 % bootstrap interval; NaN for fewer than two images.
         high: Its upper end.
-        n: How many images it is the mean of.
-        left_out: For how many images the metric is not defined: no object in them, say.
+        n: How many maps it is the mean of.
+        left_out: For how many maps the metric is not defined: no object in the image, say.
+        images: Of how many images those maps are.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Estimate:
     high: float
     n: int
     left_out: int = 0
+    images: int = 0
 
     def __str__(self) -> str:
         """Return value and interval."""
@@ -43,79 +45,78 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def mean(values: Tensor, groups: Sequence[str]) -> Estimate:
+def mean(
+    values: Tensor, groups: Sequence[str] = (), images: Sequence[str] | None = None
+) -> Estimate:
     """Return the mean of values `[N]` with its bootstrap interval; NaN and infinity are left out.
 
-    The interval holds the middle 95 % of the means of 2000 samples of N values, drawn with
-    replacement (Efron 1979); the draws are seeded, and do not depend on the order of the values.
+    The interval holds the middle 95 % of the means of 2000 samples, drawn with replacement (Efron
+    1979). Images are drawn, not values: those of one image come together. The draws are seeded, and
+    do not depend on the order of the values.
+
+    Args:
+        values: `[N]`.
+        groups: Not read: all values weigh the same.
+        images: Which image each value is of; None when each is of another.
     """
-    del groups  # all images weigh the same
-    found, n, left_out = _defined(values)
-    if n < 2:
-        return Estimate(float(found.sum()) if n else math.nan, math.nan, math.nan, n, left_out)
-    from scipy.stats import bootstrap
-
-    value = math.fsum(found) / n
-    if found[0] == found[-1]:  # all the same: so is every mean of them
-        return Estimate(value, value, value, n, left_out)
-    drawn = bootstrap(
-        (found,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=max(1, _AT_ONCE // n),
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
-    low, high = drawn.confidence_interval
-    return _estimate(value, low, high, n, left_out)
+    del groups
+    return _estimate(values, [""] * len(values), images)
 
 
-def mean_over_groups(values: Tensor, groups: Sequence[str]) -> Estimate:
+def mean_over_groups(
+    values: Tensor, groups: Sequence[str], images: Sequence[str] | None = None
+) -> Estimate:
     """Return the mean over groups of their means, as `mean` does: every group weighs the same.
 
     A sample in which a group does not occur is the mean over the others.
     """
+    return _estimate(values, groups, images)
+
+
+def _estimate(values: Tensor, groups: Sequence[str], images: Sequence[str] | None) -> Estimate:
     defined = values.isfinite()
-    kept = [group for group, one in zip(groups, defined.tolist(), strict=True) if one]
-    found = values[defined].double().numpy()
-    n, left_out = len(found), len(values) - len(found)
-    if n < 2:
-        return Estimate(float(found.sum()) if n else math.nan, math.nan, math.nan, n, left_out)
-    names, codes = np.unique(kept, return_inverse=True)
-    order = np.lexsort((found, codes))
-    found, codes, count = found[order], codes[order], len(names)
-
-    def over_groups(chosen: np.ndarray) -> np.ndarray:
-        where = (np.arange(len(chosen))[:, None] * count + codes[chosen]).ravel()
-        times = np.bincount(where, minlength=len(chosen) * count).reshape(-1, count)
-        sums = np.bincount(where, found[chosen].ravel(), len(chosen) * count).reshape(-1, count)
-        means = sums / np.maximum(times, 1)
-        return np.asarray(means.sum(1) / (times > 0).sum(1))
-
-    generator, step = np.random.default_rng(0), max(1, _AT_ONCE // n)
-    drawn = [
-        over_groups(generator.integers(0, n, (min(step, RESAMPLES - start), n)))
-        for start in range(0, RESAMPLES, step)
-    ]
-    tail = (1 - CONFIDENCE) / 2
-    value = float(over_groups(np.arange(n)[None])[0])
+    found, n = values[defined].double().numpy(), int(defined.sum())
+    left_out = len(values) - n
+    if not n:
+        return Estimate(math.nan, math.nan, math.nan, 0, left_out)
+    kept = defined.tolist()
+    _, group = np.unique(
+        [one for one, there in zip(groups, kept, strict=True) if there], return_inverse=True
+    )
+    named = map(str, range(len(values))) if images is None else images
+    image = _numbered([one for one, there in zip(named, kept, strict=True) if there], found)
+    count, clusters = int(group.max()) + 1, int(image.max()) + 1
+    own = [math.fsum(found[group == one]) / (group == one).sum() for one in range(count)]
+    value = math.fsum(own) / count
+    if clusters < 2:
+        return Estimate(value, math.nan, math.nan, n, left_out, clusters)
     if found.min() == found.max():
-        return Estimate(value, value, value, n, left_out)
+        return Estimate(value, value, value, n, left_out, clusters)
+    member = np.eye(count)[group]
+    generator, step = np.random.default_rng(0), max(1, _AT_ONCE // n)
+    drawn = []
+    for start in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - start)
+        chosen = generator.integers(0, clusters, (rows, clusters))
+        where = (np.arange(rows)[:, None] * clusters + chosen).ravel()
+        times = np.bincount(where, minlength=rows * clusters).reshape(rows, clusters)[:, image]
+        sums, counts = (times * found) @ member, times @ member
+        means = sums / np.maximum(counts, 1)
+        drawn.append(means.sum(1) / (counts > 0).sum(1))
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
-    return _estimate(value, low, high, n, left_out)
+    # Whatever was rounded, the interval holds the mean.
+    ends = min(float(low), value), max(float(high), value)
+    return Estimate(value, *ends, n, left_out, clusters)
 
 
-def _estimate(value: float, low: float, high: float, n: int, left_out: int) -> Estimate:
-    """Return an estimate whose interval holds the mean, whatever was rounded."""
-    return Estimate(value, min(float(low), value), max(float(high), value), n, left_out)
-
-
-def _defined(values: Tensor) -> tuple[np.ndarray, int, int]:
-    """Return the finite values, sorted, how many, and how many are not."""
-    found = np.sort(values[values.isfinite()].double().numpy())
-    return found, len(found), len(values) - len(found)
+def _numbered(images: Sequence[str], found: np.ndarray) -> np.ndarray:
+    """Return the number of the image that each value is of, whatever the order of the values."""
+    _, image = np.unique(images, return_inverse=True)
+    sums, sizes = np.bincount(image, found), np.bincount(image)
+    place = np.empty(len(sums), dtype=int)
+    place[np.lexsort((sums, sizes))] = np.arange(len(sums))
+    return np.asarray(place[image])
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:

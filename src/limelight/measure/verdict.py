@@ -112,6 +112,9 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
     metrics = dict.fromkeys(one.metric for one in judged)
     ranking = [ranked([one for one in judged if one.metric == metric]) for metric in metrics]
     single = all(one.beats_chance is None for one in judged)
+    if not any(one.own.n for one in judged):
+        return Verdict(None, (), "No metric is defined on these images: no object in them, say.")
+    images = max(one.own.images for one in judged)
     standings = []
     for key, name in names.items():
         own = [one for one in judged if (one.method, one.layer) == key]
@@ -122,7 +125,7 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
         standings.append(_Standing(name, won, len(metrics), sum(places) / len(places)))
     standings.sort(key=lambda one: (one.metrics - one.won, one.place))
     trusted = tuple(one.name for one in standings if one.everywhere)
-    sentence = _sentence(standings, single=single, n=n)
+    sentence = _sentence(standings, single=single, n=n, images=images)
     return (
         Verdict(None, (), sentence)
         if single or not trusted
@@ -130,8 +133,9 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
     )
 
 
-def _sentence(standings: Sequence[_Standing], *, single: bool, n: int) -> str:
+def _sentence(standings: Sequence[_Standing], *, single: bool, n: int, images: int) -> str:
     best = standings[0]
+    told_n = f"{n} explanations" if n == images else f"{n} explanations of {images} images"
     trusted = [one.name for one in standings if one.everywhere]
     over = {1: "the one metric", 2: "both metrics"}.get(best.metrics, f"all {best.metrics} metrics")
     some = f"{best.won} of {best.metrics} metric{'s' if best.metrics > 1 else ''}"
@@ -140,17 +144,17 @@ def _sentence(standings: Sequence[_Standing], *, single: bool, n: int) -> str:
         if not trusted:
             told = f"{best.name} did better than random and centre in {some}"
         return (
-            f"{'On one image' if n == 1 else f'In {n} explanations'} nothing has an interval, so "
-            f"nothing earned trust yet; {told}. Measure a folder of photos."
+            f"{'On one image' if images == 1 else f'On {images} images'} nothing has an interval, "
+            f"so nothing earned trust yet; {told}. Measure a folder of photos."
         )
     if not trusted:
         return (
-            f"No method earned trust on this network in {n} explanations: the nearest, "
+            f"No method earned trust on this network in {told_n}: the nearest, "
             f"{best.name}, beat random and centre, intervals apart, in {some}."
         )
     others = f"; so did {_listed(trusted[1:])}" if len(trusted) > 1 else ", alone"
     return (
-        f"{best.name} earned trust on this network in {n} explanations: it beat random and centre "
+        f"{best.name} earned trust on this network in {told_n}: it beat random and centre "
         f"in {over}, intervals apart{others}."
     )
 

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 #: A mean with the ends of its interval, which are NaN without one.
 Interval = tuple[float, float, float]
 
-_GREY = {"random": "#8a8a8a", "centre": "#c08a2b"}
-_MARKS = {"random": "x", "centre": "+"}
-_BELOW = {"random": 0.18, "centre": 0.34}
+_GREY = {"chance: random": "#8a8a8a", "chance: centre": "#c08a2b"}
+_MARKS = {"chance: random": "x", "chance: centre": "+"}
+_BELOW = {"chance: random": 0.18, "chance: centre": 0.34}
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor
 
 def indices_of(among: Among, count: int, classes: Sequence[str] | None) -> list[int]:
     """Return the indices of the classes to choose among, of `count` that there are."""
-    known = known_names(list(among.classes), count, classes)
+    known = known_names(among, count, classes)
     return [class_index(name, count, known) for name in among.classes]
 
 
@@ -170,6 +170,7 @@ def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> 
 
 def known_names(target: object, count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
     """Return the names to read a target with: ImageNet's for 1000 classes, if a name was given."""
+    target = target.classes if isinstance(target, Among) else target
     several = isinstance(target, list | tuple) and any(isinstance(one, str) for one in target)
     if classes is None and count == 1000 and (several or isinstance(target, str)):
         from limelight.models import imagenet_classes
