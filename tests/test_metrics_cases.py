@@ -1355,7 +1355,8 @@ def test_measurements_that_do_not_fit_are_not_added() -> None:
         '{"readings": [3], "status": [], "unmeasured": []}',
         '{"readings": [{}], "status": [], "unmeasured": []}',
         '{"readings": [{"method": "a", "layer": "b", "metric": "increase", "groups": [],'
-        ' "images": [], "numbers": {"own": [], "random": [], "centre": []}, "curves": {"own": {}, "random": {},'
+        ' "images": [], "numbers": {"own": [], "random": [], "centre": []},'
+        ' "counted": {}, "curves": {"own": {}, "random": {},'
         ' "centre": {}}}], "status": [], "unmeasured": []}',
         '{"readings": {}, "status": 3, "unmeasured": []}',
         '{"readings": [], "status": [], "unmeasured": [{"a": 1}]}',

@@ -271,9 +271,7 @@ def _subject(one: Explanation | Tensor, given: Given, target: Target, reading: R
     heatmaps = one.detach().to(image.device)
     heatmaps = heatmaps if heatmaps.is_floating_point() else heatmaps.float()
     if not bool(heatmaps.isfinite().all()):
-        raise InputError(
-            "The heatmaps hold values that are NaN or infinite; numbers were expected."
-        )
+        raise InputError("The heatmaps hold NaN or infinity; finite numbers were expected.")
     score = heatmaps.new_zeros(len(image))
     status = judge(heatmaps, score, [], method=_OWN, layer="", why=lambda: "")
     maps = Maps(heatmaps, finished(heatmaps, image.shape[2:], status))

@@ -1,0 +1,253 @@
+"""What measuring several maps of one image, of many images, and again later has to get right."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.weight_norm import WeightNorm
+
+import limelight
+import networks
+from limelight.errors import InputError
+from limelight.measure.annotations import Annotations
+from limelight.measure.imputation import impute
+from limelight.measure.photos import Asked, Journal, measure_photos
+from limelight.measure.statistics import mean, mean_over_groups
+from limelight.models import Network
+from limelight.photos import Preprocess
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return networks.ready(networks.PoolLinear())
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 16, 16, dtype=torch.float64)
+
+
+ROW = "insertion:steps=3"
+
+
+# ---- readings of one image ---------------------------------------------------------------------
+
+
+def test_classes_of_one_image_are_no_independent_images(model: nn.Module, images: Tensor) -> None:
+    one = images[:1]
+    grid = limelight.compare(model, one, methods=["gradcam"], targets=[0, 1, 2], metrics=[ROW])
+    assert grid.measured is not None
+    found = grid.measured.figure("gradcam", "insertion")
+    assert (found.own.n, found.own.images) == (3, 1)
+    assert math.isnan(found.own.low)
+    assert found.beats_chance is None
+    assert grid.measured.verdict().trusted == ()
+
+
+def test_the_same_image_measured_twice_is_one_image(model: nn.Module, images: Tensor) -> None:
+    once, again = (
+        limelight.measure(model, some, limelight.explain(model, some), metrics=[ROW])
+        for some in (images[:2], images[1:])
+    )
+    own = (once + again).figure("gradcam", "insertion").own
+    assert (own.n, own.images) == (4, 3)
+
+
+@pytest.mark.parametrize("over", [mean, mean_over_groups])
+def test_an_interval_is_as_wide_as_that_of_the_images(over: object) -> None:
+    drawn = torch.randn(40, dtype=torch.float64)
+    names = [str(i) for i in range(40)]
+    alone = mean(drawn, ["a"] * 40, names)
+    # Ten readings of each image say no more than one does.
+    tenfold = over(drawn.repeat_interleave(10), ["a"] * 400, [n for n in names for _ in range(10)])  # type: ignore[operator]
+    assert tenfold.value == pytest.approx(alone.value)
+    assert tenfold.high - tenfold.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    apart = mean(drawn.repeat_interleave(10), ["a"] * 400)
+    assert apart.high - apart.low < 0.5 * (alone.high - alone.low)
+
+
+# ---- heatmaps of one's own -----------------------------------------------------------------------
+
+
+def test_several_heatmaps_are_told_apart(model: nn.Module, images: Tensor) -> None:
+    heatmaps = torch.rand(3, 16, 16)
+    both = limelight.measure(model, images, [heatmaps, heatmaps**4], metrics=[ROW])  # type: ignore[list-item]
+    assert both.methods == ("heatmaps 1", "heatmaps 2")
+    alone = limelight.measure(model, images, heatmaps**4, metrics=[ROW])
+    assert both.figure("heatmaps 2", ROW).own == alone.figure("heatmaps", ROW).own
+
+
+def test_all_that_can_be_had_of_heatmaps_is_measured(model: nn.Module, images: Tensor) -> None:
+    heatmaps = torch.rand(3, 16, 16)
+    found = limelight.measure(model, images, heatmaps, metrics="all", chunk=64)
+    assert "deletion" in found.metrics
+    assert not {"adcc", "max-sensitivity", "parameter-randomisation"} & set(found.metrics)
+
+
+def test_heatmaps_that_are_not_finite_are_refused(model: nn.Module, images: Tensor) -> None:
+    heatmaps = torch.rand(3, 16, 16)
+    heatmaps[1, 2, 3] = math.nan
+    with pytest.raises(InputError, match="hold NaN or infinity"):
+        limelight.measure(model, images, heatmaps, metrics=[ROW])
+
+
+def test_heatmaps_without_structure_are_counted_as_such(model: nn.Module, images: Tensor) -> None:
+    found = limelight.measure(model, images, torch.ones(3, 16, 16), metrics=[ROW])
+    assert found.status == {("heatmaps", ""): {"flat": 3}}
+
+
+# ---- recipes -------------------------------------------------------------------------------------
+
+
+def test_an_explanation_can_be_pickled_whatever_its_target(
+    model: nn.Module, images: Tensor
+) -> None:
+    plain = pickle.loads(pickle.dumps(limelight.explain(model, images, target=1)))
+    assert limelight.measure(model, images, plain, metrics=["max-sensitivity:samples=1"]).n == 3
+    called = limelight.explain(model, images, target=lambda y: y[:, 1])
+    again = pickle.loads(pickle.dumps(called))
+    assert torch.equal(again.heatmap, called.heatmap)
+    assert again.recipe is None
+
+
+def test_outputs_that_are_read_differently_are_measured_apart(images: Tensor) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(3, 6, 3, padding=1)
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            pooled = self.body(x).tanh().mean((2, 3))
+            return {"a": self.a(pooled) * 9, "b": self.b(pooled) * -9}
+
+    model = Two().double()
+    found = [
+        limelight.explain(model, images, target=1, output=name, method=method)
+        for name, method in (("a", "gradcam"), ("b", "hirescam"))
+    ]
+    together = limelight.measure(model, images, found, metrics=[ROW])
+    for one in found:
+        alone = limelight.measure(model, images, one, metrics=[ROW])
+        wanted = alone.figure(one.method, ROW).own.value
+        assert together.figure(one.method, ROW).own.value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_whichever_class_is_highest_is_told_by_name(model: nn.Module, images: Tensor) -> None:
+    names = ["ant", "bee", "cat", "dog", "elk"]
+    result = limelight.explain(model, images, target=limelight.Among(["bee", 3]), classes=names)
+    assert set(result.label) <= {"bee", "dog"}
+
+
+# ---- random weights ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pruned", "weight norm"])
+def test_weights_that_are_computed_stay_as_they_are(kind: str, images: Tensor) -> None:
+    convolution = nn.Conv2d(3, 4, 3, padding=1).double()
+    if kind == "pruned":
+        prune.l1_unstructured(convolution, "weight", amount=0.5)  # type: ignore[no-untyped-call]
+    else:  # the old one, which keeps what it computes as an attribute
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            WeightNorm.apply(convolution, "weight", 0)
+    model = nn.Sequential(
+        convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3).double()
+    ).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weight = convolution.weight.detach().clone()
+    limelight.sanity(model, images, methods=["gradcam"], layer="1", steps=3)
+    assert torch.equal(convolution.weight, weight)
+    assert all(torch.equal(before[name], one) for name, one in model.state_dict().items())
+
+
+def test_a_map_that_shows_nothing_does_not_pass(images: Tensor) -> None:
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(3, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen(x)
+            return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    found = limelight.sanity(Blind().double(), images, methods=["gradcam"], layer="seen", steps=3)
+    own = found.measurement.figure("gradcam", "parameter-randomisation").own
+    assert (own.n, own.left_out) == (0, 3)
+    assert found.verdicts == {"gradcam": "unclear"}
+
+
+# ---- half precision ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_imputation_is_as_good_in_half_precision(dtype: torch.dtype) -> None:
+    image = torch.rand(3, 64, 64).to(dtype)
+    removed = torch.zeros(2, 64, 64, dtype=torch.bool)
+    removed[0, 8:56, 8:56] = True
+    removed[1] = torch.rand(64, 64) < 0.9
+    found = impute(image, removed)
+    assert found.dtype == dtype
+    exact = impute(image.double(), removed)
+    assert (found.double() - exact).abs().max() <= 2 * torch.finfo(dtype).eps
+
+
+# ---- a run that goes on --------------------------------------------------------------------------
+
+
+def test_what_changed_is_measured_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    preprocess = Preprocess(size=(16, 16), resize=16)
+    network = Network("net", networks.ready(networks.PoolLinear(), torch.float32), preprocess)
+    photos = [tmp_path / "photos" / f"{name}.png" for name in "abc"]
+    photos[0].parent.mkdir()
+    for photo in photos:
+        noise = torch.randint(0, 255, (16, 16, 3), dtype=torch.uint8)
+        Image.fromarray(noise.numpy()).save(photo)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for photo in photos:
+        (labels / f"{photo.stem}.txt").write_text("0 .5 .5 .5 .5")
+    asked = Asked(
+        [limelight.METHODS["gradcam"]],
+        [limelight.METRICS["energy-pointing"]],
+        annotations=Annotations(boxes=labels),
+    )
+
+    def journal() -> Journal:
+        return Journal(tmp_path / "readings.jsonl", {}, photos, asked)
+
+    def measure_rest() -> list[str]:
+        book = journal()
+        wanted = [photo for photo in photos if str(photo) not in book.done]
+        for result in measure_photos(network, wanted, asked):
+            assert result.error is None
+            book.keep(result)
+        return [photo.stem for photo in wanted]
+
+    assert measure_rest() == ["a", "b", "c"]
+    assert measure_rest() == []
+    before = journal().total.figure("gradcam", "energy-pointing").own
+    (labels / "b.txt").write_text("0 .2 .2 .3 .3")
+    assert measure_rest() == ["b"]
+    after = journal().total.figure("gradcam", "energy-pointing").own
+    assert (before.n, after.n) == (3, 3)
+    assert after.value != before.value
+
+
+def test_a_copy_of_a_network_measures_the_same(model: nn.Module, images: Tensor) -> None:
+    result = limelight.explain(model, images)
+    found = [
+        limelight.measure(one, images, result, metrics=[ROW]).figure("gradcam", ROW)
+        for one in (model, copy.deepcopy(model))
+    ]
+    assert found[0] == found[1]
