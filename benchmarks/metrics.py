@@ -42,7 +42,7 @@ PARTS = ("curves", "road")
 def picture() -> Tensor:
     """Return a photo as the network takes it, `[1, 3, 224, 224]`."""
     photo = limelight.load_photo(find_sample("chelsea"))
-    return limelight.Preprocess()(photo)[None]
+    return limelight.Preprocess()(photo)[None].contiguous()
 
 
 def case_of(model: nn.Module, images: Tensor, target: int) -> Case:

@@ -20,6 +20,14 @@ _MARKS = {"chance: random": "x", "chance: centre": "+"}
 _BELOW = {"chance: random": 0.18, "chance: centre": 0.34}
 
 
+_WIDE = 4.6  # inches: the width of a panel
+
+
+def shortened(name: str, most: int = 28) -> str:
+    """Return a name of so many letters at most; the start of it tells most."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Bars:
     """One metric: the mean of each method, best first, beside its controls."""
@@ -47,17 +55,20 @@ def measured(panels: Sequence[Bars | Curves], *, title: str) -> Figure:
     rows = math.ceil(len(panels) / columns)
     tallest = max((len(one.means) for one in panels if isinstance(one, Bars)), default=8)
     tall = max(2.6, 0.9 + 0.2 * tallest)
-    sheet = Figure(figsize=(4.6 * columns, tall * rows + 0.9), dpi=150)
-    sheet.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    words = fill(title, 40 * columns)
-    sheet.suptitle(words, fontsize=10, fontweight="bold", parse_math=False)
-    every = sheet.subplots(rows, columns, squeeze=False).ravel()
     names = dict.fromkeys(
         name
         for one in panels
         for name in (one.means if isinstance(one, Bars) else one.curves)
         if name not in _GREY
     )
+    longest = max(len(shortened(name)) for name in (*names, *_GREY))
+    entries = max(1, min(len(names) + 2, int(_WIDE * columns / (0.55 + 0.055 * longest))))
+    legend = 0.16 * math.ceil((len(names) + 2) / entries)
+    sheet = Figure(figsize=(_WIDE * columns, tall * rows + 0.7 + legend), dpi=150)
+    sheet.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    words = fill(title, 40 * columns)
+    sheet.suptitle(words, fontsize=10, fontweight="bold", parse_math=False)
+    every = sheet.subplots(rows, columns, squeeze=False).ravel()
     palette = colormaps["tab20" if len(names) > 10 else "tab10"].colors  # type: ignore[attr-defined]
     colours = {name: palette[i % len(palette)] for i, name in enumerate(names)} | _GREY
     for axes, panel in zip(every, panels, strict=False):
@@ -81,9 +92,9 @@ def measured(panels: Sequence[Bars | Curves], *, title: str) -> Figure:
         }
     sheet.legend(
         handles=list(shown.values()),
-        labels=list(shown),
+        labels=[shortened(name) for name in shown],
         loc="outside lower center",
-        ncols=max(1, min(len(shown), int(55 * columns / (8 + max(map(len, shown)))))),
+        ncols=entries,
         fontsize=7,
         frameon=False,
     )
@@ -97,7 +108,7 @@ def _draw_bars(axes: Axes, panel: Bars, colours: Mapping[str, object]) -> None:
             place, label = row + _BELOW[control], "" if row else control
             _mark(axes, place, interval, colours[control], _MARKS[control], label)
         _mark(axes, row, mean, colours[name], "o", "")
-    axes.set_yticks(range(len(panel.means)), [fill(name, 26) for name in panel.means], fontsize=7)
+    axes.set_yticks(range(len(panel.means)), [shortened(name) for name in panel.means], fontsize=7)
     axes.invert_yaxis()
     axes.grid(axis="x", linewidth=0.3)
     axes.set_xlabel(panel.note, fontsize=7)

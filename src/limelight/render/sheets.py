@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from limelight.render.figures import write_note
+from limelight.render.measures import shortened
 from limelight.render.overlays import overlay
 
 _WIDE = 1.55  # inches: the width of a panel
@@ -108,11 +109,6 @@ def sheet(
     return figure
 
 
-def _short(name: str, most: int = 30) -> str:
-    """Return a name of so many letters at most; the start of it tells most."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
 def _words(panel: Panel, wide: float) -> str:
     """Return what stands over a panel, in lines that fit its width in inches."""
     told = (panel.title, panel.subtitle) if panel.subtitle else (panel.title,)
@@ -132,7 +128,7 @@ def _write_ranking(axes: Axes, ranking: Ranking) -> None:
     for number, (name, *values, good) in enumerate(lines):
         y = 1 - (number + 0.5) / len(lines)
         colour = "black" if good else "#8a8a8a"
-        for x, word in zip((0, 0.64, 0.8, 0.96), (_short(name), *values), strict=True):
+        for x, word in zip((0, 0.64, 0.8, 0.96), (shortened(name), *values), strict=True):
             axes.text(
                 x,
                 y,
