@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import warnings
@@ -17,7 +18,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 import limelight
 import networks
-from limelight.errors import InputError
+from limelight.errors import InputError, OutputError
 from limelight.measure.annotations import Annotations
 from limelight.measure.imputation import impute
 from limelight.measure.photos import Asked, Journal, measure_photos
@@ -251,3 +252,15 @@ def test_a_copy_of_a_network_measures_the_same(model: nn.Module, images: Tensor)
         for one in (model, copy.deepcopy(model))
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("left", [9, 1000])
+def test_a_run_killed_at_its_first_words_begins_anew(tmp_path: Path, left: int) -> None:
+    path, asked = tmp_path / "readings.jsonl", Asked([], [])
+    begin = json.dumps({"measured": {"model": "net"}}, sort_keys=True)
+    path.write_text(begin[:left])
+    assert Journal(path, {"model": "net"}, [], asked).done == set()
+    path.write_text("something else")
+    with pytest.raises(OutputError, match="is not what `limelight measure` writes"):
+        Journal(path, {"model": "net"}, [], asked)
+    assert path.read_text() == "something else"

@@ -174,6 +174,9 @@ class Journal:
         except OSError as error:
             raise OutputError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
         kept = [self._begin]
+        if len(lines) == 1 and self._begin.startswith(lines[0]):
+            lines = lines[:0]  # killed before the first photo was written
+            path.unlink()
         if lines:
             _refuse_other(path, lines[0], question)
         for line in lines[1:]:
