@@ -264,3 +264,11 @@ def test_a_run_killed_at_its_first_words_begins_anew(tmp_path: Path, left: int) 
     with pytest.raises(OutputError, match="is not what `limelight measure` writes"):
         Journal(path, {"model": "net"}, [], asked)
     assert path.read_text() == "something else"
+
+
+def test_a_method_that_the_network_cannot_do_is_told(model: nn.Module, images: Tensor) -> None:
+    found = limelight.sanity(model, images, methods=["gradcam", "rollout"], steps=2)
+    assert list(found.verdicts) == ["gradcam"]
+    ((method, _, reason),) = found.measurement.unmeasured
+    assert method == "rollout"
+    assert "attention" in reason

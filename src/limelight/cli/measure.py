@@ -398,9 +398,7 @@ def tell(console: Console, total: Measurement) -> None:
                 _chance(one),
             )
         console.print(table)
-    for method, metric, reason in total.unmeasured:
-        doing = f"{metric} of {method}" if metric else method
-        console.print(f"[yellow]skipped[/] {escape(doing)}: {escape(reason)}")
+    _tell_skipped(console, total)
     for (method, _layer), counts in total.status.items():
         worthless = {name: count for name, count in counts.items() if name != "ok"}
         if worthless:
@@ -408,6 +406,13 @@ def tell(console: Console, total: Measurement) -> None:
             console.print(f"[yellow]worthless maps[/] {escape(method)}: {told}")
     if total.samples:
         console.print(f"[bold]{escape(total.verdict().sentence)}[/]")
+
+
+def _tell_skipped(console: Console, total: Measurement) -> None:
+    """Print what could not be measured, and why."""
+    for method, metric, reason in total.unmeasured:
+        doing = f"{metric} of {method}" if metric else method
+        console.print(f"[yellow]skipped[/] {escape(doing)}: {escape(reason)}")
 
 
 def _count(one: Estimate) -> str:
@@ -447,6 +452,7 @@ def _tell_sanity(
         )
     console.print(f"[bold]{network.name}[/] ({network.weights}), weights drawn anew")
     console.print(table)
+    _tell_skipped(console, total)
     if math.isnan(total.ranking("parameter-randomisation")[0].own.low):
         console.print("One photo has no interval: take several to be sure.")
     console.print(

@@ -16,7 +16,7 @@ from limelight.errors import MetricError, OptionError
 from limelight.explanation import Explanation, Status, laid_flat
 from limelight.inputs import Inputs
 from limelight.measure import METRICS
-from limelight.measure.measurement import Measurement
+from limelight.measure.measurement import Measurement, Unmeasured
 from limelight.measure.robustness import Stage
 from limelight.measure.run import measure_randomised
 from limelight.measure.verdict import Measured
@@ -155,6 +155,8 @@ def sanity(
     stages, measurement = measure_randomised(
         model, inputs, found.explanations, row, chunk=chunk, progress=progress
     )
+    skipped = (Unmeasured(one.method, "", one.reason) for one in found.skipped)
+    measurement = measurement + Measurement(unmeasured=tuple(skipped))
     if not measurement.samples:
         reasons = "\n".join(f"  {one.method}: {one.reason}" for one in measurement.unmeasured)
         raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
