@@ -272,3 +272,25 @@ def test_a_method_that_the_network_cannot_do_is_told(model: nn.Module, images: T
     ((method, _, reason),) = found.measurement.unmeasured
     assert method == "rollout"
     assert "attention" in reason
+
+
+def test_few_images_earn_no_trust(model: nn.Module) -> None:
+    images = torch.rand(9, 3, 16, 16, dtype=torch.float64)
+    objects = torch.zeros(9, 16, 16, dtype=torch.bool)
+    objects[:, :4, :4] = True
+    heatmaps = objects.float()
+    found = {
+        count: limelight.measure(
+            model,
+            images[:count],
+            heatmaps[:count],
+            metrics=["energy-pointing"],
+            objects=objects[:count],
+        )
+        for count in (7, 9)
+    }
+    for one in found.values():  # all of the heat lies on the object
+        assert one.figures()[0].beats_chance
+    assert found[7].verdict().trusted == ()
+    assert "7 images are too few to earn trust on" in found[7].verdict().sentence
+    assert found[9].verdict().trusted == ("heatmaps",)

@@ -311,7 +311,8 @@ class Measurement:
 
         A method earns it if in every metric that is judged (of faithfulness and localisation) it is
         better than random maps on its own grid and than a blob in the middle, the intervals apart.
-        The best of those has the lowest mean rank over the metrics.
+        The best of those has the lowest mean rank over the metrics. Fewer than 8 images earn none:
+        their bootstrap intervals are too narrow.
         """
         return judge(self.figures(), self.names, self.n)
 

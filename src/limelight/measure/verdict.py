@@ -12,6 +12,9 @@ from limelight.measure.statistics import Estimate
 #: So many names are told in a sentence.
 _LISTED = 6
 
+#: Of fewer images a bootstrap interval is so narrow that chance beats chance too often.
+FEWEST = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -75,7 +78,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         method: The best of those that did; None when none did.
-        trusted: All that did, best first.
+        trusted: All that did, best first; none on fewer than 8 images.
         sentence: The same, for people to read.
     """
 
@@ -126,11 +129,9 @@ def judge(figures: Sequence[Measured], names: Mapping[tuple[str, str], str], n: 
     standings.sort(key=lambda one: (one.metrics - one.won, one.place))
     trusted = tuple(one.name for one in standings if one.everywhere)
     sentence = _sentence(standings, single=single, n=n, images=images)
-    return (
-        Verdict(None, (), sentence)
-        if single or not trusted
-        else Verdict(trusted[0], trusted, sentence)
-    )
+    if single or images < FEWEST or not trusted:
+        return Verdict(None, (), sentence)
+    return Verdict(trusted[0], trusted, sentence)
 
 
 def _sentence(standings: Sequence[_Standing], *, single: bool, n: int, images: int) -> str:
@@ -146,6 +147,14 @@ def _sentence(standings: Sequence[_Standing], *, single: bool, n: int, images: i
         return (
             f"{'On one image' if images == 1 else f'On {images} images'} nothing has an interval, "
             f"so nothing earned trust yet; {told}. Measure a folder of photos."
+        )
+    if images < FEWEST:
+        told = f"{_listed(trusted)} beat random and centre in {over}"
+        if not trusted:
+            told = f"{best.name} beat random and centre in {some}"
+        return (
+            f"{images} images are too few to earn trust on, as intervals of fewer than {FEWEST} "
+            f"are too narrow; {told}. Measure more photos."
         )
     if not trusted:
         return (
