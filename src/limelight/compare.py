@@ -242,7 +242,7 @@ def compare(
     if metrics is not None:
         from limelight.measure.run import check_metrics, measure_all
 
-        check_metrics(inputs, metrics, objects)
+        check_metrics(Given.of(inputs).image, metrics, objects)
     found = list(
         compare_each(
             model,

@@ -232,6 +232,11 @@ class Preprocess:
         top, bottom = round(top * down), round(bottom * down)
         return photo.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
+    def input_size(self, photo: Image.Image) -> tuple[int, int]:
+        """Return height and width of the network's input for a photo, without making it."""
+        width, height = self._resized(photo)
+        return self.size or (height, width)
+
     def _resized(self, photo: Image.Image) -> tuple[int, int]:
         """Return the width and height of the whole photo before the crop."""
         if self.resize is None:

@@ -311,19 +311,7 @@ def sanity(
 def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what each computes, which way is better, and when to use it."""
     if as_json:
-        rows = [
-            {
-                "name": row.name,
-                "formula": row.formula,
-                "family": row.family,
-                "better": row.better,
-                "needs": sorted(row.needs),
-                "options": row.known_options,
-                "paper": row.paper,
-                "use": row.use,
-            }
-            for row in METRICS.values()
-        ]
+        rows = [options.described(row) | {"better": row.better} for row in METRICS.values()]
         typer.echo(json.dumps(rows, indent=2))
         return
     console = Console()

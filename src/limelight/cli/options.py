@@ -242,6 +242,19 @@ def metrics(named: Sequence[str] | None, *, with_objects: bool) -> list[Metric]:
     return chosen_metrics("all" if words == ["all"] else words, with_objects=with_objects)
 
 
+def described(row: Method | Metric) -> dict[str, Any]:
+    """Return a row of METHODS or METRICS as plain values."""
+    return {
+        "name": row.name,
+        "formula": row.formula,
+        "family": row.family,
+        "needs": sorted(row.needs),
+        "options": row.known_options,
+        "paper": row.paper,
+        "use": row.use,
+    }
+
+
 def listing(rows: Iterable[Any], besides: Callable[[Any], str] | None = None) -> Table:
     """Return a table of the rows of METHODS or METRICS, by family."""
     table = Table(box=None, show_header=False, padding=(0, 1))

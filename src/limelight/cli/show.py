@@ -199,18 +199,7 @@ def models(
 def methods(as_json: options.AsJson = False) -> None:
     """List the methods: what each computes, what it needs, and when to use it."""
     if as_json:
-        rows = [
-            {
-                "name": row.name,
-                "formula": row.formula,
-                "family": row.family,
-                "needs": sorted(row.needs),
-                "options": row.known_options,
-                "paper": row.paper,
-                "use": row.use,
-            }
-            for row in METHODS.values()
-        ]
+        rows = [options.described(row) for row in METHODS.values()]
         typer.echo(json.dumps(rows, indent=2))
         return
     console = Console()

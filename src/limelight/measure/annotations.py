@@ -91,8 +91,7 @@ class Annotations:
         Raises:
             PhotoError: What was marked on it cannot be read.
         """
-        height, width = preprocess(photo).shape[1:]
-        blank = torch.empty(1, 1, height, width)
+        blank = torch.empty(1, 1, *preprocess.input_size(photo))
         file = self._picture_file(path) if self._as_masks else None
         if file is not None:
             try:

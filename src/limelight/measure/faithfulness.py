@@ -18,6 +18,7 @@ from limelight.measure.case import Case, Probe
 from limelight.measure.imputation import impute
 from limelight.measure.metric import Readings
 from limelight.measure.statistics import pearson, spearman
+from limelight.methods.perturbed import blocks
 
 #: How much more than 1 rounding may make of a probability.
 _ROUNDING = 1e-6
@@ -219,12 +220,7 @@ def occlusion_correlation(case: Case, *, cells: int = 14, baseline: float = 0.0)
     2017, section 5.3. Higher is better; a map that is the same everywhere has 0.
     """
     probe = case.probe
-    places = torch.zeros(probe.size, dtype=torch.long)
-    for axis, length in enumerate(probe.size):
-        along = torch.arange(length) * min(cells, length) // length
-        shape = [-1 if a == axis else 1 for a in range(len(probe.size))]
-        places = places * min(cells, length) + along.reshape(shape)
-    places = places.to(probe.images.device)
+    places = blocks(probe.size, cells).to(probe.images.device)
     count = int(places.max()) + 1
 
     def without(number: Tensor, b: int) -> Tensor:

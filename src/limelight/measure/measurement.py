@@ -290,12 +290,12 @@ class Measurement:
         """Return, for each metric, its methods as lines to be printed, best first."""
         from limelight import render
 
-        found = []
+        found, told = [], self.names
         for metric in self.metrics:
             best = self.ranking(metric)
             lines = [
                 (
-                    self.names[one.method, one.layer],
+                    told[one.method, one.layer],
                     f"{one.own.value:.3f}",
                     f"{one.random.value:.3f}",
                     f"{one.centre.value:.3f}",

@@ -34,7 +34,6 @@ from limelight.targets import Pick, Reading, Target, reading_of
 #: What is measured when nobody says: quick, and with objects where they are known.
 QUICK, QUICK_OBJECTS = ("insertion", "deletion", "road"), ("energy-pointing", "pointing-game")
 
-
 #: What heatmaps are called whose method is not known.
 _OWN = "heatmaps"
 
@@ -130,7 +129,7 @@ def measure_all(
     if not each:
         raise InputError("There are no maps to measure; pass at least one explanation.")
     given = Given.of(inputs)
-    rows, marked = check_metrics(inputs, metrics, objects)
+    rows, marked = check_metrics(given.image, metrics, objects)
     subjects = [_subject(one, given, target, reading or Reading()) for one in each]
     own = [one for one in subjects if one.method == _OWN]
     if len(own) > 1:
@@ -161,7 +160,7 @@ def measure_all(
 
 
 def check_metrics(
-    inputs: Inputs,
+    images: Tensor,
     metrics: str | Sequence[str | Metric] | None,
     objects: Where | Objects | None,
 ) -> tuple[list[Metric], Objects | None]:
@@ -177,7 +176,7 @@ def check_metrics(
             f"{needing[0]!r} needs to be told where the objects are: objects=masks [B, *image], or "
             "a list with the boxes [n, 4] of each image."
         )
-    return rows, None if objects is None else Objects.of(objects, Given.of(inputs).image)
+    return rows, None if objects is None else Objects.of(objects, images)
 
 
 def chosen_metrics(

@@ -321,11 +321,18 @@ def superpixels(image: Tensor, count: int) -> Tensor:
             )
         )
     if not found.any():
-        sides = max(1, round(count ** (1 / len(size))))
-        for axis, length in enumerate(size):
-            along = torch.arange(length) * min(sides, length) // length
-            found = found * sides + along.reshape(-1, *[1] * (len(size) - axis - 1))
+        found = blocks(size, max(1, round(count ** (1 / len(size)))))
     numbers: Tensor = torch.unique(found, return_inverse=True)[1]
+    return numbers
+
+
+def blocks(size: Sequence[int], sides: int) -> Tensor:
+    """Cut an image into `sides` blocks along each axis; return each pixel's block, from 0."""
+    numbers = torch.zeros(tuple(size), dtype=torch.long)
+    for axis, length in enumerate(size):
+        count = min(sides, length)
+        along = torch.arange(length) * count // length
+        numbers = numbers * count + along.reshape(-1, *[1] * (len(size) - axis - 1))
     return numbers
 
 
