@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import networks
-from limelight.cut import cut, cuts, trace
+from limelight.cut import cut, cuts, record
 from limelight.errors import (
     InputError,
     LayerError,
@@ -402,7 +402,7 @@ def test_no_gradient_of_a_parameter_is_computed() -> None:
         parameter.register_hook(lambda _, path=path: computed.append(path))  # type: ignore[no-untyped-call]
     found = cut(model, "block1", images)
     found.gradients(1)
-    trace(model, images)
+    record(model, images)
     assert computed == []
     assert [path for path, p in model.named_parameters() if p.grad is not None] == []
 
@@ -451,7 +451,7 @@ def test_a_model_is_left_as_it_was(
         found.gradients(1)
         found.head(found.activations)
         found.head(found.activations[:1], rows=torch.tensor([1]))
-        trace(model, images)
+        record(model, images)
         cut(model, None, images)
 
 
@@ -1041,7 +1041,7 @@ def test_wrapped_models_are_looked_through() -> None:
         assert_agrees(found.gradients(1), expected.gradients(1))
         assert_agrees(found.head(found.activations).detach(), expected.output)
         assert cut(wrapper, None, images).layer == "third"
-        assert trace(wrapper, images)
+        assert record(wrapper, images)
 
 
 def test_modules_compiled_in_place_are_cut_as_they_were_written() -> None:

@@ -12,7 +12,7 @@ from torchvision import models
 
 import limelight
 import networks
-from limelight.cut import Cut, cut, trace
+from limelight.cut import Cut, cut, record
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.layers import Layout, candidates, choose, layout_of, mismatch, resolve
@@ -195,7 +195,7 @@ def test_behind_the_last_attention_no_gradient_arrives_at_the_patches(
     assert found.layout == Layout("tokens", (14, 14), 1)
     assert found.activations.any()
     assert not found.gradients(CLASS).any()
-    calls = trace(model, image)
+    calls = record(model, image)
     (seen,) = [call for call in calls if call.path == last]
     assert seen.cells == 0
     ranked = candidates(calls)
@@ -490,13 +490,13 @@ def test_a_head_whose_weights_are_all_zero_does_not_hide_the_layer(
     network: type[nn.Module],
 ) -> None:
     model, image = ready(network()), torch.randn(1, *PICTURE, dtype=torch.float64)
-    expected = choose(trace(model, image)).layer
+    expected = choose(record(model, image)).layer
     fresh = ready(network())
     for head in fresh.modules():
         if isinstance(head, nn.Linear) and head.out_features == 5:
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-    assert choose(trace(fresh, image)).layer == expected
+    assert choose(record(fresh, image)).layer == expected
 
 
 def test_the_choice_is_the_same_for_any_batch() -> None:
@@ -506,7 +506,7 @@ def test_the_choice_is_the_same_for_any_batch() -> None:
 
 def test_what_speaks_against_a_layer_is_said() -> None:
     model, image = ready(networks.CalledTwice()), torch.randn(1, *PICTURE, dtype=torch.float64)
-    ranked = {candidate.path: candidate for candidate in candidates(trace(model, image))}
+    ranked = {candidate.path: candidate for candidate in candidates(record(model, image))}
     assert next(iter(ranked)) == "listed.0"
     assert ranked["listed.0"].objection == ""
     assert ranked["conv"].objection == "it runs 2 times"
@@ -526,7 +526,7 @@ def test_branches_that_read_the_same_tensor_are_no_first_choice() -> None:
             return cast("Tensor", self.fc(pooled))
 
     model, image = ready(Branches()), torch.randn(1, *PICTURE, dtype=torch.float64)
-    ranked = {candidate.path: candidate for candidate in candidates(trace(model, image))}
+    ranked = {candidate.path: candidate for candidate in candidates(record(model, image))}
     assert next(iter(ranked)) == "second"
     assert ranked["third"].objection == "it is one of several branches, beside beside"
     assert ranked["beside"].objection == "it is one of several branches, beside third"
@@ -535,7 +535,7 @@ def test_branches_that_read_the_same_tensor_are_no_first_choice() -> None:
 
 def test_a_layer_that_the_score_reads_only_in_part_is_no_first_choice() -> None:
     model, image = ready(networks.TinyViT()), torch.randn(1, *PICTURE, dtype=torch.float64)
-    ranked = {candidate.path: candidate for candidate in candidates(trace(model, image))}
+    ranked = {candidate.path: candidate for candidate in candidates(record(model, image))}
     qkv = ranked["blocks.1.attention.qkv"]
     assert qkv.objection == "the score skips 33% of its channels in a row"  # the queries
     assert qkv.possible
@@ -544,7 +544,7 @@ def test_a_layer_that_the_score_reads_only_in_part_is_no_first_choice() -> None:
 
 def test_a_trace_tells_of_every_call_in_order() -> None:
     model, image = ready(networks.CalledTwice()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    calls = trace(model, image)
+    calls = record(model, image)
     assert [call.path for call in calls] == ["stem", "conv", "conv", "listed.0", "fc", ""]
     assert [call.calls for call in calls] == [1, 2, 2, 1, 1, 1]
     assert calls[0].shape == (1, 6, 12, 16)  # over the first image
@@ -561,13 +561,13 @@ def test_a_trace_is_remembered_until_the_model_or_the_shape_of_the_images_change
     model.fc.register_forward_hook(lambda *_: ran.append(1))
     image = torch.randn(2, *PICTURE, dtype=torch.float64)
     for _ in range(3):
-        trace(model, image)
-    trace(model, image[:1])
+        record(model, image)
+    record(model, image[:1])
     assert len(ran) == 1
-    trace(model, image[:, :, :8])
+    record(model, image[:, :, :8])
     assert len(ran) == 2
     model.third = nn.Conv2d(6, 6, 1).double()
-    trace(model, image[:, :, :8])
+    record(model, image[:, :, :8])
     assert len(ran) == 3
 
 
@@ -630,13 +630,13 @@ def test_what_is_returned_beside_what_was_made_of_it_is_not_cut_at() -> None:
 def test_the_stages_of_a_network_are_found(
     build: Callable[[], nn.Module], expected: list[str]
 ) -> None:
-    calls = trace(build(), torch.randn(1, 3, 64, 64))
+    calls = record(build(), torch.randn(1, 3, 64, 64))
     assert limelight.stages(calls)[-4:] == expected
     assert limelight.stages(calls, 2) == expected[-2:]
 
 
 def test_the_stages_of_a_transformer_are_blocks_evenly_apart() -> None:
-    calls = trace(models.vit_b_32(image_size=64), torch.randn(1, 3, 64, 64))
+    calls = record(models.vit_b_32(image_size=64), torch.randn(1, 3, 64, 64))
     found = limelight.stages(calls, 4)
     assert found[-1] == choose(calls).layer
     numbers = [int(path.rpartition("_")[2]) for path in found[:-1]]

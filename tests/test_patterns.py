@@ -273,7 +273,7 @@ def test_the_choice_is_remembered_for_every_shape_of_input() -> None:
     shapes = [IMAGES, IMAGES[..., :12], IMAGES, IMAGES[..., :12]]
     for images in shapes * 2:
         limelight.explain(model, images)
-    assert len(runs) == 8 + 2  # a trace for each of two shapes
+    assert len(runs) == 8 + 2  # a record for each of two shapes
 
 
 def test_biases_that_are_zero_do_not_sway_the_choice() -> None:

@@ -79,7 +79,7 @@ def test_dont_know_which_layer(layer: str) -> None:
     assert chosen.layer == "layer4"
     assert chosen.reason == "the last layer with a grid on which gradient of the score arrives"
     assert_agrees(chosen.raw, by_hand(model, "layer4", images))
-    ranked = candidates(limelight.trace(model, images))
+    ranked = candidates(limelight.record(model, images))
     assert ranked[0].path == "layer4"
     assert ranked[0].objection == ""
     objections = {one.path: one.objection for one in ranked}

@@ -9,7 +9,7 @@ Cut the network at a layer: `A = body(x)`, `y = head(A)`. Everything else is ari
 
 from limelight.compare import Comparison, compare
 from limelight.concepts import Factorization, factorize
-from limelight.cut import INPUT, Cut, cut, cuts, trace
+from limelight.cut import INPUT, Cut, cut, cuts, record
 from limelight.errors import LimelightError
 from limelight.evidence import Attention, Evidence
 from limelight.explain import PhotoResult, explain, explain_each, explain_photos
@@ -81,9 +81,9 @@ __all__ = [
     "load_photo",
     "measure",
     "noise",
+    "record",
     "sanity",
     "scales",
     "stages",
     "top",
-    "trace",
 ]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from limelight import files
 from limelight.cut import INPUT, Cut, Layer
+from limelight.cut.record import choose
 from limelight.cut.shadow import unwrap
-from limelight.cut.trace import choose
 from limelight.errors import (
     LayerError,
     LimelightError,

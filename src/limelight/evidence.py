@@ -85,9 +85,24 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
 
 
-def total(contributions: Tensor) -> Tensor:
-    """Return the sum over channels of contributions `[B, K, *grid]`, `[B, *grid]`."""
-    return contributions.sum(1)
+#: Makes one map `[B, *grid]` of what channels contribute: from weights `w`, `[B, K]` or
+#: `[B, K, *grid]`, and what they weigh `[B, K, *grid]`.
+Combine = Callable[[Tensor, Tensor], Tensor]
+
+
+def contributions(weights: Tensor, values: Tensor) -> Tensor:
+    """Return what each channel contributes, `w_k V_k`, `[B, K, *grid]`.
+
+    Args:
+        weights: One per channel `[B, K]`, or one per cell `[B, K, *grid]`.
+        values: What they weigh, mostly the activations, `[B, K, *grid]`.
+    """
+    return weights.reshape(*weights.shape, *(1,) * (values.ndim - weights.ndim)) * values
+
+
+def total(weights: Tensor, values: Tensor) -> Tensor:
+    """Return `sum_k w_k V_k`, `[B, *grid]`."""
+    return contributions(weights, values).sum(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +116,7 @@ class Evidence:
         image: What the network was given, `[B, C, *image]`.
         score: The explained score, `[B]`.
         found: The rest, by need.
-        combine: How the contributions of channels become one map: their sum, unless smoothed.
+        combine: How weights, and what they weigh, become one map: `sum_k w_k V_k`, unless smoothed.
         span: How long the grid is along each axis, in picture lengths; () when it covers the
             picture.
     """
@@ -110,7 +125,7 @@ class Evidence:
     image: Tensor
     score: Tensor
     found: Mapping[Need, Any] = field(default_factory=dict, repr=False)
-    combine: Callable[[Tensor], Tensor] = field(default=total, repr=False)
+    combine: Combine = field(default=total, repr=False)
     span: tuple[float, ...] = ()
 
     @property

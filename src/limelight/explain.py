@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limelight.cut import INPUT, Cut, Layer, cut_given
 from limelight.cut.rerun import Progress
 from limelight.errors import InputError, LayerError, MethodError, OptionError, PhotoError
-from limelight.evidence import total
+from limelight.evidence import Combine, contributions, total
 from limelight.explanation import Explanation, finished, judge, worth
 from limelight.finish import onto_picture
 from limelight.gather import Gathered
@@ -247,7 +247,7 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
     with torch.inference_mode(False), torch.set_grad_enabled(settings.differentiable):
         score = scores.values if settings.differentiable else scores.values.detach()
         if settings.views is None:
-            evidence = gathered.evidence(method.needs, leading if settings.eigen else total)
+            evidence = gathered.evidence(method.needs, _combine(settings))
             raw, slopes = method.raw(evidence), gathered.connections(method.needs)
             on_grid = raw.shape[1:] == evidence.activations.shape[2:]
             span = run.layout.span if on_grid else ()
@@ -286,6 +286,11 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
         span=span,
         recipe=Recipe((Part(gathered.target, method, run.layer, settings.plain()),)),
     )
+
+
+def _combine(settings: Settings) -> Combine:
+    """Return how contributions become one map: their sum, or their first component."""
+    return (lambda w, v: leading(contributions(w, v))) if settings.eigen else total
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +360,7 @@ def _over_views(
             return again(output, rows)
 
         other = gather(run.on(view.change(image)), Reread(read), plain)
-        found = method.raw(other.evidence(method.needs, leading if settings.eigen else total))
+        found = method.raw(other.evidence(method.needs, _combine(settings)))
         maps.append(view.back(onto_picture(found, run.layout.span)))
         scores.append(other.scores.values)
         slopes = slopes or list(other.connections(method.needs))

@@ -10,7 +10,7 @@ from torch import Tensor
 from limelight.cut import INPUT, Cut
 from limelight.cut.rerun import Progress, Rerunner
 from limelight.errors import MethodError
-from limelight.evidence import Attention, Evidence, Need, at_least_float32, total
+from limelight.evidence import Attention, Combine, Evidence, Need, at_least_float32, total
 from limelight.targets import Scores, Target
 
 
@@ -31,9 +31,7 @@ class Gathered:
         self.progress = progress  # of the method at work
         self._found = dict[Need, Any]()
 
-    def evidence(
-        self, needs: frozenset[Need], combine: Callable[[Tensor], Tensor] = total
-    ) -> Evidence:
+    def evidence(self, needs: frozenset[Need], combine: Combine = total) -> Evidence:
         """Return what a method with these needs may read."""
         found = {need: self._get(need) for need in sorted(needs)}
         return Evidence(

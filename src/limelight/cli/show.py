@@ -18,8 +18,8 @@ from torch import Tensor
 
 from limelight.cli import options
 from limelight.compare import compare
-from limelight.cut import trace
-from limelight.cut.trace import costs
+from limelight.cut import record
+from limelight.cut.record import costs
 from limelight.errors import LayerError, unknown
 from limelight.layers import Call, Candidate, candidates, choose, stages
 from limelight.methods import METHODS
@@ -72,7 +72,7 @@ def layers(
         _, folder = options.place(out, None, one=True)
         out = out if folder is None else folder / "stages.png"
     images = _images(network, seen)
-    calls = trace(network.model, images)
+    calls = record(network.model, images)
     ranked = candidates(calls)
     cost = costs(network.model, images)
     shares = [cost[one.call.own] for one in ranked]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ from limelight.cut.call import call
 from limelight.cut.grids import layout_at
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
+from limelight.cut.record import choose, node_of, origins, record, settled
 from limelight.cut.shadow import shadow, traits_of, unwrap, writes_nothing
-from limelight.cut.trace import choose, node_of, origins, settled, trace
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
@@ -45,7 +45,7 @@ from limelight.targets import (
     score,
 )
 
-__all__ = ["INPUT", "Cut", "Layer", "cut", "cut_given", "cuts", "trace"]
+__all__ = ["INPUT", "Cut", "Layer", "Slope", "cut", "cut_given", "cuts", "record", "slopes_given"]
 
 Layer = str | nn.Module
 
@@ -132,6 +132,26 @@ def cut_given(
 
     Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
     """
+    sites, reasons, raws, run = _passed(
+        model, layers, given, reading, differentiable=differentiable, follow_input=follow_input
+    )
+    found = []
+    for site, reason, raw in zip(sites, reasons, raws, strict=True):
+        layout = layout_at(raw, site, run)
+        found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
+    return found
+
+
+def _passed(
+    model: nn.Module,
+    layers: Sequence[Layer | None],
+    given: Given,
+    reading: Reading | None,
+    *,
+    differentiable: bool,
+    follow_input: bool,
+) -> tuple[list[Site], list[str], list[Tensor], Run]:
+    """Run a model once; return the layers, why these, what each put out, and the pass."""
     model, reading = unwrap(model), reading or Reading()
     if reading.grid and len(reading.grid) != given.image.ndim - 2:
         raise LayerError(
@@ -171,12 +191,58 @@ def cut_given(
     if image is not None and follow_input and _all_inference(output):
         raise LayerError(INFERENCE)
     run = Run(model, given, output, reading, traits_of(model), differentiable)
+    raws = [
+        image if site.path == INPUT and image is not None else watch.raw(site) for site in sites
+    ]
+    return sites, reasons, raws, run
+
+
+class Slope(NamedTuple):
+    """What a layer put out, and the gradient of the score there.
+
+    Attributes:
+        layer: The layer's dotted path; "<input>" for the images.
+        kind: What the module is called.
+        reason: Why this layer.
+        activations: What it put out, as it did, `[B, ...]`.
+        gradients: `d score_b / d` that, of the same shape; zero where the score does not depend on
+            it.
+        layout: How both become a grid over the image; None when they do not.
+    """
+
+    layer: str
+    kind: str
+    reason: str
+    activations: Tensor
+    gradients: Tensor
+    layout: Layout | None
+
+
+def slopes_given(
+    model: nn.Module,
+    layers: Sequence[Layer | None],
+    given: Given,
+    target: Target,
+    reading: Reading,
+) -> tuple[Scores, list[Slope]]:
+    """Run a model once, and differentiate the score at several layers, of any shape."""
+    sites, reasons, raws, run = _passed(
+        model, layers, given, reading, differentiable=False, follow_input=True
+    )
+    with torch.inference_mode(False), torch.enable_grad():
+        scores = score(run.output, target, run.asked)
+        gradients = differentiate(scores.values.sum(), raws)
+    if run.traits.quantised and not any(gradient.any() for gradient in gradients):
+        raise MethodError(QUANTISED)
     found = []
-    for site, reason in zip(sites, reasons, strict=True):
-        raw = image if site.path == INPUT and image is not None else watch.raw(site)
-        layout = layout_at(raw, site, run)
-        found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
-    return found
+    for site, reason, raw, gradient in zip(sites, reasons, raws, gradients, strict=True):
+        try:
+            layout = layout_at(raw, site, run)
+        except LayerError:  # a vector, a window: what it put out can be shown for all that
+            layout = None
+        kind = "" if site.path == INPUT else type(site.module).__name__
+        found.append(Slope(site.name, kind, reason, raw.detach(), gradient.detach(), layout))
+    return scores, found
 
 
 def _all_inference(output: Any) -> bool:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from limelight.cut.passes import Run, differentiate, head_at, observe, run_network, with_graph
+from limelight.cut.record import known_for
 from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
 from limelight.cut.shadow import shadow
-from limelight.cut.trace import known_for
 from limelight.errors import MethodError
 from limelight.evidence import Attention, at_least_float32
 from limelight.inputs import substitute_first

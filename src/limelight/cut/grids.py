@@ -1,11 +1,11 @@
-"""The layout of a layer's output in a pass: by its shape, or by what the trace knows of it."""
+"""The layout of a layer's output in a pass: by its shape, or by what the record knows of it."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from limelight.cut.passes import Run
-from limelight.cut.trace import known_for
+from limelight.cut.record import known_for
 from limelight.errors import LayerError
 from limelight.layers import INPUT, Call, Layout, Site, ambiguous, layout_of
 
@@ -27,7 +27,7 @@ def layout_at(raw: Tensor, site: Site, run: Run) -> Layout:
     single = raw.shape[0] // batch, *raw.shape[1:]
     layout = layout_of(single, image) if raw.ndim != 3 else None
     if layout is None or _may_pad(run, layout):
-        # Of tokens, and of pictures that are padded on the way, the trace knows more.
+        # Of tokens, and of pictures that are padded on the way, the record knows more.
         calls = _calls_of(site, run)
         layout = calls[(site.call or 1) - 1].layout if calls else layout
     if layout is None:
@@ -49,7 +49,7 @@ def _may_pad(run: Run, layout: Layout) -> bool:
 
 
 def _calls_of(site: Site, run: Run) -> list[Call]:
-    """Return the calls of a layer in the trace, which knows a shared module by its first path."""
+    """Return the calls of a layer in the record, which knows a shared module by its first path."""
     known = known_for(run.model, run.given, run.reading).calls
     calls = [call for call in known if call.path == site.path]
     if calls:

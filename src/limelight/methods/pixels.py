@@ -24,7 +24,7 @@ def input_x_gradient(evidence: Evidence) -> Tensor:
 
     `L = sum_k X_k dy_c/dX_k`, shape `[B, *image]`: Shrikumar et al. 2016, section 3.
     """
-    return evidence.combine(evidence.activations * evidence.gradients)
+    return evidence.combine(evidence.gradients, evidence.activations)
 
 
 def smoothgrad(
@@ -66,7 +66,7 @@ def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float
         return baseline + share * (image[b] - baseline)
 
     mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image), between)
-    return evidence.combine((image - baseline) * mean)
+    return evidence.combine(mean, image - baseline)
 
 
 def score_gained(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) -> Tensor:

@@ -14,7 +14,7 @@ def hirescam(evidence: Evidence) -> Tensor:
     pool and a linear layer, this is CAM; behind it a linear layer alone, the map sums to the score
     less its bias.
     """
-    return evidence.combine(evidence.gradients * evidence.activations)
+    return evidence.combine(evidence.gradients, evidence.activations)
 
 
 def layercam(evidence: Evidence) -> Tensor:
@@ -22,7 +22,7 @@ def layercam(evidence: Evidence) -> Tensor:
 
     `L = sum_k relu(dy_c/dA_k) A_k`, shape `[B, *grid]`: Jiang et al. 2021, section 3.
     """
-    return evidence.combine(evidence.gradients.relu() * evidence.activations)
+    return evidence.combine(evidence.gradients.relu(), evidence.activations)
 
 
 def gradcam_elementwise(evidence: Evidence) -> Tensor:
@@ -31,4 +31,6 @@ def gradcam_elementwise(evidence: Evidence) -> Tensor:
     `L = sum_k relu(dy_c/dA_k A_k)`, shape `[B, *grid]`: named by the grad-cam library (Gildenblat
     2021), without a paper. Where no activation is negative it is LayerCAM.
     """
-    return evidence.combine((evidence.gradients * evidence.activations).relu())
+    gradients, activations = evidence.gradients, evidence.activations
+    against = gradients * activations < 0
+    return evidence.combine(gradients.masked_fill(against, 0), activations)

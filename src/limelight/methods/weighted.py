@@ -73,13 +73,12 @@ def fem(evidence: Evidence, *, deviations: float = 2.0) -> Tensor:
     mean = activations.mean(axes, keepdim=True)
     spread = activations.std(axes, keepdim=True, correction=0)
     rare = activations > mean + deviations * spread
-    return evidence.combine(mean * rare)
+    return evidence.combine(mean, rare.to(mean))
 
 
 def weigh(evidence: Evidence, alpha: Tensor) -> Tensor:
     """Return `sum_k alpha_k A_k` `[B, *grid]` from weights `[B, K]`."""
-    axes = (1,) * (evidence.activations.ndim - 2)
-    return evidence.combine(alpha.reshape(*alpha.shape, *axes) * evidence.activations)
+    return evidence.combine(alpha, evidence.activations)
 
 
 def divided(above: Tensor, below: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from limelight.layers import Call
 from limelight.targets import Pick, Reading, find_logits, reading_of, scores_to_follow
 
 
-def trace(
+def record(
     model: nn.Module,
     inputs: Inputs,
     *,
@@ -32,7 +32,7 @@ def trace(
     """Record one pass over the first image: every module call, its shape, and where gradient flows.
 
     The score whose gradient is followed is the highest logit; of a detector, those of a small, a
-    middling and a large box; of a segmenter, its mean over the picture. A trace is remembered for
+    middling and a large box; of a segmenter, its mean over the picture. A record is remembered for
     as long as the model lives with the same modules, for inputs of the same shape.
 
     Args:
@@ -78,7 +78,7 @@ def _stays_the_same(model: nn.Module, given: Given, reading: Reading) -> bool:
 
 
 def costs(model: nn.Module, inputs: Inputs) -> list[float]:
-    """Return, for each call of `trace` in its order, the share of the pass's cost up to its end.
+    """Return, for each call of `record` in its order, the share of the pass's cost up to its end.
 
     The cost is counted in multiplications and additions of one pass over the first image.
     """
@@ -101,7 +101,7 @@ def costs(model: nn.Module, inputs: Inputs) -> list[float]:
 
 
 class _Known(NamedTuple):
-    """A remembered trace, and what was chosen from it."""
+    """A remembered record, and what was chosen from it."""
 
     calls: tuple[Call, ...]
     choice: layers_.Choice | LayerError
@@ -109,10 +109,10 @@ class _Known(NamedTuple):
 
 def known_for(model: nn.Module, given: Given, reading: Reading) -> _Known:
     """Return what is known of a model for such inputs; find it out the first time."""
-    facts, key = facts_about(model), ("trace", given.signature, reading.pick, reading.grid)
+    facts, key = facts_about(model), ("record", given.signature, reading.pick, reading.grid)
     known: _Known | None = facts.get(key)
     if known is None:
-        calls = _trace_or_say_why(model, given, reading)
+        calls = _record_or_say_why(model, given, reading)
         try:
             choice: layers_.Choice | LayerError = layers_.choose(
                 calls, tuple(given.image.shape[2:])
@@ -123,9 +123,9 @@ def known_for(model: nn.Module, given: Given, reading: Reading) -> _Known:
     return known
 
 
-def _trace_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
+def _record_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
     try:
-        return _trace(model, given.first(1), reading)
+        return _record(model, given.first(1), reading)
     except LimelightError:
         raise
     except Exception as error:
@@ -219,7 +219,7 @@ class _Recorder:
         return whole and not bool((tensor[:, 1:] - tensor[:, :-1] == 1).all())
 
 
-def _trace(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
+def _record(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...]:
     recorder = _Recorder(model, given)
     with torch.inference_mode(False), torch.enable_grad():
         image = given.image.clone()
