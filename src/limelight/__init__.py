@@ -37,6 +37,8 @@ from limelight.targets import (
     each_word,
     top,
 )
+from limelight.trace import Trace, trace
+from limelight.walkthrough import Walkthrough, walkthrough
 
 __all__ = [
     "INPUT",
@@ -65,7 +67,9 @@ __all__ = [
     "Sanity",
     "Similarity",
     "Status",
+    "Trace",
     "Views",
+    "Walkthrough",
     "Words",
     "compare",
     "cut",
@@ -86,4 +90,6 @@ __all__ = [
     "scales",
     "stages",
     "top",
+    "trace",
+    "walkthrough",
 ]

@@ -238,8 +238,13 @@ def gather(run: Cut, target: Target, settings: Settings) -> Gathered:
     return Gathered(run, target, chunk=settings.chunk, progress=settings.progress)
 
 
-def explained(gathered: Gathered, method: Method, settings: Settings) -> Explanation:
-    """Apply a method to what is known, and judge and finish its raw map."""
+def explained(
+    gathered: Gathered, method: Method, settings: Settings, combine: Combine | None = None
+) -> Explanation:
+    """Apply a method to what is known, and judge and finish its raw map.
+
+    With `combine`, which must do the same, something can be noted of what the method adds up.
+    """
     run, scores = gathered.cut, gathered.scores
     name, gap = str(method), None
     if settings.eigen:
@@ -247,7 +252,7 @@ def explained(gathered: Gathered, method: Method, settings: Settings) -> Explana
     with torch.inference_mode(False), torch.set_grad_enabled(settings.differentiable):
         score = scores.values if settings.differentiable else scores.values.detach()
         if settings.views is None:
-            evidence = gathered.evidence(method.needs, _combine(settings))
+            evidence = gathered.evidence(method.needs, combine or _combine(settings))
             raw, slopes = method.raw(evidence), gathered.connections(method.needs)
             on_grid = raw.shape[1:] == evidence.activations.shape[2:]
             span = run.layout.span if on_grid else ()

@@ -223,6 +223,13 @@ class Preprocess:
         mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
+    def picture(self, image: Tensor) -> Image.Image:
+        """Return a network's input `[C, H, W]` as a picture: `x * std + mean`, in 8 bits."""
+        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        pixels = image.detach().float().cpu() * std + mean
+        shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
+        return Image.fromarray(shown.squeeze(-1) if len(self.mean) == 1 else shown).convert("RGB")
+
     def view(self, photo: Image.Image) -> Image.Image:
         """Return the part of the photo that the network saw, at the photo's own resolution."""
         width, height = self._resized(photo)

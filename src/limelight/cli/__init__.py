@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from limelight.cli import compare, explain, measure, show
+from limelight.cli import compare, explain, inside, measure, show
 from limelight.errors import LimelightError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("compare")(compare.compare)
 app.command("concepts")(compare.concepts)
 app.command("measure")(measure.measure)
 app.command("sanity")(measure.sanity)
+app.command("walkthrough")(inside.walkthrough)
+app.command("trace")(inside.trace)
 app.command("layers")(show.layers)
 app.command("models")(show.models)
 app.command("methods")(show.methods)

@@ -172,7 +172,7 @@ class _Run:
 def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
     """Explain one photo in all ways, and measure them if asked; None when broken off before any."""
     network = run.network
-    images = network.preprocess(photo)[None].to(next(network.model.parameters()))
+    images = network.images(photo)
     by_row = (len(run.layers) if row.place == "layer" else 1 for row in run.methods)
     bar = Bar(run.console, path.name, len(run.targets) * sum(by_row))
     found: list[Explanation | Skipped] = []

@@ -274,7 +274,7 @@ def sanity(
                 continue
             found = find_sanity(
                 network.model,
-                network.preprocess(photo)[None].to(next(network.model.parameters())),
+                network.images(photo),
                 methods=rows,
                 target=wanted,
                 layer=layer,

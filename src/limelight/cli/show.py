@@ -123,7 +123,7 @@ def _images(network: Network, photo: Image | None) -> Tensor:
     if photo is None:
         height, width = network.preprocess.size or (320, 320)
         return torch.randn(1, len(network.preprocess.mean), height, width)
-    return network.preprocess(photo)[None]
+    return network.images(photo)
 
 
 def _draw_stages(

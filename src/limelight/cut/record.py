@@ -203,6 +203,7 @@ class _Recorder:
             given=tuple(given[0].shape) if given else (),
             patch=patch_of(self._modules[key]),
             several=several,
+            kind=type(self._modules[key]).__name__,
             words=max((t.shape[1] for t in given if self._are_words(t)), default=0),
         )
         self.seen.append(call)

@@ -28,6 +28,7 @@ class Seen:
         patch: Of a module that cuts its input into patches side by side, their sizes; else ().
         several: Whether it put out several tensors with grids, of which this is the first.
         words: How many words it was given, as whole numbers `[1, N]`; 0 when none.
+        kind: What the module is called.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Seen:
     patch: tuple[int, ...] = ()
     several: bool = False
     words: int = 0
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

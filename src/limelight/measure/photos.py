@@ -93,7 +93,7 @@ def measure_photos(
 
 def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None) -> Measurement:
     photo = load_photo(path)
-    images = network.preprocess(photo)[None].to(next(network.model.parameters()))
+    images = network.images(photo)
     cases: list[tuple[Target, Objects | None, str]] = [(asked.target, None, "")]
     if asked.annotations is not None:
         found = asked.annotations.objects(path, photo, network.preprocess)

@@ -73,7 +73,7 @@ def fem(evidence: Evidence, *, deviations: float = 2.0) -> Tensor:
     mean = activations.mean(axes, keepdim=True)
     spread = activations.std(axes, keepdim=True, correction=0)
     rare = activations > mean + deviations * spread
-    return evidence.combine(mean, rare.to(mean))
+    return evidence.combine(mean.flatten(1), rare.to(mean))
 
 
 def weigh(evidence: Evidence, alpha: Tensor) -> Tensor:

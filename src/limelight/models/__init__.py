@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from PIL.Image import Image
+from torch import Tensor, nn
 
 from limelight.errors import OptionError
 from limelight.photos import Preprocess
@@ -39,6 +40,10 @@ class Network:
     preprocess: Preprocess = field(default_factory=Preprocess)
     classes: tuple[str, ...] | None = None
     weights: str = "as the model was given"
+
+    def images(self, photo: Image) -> Tensor:
+        """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type."""
+        return self.preprocess(photo)[None].to(next(self.model.parameters(), torch.empty(0)))
 
 
 def load_model(

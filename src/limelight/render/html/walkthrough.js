@@ -1,0 +1,91 @@
+"use strict";
+(() => {
+  // Every number of every map, bit for bit as it was computed.
+  const packed = JSON.parse(document.getElementById("maps").textContent);
+  const known = new Map();
+  const values = (key) => {
+    if (!known.has(key)) {
+      const { data, type } = packed.maps[key];
+      const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+      known.set(key, type === "f8" ? new Float64Array(bytes.buffer) : new Float32Array(bytes.buffer));
+    }
+    return known.get(key);
+  };
+  const told = (value) => {
+    const size = Math.abs(value);
+    const text = value === 0 || (size >= 1e-3 && size < 1e5) ? String(+value.toPrecision(4)) : value.toExponential(3);
+    return text.replace("-", "−");
+  };
+
+  // A cell of the picture: rows and columns of what is drawn; the slices of a volume stand side by side.
+  const named = (grid, row, column) => {
+    if (grid.length === 1) return String(column);
+    if (grid.length === 2) return `${row}, ${column}`;
+    return `${Math.floor(column / grid[2])}, ${row}, ${column % grid[2]}`;
+  };
+  const figures = [...document.querySelectorAll(".map")];
+  const show = (from, row, column) => {
+    for (const figure of figures) {
+      const linked = figure.dataset.grid === from.dataset.grid;
+      const mark = figure.querySelector(".mark");
+      const out = figure.querySelector("output");
+      mark.style.display = linked ? "block" : "none";
+      if (!linked) { out.textContent = ""; continue; }
+      const { rows, columns, step } = packed.maps[figure.dataset.map];
+      const value = values(figure.dataset.map)[row * columns + column];
+      const grid = figure.dataset.grid.split(",").map(Number);
+      mark.style.left = `${(100 * column) / columns}%`;
+      mark.style.top = `${(100 * row) / rows}%`;
+      mark.style.width = `max(6px, ${100 / columns}%)`;
+      mark.style.height = `max(6px, ${100 / rows}%)`;
+      const bold = document.createElement("b");
+      bold.textContent = told(value);
+      out.replaceChildren(figure === from ? `[${named(grid, row * step, column * step)}] ` : "", bold);
+    }
+  };
+  const clamp = (number, most) => Math.max(0, Math.min(most - 1, number));
+  for (const figure of figures) {
+    const cells = figure.querySelector(".cells");
+    const { rows, columns } = packed.maps[figure.dataset.map];
+    let here = [0, 0];
+    const go = (row, column) => {
+      here = [clamp(row, rows), clamp(column, columns)];
+      show(figure, ...here);
+    };
+    const point = (event) => {
+      const box = cells.getBoundingClientRect();
+      go(
+        Math.floor((rows * (event.clientY - box.top)) / box.height),
+        Math.floor((columns * (event.clientX - box.left)) / box.width),
+      );
+    };
+    cells.addEventListener("pointermove", point);
+    cells.addEventListener("pointerdown", point);
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    figure.addEventListener("keydown", (event) => {
+      const move = moves[event.key];
+      if (!move) return;
+      event.preventDefault();
+      go(here[0] + move[0], here[1] + move[1]);
+    });
+  }
+
+  // The table of all channels is long, so it is made when it is asked for.
+  const all = document.getElementById("all");
+  all.addEventListener("toggle", () => {
+    const body = all.querySelector("tbody");
+    if (!all.open || body.firstChild) return;
+    const [weights, sums] = packed.listed.map(values);
+    for (const [rank, channel] of packed.order.entries()) {
+      const row = body.insertRow();
+      for (const text of [rank + 1, channel, told(weights[channel]), told(sums[channel])]) {
+        row.insertCell().textContent = text;
+      }
+    }
+  });
+
+  // In a notebook the page is in a frame, which should be as high as the page.
+  try {
+    if (window.frameElement) window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`;
+  } catch { /* the frame is another site's */ }
+})();

@@ -1,0 +1,33 @@
+"""Maps as they are, cell by cell: colours of signed ones around zero, of others from zero."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Colours of maps with negative values, zero in the middle; and of all others.
+SIGNED, SEQUENTIAL = "RdBu_r", "inferno"
+
+
+def limits(values: Tensor) -> tuple[float, float]:
+    """Return the values of the first and the last colour: from -m to m, or from 0 to m."""
+    finite = values[values.isfinite()]
+    most = float(finite.abs().max()) if finite.numel() else 0.0
+    return (-most if is_signed(values) else 0.0), most
+
+
+def is_signed(values: Tensor) -> bool:
+    """Say whether a map has negative values."""
+    return bool((values < 0).any())
+
+
+def laid_out(values: Tensor) -> Tensor:
+    """Return a map `[*grid]` as a table `[rows, columns]`.
+
+    A signal is one row; the slices of a volume stand side by side.
+    """
+    if values.ndim == 1:
+        return values[None]
+    if values.ndim == 3:
+        return torch.cat(list(values), 1)
+    return values

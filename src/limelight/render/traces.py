@@ -1,0 +1,82 @@
+"""Pictures of activations and gradients at layers, each panel with its own colour bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
+
+_WIDE, _TALL = 2.6, 2.35  # inches: a panel with its bar
+
+
+class Row(NamedTuple):
+    """Activations and gradients at one layer: `[K, *grid]`, or of any shape without a channel."""
+
+    title: str
+    activations: Tensor
+    gradients: Tensor
+    channel: int | None
+
+
+def figure(rows: Sequence[Row], title: str) -> Figure:
+    """Draw a row of panels for each layer."""
+    sheet = Figure(figsize=(4 * _WIDE, len(rows) * _TALL + 0.4), dpi=150)
+    sheet.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
+    sheet.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
+    parts = sheet.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        part.suptitle(row.title, x=0.01, ha="left", fontsize=8, parse_math=False)
+        if row.channel is None:
+            _draw_curves(part.subplots(1, 2), row)
+        else:
+            _draw_maps(part.subplots(1, 4), row, row.channel)
+    return sheet
+
+
+def _draw_maps(axes: Sequence[Axes], row: Row, k: int) -> None:
+    """Draw one channel, and what all channels make together."""
+    alpha = row.gradients.flatten(1).mean(1)
+    weighed = torch.tensordot(alpha, row.activations, 1)
+    panels = (
+        (f"$A_k$, channel {k}", row.activations[k]),
+        (rf"$\partial y_c / \partial A_k$, channel {k}", row.gradients[k]),
+        (r"$\max_k |\partial y_c / \partial A_k|$", row.gradients.abs().amax(0)),
+        (r"$\sum_k \alpha_k A_k$", weighed),
+    )
+    for one, (name, values) in zip(axes, panels, strict=True):
+        shown = laid_out(values).numpy()
+        low, high = limits(values)
+        picture = one.imshow(
+            shown,
+            cmap=SIGNED if low < 0 else SEQUENTIAL,
+            norm=Normalize(low, high or 1),
+            interpolation="nearest",
+            aspect="equal" if min(shown.shape) > 1 else "auto",
+        )
+        one.set_title(name, fontsize=8)
+        one.set_xticks([])
+        one.set_yticks([])
+        bar = one.figure.colorbar(picture, ax=one, fraction=0.046, pad=0.03)
+        bar.ax.tick_params(labelsize=6, length=2)
+        bar.ax.yaxis.get_offset_text().set_fontsize(6)
+        bar.outline.set_linewidth(0.4)
+
+
+def _draw_curves(axes: Sequence[Axes], row: Row) -> None:
+    """Draw all values one after the other."""
+    panels = (("A", row.activations), (r"$\partial y_c / \partial A$", row.gradients))
+    for one, (name, values) in zip(axes, panels, strict=True):
+        flat = values.flatten().numpy()
+        one.plot(np.arange(len(flat)), flat, linewidth=0.6, color="#3b4cc0")
+        one.axhline(0, linewidth=0.4, color="grey")
+        one.set_title(name, fontsize=8)
+        one.tick_params(labelsize=6, length=2)
+        one.margins(x=0.01)

@@ -1,0 +1,426 @@
+"""The page of a walkthrough: one HTML file with its pictures, its numbers and nothing else.
+
+The words are in `html/en.toml` and `html/zh.toml`, the shape in `html/walkthrough.html`. Every
+number stands in a `<data>` element with its exact value and the name of what it is of, and every
+map's values are in the page, bit for bit, under the name of the map.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib import colormaps
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from limelight.render.formulas import MINUS, TIMES, marked, typeset
+from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
+
+if TYPE_CHECKING:
+    from limelight.walkthrough import Beside, Language, Walkthrough
+
+#: So many channels are shown of those that weigh most, and of those that weigh least.
+_MOST, _LEAST = 9, 3
+
+#: Maps that show how much there is: their colours begin at zero unless they are negative.
+_FROM_ZERO = ("activations", "kept", "heatmap")
+
+#: Of a longer map every n-th value is in the page; of a larger photo every n-th pixel.
+_CELLS, _PIXELS = 64, 448
+
+
+def page(walkthrough: Walkthrough, language: Language) -> str:
+    """Return the page in a language."""
+    return _Page(walkthrough, language).render()
+
+
+class _Map(NamedTuple):
+    """A map on the page: its name, its picture, and the values of its first and last colour."""
+
+    key: str
+    grid: str
+    rows: int
+    columns: int
+    source: str
+    scale: str
+    low: Markup
+    high: Markup
+
+
+class _Card(NamedTuple):
+    """One channel."""
+
+    channel: int
+    activations: _Map
+    gradients: _Map | None
+    weights: _Map | None
+    adds: _Map
+
+
+class _Page:
+    """A page in the making, and the values that its script needs."""
+
+    def __init__(self, walkthrough: Walkthrough, language: Language) -> None:
+        self.w, self.language = walkthrough, language
+        self.texts = _texts(language)
+        self.maps = dict[str, dict[str, object]]()
+        self.channelwise = walkthrough.weights.ndim == 1
+        self.order = walkthrough.order.tolist()
+        one = walkthrough.explanation
+        self.charted = "weights" if self.channelwise else "totals"
+        #: What the names on the page stand for.
+        self.tensors = {
+            "image": one.image[0],
+            "score": one.score[0],
+            "activations": walkthrough.activations,
+            "gradients": walkthrough.gradients,
+            "weights": walkthrough.weights,
+            "strength": walkthrough.strength,
+            "contributions": walkthrough.contributions,
+            "totals": walkthrough.contributions.flatten(1).sum(1),
+            "sums": walkthrough.sums,
+            "raw": one.raw[0],
+            "kept": walkthrough.kept,
+            "heatmap": one.heatmap[0],
+            "beside": [other.explanation.raw[0] for other in walkthrough.beside],
+            "others": [other.weights for other in walkthrough.beside],
+        }
+        self.weight = "alpha_k" if walkthrough.method.name == "gradcam" else "w_k"
+
+    def render(self) -> str:
+        """Fill in the template."""
+        w, one = self.w, self.w.explanation
+        seen = self._seen()
+        drawn = w.photo or seen
+        (overlay,) = one.overlay([drawn] if one.image.ndim == 4 else None)
+        status = one.status[0]
+        most = min(_MOST, len(self.order))
+        least = min(_LEAST, len(self.order) - most)
+        strongest, weakest = self.order[:most], self.order[len(self.order) - least :]
+        context = {
+            "w": w,
+            "language": self.language,
+            "texts": self.texts,
+            "label": one.label[0],
+            "index": None if one.index is None else int(one.index[0]),
+            "status": status,
+            "photo": _picture(drawn),
+            "input": _picture(seen, exact=True),
+            "overlay": _picture(overlay),
+            "heat": self._heat(),
+            "region": self._region(seen),
+            "channels": self._colours(),
+            "image_size": _by(one.image.shape[2:]),
+            "resized": self._resized(),
+            "at_input": all(step.side == "head" for step in w.steps),
+            "grid": _by(w.activations.shape[1:]),
+            "cells": math.prod(w.activations.shape[1:]),
+            "per_cell": not self.channelwise,
+            "weight": self.weight,
+            "groups": (
+                ("strongest", [self._card(k) for k in strongest]),
+                ("weakest", [self._card(k) for k in weakest]),
+            ),
+            "chart": self._chart(),
+            "above": self._number(self.charted, "above"),
+            "below": self._number(self.charted, "below"),
+            "sums": [
+                {"map": self._map(f"sums/{number}"), "count": count}
+                for number, count in enumerate(w.counts)
+            ],
+            "negative": self._number("raw", "below"),
+            "raw": self._map("raw"),
+            "kept": self._map("kept"),
+            "heatmap": self._map("heatmap", span=(0.0, 1.0)),
+            "three": self.order[:3],
+            "others": [self._method(number) for number in range(-1, len(w.beside))],
+            "code": self._code(),
+        }
+        listed = "weights" if self.channelwise else "strength"
+        for key in (listed, "totals"):
+            self._keep(key, self._tensor(key)[None], whole=True)
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        environment.globals |= {"say": self._say, "number": self._number, "typeset": _math}
+        template = environment.from_string(_asset("walkthrough.html"))
+        packed = {"maps": self.maps, "order": self.order, "listed": [listed, "totals"]}
+        return template.render(
+            **context,
+            style=Markup(_asset("walkthrough.css") + _bars()),
+            script=Markup(_asset("walkthrough.js")),
+            # Nothing in it may end the script element.
+            maps=Markup(json.dumps(packed).replace("<", "\\u003c")),
+        )
+
+    def _tensor(self, key: str) -> Tensor:
+        """Return what a name on the page stands for: "gradients/512" is `gradients[512]`."""
+        name, *indices = key.split("/")
+        found: Any = self.tensors[name]
+        for index in indices:
+            found = found[int(index)]
+        tensor: Tensor = found.detach().cpu()
+        return tensor
+
+    def _value(self, key: str, what: str) -> float:
+        """Return a number by the name of what it is of, and which number of that it is."""
+        name, _, row = key.partition("/")
+        if name in ("steps", "answers"):
+            return float(getattr(getattr(self.w, name)[int(row)], what))
+        if what == "likeness":
+            this, whole = (self._tensor(one).flatten().double() for one in (key, "raw"))
+            return float(cosine_similarity(this, whole, dim=0, eps=0).nan_to_num(0))
+        return float(_PARTS[what](self._tensor(key)))
+
+    def _number(self, key: str, what: str = "value") -> Markup:
+        """Return a number for people to read, with its exact value and where it comes from."""
+        value = self._value(key, what)
+        whole = what in ("above", "below")
+        told = str(int(value)) if whole else f"{value:.1%}" if what == "share" else readable(value)
+        told = f"{value:.2%}" if what == "probability" else told
+        return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
+            repr(value), key, what, told
+        )
+
+    def _map(self, key: str, span: tuple[float, float] | None = None) -> _Map:
+        """Return a map, and keep its values for the script."""
+        values = self._tensor(key)
+        low, high = limits(values) if span is None else span
+        if span is None and key.partition("/")[0] not in _FROM_ZERO:
+            low = -high  # what can speak for or against the score, even if here it does not
+        table = laid_out(values)
+        self._keep(key, table)
+        kept = self.maps[key]
+        ends = [
+            Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
+                repr(end), key, name, readable(end, 3)
+            )
+            for name, end in (("low", low), ("high", high))
+        ]
+        return _Map(
+            key=key,
+            grid=",".join(map(str, values.shape)),
+            rows=int(str(kept["rows"])),
+            columns=int(str(kept["columns"])),
+            source=_coloured(table, low, high),
+            scale="signed" if low < 0 else "plain",
+            low=ends[0],
+            high=ends[1],
+        )
+
+    def _keep(self, key: str, table: Tensor, *, whole: bool = False) -> None:
+        """Keep the values of a table `[rows, columns]`; of a large one every n-th, unless whole."""
+        step = 1 if whole else math.ceil(max(table.shape) / _CELLS)
+        some = table[::step, ::step].contiguous().numpy()
+        kind = "f8" if some.dtype == np.float64 else "f4"
+        self.maps[key] = {
+            "rows": some.shape[0],
+            "columns": some.shape[1],
+            "step": step,
+            "type": kind,
+            "data": b64encode(some.astype(f"<{kind}").tobytes()).decode(),
+        }
+
+    def _card(self, channel: int) -> _Card:
+        return _Card(
+            channel=channel,
+            activations=self._map(f"activations/{channel}"),
+            gradients=None if self.w.gradients is None else self._map(f"gradients/{channel}"),
+            weights=None if self.channelwise else self._map(f"weights/{channel}"),
+            adds=self._map(f"contributions/{channel}"),
+        )
+
+    def _method(self, number: int) -> dict[str, object]:
+        """Return the row of a method beside, or of that which is walked through, -1."""
+        w = self.w
+        other: Beside | None = None if number < 0 else w.beside[number]
+        row, one, weights = (
+            (w.method, w.explanation, w.weights)
+            if other is None
+            else (other.method, other.explanation, other.weights)
+        )
+        key = "raw" if other is None else f"beside/{number}"
+        weighed = "weights" if other is None else f"others/{number}"
+        status = one.status[0]
+        photo = w.photo or self._seen()
+        (overlay,) = one.overlay([photo] if one.image.ndim == 4 else None)
+        channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
+        return {
+            "name": str(row),
+            "formula": Markup('<span class="f">{}</span>').format(marked(row.formula)),
+            "use": self.texts["methods"].get(row.name, row.use),
+            "weighs": weights is not None,
+            "weights": [self._number(f"{weighed}/{k}") for k in channels],
+            "likeness": self._number(key, "likeness"),
+            "status": "" if status.ok else self._say(f"status.{status.name}"),
+            "raw": self._map(key),
+            "overlay": _picture(overlay, most=320),
+        }
+
+    def _seen(self) -> Image.Image:
+        """Return the network's input as a picture."""
+        one = self.w.explanation
+        if self.w.preprocess is not None and one.image.ndim == 4:
+            return self.w.preprocess.picture(one.image[0])
+        return one.pictures()[0]
+
+    def _heat(self) -> str:
+        """Return the heatmap in its colours, as large as the input."""
+        heatmap = laid_out(self.w.explanation.heatmap[0].detach().float().cpu())
+        return _coloured(heatmap, 0.0, 1.0, most=_PIXELS)
+
+    def _region(self, seen: Image.Image) -> str:
+        """Return the input with all darkened that the score is not about; "" when that is all."""
+        region = self.w.explanation.region
+        if region is None or region.ndim != 3 or bool(region[0].all()):
+            return ""
+        inside = region[0].detach().float().cpu().numpy()[..., None]
+        pixels = np.asarray(seen, dtype=np.float32) * (0.25 + 0.75 * inside)
+        return _picture(Image.fromarray(pixels.round().astype(np.uint8)))
+
+    def _colours(self) -> list[str]:
+        count = self.w.explanation.image.shape[1]
+        names: list[str] = self.texts["photo"]["colours"]
+        return names if count == 3 else [str(number) for number in range(count)]
+
+    def _resized(self) -> Markup:
+        """Say how the photo was resized before the crop."""
+        resize = None if self.w.preprocess is None else self.w.preprocess.resize
+        if resize is None:
+            return Markup("")
+        if isinstance(resize, int):
+            return self._say("photo.resized_side", side=resize)
+        return self._say("photo.resized_box", side=_by(resize))
+
+    def _chart(self) -> dict[str, str]:
+        """Return the weights from highest to lowest as the outline of bars, 1000 x 200."""
+        values = (
+            self._tensor(self.charted).double().nan_to_num(0, 0, 0).sort(descending=True).values
+        )
+        low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+        scale = 200 / (high - low) if high > low else 0.0
+        zero, wide = high * scale, 1000 / len(values)
+        paths = {}
+        for name, some in (("above", values.clamp(min=0)), ("below", values.clamp(max=0))):
+            bars = (f"V{zero - y * scale:.1f}H{(x + 1) * wide:.1f}" for x, y in enumerate(some))
+            paths[name] = f"M0 {zero:.1f}{''.join(bars)}V{zero:.1f}Z"
+        return {"key": self.charted, "zero": f"{zero:.1f}", **paths}
+
+    def _code(self) -> str:
+        """Return how to get the same numbers in Python."""
+        w, one = self.w, self.w.explanation
+        axes = tuple(range(-(w.activations.ndim - 1), 0))
+        target = "" if one.index is None else f"target={int(one.index[0])}"
+        if w.method.name != "gradcam" or one.index is None:
+            given = f'method="{w.method}", layer="{one.layer}"' + (f", {target}" if target else "")
+            return (
+                "import limelight\n\n"
+                f"result = limelight.explain(model, images, {given})\n"
+                "result.raw       # the sum, before ReLU\n"
+                "result.heatmap   # after ReLU, resize and scale"
+            )
+        return (
+            "import limelight\n\n"
+            f'cut = limelight.cut(model, "{one.layer}", images)\n'
+            f"alpha = cut.gradients({target}).mean({axes}, keepdim=True)\n"
+            "raw = (alpha * cut.activations).sum(1)   # before ReLU\n"
+            "heatmap = limelight.explain(model, images, "
+            f'layer="{one.layer}", {target}).heatmap'
+        )
+
+    def _say(self, key: str, **values: object) -> Markup:
+        """Return a text in the page's language, its formulas set, its places filled in."""
+        text: Any = self.texts
+        for part in key.split("."):
+            text = text[part]
+        text = text.strip().replace("WEIGHT", self.weight)
+        return Markup(_SET.sub(lambda match: _math(match[1]), text)).format(**values)
+
+
+_SET = re.compile(r"\$(.+?)\$", re.DOTALL)
+
+_PARTS: dict[str, Callable[[Tensor], Any]] = {
+    "value": lambda tensor: tensor.item(),
+    "min": Tensor.min,
+    "max": Tensor.max,
+    "mean": Tensor.mean,
+    "sum": Tensor.sum,
+    "above": lambda tensor: (tensor > 0).sum(),
+    "below": lambda tensor: (tensor < 0).sum(),
+}
+
+
+def readable(value: float, digits: int = 4) -> str:
+    """Return a number with so many digits that count, and a true minus sign."""
+    size = abs(value)
+    plain = value == 0 or 1e-3 <= size < 1e5 or not math.isfinite(value)
+    told = f"{value:.{digits}g}" if plain else f"{value:.{digits - 1}e}"
+    return re.sub(r"e([+-])0?", r"e\1", told).replace("e+", "e").replace("-", MINUS)
+
+
+def _math(formula: str) -> Markup:
+    return Markup('<span class="f">{}</span>').format(typeset(formula))
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return f" {TIMES} ".join(map(str, sizes))
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("limelight.render") / "html" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _texts(language: str) -> dict[str, Any]:
+    return tomllib.loads(_asset(f"{language}.toml"))
+
+
+def _bars() -> str:
+    """Return the styles of the colour bars."""
+    styles = []
+    for scale, name in (("signed", SIGNED), ("plain", SEQUENTIAL)):
+        stops = (colormaps[name](number / 16)[:3] for number in range(17))
+        told = ", ".join(f"rgb({', '.join(str(round(c * 255)) for c in stop)})" for stop in stops)
+        styles.append(f".bar.{scale} {{ background: linear-gradient(to right, {told}); }}")
+    return "\n".join(styles)
+
+
+def _coloured(table: Tensor, low: float, high: float, most: int = 4 * _CELLS) -> str:
+    """Return a table in the colours of its values, a pixel for each; NaN and infinity are grey."""
+    step = math.ceil(max(table.shape) / most)
+    values = table[::step, ::step].double().numpy()
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    known = np.isfinite(scaled)
+    index = np.where(known, (np.where(known, scaled, 0).clip(0, 1) * 254).round(), 255)
+    colours = colormaps[SIGNED if low < 0 else SEQUENTIAL](np.linspace(0, 1, 255))[:, :3]
+    picture = Image.fromarray(index.astype(np.uint8))
+    picture.putpalette([*(colours * 255).round().astype(np.uint8).ravel().tolist(), 128, 128, 128])
+    return _uri(picture, "PNG", optimize=True)
+
+
+def _picture(photo: Image.Image, most: int = _PIXELS, *, exact: bool = False) -> str:
+    """Return a photo, reduced if it is large; exactly if that is asked and it is not."""
+    if max(photo.size) > most:
+        photo = photo.copy()
+        photo.thumbnail((most, most))
+        exact = False
+    options = {"lossless": True} if exact else {"quality": 88}
+    return _uri(photo.convert("RGB"), "WEBP", **options)
+
+
+def _uri(picture: Image.Image, form: str, **options: Any) -> str:
+    buffer = BytesIO()
+    picture.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{b64encode(buffer.getvalue()).decode()}"
