@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,19 @@ def is_signed(values: Tensor) -> bool:
 def laid_out(values: Tensor) -> Tensor:
     """Return a map `[*grid]` as a table `[rows, columns]`.
 
-    A signal is one row; the slices of a volume stand side by side.
+    A signal is one row. The slices of a volume stand in rows of `across(values)`; where there is
+    none left, it is NaN.
     """
     if values.ndim == 1:
         return values[None]
-    if values.ndim == 3:
-        return torch.cat(list(values), 1)
-    return values
+    if values.ndim == 2:
+        return values
+    wide = across(values)
+    missing = values.new_full((-len(values) % wide, *values.shape[1:]), torch.nan)
+    rows = torch.cat([values, missing]).reshape(-1, wide, *values.shape[1:])
+    return rows.movedim(1, 2).flatten(2).flatten(0, 1)
+
+
+def across(values: Tensor) -> int:
+    """Return how many slices of a volume `[D, H, W]` stand side by side; 1 of anything else."""
+    return math.ceil(math.sqrt(len(values))) if values.ndim == 3 else 1

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from limelight.render.formulas import MINUS, TIMES, marked, typeset
-from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
+from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
 
 if TYPE_CHECKING:
     from limelight.walkthrough import Beside, Language, Walkthrough
@@ -37,6 +37,9 @@ _MOST, _LEAST = 9, 3
 
 #: Maps that show how much there is: their colours begin at zero unless they are negative.
 _FROM_ZERO = ("activations", "kept", "heatmap")
+
+#: No map is drawn so wide that it is not high enough to be pointed at.
+_WIDEST = 6.0
 
 #: Of a longer map every n-th value is in the page; of a larger photo every n-th pixel.
 _CELLS, _PIXELS = 64, 448
@@ -52,8 +55,7 @@ class _Map(NamedTuple):
 
     key: str
     grid: str
-    rows: int
-    columns: int
+    aspect: float
     source: str
     scale: str
     low: Markup
@@ -197,11 +199,11 @@ class _Page:
         """Return a map, and keep its values for the script."""
         values = self._tensor(key)
         low, high = limits(values) if span is None else span
-        if span is None and key.partition("/")[0] not in _FROM_ZERO:
-            low = -high  # what can speak for or against the score, even if here it does not
+        # What can speak for or against the score is signed, even if here it all speaks for it.
+        signed = low < 0 or key.partition("/")[0] not in _FROM_ZERO
+        low = -high if signed else low
         table = laid_out(values)
-        self._keep(key, table)
-        kept = self.maps[key]
+        self._keep(key, table, across=across(values))
         ends = [
             Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
                 repr(end), key, name, readable(end, 3)
@@ -211,16 +213,18 @@ class _Page:
         return _Map(
             key=key,
             grid=",".join(map(str, values.shape)),
-            rows=int(str(kept["rows"])),
-            columns=int(str(kept["columns"])),
-            source=_coloured(table, low, high),
-            scale="signed" if low < 0 else "plain",
+            aspect=min(table.shape[1] / table.shape[0], _WIDEST),
+            source=_coloured(table, low, high, SIGNED if signed else SEQUENTIAL),
+            scale="signed" if signed else "plain",
             low=ends[0],
             high=ends[1],
         )
 
-    def _keep(self, key: str, table: Tensor, *, whole: bool = False) -> None:
-        """Keep the values of a table `[rows, columns]`; of a large one every n-th, unless whole."""
+    def _keep(self, key: str, table: Tensor, *, across: int = 1, whole: bool = False) -> None:
+        """Keep the values of a table `[rows, columns]`; of a large one every n-th, unless whole.
+
+        Of a volume, so many slices stand `across`.
+        """
         step = 1 if whole else math.ceil(max(table.shape) / _CELLS)
         some = table[::step, ::step].contiguous().numpy()
         kind = "f8" if some.dtype == np.float64 else "f4"
@@ -228,6 +232,7 @@ class _Page:
             "rows": some.shape[0],
             "columns": some.shape[1],
             "step": step,
+            "across": across,
             "type": kind,
             "data": b64encode(some.astype(f"<{kind}").tobytes()).decode(),
         }
@@ -278,7 +283,7 @@ class _Page:
     def _heat(self) -> str:
         """Return the heatmap in its colours, as large as the input."""
         heatmap = laid_out(self.w.explanation.heatmap[0].detach().float().cpu())
-        return _coloured(heatmap, 0.0, 1.0, most=_PIXELS)
+        return _coloured(heatmap, 0.0, 1.0, SEQUENTIAL, most=_PIXELS)
 
     def _region(self, seen: Image.Image) -> str:
         """Return the input with all darkened that the score is not about; "" when that is all."""
@@ -345,6 +350,8 @@ class _Page:
         for part in key.split("."):
             text = text[part]
         text = text.strip().replace("WEIGHT", self.weight)
+        kind = "photo" if self.w.explanation.image.ndim == 4 else "input"
+        text = text.replace("THING", self.texts["thing"][kind])
         return Markup(_SET.sub(lambda match: _math(match[1]), text)).format(**values)
 
 
@@ -397,14 +404,15 @@ def _bars() -> str:
     return "\n".join(styles)
 
 
-def _coloured(table: Tensor, low: float, high: float, most: int = 4 * _CELLS) -> str:
+def _coloured(table: Tensor, low: float, high: float, colormap: str, most: int = 4 * _CELLS) -> str:
     """Return a table in the colours of its values, a pixel for each; NaN and infinity are grey."""
     step = math.ceil(max(table.shape) / most)
     values = table[::step, ::step].double().numpy()
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    middle = 0.5 if colormap == SIGNED else 0.0
+    scaled = (values - low) / (high - low) if high > low else np.full_like(values, middle)
     known = np.isfinite(scaled)
     index = np.where(known, (np.where(known, scaled, 0).clip(0, 1) * 254).round(), 255)
-    colours = colormaps[SIGNED if low < 0 else SEQUENTIAL](np.linspace(0, 1, 255))[:, :3]
+    colours = colormaps[colormap](np.linspace(0, 1, 255))[:, :3]
     picture = Image.fromarray(index.astype(np.uint8))
     picture.putpalette([*(colours * 255).round().astype(np.uint8).ravel().tolist(), 128, 128, 128])
     return _uri(picture, "PNG", optimize=True)

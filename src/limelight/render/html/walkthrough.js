@@ -17,11 +17,12 @@
     return text.replace("-", "−");
   };
 
-  // A cell of the picture: rows and columns of what is drawn; the slices of a volume stand side by side.
-  const named = (grid, row, column) => {
+  // The place on the grid of a cell of the picture, in which the slices of a volume stand in rows.
+  const named = (grid, across, row, column) => {
     if (grid.length === 1) return String(column);
     if (grid.length === 2) return `${row}, ${column}`;
-    return `${Math.floor(column / grid[2])}, ${row}, ${column % grid[2]}`;
+    const slice = Math.floor(row / grid[1]) * across + Math.floor(column / grid[2]);
+    return `${slice}, ${row % grid[1]}, ${column % grid[2]}`;
   };
   const figures = [...document.querySelectorAll(".map")];
   const show = (from, row, column) => {
@@ -31,7 +32,7 @@
       const out = figure.querySelector("output");
       mark.style.display = linked ? "block" : "none";
       if (!linked) { out.textContent = ""; continue; }
-      const { rows, columns, step } = packed.maps[figure.dataset.map];
+      const { rows, columns, step, across } = packed.maps[figure.dataset.map];
       const value = values(figure.dataset.map)[row * columns + column];
       const grid = figure.dataset.grid.split(",").map(Number);
       mark.style.left = `${(100 * column) / columns}%`;
@@ -40,7 +41,7 @@
       mark.style.height = `max(6px, ${100 / rows}%)`;
       const bold = document.createElement("b");
       bold.textContent = told(value);
-      out.replaceChildren(figure === from ? `[${named(grid, row * step, column * step)}] ` : "", bold);
+      out.replaceChildren(figure === from ? `[${named(grid, across, row * step, column * step)}] ` : "", bold);
     }
   };
   const clamp = (number, most) => Math.max(0, Math.min(most - 1, number));
