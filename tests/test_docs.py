@@ -169,6 +169,33 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
+WALK = (ROOT / "docs" / "walkthrough.md").read_text()
+
+
+def test_examples_of_the_walkthrough_run(folder: Path) -> None:
+    space: dict[str, object] = {}
+    for block in blocks(WALK, "python"):
+        exec(block, space)
+    assert {"page.html", "trace.npz", "trace.png"} <= {path.name for path in folder.iterdir()}
+
+
+WALKING = [line for line in blocks(WALK, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", WALKING)
+def test_commands_of_the_walkthrough_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None), capsys.readouterr().err
+
+
+def test_there_are_commands_of_the_walkthrough() -> None:
+    assert len(WALKING) >= 5
+
+
 MEASURE = (ROOT / "docs" / "measure.md").read_text()
 
 

@@ -114,7 +114,8 @@ class Trace:
         Args:
             image: Which image, from 0.
             window: How many values along each axis are shown.
-            channel: Which channel; None for that whose mean gradient is the largest in size.
+            channel: Which channel; None for that which adds most, `|alpha_k| mean_ij |A_k|` with
+                `alpha_k` its mean gradient.
 
         Raises:
             InputError: There is no such image.
@@ -135,8 +136,8 @@ class Trace:
             layer: Which of `layers`, from 0.
             image: Which image, from 0.
             size: How many values along each axis.
-            channel: Which channel; None for that whose mean gradient is the largest in size. Where
-                a layer has no grid, the window is around the largest gradient.
+            channel: Which channel; None for that which adds most, as in `text`. Where a layer has
+                no grid, the window is around the largest gradient.
 
         Raises:
             InputError: There is no such image.
@@ -152,7 +153,8 @@ class Trace:
             return Window(None, None, start, activations[part], gradients[part])
         alpha = gradients.flatten(1).mean(1)
         if channel is None:
-            channel = int(alpha.abs().nan_to_num(0).argmax())
+            size_of_a = activations.abs().flatten(1).mean(1)
+            channel = int((alpha.abs() * size_of_a).nan_to_num(0).argmax())
         elif not 0 <= channel < len(alpha):
             raise OptionError(
                 f"There is no channel {channel} at {one.layer!r}, which has {len(alpha)}, from 0."
@@ -201,8 +203,8 @@ class Trace:
     def figure(self, image: int = 0) -> Figure:
         """Draw, of one image and each layer, one channel's activations and gradients, and sums.
 
-        The channel is that whose mean gradient alpha_k is the largest in size; the sums are
-        `max_k |dy_c/dA_k|`, and `sum_k alpha_k A_k`. What is no grid is drawn as curves.
+        The channel is that which adds most, as in `text`; the sums are `max_k |dy_c/dA_k|`, and
+        `sum_k alpha_k A_k`. What is no grid is drawn as curves.
 
         Raises:
             InputError: There is no such image.

@@ -184,7 +184,7 @@ def trace(
         typer.Option(
             "--channel",
             min=0,
-            help="The channel to print; without it, that whose mean gradient is the largest.",
+            help="The channel to print; without it, that which adds most, |alpha| mean |A|.",
         ),
     ] = None,
     save: Annotated[

@@ -11,11 +11,15 @@ from torch import Tensor
 SIGNED, SEQUENTIAL = "RdBu_r", "inferno"
 
 
-def limits(values: Tensor) -> tuple[float, float]:
-    """Return the values of the first and the last colour: from -m to m, or from 0 to m."""
+def limits(values: Tensor, *, signed: bool) -> tuple[float, float]:
+    """Return the values of the first and the last colour: from -m to m, or from 0 to m.
+
+    Maps of what can speak for or against a score are `signed`, even where all speaks for it; others
+    only where they have negative values.
+    """
     finite = values[values.isfinite()]
     most = float(finite.abs().max()) if finite.numel() else 0.0
-    return (-most if is_signed(values) else 0.0), most
+    return (-most if most and (signed or is_signed(values)) else 0.0), most
 
 
 def is_signed(values: Tensor) -> bool:

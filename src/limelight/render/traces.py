@@ -46,18 +46,18 @@ def _draw_maps(axes: Sequence[Axes], row: Row, k: int) -> None:
     alpha = row.gradients.flatten(1).mean(1)
     weighed = torch.tensordot(alpha, row.activations, 1)
     panels = (
-        (f"$A_k$, channel {k}", row.activations[k]),
-        (rf"$\partial y_c / \partial A_k$, channel {k}", row.gradients[k]),
-        (r"$\max_k |\partial y_c / \partial A_k|$", row.gradients.abs().amax(0)),
-        (r"$\sum_k \alpha_k A_k$", weighed),
+        (f"$A_k$, channel {k}", row.activations[k], False),
+        (rf"$\partial y_c / \partial A_k$, channel {k}", row.gradients[k], True),
+        (r"$\max_k |\partial y_c / \partial A_k|$", row.gradients.abs().amax(0), False),
+        (r"$\sum_k \alpha_k A_k$", weighed, True),
     )
-    for one, (name, values) in zip(axes, panels, strict=True):
+    for one, (name, values, signed) in zip(axes, panels, strict=True):
         shown = laid_out(values).numpy()
-        low, high = limits(values)
+        low, high = limits(values, signed=signed)
         picture = one.imshow(
             shown,
-            cmap=SIGNED if low < 0 else SEQUENTIAL,
-            norm=Normalize(low, high or 1),
+            cmap=SIGNED if signed or low < 0 else SEQUENTIAL,
+            norm=Normalize(low, high) if high else Normalize(-1 if signed else 0, 1),
             interpolation="nearest",
             aspect="equal" if min(shown.shape) > 1 else "auto",
         )

@@ -198,10 +198,9 @@ class _Page:
     def _map(self, key: str, span: tuple[float, float] | None = None) -> _Map:
         """Return a map, and keep its values for the script."""
         values = self._tensor(key)
-        low, high = limits(values) if span is None else span
-        # What can speak for or against the score is signed, even if here it all speaks for it.
-        signed = low < 0 or key.partition("/")[0] not in _FROM_ZERO
-        low = -high if signed else low
+        signed = key.partition("/")[0] not in _FROM_ZERO
+        low, high = limits(values, signed=signed) if span is None else span
+        signed = signed or low < 0
         table = laid_out(values)
         self._keep(key, table, across=across(values))
         ends = [
