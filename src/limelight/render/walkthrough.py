@@ -30,6 +30,7 @@ from limelight.render.formulas import MINUS, TIMES, marked, typeset
 from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
 
 if TYPE_CHECKING:
+    from limelight.explanation import Explanation
     from limelight.walkthrough import Beside, Language, Walkthrough
 
 #: So many channels are shown of those that weigh most, and of those that weigh least.
@@ -100,14 +101,14 @@ class _Page:
             "beside": [other.explanation.raw[0] for other in walkthrough.beside],
             "others": [other.weights for other in walkthrough.beside],
         }
+        #: What the heatmap is laid over, no larger than it is shown.
+        self.photo = _reduced(walkthrough.photo or self._seen())
         self.weight = "alpha_k" if walkthrough.method.name == "gradcam" else "w_k"
 
     def render(self) -> str:
         """Fill in the template."""
         w, one = self.w, self.w.explanation
         seen = self._seen()
-        drawn = w.photo or seen
-        (overlay,) = one.overlay([drawn] if one.image.ndim == 4 else None)
         status = one.status[0]
         most = min(_MOST, len(self.order))
         least = min(_LEAST, len(self.order) - most)
@@ -119,9 +120,9 @@ class _Page:
             "label": one.label[0],
             "index": None if one.index is None else int(one.index[0]),
             "status": status,
-            "photo": _picture(drawn),
+            "photo": _picture(self.photo),
             "input": _picture(seen, exact=True),
-            "overlay": _picture(overlay),
+            "overlay": _picture(self._overlay(one)),
             "heat": self._heat(),
             "region": self._region(seen),
             "channels": self._colours(),
@@ -257,8 +258,6 @@ class _Page:
         key = "raw" if other is None else f"beside/{number}"
         weighed = "weights" if other is None else f"others/{number}"
         status = one.status[0]
-        photo = w.photo or self._seen()
-        (overlay,) = one.overlay([photo] if one.image.ndim == 4 else None)
         channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
         return {
             "name": str(row),
@@ -269,7 +268,7 @@ class _Page:
             "likeness": self._number(key, "likeness"),
             "status": "" if status.ok else self._say(f"status.{status.name}"),
             "raw": self._map(key),
-            "overlay": _picture(overlay, most=320),
+            "overlay": _picture(self._overlay(one), most=320),
         }
 
     def _seen(self) -> Image.Image:
@@ -278,6 +277,11 @@ class _Page:
         if self.w.preprocess is not None and one.image.ndim == 4:
             return self.w.preprocess.picture(one.image[0])
         return one.pictures()[0]
+
+    def _overlay(self, one: Explanation) -> Image.Image:
+        """Return the photo with the colours of a heatmap."""
+        (overlay,) = one.overlay([self.photo] if one.image.ndim == 4 else None)
+        return overlay
 
     def _heat(self) -> str:
         """Return the heatmap in its colours, as large as the input."""
@@ -419,12 +423,18 @@ def _coloured(table: Tensor, low: float, high: float, colormap: str, most: int =
 
 def _picture(photo: Image.Image, most: int = _PIXELS, *, exact: bool = False) -> str:
     """Return a photo, reduced if it is large; exactly if that is asked and it is not."""
-    if max(photo.size) > most:
-        photo = photo.copy()
-        photo.thumbnail((most, most))
-        exact = False
+    exact = exact and max(photo.size) <= most
     options = {"lossless": True} if exact else {"quality": 88}
-    return _uri(photo.convert("RGB"), "WEBP", **options)
+    return _uri(_reduced(photo, most).convert("RGB"), "WEBP", **options)
+
+
+def _reduced(photo: Image.Image, most: int = _PIXELS) -> Image.Image:
+    """Return a photo with no side longer than so many pixels."""
+    if max(photo.size) <= most:
+        return photo
+    smaller = photo.copy()
+    smaller.thumbnail((most, most))
+    return smaller
 
 
 def _uri(picture: Image.Image, form: str, **options: Any) -> str:

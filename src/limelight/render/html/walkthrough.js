@@ -86,7 +86,9 @@
   });
 
   // In a notebook the page is in a frame, which should be as high as the page.
-  try {
-    if (window.frameElement) window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`;
-  } catch { /* the frame is another site's */ }
+  window.addEventListener("load", () => {
+    try {
+      if (window.frameElement) window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`;
+    } catch { /* the frame is another site's */ }
+  });
 })();
