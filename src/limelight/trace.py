@@ -115,7 +115,7 @@ class Trace:
             image: Which image, from 0.
             window: How many values along each axis are shown.
             channel: Which channel; None for that which adds most, `|alpha_k| mean_ij |A_k|` with
-                `alpha_k` its mean gradient.
+                `alpha_k` its mean gradient. So does one that only the input does not have.
 
         Raises:
             InputError: There is no such image.
@@ -123,8 +123,8 @@ class Trace:
         """
         self._check(image)
         lines = [f"{self.label[image]}, score {self.score[image]:.6g}"]
-        for one in self.layers:
-            lines += ["", *self._describe(one, image, window, channel)]
+        for number in range(len(self.layers)):
+            lines += ["", *self._describe(number, image, window, channel)]
         return "\n".join(lines)
 
     def window(
@@ -136,8 +136,9 @@ class Trace:
             layer: Which of `layers`, from 0.
             image: Which image, from 0.
             size: How many values along each axis.
-            channel: Which channel; None for that which adds most, as in `text`. Where a layer has
-                no grid, the window is around the largest gradient.
+            channel: Which channel; None for that which adds most, as in `text`, and so does one
+                that the input does not have. Where a layer has no grid, the window is around the
+                largest gradient.
 
         Raises:
             InputError: There is no such image.
@@ -152,7 +153,7 @@ class Trace:
             start, part = _around(gradients.abs(), (1,) * (gradients.ndim - 1) + (size,))
             return Window(None, None, start, activations[part], gradients[part])
         alpha = gradients.flatten(1).mean(1)
-        if channel is None:
+        if channel is None or (one.layer == INPUT and channel >= len(alpha)):
             size_of_a = activations.abs().flatten(1).mean(1)
             channel = int((alpha.abs() * size_of_a).nan_to_num(0).argmax())
         elif not 0 <= channel < len(alpha):
@@ -256,8 +257,9 @@ class Trace:
                 f"There is no image {image}; there are {len(self.label)}, counted from 0."
             )
 
-    def _describe(self, one: Slope, image: int, window: int, channel: int | None) -> list[str]:
+    def _describe(self, number: int, image: int, window: int, channel: int | None) -> list[str]:
         """Return the lines about one layer."""
+        one = self.layers[number]
         facts = [str(list(one.activations.shape))]
         if one.layout is not None:
             facts += [f"grid {' x '.join(map(str, one.layout.grid))}", str(one.layout)]
@@ -274,7 +276,7 @@ class Trace:
             lines.append(
                 f"  gradients of the {one.layout.prefix} tokens before the grid  {_range(before)}"
             )
-        seen = self.window(self.layers.index(one), image, size=window, channel=channel)
+        seen = self.window(number, image, size=window, channel=channel)
         lines.append(f"  {_place(seen)}")
         lines += [f"    {line}" for line in _side_by_side(seen)]
         return lines

@@ -243,6 +243,11 @@ class Walkthrough:
         return self.weights.abs().reshape(len(self.weights), -1).mean(1)
 
     @property
+    def added(self) -> Tensor:
+        """How much each channel adds, whatever the sign: the mean size of what it adds, `[K]`."""
+        return self.contributions.abs().flatten(1).mean(1)
+
+    @property
     def order(self) -> Tensor:
         """The channels, `[K]`, the one that weighs most first."""
         return self.strength.argsort(descending=True, stable=True)
@@ -313,9 +318,10 @@ def _checked(method: Method) -> Method:
     able = ", ".join(
         name for name, row in METHODS.items() if row.by_channel and row.place != "network"
     )
+    also = "" if method.place == "network" else f"; {method.name!r} can be shown beside it"
     raise MethodError(
-        f"The map of {method.name!r} is not a sum over channels, so there are no channels to walk "
-        f"through. Take one of {able}; {method.name!r} can be shown beside it."
+        f"The map of {method.name!r} is not a sum over channels of one layer, so there are no "
+        f"channels to walk through. Take one of {able}{also}."
     )
 
 
@@ -343,7 +349,8 @@ def _siblings(method: Method) -> list[Method]:
 def _steps(calls: Sequence[Call], shares: Sequence[float], cut: str) -> tuple[Step, ...]:
     """Return the calls of a recorded pass as rows that can be read: neither few nor too many.
 
-    The layer at which the network is cut is always one of them, and modules that hold it never.
+    The layer at which the network is cut is always one of them, also behind what is inside it;
+    modules that hold it never are.
     """
     layer, _, number = cut.partition("#")
     ran = [call for call in calls if call.path]
@@ -360,7 +367,7 @@ def _steps(calls: Sequence[Call], shares: Sequence[float], cut: str) -> tuple[St
         shown = shown - {opened} | inside[opened]
     found, past, seen = list[Step](), cut == INPUT, dict[str, int]()
     for call in ran:
-        if call.path not in shown:
+        if call.path not in shown | {layer}:  # which may have been unfolded too
             continue
         seen[call.path] = seen.get(call.path, 0) + 1
         here = call.path == layer and (not number or seen[layer] == int(number))
@@ -380,7 +387,7 @@ def _children(path: str, paths: Set[str]) -> set[str]:
 def _answers(
     explanation: Explanation, classes: Sequence[str] | None, output: Pick | None
 ) -> tuple[Answer, ...]:
-    """Return the first answers, and the explained class if it is not among them.
+    """Return the first answers, and of a classifier also the explained class.
 
     There are none where the score is not about classes.
     """

@@ -31,10 +31,11 @@ from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
 
 if TYPE_CHECKING:
     from limelight.explanation import Explanation
-    from limelight.walkthrough import Beside, Language, Walkthrough
+    from limelight.methods import Method
+    from limelight.walkthrough import Language, Walkthrough
 
-#: So many channels are shown of those that weigh most, and of those that weigh least.
-_MOST, _LEAST = 9, 3
+#: So many channels are shown of those that weigh most, or add most, and that weigh least.
+_MOST, _LEAST = 6, 3
 
 #: Maps that show how much there is: their colours begin at zero unless they are negative.
 _FROM_ZERO = ("activations", "kept", "heatmap")
@@ -83,6 +84,10 @@ class _Page:
         self.channelwise = walkthrough.weights.ndim == 1
         self.order = walkthrough.order.tolist()
         one = walkthrough.explanation
+        #: The class whose own score is explained; None of a contrast, a box, a region, ...
+        scores = {answer.number: answer.logit for answer in walkthrough.answers}
+        index = -1 if one.index is None else int(one.index[0])
+        self.index = index if scores.get(index) == float(one.score[0]) else None
         self.charted = "weights" if self.channelwise else "totals"
         #: What the names on the page stand for.
         self.tensors = {
@@ -110,15 +115,12 @@ class _Page:
         w, one = self.w, self.w.explanation
         seen = self._seen()
         status = one.status[0]
-        most = min(_MOST, len(self.order))
-        least = min(_LEAST, len(self.order) - most)
-        strongest, weakest = self.order[:most], self.order[len(self.order) - least :]
         context = {
             "w": w,
             "language": self.language,
             "texts": self.texts,
             "label": one.label[0],
-            "index": None if one.index is None else int(one.index[0]),
+            "explained": self.index,
             "status": status,
             "photo": _picture(self.photo),
             "input": _picture(seen, exact=True),
@@ -133,10 +135,7 @@ class _Page:
             "cells": math.prod(w.activations.shape[1:]),
             "per_cell": not self.channelwise,
             "weight": self.weight,
-            "groups": (
-                ("strongest", [self._card(k) for k in strongest]),
-                ("weakest", [self._card(k) for k in weakest]),
-            ),
+            "groups": [(name, list(map(self._card, some))) for name, some in self._groups()],
             "chart": self._chart(),
             "above": self._number(self.charted, "above"),
             "below": self._number(self.charted, "below"),
@@ -149,7 +148,13 @@ class _Page:
             "kept": self._map("kept"),
             "heatmap": self._map("heatmap", span=(0.0, 1.0)),
             "three": self.order[:3],
-            "others": [self._method(number) for number in range(-1, len(w.beside))],
+            "others": [
+                self._method((w.method, one, w.weights), "raw", "weights"),
+                *(
+                    self._method(other, f"beside/{number}", f"others/{number}")
+                    for number, other in enumerate(w.beside)
+                ),
+            ],
             "code": self._code(),
         }
         listed = "weights" if self.channelwise else "strength"
@@ -237,6 +242,21 @@ class _Page:
             "data": b64encode(some.astype(f"<{kind}").tobytes()).decode(),
         }
 
+    def _groups(self) -> list[tuple[str, list[int]]]:
+        """Return the channels that are shown: those that weigh most, add most, weigh least."""
+        left = list(self.order)
+        by_added = self.w.added.argsort(descending=True, stable=True).tolist()
+        groups = []
+        for name, ranked, count in (
+            ("strongest", self.order, _MOST),
+            ("adding", by_added, _MOST),
+            ("weakest", self.order[::-1], _LEAST),
+        ):
+            some = [channel for channel in ranked if channel in left][:count]
+            left = [channel for channel in left if channel not in some]
+            groups.append((name, some))
+        return groups
+
     def _card(self, channel: int) -> _Card:
         return _Card(
             channel=channel,
@@ -246,17 +266,11 @@ class _Page:
             adds=self._map(f"contributions/{channel}"),
         )
 
-    def _method(self, number: int) -> dict[str, object]:
-        """Return the row of a method beside, or of that which is walked through, -1."""
-        w = self.w
-        other: Beside | None = None if number < 0 else w.beside[number]
-        row, one, weights = (
-            (w.method, w.explanation, w.weights)
-            if other is None
-            else (other.method, other.explanation, other.weights)
-        )
-        key = "raw" if other is None else f"beside/{number}"
-        weighed = "weights" if other is None else f"others/{number}"
+    def _method(
+        self, found: tuple[Method, Explanation, Tensor | None], key: str, weighed: str
+    ) -> dict[str, object]:
+        """Return the row of a method, whose raw map and weights have these names on the page."""
+        row, one, weights = found
         status = one.status[0]
         channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
         return {
@@ -329,9 +343,10 @@ class _Page:
         """Return how to get the same numbers in Python."""
         w, one = self.w, self.w.explanation
         axes = tuple(range(-(w.activations.ndim - 1), 0))
-        target = "" if one.index is None else f"target={int(one.index[0])}"
-        if w.method.name != "gradcam" or one.index is None:
-            given = f'method="{w.method}", layer="{one.layer}"' + (f", {target}" if target else "")
+        # A plain class is named by its number; whatever else was asked for has to be passed again.
+        target = "target=target" if self.index is None else f"target={self.index}"
+        if w.method.name != "gradcam":
+            given = f'method="{w.method}", layer="{one.layer}", {target}'
             return (
                 "import limelight\n\n"
                 f"result = limelight.explain(model, images, {given})\n"
@@ -373,8 +388,8 @@ _PARTS: dict[str, Callable[[Tensor], Any]] = {
 
 def readable(value: float, digits: int = 4) -> str:
     """Return a number with so many digits that count, and a true minus sign."""
-    size = abs(value)
-    plain = value == 0 or 1e-3 <= size < 1e5 or not math.isfinite(value)
+    value += 0.0  # no minus before a zero
+    plain = value == 0 or 1e-3 <= abs(value) < 1e4 or not math.isfinite(value)
     told = f"{value:.{digits}g}" if plain else f"{value:.{digits - 1}e}"
     return re.sub(r"e([+-])0?", r"e\1", told).replace("e+", "e").replace("-", MINUS)
 

@@ -13,35 +13,39 @@
   };
   const told = (value) => {
     const size = Math.abs(value);
-    const text = value === 0 || (size >= 1e-3 && size < 1e5) ? String(+value.toPrecision(4)) : value.toExponential(3);
-    return text.replace("-", "−");
+    if (value === 0) return "0";
+    const plain = !Number.isFinite(value) || (size >= 1e-3 && size < 1e4);
+    const text = plain ? String(+value.toPrecision(4)) : value.toExponential(3);
+    return text.replace("e+", "e").replaceAll("-", "−");
   };
 
   // The place on the grid of a cell of the picture, in which the slices of a volume stand in rows.
   const named = (grid, across, row, column) => {
     if (grid.length === 1) return String(column);
     if (grid.length === 2) return `${row}, ${column}`;
+    // After the last slice of the last row there may be room left.
     const slice = Math.floor(row / grid[1]) * across + Math.floor(column / grid[2]);
-    return `${slice}, ${row % grid[1]}, ${column % grid[2]}`;
+    return slice < grid[0] ? `${slice}, ${row % grid[1]}, ${column % grid[2]}` : "";
   };
   const figures = [...document.querySelectorAll(".map")];
   const show = (from, row, column) => {
+    const { step, across } = packed.maps[from.dataset.map];
+    const place = named(from.dataset.grid.split(",").map(Number), across, row * step, column * step);
     for (const figure of figures) {
-      const linked = figure.dataset.grid === from.dataset.grid;
+      const linked = place && figure.dataset.grid === from.dataset.grid;
       const mark = figure.querySelector(".mark");
       const out = figure.querySelector("output");
       mark.style.display = linked ? "block" : "none";
       if (!linked) { out.textContent = ""; continue; }
-      const { rows, columns, step, across } = packed.maps[figure.dataset.map];
+      const { rows, columns } = packed.maps[figure.dataset.map];
       const value = values(figure.dataset.map)[row * columns + column];
-      const grid = figure.dataset.grid.split(",").map(Number);
       mark.style.left = `${(100 * column) / columns}%`;
       mark.style.top = `${(100 * row) / rows}%`;
       mark.style.width = `max(6px, ${100 / columns}%)`;
       mark.style.height = `max(6px, ${100 / rows}%)`;
       const bold = document.createElement("b");
       bold.textContent = told(value);
-      out.replaceChildren(figure === from ? `[${named(grid, across, row * step, column * step)}] ` : "", bold);
+      out.replaceChildren(figure === from ? `[${place}] ` : "", bold);
     }
   };
   const clamp = (number, most) => Math.max(0, Math.min(most - 1, number));
