@@ -328,7 +328,7 @@ def compare_each(
                 yield result
 
 
-def chosen_methods(methods: str | Sequence[str | Method]) -> list[Method]:
+def chosen_methods(methods: str | Method | Sequence[str | Method]) -> list[Method]:
     """Return the rows meant, each once: all of METHODS for "all".
 
     Raises:

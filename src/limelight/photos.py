@@ -186,6 +186,14 @@ class Preprocess:
         Raises:
             OptionError: They do not.
         """
+        for name in ("size", "resize"):
+            given = getattr(self, name)
+            pair = isinstance(given, list | tuple) and len(given) == 2
+            if given is not None and not pair and (name == "size" or not isinstance(given, int)):
+                raise OptionError(
+                    f"{name} is {given!r}; height and width were expected, as in (224, 224)"
+                    + (", or the shorter side." if name == "resize" else ".")
+                )
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize or ()
         if min(*(self.size or ()), *sides, self.longest or 1, 1) < 1:
             raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")

@@ -48,7 +48,7 @@ def trace(
         model: A trained network; used as in evaluation mode and left untouched.
         inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
         layers: Dotted paths or modules, of any output, a linear layer's too; None has the layer
-            chosen at which `explain` cuts.
+            chosen at which `explain` cuts, an empty list is the input alone.
         target: What is scored, as in `explain`.
         classes, output, grid: As in `explain`.
 
@@ -130,7 +130,7 @@ class Trace:
     def window(
         self, layer: int, image: int = 0, *, size: int = 5, channel: int | None = None
     ) -> Window:
-        """Return a few neighbouring values of a layer, around the largest activation.
+        """Return a few neighbouring values of a layer, around the activation of largest size.
 
         Args:
             layer: Which of `layers`, from 0.
@@ -142,9 +142,12 @@ class Trace:
 
         Raises:
             InputError: There is no such image.
-            OptionError: The window is empty, or the layer has no such channel.
+            OptionError: There is no such layer, the window is empty, or the layer has no such
+                channel.
         """
         self._check(image)
+        if not -len(self.layers) <= layer < len(self.layers):
+            raise OptionError(f"There is no layer {layer}; there are {len(self.layers)}, from 0.")
         if size < 1:
             raise OptionError(f"The window is {size}; at least 1 value was expected.")
         one = self.layers[layer]

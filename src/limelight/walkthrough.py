@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight import files
-from limelight.compare import Skipped, Told
+from limelight.compare import Skipped, Told, chosen_methods
 from limelight.cut import INPUT, Layer
 from limelight.cut.record import costs, record
 from limelight.errors import InputError, LimelightError, MethodError, unknown
@@ -24,7 +24,17 @@ from limelight.inputs import Given, Inputs
 from limelight.layers import Call, Layout
 from limelight.methods import METHODS, Method, find_method
 from limelight.photos import Preprocess
-from limelight.targets import Pick, Target, answers, class_logits, label_of, names_for, reading_of
+from limelight.targets import (
+    Among,
+    Pick,
+    Rank,
+    Target,
+    answers,
+    class_logits,
+    label_of,
+    names_for,
+    reading_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +51,7 @@ def walkthrough(
     *,
     target: Target = None,
     method: str | Method = "gradcam",
-    beside: Sequence[str | Method] | None = None,
+    beside: str | Method | Sequence[str | Method] | None = None,
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
     output: Pick | None = None,
@@ -69,7 +79,7 @@ def walkthrough(
         target: What to explain, as in `explain`.
         method: A name in METHODS whose map is a sum over channels, or such a row.
         beside: Other methods at the same layer, to be shown side by side; None for all that weigh
-            channels or cells by gradients.
+            channels or cells by gradients; at the input, for those that read gradients there.
         layer: A dotted path or a module; None to have it chosen.
         classes, output, grid: As in `explain`.
         photo: What to draw on: the part of the photo that the network saw, at any size; the
@@ -82,18 +92,26 @@ def walkthrough(
 
     Raises:
         MethodError: The method's map is not a sum over channels, or the network cannot do it.
-        InputError: There is not exactly one image.
+        InputError: There is not exactly one image, or the photo is none.
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
-    row = _checked(find_method(method))
-    rows = _siblings(row) if beside is None else [_at_layer(find_method(one)) for one in beside]
+    row = walkable(method)
+    where = place(row, layer)
+    named = chosen_methods(beside) if beside else []
+    rows = _siblings(where) if beside is None else list(map(_at_layer, named))
+    rows = [one for one in rows if str(one) != str(row)]
     if language not in get_args(Language):
         raise unknown("language", language, get_args(Language), "There are en and zh.")
     given = Given.of(inputs)
     if given.batch != 1:
         raise InputError(f"There are {given.batch} images; one was expected. Pass images[:1].")
+    if photo is not None and not hasattr(photo, "convert"):
+        raise InputError(
+            f"photo is a {type(photo).__name__}; a picture was expected, as limelight.load_photo "
+            "returns it."
+        )
     settings = Settings(reading_of(classes, output, grid), chunk=chunk)
-    (run,) = cuts_for(model, given, [row, *rows], [place(row, layer)], settings)
+    (run,) = cuts_for(model, given, [row, *rows], [where], settings)
     gathered = gather(run, target, settings)
 
     def told(one: Method) -> None:
@@ -131,6 +149,7 @@ def walkthrough(
         method=row,
         explanation=explanation,
         steps=_steps(calls, costs(model, inputs), run.layer),
+        explained=_explained(explanation, target),
         answers=_answers(explanation, classes, output),
         activations=activations,
         gradients=slopes,
@@ -204,6 +223,7 @@ class Walkthrough:
         method: The row of METHODS that is walked through.
         explanation: Its explanation, of one image.
         steps: The layers from input to output, unfolded as far as can be read.
+        explained: The class whose own score is explained; None of a contrast, a callable, ...
         answers: The network's first answers.
         activations: A, `[K, *grid]`.
         gradients: `dy_c/dA`, `[K, *grid]`; None of a network without any.
@@ -221,6 +241,7 @@ class Walkthrough:
     method: Method
     explanation: Explanation
     steps: tuple[Step, ...]
+    explained: int | None
     answers: tuple[Answer, ...]
     activations: Tensor
     gradients: Tensor | None
@@ -306,13 +327,19 @@ class Walkthrough:
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame of its own."""
         return (
-            f'<iframe srcdoc="{html.escape(self.html())}" style="width: 100%; height: 800px; '
-            'border: 1px solid #8884" loading="lazy"></iframe>'
+            f'<iframe srcdoc="{html.escape(self.html())}" sandbox="allow-scripts" '
+            'style="width: 100%; height: 800px; border: 1px solid #8884"></iframe>'
         )
 
 
-def _checked(method: Method) -> Method:
-    """Refuse a method whose map cannot be taken apart into channels."""
+def walkable(named: str | Method) -> Method:
+    """Return a method whose map can be taken apart into channels.
+
+    Raises:
+        MethodError: It cannot.
+        UnknownNameError, OptionError: As `find_method`.
+    """
+    method = find_method(named)
     if method.by_channel and method.place != "network":
         return method
     able = ", ".join(
@@ -335,14 +362,16 @@ def _at_layer(method: Method) -> Method:
     )
 
 
-def _siblings(method: Method) -> list[Method]:
-    """Return the methods that differ from this one by their formula alone."""
+def _siblings(where: Layer | None) -> list[Method]:
+    """Return the methods that differ from each other by their formula alone, at this place."""
+    rows = METHODS.values()
+    if where == INPUT:
+        return [row for row in rows if row.place == "input" and row.needs == {"gradients"}]
+    families = ("weighted", "pointwise")
     return [
         row
-        for row in METHODS.values()
-        if row.family in ("weighted", "pointwise")
-        and row.needs <= {"gradients", "class weights"}
-        and row.name != method.name
+        for row in rows
+        if row.family in families and row.needs <= {"gradients", "class weights"}
     ]
 
 
@@ -382,6 +411,12 @@ def _children(path: str, paths: Set[str]) -> set[str]:
     """Return what is directly inside a module, of the modules that ran."""
     steps = path.count(".") + 2
     return {".".join(one.split(".")[:steps]) for one in paths if one.startswith(f"{path}.")}
+
+
+def _explained(explanation: Explanation, target: Target) -> int | None:
+    """Return the class whose own score is explained, if it is one."""
+    plain = target is None or isinstance(target, int | str | Rank | Among | list | tuple | Tensor)
+    return int(explanation.index[0]) if plain and explanation.index is not None else None
 
 
 def _answers(

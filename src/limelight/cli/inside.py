@@ -19,7 +19,7 @@ from limelight.files import known_suffix, make_folder
 from limelight.models import DEFAULT
 from limelight.photos import load_photo
 from limelight.trace import trace as trace_
-from limelight.walkthrough import Language
+from limelight.walkthrough import Language, walkable
 from limelight.walkthrough import walkthrough as walkthrough_
 
 Photo = Annotated[
@@ -87,20 +87,21 @@ def walkthrough(
     named = [] if target is None else [target]
     (wanted,) = options.targets(named, None, against, counterfactual)
     rows = None if beside is None else options.methods(beside)
+    row = walkable(method)
     (path,) = _one(photo)
+    picture = load_photo(path)
     file = _place(out, f"{path.stem}-walkthrough.html", ("html", "htm"))
     console = Console(stderr=as_json)
     started = time.perf_counter()
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     (wanted,) = options.placed([wanted], box, pixel, network.preprocess, [path])
-    picture = load_photo(path)
     bar = Bar(console, "walking through", 1)
     for _ in bar.over([None]):
         found = walkthrough_(
             network.model,
             network.images(picture),
             target=wanted,
-            method=method,
+            method=row,
             beside=rows,
             layer=layer,
             classes=network.classes,
@@ -222,6 +223,7 @@ def trace(
     named = [] if target is None else [target]
     (wanted,) = options.targets(named, None, against, counterfactual)
     (path,) = _one(photo)
+    picture = load_photo(path)
     if save:
         make_folder(out)
     files = [out / f"{path.stem}-trace.{form}" for form in dict.fromkeys(save or [])]
@@ -231,7 +233,7 @@ def trace(
     (wanted,) = options.placed([wanted], box, pixel, network.preprocess, [path])
     found = trace_(
         network.model,
-        network.images(load_photo(path)),
+        network.images(picture),
         layer,
         target=wanted,
         classes=network.classes,

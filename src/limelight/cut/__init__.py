@@ -225,7 +225,12 @@ def slopes_given(
     target: Target,
     reading: Reading,
 ) -> tuple[Scores, list[Slope]]:
-    """Run a model once, and differentiate the score at several layers, of any shape."""
+    """Run a model once, and differentiate the score at several layers, of any shape.
+
+    Raises:
+        MethodError: The network is quantised.
+        UnknownNameError, LayerError, TargetError, ModelError, InputError: As `cut`.
+    """
     sites, reasons, raws, run = _passed(
         model, layers, given, reading, differentiable=False, follow_input=True
     )

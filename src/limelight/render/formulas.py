@@ -12,6 +12,7 @@ _TOKEN = re.compile(
     r"|<-|."
 )
 #: Signs that look like others, by their names.
+NONE = "\N{EN DASH}"
 MINUS, TIMES, _ALPHA = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{GREEK SMALL LETTER ALPHA}"
 _SIGNS = {
     "alpha": _ALPHA,

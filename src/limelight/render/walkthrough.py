@@ -19,6 +19,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib import colormaps
@@ -26,8 +27,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from limelight.render.formulas import MINUS, TIMES, marked, typeset
+from limelight.explanation import laid_flat
+from limelight.layers import INPUT
+from limelight.render.formulas import MINUS, NONE, TIMES, marked, typeset
 from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
+from limelight.render.overlays import colourise
 
 if TYPE_CHECKING:
     from limelight.explanation import Explanation
@@ -83,11 +87,11 @@ class _Page:
         self.maps = dict[str, dict[str, object]]()
         self.channelwise = walkthrough.weights.ndim == 1
         self.order = walkthrough.order.tolist()
+        same = walkthrough.gradients is not None and torch.equal(
+            walkthrough.weights, walkthrough.gradients
+        )
+        self.weights_differ = not self.channelwise and not same
         one = walkthrough.explanation
-        #: The class whose own score is explained; None of a contrast, a box, a region, ...
-        scores = {answer.number: answer.logit for answer in walkthrough.answers}
-        index = -1 if one.index is None else int(one.index[0])
-        self.index = index if scores.get(index) == float(one.score[0]) else None
         self.charted = "weights" if self.channelwise else "totals"
         #: What the names on the page stand for.
         self.tensors = {
@@ -102,6 +106,7 @@ class _Page:
             "sums": walkthrough.sums,
             "raw": one.raw[0],
             "kept": walkthrough.kept,
+            "resized": walkthrough.resized,
             "heatmap": one.heatmap[0],
             "beside": [other.explanation.raw[0] for other in walkthrough.beside],
             "others": [other.weights for other in walkthrough.beside],
@@ -120,7 +125,10 @@ class _Page:
             "language": self.language,
             "texts": self.texts,
             "label": one.label[0],
-            "explained": self.index,
+            # Of a detector, several answers may be of one class; the first is the best.
+            "explained": next(
+                (n for n, answer in enumerate(w.answers) if answer.number == w.explained), None
+            ),
             "status": status,
             "photo": _picture(self.photo),
             "input": _picture(seen, exact=True),
@@ -130,7 +138,11 @@ class _Page:
             "channels": self._colours(),
             "image_size": _by(one.image.shape[2:]),
             "resized": self._resized(),
-            "at_input": all(step.side == "head" for step in w.steps),
+            "at_input": one.layer == INPUT,
+            "gap": self.texts["gap"],
+            "averaged": self._averaged(),
+            "idle": not bool(w.strength.any()),
+            "slices": w.activations.ndim == 4,
             "grid": _by(w.activations.shape[1:]),
             "cells": math.prod(w.activations.shape[1:]),
             "per_cell": not self.channelwise,
@@ -188,7 +200,7 @@ class _Page:
             return float(getattr(getattr(self.w, name)[int(row)], what))
         if what == "likeness":
             this, whole = (self._tensor(one).flatten().double() for one in (key, "raw"))
-            return float(cosine_similarity(this, whole, dim=0, eps=0).nan_to_num(0))
+            return float(cosine_similarity(this, whole, dim=0, eps=0))
         return float(_PARTS[what](self._tensor(key)))
 
     def _number(self, key: str, what: str = "value") -> Markup:
@@ -197,6 +209,8 @@ class _Page:
         whole = what in ("above", "below")
         told = str(int(value)) if whole else f"{value:.1%}" if what == "share" else readable(value)
         told = f"{value:.2%}" if what == "probability" else told
+        if math.isnan(value):  # of a sum that is zero everywhere, there is no likeness
+            told = NONE
         return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
             repr(value), key, what, told
         )
@@ -244,7 +258,7 @@ class _Page:
 
     def _groups(self) -> list[tuple[str, list[int]]]:
         """Return the channels that are shown: those that weigh most, add most, weigh least."""
-        left = list(self.order)
+        left = set(self.order)
         by_added = self.w.added.argsort(descending=True, stable=True).tolist()
         groups = []
         for name, ranked, count in (
@@ -253,16 +267,25 @@ class _Page:
             ("weakest", self.order[::-1], _LEAST),
         ):
             some = [channel for channel in ranked if channel in left][:count]
-            left = [channel for channel in left if channel not in some]
+            left.difference_update(some)
             groups.append((name, some))
         return groups
+
+    def _averaged(self) -> bool:
+        """Say whether every gradient is the same in all cells, but for rounding."""
+        gradients = self.w.gradients
+        if gradients is None or not bool(gradients.any()):
+            return False
+        low, high = gradients.flatten(1).aminmax(dim=1)
+        rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+        return bool((high - low <= rounding).all())
 
     def _card(self, channel: int) -> _Card:
         return _Card(
             channel=channel,
             activations=self._map(f"activations/{channel}"),
             gradients=None if self.w.gradients is None else self._map(f"gradients/{channel}"),
-            weights=None if self.channelwise else self._map(f"weights/{channel}"),
+            weights=self._map(f"weights/{channel}") if self.weights_differ else None,
             adds=self._map(f"contributions/{channel}"),
         )
 
@@ -275,12 +298,14 @@ class _Page:
         channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
         return {
             "name": str(row),
-            "formula": Markup('<span class="f">{}</span>').format(marked(row.formula)),
+            "formula": Markup('<span class="f" lang="en">{}</span>').format(marked(row.formula)),
             "use": self.texts["methods"].get(row.name, row.use),
             "weighs": weights is not None,
             "weights": [self._number(f"{weighed}/{k}") for k in channels],
             "likeness": self._number(key, "likeness"),
-            "status": "" if status.ok else self._say(f"status.{status.name}"),
+            "status": ""
+            if status.name in ("ok", self.w.explanation.status[0].name)
+            else self._say(f"status.{status.name}"),
             "raw": self._map(key),
             "overlay": _picture(self._overlay(one), most=320),
         }
@@ -298,9 +323,10 @@ class _Page:
         return overlay
 
     def _heat(self) -> str:
-        """Return the heatmap in its colours, as large as the input."""
-        heatmap = laid_out(self.w.explanation.heatmap[0].detach().float().cpu())
-        return _coloured(heatmap, 0.0, 1.0, SEQUENTIAL, most=_PIXELS)
+        """Return the heatmap in its colours, as it is laid over the photo."""
+        one = self.w.explanation
+        (flat,) = laid_flat([one], [self.photo] if one.image.ndim == 4 else None)
+        return _picture(colourise(flat.heatmaps[0], SEQUENTIAL))
 
     def _region(self, seen: Image.Image) -> str:
         """Return the input with all darkened that the score is not about; "" when that is all."""
@@ -329,13 +355,14 @@ class _Page:
         """Return the weights from highest to lowest as the outline of bars, 1000 x 200."""
         values = (
             self._tensor(self.charted).double().nan_to_num(0, 0, 0).sort(descending=True).values
-        )
-        low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+        ).tolist()
+        low, high = min(0.0, values[-1]), max(0.0, values[0])
         scale = 200 / (high - low) if high > low else 0.0
         zero, wide = high * scale, 1000 / len(values)
         paths = {}
-        for name, some in (("above", values.clamp(min=0)), ("below", values.clamp(max=0))):
-            bars = (f"V{zero - y * scale:.1f}H{(x + 1) * wide:.1f}" for x, y in enumerate(some))
+        for name, clamp in (("above", max), ("below", min)):
+            heights = enumerate(clamp(0.0, value) for value in values)
+            bars = (f"V{zero - y * scale:.1f}H{(x + 1) * wide:.1f}" for x, y in heights)
             paths[name] = f"M0 {zero:.1f}{''.join(bars)}V{zero:.1f}Z"
         return {"key": self.charted, "zero": f"{zero:.1f}", **paths}
 
@@ -344,7 +371,7 @@ class _Page:
         w, one = self.w, self.w.explanation
         axes = tuple(range(-(w.activations.ndim - 1), 0))
         # A plain class is named by its number; whatever else was asked for has to be passed again.
-        target = "target=target" if self.index is None else f"target={self.index}"
+        target = "target=target" if w.explained is None else f"target={w.explained}"
         if w.method.name != "gradcam":
             given = f'method="{w.method}", layer="{one.layer}", {target}'
             return (
@@ -395,7 +422,7 @@ def readable(value: float, digits: int = 4) -> str:
 
 
 def _math(formula: str) -> Markup:
-    return Markup('<span class="f">{}</span>').format(typeset(formula))
+    return Markup('<span class="f" lang="en">{}</span>').format(typeset(formula))
 
 
 def _by(sizes: Sequence[int]) -> str:
@@ -426,9 +453,9 @@ def _coloured(table: Tensor, low: float, high: float, colormap: str, most: int =
     """Return a table in the colours of its values, a pixel for each; NaN and infinity are grey."""
     step = math.ceil(max(table.shape) / most)
     values = table[::step, ::step].double().numpy()
+    known = np.isfinite(values)
     middle = 0.5 if colormap == SIGNED else 0.0
     scaled = (values - low) / (high - low) if high > low else np.full_like(values, middle)
-    known = np.isfinite(scaled)
     index = np.where(known, (np.where(known, scaled, 0).clip(0, 1) * 254).round(), 255)
     colours = colormaps[colormap](np.linspace(0, 1, 255))[:, :3]
     picture = Image.fromarray(index.astype(np.uint8))

@@ -88,11 +88,4 @@
       }
     }
   });
-
-  // In a notebook the page is in a frame, which should be as high as the page.
-  window.addEventListener("load", () => {
-    try {
-      if (window.frameElement) window.frameElement.style.height = `${document.documentElement.scrollHeight + 4}px`;
-    } catch { /* the frame is another site's */ }
-  });
 })();
