@@ -297,6 +297,30 @@ class Walkthrough:
         one = self.explanation
         return resize(self.kept[None], one.image.shape[2:], one.span)[0]
 
+    @property
+    def code(self) -> str:
+        """How to get the same numbers in Python."""
+        one = self.explanation
+        # A plain class is named by its number; whatever else was asked for has to be passed again.
+        target = "target=target" if self.explained is None else f"target={self.explained}"
+        if self.method.name != "gradcam":
+            return (
+                "import limelight\n\n"
+                f'result = limelight.explain(model, images, method="{self.method}", '
+                f'layer="{one.layer}", {target})\n'
+                "result.raw       # the sum, before ReLU\n"
+                "result.heatmap   # after ReLU, resize and scale"
+            )
+        axes = tuple(range(1 - self.activations.ndim, 0))
+        return (
+            "import limelight\n\n"
+            f'cut = limelight.cut(model, "{one.layer}", images)\n'
+            f"alpha = cut.gradients({target}).mean({axes}, keepdim=True)\n"
+            "raw = (alpha * cut.activations).sum(1)   # before ReLU\n"
+            "heatmap = limelight.explain(model, images, "
+            f'layer="{one.layer}", {target}).heatmap'
+        )
+
     def html(self, language: Language | None = None) -> str:
         """Return the page: one file that asks for nothing else.
 

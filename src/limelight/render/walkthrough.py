@@ -167,7 +167,6 @@ class _Page:
                     for number, other in enumerate(w.beside)
                 ),
             ],
-            "code": self._code(),
         }
         listed = "weights" if self.channelwise else "strength"
         for key in (listed, "totals"):
@@ -365,29 +364,6 @@ class _Page:
             bars = (f"V{zero - y * scale:.1f}H{(x + 1) * wide:.1f}" for x, y in heights)
             paths[name] = f"M0 {zero:.1f}{''.join(bars)}V{zero:.1f}Z"
         return {"key": self.charted, "zero": f"{zero:.1f}", **paths}
-
-    def _code(self) -> str:
-        """Return how to get the same numbers in Python."""
-        w, one = self.w, self.w.explanation
-        axes = tuple(range(-(w.activations.ndim - 1), 0))
-        # A plain class is named by its number; whatever else was asked for has to be passed again.
-        target = "target=target" if w.explained is None else f"target={w.explained}"
-        if w.method.name != "gradcam":
-            given = f'method="{w.method}", layer="{one.layer}", {target}'
-            return (
-                "import limelight\n\n"
-                f"result = limelight.explain(model, images, {given})\n"
-                "result.raw       # the sum, before ReLU\n"
-                "result.heatmap   # after ReLU, resize and scale"
-            )
-        return (
-            "import limelight\n\n"
-            f'cut = limelight.cut(model, "{one.layer}", images)\n'
-            f"alpha = cut.gradients({target}).mean({axes}, keepdim=True)\n"
-            "raw = (alpha * cut.activations).sum(1)   # before ReLU\n"
-            "heatmap = limelight.explain(model, images, "
-            f'layer="{one.layer}", {target}).heatmap'
-        )
 
     def _say(self, key: str, **values: object) -> Markup:
         """Return a text in the page's language, its formulas set, its places filled in."""
