@@ -1,6 +1,6 @@
 """Find out with Grad-CAM that a network judges people by their cap, and mend it.
 
-    python examples/bias/bias.py                  # four to six minutes on one core
+    python examples/bias/bias.py                  # four to eight minutes
     python examples/bias/bias.py --seed 1 --out /tmp/bias
 
 The experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 2017), on photographs that
