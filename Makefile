@@ -1,6 +1,6 @@
 # make demo   sets itself up, explains a real photo, says where the picture is
 # make test   sets itself up, then formatting, lint, types and tests
-# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 25 minutes
+# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 40 minutes
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
@@ -15,7 +15,7 @@ test: $(READY)
 	VENV=$(VENV) scripts/check
 
 bench: $(BENCH)/.ready
-	$(BENCH)/bin/python benchmarks/gradcam_over_forward.py
+	$(BENCH)/bin/python benchmarks/gradcam.py
 	$(BENCH)/bin/python benchmarks/agreement.py
 	$(BENCH)/bin/python benchmarks/family.py
 	$(BENCH)/bin/python benchmarks/metrics.py
