@@ -1,7 +1,7 @@
 """Draw the pictures of docs/tasks.md: one for each task, by networks that are trained here.
 
     python examples/tasks.py                  # all of them, about four minutes on one core
-    python examples/tasks.py --only detection --out /tmp
+    python examples/tasks.py --only detection --out pictures
 
 The photos are drawn here too: discs, squares and triangles in three colours on a dark wall, so
 that where a map has to lie is known. Of every map it is checked that it does.

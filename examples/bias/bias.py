@@ -1,7 +1,7 @@
 """Find out with Grad-CAM that a network judges people by their cap, and mend it.
 
     python examples/bias/bias.py                  # four to eight minutes
-    python examples/bias/bias.py --seed 1 --out /tmp/bias
+    python examples/bias/bias.py --seed 1 --out other-people
 
 The experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 2017), on photographs that
 `scenes.py` draws: is this a doctor, who holds a stethoscope, or a nurse, who holds a syringe? One

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from limelight.cli import options
 from limelight.cli.measure import tell
-from limelight.cli.progress import Bar, status
+from limelight.cli.progress import Bar, status, tell_weights
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import OptionError, PhotoError
@@ -242,8 +242,7 @@ def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> 
 
 def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
     """Print what was compared, what was skipped and why."""
-    if network.weights == "random":
-        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+    tell_weights(console, network.weights)
     table = Table(box=None, padding=(0, 1))
     for heading in ("method", "layer", "target", "status"):
         table.add_column(heading, overflow="fold")

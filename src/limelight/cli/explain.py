@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar, status
+from limelight.cli.progress import Bar, status, tell_weights
 from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
 from limelight.methods.combinators import Fusion, find_views
@@ -206,10 +206,7 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         }
         typer.echo(options.as_json(report))
         return
-    if run.network.weights == "random":
-        run.console.print(
-            "[yellow]The weights are random: neither classes nor maps mean a thing.[/]"
-        )
+    tell_weights(run.console, run.network.weights)
     if asked == 1 and run.photos:
         _report_one(run, run.photos[0], seconds)
     elif run.photos:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar, status
+from limelight.cli.progress import Bar, status, tell_weights
 from limelight.errors import OptionError
 from limelight.explanation import FORMATS
 from limelight.files import known_suffix, make_folder
@@ -34,17 +34,12 @@ def walkthrough(
     photo: Photo = "chelsea",
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
-    target: Annotated[
-        str | None,
-        typer.Option("--target", "-t", help="A class by index or name; the predicted one if not."),
-    ] = None,
+    target: options.OneTarget = None,
     against: options.Against = None,
     counterfactual: options.Counter = False,
     box: options.AtBox = None,
     pixel: options.AtPixel = None,
-    layer: Annotated[
-        str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
-    ] = None,
+    layer: options.OneLayer = None,
     method: Annotated[
         str,
         typer.Option("--method", help="The method to walk through, whose map sums over channels."),
@@ -139,8 +134,7 @@ def walkthrough(
 
 
 def _report(console: Console, report: dict[str, Any]) -> None:
-    if report["weights"] == "random":
-        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+    tell_weights(console, report["weights"])
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -169,10 +163,7 @@ def trace(
             help="A dotted path, of any layer; repeat it for several; chosen when not given.",
         ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", "-t", help="A class by index or name; the predicted one if not."),
-    ] = None,
+    target: options.OneTarget = None,
     against: options.Against = None,
     counterfactual: options.Counter = False,
     box: options.AtBox = None,

@@ -48,13 +48,6 @@ Methods = Annotated[
         f"or 'all'. Without it {_QUICK}; for sanity {_SANE}.",
     ),
 ]
-OneLayer = Annotated[
-    str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
-]
-OneTarget = Annotated[
-    str | None,
-    typer.Option("--target", "-t", help="A class by index or name; the predicted one without."),
-]
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,8 +103,8 @@ def measure(
             "by the most probable of its classes, and its objects alone count.",
         ),
     ] = None,
-    target: OneTarget = None,
-    layer: OneLayer = None,
+    target: options.OneTarget = None,
+    layer: options.OneLayer = None,
     chunk: options.Chunk = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder for table, figure and readings.")
@@ -222,8 +215,8 @@ def sanity(
     model: options.Model = DEFAULT,
     weights: options.Weights = "default",
     methods: Methods = None,
-    target: OneTarget = None,
-    layer: OneLayer = None,
+    target: options.OneTarget = None,
+    layer: options.OneLayer = None,
     steps: Annotated[
         int, typer.Option("--steps", min=2, help="Stages of the cascade, from the logits down.")
     ] = 8,

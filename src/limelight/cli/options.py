@@ -95,6 +95,13 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", "-t", help="A class by index or name; repeat it to explain several."),
 ]
+OneTarget = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help="A class by index or name; the predicted one without."),
+]
+OneLayer = Annotated[
+    str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
+]
 TopK = Annotated[
     int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
 ]

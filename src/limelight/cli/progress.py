@@ -52,6 +52,12 @@ class Bar:
         )
 
 
+def tell_weights(console: Console, weights: str) -> None:
+    """Warn of random weights, which may look like any others."""
+    if weights == "random":
+        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+
+
 def status(one: dict[str, Any]) -> str:
     """Return a status in colour, with its message."""
     if one["status"] == "ok":

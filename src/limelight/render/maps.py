@@ -19,12 +19,7 @@ def limits(values: Tensor, *, signed: bool) -> tuple[float, float]:
     """
     finite = values[values.isfinite()]
     most = float(finite.abs().max()) if finite.numel() else 0.0
-    return (-most if most and (signed or is_signed(values)) else 0.0), most
-
-
-def is_signed(values: Tensor) -> bool:
-    """Say whether a map has negative values."""
-    return bool((values < 0).any())
+    return (-most if most and (signed or bool((values < 0).any())) else 0.0), most
 
 
 def laid_out(values: Tensor) -> Tensor:

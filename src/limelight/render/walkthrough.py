@@ -111,14 +111,14 @@ class _Page:
             "beside": [other.explanation.raw[0] for other in walkthrough.beside],
             "others": [other.weights for other in walkthrough.beside],
         }
+        self.seen = self._seen()
         #: What the heatmap is laid over, no larger than it is shown.
-        self.photo = _reduced(walkthrough.photo or self._seen())
+        self.photo = _reduced(walkthrough.photo or self.seen)
         self.weight = "alpha_k" if walkthrough.method.name == "gradcam" else "w_k"
 
     def render(self) -> str:
         """Fill in the template."""
         w, one = self.w, self.w.explanation
-        seen = self._seen()
         status = one.status[0]
         context = {
             "w": w,
@@ -131,10 +131,10 @@ class _Page:
             ),
             "status": status,
             "photo": _picture(self.photo),
-            "input": _picture(seen, exact=True),
+            "input": _picture(self.seen, exact=True),
             "overlay": _picture(self._overlay(one)),
             "heat": self._heat(),
-            "region": self._region(seen),
+            "region": self._region(),
             "channels": self._colours(),
             "image_size": _by(one.image.shape[2:]),
             "resized": self._resized(),
@@ -210,9 +210,7 @@ class _Page:
         told = f"{value:.2%}" if what == "probability" else told
         if math.isnan(value):  # of a sum that is zero everywhere, there is no likeness
             told = NONE
-        return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
-            repr(value), key, what, told
-        )
+        return _data(value, key, what, told)
 
     def _map(self, key: str, span: tuple[float, float] | None = None) -> _Map:
         """Return a map, and keep its values for the script."""
@@ -223,10 +221,7 @@ class _Page:
         table = laid_out(values)
         self._keep(key, table, across=across(values))
         ends = [
-            Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
-                repr(end), key, name, readable(end, 3)
-            )
-            for name, end in (("low", low), ("high", high))
+            _data(end, key, name, readable(end, 3)) for name, end in (("low", low), ("high", high))
         ]
         return _Map(
             key=key,
@@ -297,7 +292,7 @@ class _Page:
         channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
         return {
             "name": str(row),
-            "formula": Markup('<span class="f" lang="en">{}</span>').format(marked(row.formula)),
+            "formula": _formula(marked(row.formula)),
             "use": self.texts["methods"].get(row.name, row.use),
             "weighs": weights is not None,
             "weights": [self._number(f"{weighed}/{k}") for k in channels],
@@ -327,13 +322,13 @@ class _Page:
         (flat,) = laid_flat([one], [self.photo] if one.image.ndim == 4 else None)
         return _picture(colourise(flat.heatmaps[0], SEQUENTIAL))
 
-    def _region(self, seen: Image.Image) -> str:
+    def _region(self) -> str:
         """Return the input with all darkened that the score is not about; "" when that is all."""
         region = self.w.explanation.region
         if region is None or region.ndim != 3 or bool(region[0].all()):
             return ""
         inside = region[0].detach().float().cpu().numpy()[..., None]
-        pixels = np.asarray(seen, dtype=np.float32) * (0.25 + 0.75 * inside)
+        pixels = np.asarray(self.seen, dtype=np.float32) * (0.25 + 0.75 * inside)
         return _picture(Image.fromarray(pixels.round().astype(np.uint8)))
 
     def _colours(self) -> list[str]:
@@ -397,8 +392,19 @@ def readable(value: float, digits: int = 4) -> str:
     return re.sub(r"e([+-])0?", r"e\1", told).replace("e+", "e").replace("-", MINUS)
 
 
+def _data(value: float, key: str, what: str, told: str) -> Markup:
+    """Return a number as it is told, with its exact value and which number of what it is."""
+    return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
+        repr(value), key, what, told
+    )
+
+
 def _math(formula: str) -> Markup:
-    return Markup('<span class="f" lang="en">{}</span>').format(typeset(formula))
+    return _formula(typeset(formula))
+
+
+def _formula(formula: Markup) -> Markup:
+    return Markup('<span class="f" lang="en">{}</span>').format(formula)
 
 
 def _by(sizes: Sequence[int]) -> str:
