@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -384,16 +385,17 @@ def judge(
         why: Returns why a score does not depend on the layer; asked only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
-    finite = low.isfinite() & high.isfinite() & score.isfinite()
-    connected = torch.ones_like(finite)
+    connected = torch.ones_like(low)
     for tensor in evidence:
-        connected &= tensor.flatten(1).any(1)
-    # A difference that rounding alone can make is none.
-    flat = high - low <= 8 * torch.finfo(raw.dtype).eps * torch.maximum(high.abs(), low.abs())
+        connected = connected * tensor.flatten(1).any(1)
     # One transfer from the device for all of them.
-    facts = torch.stack([finite, connected, flat, high <= 0]).T.tolist()
+    facts = torch.stack([low, high, score.to(low), connected], 1).tolist()
+    rounding = 8 * torch.finfo(raw.dtype).eps
     statuses = []
-    for is_finite, is_connected, is_flat, is_negative in facts:
+    for lowest, highest, value, is_connected in facts:
+        is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
+        # A difference that rounding alone can make is none.
+        is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
         if not is_finite:
             status = Status(
                 "not-finite",
@@ -409,7 +411,7 @@ def judge(
                 "Take an earlier layer with a finer grid, or another method than "
                 f"{method!r}; a picture without any structure does this too.",
             )
-        elif is_negative:
+        elif highest <= 0:
             status = Status(
                 "no-positive-evidence",
                 f"Nothing on the grid of {layer!r} speaks for this score; everything speaks "

@@ -96,7 +96,7 @@ class Gathered:
             chunk,
             self.progress,
             inference=self.cut.keeps_nothing,
-            mixed=whole,
+            images=like if whole else None,
         )
 
 
@@ -104,9 +104,9 @@ def _chunk(like: Tensor, *, whole: bool) -> int:
     """Return how many variants to run together when nobody said.
 
     Of a whole network on a CPU a few: more do not fit its caches, and took up to twice as long for
-    each. Of a head as many as hold 2^21 numbers, up to 128: a run has a cost of its own, and so has
+    each. Of a head as many as hold 2^22 numbers, up to 128: a run has a cost of its own, and so has
     memory that is asked for anew each time.
     """
     if whole:
         return 8 if like.device.type == "cpu" else 32
-    return max(8, min(128, 2**21 // like[0].numel()))
+    return max(8, min(128, 2**22 // like[0].numel()))

@@ -180,7 +180,7 @@ def _passed(
             image, passed = _leaf(given, follow=follow_input)
         else:
             passed = given.fresh()
-        root, copies = shadow(model, lambda module: id(module) in watch.wanted)
+        root, copies = shadow(model, watch.wanted)
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         try:
             output = call(model, root, copies, passed)

@@ -54,7 +54,7 @@ class Head:
         self._replay = _Replay(self._record(given), given.batch, site, layout)
         recorded = self._replay.recorded
         self._model = model
-        self._root, self._copies = shadow(model, lambda module: id(module) in recorded)
+        self._root, self._copies = shadow(model, recorded)
         self._buffers = [(copy, copy._buffers) for copy in self._copies.values() if copy._buffers]
         for key in recorded:
             _replace(self._copies[key], key, self._replay, is_layer=key == id(site.module))
@@ -114,6 +114,7 @@ class Head:
         layer, wanted = id(self._site.module), self._site.call or 1
         running, again = list[int](), set[int]()
         outputs, at_layer = dict[int, list[Any]](), list[Any]()
+        around = {key for key, inside in self._within.items() if layer in inside and key != layer}
         calls = 0
 
         def enter(key: int) -> None:
@@ -127,10 +128,11 @@ class Head:
             running.pop()
             if key == layer and calls == wanted:
                 at_layer.append(_clone(output))
-            elif calls < wanted and _is_plain(output):
-                for inner in self._within[key] - {key}:
-                    outputs.pop(inner, None)
-                outputs.setdefault(key, []).append(_clone(output))
+            elif calls < wanted and around.issuperset(running):  # no other stands for it
+                if _is_plain(output):
+                    outputs.setdefault(key, []).append(_clone(output))
+                else:
+                    again.update(self._within[key])
             return output
 
         self._observe(given, enter, leave)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from limelight.cut.call import call
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import Traits, shadow
+from limelight.cut.shadow import Traits, fingerprint, shadow
 from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
 from limelight.targets import Asked, Reading
@@ -117,7 +117,7 @@ def with_graph() -> Iterator[None]:
 def run_network(model: nn.Module, given: Given) -> Any:
     """Run a shadow of the whole model in the caller's grad mode, and return its output."""
     with torch.inference_mode(False):
-        root, copies = shadow(model, lambda _module: False)
+        root, copies = shadow(model, ())
     return call(model, root, copies, given)
 
 
@@ -126,7 +126,7 @@ def head_at(run: Run, site: Site, layout: Layout) -> Head:
 
     def observed(given: Given, enter: Enter, leave: Leave) -> Any:
         with no_grad():
-            root, copies = shadow(run.model, lambda _module: True)
+            root, copies = shadow(run.model, set(fingerprint(run.model)))
             return observe(run.model, root, copies, given, enter, leave)
 
     with no_grad():

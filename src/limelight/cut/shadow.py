@@ -13,7 +13,7 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy as shallow_copy
 from typing import Any, NamedTuple
 
@@ -72,12 +72,12 @@ def _runs_modules(graph: torch.fx.GraphModule) -> bool:
 def fingerprint(model: nn.Module) -> tuple[int, ...]:
     """Return the ids of all modules inside a model: it changes when the model is rebuilt."""
     found: dict[int, None] = {}
-    waiting = [model]
-    while waiting:
-        module = waiting.pop()
-        if id(module) not in found:
+    waiting: list[nn.Module | None] = [model]
+    for module in waiting:  # it grows meanwhile
+        if module is not None and id(module) not in found:
             found[id(module)] = None
-            waiting.extend(child for child in module._modules.values() if child is not None)
+            if module._modules:
+                waiting += module._modules.values()
     return tuple(found)
 
 
@@ -137,14 +137,12 @@ def patch_of(module: nn.Module) -> tuple[int, ...]:
     return () if slides or math.prod(kernel) == 1 else kernel
 
 
-def shadow(
-    model: nn.Module, touched: Callable[[nn.Module], bool]
-) -> tuple[nn.Module, dict[int, nn.Module]]:
+def shadow(model: nn.Module, touched: Collection[int]) -> tuple[nn.Module, dict[int, nn.Module]]:
     """Copy, shallowly, the modules that a pass must not share with the user.
 
-    Those are the modules that are `touched`, those in training mode (the copies are in evaluation
-    mode), those compiled in place, those that a forward may write on (buffers, attributes, hooks),
-    and every module on the way to one of them. Call it outside inference mode.
+    Those are the modules that are `touched` (their ids), those in training mode (the copies are in
+    evaluation mode), those compiled in place, those that a forward may write on (buffers,
+    attributes, hooks), and every module on the way to one of them. Call it outside inference mode.
 
     Returns:
         The model's stand-in, and the copies by the id of their originals.
@@ -152,9 +150,8 @@ def shadow(
     Raises:
         ModelError: A module to copy is scripted, or has uninitialised parameters.
     """
-    seen: dict[int, nn.Module] = {}
     copies: dict[int, nn.Module] = {}
-    root = _visit(model, touched, seen, copies)
+    root = _visit(model, touched, {}, copies)
     for copy in copies.values():
         for name in copy.__dict__.keys() - _COMMON:
             copy.__dict__[name] = _redirect(copy.__dict__[name], copies)
@@ -189,26 +186,25 @@ def fill_zeros(copy: nn.Module) -> None:
 
 def _visit(
     module: nn.Module,
-    touched: Callable[[nn.Module], bool],
+    touched: Collection[int],
     seen: dict[int, nn.Module],
     copies: dict[int, nn.Module],
 ) -> nn.Module:
     """Return a module's stand-in. This runs for every module of every pass, so it is kept lean."""
-    if id(module) in seen:
-        return seen[id(module)]
-    seen[id(module)] = module
-    children: dict[str, nn.Module | None] | None = None
+    key, new = id(module), None
+    seen[key] = module
     for name, child in module._modules.items():
         if child is None:
             continue
-        new = _visit(child, touched, seen, copies)
-        if new is not child:
-            children = dict(module._modules.items()) if children is None else children
-            children[name] = new
-    if _may_change(module) or children is not None or touched(module):
-        children = dict(module._modules.items()) if children is None else children
-        seen[id(module)] = copies[id(module)] = _copy(module, children)
-    return seen[id(module)]
+        other = seen.get(id(child))
+        if other is None:
+            other = _visit(child, touched, seen, copies)
+        if other is not child:
+            new = dict(module._modules) if new is None else new
+            new[name] = other
+    if _may_change(module) or new is not None or key in touched:
+        seen[key] = copies[key] = _copy(module, dict(module._modules) if new is None else new)
+    return seen[key]
 
 
 #: Where modules come from that write nothing on themselves in evaluation mode, buffers aside.
@@ -220,33 +216,56 @@ def writes_nothing(model: nn.Module) -> bool:
     return all(type(module).__module__.startswith(_TRUSTED) for module in model.modules())
 
 
+class _Kind(NamedTuple):
+    """What is known of a module by its type.
+
+    Attributes:
+        plain: Whether it is of torch.nn, whose forwards write on nothing in evaluation mode.
+        changes: Whether its forward may write on it, or is listened to.
+    """
+
+    plain: bool
+    changes: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(kind: type[nn.Module]) -> _Kind:
+    origin = kind.__module__
+    # A detector is listened to where it sorts boxes (limelight.cut.call).
+    changes = not origin.startswith(_TRUSTED) or hasattr(kind, SORTS_BOXES)
+    return _Kind(origin.startswith("torch.nn."), changes)
+
+
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
-    state, kind = module.__dict__, type(module)
-    if module.training or state.get("_compiled_call_impl") is not None:
-        changes = True
-    elif hasattr(kind, SORTS_BOXES):
-        changes = True  # a detector is listened to there (limelight.cut.call)
-    elif state["_forward_pre_hooks"] or state["_forward_hooks"]:
-        changes = True  # hooks may write too: those of weight_norm and pruning do
-    elif state.get("grad_checkpointing") or state.get("gradient_checkpointing"):
-        changes = True  # a second run in the backward would not see the cut
-    else:
-        origin, buffers = kind.__module__, state["_buffers"]
-        changes = not origin.startswith(_TRUSTED) or (
-            bool(buffers) and not origin.startswith("torch.nn.")
+    state, buffers = module.__dict__, module._buffers
+    plain, changes = _kind(type(module))
+    changes = (
+        changes
+        or module.training
+        or state.get("_compiled_call_impl") is not None
+        # Hooks may write too: those of weight_norm and pruning do.
+        or bool(state["_forward_pre_hooks"] or state["_forward_hooks"])
+        or (
+            not plain
+            # A second run in the backward, which checkpointing makes, would not see the cut.
+            and bool(
+                buffers or state.get("grad_checkpointing") or state.get("gradient_checkpointing")
+            )
         )
+    )
+    if not changes:
         # Made under inference mode, a tensor cannot take part in a graph; its clone can.
-        for tensor in state["_parameters"].values():
-            changes = changes or (tensor is not None and tensor.is_inference())
-        for tensor in buffers.values():
-            changes = changes or (tensor is not None and tensor.is_inference())
-    if changes and isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        for tensor in (*module._parameters.values(), *buffers.values()):
+            if tensor is not None and tensor.is_inference():
+                return True
+        return False
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         raise ModelError(
-            f"{kind.__name__} has parameters that are not initialised yet. Run the model once on "
-            "an input first."
+            f"{type(module).__name__} has parameters that are not initialised yet. Run the model "
+            "once on an input first."
         )
-    return changes
+    return True
 
 
 #: Switched off on copies: checkpointing (timm's and transformers' names), and nested tensors, which
