@@ -141,6 +141,16 @@ def test_variants_go_through_in_chunks(network: Passes, chunk: int, passes: int)
     assert network.passes == (1 + passes, 1 + passes)
 
 
+def test_many_runs_are_worth_two_that_find_out_how_images_should_lie(network: Passes) -> None:
+    limelight.explain(network.model, network.images[:1], method="rise:masks=63", chunk=9)
+    before = network.passes[0]
+    assert before == 1 + 7
+    limelight.explain(network.model, network.images[:1], method="rise:masks=64", chunk=8)
+    assert network.passes[0] - before == 1 + 8 + 2
+    limelight.explain(network.model, network.images[:1], method="rise:masks=64", chunk=8)
+    assert network.passes[0] - before == 1 + 8 + 2 + 1 + 8  # it is remembered
+
+
 class Backwards(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes what every convolution's backward was asked for, and every product of matrices."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from limelight.cut import INPUT, Cut, Layer, cut_given
+from limelight.cut.passes import suits_channels_last
 from limelight.cut.rerun import Progress
 from limelight.errors import InputError, LayerError, MethodError, OptionError, PhotoError
 from limelight.evidence import Combine, contributions, total
@@ -24,7 +26,7 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_fusion
 from limelight.methods.spectral import leading
 from limelight.models import Network
-from limelight.photos import Preprocess, load_photo
+from limelight.photos import prepared
 from limelight.targets import (
     Detected,
     Pick,
@@ -460,6 +462,9 @@ def explain_photos(
 ) -> Iterator[PhotoResult]:
     """Explain photo files, a batch at a time, one forward pass per batch.
 
+    The next photos are decoded meanwhile, in threads. On a CPU the images lie channels last in
+    memory, where the network gives the same of them, which is tried once.
+
     A photo that cannot be read yields a result with its error, and the others go on. Anything else
     that is wrong (a class, a layer, the model) concerns all photos and is raised at once.
 
@@ -481,35 +486,26 @@ def explain_photos(
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     parameter = next(network.model.parameters(), torch.empty(0))
-    for start in range(0, len(paths), batch):
-        loaded = [_load(Path(path), network.preprocess) for path in paths[start : start + batch]]
-        ready = [one for one in loaded if not isinstance(one, PhotoError)]
+    photos = prepared(map(Path, paths), network.preprocess, count=2 * batch)
+    while loaded := list(islice(photos, batch)):
+        ready = [one for _, one in loaded if not isinstance(one, PhotoError)]
         done: list[tuple[Explanation, ...]] = []
         # Photos that are not cropped to one size go through the network one by one.
         sizes = {image.shape for _, image in ready}
         together = [ready] if len(sizes) == 1 else [[one] for one in ready]
         for some in together:
             given = Given.of(torch.stack([image for _, image in some]).to(parameter))
+            if suits_channels_last(network.model, given):
+                given = given.on(given.image.contiguous(memory_format=torch.channels_last))
             found = explain_given(network.model, given, targets, chosen, layers, settings)
             by_target = [
                 fuse_explanations(of_one, fuse) if several else of_one[0]
                 for of_one in zip(*found, strict=True)
             ]
             done += [tuple(one[row] for one in by_target) for row in range(len(some))]
-        row = 0
-        for path, one in zip(paths[start : start + batch], loaded, strict=True):
+        explained = iter(done)
+        for path, one in loaded:
             if isinstance(one, PhotoError):
-                yield PhotoResult(Path(path), None, (), one)
-                continue
-            view = network.preprocess.view(one[0])
-            yield PhotoResult(Path(path), view, done[row])
-            row += 1
-
-
-def _load(path: Path, preprocess: Preprocess) -> tuple[Image, Tensor] | PhotoError:
-    """Return a photo and the network's input, or why there is none."""
-    try:
-        photo = load_photo(path)
-        return photo, preprocess(photo)
-    except PhotoError as error:
-        return error
+                yield PhotoResult(path, None, (), one)
+            else:
+                yield PhotoResult(path, network.preprocess.view(one[0]), next(explained))

@@ -96,7 +96,8 @@ class Gathered:
             chunk,
             self.progress,
             inference=self.cut.keeps_nothing,
-            images=like if whole else None,
+            mixed=whole,
+            suits_channels_last=lambda: whole and self.cut.suits_channels_last,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from limelight.ahead import ahead
 from limelight.errors import MissingPhotoError, OptionError, PhotoError
 
 #: More pixels than this are taken for a decompression bomb (an honest photo has 50 million).
@@ -49,19 +52,75 @@ def load_photo(path: str | Path) -> Image.Image:
         PhotoError: It is empty, truncated, no picture, or too large.
     """
     path = Path(path)
-    try:
+    with warnings.catch_warnings():
+        # Sizes are checked here, with a limit of our own, before anything is decoded.
+        warnings.simplefilter("ignore")
+        return _decoded(path, _opened(path))
+
+
+#: A photo and what the network is given of it, or why there is none.
+Prepared = tuple[Image.Image, Tensor] | PhotoError
+
+
+def prepared(
+    paths: Iterable[Path], preprocess: Preprocess, *, count: int
+) -> Iterator[tuple[Path, Prepared]]:
+    """Yield each path with what became of it, in order; up to `count` are decoded beforehand."""
+
+    def opened(path: Path) -> tuple[Path, Image.Image | PhotoError]:
+        # Not in the threads: Pillow's warnings can only be silenced in one thread at a time.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return path, _opened(path)
+            except PhotoError as error:
+                return path, error
+
+    def ready(pair: tuple[Path, Image.Image | PhotoError]) -> tuple[Path, Prepared]:
+        path, picture = pair
+        if isinstance(picture, PhotoError):
+            return path, picture
+        try:
+            photo = _decoded(path, picture)
+            return path, (photo, preprocess(photo))
+        except PhotoError as error:
+            return path, error
+
+    return ahead(ready, map(opened, paths), threads=min(8, os.cpu_count() or 1), count=count)
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open a photo, whose pixels are not decoded yet; its first frame, if there are several."""
+    with _told(path):
         if path.is_dir():
             raise PhotoError(f"{str(path)!r} is a folder; one photo was expected.")
         if path.stat().st_size == 0:
             raise PhotoError(f"{str(path)!r} is empty (0 bytes); a picture was expected.")
-        with warnings.catch_warnings():
-            # Sizes are checked here, with a limit of our own, before anything is decoded.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
-                _check_size(path, picture)
-                picture.seek(0)
-                picture.load()
-                return _rgb(path, _upright(picture))
+        picture = Image.open(path)
+        try:
+            _check_size(path, picture)
+            picture.seek(0)
+            if "exif" in picture.info:
+                with suppress(Exception):  # damaged Exif is no reason to refuse the pixels
+                    picture.getexif()
+        except BaseException:
+            picture.close()
+            raise
+        return picture
+
+
+def _decoded(path: Path, opened: Image.Image) -> Image.Image:
+    """Decode what was opened to 8-bit RGB, upright, and close the file."""
+    with _told(path), opened:
+        opened.load()
+        return _rgb(path, _upright(opened))
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell in one way what is wrong with a photo, as Pillow tells it in many."""
+    try:
+        yield
     except FileNotFoundError:
         raise MissingPhotoError(f"There is no file {str(path)!r}.") from None
     except Image.DecompressionBombError:  # so large that Pillow does not even open it
@@ -86,7 +145,7 @@ def load_photo(path: str | Path) -> Image.Image:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # damaged Exif is no reason to refuse the pixels
+    except Exception:  # as above
         return picture
 
 

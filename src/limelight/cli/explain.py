@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isfinite
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from limelight.ahead import ahead
 from limelight.cli import options
 from limelight.cli.progress import Bar, status, tell_weights
 from limelight.explain import PhotoResult, explain_photos
@@ -36,6 +37,20 @@ class _Run:
     code: int = 0
     used: set[Path] = field(default_factory=set)
     drawing: float = 0.0  # seconds
+    explaining: float = 0.0
+
+    def timed(self, results: Iterator[PhotoResult]) -> Iterator[PhotoResult]:
+        """Go through results, and note how long they take to come; an interrupt ends them."""
+        while True:
+            started = time.perf_counter()
+            try:
+                result = next(results, None)
+            except KeyboardInterrupt:  # what was explained is still drawn
+                self.code, result = 130, None
+            self.explaining += time.perf_counter() - started
+            if result is None:
+                return
+            yield result
 
 
 def explain(
@@ -127,19 +142,24 @@ def explain(
             progress=bar.runs,
             batch=batch,
         )
-        for result in bar.over(results):
+
+        def write(result: PhotoResult) -> None:
             if result.error:
                 run.failed.append({"photo": str(result.path), "error": str(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
-                continue
+                return
             drawn = time.perf_counter()
             _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
             run.drawing += time.perf_counter() - drawn
+
+        # One thread alone draws, while the next photos are explained: matplotlib is made for one.
+        for _ in bar.over(ahead(write, run.timed(results), threads=1, count=batch)):
+            pass
     except KeyboardInterrupt:
         run.code = 130
     seconds = {
         "load": round(loaded - started, 3),
-        "explain": round(time.perf_counter() - loaded - run.drawing, 3),
+        "explain": round(run.explaining, 3),
         "draw": round(run.drawing, 3),
     }
     _report(run, len(paths), seconds, as_json=as_json)

@@ -25,7 +25,15 @@ from limelight.cut import deep
 from limelight.cut.call import call
 from limelight.cut.grids import layout_at
 from limelight.cut.head import Head, checked_rows
-from limelight.cut.passes import Run, differentiate, head_at, no_grad, run_network, with_graph
+from limelight.cut.passes import (
+    Run,
+    differentiate,
+    head_at,
+    no_grad,
+    run_network,
+    suits_channels_last,
+    with_graph,
+)
 from limelight.cut.record import choose, node_of, origins, record, settled
 from limelight.cut.shadow import shadow, traits_of, unwrap, writes_nothing
 from limelight.cut.watch import Watch
@@ -474,6 +482,11 @@ class Cut:
             scores = self._scores(target)
             (slope,) = differentiate(scores.values.sum(), [logits])
         return slope.reshape(len(slope), -1).to(weight) @ weight
+
+    @property
+    def suits_channels_last(self) -> bool:
+        """Whether the network runs faster, and to the same end, on images channels last."""
+        return suits_channels_last(self._run.model, self._run.given)
 
     @property
     def keeps_nothing(self) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from limelight import layers as layers_
@@ -91,6 +90,8 @@ def costs(model: nn.Module, inputs: Inputs) -> list[float]:
     The cost is counted in multiplications and additions of one pass over the first image.
     """
     model, given = unwrap(model), Given.of(inputs).first(1)
+    from torch.utils.flop_counter import FlopCounterMode  # it loads Triton
+
     counter, spent = FlopCounterMode(display=False), list[int]()
 
     def leave(_key: int, _arguments: object, output: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,6 +14,9 @@ from limelight.targets import Scores
 
 #: Is told how many runs are done, and of how many.
 Progress = Callable[[int, int], None]
+
+#: How many runs are worth two more, to find out how they are faster.
+_MANY = 64
 
 
 class Rerunner:
@@ -28,7 +30,8 @@ class Rerunner:
         progress: Progress | None,
         *,
         inference: bool,
-        images: Tensor | None = None,
+        mixed: bool = False,
+        suits_channels_last: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare.
 
@@ -39,10 +42,13 @@ class Rerunner:
             progress: Is told how many of them are done.
             inference: Whether scores are found in inference mode. What a network kept of such a
                 pass for later could not take part in training.
-            images: The explained images, where the whole network is run. Variants of several of
-                them may then run together; a head shares the records of one.
+            mixed: Whether variants of several images may run together; a head shares the records
+                of one image.
+            suits_channels_last: Whether pictures should be run channels last, which takes two runs
+                to find out.
         """
-        self._run, self._scores, self._chunk, self._images = run, scores, chunk, images
+        self._run, self._scores, self._chunk, self._mixed = run, scores, chunk, mixed
+        self._suits_channels_last = suits_channels_last
         self._mode = torch.inference_mode if inference else torch.no_grad
         self.progress: Progress = progress or (lambda _done, _count: None)
 
@@ -52,7 +58,8 @@ class Rerunner:
         found = explained.repeat(len(wanted), 1)
         with self._mode():
             done, count = 0, int(wanted.sum())
-            layout = self._layout(count)
+            last = count >= _MANY and self._suits_channels_last()
+            layout = torch.channels_last if last else torch.preserve_format
             for parts in self._together(wanted):
                 variants = torch.cat([numbers for numbers, _ in parts])
                 rows = torch.cat([torch.full_like(numbers, b) for numbers, b in parts])
@@ -82,30 +89,11 @@ class Rerunner:
         assert total is not None
         return total
 
-    def _layout(self, count: int) -> torch.memory_format:
-        """Return how `count` variants should lie in memory: channels last where that is safe.
-
-        Convolutions on a CPU are faster so, mostly by a quarter. A network that takes it for granted
-        how its tensors lie fails, or makes something else of it; so the explained image is run like
-        that, and has to give the explained score.
-        """
-        images, rows = self._images, torch.zeros(1, dtype=torch.long)
-        if images is None or images.ndim != 4 or count < 8 * self._chunk:
-            return torch.preserve_format
-        if images.device.type != "cpu" or images.dtype == torch.float64:
-            return torch.preserve_format
-        with suppress(RuntimeError):
-            output = self._run(images[:1].contiguous(memory_format=torch.channels_last), rows)
-            score, due = self._scores.again(output, rows)[0], self._scores.values[0]
-            if (score - due).abs() <= torch.finfo(score.dtype).eps ** 0.5 * due.abs():
-                return torch.channels_last
-        return torch.preserve_format
-
     def _together(self, wanted: Tensor) -> Iterator[list[tuple[Tensor, int]]]:
         """Yield what runs together: the numbers of variants, by the image that they are of."""
         waiting, room = list[tuple[Tensor, int]](), self._chunk
         for numbers, image in self._chunks(wanted):
-            if waiting and (self._images is None or len(numbers) > room):
+            if waiting and (not self._mixed or len(numbers) > room):
                 yield waiting
                 waiting, room = [], self._chunk
             waiting.append((numbers, image))

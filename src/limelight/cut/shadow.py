@@ -229,7 +229,7 @@ class _Kind(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _kind(kind: type[nn.Module]) -> _Kind:
+def _kind(kind: type) -> _Kind:
     origin = kind.__module__
     # A detector is listened to where it sorts boxes (limelight.cut.call).
     changes = not origin.startswith(_TRUSTED) or hasattr(kind, SORTS_BOXES)
@@ -239,7 +239,8 @@ def _kind(kind: type[nn.Module]) -> _Kind:
 def _may_change(module: nn.Module) -> bool:
     """Say whether running this module could change it, or whether it must be changed to run."""
     state, buffers = module.__dict__, module._buffers
-    plain, changes = _kind(type(module))
+    kind: type = type(module)
+    plain, changes = _kind(kind)
     changes = (
         changes
         or module.training
@@ -262,7 +263,7 @@ def _may_change(module: nn.Module) -> bool:
         return False
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         raise ModelError(
-            f"{type(module).__name__} has parameters that are not initialised yet. Run the model "
+            f"{kind.__name__} has parameters that are not initialised yet. Run the model "
             "once on an input first."
         )
     return True

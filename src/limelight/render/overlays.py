@@ -91,7 +91,10 @@ def encode(picture: Image.Image, form: str) -> bytes:
         data = b64encode(buffer.getvalue()).decode()
         image = f'<image {size} href="data:image/png;base64,{data}"/>'
         return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{image}</svg>\n'.encode()
-    options: dict[str, object] = {"quality": 92} if form in ("jpg", "jpeg", "webp") else {}
+    # Of photos, PNG's search for repetitions finds little and takes most of the time.
+    options: dict[str, object] = {"png": {"compress_type": Image.RLE}, "pdf": {}}.get(
+        form, {"quality": 92}
+    )
     picture.save(buffer, "JPEG" if form == "jpg" else form.upper(), **options)
     return buffer.getvalue()
 
