@@ -37,7 +37,7 @@ from limelight.methods.perturbed import ablationcam
 from limelight.methods.weighted import weigh
 from limelight.samples import SAMPLES, find_sample
 from limelight.targets import Target
-from measure import setting, table
+from measure import Table, report
 from peers import agreement, grad_cam
 
 LAYERS = ("layer3", "layer4")
@@ -130,39 +130,46 @@ PAIRS = (
 
 def compared(
     pair: Pair, model: nn.Module, layer: str, images: Tensor, target: Targets
-) -> list[str]:
+) -> tuple[float, float]:
     """Return the difference and the correlation of one pair."""
     ours = limelight.explain(model, images, target=target.ours, method=pair.ours, layer=layer)
     with pair.around():
         made = grad_cam(pair.theirs, deepcopy(model), layer, images, target.theirs)
-    difference, alike = agreement(ours.raw, made.raw, signless=pair.signless)
-    return [f"{difference:.0e}", f"{alike:.4f}"]
+    return agreement(ours.raw, made.raw, signless=pair.signless)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size", type=int, default=96)
-    size = parser.parse_args().size
-    images = photos(size)
+    parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and .json")
+    args = parser.parse_args()
+    images = photos(args.size)
     model = settled("resnet18", images)
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
     targets = targets_of(model, images)
-    print(f"{setting()}, ResNet-18, {size} px\n")
-    rows = []
+    names = [f"{layer}, {what}" for layer in LAYERS for what in ("difference", "correlation")]
+    formats = dict(zip(names, (".0e", ".4f") * len(LAYERS), strict=True))
+    pairs = Table({"method": "", **formats, "remark": ""})
     for pair in PAIRS:
         name = pair.ours if isinstance(pair.ours, str) else pair.ours.name
         found = [compared(pair, model, layer, images, targets[pair.target]) for layer in LAYERS]
-        rows.append([name, *chain.from_iterable(found), pair.remark])
-    head = [f"{layer}, {what}" for layer in LAYERS for what in ("difference", "correlation")]
-    print(table(["method", *head, "remark"], rows), end="\n\n")
-    rows = [trap("densenet121", "features.norm5", images), trap("resnet18", "layer4.1.bn2", images)]
-    head = ["network", "layer", "lowest A", "limelight's", "grad-cam's"]
-    print(table([*head, "limelight's map", "grad-cam's map"], rows))
+        pairs.add(name, *chain.from_iterable(found), pair.remark)
+    traps = Table(
+        {
+            **dict.fromkeys(("network", "layer"), ""),
+            **dict.fromkeys(("lowest A", "limelight's", "grad-cam's"), ".2f"),
+            **dict.fromkeys(("limelight's map", "grad-cam's map"), ".4f"),
+        }
+    )
+    traps.add(*trap("densenet121", "features.norm5", images))
+    traps.add(*trap("resnet18", "layer4.1.bn2", images))
+    told = f"ResNet-18 unless said otherwise, {args.size} px"
+    report("agreement", [pairs, traps], told=told, publish=args.publish)
 
 
-def trap(name: str, layer: str, images: Tensor) -> list[str]:
+def trap(name: str, layer: str, images: Tensor) -> list[object]:
     """Return a row: what both make of a layer whose output is overwritten later in the pass."""
     model = settled(name, images)
     target = targets_of(model, images)["highest"]
@@ -170,8 +177,8 @@ def trap(name: str, layer: str, images: Tensor) -> list[str]:
     ours = limelight.explain(model, images, target=target.ours, layer=layer)
     read = limelight.cut(model, layer, images).activations
     made = grad_cam(theirs.GradCAM, deepcopy(model), layer, images, target.theirs)
-    lowest = [f"{float(one.min()):.2f}" for one in (activations, read, made.activations)]
-    alike = [f"{agreement(raw, right)[1]:.4f}" for raw in (ours.raw, made.raw)]
+    lowest = [float(one.min()) for one in (activations, read, made.activations)]
+    alike = [agreement(raw, right)[1] for raw in (ours.raw, made.raw)]
     return [name, layer, *lowest, *alike]
 
 

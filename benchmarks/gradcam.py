@@ -1,24 +1,23 @@
 """Grad-CAM over a plain forward, beside every peer that has it: time and memory, in one run.
 
-All sides take turns, round by round, on the same model and images; ratios are of medians. The plain
+All sides take turns on the same model and images; a ratio is the median over the rounds. The plain
 side is the model under `torch.inference_mode`. The others go from images to maps, each as its users
 call it: limelight.explain with the layer named, and with the layer found ("found": after the first
 call on a model the choice is remembered, and that is what is timed; the first call is shown apart);
 grad-cam's GradCAM, torchcam's GradCAM, captum's LayerGradCam. Before anything is timed the maps are
 compared with limelight's. Memory is how far each rises above idle at its peak, in a process of its
-own. It takes about fifteen minutes on two quiet cores.
+own.
 
     python benchmarks/gradcam.py
-    python benchmarks/gradcam.py --networks resnet50 --batches 1 --rounds 15 --json out.json
+    python benchmarks/gradcam.py --networks resnet50 --batches 1 --rounds 15
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -30,7 +29,7 @@ from torchcam.methods import GradCAM as TorchcamGradCAM
 from torchvision.models import get_model
 
 import limelight
-from measure import Run, median_times, peak_memory, plain_forward, setting, table, taken
+from measure import DEVICE, Run, Table, alone, in_turns, plain_forward, report, taken
 from peers import agreement
 
 CLASS = 281
@@ -95,11 +94,11 @@ PEERS = {"grad-cam": grad_cam, "torchcam": torchcam, "captum": captum}
 def sides_of(name: str, batch: int) -> dict[str, Callable[[], object]]:
     """Return all sides for a network, ready to run; limelight has seen the model."""
     torch.manual_seed(0)
-    network, model = NETWORKS[name], get_model(name, weights=None).eval()
+    network, model = NETWORKS[name], get_model(name, weights=None).eval().to(DEVICE)
     for module in model.modules():  # a fresh ViT's head is zero, and so would all maps be
         if isinstance(module, nn.Linear) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.02)
-    images = torch.randn(batch, 3, 224, 224)
+    images = torch.randn(batch, 3, 224, 224, device=DEVICE)
     sides: dict[str, Callable[[], object]] = {
         "plain": partial(plain_forward, model, images),
         "limelight": partial(limelights, model, images, network.layer),
@@ -131,49 +130,49 @@ def compared(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
     return found
 
 
-def measured(name: str, batch: int, rounds: int) -> dict[str, object]:
-    """Return times over plain and agreement, for one network and batch."""
-    sides = sides_of(name, batch)
-    alike = compared(sides)
-    times = median_times(sides, rounds)
-    fresh = get_model(name, weights=None).eval()
-    images = torch.randn(batch, 3, 224, 224)
-    plain_forward(fresh, images)
-    first = taken(partial(limelights, fresh, images, None))
-    plain = times["plain"]
-    ratios = {side: time / plain for side, time in times.items() if side != "plain"}
-    return {
-        "network": name,
-        "batch": batch,
-        "plain_ms": plain * 1e3,
-        "ratios": ratios,
-        "first": first / plain,
-        "correlation": alike,
-    }
+def times(networks: Sequence[str], batches: Sequence[int], rounds: int, seconds: float) -> Table:
+    """Return times over a plain forward, and the lowest correlation of a peer's map."""
+    columns = {"network": "", "batch": "d", "plain, ms": ".1f", "layer named": ".3f"}
+    columns |= {"layer found": ".3f", **dict.fromkeys(PEERS, ".3f")}
+    columns |= {"speed over fastest peer": ".2f", "first call": ".2f", "correlation": ".4f"}
+    table = Table(columns)
+    for name, batch in product(networks, batches):
+        sides = sides_of(name, batch)
+        alike = compared(sides)
+        turns = in_turns(sides, rounds, seconds=seconds)
+        over = {side: turns.over(side, "plain") for side in sides}
+        fastest = min((peer for peer in PEERS if peer in sides), key=lambda peer: over[peer])
+        fresh = get_model(name, weights=None).eval().to(DEVICE)
+        images = torch.randn(batch, 3, 224, 224, device=DEVICE)
+        plain_forward(fresh, images)
+        first = taken(partial(limelights, fresh, images, None)) / turns.median("plain")
+        table.add(
+            name,
+            batch,
+            turns.median("plain") * 1e3,
+            over["limelight"],
+            over["found"],
+            *(over.get(peer, "none") for peer in PEERS),
+            turns.over(fastest, "limelight"),
+            first,
+            min(alike.values()),
+        )
+        print(str(table).splitlines()[-1], flush=True)
+    return table
 
 
-def memory(name: str, batch: int) -> dict[str, float]:
-    """Return how far each side rises above idle at its peak, in MiB."""
-    sides = ["plain", "limelight", "grad-cam"]
-    sides += ["torchcam", "captum"] if name in PLAIN_GRIDS else []
-    return {side: peak_memory(partial(side_of, name, batch, side)) for side in sides}
-
-
-def time_table(results: list[dict[str, object]]) -> str:
-    """Return times over a plain forward; "none" where a peer cannot."""
-    sides = ["limelight", "found", *PEERS]
-    rows = []
-    for one in results:
-        ratios, alike = one["ratios"], one["correlation"]
-        assert isinstance(ratios, dict)
-        assert isinstance(alike, dict)
-        shown = [f"{ratios[side]:.3f}" if side in ratios else "none" for side in sides]
-        fastest = min((ratios[peer] for peer in PEERS if peer in ratios), default=None)
-        ahead = "none" if fastest is None else f"{fastest / ratios['limelight']:.2f}"
-        row = [one["network"], one["batch"], f"{one['plain_ms']:.1f}", *shown, ahead]
-        rows.append([*row, f"{one['first']:.2f}", f"{min(alike.values()):.4f}"])
-    head = ["network", "batch", "plain, ms", "layer named", "layer found", *PEERS]
-    return table([*head, "speed over fastest peer", "first call", "correlation"], rows)
+def memory(networks: Sequence[str], batch: int) -> Table:
+    """Return how far each side rises above idle at its peak."""
+    table = Table(
+        {f"batch {batch}": "", "side": "", "peak over idle, MiB": ".0f", "over plain": ".3f"}
+    )
+    for name in networks:
+        sides = ["plain", "limelight", "grad-cam"]
+        sides += ["torchcam", "captum"] if name in PLAIN_GRIDS else []
+        peaks = {side: alone(partial(side_of, name, batch, side)).peak for side in sides}
+        for side, peak in peaks.items():
+            table.add(name, side, peak, peak / peaks["plain"])
+    return table
 
 
 def main() -> None:
@@ -181,24 +180,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=12, help="more rounds while there is time")
     parser.add_argument("--memory", nargs="*", choices=NETWORKS, default=["resnet50"])
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and .json")
     args = parser.parse_args()
-    print(f"{setting()}, float32, 224 px, random weights, medians of {args.rounds} rounds\n")
-    results = []
-    for name in args.networks:
-        for batch in args.batches:
-            results.append(measured(name, batch, args.rounds))
-            print(time_table(results[-1:]).splitlines()[-1], flush=True)
-    print(f"\nOver a plain forward:\n\n{time_table(results)}\n")
-    peaks = {name: memory(name, max(args.batches)) for name in args.memory}
-    for name, each in peaks.items():
-        rows = [[side, f"{mib:.0f}", f"{mib / each['plain']:.3f}"] for side, mib in each.items()]
-        head = [f"{name}, batch {max(args.batches)}", "peak over idle, MiB", "over plain"]
-        print(f"{table(head, rows)}\n")
-    if args.json:
-        report = {"setting": setting(), "rounds": args.rounds, "times": results, "MiB": peaks}
-        args.json.write_text(json.dumps(report, indent=2))
+    found = times(args.networks, args.batches, args.rounds, args.seconds)
+    peaks = memory(args.memory, max(args.batches))
+    told = f"float32, 224 px, random weights, at least {args.rounds} rounds"
+    report("gradcam", [found, peaks], told=told, publish=args.publish)
 
 
 if __name__ == "__main__":

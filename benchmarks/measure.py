@@ -1,9 +1,12 @@
-"""What the benchmarks share: times and memory measured side by side, and tables in Markdown."""
+"""What the benchmarks share: sides that take turns, peaks of memory, tables, and where they go."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from ctypes import CDLL
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torchvision
@@ -18,26 +22,67 @@ from torch import Tensor, nn
 
 Run = Callable[[], object]
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-def median_times(
-    sides: Mapping[str, Run], rounds: int, *, warm_up: bool = True
-) -> dict[str, float]:
-    """Return the median time of each side, in seconds; the sides take turns in every round."""
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+# ---- time ------------------------------------------------------------------------------------
+
+
+class Turns(NamedTuple):
+    """How long each side took in each round, in seconds."""
+
+    times: dict[str, list[float]]
+
+    def median(self, side: str) -> float:
+        """Return the median of a side's times."""
+        return statistics.median(self.times[side])
+
+    def over(self, side: str, base: str) -> float:
+        """Return the median over the rounds of the ratio of two sides in the same round.
+
+        A machine that others share is faster in one round than in the next; a ratio of neighbours
+        feels that less than a ratio of medians.
+        """
+        pairs = zip(self.times[side], self.times[base], strict=True)
+        return statistics.median(one / other for one, other in pairs)
+
+
+def in_turns(
+    sides: Mapping[str, Run], rounds: int, *, seconds: float = 0, warm_up: bool = True
+) -> Turns:
+    """Run all sides in every round, each time in another order, so that none is always first.
+
+    There are at least `rounds`, and more while they take less than `seconds`, up to 41.
+    """
     if warm_up:
         for run in sides.values():
             run()
+    order, shuffle = list(sides), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, run in sides.items():
-            times[name].append(taken(run))
-    return {name: statistics.median(each) for name, each in times.items()}
+    begun = time.perf_counter()
+    done = 0
+    while done < rounds or (done < 41 and time.perf_counter() - begun < seconds):
+        shuffle.shuffle(order)
+        for name in order:
+            times[name].append(taken(sides[name]))
+        done += 1
+    return Turns(times)
 
 
 def taken(run: Run) -> float:
     """Return how long one run takes, in seconds."""
+    _synchronise()
     started = time.perf_counter()
     run()
+    _synchronise()
     return time.perf_counter() - started
+
+
+def _synchronise() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def plain_forward(model: nn.Module, images: Tensor) -> object:
@@ -53,24 +98,39 @@ def plain_forwards(run: Callable[[Tensor], object], batch: Tensor, count: int) -
             run(batch[: count - done])
 
 
-def peak_memory(prepare: Callable[[], Run]) -> float:
-    """Return how far a run rises above idle at its peak, in MiB, in a fresh process on Linux.
+# ---- memory ----------------------------------------------------------------------------------
 
-    `prepare` is called there, and what it returns is run; idle is what the process holds in
-    between. The kernel's VmHWM is read, as `ru_maxrss` starts from the parent's.
+
+class Cost(NamedTuple):
+    """What one run took in a process of its own: seconds, and MiB over idle at its peak.
+
+    On a machine with CUDA the memory is that of the device; else the process's own.
     """
+
+    seconds: float
+    peak: float
+
+
+def alone(prepare: Callable[[], Run]) -> Cost:
+    """Run something in a fresh process (on Linux); `prepare` is called there, and returns it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peak, prepare).result()
+        return pool.submit(_alone, prepare).result()
 
 
-def _peak(prepare: Callable[[], Run]) -> float:
+def _alone(prepare: Callable[[], Run]) -> Cost:
     run = prepare()
     gc.collect()
     CDLL("libc.so.6").malloc_trim(0)  # what was only needed to prepare is not idle
+    if DEVICE.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        idle = torch.cuda.memory_allocated()
+        seconds = taken(run)
+        return Cost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**20)
     Path("/proc/self/clear_refs").write_text("5")  # nor does its peak count
-    idle = _held("VmRSS")
-    run()
-    return _held("VmHWM") - idle
+    before = _held("VmRSS")
+    seconds = taken(run)
+    return Cost(seconds, _held("VmHWM") - before)
 
 
 def _held(what: str) -> float:
@@ -78,15 +138,71 @@ def _held(what: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith(f"{what}:"))
 
 
+# ---- tables ----------------------------------------------------------------------------------
+
+
+class Table:
+    """Rows of values; numbers are shown as their column says, and kept as they are for JSON."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """Begin with columns, each with the format of its numbers."""
+        self.columns, self.rows = dict(columns), list[list[object]]()
+
+    def add(self, *values: object) -> None:
+        """Add a row."""
+        if len(values) != len(self.columns):
+            raise ValueError(f"{len(values)} values for the columns {list(self.columns)}")
+        self.rows.append(list(values))
+
+    def __str__(self) -> str:
+        """Return the table in Markdown."""
+        shown = [
+            [
+                f"{value:{form}}" if isinstance(value, int | float) else str(value)
+                for value, form in zip(row, self.columns.values(), strict=True)
+            ]
+            for row in self.rows
+        ]
+        lines = [f"| {' | '.join(line)} |" for line in (list(self.columns), *shown)]
+        return "\n".join([lines[0], "|---" * len(self.columns) + "|", *lines[1:]])
+
+    def records(self) -> list[dict[str, object]]:
+        """Return a dict per row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def report(section: str, tables: Sequence[Table], *, told: str = "", publish: bool = False) -> None:
+    """Print a section's tables; to `publish` it is to put them into docs/benchmarks.md and .json.
+
+    The section is what stands between `<!-- SECTION -->` and `<!-- end -->`.
+    """
+    text = "\n\n".join([f"On {setting()}{told and ', '}{told}:", *map(str, tables)])
+    print(f"\n## {section}\n\n{text}", flush=True)
+    if not publish:
+        return
+    page = PAGE.read_text()
+    before, found, after = page.partition(f"<!-- {section} -->\n")
+    _, ended, after = after.partition("<!-- end -->")
+    if not found or not ended:
+        raise ValueError(f"{PAGE} has no section {section!r}")
+    PAGE.write_text(f"{before}{found}\n{text}\n\n{ended}{after}")
+    store = PAGE.with_suffix(".json")
+    known = json.loads(store.read_text()) if store.exists() else {}
+    known[section] = {"setting": setting(), "tables": [table.records() for table in tables]}
+    store.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
 def setting() -> str:
     """Say on what was measured."""
-    return (
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, "
-        f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
-    )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table in Markdown."""
-    lines = [f"| {' | '.join(map(str, line))} |" for line in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+    if DEVICE.type == "cuda":
+        machine = torch.cuda.get_device_name()
+    else:
+        cpu = Path("/proc/cpuinfo")
+        models = [
+            line.partition(":")[2].strip()
+            for line in (cpu.read_text().splitlines() if cpu.exists() else ())
+            if line.startswith("model name")
+        ]
+        kind = models[0] if models else platform.machine()
+        machine = f"{os.cpu_count()} cores of an {kind}, {torch.get_num_threads()} threads"
+    return f"{machine}, torch {torch.__version__}, torchvision {torchvision.__version__}"

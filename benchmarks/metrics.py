@@ -32,7 +32,7 @@ from limelight.measure.case import Case, Maps, Probe
 from limelight.measure.imputation import impute
 from limelight.samples import find_sample
 from limelight.targets import Reading
-from measure import Run, median_times, plain_forwards, setting, table
+from measure import Run, Table, in_turns, plain_forwards, report
 
 STEPS, TOGETHER = 100, 8
 PERCENT = range(10, 100, 10)
@@ -52,7 +52,7 @@ def case_of(model: nn.Module, images: Tensor, target: int) -> Case:
     return Case(Maps(result.raw, result.heatmap), probe)
 
 
-def curves(network: str, rounds: int) -> str:
+def curves(network: str, rounds: int) -> Table:
     """Time deletion and insertion beside the forwards that they need."""
     model, images = get_model(network, weights=None).eval(), picture()
     rows = [METRICS[name].set(steps=STEPS) for name in ("deletion", "insertion")]
@@ -67,19 +67,16 @@ def curves(network: str, rounds: int) -> str:
         "deletion and insertion": ours,
         "plain": lambda: plain_forwards(model, batch, 2 * STEPS),
     }
-    times = median_times(sides, rounds)
-    ratio = times["deletion and insertion"] / times["plain"]
-    head = [f"{network}, {STEPS} steps each", "seconds", "over the forwards"]
-    return table(
-        head,
-        [
-            ["deletion and insertion", f"{times['deletion and insertion']:.2f}", f"{ratio:.3f}"],
-            [f"{2 * STEPS} plain forwards", f"{times['plain']:.2f}", "1"],
-        ],
+    turns = in_turns(sides, rounds)
+    table = Table(
+        {f"{network}, {STEPS} steps each": "", "seconds": ".2f", "over the forwards": ".3f"}
     )
+    for side, name in (("deletion and insertion",) * 2, ("plain", f"{2 * STEPS} plain forwards")):
+        table.add(name, turns.median(side), turns.over(side, "plain"))
+    return table
 
 
-def road(network: str, rounds: int) -> str:
+def road(network: str, rounds: int) -> Table:
     """Time ROAD beside grad-cam's, after comparing what both impute."""
     model, images = get_model(network, weights=None).eval(), picture()
     heatmap = limelight.explain(limelight.load_model().model, images, target=281).heatmap
@@ -103,23 +100,19 @@ def road(network: str, rounds: int) -> str:
         combined = ROADCombined(percentiles=list(PERCENT))
         combined(images, heatmap.numpy(), [ClassifierOutputSoftmaxTarget(281)], model)
 
-    whole = median_times({"limelight": ours, "grad-cam": theirs}, rounds)
-    part = median_times(
+    whole = in_turns({"limelight": ours, "grad-cam": theirs}, rounds)
+    part = in_turns(
         {"limelight": lambda: impute(images[0], masks), "grad-cam": theirs_imputed}, rounds
     )
-    rows = [
-        [
-            name,
-            *(f"{times[side]:.2f}" for side in times),
-            f"{times['grad-cam'] / times['limelight']:.1f}",
-        ]
-        for name, times in (
-            (f"ROAD of {network}, {2 * len(PERCENT)} removals", whole),
-            (f"imputation alone, {len(PERCENT)} removals", part),
-        )
-    ]
-    told = table(["seconds", "limelight", "grad-cam", "times as fast"], rows)
-    return f"{told}\n\nImputed pictures differ by at most {apart:.1e} of the largest value."
+    columns = {"seconds": "", "limelight": ".2f", "grad-cam": ".2f", "times as fast": ".1f"}
+    table = Table({**columns, "largest difference": ".0e"})
+    for name, turns in (
+        (f"ROAD of {network}, {2 * len(PERCENT)} removals", whole),
+        (f"imputation alone, {len(PERCENT)} removals", part),
+    ):
+        both = [turns.median(side) for side in ("limelight", "grad-cam")]
+        table.add(name, *both, turns.over("grad-cam", "limelight"), float(apart))
+    return table
 
 
 def main() -> None:
@@ -127,11 +120,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--network", default="resnet50")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and .json")
     asked = parser.parse_args()
-    print(setting(), end="\n\n")
-    for part in asked.only:
-        print({"curves": curves, "road": road}[part](asked.network, asked.rounds), end="\n\n")
+    tables = [
+        {"curves": curves, "road": road}[part](asked.network, asked.rounds) for part in asked.only
+    ]
+    told = f"{TOGETHER} changed images together, {asked.rounds} rounds"
+    report("metrics", tables, told=told, publish=asked.publish)
 
 
 if __name__ == "__main__":

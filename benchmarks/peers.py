@@ -50,11 +50,9 @@ def grad_cam(
     return found[0]
 
 
-def torchcam_scorecam(
-    model: nn.Module, layer: str, images: Tensor, index: int, *, chunk: int
-) -> Tensor:
+def torchcam_scorecam(model: nn.Module, layer: str, images: Tensor, index: int) -> Tensor:
     """Run torchcam's ScoreCAM; return its map after relu, before scaling."""
-    with ScoreCAM(model, layer, batch_size=chunk) as cam:
+    with ScoreCAM(model, layer) as cam:
         with torch.inference_mode():
             model(images)
         (found,) = cam(index, normalized=False)

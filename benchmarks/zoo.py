@@ -37,7 +37,7 @@ from torch.utils import _pytree as pytree
 import limelight
 from limelight.inputs import Inputs
 from limelight.layers import Layout
-from measure import table
+from measure import Table
 from zoo_networks import NETWORKS, Kind, Network, by
 
 #: The share of networks with status ok that is aimed at, in percent.
@@ -281,7 +281,8 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
 
 def totals(rows: Sequence[Row]) -> str:
     """Return the table of totals."""
-    lines = []
+    head = ["family", "networks", "status ok", "goal", "same as autograd's", "largest difference"]
+    table = Table(dict.fromkeys([*head, "least depth"], ""))
     for family in NETWORKS:
         own = [row for row in rows if row.family == family]
         if not own:
@@ -289,19 +290,16 @@ def totals(rows: Sequence[Row]) -> str:
         compared = [row for row in own if row.difference is not None]
         same = [row for row in compared if is_same(row)]
         shallow = min(own, key=lambda row: 100 if row.depth is None else row.depth)
-        lines.append(
-            [
-                family,
-                len(own),
-                share([row for row in own if row.status == "ok"], own),
-                f"{GOALS[family]} %",
-                share(same, compared),
-                gap(max((row.difference or 0 for row in same), default=0)),
-                f"{shallow.depth or 0:.0f} % ({shallow.name})",
-            ]
+        table.add(
+            family,
+            len(own),
+            share([row for row in own if row.status == "ok"], own),
+            f"{GOALS[family]} %",
+            share(same, compared),
+            gap(max((row.difference or 0 for row in same), default=0)),
+            f"{shallow.depth or 0:.0f} % ({shallow.name})",
         )
-    head = ["family", "networks", "status ok", "goal", "same as autograd's", "largest difference"]
-    return table([*head, "least depth"], lines)
+    return str(table)
 
 
 def is_same(row: Row) -> bool:
@@ -337,13 +335,13 @@ def exceptions(rows: Sequence[Row]) -> str:
 
 def networks(rows: Sequence[Row]) -> str:
     """Return the table of one family."""
-    lines = []
+    head = ["network", "input", "layer", "layout", "grid", "depth", "status", "seed", "difference"]
+    table = Table(dict.fromkeys(head, ""))
     for row in rows:
         depth = "-" if row.depth is None else f"{row.depth:.0f} %"
         where = [cell or "-" for cell in (row.name, row.input, row.layer, row.layout, row.grid)]
-        lines.append([*where, depth, row.status or "error", row.seed, gap(row.difference)])
-    head = ["network", "input", "layer", "layout", "grid", "depth", "status", "seed", "difference"]
-    return table(head, lines)
+        table.add(*where, depth, row.status or "error", row.seed, gap(row.difference))
+    return str(table)
 
 
 def main() -> None:

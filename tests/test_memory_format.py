@@ -28,7 +28,8 @@ class Sees(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.last.append(x.is_contiguous(memory_format=torch.channels_last))
-        return self.fc(self.pooled(self.conv(x).relu()))
+        found: Tensor = self.fc(self.pooled(self.conv(x).relu()))
+        return found
 
     def pooled(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
