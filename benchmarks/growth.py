@@ -25,7 +25,7 @@ import limelight
 from limelight.samples import SAMPLES, find_sample
 from measure import DEVICE, PAGE, Run, Table, Turns, in_turns, plain_forward, report
 
-LAYERS = ["layer1", "layer2", "layer3", "layer4", "layer2.0", "layer3.0", "layer3.3", "layer4.0"]
+LAYERS = [f"layer{stage}.{block}" for block in (1, 0) for stage in (4, 3, 2, 1)]
 
 
 class Growth(NamedTuple):

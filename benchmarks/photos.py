@@ -2,8 +2,8 @@
 
 photos: The command `limelight explain PHOTO... --picture overlay`, in this process, beside a loop
     that decodes the same photos, prepares them in the same way and runs the network on batches of
-    the same size under `torch.inference_mode`. Photos are taken in parts, each by both sides in turns.
-    They are those of a folder that is named, or copies of the samples.
+    the same size under `torch.inference_mode`. Photos are taken in parts, by all sides in
+    turns. They are those of a folder that is named, or copies of the samples.
 start: `import limelight` beside `import torch`, each in a process of its own.
 
     python benchmarks/photos.py
