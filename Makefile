@@ -1,6 +1,7 @@
 # make demo   sets itself up, explains a real photo, says where the picture is
 # make test   sets itself up, then formatting, lint, types and tests
-# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 40 minutes
+# make bench  sets itself up, with the libraries to compare with; then all benchmarks, 45 minutes,
+#             whose tables and figure it writes into docs/benchmarks.md and .json
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
@@ -15,10 +16,9 @@ test: $(READY)
 	VENV=$(VENV) scripts/check
 
 bench: $(BENCH)/.ready
-	$(BENCH)/bin/python benchmarks/gradcam.py
-	$(BENCH)/bin/python benchmarks/agreement.py
-	$(BENCH)/bin/python benchmarks/family.py
-	$(BENCH)/bin/python benchmarks/metrics.py
+	for what in gradcam layouts growth photos agreement metrics family; do \
+	  $(BENCH)/bin/python benchmarks/$$what.py --publish || exit 1; \
+	done
 
 # An environment is made once, and again only when what it is made from changes.
 $(READY): needs := --editable '.[test]'

@@ -122,29 +122,29 @@ def score(_network: str, _rounds: int) -> list[Table]:
 
 def scored(network: str, rounds: int) -> Table:
     """Return the table of one network."""
-    sides = score_sides(network)
     base = "plain forwards"
-    costs = {name: list[Cost]() for name in sides}
+    costs = {name: list[Cost]() for name in TOGETHER}
     for _ in range(rounds):
-        for name in sides:
+        for name in TOGETHER:
             costs[name].append(alone(partial(score_side, name, network)))
 
     def over(name: str, other: str, what: str) -> float:
         pairs = zip(costs[name], costs[other], strict=True)
         return float(median(getattr(one, what) / getattr(two, what) for one, two in pairs))
 
-    ours = sides["limelight"]()
+    ours = costs["limelight"][0].result
+    assert isinstance(ours, Tensor)
     columns = {f"scorecam, {network} {LAYER}": "", "together": "d", "s": ".2f"}
     columns |= {"over plain forwards": ".3f", "over limelight": ".3f", "peak, MiB": ".0f"}
     table = Table(
         {**columns, "peak over limelight": ".2f", "difference": ".0e", "correlation": ".4f"}
     )
-    for name, side in sides.items():
-        raw = None if name == base else ours if name == "limelight" else side()
-        alike = ("", "") if raw is None or ours is None or raw is ours else agreement(ours, raw)
+    for name, together in TOGETHER.items():
+        raw = costs[name][0].result
+        alike = agreement(ours, raw) if isinstance(raw, Tensor) else ("", "")
         table.add(
             name,
-            TOGETHER[name],
+            together,
             median(cost.seconds for cost in costs[name]),
             over(name, base, "seconds"),
             over(name, "limelight", "seconds"),

@@ -66,6 +66,7 @@ PLAIN_GRIDS = [name for name, network in NETWORKS.items() if network.reshape is 
 
 
 def limelights(model: nn.Module, images: Tensor, layer: str | None) -> Tensor:
+    """Return limelight's maps."""
     return limelight.explain(model, images, target=CLASS, layer=layer).heatmap
 
 

@@ -109,6 +109,7 @@ class Cost(NamedTuple):
 
     seconds: float
     peak: float
+    result: object
 
 
 def alone(prepare: Callable[[], Run]) -> Cost:
@@ -121,16 +122,17 @@ def _alone(prepare: Callable[[], Run]) -> Cost:
     run = prepare()
     gc.collect()
     CDLL("libc.so.6").malloc_trim(0)  # what was only needed to prepare is not idle
+    kept = list[object]()
     if DEVICE.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         idle = torch.cuda.memory_allocated()
-        seconds = taken(run)
-        return Cost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**20)
+        seconds = taken(lambda: kept.append(run()))
+        return Cost(seconds, (torch.cuda.max_memory_allocated() - idle) / 2**20, kept[0])
     Path("/proc/self/clear_refs").write_text("5")  # nor does its peak count
     before = _held("VmRSS")
-    seconds = taken(run)
-    return Cost(seconds, _held("VmHWM") - before)
+    seconds = taken(lambda: kept.append(run()))
+    return Cost(seconds, _held("VmHWM") - before, kept[0])
 
 
 def _held(what: str) -> float:

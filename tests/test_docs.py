@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -234,3 +235,20 @@ def test_commands_of_measuring_run(
 
 def test_there_are_commands_of_measuring() -> None:
     assert len(MEASURING) >= 5
+
+
+def test_the_tables_of_the_benchmarks_are_those_of_their_figures() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    figures = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+    sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- end -->", page, re.DOTALL))
+    assert sections.keys() == figures.keys()
+    for name, section in sections.items():
+        assert section.strip().startswith(f"On {figures[name]['setting']}")
+        rows = [line for line in section.splitlines() if line.startswith("| ")]
+        tables = figures[name]["tables"]
+        assert len(rows) == sum(1 + len(table) for table in tables)
+        for table in tables:
+            assert f"| {' | '.join(table[0])} |" in rows
+            for row in table:
+                first, *_ = row.values()
+                assert any(line.startswith(f"| {first} |") for line in rows)

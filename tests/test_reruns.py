@@ -331,3 +331,61 @@ def test_tokens_that_attend_to_nothing_do_not_break_the_rest() -> None:
 
     found = limelight.explain(ready(Blind()), pictures(), target=1, method="rollout")
     assert found.status[0].ok
+
+
+class WritesOnWhatItIsGiven(nn.Module):
+    """A network that goes on in place behind its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.relu = nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True)
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.fc(self.relu(self.conv(x)).mean((2, 3)))
+        return found
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_activations_that_a_head_is_given_stay_as_they_are(rows: int) -> None:
+    cut = limelight.cut(ready(WritesOnWhatItIsGiven()), "conv", pictures()[:1])
+    given = cut.activations.repeat(rows, 1, 1, 1) - 0.1
+    before = given.clone()
+    outputs = [cut.head(given) for _ in range(3)]
+    assert torch.equal(given, before)
+    assert (given < 0).any()
+    for output in outputs:
+        torch.testing.assert_close(output, outputs[0], rtol=1e-12, atol=0)
+    for _ in range(3):  # what is spent may be written on, and gives the same
+        torch.testing.assert_close(
+            cut.head(given.clone(), spent=True), outputs[0], rtol=1e-12, atol=0
+        )
+
+
+@pytest.mark.parametrize("method", ["ablationcam", "reciprocam"])
+def test_a_network_that_writes_in_place_has_the_same_map(method: str) -> None:
+    model = ready(WritesOnWhatItIsGiven())
+    found = limelight.explain(model, pictures(), target=1, method=method, layer="conv", chunk=3)
+    model.relu.inplace = False
+    due = limelight.explain(model, pictures(), target=1, method=method, layer="conv", chunk=3)
+    torch.testing.assert_close(found.raw, due.raw, rtol=1e-12, atol=1e-14)
+
+
+def test_fewer_variants_of_large_images_run_together() -> None:
+    log = list[int]()
+
+    class Logs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            log.append(len(x))
+            found: Tensor = self.fc(x.mean((2, 3)))
+            return found
+
+    for side, together in ((32, 8), (600, 1)):
+        log.clear()
+        limelight.explain(Logs(), torch.rand(1, 3, side, side), method="rise:masks=12")
+        assert max(log) == together

@@ -54,6 +54,7 @@ def explain(
     fuse: Fusion = "mean",
     differentiable: bool = False,
     chunk: int | None = None,
+    compile: bool = False,
     progress: Progress | None = None,
 ) -> Explanation:
     """Show what a network looked at: one heatmap per image.
@@ -86,9 +87,13 @@ def explain(
         differentiable: Let raw map, heatmap and score carry a graph to the model's parameters, so
             that a loss on where the network looks can be trained.
         chunk: How many variants are run together by methods that run the network many times; None
-            takes 8 for the whole network on a CPU, 32 elsewhere, and for a head what its
-            activations allow.
-        progress: Is called by those with how many runs are done, and of how many.
+            takes up to 8 for the whole network on a CPU, up to 32 elsewhere, and for a head what
+            its activations allow; fewer of large images.
+        compile: Let `torch.compile` make what comes before the layer faster, and the whole network
+            where methods run it many times. It takes a fraction of a minute once for each model,
+            layer and size of image, and pays for thousands of images or runs.
+        progress: Is called by methods that run the network many times, with how many runs are
+            done, and of how many.
 
     Raises:
         UnknownNameError: No class, layer, method or option has that name.
@@ -96,7 +101,7 @@ def explain(
     """
     row, given = find_method(method), Given.of(inputs)
     reading = reading_of(classes, output, grid)
-    settings = Settings(reading, views, eigen, differentiable, chunk, progress)
+    settings = Settings(reading, views, eigen, differentiable, chunk, progress, compile)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     known_fusion(fuse)
@@ -119,6 +124,7 @@ def explain_each(
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
+    compile: bool = False,
     progress: Progress | None = None,
 ) -> list[Explanation]:
     """Explain several targets of the same images from one forward pass.
@@ -129,7 +135,7 @@ def explain_each(
         first, second, third = limelight.explain_each(model, images, limelight.top(3))
     """
     reading = reading_of(classes, output, grid)
-    settings = Settings(reading, views, eigen, False, chunk, progress)
+    settings = Settings(reading, views, eigen, False, chunk, progress, compile)
     given = Given.of(inputs)
     return explain_given(model, given, targets, find_method(method), [layer], settings)[0]
 
@@ -144,6 +150,7 @@ class Settings:
     differentiable: bool = False
     chunk: int | None = None
     progress: Progress | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a chunk of nothing, and views that are none."""
@@ -232,6 +239,7 @@ def cuts_for(
         reading=settings.reading,
         differentiable=settings.differentiable,
         follow_input=follow,
+        compile=settings.compile,
     )
 
 
@@ -444,6 +452,10 @@ class PhotoResult:
     error: PhotoError | None = None
 
 
+#: How many photos are worth two runs, to find out how their images should lie in memory.
+MANY_PHOTOS = 32
+
+
 def explain_photos(
     network: Network,
     paths: Sequence[str | Path],
@@ -457,13 +469,14 @@ def explain_photos(
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
+    compile: bool = False,
     progress: Progress | None = None,
     batch: int = 8,
 ) -> Iterator[PhotoResult]:
     """Explain photo files, a batch at a time, one forward pass per batch.
 
-    The next photos are decoded meanwhile, in threads. On a CPU the images lie channels last in
-    memory, where the network gives the same of them, which is tried once.
+    The next photos are decoded meanwhile, in threads. Many photos of one size lie channels last in
+    memory on a CPU, if the network gives the same of them, which is tried once.
 
     A photo that cannot be read yields a result with its error, and the others go on. Anything else
     that is wrong (a class, a layer, the model) concerns all photos and is raised at once.
@@ -474,7 +487,7 @@ def explain_photos(
         targets: What to explain of each photo.
         method: A name in METHODS, with options if any, or a row of it.
         layer: A dotted path; several, whose maps are fused; None to have it chosen.
-        output, grid, fuse, views, eigen, chunk, progress: As in `explain`.
+        output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
         batch: How many photos go through the network together.
 
     Yields:
@@ -482,10 +495,11 @@ def explain_photos(
     """
     chosen = find_method(method)
     reading = reading_of(network.classes, output, grid)
-    settings = Settings(reading, views, eigen, False, chunk, progress)
+    settings = Settings(reading, views, eigen, False, chunk, progress, compile)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     parameter = next(network.model.parameters(), torch.empty(0))
+    worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
     photos = prepared(map(Path, paths), network.preprocess, count=2 * batch)
     while loaded := list(islice(photos, batch)):
         ready = [one for _, one in loaded if not isinstance(one, PhotoError)]
@@ -495,7 +509,7 @@ def explain_photos(
         together = [ready] if len(sizes) == 1 else [[one] for one in ready]
         for some in together:
             given = Given.of(torch.stack([image for _, image in some]).to(parameter))
-            if suits_channels_last(network.model, given):
+            if worth_a_trial and suits_channels_last(network.model, given):
                 given = given.on(given.image.contiguous(memory_format=torch.channels_last))
             found = explain_given(network.model, given, targets, chosen, layers, settings)
             by_target = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -56,7 +57,8 @@ class Gathered:
     def _get(self, need: Need) -> Any:
         if need == "head":
             whole = self.cut.layer == INPUT
-            return self._rerunner(self.cut.head, self.cut.activations, self.scores, whole=whole)
+            head = partial(self.cut.head, spent=True)
+            return self._rerunner(head, self.cut.activations, self.scores, whole=whole)
         if need == "network":
             return self.rerunner(self.scores)
         if need not in self._found:
@@ -104,10 +106,11 @@ class Gathered:
 def _chunk(like: Tensor, *, whole: bool) -> int:
     """Return how many variants to run together when nobody said.
 
-    Of a whole network on a CPU a few: more do not fit its caches, and took up to twice as long for
-    each. Of a head as many as hold 2^22 numbers, up to 128: a run has a cost of its own, and so has
-    memory that is asked for anew each time.
+    Of a whole network on a CPU up to 8: more do not fit its caches, and took up to twice as long
+    for each; fewer where images are large. Of a head as many as hold 2^22 numbers: a run has a cost
+    of its own, and so has memory that is asked for anew each time.
     """
+    most, numbers = 128, 2**22
     if whole:
-        return 8 if like.device.type == "cpu" else 32
-    return max(8, min(128, 2**22 // like[0].numel()))
+        most, numbers = (8, 2**21) if like.device.type == "cpu" else (32, 2**24)
+    return max(1, min(most, numbers // like[0].numel()))

@@ -82,6 +82,7 @@ def explain(
     views: options.Look = None,
     eigen: options.Eigen = False,
     chunk: options.Chunk = None,
+    compile: options.Compile = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
@@ -139,6 +140,7 @@ def explain(
             views=looks,
             eigen=eigen,
             chunk=chunk,
+            compile=compile,
             progress=bar.runs,
             batch=batch,
         )

@@ -140,6 +140,10 @@ Chunk = Annotated[
         "--chunk", min=1, help="Runs done together by methods that run the network many times."
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the network first; it pays for thousands of photos."),
+]
 
 
 def targets(

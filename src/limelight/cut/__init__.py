@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from limelight import layers as layers_
 from limelight.cut import deep
 from limelight.cut.call import call
+from limelight.cut.compiled import compiled, parts_of
 from limelight.cut.grids import layout_at
 from limelight.cut.head import Head, checked_rows
 from limelight.cut.passes import (
@@ -135,13 +136,21 @@ def cut_given(
     reading: Reading | None = None,
     differentiable: bool = False,
     follow_input: bool = True,
+    compile: bool = False,
 ) -> list[Cut]:
     """As `cuts`, for inputs that were read already.
 
     Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
+    With `compile` what records no graph runs compiled; see `limelight.cut.compiled`.
     """
     sites, reasons, raws, run = _passed(
-        model, layers, given, reading, differentiable=differentiable, follow_input=follow_input
+        model,
+        layers,
+        given,
+        reading,
+        differentiable=differentiable,
+        follow_input=follow_input,
+        compile=compile,
     )
     found = []
     for site, reason, raw in zip(sites, reasons, raws, strict=True):
@@ -158,6 +167,7 @@ def _passed(
     *,
     differentiable: bool,
     follow_input: bool,
+    compile: bool = False,
 ) -> tuple[list[Site], list[str], list[Tensor], Run]:
     """Run a model once; return the layers, why these, what each put out, and the pass."""
     model, reading = unwrap(model), reading or Reading()
@@ -188,7 +198,9 @@ def _passed(
             image, passed = _leaf(given, follow=follow_input)
         else:
             passed = given.fresh()
-        root, copies = shadow(model, watch.wanted)
+        parts = parts_of(model, watch.wanted) if compile else []
+        root, copies = shadow(model, {*watch.wanted, *map(id, parts)})
+        stack.enter_context(compiled(model, copies, parts))
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
         try:
             output = call(model, root, copies, passed)
@@ -198,7 +210,7 @@ def _passed(
                 handle.remove()
     if image is not None and follow_input and _all_inference(output):
         raise LayerError(INFERENCE)
-    run = Run(model, given, output, reading, traits_of(model), differentiable)
+    run = Run(model, given, output, reading, traits_of(model), differentiable, compile)
     raws = [
         image if site.path == INPUT and image is not None else watch.raw(site) for site in sites
     ]
@@ -321,6 +333,7 @@ class Cut:
             reading=run.reading,
             differentiable=run.differentiable,
             follow_input=self._raw.requires_grad,
+            compile=run.compile,
         )
         return other
 
@@ -388,7 +401,13 @@ class Cut:
             (product,) = differentiate(slope, [raw], along=along, graph=again)
         return self.layout.to_grid(product)
 
-    def head(self, activations: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
+    def head(
+        self,
+        activations: Tensor,
+        *,
+        rows: Tensor | Sequence[int] | None = None,
+        spent: bool = False,
+    ) -> Any:
         """Run the rest of the network on other activations and return its output.
 
         Only what comes after the layer is computed; what ran before it is replayed. The first call
@@ -399,6 +418,8 @@ class Cut:
             activations: `[M, K, *grid]`.
             rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
                 Not needed when M = B (row m belongs to image m) or when B = 1.
+            spent: Whether nobody reads the activations again, so that the network may write on
+                them, and no copy is needed.
 
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
@@ -406,7 +427,7 @@ class Cut:
         chosen = None if rows is None else torch.as_tensor(rows)
         if self._site.path == INPUT:
             return self.network(activations, rows=chosen)
-        return self._head(activations, chosen)
+        return self._head(activations, chosen, spent=spent)
 
     def network(self, images: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
         """Run the whole network on other images and return its output.
@@ -422,7 +443,7 @@ class Cut:
         given = self._run.given
         chosen = None if rows is None else torch.as_tensor(rows)
         chosen = checked_rows(chosen, len(images), given.batch, images.device)
-        return run_network(self._run.model, given.on(images, chosen))
+        return run_network(self._run.model, given.on(images, chosen), compile=self._run.compile)
 
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images where ReLUs pass on only what is positive.

@@ -50,6 +50,7 @@ class Head:
         self._original, self._given = given, given.fresh()
         self._site, self._observe = site, observe
         self._spread = True  # one image's record serves all rows of that image, without a copy
+        self._known_to_spread = False
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(given), given.batch, site, layout)
         recorded = self._replay.recorded
@@ -59,8 +60,12 @@ class Head:
         for key in recorded:
             _replace(self._copies[key], key, self._replay, is_layer=key == id(site.module))
 
-    def __call__(self, activations: Tensor, rows: Tensor | None = None) -> Any:
+    def __call__(
+        self, activations: Tensor, rows: Tensor | None = None, *, spent: bool = False
+    ) -> Any:
         """Return the network's output for activations `[M, K, *grid]` of the images `rows` `[M]`.
+
+        With `spent` nobody reads the activations again, so that the network may write on them.
 
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
@@ -69,15 +74,18 @@ class Head:
         if rows is not None and self._replay.axes is None:
             self._replay.axes = self._first_axes() or self._batch_axes()
         if rows is not None and self._spread and len(rows) > 1 and bool((rows == rows[0]).all()):
+            if spent and self._known_to_spread:
+                return self._run(activations, rows, spread=True)
             before = self._versions()
             with suppress(RuntimeError):
-                output = self._run(activations, rows, spread=True)
+                output = self._run(activations.clone(), rows, spread=True)
                 if self._versions() == before:
+                    self._known_to_spread = True
                     return output
             # The network writes on, or reshapes, what was recorded: from now on it gets copies.
             self._spread, self._given = False, self._original.fresh()
             self._replay.recorded = self._record(self._original)
-        return self._run(activations, rows, spread=False)
+        return self._run(activations if spent else activations.clone(), rows, spread=False)
 
     def _versions(self) -> list[int]:
         """Return how often each tensor that rows share has been written on."""
@@ -85,6 +93,7 @@ class Head:
         return [tensor._version for tensor in tensors(shared)]
 
     def _run(self, activations: Tensor, rows: Tensor | None, *, spread: bool) -> Any:
+        """Run the head; the network may write on the activations."""
         given = self._given.fresh() if rows is None else self._given.take(rows, spread=spread)
         for copy, buffers in self._buffers:  # a run may write on them, and the next must not see it
             copy.__dict__["_buffers"] = _clone(buffers)
@@ -149,14 +158,14 @@ class Head:
         if self._given.batch > 1 or any(tensor.shape[:1] != (1,) for tensor in tensors(recorded)):
             return None
         activations = self._replay.layout.to_grid(self._replay.at_layer)
-        once = self._run(activations, None, spread=False)
+        once = self._run(activations.clone(), None, spread=False)
         axes: Axes = {
             key: [[0] * len(tensors(one)) for one in calls] for key, calls in recorded.items()
         }
         self._replay.axes = axes
         twice: Any = None
         with suppress(Exception):
-            pair = activations.expand(2, *activations.shape[1:])
+            pair = activations.repeat(2, *[1] * (activations.ndim - 1))
             twice = self._run(pair, torch.zeros(2, dtype=torch.long), spread=False)
         self._replay.axes = None
         return axes if _is_twice(twice, once) else None
@@ -275,7 +284,7 @@ class _Replay:
         activations = self.activations
         return substitute_first(
             self.output(self.layer, 0),
-            lambda raw: self.layout.from_grid(activations, raw).clone(),
+            lambda raw: self.layout.from_grid(activations, raw),
         )
 
     def _pick(self, tensor: Tensor, axis: int | None) -> Tensor:

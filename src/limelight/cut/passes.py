@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from limelight.cut.call import call
+from limelight.cut.compiled import compiled, parts_of
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import Traits, facts_about, fingerprint, shadow
+from limelight.cut.shadow import Traits, facts_about, fingerprint, shadow, unwrap
 from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
 from limelight.targets import Asked, Reading, returned
@@ -29,6 +30,7 @@ class Run:
     reading: Reading
     traits: Traits
     differentiable: bool = False
+    compile: bool = False
 
     @property
     def asked(self) -> Asked:
@@ -114,11 +116,13 @@ def with_graph() -> Iterator[None]:
         yield
 
 
-def run_network(model: nn.Module, given: Given) -> Any:
+def run_network(model: nn.Module, given: Given, *, compile: bool = False) -> Any:
     """Run a shadow of the whole model in the caller's grad mode, and return its output."""
+    parts = parts_of(model, ()) if compile else []
     with torch.inference_mode(False):
-        root, copies = shadow(model, ())
-    return call(model, root, copies, given)
+        root, copies = shadow(model, set(map(id, parts)))
+    with compiled(model, copies, parts):
+        return call(model, root, copies, given)
 
 
 def suits_channels_last(model: nn.Module, given: Given) -> bool:
@@ -128,7 +132,7 @@ def suits_channels_last(model: nn.Module, given: Given) -> bool:
     how its tensors lie fails, or makes something else of it; so the first image is run both ways,
     once, and has to give the same.
     """
-    image = given.image
+    model, image = unwrap(model), given.image
     fast = image.ndim == 4 and image.device.type == "cpu" and image.dtype in _FASTER
     if not fast or not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return False
