@@ -365,10 +365,10 @@ def test_activations_that_a_head_is_given_stay_as_they_are(rows: int) -> None:
 
 @pytest.mark.parametrize("method", ["ablationcam", "reciprocam"])
 def test_a_network_that_writes_in_place_has_the_same_map(method: str) -> None:
-    model = ready(WritesOnWhatItIsGiven())
-    found = limelight.explain(model, pictures(), target=1, method=method, layer="conv", chunk=3)
+    model, images = ready(WritesOnWhatItIsGiven()), pictures()
+    found = limelight.explain(model, images, target=1, method=method, layer="conv", chunk=3)
     model.relu.inplace = False
-    due = limelight.explain(model, pictures(), target=1, method=method, layer="conv", chunk=3)
+    due = limelight.explain(model, images, target=1, method=method, layer="conv", chunk=3)
     torch.testing.assert_close(found.raw, due.raw, rtol=1e-12, atol=1e-14)
 
 
