@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from limelight.errors import ModelError
@@ -220,7 +221,8 @@ class _Kind(NamedTuple):
     """What is known of a module by its type.
 
     Attributes:
-        plain: Whether it is of torch.nn, whose forwards write on nothing in evaluation mode.
+        plain: Whether its forward writes on nothing in evaluation mode, not even on buffers: that
+            of torch.nn's modules, and of batch norms that timm and torchvision derive from them.
         changes: Whether its forward may write on it, or is listened to.
     """
 
@@ -233,7 +235,8 @@ def _kind(kind: type) -> _Kind:
     origin = kind.__module__
     # A detector is listened to where it sorts boxes (limelight.cut.call).
     changes = not origin.startswith(_TRUSTED) or hasattr(kind, SORTS_BOXES)
-    return _Kind(origin.startswith("torch.nn."), changes)
+    norm = issubclass(kind, _NormBase) and origin.startswith(_TRUSTED)
+    return _Kind(norm or origin.startswith("torch.nn."), changes)
 
 
 def _may_change(module: nn.Module) -> bool:
