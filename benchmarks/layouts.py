@@ -1,10 +1,11 @@
 """What another layout in memory and another precision save, and what they do to the map.
 
 Plain forwards and Grad-CAM of one batch: as it is; with the images channels last; in bfloat16 with
-images and weights channels last. Beside the times stands how far the raw map is from the one in
-float32, each scaled by its largest absolute value: the largest difference, and the lowest
-correlation of an image. Networks have random weights, but for the embedded one, whose photos are
-its samples.
+images and weights channels last; and, if asked for, as it is but compiled. Then Score-CAM of one
+image, in float32 (whose variants limelight lays channels last itself) and in bfloat16. Beside the
+times stands how far the raw map is from the one in float32, each scaled by its largest absolute
+value: the largest difference, and the lowest correlation of an image. Networks have random weights,
+but for the embedded one, whose photos are its samples.
 
     python benchmarks/layouts.py
 """
@@ -21,7 +22,7 @@ from torchvision.models import get_model
 
 import limelight
 from limelight.samples import SAMPLES, find_sample
-from measure import DEVICE, Run, Table, in_turns, plain_forward, report
+from measure import DEVICE, Run, Table, in_turns, plain_forward, report, taken
 from peers import agreement
 
 EMBEDDED = "embedded"
@@ -31,6 +32,7 @@ NETWORKS = {
     "resnet50": "layer4",
     "densenet121": "features",
     "convnext_tiny": "features",
+    "resnet18": "layer4",
 }
 
 
@@ -47,12 +49,17 @@ def ready(name: str, batch: int) -> tuple[nn.Module, Tensor]:
     return model.to(DEVICE), images.to(DEVICE)
 
 
+def halved(model: nn.Module) -> nn.Module:
+    """Return a copy in bfloat16, channels last."""
+    half: nn.Module = deepcopy(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    return half
+
+
 def measured(table: Table, name: str, batch: int, rounds: int) -> None:
     """Add the rows of one network."""
     model, images = ready(name, batch)
     layer = NETWORKS[name]
-    last = images.contiguous(memory_format=torch.channels_last)
-    half = deepcopy(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    last, half = images.contiguous(memory_format=torch.channels_last), halved(model)
     given = {
         "as it is": (model, images),
         "channels last": (model, last),
@@ -75,23 +82,83 @@ def measured(table: Table, name: str, batch: int, rounds: int) -> None:
             turns.over(how, f"plain, {how}"),
             turns.over(how, base),
             *agreement(due, raw),
+            "",
         )
+
+
+def compiled(table: Table, name: str, batch: int, rounds: int) -> None:
+    """Add the row of one network whose body is compiled."""
+    model, images = ready(name, batch)
+    explain = partial(limelight.explain, model, images, target=281, layer=NETWORKS[name])
+    due = explain().raw
+    fast = partial(explain, compile=True)
+    first = taken(fast)
+    again = torch.compile(model)
+    turns = in_turns(
+        {
+            "plain": partial(plain_forward, model, images),
+            "plain compiled": partial(plain_forward, again, images),
+            "compiled": fast,
+        },
+        rounds,
+    )
+    table.add(
+        name,
+        batch,
+        "compiled",
+        turns.median("compiled") * 1e3,
+        turns.over("compiled", "plain compiled"),
+        turns.over("compiled", "plain"),
+        *agreement(due, fast().raw),
+        f"{first:.0f}",
+    )
+
+
+def scored(name: str, rounds: int) -> Table:
+    """Return the table of Score-CAM."""
+    model, images = ready(name, 1)
+    half, layer = halved(model), NETWORKS[name]
+    given = {"float32": (model, images), "bfloat16": (half, images.bfloat16())}
+    sides = {
+        how: partial(limelight.explain, *one, target=281, layer=layer, method="scorecam")
+        for how, one in given.items()
+    }
+    turns = in_turns(sides, rounds, warm_up=False)
+    due = sides["float32"]().raw
+    table = Table(
+        {
+            f"scorecam, {name} {layer}": "",
+            "s": ".1f",
+            "over float32": ".3f",
+            "difference": ".0e",
+            "correlation": ".4f",
+        }
+    )
+    for how, side in sides.items():
+        table.add(how, turns.median(how), turns.over(how, "float32"), *agreement(due, side().raw))
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS)[:-1])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--compiled", nargs="*", choices=NETWORKS, default=["mobilenet_v3_large"])
+    parser.add_argument("--scored", choices=NETWORKS, default="resnet18", help="for Score-CAM")
     parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and .json")
     args = parser.parse_args()
     columns = {"network": "", "batch": "d", "gradcam": "", "ms": ".1f"}
     columns |= {"over the same forward": ".3f", "over the forward as it is": ".3f"}
-    table = Table({**columns, "difference": ".0e", "correlation": ".4f"})
+    columns |= {"difference": ".0e", "correlation": ".4f", "first call, s": ""}
+    table = Table(columns)
     for name in args.networks:
         for batch in args.batches:
             measured(table, name, batch, args.rounds)
-    report("layouts", [table], told=f"224 px, {args.rounds} rounds", publish=args.publish)
+            if name in args.compiled:
+                compiled(table, name, batch, args.rounds)
+    tables = [table, scored(args.scored, max(3, args.rounds // 2))]
+    report("layouts", tables, told=f"224 px, {args.rounds} rounds", publish=args.publish)
 
 
 if __name__ == "__main__":
