@@ -85,7 +85,7 @@ def _synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def plain_forward(model: nn.Module, images: Tensor) -> object:
+def plain_forward(model: Callable[[Tensor], object], images: Tensor) -> object:
     """Run a model as it is run when nothing is explained."""
     with torch.inference_mode():
         return model(images)
