@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 Run = Callable[[], object]
 
