@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,6 +154,27 @@ def test_interrupted_work_is_kept(
     assert code == 130
     assert "Interrupted: 1 photos not done" in out
     assert len(list((folder / "maps").iterdir())) == 2
+
+
+def test_what_was_explained_before_an_interrupt_is_drawn(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(4):
+        save_photo(folder / "photos" / f"{seed}.png", seed)
+    whole = limelight.explain_photos
+
+    def stopping(*args: Any, **options: Any) -> Iterator[Any]:
+        for number, one in enumerate(whole(*args, **options)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield one
+
+    monkeypatch.setattr(sys.modules["limelight.cli.explain"], "explain_photos", stopping)
+    code, out, _ = run("explain", "photos", "--out", "maps", "--json")
+    assert code == 130
+    report = json.loads(out)
+    assert [Path(photo["photo"]).stem for photo in report["photos"]] == ["0", "1", "2"]
+    assert len(list((folder / "maps").iterdir())) == 3
 
 
 USAGE = [
