@@ -191,7 +191,7 @@ def report(section: str, tables: Sequence[Table], *, told: str = "", publish: bo
     store = PAGE.with_suffix(".json")
     known = json.loads(store.read_text()) if store.exists() else {}
     known[section] = {"setting": setting(), "tables": [table.records() for table in tables]}
-    store.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    store.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def setting() -> str:

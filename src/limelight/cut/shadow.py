@@ -230,13 +230,20 @@ class _Kind(NamedTuple):
     changes: bool
 
 
-@functools.lru_cache(maxsize=1024)
+#: What is known of the libraries' types; those of the user are not held on to.
+_kinds: dict[type, _Kind] = {}
+
+
 def _kind(kind: type) -> _Kind:
-    origin = kind.__module__
-    # A detector is listened to where it sorts boxes (limelight.cut.call).
-    changes = not origin.startswith(_TRUSTED) or hasattr(kind, SORTS_BOXES)
-    norm = issubclass(kind, _NormBase) and origin.startswith(_TRUSTED)
-    return _Kind(norm or origin.startswith("torch.nn."), changes)
+    known = _kinds.get(kind)
+    if known is None:
+        trusted = kind.__module__.startswith(_TRUSTED)
+        plain = kind.__module__.startswith("torch.nn.") or (trusted and issubclass(kind, _NormBase))
+        # A detector is listened to where it sorts boxes (limelight.cut.call).
+        known = _Kind(plain, changes=not trusted or hasattr(kind, SORTS_BOXES))
+        if trusted:
+            _kinds[kind] = known
+    return known
 
 
 def _may_change(module: nn.Module) -> bool:
