@@ -43,6 +43,7 @@ from measure import (
     Cost,
     Run,
     Table,
+    Turns,
     alone,
     in_turns,
     plain_forward,
@@ -68,16 +69,12 @@ def families(network: str, rounds: int) -> list[Table]:
     model, images = made(network), photo()
     together = f"all {len(ROWS)} together"
     sides: dict[str, Run] = {
-        "plain": partial(plain_forward, model, images),
+        "a plain forward": partial(plain_forward, model, images),
         together: partial(limelight.compare, model, images, methods=ROWS, layers=[LAYER]),
     }
     for row in ROWS:
         sides[row.name] = partial(limelight.explain, model, images, method=row, layer=LAYER)
-    turns = in_turns(sides, rounds)
-    table = Table({f"{network} {LAYER}": "", "ms": ".1f", "over a plain forward": ".3f"})
-    for side in sides:
-        table.add(side, turns.median(side) * 1e3, turns.over(side, "plain"))
-    return [table]
+    return timed(f"{network} {LAYER}", sides, "a plain forward", rounds)
 
 
 def classes(network: str, rounds: int) -> list[Table]:
@@ -87,10 +84,15 @@ def classes(network: str, rounds: int) -> list[Table]:
         "one class": partial(limelight.explain, model, images, target=0, layer=LAYER),
         "five classes": partial(limelight.explain_each, model, images, range(5), layer=LAYER),
     }
+    return timed(f"gradcam, {network} {LAYER}", sides, "one class", rounds)
+
+
+def timed(title: str, sides: dict[str, Run], base: str, rounds: int) -> list[Table]:
+    """Return the table of sides that took turns, over one of them."""
     turns = in_turns(sides, rounds)
-    table = Table({f"gradcam, {network} {LAYER}": "", "ms": ".1f", "over one class": ".3f"})
+    table = Table({title: "", "ms": ".1f", f"over {base}": ".3f"})
     for side in sides:
-        table.add(side, turns.median(side) * 1e3, turns.over(side, "one class"))
+        table.add(side, turns.median(side) * 1e3, turns.over(side, base))
     return [table]
 
 
@@ -122,16 +124,13 @@ def score(_network: str, _rounds: int) -> list[Table]:
 
 def scored(network: str, rounds: int) -> Table:
     """Return the table of one network."""
-    base = "plain forwards"
     costs = {name: list[Cost]() for name in TOGETHER}
     for _ in range(rounds):
         for name in TOGETHER:
             costs[name].append(alone(partial(score_side, name, network)))
 
-    def over(name: str, other: str, what: str) -> float:
-        pairs = zip(costs[name], costs[other], strict=True)
-        return float(median(getattr(one, what) / getattr(two, what) for one, two in pairs))
-
+    seconds = Turns({name: [cost.seconds for cost in each] for name, each in costs.items()})
+    peaks = Turns({name: [cost.peak for cost in each] for name, each in costs.items()})
     ours = costs["limelight"][0].result
     assert isinstance(ours, Tensor)
     columns = {f"scorecam, {network} {LAYER}": "", "together": "d", "s": ".2f"}
@@ -145,11 +144,11 @@ def scored(network: str, rounds: int) -> Table:
         table.add(
             name,
             together,
-            median(cost.seconds for cost in costs[name]),
-            over(name, base, "seconds"),
-            over(name, "limelight", "seconds"),
-            median(cost.peak for cost in costs[name]),
-            over(name, "limelight", "peak"),
+            seconds.median(name),
+            seconds.over(name, "plain forwards"),
+            seconds.over(name, "limelight"),
+            peaks.median(name),
+            peaks.over(name, "limelight"),
             *alike,
         )
     return table

@@ -31,7 +31,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 class Turns(NamedTuple):
-    """How long each side took in each round, in seconds."""
+    """How long each side took in each round, in seconds (or what else a run costs)."""
 
     times: dict[str, list[float]]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
-from limelight.cut.compiled import parts_of
+from limelight.cut.compiled import _known, parts_of
 from limelight.errors import OptionError
 
 
@@ -99,9 +99,15 @@ def test_a_part_is_compiled_once(compiler: Compiler) -> None:
     assert len(compiler.runs) == 3 * 2 + 1
 
 
-def test_without_it_nothing_is_compiled(compiler: Compiler) -> None:
+def test_without_it_nothing_is_compiled_or_prepared(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = list[nn.Module]()
+    monkeypatch.setattr(_known, "of", prepared.append)
     limelight.explain(network(), IMAGES)
+    limelight.explain(network(), IMAGES, method="rise:masks=4")
     assert compiler.made == []
+    assert prepared == []
 
 
 def test_what_the_model_has_learned_since_counts(compiler: Compiler) -> None:

@@ -1249,7 +1249,7 @@ def test_two_hundred_cuts_leave_nothing_behind() -> None:
     work(1)
     before = live()
     work(200)
-    assert live() <= before  # what other tests left may go meanwhile; a leak would be hundreds
+    assert live() == before
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,8 @@ def load_photo(path: str | Path) -> Image.Image:
         PhotoError: It is empty, truncated, no picture, or too large.
     """
     path = Path(path)
-    with warnings.catch_warnings():
-        # Sizes are checked here, with a limit of our own, before anything is decoded.
-        warnings.simplefilter("ignore")
+    # Sizes are checked here, with a limit of our own, before anything is decoded.
+    with warnings.catch_warnings(action="ignore"):
         return _decoded(path, _opened(path))
 
 
@@ -69,8 +68,7 @@ def prepared(
 
     def opened(path: Path) -> tuple[Path, Image.Image | PhotoError]:
         # Not in the threads: Pillow's warnings can only be silenced in one thread at a time.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             try:
                 return path, _opened(path)
             except PhotoError as error:
@@ -101,7 +99,7 @@ def _opened(path: Path) -> Image.Image:
             _check_size(path, picture)
             picture.seek(0)
             if "exif" in picture.info:
-                with suppress(Exception):  # damaged Exif is no reason to refuse the pixels
+                with suppress(Exception):  # it is read here, where its warnings are silenced
                     picture.getexif()
         except BaseException:
             picture.close()
@@ -145,7 +143,7 @@ def _told(path: Path) -> Iterator[None]:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # as above
+    except Exception:  # damaged Exif is no reason to refuse the pixels
         return picture
 
 

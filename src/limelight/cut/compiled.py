@@ -7,8 +7,6 @@ first run, and serve every later pass. They run where no graph is recorded, whic
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limelight.cut.shadow import fingerprint, shadow
+from limelight.cut.shadow import PerModel, shadow
 from limelight.errors import OptionError
 
 Forward = Callable[..., Any]
@@ -45,8 +43,11 @@ def compiled(
     model: nn.Module, copies: Mapping[int, nn.Module], parts: Collection[nn.Module]
 ) -> Iterator[None]:
     """Let copies in a shadow of these parts run compiled wherever grad is off."""
+    if not parts:  # nor is anything prepared
+        yield
+        return
     with torch.inference_mode(False), torch.no_grad():
-        stays = _stays(model)
+        stays = _known.of(model)
         for part in parts:
             stays.refresh(part)
     for part in parts:
@@ -66,27 +67,11 @@ def _either(eager: Forward, fast: Forward) -> Forward:
     return forward
 
 
-#: By model: the modules it was built of, and the shadow that stays. It holds nothing of the model.
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Stays]]
-_known = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _stays(model: nn.Module) -> _Stays:
-    modules = fingerprint(model)
-    with _lock:
-        built_of, found = _known.get(model, ((), None))
-        if found is None or built_of != modules:
-            found = _Stays(model)
-            _known[model] = modules, found
-    return found
-
-
 class _Stays:
     """A shadow that stays, and what was compiled of it."""
 
     def __init__(self, model: nn.Module) -> None:
-        _, self._copies = shadow(model, set(fingerprint(model)))
+        _, self._copies = shadow(model)
         self._functions = dict[int, Forward]()
 
     def refresh(self, part: nn.Module) -> None:
@@ -118,3 +103,7 @@ class _Stays:
 
             self._functions[key] = run
         return self._functions[key]
+
+
+#: The shadow that stays, of each model.
+_known = PerModel(_Stays)

@@ -11,7 +11,7 @@ from torch import Tensor
 from limelight.cut.passes import Run, differentiate, head_at, observe, run_network, with_graph
 from limelight.cut.record import known_for
 from limelight.cut.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
-from limelight.cut.shadow import fingerprint, shadow
+from limelight.cut.shadow import shadow
 from limelight.errors import MethodError
 from limelight.evidence import Attention, at_least_float32
 from limelight.inputs import substitute_first
@@ -83,7 +83,7 @@ def layer_attention(run: Run, scores: Scores) -> Attention:
 
     with with_graph():
         image = run.given.image.clone().requires_grad_()
-        root, copies = shadow(run.model, set(fingerprint(run.model)))
+        root, copies = shadow(run.model)
         with rule:
             observe(run.model, root, copies, run.given.on(image.clone()), enter, leave)
     layout = _checked(run, rule.kept, layouts)

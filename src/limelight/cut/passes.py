@@ -14,7 +14,7 @@ from limelight.cut.call import call
 from limelight.cut.compiled import compiled, parts_of
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
-from limelight.cut.shadow import Traits, facts_about, fingerprint, shadow, unwrap
+from limelight.cut.shadow import Traits, facts_about, shadow, unwrap
 from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
 from limelight.targets import Asked, Reading, returned
@@ -133,20 +133,24 @@ def suits_channels_last(model: nn.Module, given: Given) -> bool:
     once, and has to give the same.
     """
     model, image = unwrap(model), given.image
-    fast = image.ndim == 4 and image.device.type == "cpu" and image.dtype in _FASTER
-    if not fast or not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+    if image.ndim != 4 or image.device.type != "cpu" or image.dtype not in _FASTER:
         return False
     facts, key = facts_about(model), ("channels last", given.signature)
-    if key not in facts:
-        first, outputs = given.first(1), list[list[Tensor]]()
-        for layout in (torch.contiguous_format, torch.channels_last):
-            lying = first.on(first.image.contiguous(memory_format=layout))
-            with no_grad(), suppress(RuntimeError):
-                outputs.append(tensors([returned(run_network(model, lying))]))
-        same = len(outputs) == 2 and len(outputs[0]) == len(outputs[1])
-        facts[key] = same and all(map(_alike, *outputs))
-    found: bool = facts[key]
-    return found
+    known: bool | None = facts.get(key)
+    if known is None:
+        convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        known = facts[key] = convolves and _same_either_way(model, given.first(1))
+    return known
+
+
+def _same_either_way(model: nn.Module, first: Given) -> bool:
+    outputs = list[list[Tensor]]()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        lying = first.on(first.image.contiguous(memory_format=layout))
+        with no_grad(), suppress(RuntimeError):
+            outputs.append(tensors([returned(run_network(model, lying))]))
+    same = len(outputs) == 2 and len(outputs[0]) == len(outputs[1])
+    return same and all(map(_alike, *outputs))
 
 
 #: What convolutions of other layouts than channels first are made for.
@@ -168,7 +172,7 @@ def head_at(run: Run, site: Site, layout: Layout) -> Head:
 
     def observed(given: Given, enter: Enter, leave: Leave) -> Any:
         with no_grad():
-            root, copies = shadow(run.model, set(fingerprint(run.model)))
+            root, copies = shadow(run.model)
             return observe(run.model, root, copies, given, enter, leave)
 
     with no_grad():

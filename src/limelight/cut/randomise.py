@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.cut.passes import no_grad, observe
-from limelight.cut.shadow import fingerprint, shadow, unwrap
+from limelight.cut.shadow import shadow, unwrap
 from limelight.errors import ModelError
 from limelight.inputs import Given
 
@@ -45,7 +45,7 @@ def cascade(
         )
     names = {module: name or "the model" for name, module in model.named_modules()}
     with no_grad():
-        root, copies = shadow(model, set(fingerprint(model)))
+        root, copies = shadow(model)
         _part(copies)
     done = 0
     counts = torch.linspace(1, len(order), steps).round().int().tolist()
@@ -61,7 +61,7 @@ def _order(model: nn.Module, given: Given) -> list[nn.Module]:
     parent does, which then reads their weights itself."""
     met: dict[int, None] = {}
     with no_grad():
-        root, copies = shadow(model, set(fingerprint(model)))
+        root, copies = shadow(model)
         observe(model, root, copies, given, met.setdefault, lambda *_call: _call[2])
     begin = {key: number for number, key in enumerate(met)}
     found = list[tuple[int, nn.Module]]()

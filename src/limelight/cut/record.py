@@ -17,7 +17,6 @@ from limelight.cut.rules import KeepGrad
 from limelight.cut.shadow import (
     facts_about,
     fill_zeros,
-    fingerprint,
     patch_of,
     shadow,
     traits_of,
@@ -103,7 +102,7 @@ def costs(model: nn.Module, inputs: Inputs) -> list[float]:
         return substitute_first(output, note)
 
     with no_grad(), counter:
-        root, copies = shadow(model, set(fingerprint(model)))
+        root, copies = shadow(model)
         observe(model, root, copies, given, lambda _key: None, leave)
     total = max(1, counter.get_total_flops())
     return [flops / total for flops in spent]
@@ -233,7 +232,7 @@ def _record(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...
     recorder = _Recorder(model, given)
     with torch.inference_mode(False), torch.enable_grad():
         image = given.image.clone()
-        root, copies = shadow(model, set(fingerprint(model)))
+        root, copies = shadow(model)
         for copy in copies.values():
             fill_zeros(copy)
         if image.is_floating_point():  # the graph then tells what is made of it

@@ -13,9 +13,9 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy as shallow_copy
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from limelight.errors import ModelError
+
+_Made = TypeVar("_Made")
 
 _COMMON = frozenset(nn.Module().__dict__)  # attributes of every module; the others are the user's
 
@@ -82,10 +84,32 @@ def fingerprint(model: nn.Module) -> tuple[int, ...]:
     return tuple(found)
 
 
-#: By model: the modules it was built of, and what was found out about it.
-_remembered: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[object, Any]]]
-_remembered = weakref.WeakKeyDictionary()
-_remembered_lock = threading.Lock()
+class PerModel(Generic[_Made]):
+    """What is made once for each model, and again when the model is rebuilt; it goes with it."""
+
+    def __init__(
+        self,
+        make: Callable[[nn.Module], _Made],
+        *,
+        worn: Callable[[_Made], bool] = lambda _made: False,
+    ) -> None:
+        """Prepare; what is `worn` is made again too."""
+        self._make, self._worn, self._lock = make, worn, threading.Lock()
+        self._known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Made]]
+        self._known = weakref.WeakKeyDictionary()
+
+    def of(self, model: nn.Module) -> _Made:
+        """Return that of a model."""
+        modules = fingerprint(model)
+        with self._lock:
+            known = self._known.get(model)
+            if known is None or known[0] != modules or self._worn(known[1]):
+                known = self._known[model] = modules, self._make(model)
+        return known[1]
+
+
+_facts: PerModel[dict[object, Any]]
+_facts = PerModel(lambda _model: {}, worn=lambda facts: len(facts) > 32)
 
 
 def facts_about(model: nn.Module) -> dict[object, Any]:
@@ -93,12 +117,7 @@ def facts_about(model: nn.Module) -> dict[object, Any]:
 
     It is empty again when the model is rebuilt, and when it has grown large.
     """
-    modules = fingerprint(model)
-    with _remembered_lock:
-        built_of, facts = _remembered.get(model, ((), {}))
-        if built_of != modules or len(facts) > 32:
-            _remembered[model] = modules, (facts := {})
-    return facts
+    return _facts.of(model)
 
 
 class Traits(NamedTuple):
@@ -138,12 +157,15 @@ def patch_of(module: nn.Module) -> tuple[int, ...]:
     return () if slides or math.prod(kernel) == 1 else kernel
 
 
-def shadow(model: nn.Module, touched: Collection[int]) -> tuple[nn.Module, dict[int, nn.Module]]:
+def shadow(
+    model: nn.Module, touched: Collection[int] | None = None
+) -> tuple[nn.Module, dict[int, nn.Module]]:
     """Copy, shallowly, the modules that a pass must not share with the user.
 
-    Those are the modules that are `touched` (their ids), those in training mode (the copies are in
-    evaluation mode), those compiled in place, those that a forward may write on (buffers,
-    attributes, hooks), and every module on the way to one of them. Call it outside inference mode.
+    Those are the modules that are `touched` (their ids; None for all), those in training mode (the
+    copies are in evaluation mode), those compiled in place, those that a forward may write on
+    (buffers, attributes, hooks), and every module on the way to one of them. Call it outside
+    inference mode.
 
     Returns:
         The model's stand-in, and the copies by the id of their originals.
@@ -151,6 +173,7 @@ def shadow(model: nn.Module, touched: Collection[int]) -> tuple[nn.Module, dict[
     Raises:
         ModelError: A module to copy is scripted, or has uninitialised parameters.
     """
+    touched = set(fingerprint(model)) if touched is None else touched
     copies: dict[int, nn.Module] = {}
     root = _visit(model, touched, {}, copies)
     for copy in copies.values():
