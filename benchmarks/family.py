@@ -2,16 +2,16 @@
 
 Ratios are medians over rounds in which the sides took turns; beside them stands how far the raw
 maps agree, each scaled by its largest absolute value. Plain forwards are the model under
-`torch.inference_mode`. Five parts:
+`torch.inference_mode`. The parts:
 
 families: All rows of the families weighted and pointwise that need gradients at most, together by
     `compare` and each alone by `explain`, over one plain forward.
 classes: `explain_each` with five classes over `explain` with one.
 ablation: `ablationcam` beside grad-cam's, which runs the whole network where limelight runs the
     head. Theirs is run once, with limelight's before and after it.
-score: `scorecam` beside the plain forwards that it needs, and grad-cam's and torchcam's, each with
-    as many together as it takes by itself. Each runs in a process of its own, for its peak of
-    memory over idle; of resnet18 in seven rounds, of resnet50 (2048 forwards) in one.
+score-NETWORK: `scorecam` beside the plain forwards that it needs, and grad-cam's and torchcam's,
+    each with as many together as it takes by itself. Each runs in a process of its own, for its
+    peak of memory over idle; of resnet18 in seven rounds, of resnet50 (2048 forwards) in three.
 skipping: how many channels are the same everywhere in the embedded network on a photo, and what is
     saved by not running them.
 
@@ -55,7 +55,7 @@ from peers import agreement, grad_cam, torchcam_scorecam
 
 LAYER = "layer4"
 #: For Score-CAM: networks, and in how many rounds each.
-SCORED = {"resnet18": 7, "resnet50": 1}
+SCORED = {"resnet18": 7, "resnet50": 3}
 
 ROWS = [
     row
@@ -117,15 +117,10 @@ def ablation(network: str, _rounds: int) -> list[Table]:
     return [table]
 
 
-def score(_network: str, _rounds: int) -> list[Table]:
-    """Return tables of Score-CAM: the forwards that it needs, limelight's and the peers'."""
-    return [scored(network, rounds) for network, rounds in SCORED.items()]
-
-
-def scored(network: str, rounds: int) -> Table:
-    """Return the table of one network."""
+def score(network: str, _network: str, _rounds: int) -> list[Table]:
+    """Return the table of Score-CAM: the forwards that it needs, limelight's and the peers'."""
     costs = {name: list[Cost]() for name in TOGETHER}
-    for _ in range(rounds):
+    for _ in range(SCORED[network]):
         for name in TOGETHER:
             costs[name].append(alone(partial(score_side, name, network)))
 
@@ -151,7 +146,7 @@ def scored(network: str, rounds: int) -> Table:
             peaks.over(name, "limelight"),
             *alike,
         )
-    return table
+    return [table]
 
 
 #: How many images each runs together by itself, on a CPU.
@@ -255,7 +250,7 @@ PARTS = {
     "families": families,
     "classes": classes,
     "ablation": ablation,
-    "score": score,
+    **{f"score-{network}": partial(score, network) for network in SCORED},
     "skipping": skipping,
 }
 

@@ -5,8 +5,8 @@ side is the model under `torch.inference_mode`. The others go from images to map
 call it: limelight.explain with the layer named, and with the layer found ("found": after the first
 call on a model the choice is remembered, and that is what is timed; the first call is shown apart);
 grad-cam's GradCAM, torchcam's GradCAM, captum's LayerGradCam. Before anything is timed the maps are
-compared with limelight's. Memory is how far each rises above idle at its peak, in a process of its
-own.
+compared with limelight's. Memory is how far each rises above idle at its peak, the second time that
+it runs in a process of its own.
 
     python benchmarks/gradcam.py
     python benchmarks/gradcam.py --networks resnet50 --batches 1 --rounds 15
@@ -113,8 +113,10 @@ def sides_of(name: str, batch: int) -> dict[str, Callable[[], object]]:
 
 
 def side_of(name: str, batch: int, side: str) -> Run:
-    """Return one of them, for a process of its own; small things have been loaded."""
-    return sides_of(name, batch)[side]
+    """Return one of them, for a process of its own; it has run once, as in the midst of work."""
+    run = sides_of(name, batch)[side]
+    run()
+    return run
 
 
 def compared(sides: dict[str, Callable[[], object]]) -> dict[str, float]:

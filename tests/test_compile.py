@@ -6,6 +6,7 @@ import gc
 import shutil
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,11 @@ from torchvision.models import resnet18
 import limelight
 from limelight.cut.compiled import _known, parts_of
 from limelight.errors import OptionError
+from limelight.models import Network
+from limelight.photos import Preprocess
+from test_cli import Runner, folder, run, save_photo
+
+__all__ = ["folder", "run"]  # fixtures
 
 
 class Compiler:
@@ -158,6 +164,20 @@ def test_many_runs_are_compiled(compiler: Compiler) -> None:
     assert len(compiler.runs) == 4 * (1 + 2 * 20 // 5)
 
 
+def test_comparing_and_measuring_run_compiled(compiler: Compiler) -> None:
+    model, many = network(), ["gradcam", "rise:masks=4"]
+    found = limelight.compare(model, IMAGES, methods=many, layers=["1"])
+    plain = limelight.measure(model, IMAGES, found, metrics=["deletion:steps=4"])
+    assert compiler.runs == []
+    again = limelight.compare(model, IMAGES, methods=many, layers=["1"], compile=True)
+    assert torch.equal(found.heatmaps, again.heatmaps)
+    assert compiler.runs
+    compiler.runs.clear()
+    fast = limelight.measure(model, IMAGES, found, metrics=["deletion:steps=4"], compile=True)
+    assert fast.rows() == plain.rows()
+    assert compiler.runs
+
+
 def test_a_model_that_was_compiled_goes_away(compiler: Compiler) -> None:
     model = network()
     both(model, layer="1")
@@ -173,6 +193,29 @@ def test_what_cannot_be_compiled_is_said(compiler: Compiler) -> None:
     compiler.problem = TorchDynamoException("no compiler")
     with pytest.raises(OptionError, match=r"the part Sequential .*no compiler Leave compile out"):
         limelight.explain(network(), IMAGES, compile=True)
+
+
+def stages() -> Network:
+    return Network("stages", network(), Preprocess(size=(10, 10), resize=10), tuple("abcd"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain"],
+        ["compare", "--methods", "gradcam rise:masks=4"],
+        ["measure", "--methods", "gradcam", "--metrics", "increase"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_commands_compile_when_asked(
+    run: Runner, folder: Path, compiler: Compiler, words: list[str]
+) -> None:
+    asked = [*words, save_photo(folder / "photo.png"), "--model", "test_compile:stages", "--json"]
+    assert run(*asked, "--out", folder / "plain")[0] == 0
+    assert compiler.runs == []
+    assert run(*asked, "--out", folder / "fast", "--compile")[0] == 0
+    assert compiler.runs
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")

@@ -207,6 +207,7 @@ def compare(
     views: Views | None = None,
     eigen: bool = False,
     chunk: int | None = None,
+    compile: bool = False,
     metrics: str | Sequence[str | Metric] | None = None,
     objects: Where | Objects | None = None,
     progress: Told | None = None,
@@ -228,7 +229,7 @@ def compare(
         targets: A list of what to explain, each as in `explain`; or one of them.
         layers: A list of where to cut, or one layer; None has the layer chosen.
         classes, output, grid: As in `explain`.
-        views, eigen, chunk: As in `explain`.
+        views, eigen, chunk, compile: As in `explain`.
         metrics: Names in METRICS, with options if any, or rows of it, to measure the maps by; or
             "all". None measures nothing.
         objects: Where the objects are, as in `measure`.
@@ -243,6 +244,7 @@ def compare(
         from limelight.measure.run import check_metrics, measure_all
 
         check_metrics(Given.of(inputs).image, metrics, objects)
+    reading = reading_of(classes, output, grid)
     found = list(
         compare_each(
             model,
@@ -250,7 +252,7 @@ def compare(
             methods=methods,
             targets=_several(targets),
             layers=_several(layers),
-            settings=Settings(reading_of(classes, output, grid), views, eigen, False, chunk),
+            settings=Settings(reading, views, eigen, False, chunk, compile=compile),
             progress=progress,
         )
     )
@@ -264,6 +266,7 @@ def compare(
         metrics=metrics,
         objects=objects,
         chunk=chunk,
+        compile=compile,
         progress=progress,
     )
     return replace(comparison, measured=measured)

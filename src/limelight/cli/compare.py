@@ -74,6 +74,7 @@ def compare(
     views: options.Look = None,
     eigen: options.Eigen = False,
     chunk: options.Chunk = None,
+    compile: options.Compile = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")
     ] = Path("limelight-out"),
@@ -116,7 +117,7 @@ def compare(
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    settings = Settings(Reading(network.classes), looks, eigen, False, chunk)
+    settings = Settings(Reading(network.classes), looks, eigen, False, chunk, compile=compile)
     run = _Run(console, network, rows, targets, layer or [None], settings, asked)
     report, failed, used, code = [], list[dict[str, str]](), set[Path](), 0
     for path in paths:
@@ -204,6 +205,7 @@ def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
                 maps,
                 metrics=run.metrics,
                 chunk=run.settings.chunk,
+                compile=run.settings.compile,
                 progress=bar.named,
             )
     except KeyboardInterrupt:

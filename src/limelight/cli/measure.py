@@ -106,6 +106,7 @@ def measure(
     target: options.OneTarget = None,
     layer: options.OneLayer = None,
     chunk: options.Chunk = None,
+    compile: options.Compile = False,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A folder for table, figure and readings.")
     ] = Path("limelight-measured"),
@@ -153,6 +154,7 @@ def measure(
         else None,
         matches=None if match is None else read_matches(match),
         chunk=chunk,
+        compile=compile,
     )
     _refuse_objects(asked)
     paths = options.photos(photos or ["chelsea"])

@@ -142,7 +142,9 @@ Chunk = Annotated[
 ]
 Compile = Annotated[
     bool,
-    typer.Option("--compile", help="Compile the network first; it pays for thousands of photos."),
+    typer.Option(
+        "--compile", help="Compile the network first; it pays for thousands of photos or runs."
+    ),
 ]
 
 

@@ -65,13 +65,16 @@ class Probe:
         reading: Reading,
         *,
         chunk: int | None = None,
+        compile: bool = False,
     ) -> None:
         """Run the network once.
 
         Raises:
             LayerError: The inputs are no images that can be changed.
         """
-        (cut,) = cut_given(model, [INPUT], given, reading=reading, follow_input=False)
+        (cut,) = cut_given(
+            model, [INPUT], given, reading=reading, follow_input=False, compile=compile
+        )
         self._gathered = Gathered(cut, target, chunk=chunk)
         self.model, self.given, self.scores = model, given, self._gathered.scores
         self.progress: Progress | None = None

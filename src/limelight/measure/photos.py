@@ -42,6 +42,7 @@ class Asked:
         matches: By a class of the annotations, those of the network that go with it: then each such
             class in a photo is explained, and its objects alone count.
         chunk: How many changed images are run together.
+        compile: Whether the network is compiled for it.
     """
 
     methods: Sequence[Method]
@@ -51,6 +52,7 @@ class Asked:
     annotations: Annotations | None = None
     matches: Mapping[str, Sequence[ClassName]] | None = None
     chunk: int | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None)
                 f"Nothing is marked on {str(path)!r}, in the part that the network sees"
                 + ("." if asked.matches is None else ", of the classes that are matched.")
             )
-    settings = Settings(Reading(network.classes), chunk=asked.chunk)
+    settings = Settings(Reading(network.classes), chunk=asked.chunk, compile=asked.compile)
     results = compare_each(
         network.model,
         images,
@@ -133,6 +135,7 @@ def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None)
             objects=objects,
             groups=[label] if label else None,
             chunk=asked.chunk,
+            compile=asked.compile,
             progress=progress,
         )
     return total

@@ -53,6 +53,7 @@ def measure(
     output: Pick | None = None,
     grid: Sequence[int] | None = None,
     chunk: int | None = None,
+    compile: bool = False,
     progress: Told | None = None,
 ) -> Measurement:
     """Say how far maps can be trusted, against maps that know nothing.
@@ -83,6 +84,8 @@ def measure(
         target: What heatmaps of your own explain, as in `explain`; explanations know it.
         classes, output, grid: As in `explain`, for heatmaps of your own.
         chunk: How many changed images are run together; None takes 8 on a CPU, 32 elsewhere.
+        compile: Run the changed images through the network as `torch.compile` makes it, which pays
+            for thousands of them; as in `explain`.
         progress: Is told what is measured, how many runs are done, and of how many.
 
     Raises:
@@ -102,6 +105,7 @@ def measure(
         target=target,
         reading=reading,
         chunk=chunk,
+        compile=compile,
         progress=progress,
     )
     if not total.samples:
@@ -121,6 +125,7 @@ def measure_all(
     target: Target = None,
     reading: Reading | None = None,
     chunk: int | None = None,
+    compile: bool = False,
     progress: Told | None = None,
 ) -> Measurement:
     """Do what `measure` does; where no metric can be had, say so in the measurement."""
@@ -148,7 +153,7 @@ def measure_all(
         )
     probes, total = dict[object, Probe](), Measurement()
     for subject in subjects:
-        probe = subject.probe(probes, model, given, chunk)
+        probe = subject.probe(probes, model, given, chunk, compile=compile)
         named = tuple(groups or subject.label or probe.scores.labels)
         if len(named) != given.batch:
             raise InputError(
@@ -219,7 +224,13 @@ class _Subject:
         return {(self.method, self.layer): dict(names)}
 
     def probe(
-        self, known: dict[object, Probe], model: nn.Module, given: Given, chunk: int | None
+        self,
+        known: dict[object, Probe],
+        model: nn.Module,
+        given: Given,
+        chunk: int | None,
+        *,
+        compile: bool = False,
     ) -> Probe:
         """Return the probe of the score that the maps are of; the same for maps of the same score.
 
@@ -230,7 +241,9 @@ class _Subject:
         pick = reading.pick if isinstance(reading.pick, str | int | None) else id(reading.pick)
         same = id(self.target), self.label, pick, reading.grid
         if same not in known:
-            known[same] = Probe(model, given, self.target, self.reading, chunk=chunk)
+            known[same] = Probe(
+                model, given, self.target, self.reading, chunk=chunk, compile=compile
+            )
         found = known[same]
         if self.label is not None and self.label != found.scores.labels:
             raise InputError(
