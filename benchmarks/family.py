@@ -246,7 +246,7 @@ def predicted(model: nn.Module, images: Tensor) -> tuple[int, Callable[[Tensor],
     return index, ClassifierOutputTarget(index)
 
 
-PARTS = {
+PARTS: dict[str, Callable[[str, int], list[Table]]] = {
     "families": families,
     "classes": classes,
     "ablation": ablation,
