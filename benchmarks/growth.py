@@ -102,6 +102,7 @@ def drawn(grown: Sequence[tuple[Growth, Turns]], network: str) -> Figure:
             label = f"{name}, {slope:.3g} ms each"
             axis.plot(growth.counts, times, "o", color=colour, markersize=4, label=label)
         axis.set_xlabel(growth.what)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0, top=axis.get_ylim()[1] * 1.3)  # room for the legend
         axis.spines[["top", "right"]].set_visible(False)

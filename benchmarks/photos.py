@@ -4,7 +4,8 @@ photos: The command `limelight explain PHOTO... --picture overlay`, in this proc
     that decodes the same photos, prepares them in the same way and runs the network on batches of
     the same size under `torch.inference_mode`. Photos are taken in parts, by all sides in
     turns. They are those of a folder that is named, or copies of the samples.
-start: `import limelight` beside `import torch`, each in a process of its own.
+start: What an import and a command take, beside `import torch`, each in a process of its own.
+    What limelight offers is loaded when it is first asked for; `explain` needs torch and more.
 
     python benchmarks/photos.py
     python benchmarks/photos.py --folder path/to/photos
@@ -98,6 +99,7 @@ def start(rounds: int) -> Table:
     sides = {
         "import torch": [sys.executable, "-c", "import torch"],
         "import limelight": [sys.executable, "-c", "import limelight"],
+        "from limelight import explain": [sys.executable, "-c", "from limelight import explain"],
         "limelight --version": [own, "--version"],
         "limelight --help": [own, "--help"],
     }

@@ -240,7 +240,7 @@ def test_there_are_commands_of_measuring() -> None:
 def test_the_tables_of_the_benchmarks_are_those_of_their_figures() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     figures = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
-    sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)<!-- end -->", page, re.DOTALL))
+    sections = dict(re.findall(r"<!-- ([\w-]+) -->\n(.*?)<!-- end -->", page, re.DOTALL))
     assert figures.keys() <= sections.keys()
     for name in figures:
         section = sections[name]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,25 +10,82 @@ import pytest
 
 import limelight
 from limelight import errors
+from limelight.cli import COMMANDS, load
 from limelight.methods import METHODS
 
 SOURCE = Path(limelight.__file__).parent
 HEAVY = ("torchvision", "timm", "matplotlib", "typer", "rich", "skimage", "scipy", "safetensors")
 
 
-def test_import_loads_nothing_heavy() -> None:
-    code = "import limelight, sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+def told_by(code: str, *args: str) -> str:
+    """Return what code prints in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
 
 
-def test_public_names_are_sorted_and_exist() -> None:
-    # METHODS first, then classes, then functions: the order that sorts constants before names.
-    assert limelight.__all__ == sorted(limelight.__all__, key=lambda n: (not n.isupper(), n))
+LOADED = "import sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+
+
+def test_import_loads_nothing() -> None:
+    assert told_by(f"import limelight; {LOADED}", *HEAVY, "torch", "PIL", "numpy") == "[]"
+
+
+def test_what_is_offered_needs_nothing_heavy() -> None:
+    assert told_by(f"from limelight import *; explain; {LOADED}", *HEAVY) == "[]"
+
+
+def test_the_help_waits_for_no_torch() -> None:
+    code = """
+import atexit, sys, limelight.cli
+atexit.register(lambda: print("torch" in sys.modules))
+sys.argv[1:] = sys.argv[1].split()
+limelight.cli.main()
+"""
+    assert told_by(code, "--help").endswith("False")
+    assert told_by(code, "--version").endswith("False")
+    assert told_by(code, "methods --json").endswith("True")
+
+
+def test_the_help_tells_of_commands_what_they_tell_themselves() -> None:
+    for name, (_, told) in COMMANDS.items():
+        assert (load(name).help or "").splitlines()[0] == told
+
+
+def test_public_names_exist_and_are_told_to_type_checkers() -> None:
+    stub = ast.parse((SOURCE / "__init__.pyi").read_text())
+    imported = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    told = {alias.asname: node.module for node in imported for alias in node.names if alias.asname}
+    told["fuse"] = "limelight.explain"
+    homes = vars(limelight)["_HOMES"]
+    assert told == {name: f"limelight.{home}" for name, home in homes.items()}
+    assert set(limelight.__all__) == told.keys() <= set(dir(limelight))
     for name in limelight.__all__:
         assert getattr(limelight, name).__doc__ or name == "METHODS"
+
+
+def test_functions_keep_their_names_whatever_modules_are_loaded() -> None:
+    # Each module first of all, too: what it imports must not need another one before it.
+    parts = [path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")]
+    names = {".".join(["limelight", *part]).removesuffix(".__init__") for part in parts}
+    code = """
+import sys, importlib
+for name in sys.argv[1:]:
+    for known in [one for one in sys.modules if one.startswith("limelight")]:
+        del sys.modules[known]
+    importlib.import_module(name)
+    package = sys.modules["limelight"]
+    for shared in ("compare", "cut", "explain", "measure", "trace", "walkthrough"):
+        assert type(getattr(package, shared)).__name__ == "function", (name, shared)
+"""
+    told_by(code, *sorted(names))
+
+
+def test_modules_are_attributes_and_nothing_else_is() -> None:
+    assert limelight.errors is errors
+    with pytest.raises(AttributeError, match="module 'limelight' has no attribute 'explian'"):
+        _ = limelight.explian  # type: ignore[attr-defined]
 
 
 def users_of(pattern: str) -> set[str]:

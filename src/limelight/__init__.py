@@ -7,89 +7,75 @@
 Cut the network at a layer: `A = body(x)`, `y = head(A)`. Everything else is arithmetic on A.
 """
 
-from limelight.compare import Comparison, compare
-from limelight.concepts import Factorization, factorize
-from limelight.cut import INPUT, Cut, cut, cuts, record
-from limelight.errors import LimelightError
-from limelight.evidence import Attention, Evidence
-from limelight.explain import PhotoResult, explain, explain_each, explain_photos
-from limelight.explain import fuse_explanations as fuse
-from limelight.explanation import Explanation, Status
-from limelight.layers import stages
-from limelight.measure import METRICS, Metric
-from limelight.measure.measurement import Measurement
-from limelight.measure.objects import Objects
-from limelight.measure.run import measure
-from limelight.measure.sanity import Sanity, sanity
-from limelight.methods import METHODS, Method
-from limelight.methods.combinators import Views, flips, noise, scales
-from limelight.models import Network, load_model
-from limelight.photos import Preprocess, load_photo
-from limelight.targets import (
-    Among,
-    Box,
-    Contrast,
-    Counterfactual,
-    Rank,
-    Region,
-    Similarity,
-    Words,
-    each_word,
-    top,
-)
-from limelight.trace import Trace, trace
-from limelight.walkthrough import Walkthrough, walkthrough
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
-__all__ = [
-    "INPUT",
-    "METHODS",
-    "METRICS",
-    "Among",
-    "Attention",
-    "Box",
-    "Comparison",
-    "Contrast",
-    "Counterfactual",
-    "Cut",
-    "Evidence",
-    "Explanation",
-    "Factorization",
-    "LimelightError",
-    "Measurement",
-    "Method",
-    "Metric",
-    "Network",
-    "Objects",
-    "PhotoResult",
-    "Preprocess",
-    "Rank",
-    "Region",
-    "Sanity",
-    "Similarity",
-    "Status",
-    "Trace",
-    "Views",
-    "Walkthrough",
-    "Words",
-    "compare",
-    "cut",
-    "cuts",
-    "each_word",
-    "explain",
-    "explain_each",
-    "explain_photos",
-    "factorize",
-    "flips",
-    "fuse",
-    "load_model",
-    "load_photo",
-    "measure",
-    "noise",
-    "record",
-    "sanity",
-    "scales",
-    "stages",
-    "top",
-    "trace",
-    "walkthrough",
-]
+#: What is offered, by where it is defined; `__init__.pyi` tells it to type checkers.
+_OFFERED = {
+    "compare": ("Comparison", "compare"),
+    "concepts": ("Factorization", "factorize"),
+    "cut": ("INPUT", "Cut", "cut", "cuts", "record"),
+    "errors": ("LimelightError",),
+    "evidence": ("Attention", "Evidence"),
+    "explain": ("PhotoResult", "explain", "explain_each", "explain_photos", "fuse"),
+    "explanation": ("Explanation", "Status"),
+    "layers": ("stages",),
+    "measure": ("METRICS", "Metric"),
+    "measure.measurement": ("Measurement",),
+    "measure.objects": ("Objects",),
+    "measure.run": ("measure",),
+    "measure.sanity": ("Sanity", "sanity"),
+    "methods": ("METHODS", "Method"),
+    "methods.combinators": ("Views", "flips", "noise", "scales"),
+    "models": ("Network", "load_model"),
+    "photos": ("Preprocess", "load_photo"),
+    "targets": (
+        "Among",
+        "Box",
+        "Contrast",
+        "Counterfactual",
+        "Rank",
+        "Region",
+        "Similarity",
+        "Words",
+        "each_word",
+        "top",
+    ),
+    "trace": ("Trace", "trace"),
+    "walkthrough": ("Walkthrough", "walkthrough"),
+}
+_HOMES = {name: home for home, names in _OFFERED.items() for name in names}
+
+__all__ = [*_HOMES]  # noqa: PLE0604 (names are strings)
+
+
+class _Package(ModuleType):
+    """Loads what it offers when that is first asked for: torch alone takes seconds.
+
+    Some functions are called like the modules that they are defined in; the names are the
+    functions'.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        home, inside = _HOMES.get(name), "fuse_explanations" if name == "fuse" else name
+        if home is not None:
+            value = getattr(import_module(f"{__name__}.{home}"), inside)
+            super().__setattr__(name, value)
+            return value
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python sets a module here when it has loaded it.
+        if not (isinstance(value, ModuleType) and name in _HOMES):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -80,7 +80,7 @@ def find_row(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
     if name not in table:
         hint = " Several are given with spaces between them." if "," in name else ""
         raise unknown(kind, name, table, f"There are {', '.join(table)}.{hint}")
-    return table[name].set(**options)
+    return table[name].set(**options) if options else table[name]
 
 
 #: What options are limited to, if not to any number: lowest and highest.

@@ -3,34 +3,95 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 from rich.console import Console
 from rich.markup import escape
 
-from limelight.cli import compare, explain, inside, measure, show
 from limelight.errors import LimelightError
+
+#: The commands: the file that each is in, and the first line of its help.
+COMMANDS = {
+    "explain": (
+        "explain",
+        "Show what a network looked at in PHOTO: its predicted class, or any other.",
+    ),
+    "compare": (
+        "compare",
+        "Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.",
+    ),
+    "concepts": (
+        "compare",
+        "Find what the features of all PHOTOs are made of, where, and what the network calls it.",
+    ),
+    "measure": (
+        "measure",
+        "Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.",
+    ),
+    "sanity": (
+        "measure",
+        "Draw the network's weights anew, layer by layer, and see whether the maps of PHOTO go "
+        "away.",
+    ),
+    "walkthrough": (
+        "inside",
+        "Show how the heatmap of PHOTO came to be: a page with every step, and its true numbers.",
+    ),
+    "trace": (
+        "inside",
+        "Follow the gradient of a score back through the network: activations A, gradients dy/dA.",
+    ),
+    "layers": (
+        "show",
+        "Show the layers a network can be cut at, best first, and which is chosen and why.",
+    ),
+    "models": ("show", "List the networks that --model knows by name."),
+    "methods": (
+        "show",
+        "List the methods: what each computes, what it needs, and when to use it.",
+    ),
+    "metrics": (
+        "measure",
+        "List the metrics: what each computes, which way is better, and when to use it.",
+    ),
+}
+
+
+class _Commands(typer.core.TyperGroup):
+    """Loads a command when it is run: torch takes seconds, which neither --help nor a tab needs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """Know of each command what the help tells."""
+        super().__init__(**attributes)
+        for name, (_, told) in COMMANDS.items():
+            self.add_command(typer.core.TyperCommand(name, help=told))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is run, loaded."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """Return a command, whole."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(name)(getattr(import_module(f"{__name__}.{COMMANDS[name][0]}"), name))
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="limelight",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("explain")(explain.explain)
-app.command("compare")(compare.compare)
-app.command("concepts")(compare.concepts)
-app.command("measure")(measure.measure)
-app.command("sanity")(measure.sanity)
-app.command("walkthrough")(inside.walkthrough)
-app.command("trace")(inside.trace)
-app.command("layers")(show.layers)
-app.command("models")(show.models)
-app.command("methods")(show.methods)
-app.command("metrics")(measure.metrics)
 
 
 def _version(asked: bool) -> None:
