@@ -1,6 +1,6 @@
 # make demo   sets itself up, explains a real photo, says where the picture is
 # make test   sets itself up, then formatting, lint, types and tests
-# make bench  sets itself up, with the libraries to compare with; then all benchmarks, an hour,
+# make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
 PYTHON ?= python3
 VENV   := .venv
