@@ -15,7 +15,7 @@ score-NETWORK: `scorecam` beside the plain forwards that it needs, and grad-cam'
 skipping: how many channels are the same everywhere in the embedded network on a photo, and what is
     saved by not running them.
 
-It takes about 25 minutes on two quiet cores, of which Score-CAM of resnet50 takes 10.
+It takes about an hour on two quiet cores, of which Score-CAM takes 50 minutes.
 
     python benchmarks/family.py
     python benchmarks/family.py --only families classes --network resnet18

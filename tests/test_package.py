@@ -53,7 +53,14 @@ def test_the_help_tells_of_commands_what_they_tell_themselves() -> None:
         assert (load(name).help or "").splitlines()[0] == told
 
 
-def test_public_names_exist_and_are_told_to_type_checkers() -> None:
+def test_public_names_are_sorted_and_exist() -> None:
+    # METHODS first, then classes, then functions: the order that sorts constants before names.
+    assert limelight.__all__ == sorted(limelight.__all__, key=lambda n: (not n.isupper(), n))
+    for name in limelight.__all__:
+        assert getattr(limelight, name).__doc__ or name == "METHODS"
+
+
+def test_public_names_are_told_to_type_checkers() -> None:
     source = ast.parse((SOURCE / "__init__.py").read_text())
     (shown,) = [node for node in source.body if isinstance(node, ast.If)]
     imported = [node for node in shown.body if isinstance(node, ast.ImportFrom)]
@@ -62,8 +69,6 @@ def test_public_names_exist_and_are_told_to_type_checkers() -> None:
     homes = vars(limelight)["_HOMES"]
     assert told == {name: f"limelight.{home}" for name, home in homes.items()}
     assert set(limelight.__all__) == told.keys() <= set(dir(limelight))
-    for name in limelight.__all__:
-        assert getattr(limelight, name).__doc__ or name == "METHODS"
 
 
 def test_functions_keep_their_names_whatever_modules_are_loaded() -> None:

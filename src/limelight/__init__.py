@@ -97,7 +97,7 @@ _OFFERED = {
 }
 _HOMES = {name: home for home, names in _OFFERED.items() for name in names}
 
-__all__ = [*_HOMES]  # noqa: PLE0604 (names are strings)
+__all__ = sorted(_HOMES, key=lambda name: (not name.isupper(), name))  # noqa: PLE0605
 
 
 class _Package(ModuleType):

@@ -199,7 +199,6 @@ def _passed(
         else:
             passed = given.fresh()
         parts = parts_of(model, watch.wanted) if compile else []
-        traits = traits_of(model)  # here, where the modules are looked at anyway
         root, copies = shadow(model, {*watch.wanted, *map(id, parts)})
         stack.enter_context(compiled(model, copies, parts))
         handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
@@ -211,7 +210,7 @@ def _passed(
                 handle.remove()
     if image is not None and follow_input and _all_inference(output):
         raise LayerError(INFERENCE)
-    run = Run(model, given, output, reading, traits, differentiable, compile)
+    run = Run(model, given, output, reading, traits_of(model), differentiable, compile)
     raws = [
         image if site.path == INPUT and image is not None else watch.raw(site) for site in sites
     ]
