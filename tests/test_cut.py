@@ -364,13 +364,13 @@ def test_the_graph_begins_at_the_layer() -> None:
         return output[:, 0]
 
     cut(model, "block1", images).gradients(watched)
-    reached, waiting = set[int](), [outputs[0].grad_fn]
+    reached, waiting = set[Any](), [outputs[0].grad_fn]
     leaves = []
     while waiting:
         node = waiting.pop()
-        if node is None or id(node) in reached:
+        if node is None or node in reached:
             continue
-        reached.add(id(node))
+        reached.add(node)  # the node, not its id: one that is let go may pass its id on
         leaves += [node.variable] if hasattr(node, "variable") else []
         waiting += [after for after, _ in node.next_functions]
     paths = {id(p): path for path, p in model.named_parameters()}

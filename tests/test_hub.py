@@ -103,7 +103,12 @@ def test_a_detector_and_a_segmenter_take_the_whole_photo(tmp_path: Path) -> None
     assert found.region is not None
     assert "in box" in found.label[0]
     segformer = hf.SegformerForSemanticSegmentation(
-        hf.SegformerConfig(hidden_sizes=[8, 8, 16, 16], decoder_hidden_size=16, depths=[1] * 4)
+        hf.SegformerConfig(
+            hidden_sizes=[8, 8, 16, 16],
+            num_attention_heads=[1, 1, 2, 2],
+            decoder_hidden_size=16,
+            depths=[1] * 4,
+        )
     )
     processor = hf.SegformerImageProcessor(size={"height": 64, "width": 96})
     name = saved(tmp_path / "segformer", segformer.eval(), processor)

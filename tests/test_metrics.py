@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.integrate import trapezoid
 from torch import Tensor, nn
 
 import limelight
@@ -346,7 +347,7 @@ def area(
     if rule is not None:
         return rule(curve)
     counts = np.round(np.arange(steps + 1) / steps * order.size)
-    return float(np.trapezoid(curve, counts / order.size))
+    return float(trapezoid(curve, counts / order.size))
 
 
 def ranks(heatmap: Array, *, stable: bool = True, lowest: bool = False) -> Array:
@@ -516,7 +517,7 @@ DOCTORED: dict[str, dict[str, Callable[[Scene, int], float]]] = {
         "a plain mean": lambda s, b: area(s, b, rule=statistics.fmean),
         "without the last step": lambda s, b: area(s, b, rule=lambda y: statistics.fmean(y[:-1])),
         "without the first step": lambda s, b: area(s, b, rule=lambda y: statistics.fmean(y[1:])),
-        "not divided by the steps": lambda s, b: area(s, b, rule=lambda y: float(np.trapezoid(y))),
+        "not divided by the steps": lambda s, b: area(s, b, rule=lambda y: float(trapezoid(y))),
         "the logit": lambda s, b: area(s, b, value=s.score(b)),
         "another class": lambda s, b: area(s, b, value=s.likely(others(b))),
         "the raw map's order": lambda s, b: area(s, b, order=ranks(s.phi(b))),

@@ -763,7 +763,7 @@ OTHER, MINE = torch.zeros(2, 3), torch.tensor([[1.0, 4.0, 2.0], [0.0, -1.0, 5.0]
         ({"logits": OTHER, "scores": MINE}, lambda output: output["scores"]),
         (MINE * 2, lambda output: output / 2),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, str | int) else type(value).__name__,
 )
 def test_a_part_of_the_output_is_picked(output: Any, pick: Pick) -> None:
     assert torch.equal(find_logits(output, pick), MINE)

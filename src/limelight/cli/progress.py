@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -31,7 +32,8 @@ class Bar:
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """Go through the items, and show how many are done."""
-        with self._progress:
+        # Before version 15, rich ends a bar that was never shown with an empty line.
+        with self._progress if self._progress.console.is_terminal else nullcontext():
             for item in items:
                 yield item
                 self._progress.advance(self._items)

@@ -105,7 +105,9 @@ class Prompted(nn.Module):
         # SigLIP was trained on texts padded to its full length, and has no mask.
         padded: Any = "max_length" if "siglip" in type(model).__name__.lower() else True
         tokens = tokenizer(list(texts), padding=padded, truncation=True, return_tensors="pt")
-        self.names = tuple(tokens)
+        # Tokenisers may tell more than the model takes.
+        taken = signature(model.forward).parameters
+        self.names = tuple(name for name in tokens if name in taken)
         for key in self.names:
             self.register_buffer(f"text_{key}", tokens[key], persistent=False)
 
