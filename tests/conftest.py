@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import tolerances
 from limelight import Explanation
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("limelight", "what scripts/elsewhere asks for")
+    group = parser.getgroup("limelight")
+    group.addoption(
+        "--headroom",
+        action="store_true",
+        help="list the tests that use more than a tenth of what tolerances.py allows",
+    )
     group.addoption(
         "--onednn", choices=["on", "off"], default="on", help="convolve with oneDNN, or without"
     )
@@ -74,3 +81,33 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("the photos and numbers in ../shared, beside the repository, are not there")
     return path
+
+
+# How much of their limits the comparisons of each test use
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    tolerances.used.clear()
+    try:
+        return (yield)
+    finally:
+        if tolerances.used:  # with the report, from other processes too
+            item.user_properties.append(("headroom", max(tolerances.used, key=lambda u: u[0])))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not config.getoption("headroom"):
+        return
+    shares = [
+        (*value, report.nodeid)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if report.when == "call" and name == "headroom"
+    ]
+    close = sorted((one for one in shares if one[0] > 0.1), key=lambda one: -one[0])
+    terminalreporter.section(f"{len(close)} of {len(shares)} tests use over a tenth of their limit")
+    for share, limit, nodeid in close:
+        terminalreporter.write_line(f"{share:4.0%} {nodeid}: {limit or 'no reason given'}")

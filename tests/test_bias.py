@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 import limelight
+from tolerances import assert_agrees
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "bias.md").read_text()
@@ -199,7 +200,7 @@ def test_what_a_small_run_tells(run: Run) -> None:
         right = one["accuracy, cap agrees"], one["accuracy, cap contradicts"]
         assert sum(part["n"] for part in right) == one["accuracy"]["n"] == 10
         whole = sum(part["value"] * part["n"] for part in right) / 10
-        assert one["accuracy"]["value"] == pytest.approx(whole)
+        assert_agrees(one["accuracy"]["value"], whole)
         for part in ("cap", "tool"):
             energy = one["energy"][part]
             assert energy["map"]["n"] == 10
@@ -239,12 +240,10 @@ def test_figures_are_those_of_what_was_said(bias: Any) -> None:
     heatmap = torch.cat([one.heatmap for one in asked.maps]).double()
     share = (heatmap * masks).sum((1, 2)) / heatmap.sum((1, 2))
     energy = found["energy"]["tool"]
-    assert energy["map"]["value"] == pytest.approx(float(share.mean()), rel=1e-5)
-    assert energy["of maps of 'doctor'"]["value"] == pytest.approx(
-        float(share[:3].mean()), rel=1e-5
-    )
+    assert_agrees(energy["map"]["value"], float(share.mean()))
+    assert_agrees(energy["of maps of 'doctor'"]["value"], float(share[:3].mean()))
     assert energy["of maps of 'nurse'"]["n"] == 1
-    assert energy["of wrong answers"]["value"] == pytest.approx(float(share[1]), rel=1e-5)
+    assert_agrees(energy["of wrong answers"]["value"], float(share[1]))
 
 
 def test_rows_are_chosen_by_the_rule(bias: Any) -> None:

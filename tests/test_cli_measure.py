@@ -28,6 +28,7 @@ from limelight.measure.photos import Asked, PhotoMeasured, measure_photos
 from limelight.models import Network
 from limelight.photos import Preprocess
 from test_cli import Runner, folder, run, save_photo
+from tolerances import assert_agrees
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -508,7 +509,7 @@ def test_matched_classes_are_explained_one_by_one(run: Runner, folder: Path, pho
             groups=[label],
         )
     for row, wanted in zip(table(folder), total.rows(), strict=True):
-        assert float(row["value"]) == pytest.approx(wanted["value"], rel=1e-6)
+        assert_agrees(float(row["value"]), wanted["value"])
 
 
 def in_the_crop(line: str) -> list[float]:

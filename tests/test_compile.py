@@ -20,6 +20,7 @@ from limelight.errors import OptionError
 from limelight.models import Network
 from limelight.photos import Preprocess
 from test_cli import Runner, folder, run, save_photo
+from tolerances import assert_agrees
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -221,4 +222,4 @@ def test_the_commands_compile_when_asked(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_with_the_real_compiler() -> None:
     fast, plain = both(network(), layer="1")
-    assert (fast - plain).abs().max() <= 1e-5 * plain.abs().max()
+    assert_agrees(fast, plain)

@@ -29,7 +29,6 @@ from limelight.methods import METHODS
 from networks import ready
 from oracles.methods import (
     Grid,
-    assert_agrees,
     channels_first,
     channels_last,
     classes,
@@ -39,6 +38,7 @@ from oracles.methods import (
     substituted,
     tokens,
 )
+from tolerances import LAYERS, assert_agrees
 
 CHOSEN = [1, 0, 2]  # one class per image, for batches of 3
 
@@ -196,7 +196,7 @@ def test_the_target_defaults_to_the_predicted_class() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(4, *PICTURE, dtype=torch.float64)
     predicted = model(images).argmax(1).tolist()
     found = cut(model, "features", images)
-    assert_agrees(found.gradients(), found.gradients(predicted), rel=0)
+    assert torch.equal(found.gradients(), found.gradients(predicted))
     assert found.score().indices is not None
     assert_agrees(found.score().values, model(images).detach().max(1).values)
 
@@ -232,7 +232,7 @@ def test_changing_what_a_cut_handed_out_does_not_change_its_gradients_or_head() 
     original = found.activations.clone()
     found.activations.zero_()
     found.output.zero_()
-    assert_agrees(found.gradients(1), again.gradients(1), rel=0)
+    assert torch.equal(found.gradients(1), again.gradients(1))
     assert_agrees(found.head(original), again.output)
 
 
@@ -269,7 +269,7 @@ def numbers(nested: Any) -> Tensor:
 
 
 def exactly(found: Tensor, expected: Any) -> None:
-    torch.testing.assert_close(found, numbers(expected), rtol=0, atol=1e-12)
+    assert_agrees(found, numbers(expected))
 
 
 class ByHand(nn.Module):
@@ -629,9 +629,7 @@ def test_a_model_in_half_precision_gives_the_same_gradient_up_to_its_precision(
     expected = probe(model, "block1", images, classes(CHOSEN), channels_first)
     found = cut(model.to(dtype), "block1", images.to(dtype))
     assert found.gradients(CHOSEN).dtype is dtype
-    # A few roundings one after another, each of half a unit in the last place.
-    room = 16 * torch.finfo(dtype).eps
-    assert_agrees(found.gradients(CHOSEN).double(), expected.gradients, rel=room)
+    assert_agrees(found.gradients(CHOSEN), expected.gradients, terms=LAYERS, dtype=dtype)
 
 
 def test_it_works_under_autocast() -> None:
@@ -641,8 +639,7 @@ def test_it_works_under_autocast() -> None:
         found = cut(model, "second", images)
         gradients = found.gradients(CHOSEN)
         assert found.head(found.activations).shape == (3, 4)
-    room = 16 * torch.finfo(torch.bfloat16).eps
-    assert_agrees(gradients.float(), expected.gradients, rel=room)
+    assert_agrees(gradients, expected.gradients, terms=LAYERS, dtype=torch.bfloat16)
 
 
 def test_eight_threads_on_one_model_find_what_one_thread_finds() -> None:
@@ -676,9 +673,9 @@ def test_eight_threads_on_one_model_find_what_one_thread_finds() -> None:
 def test_class_weights_are_the_linear_layer_s_for_the_class_of_each_image() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(3, *PICTURE, dtype=torch.float64)
     found = cut(model, "features", images)
-    assert_agrees(found.class_weights(CHOSEN), model.fc.weight.detach()[CHOSEN], rel=0)
+    assert torch.equal(found.class_weights(CHOSEN), model.fc.weight.detach()[CHOSEN])
     predicted = model(images).argmax(1)
-    assert_agrees(found.class_weights(), model.fc.weight.detach()[predicted], rel=0)
+    assert torch.equal(found.class_weights(), model.fc.weight.detach()[predicted])
 
 
 def test_class_weights_of_a_difference_are_the_difference_of_the_weights() -> None:
@@ -705,7 +702,7 @@ def test_a_convolution_of_one_cell_before_the_pool_is_a_linear_layer_too() -> No
     conv = nn.Conv2d(6, 4, 1)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
     found = cut(model, "0", torch.randn(2, *PICTURE, dtype=torch.float64))
-    assert_agrees(found.class_weights(3), conv.weight.detach()[[3, 3], :, 0, 0], rel=0)
+    assert torch.equal(found.class_weights(3), conv.weight.detach()[[3, 3], :, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -784,7 +781,7 @@ def test_a_layer_may_be_a_path_a_path_with_indices_or_the_module_itself() -> Non
     found = [cut(model, layer, images) for layer in layers]
     assert {one.layer for one in found} == {"features.2"}
     for one in found[1:]:
-        assert_agrees(one.gradients(1), found[0].gradients(1), rel=0)
+        assert torch.equal(one.gradients(1), found[0].gradients(1))
 
 
 def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
@@ -792,7 +789,7 @@ def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
     found = cut(model, None, images)
     assert found.layer == "block2"
     assert "last layer with a grid" in found.reason
-    assert_agrees(found.gradients(1), cut(model, "block2", images).gradients(1), rel=0)
+    assert torch.equal(found.gradients(1), cut(model, "block2", images).gradients(1))
 
 
 @pytest.mark.parametrize(

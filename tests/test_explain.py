@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import limelight
 from limelight.errors import MethodError, TargetError, UnknownNameError
 from limelight.targets import Target
+from tolerances import assert_agrees
 
 
 class Pooled(nn.Module):
@@ -86,8 +87,8 @@ def test_the_default_network_knows_real_photos(network: limelight.Network, share
 def test_cam_is_gradcam_times_the_number_of_cells(network: limelight.Network, shared: Path) -> None:
     path = shared / "photos" / "cat.jpg"
     cam, grad = (one(network, path, method=m).explanations[0] for m in ("cam", "gradcam"))
-    assert torch.allclose(cam.raw, grad.raw * math.prod(grad.raw.shape[1:]), rtol=1e-3, atol=1e-4)
-    assert torch.allclose(cam.heatmap, grad.heatmap, atol=1e-4)
+    assert_agrees(cam.raw, grad.raw * math.prod(grad.raw.shape[1:]))
+    assert_agrees(cam.heatmap, grad.heatmap)
 
 
 # ---- the result ------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def test_several_targets_come_from_one_forward() -> None:
         assert result.index is not None
         assert torch.equal(result.index, order[:, k])
         alone = limelight.explain(model, images, target=order[:, k])
-        assert torch.allclose(result.raw, alone.raw, rtol=1e-6)
+        assert_agrees(result.raw, alone.raw)
 
 
 def test_score_times_a_constant_gives_the_same_heatmap() -> None:
@@ -140,8 +141,8 @@ def test_score_times_a_constant_gives_the_same_heatmap() -> None:
             return y[:, 0] * scale
 
         scaled = limelight.explain(model, images, target=target)
-        assert torch.allclose(plain.heatmap, scaled.heatmap, rtol=1e-10, atol=1e-12)
-        assert torch.allclose(plain.raw * scale, scaled.raw, rtol=1e-10)
+        assert_agrees(plain.heatmap, scaled.heatmap)
+        assert_agrees(plain.raw * scale, scaled.raw)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -258,7 +259,7 @@ def test_cam_of_a_callable_target() -> None:
     model, images = Pooled().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     margin = limelight.explain(model, images, target=lambda y: y[:, 0] - y[:, 1], method="cam")
     zero, first = limelight.explain_each(model, images, [0, 1], method="cam")
-    assert torch.allclose(margin.raw, zero.raw - first.raw, rtol=1e-10)
+    assert_agrees(margin.raw, zero.raw - first.raw)
 
 
 def test_unknown_method_is_refused_before_any_work() -> None:
@@ -299,4 +300,4 @@ def test_a_bad_photo_among_good_ones_is_told_and_the_rest_is_done(
     assert [result.error is None for result in results] == [True, False, True, True]
     (alone,) = limelight.explain_photos(network, paths[3:])
     ours, theirs = results[3].explanations[0], alone.explanations[0]
-    assert torch.allclose(ours.raw, theirs.raw, rtol=1e-4, atol=1e-6)
+    assert_agrees(ours.raw, theirs.raw)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from limelight.finish import finish, normalise, relu, resize
-from oracles.methods import assert_agrees
+from tolerances import assert_agrees
 
 SHAPES = [(3, 7), (3, 5, 7), (3, 4, 5, 6)]
 SIZES = {2: (23,), 3: (24, 30), 4: (8, 9, 15)}

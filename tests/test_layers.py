@@ -21,7 +21,6 @@ from networks import ready
 from oracles.methods import (
     Grid,
     Probe,
-    assert_agrees,
     cam,
     channels_first,
     channels_last,
@@ -30,6 +29,7 @@ from oracles.methods import (
     probe,
     tokens,
 )
+from tolerances import assert_agrees
 
 PICTURE = (3, 12, 16)
 CLASS = 7
@@ -414,13 +414,13 @@ def test_tokens_follow_a_grid_that_the_network_made_itself(
 
 
 def test_mismatch_is_zero_for_the_image_s_proportions_and_does_not_depend_on_scale() -> None:
-    assert mismatch((7, 7), (224, 224)) == pytest.approx(0, abs=1e-12)
-    assert mismatch((15, 20), (480, 640)) == pytest.approx(0, abs=1e-12)
-    assert mismatch((4, 6, 6), (16, 24, 24)) == pytest.approx(0, abs=1e-12)
-    assert mismatch((9,), (100,)) == pytest.approx(0, abs=1e-12)
-    assert mismatch((10, 20), (100, 100)) == pytest.approx(mismatch((10, 20), (300, 300)))
-    assert mismatch((10, 20), (100, 100)) == pytest.approx(math.log(2) / 2)
-    assert mismatch((10, 20), (100, 100)) == pytest.approx(mismatch((20, 10), (100, 100)))
+    assert_agrees(mismatch((7, 7), (224, 224)), 0, scale=1)
+    assert_agrees(mismatch((15, 20), (480, 640)), 0, scale=1)
+    assert_agrees(mismatch((4, 6, 6), (16, 24, 24)), 0, scale=1)
+    assert_agrees(mismatch((9,), (100,)), 0, scale=1)
+    assert_agrees(mismatch((10, 20), (100, 100)), mismatch((10, 20), (300, 300)))
+    assert_agrees(mismatch((10, 20), (100, 100)), math.log(2) / 2)
+    assert_agrees(mismatch((10, 20), (100, 100)), mismatch((20, 10), (100, 100)))
 
 
 @pytest.mark.parametrize("grid", [(8, 9), (9, 8), (0, 8), (8, 0)])

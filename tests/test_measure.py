@@ -25,6 +25,7 @@ from limelight.measure.photos import Asked, Journal, measure_photos
 from limelight.measure.statistics import mean, mean_over_groups
 from limelight.models import Network
 from limelight.photos import Preprocess
+from tolerances import assert_agrees
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_an_interval_is_as_wide_as_that_of_the_images(over: object) -> None:
     alone = mean(drawn, ["a"] * 40, names)
     # Ten readings of each image say no more than one does.
     tenfold = over(drawn.repeat_interleave(10), ["a"] * 400, [n for n in names for _ in range(10)])  # type: ignore[operator]
-    assert tenfold.value == pytest.approx(alone.value)
+    assert_agrees(tenfold.value, alone.value)
     assert tenfold.high - tenfold.low == pytest.approx(alone.high - alone.low, rel=0.1)
     apart = mean(drawn.repeat_interleave(10), ["a"] * 400)
     assert apart.high - apart.low < 0.5 * (alone.high - alone.low)
@@ -140,7 +141,7 @@ def test_outputs_that_are_read_differently_are_measured_apart(images: Tensor) ->
     for one in found:
         alone = limelight.measure(model, images, one, metrics=[ROW])
         wanted = alone.figure(one.method, ROW).own.value
-        assert together.figure(one.method, ROW).own.value == pytest.approx(wanted, rel=1e-9)
+        assert_agrees(together.figure(one.method, ROW).own.value, wanted)
 
 
 def test_whichever_class_is_highest_is_told_by_name(model: nn.Module, images: Tensor) -> None:

@@ -13,6 +13,7 @@ from torchvision.models import resnet18
 import limelight
 from limelight import Network, Preprocess
 from limelight.explain import MANY_PHOTOS
+from tolerances import assert_agrees
 
 MANY = "rise:masks=64"
 
@@ -88,7 +89,7 @@ def test_the_map_is_that_of_channels_first() -> None:
     given = images(64)
     found = rise(model, given)
     due = rise(model.double(), given.double())
-    assert (found - due).abs().max() <= 1e-4 * due.abs().max()
+    assert_agrees(found, due, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("kind", [Views, Strides])
@@ -97,7 +98,7 @@ def test_a_network_that_counts_on_channels_first_gets_them(kind: type[Sees]) -> 
     found = rise(model, images())
     due = rise(model.double(), images().double())
     assert sum(model.last) == 1  # the run that found it out
-    assert (found - due).abs().max() <= 1e-4 * due.abs().max()
+    assert_agrees(found, due, dtype=torch.float32)
 
 
 def test_images_that_lie_channels_last_stay_so() -> None:
@@ -117,7 +118,7 @@ def test_photos_are_run_channels_last(photos: list[Path]) -> None:
     given = torch.stack([preprocess(limelight.load_photo(path)) for path in photos])
     due = limelight.explain(model, given.contiguous())
     together = torch.cat([one.explanations[0].raw for one in found])
-    torch.testing.assert_close(together, due.raw, rtol=1e-4, atol=1e-6)
+    assert_agrees(together, due.raw)
 
 
 def test_few_photos_and_photos_of_many_sizes_are_run_as_they_lie(photos: list[Path]) -> None:

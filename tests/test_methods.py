@@ -26,7 +26,6 @@ from oracles import methods as oracles
 from oracles.methods import (
     Grid,
     Probe,
-    assert_agrees,
     channels_first,
     channels_last,
     classes,
@@ -35,6 +34,7 @@ from oracles.methods import (
     tokens,
 )
 from test_cut import untouched
+from tolerances import assert_agrees, of_heatmaps
 
 CHOSEN = [1, 0, 2]  # one class per image
 PICTURE = (3, 12, 16)
@@ -125,6 +125,19 @@ class Scene:
     def curvature(self) -> Tensor:
         pairs = zip(self.hessians, self.a, strict=True)
         return torch.stack([(h @ a.flatten()).reshape(a.shape) for h, a in pairs])
+
+    def what_cancels(self, method: str) -> float | None:
+        """The size of what is added in a raw map: products, or scores, of the weights' differences.
+
+        Otherwise nothing cancels to speak of.
+        """
+        name = method.partition(":")[0]
+        if name == "hirescam":
+            return float((self.a * self.g).abs().sum(1).max())
+        if name not in ("ablationcam", "scorecam", "sscam", "iscam", "reciprocam"):
+            return None
+        scores = float(self.probe.output.detach().abs().max())
+        return scores if name == "reciprocam" else scores * float(self.a.abs().sum(1).max())
 
     @functools.cache  # noqa: B019 (scenes live as long as the tests)
     def expected(self, method: str) -> Tensor:
@@ -674,7 +687,9 @@ def test_a_method_that_is_not_there_comes_with_the_nearest() -> None:
 
 @over(ORACLES, [name for name in SCENES if name not in SCENES_OF_CAM[1:]])
 def test_a_raw_map_equals_its_oracle(method: str, scene: Scene) -> None:
-    assert_agrees(scene.explained(method).raw, scene.expected(method))
+    assert_agrees(
+        scene.explained(method).raw, scene.expected(method), scale=scene.what_cancels(method)
+    )
 
 
 def test_what_the_oracles_are_shown_would_tell_signs_and_cells_apart() -> None:
@@ -784,8 +799,9 @@ def test_the_scale_of_the_scores_scales_the_map_and_leaves_the_heatmap(
     plain = scene.explained(method)
     found = explained(scene, with_scores_times(scene, scale), scene.images, method)
     factor = 1 if method.partition(":")[0] in OF_NO_CLASS else scale
-    assert_agrees(found.raw, plain.raw * factor)
-    assert_agrees(found.heatmap, plain.heatmap, rel=1e-6)
+    size = scene.what_cancels(method)
+    assert_agrees(found.raw, plain.raw * factor, scale=None if size is None else size * factor)
+    assert_agrees(found.heatmap, plain.heatmap, condition=of_heatmaps(plain.raw, size))
 
 
 @over(SHAPED_BY_SCALE)
@@ -796,7 +812,7 @@ def test_where_the_paper_says_so_the_scale_of_the_scores_shapes_the_map(
     found = explained(scene, with_scores_times(scene, 3.0), scene.images, method)
     shapes = [one.raw / one.raw.flatten(1).norm(dim=1)[:, None, None] for one in (found, plain)]
     with pytest.raises(AssertionError, match="apart by"):
-        assert_agrees(shapes[0], shapes[1], rel=1e-4)
+        assert_agrees(shapes[0], shapes[1])
 
 
 @every_oracle
@@ -805,9 +821,13 @@ def test_float32_comes_near_float64(method: str, scene: Scene) -> None:
     found = explained(scene, model, images, method)
     assert found.raw.dtype == found.heatmap.dtype == torch.float32
     precise = scene.explained(method)
-    assert_agrees(found.raw.double(), precise.raw, rel=1e-3)
+    size = scene.what_cancels(method)
+    assert_agrees(found.raw, precise.raw, scale=size, dtype=torch.float32)
     assert found.heatmap.isfinite().all()
-    assert (found.heatmap - precise.heatmap).abs().max() < 1e-3  # of 1
+    condition = of_heatmaps(precise.raw, size)
+    assert_agrees(
+        found.heatmap, precise.heatmap, dtype=torch.float32, scale=1.0, condition=condition
+    )
 
 
 @over(ORACLES)
@@ -827,7 +847,8 @@ def test_a_difference_of_scores_has_the_difference_of_the_maps(method: str, scen
             scene.model, scene.images, target=target, method=method, layer=scene.layer
         ).raw
 
-    assert_agrees(map_of(lambda y: y[:, 1] - y[:, 3]), map_of(1) - map_of(3))
+    size = scene.what_cancels(method)
+    assert_agrees(map_of(lambda y: y[:, 1] - y[:, 3]), map_of(1) - map_of(3), scale=size)
 
 
 @over(ORACLES, ["cnn", "transformer", "channels last", "signal", "volume"])
@@ -836,7 +857,7 @@ def test_how_many_variants_run_together_does_not_matter(method: str, scene: Scen
         found = limelight.explain(
             scene.model, scene.images, target=CHOSEN, method=method, layer=scene.layer, chunk=chunk
         )
-        assert_agrees(found.raw, scene.expected(method))
+        assert_agrees(found.raw, scene.expected(method), scale=scene.what_cancels(method))
 
 
 class Flat(nn.Module):
@@ -1070,7 +1091,7 @@ def test_a_single_cell_by_hand(method: str, expected: float) -> None:
     activations = torch.tensor([2.0, 3.0, -1.5], dtype=torch.float64).reshape(1, 3, 1, 1)
     gradients = torch.tensor([0.5, -4.0, 1.0], dtype=torch.float64).reshape(1, 3, 1, 1)
     found = METHODS[method].raw(evidence_of(activations, gradients))
-    assert found.item() == pytest.approx(expected, rel=1e-12)
+    assert_agrees(found.item(), expected, scale=12.0)  # -4 times 3
 
 
 def evidence_of(activations: Tensor, gradients: Tensor | None = None) -> Evidence:
@@ -1174,12 +1195,12 @@ def test_the_error_is_that_of_a_slower_factorization_or_nearly(seed: int, count:
 def test_a_product_of_three_concepts_is_taken_apart_again() -> None:
     activations, maps, concepts = factorizable()
     found_maps, found_concepts = factorize(activations, 3)
-    assert_agrees(put_together(found_maps, found_concepts), activations, rel=1e-6)
+    assert_agrees(put_together(found_maps, found_concepts), activations)
     order = (concepts @ found_concepts.T).argmax(1)
     assert sorted(order.tolist()) == [0, 1, 2]
     lengths = torch.linalg.vector_norm(concepts, dim=1)
-    assert_agrees(found_concepts[order], concepts / lengths[:, None], rel=1e-4)
-    assert_agrees(found_maps[:, order], maps * lengths[:, None, None], rel=1e-4)
+    assert_agrees(found_concepts[order], concepts / lengths[:, None])
+    assert_agrees(found_maps[:, order], maps * lengths[:, None, None])
 
 
 def test_one_pattern_is_one_concept() -> None:
@@ -1204,16 +1225,16 @@ def test_the_scale_of_the_activations_is_in_the_maps(scale: float) -> None:
     activations = torch.rand(2, 7, 4, 5, dtype=torch.float64)
     maps, concepts = factorize(activations, 3)
     found = factorize(activations * scale, 3)
-    assert_agrees(found[0], maps * scale, rel=1e-6)
-    assert_agrees(found[1], concepts, rel=1e-6)
+    assert_agrees(found[0], maps * scale)
+    assert_agrees(found[1], concepts)
 
 
 def test_factors_of_a_permuted_batch_are_permuted() -> None:
     activations = torch.rand(3, 7, 4, 5, dtype=torch.float64)
     maps, concepts = factorize(activations, 3)
     found = factorize(activations[[2, 0, 1]], 3)
-    assert_agrees(found[0], maps[[2, 0, 1]], rel=1e-6)
-    assert_agrees(found[1], concepts, rel=1e-6)
+    assert_agrees(found[0], maps[[2, 0, 1]])
+    assert_agrees(found[1], concepts)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -1225,4 +1246,6 @@ def test_factors_of_little_are_finite(dtype: torch.dtype, count: int, value: flo
     assert maps.isfinite().all()
     assert concepts.isfinite().all()
     if value:
-        assert_agrees(put_together(maps, concepts), activations, rel=1e-3)
+        # Rounds of descent; of more concepts than there are, some come to zero slowly.
+        left = 1e-3 * value
+        assert_agrees(put_together(maps, concepts), activations, truncation=left)

@@ -35,8 +35,8 @@ from limelight.measure.objects import Objects
 from limelight.measure.statistics import Estimate, mean, mean_over_groups
 from networks import ready
 from oracles import metrics as oracles
-from oracles.methods import assert_agrees
 from test_cut import untouched
+from tolerances import assert_agrees
 
 #: Every metric with few steps, so that all of them are quick.
 QUICK = {
@@ -116,10 +116,15 @@ def total(output: Tensor) -> Tensor:
     return output[:, 0]
 
 
-def same(found: Tensor, wanted: Tensor, rel: float = 1e-9) -> None:
-    """Assert that readings are the same, those that are not defined too."""
-    assert torch.equal(found.isnan(), wanted.isnan())
-    torch.testing.assert_close(found, wanted, rtol=rel, atol=1e-12, equal_nan=True)
+def same(
+    found: Tensor, wanted: Tensor, *, scale: float | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Assert that readings are the same, those that are not defined too.
+
+    They are made of probabilities, shares and correlations, up to 1, or of larger scores.
+    """
+    scale = max(1.0, float(wanted.nan_to_num().abs().max())) if scale is None else scale
+    assert_agrees(found, wanted, scale=scale, dtype=dtype)
 
 
 # Objects
@@ -237,7 +242,7 @@ def test_a_hit_is_within_15_pixels_between_centres(step: tuple[int, int], hit: i
 def test_several_maxima_hit_by_their_share() -> None:
     heatmap, objects = torch.zeros(1, 4, 40), torch.zeros(1, 4, 40)
     heatmap[0, 0, [0, 30, 39]], objects[0, 0, 1] = 5, 1
-    assert own(heatmap, objects, "pointing-game").item() == pytest.approx(1 / 3, rel=1e-12)
+    assert_agrees(own(heatmap, objects, "pointing-game").item(), 1 / 3)
 
 
 def test_rank_accuracy_shares_the_border_by_hand() -> None:
@@ -245,7 +250,7 @@ def test_rank_accuracy_shares_the_border_by_hand() -> None:
     heatmap = torch.tensor([[[3.0, 2.0, 1.0, 1.0, 1.0, 0.0, 0.0]]])
     objects = torch.tensor([[[1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0]]])
     found = own(heatmap, objects, "rank-accuracy").item()
-    assert found == pytest.approx((1 + 2 / 3) / 4, rel=1e-12)
+    assert_agrees(found, (1 + 2 / 3) / 4)
 
 
 def test_the_box_of_the_largest_part_by_hand() -> None:
@@ -398,7 +403,7 @@ def test_a_single_output_is_measured_as_it_is() -> None:
     result = limelight.explain(model, images, layer="features.0")
     measured = limelight.measure(model, images, result, metrics=["deletion:steps=5"])
     wanted = wanted_deletion(model, images, result.heatmap, lambda y: y[:, 0])
-    assert_agrees(read(measured), wanted, rel=1e-6)
+    assert_agrees(read(measured), wanted)
     assert result.score.min() < 0 or result.score.max() > 1
     with pytest.raises(MetricError, match=r"is about a probability, and .* has none"):
         limelight.measure(model, images, result, metrics=["average-drop"])
@@ -420,7 +425,7 @@ def test_a_score_without_a_probability_is_measured_itself(kind: str) -> None:
     target, value = targets[kind]
     result = explained(model, images, target=target)
     measured = limelight.measure(model, images, result, metrics=["deletion:steps=5", "increase"])
-    assert_agrees(read(measured), wanted_deletion(model, images, result.heatmap, value), rel=1e-6)
+    assert_agrees(read(measured), wanted_deletion(model, images, result.heatmap, value))
     if kind == "callable":  # it might have been one, so each image is looked at
         dropped = limelight.measure(model, images, result, metrics=["average-drop"]).figures()[0]
         assert (dropped.own.n, dropped.own.left_out) == (0, 4)
@@ -467,7 +472,7 @@ def test_a_region_of_a_segmenter_is_measured_by_its_mean_probability() -> None:
         return cast("Tensor", y["out"].softmax(1)[:, 2][:, mask > 0].mean(1))
 
     wanted = wanted_deletion(model, images, result.heatmap, likely)
-    assert_agrees(read(measured), wanted, rel=1e-6)
+    assert_agrees(read(measured), wanted)
 
 
 def test_a_box_of_a_detector_is_measured() -> None:
@@ -508,7 +513,7 @@ def test_networks_in_lower_precision_are_measured(metric: str, dtype: torch.dtyp
         objects=masks(2),
     )
     if dtype == torch.float32 and metric not in ("parameter-randomisation:steps=2",):
-        same(found, read(double), rel=5e-3)
+        same(found, read(double), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -573,7 +578,7 @@ def test_a_heatmap_may_be_of_any_number_and_scale() -> None:
     for other in (heatmap, heatmap.float() * 1e-20, heatmap.to(torch.uint8)):
         found = limelight.measure(model, images, other, metrics=rows, objects=masks())
         for metric in rows:
-            same(read(found, metric=metric), read(wanted, metric=metric), rel=1e-5)
+            same(read(found, metric=metric), read(wanted, metric=metric), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("target", [None, 2, [0, 1, 2, 3], ["a", "b", "c", "d"]], ids=str)
@@ -685,7 +690,7 @@ def test_classes_may_be_told_for_the_mean_over_them() -> None:
     same(read(told), read(hits))
     values = read(hits)
     wanted = (values[:3].mean() + values[3]) / 2
-    assert told.figures()[0].own.value == pytest.approx(wanted.item(), rel=1e-12)
+    assert_agrees(told.figures()[0].own.value, wanted.item())
     with pytest.raises(InputError, match=r"There are 3 groups for 4 images"):
         limelight.measure(
             model, images, result, metrics=rows, objects=masks(), groups=["a", "a", "b"]
@@ -850,7 +855,7 @@ def test_curves_are_means_over_images_and_belong_to_a_method_at_a_layer() -> Non
 def test_the_interval_is_that_of_an_independent_bootstrap(n: int) -> None:
     values = np.random.default_rng(n).gamma(2.0, size=n)
     found = mean(torch.tensor(values), ["a"] * n)
-    assert found.value == pytest.approx(values.mean(), rel=1e-12)
+    assert_agrees(found.value, values.mean(), scale=values.max())
     assert (found.n, found.left_out) == (n, 0)
     low, high = oracles.bootstrap(values.tolist(), 2000, seed=99)
     close = 0.12 * (high - low)
@@ -868,7 +873,7 @@ def test_the_interval_over_groups_is_that_of_an_independent_bootstrap() -> None:
         np.mean([v for v, g in zip(values, groups, strict=True) if g == name])
         for name in set(groups)
     ]
-    assert found.value == pytest.approx(np.mean(by_group), rel=1e-12)
+    assert_agrees(found.value, np.mean(by_group), scale=max(values))
     low, high = oracles.bootstrap(values, 4000, 99, groups)
     assert found.low == pytest.approx(low, abs=0.12 * (high - low))
     assert found.high == pytest.approx(high, abs=0.12 * (high - low))
@@ -909,7 +914,7 @@ def test_of_values_that_are_all_the_same_so_are_the_ends(
     average: Callable[[Tensor, Sequence[str]], Estimate], level: float
 ) -> None:
     found = average(torch.full((10,), level, dtype=torch.float64), list("aabbbbbccc"))
-    assert found.value == pytest.approx(level, rel=1e-15)
+    assert_agrees(found.value, level, terms=1, scale=level or 1.0)
     assert found.low == found.value == found.high
 
 
@@ -1172,7 +1177,7 @@ def test_a_map_that_does_not_read_the_weights_does_not_change() -> None:
         for part in ("value", "absolute", "ssim"):
             one = measured.figure(method, "parameter-randomisation", part=part)
             for estimate in (one.own, one.random, one.centre):
-                assert estimate.value == pytest.approx(1.0, rel=1e-12)
+                assert_agrees(estimate.value, 1.0)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

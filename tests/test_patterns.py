@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import limelight
 from limelight.errors import LayerError
+from tolerances import assert_agrees
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -35,7 +36,7 @@ def expected() -> limelight.Explanation:
 def same_map(model: nn.Module, layer: str = "b", **options: Any) -> None:
     result = limelight.explain(model, IMAGES, target=1, layer=layer, **options)
     assert result.status[0].ok
-    assert torch.allclose(result.raw, expected().raw, rtol=1e-5, atol=1e-8)
+    assert_agrees(result.raw, expected().raw)
 
 
 class PassesNamesOn(nn.Module):
@@ -59,7 +60,7 @@ def test_a_wrapper_that_passes_names_on_is_not_taken_for_what_it_wraps() -> None
     inner = Net().eval()
     inner._orig_mod = Net().eval()
     result = limelight.explain(PassesNamesOn(inner), IMAGES, layer="inner.b")
-    assert torch.allclose(result.output, inner(IMAGES * 3))
+    assert_agrees(result.output, inner(IMAGES * 3))
 
 
 class Helper:
@@ -138,7 +139,7 @@ class FrozenBody(Net):
 def test_grad_switched_off_inside_the_model_is_overruled(make: Any, layer: str | None) -> None:
     result = limelight.explain(make().eval(), IMAGES, target=1, layer=layer)
     plain = limelight.explain(Net().eval(), IMAGES, target=1, layer=layer)
-    assert torch.allclose(result.raw, plain.raw)
+    assert_agrees(result.raw, plain.raw)
     assert result.layer == plain.layer
     assert torch.is_grad_enabled()
 
@@ -165,7 +166,7 @@ def test_activation_checkpointing(layer: str | None) -> None:
     model.set_grad_checkpointing(True)
     checkpointed = limelight.explain(model, images, target=1, layer=layer)
     assert checkpointed.layer == plain.layer == "blocks.1.norm1"
-    assert torch.allclose(checkpointed.raw, plain.raw, rtol=1e-4)
+    assert_agrees(checkpointed.raw, plain.raw)
 
 
 Named = namedtuple("Named", ["embedding", "logits"])
@@ -187,7 +188,7 @@ def test_a_target_may_read_what_holds_no_logits() -> None:
             return [{"boxes": [super().forward(x)]}]
 
     result = limelight.explain(Listed().eval(), IMAGES, target=lambda y: y[0]["boxes"][0][:, 1])
-    assert torch.allclose(result.raw, expected().raw, rtol=1e-5)
+    assert_agrees(result.raw, expected().raw)
 
 
 def test_a_body_that_cannot_be_differentiated_asks_for_a_layer() -> None:
@@ -308,4 +309,4 @@ def test_a_models_own_exception_comes_with_what_it_was_given() -> None:
 def test_rows_may_be_a_list() -> None:
     cut = limelight.cut(Net().eval(), "b", IMAGES)
     found = cut.head(cut.activations[[1, 0, 1]], rows=[1, 0, 1])
-    assert torch.allclose(found, cut.output[[1, 0, 1]], rtol=1e-5)
+    assert_agrees(found, cut.output[[1, 0, 1]])

@@ -14,6 +14,7 @@ from torchvision import models
 
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
 from limelight.photos import MAX_PIXELS, Preprocess, find_photos, load_photo
+from tolerances import assert_agrees
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:
@@ -173,7 +174,7 @@ def test_preprocessing_is_torchvisions(name: str, size: tuple[int, int]) -> None
     photo = gradient(*size)
     preset = models.get_model_weights(name).DEFAULT.transforms()
     ours = zoo._torchvision_preprocess(preset)(photo)
-    assert torch.equal(ours, preset(photo)) or (ours - preset(photo)).abs().max() < 1e-6
+    assert_agrees(ours, preset(photo), terms=3)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_preprocessing_is_timms(name: str, size: tuple[int, int]) -> None:
     photo = gradient(*size)
     config = resolve_data_config(pretrained_cfg=get_pretrained_cfg(name).to_dict())
     theirs = create_transform(**config, is_training=False)(photo)
-    assert (zoo._timm_preprocess(name, config)(photo) - theirs).abs().max() < 1e-6
+    assert_agrees(zoo._timm_preprocess(name, config)(photo), theirs, terms=3)
 
 
 def test_padding_where_the_crop_is_larger_than_the_photo() -> None:
@@ -199,7 +200,7 @@ def test_padding_where_the_crop_is_larger_than_the_photo() -> None:
     photo = gradient(50, 37)
     preprocess = Preprocess((64, 64), 37, (0.0,) * 3, (1.0,) * 3)
     theirs = functional.to_tensor(functional.center_crop(photo, [64, 64]))
-    assert (preprocess(photo) - theirs).abs().max() < 1e-6
+    assert_agrees(preprocess(photo), theirs, terms=3)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -18,6 +18,7 @@ from limelight import render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
 from limelight.explanation import Explanation, Picture, Status, finished
 from limelight.render.volumes import shown_slices
+from tolerances import assert_agrees
 
 OK = Status("ok")
 BAD = Status("flat", "The map is the same everywhere.")
@@ -237,7 +238,7 @@ def test_the_curve_holds_all_slices_and_marks_those_shown() -> None:
     result = volume(depth=32, peak=21)
     curve = result.figure().subfigs[0].axes[0]
     heat, marks = curve.lines
-    assert np.allclose(heat.get_ydata(), result.heatmap[0].mean((1, 2)))
+    assert_agrees(heat.get_ydata(), result.heatmap[0].mean((1, 2)))
     marked = np.asarray(marks.get_xdata()).tolist()
     assert marked == shown_slices(result.heatmap[0].mean((1, 2)))
     assert 21 in marked

@@ -14,7 +14,7 @@ import limelight
 from limelight.errors import MethodError, TargetError
 from limelight.methods import METHODS
 from networks import ready
-from oracles.methods import assert_agrees
+from tolerances import assert_agrees, of_differences
 
 SHORT = {
     "rise": "rise:masks=12",
@@ -239,7 +239,8 @@ def test_the_gradient_of_every_differentiable_map_is_that_of_finite_differences(
         ends.append(loss().item())
         with torch.no_grad():
             parameter[at] -= sign * step
-    assert gradient[at].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5)
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert_agrees(gradient[at], slope, truncation=of_differences(slope, ends, step))
 
 
 # CAM
@@ -356,11 +357,9 @@ def test_activations_that_a_head_is_given_stay_as_they_are(rows: int) -> None:
     assert torch.equal(given, before)
     assert (given < 0).any()
     for output in outputs:
-        torch.testing.assert_close(output, outputs[0], rtol=1e-12, atol=0)
+        assert_agrees(output, outputs[0])
     for _ in range(3):  # what is spent may be written on, and gives the same
-        torch.testing.assert_close(
-            cut.head(given.clone(), spent=True), outputs[0], rtol=1e-12, atol=0
-        )
+        assert_agrees(cut.head(given.clone(), spent=True), outputs[0])
 
 
 @pytest.mark.parametrize("method", ["ablationcam", "reciprocam"])
@@ -369,7 +368,7 @@ def test_a_network_that_writes_in_place_has_the_same_map(method: str) -> None:
     found = limelight.explain(model, images, target=1, method=method, layer="conv", chunk=3)
     model.relu.inplace = False
     due = limelight.explain(model, images, target=1, method=method, layer="conv", chunk=3)
-    torch.testing.assert_close(found.raw, due.raw, rtol=1e-12, atol=1e-14)
+    assert_agrees(found.raw, due.raw)
 
 
 def test_fewer_variants_of_large_images_run_together() -> None:

@@ -38,6 +38,7 @@ from limelight.measure.measurement import FORMATS, Measurement, Unmeasured
 from limelight.measure.sanity import passed, verdicts
 from limelight.measure.statistics import mean
 from networks import ready
+from tolerances import assert_agrees
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 NAN = math.nan
@@ -429,7 +430,7 @@ def test_curves_are_drawn_with_chance_beside_them() -> None:
     assert set(drawn) == {"gradcam", "saliency", "chance: random", "chance: centre"}
     for name, line in drawn.items():
         wanted = measured.curves("insertion:steps=4")["curve"][name]
-        assert np.allclose(np.asarray(line.get_ydata()), wanted.numpy())
+        assert_agrees(np.asarray(line.get_ydata()), wanted.numpy())
     (legend,) = figure.legends
     assert {one.get_text() for one in legend.get_texts()} == set(drawn)
 
@@ -633,20 +634,21 @@ def test_the_likeness_is_spearman_s_of_the_stages() -> None:
         for b in range(3)
     ]
     (one,) = [one for one in found.measurement.figures() if one.part == "value"]
-    assert one.own.value == pytest.approx(np.mean(wanted), rel=1e-9)
+    assert_agrees(one.own.value, np.mean(wanted))
     absolute = [
         spearmanr(before.raw[b].abs().ravel(), s.maps.raw[b].abs().ravel())[0]
         for b in range(3)
         for s in stages
     ]
     part = found.measurement.figure("gradcam", "parameter-randomisation", part="absolute")
-    assert part.own.value == pytest.approx(np.mean(absolute), rel=1e-9)
+    assert_agrees(part.own.value, np.mean(absolute))
     # As the metric says.
     measured = limelight.measure(
         network(), pictures(), before, metrics=["parameter-randomisation:steps=4"]
     )
-    assert [row["value"] for row in measured.rows()] == pytest.approx(
-        [row["value"] for row in found.measurement.rows()], rel=1e-9
+    assert_agrees(
+        [row["value"] for row in measured.rows()],
+        [row["value"] for row in found.measurement.rows()],
     )
 
 
@@ -688,7 +690,7 @@ def test_images_one_by_one_add_up_to_all_of_them() -> None:
         for row, wanted in zip(total.rows(), whole.measurement.rows(), strict=True):
             assert row["n"] == wanted["n"] == 3
             for name in ("value", "low", "high"):
-                assert row[name] == pytest.approx(wanted[name], rel=1e-6, abs=1e-9)
+                assert_agrees(row[name], wanted[name])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from limelight.targets import (
     reading_of,
     score,
 )
-from oracles.methods import assert_agrees
+from tolerances import assert_agrees
 
 Pick = Any
 
@@ -79,7 +79,7 @@ def test_a_mask_of_the_image_s_size_averages_the_logits_of_its_pixels() -> None:
     found = scored(logits, Region(1, where=mask), 2)
     for b in range(2):
         pixels = [logits[b, 1, 2, 3], logits[b, 1, 2, 4], logits[b, 1, 7, 0]]
-        assert found.values[b].item() == pytest.approx(sum(p.item() for p in pixels) / 3, rel=1e-12)
+        assert_agrees(found.values[b].item(), sum(p.item() for p in pixels) / 3)
     assert found.labels == ("class 1 in the mask",) * 2
     assert found.region is not None
     assert torch.equal(found.region, (mask > 0).expand(2, 8, 8))
@@ -581,7 +581,7 @@ def test_a_sentence_s_score_is_minus_its_cross_entropy() -> None:
     found = scored(logits, Words(ids), 2)
     for b in range(2):
         expected = -cross_entropy(logits[b, :-1], ids[b, 1:], reduction="sum")
-        assert_agrees(found.values[b].double(), expected, rel=1e-6)
+        assert_agrees(found.values[b].double(), expected)
     assert found.labels == ("the sentence",) * 2
     assert found.indices is None
     assert found.values.dtype is logits.dtype
@@ -593,7 +593,7 @@ def test_words_are_read_off_the_logits_before_them(at: Any) -> None:
     expected = torch.zeros(2, dtype=torch.float64)
     for t in [at] if isinstance(at, int) else at:
         expected += torch.stack([logits[b, t - 1].log_softmax(0)[ids[b, t]] for b in range(2)])
-    assert_agrees(scored(logits, Words(ids, at), 2).values.double(), expected, rel=1e-6)
+    assert_agrees(scored(logits, Words(ids, at), 2).values.double(), expected)
 
 
 def test_one_sentence_for_all_images() -> None:
@@ -617,7 +617,7 @@ def test_words_of_other_rows_keep_their_own_sentences() -> None:
     rows = [1, 1, 0]
     expected = torch.stack([logits[b, 1].log_softmax(0)[ids[b, 2]] for b in rows])
     again = found.again(rows_of(logits, rows), torch.tensor(rows))
-    assert_agrees(again.double(), expected, rel=1e-6)
+    assert_agrees(again.double(), expected)
 
 
 def test_each_word_is_a_target_and_together_they_are_the_sentence() -> None:
@@ -695,7 +695,7 @@ def test_the_vector_carries_no_graph_and_may_be_of_another_kind() -> None:
     assert embedding.grad is not None
     assert to.grad is None
     listed = scored(embedding, Similarity(cast("Any", to.tolist())), 2).values
-    assert_agrees(listed, scored(embedding, Similarity(to), 2).values, rel=1e-6)
+    assert_agrees(listed, scored(embedding, Similarity(to), 2).values)
 
 
 @pytest.mark.parametrize(
@@ -1061,14 +1061,14 @@ def test_occlusion_of_any_target_is_what_the_score_loses(kind: str) -> None:
         return cast("Tensor", scores(output, rows))
 
     whole = run(images)
-    assert_agrees(found.score.double(), whole, rel=1e-6)
+    assert_agrees(found.score.double(), whole)
     for row in range(0, 12, 4):
         for column in range(0, 12, 4):
             hidden = images.clone()
             hidden[:, :, row : row + 4, column : column + 4] = 0
             inside = found.raw[:, row : row + 4, column : column + 4].flatten(1)
             lost = (whole - run(hidden))[:, None].expand_as(inside)
-            assert_agrees(inside.double(), lost, rel=1e-4)
+            assert_agrees(inside.double(), lost)
 
 
 @pytest.mark.parametrize("kind", ["region", "similarity", "words"])
@@ -1086,7 +1086,7 @@ def test_ablation_of_any_target_is_what_the_score_loses_without_each_channel(kin
             without[:, k] = 0
             lost = whole - scores(cut.head(without), rows)
             expected += lost[:, None, None] * cut.activations[:, k]
-    assert_agrees(found.raw.double(), expected, rel=1e-5)
+    assert_agrees(found.raw.double(), expected)
 
 
 @pytest.mark.parametrize("kind", ["region", "similarity", "words"])
@@ -1104,7 +1104,7 @@ def test_a_batch_is_as_each_image_alone(kind: str, method: str) -> None:
         one = images[b : b + 1]
         given = (one, SENTENCE[b : b + 1]) if kind == "words" else one
         alone = limelight.explain(model, given, target=own, method=method)
-        assert_agrees(alone.raw[0], together.raw[b], rel=1e-5)
+        assert_agrees(alone.raw[0], together.raw[b])
 
 
 @pytest.mark.parametrize("kind", ["region", "similarity", "words"])
@@ -1117,7 +1117,7 @@ def test_scores_again_of_many_rows_of_one_image(kind: str) -> None:
         variants = cut.activations[b] * torch.tensor([1.0, 0.5, 2.0])[:, None, None, None].double()
         with torch.no_grad():
             output = cut.head(variants, rows=rows)
-            assert_agrees(found.again(output, rows).double(), scores(output, rows), rel=1e-6)
+            assert_agrees(found.again(output, rows).double(), scores(output, rows))
             assert_agrees(found.again(output, rows)[0], found.values[b].detach())
 
 

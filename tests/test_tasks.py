@@ -17,7 +17,6 @@ from torchvision.ops import box_iou
 import limelight
 from limelight.errors import TargetError
 from limelight.targets import Box, Region
-from oracles.methods import assert_agrees
 from shapes import (
     NAMES,
     SIZE,
@@ -29,6 +28,7 @@ from shapes import (
     train_detector,
     train_segmenter,
 )
+from tolerances import assert_agrees
 
 METHODS = ["gradcam", "layercam", "hirescam"]
 #: Pictures that no network was trained on.
@@ -437,7 +437,7 @@ def test_occlusion_of_a_box_is_what_its_logit_loses(
             hidden[:, :, row : row + 16, column : column + 16] = 0
             lost = logit(images) - logit(hidden)
             expected[0, row : row + 16, column : column + 16] = lost
-    assert_agrees(found.raw, expected, rel=1e-4)
+    assert_agrees(found.raw, expected)
 
 
 @every_detector
@@ -472,7 +472,7 @@ def test_ablation_of_a_box_is_what_its_logit_loses_without_each_channel(
     for without in range(cut.activations.shape[1]):
         lost = whole - logits()
         expected += lost[:, None, None] * cut.activations[:, without]
-    assert_agrees(found.raw, expected, rel=1e-3)
+    assert_agrees(found.raw, expected)
 
 
 @every_detector
@@ -489,7 +489,7 @@ def test_score_cam_runs_on_a_box(
         alone = limelight.explain(
             detector, unseen.images[b : b + 1], target=own, method="scorecam", layer=layer
         )
-        assert_agrees(together.raw[b], alone.raw[0], rel=1e-3)
+        assert_agrees(together.raw[b], alone.raw[0])
 
 
 @every_detector
@@ -508,7 +508,7 @@ def test_a_box_is_flipped_with_the_picture(
     mirrored[:, [0, 2]] = SIZE - boxes[:, [2, 0]]
     found = explained(unseen.images, boxes, limelight.flips())
     other = explained(unseen.images.flip(-1), mirrored).flip(-1)
-    assert_agrees(found, (explained(unseen.images, boxes) + other) / 2, rel=1e-3)
+    assert_agrees(found, (explained(unseen.images, boxes) + other) / 2)
 
 
 @every_detector

@@ -35,6 +35,7 @@ from limelight.errors import (
 from networks import ready
 from test_states import IMAGES, old, quantised_dynamically, quantised_statically
 from test_walkthrough import state
+from tolerances import assert_agrees
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "gradient_by_hand.py"
 
@@ -122,7 +123,7 @@ def test_activations_and_gradients_are_those_of_ordinary_hooks(name: str) -> Non
     scores, expected = by_hooks(model, images, layers, [1, 2])
     assert [one.layer for one in found.layers] == [*layers, limelight.INPUT]
     assert found.label == ("class 1", "class 2")
-    torch.testing.assert_close(found.score, scores, rtol=1e-12, atol=1e-14)
+    assert_agrees(found.score, scores)
     assert_same(found.layers, expected)
     assert torch.equal(found.layers[-1].activations, images)
     assert torch.equal(found.image, images)
@@ -134,8 +135,7 @@ def assert_same(found: Sequence[Slope], expected: Sequence[tuple[Tensor, Tensor]
         for tensor, true in zip((one.activations, one.gradients), pair, strict=True):
             assert tensor.shape == true.shape
             assert not tensor.requires_grad
-            room = 1e-11 * float(true.abs().max())
-            torch.testing.assert_close(tensor, true, rtol=1e-9, atol=room)
+            assert_agrees(tensor, true)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_the_window_is_around_the_largest_activation_and_inside(name: str, size:
             alphas = gradients.flatten(1).mean(1)
             adds = alphas.abs() * activations.abs().flatten(1).mean(1)
             assert seen.channel == int(adds.argmax())
-            assert seen.alpha == pytest.approx(float(alphas[seen.channel]))
+            assert_agrees(seen.alpha, alphas[seen.channel], scale=gradients.abs().max() or 1.0)
             whole, other = activations[seen.channel], gradients[seen.channel]
             assert float(seen.activations.abs().max()) == float(whole.abs().max())
             assert seen.activations.shape == tuple(min(size, there) for there in whole.shape)
@@ -288,7 +288,7 @@ def test_a_channel_can_be_chosen() -> None:
     found = limelight.trace(ready(networks.ResidualCNN()), noise(3, 16, 16), "block1", target=0)
     seen = found.window(0, channel=2, size=3)
     assert seen.channel == 2
-    assert seen.alpha == pytest.approx(float(found.layers[0].gradients[0, 2].mean()))
+    assert_agrees(seen.alpha, float(found.layers[0].gradients[0, 2].mean()))
     assert "channel 2, mean gradient" in found.text(channel=2)
 
 
@@ -302,7 +302,7 @@ def test_plain_values_say_the_same() -> None:
     assert first["shape"] == [2, 6, 8, 8]
     assert first["grid"] == [8, 8]
     assert first["activations"]["high"] == float(one.activations[1].max())
-    assert first["gradients"]["mean"] == pytest.approx(float(one.gradients[1].mean()))
+    assert_agrees(first["gradients"]["mean"], float(one.gradients[1].mean()))
     assert first["window"]["start"] == list(seen.start)
     assert first["window"]["activations"] == seen.activations.tolist()
     assert first["window"]["gradients"] == seen.gradients.tolist()
@@ -381,17 +381,16 @@ def test_the_figure_has_maps_of_grids_and_curves_of_vectors(name: str, tmp_path:
             np.abs(gradients).max(0),
             np.tensordot(alpha, activations, 1),
         )
+        size = max(np.abs(activations).max(), np.abs(gradients).max())
         for panel, values in zip(panels, expected, strict=True):
             drawn = np.ma.filled(cast("Any", panel.images[0].get_array()), np.nan)
             cells = drawn[np.isfinite(drawn)]
-            np.testing.assert_allclose(
-                np.sort(cells), np.sort(values.ravel()), rtol=1e-9, atol=1e-15
-            )
+            assert_agrees(np.sort(cells), np.sort(values.ravel()), scale=size)
             if values.ndim == 2:
-                np.testing.assert_allclose(drawn, values, rtol=1e-9, atol=1e-15)
+                assert_agrees(drawn, values, scale=size)
             low, high = panel.images[0].get_clim()
             signed = panel in (panels[1], panels[3]) or values.min() < 0
-            assert high == pytest.approx(np.abs(values).max())
+            assert_agrees(high, np.abs(values).max(), scale=size)
             assert low == (-high if signed else 0)
             assert panel.images[0].get_cmap().name == ("RdBu_r" if signed else "inferno")
     with Image.open(found.save(tmp_path / "trace.png", 1)) as picture:

@@ -57,6 +57,7 @@ from limelight.samples import find_sample
 from limelight.walkthrough import Language
 from networks import ready
 from oracles.methods import Grid, channels_first
+from tolerances import assert_agrees
 
 #: How far a sum may be off that is made in another order, or a cosine.
 NEAR = 1e-6
@@ -756,7 +757,7 @@ def test_shares_of_work_are_those_of_the_shapes() -> None:
     done = stem[""] / total
     tree = read(page("chelsea, gradcam"))
     (row,) = (row for row in rows_of(tree) if path_of(row) == "conv_stem")
-    assert float(row.one("data").attributes["value"]) == pytest.approx(done, rel=1e-12)
+    assert_agrees(float(row.one("data").attributes["value"]), done)
     last_row = rows_of(tree)[-1]
     assert float(last_row.one("data").attributes["value"]) == 1
 
@@ -921,7 +922,7 @@ def is_split(found: limelight.Walkthrough) -> None:
     assert set(inside) <= {"body"}
     shares = [step.share for step in found.steps]
     assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1)
+    assert_agrees(shares[-1], 1)
 
 
 NETWORKS = {
@@ -1131,7 +1132,7 @@ def test_the_code_on_the_page_gives_the_numbers_on_it() -> None:
         space = dict[str, Any](model=one.model, images=one.image)
         exec(code, space)
         raw = space["raw"] if "raw" in space else space["result"].raw
-        assert torch.allclose(raw, one.found.explanation.raw, rtol=1e-5, atol=1e-6), name
+        assert_agrees(raw, one.found.explanation.raw)
 
 
 def test_the_code_on_the_page_does_not_explain_something_else() -> None:
@@ -1142,7 +1143,7 @@ def test_the_code_on_the_page_does_not_explain_something_else() -> None:
         space: dict[str, Any] = {"model": model, "images": image, "target": target}
         exec(code, space)
         raw = space["raw"] if "raw" in space else space["result"].raw
-        assert torch.allclose(raw, found.explanation.raw, rtol=1e-5, atol=1e-6), code
+        assert_agrees(raw, found.explanation.raw)
 
 
 # What goes wrong, and is said

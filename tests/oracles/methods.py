@@ -22,9 +22,6 @@ Grid = Callable[[Tensor], Tensor]
 #: A model's output as one score per image, `[B]`.
 Score = Callable[[Any], Tensor]
 
-#: How far two results may be apart, as a share of the largest absolute value expected.
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-
 
 class Probe(NamedTuple):
     """What a full forward and backward found at a layer."""
@@ -133,17 +130,6 @@ def cam(activations: Tensor, weight: Tensor, indices: Sequence[int]) -> Tensor:
             total = total + weight[c, k] * f_k
         maps.append(total)
     return torch.stack(maps).detach()
-
-
-def assert_agrees(found: Tensor, expected: Tensor, *, rel: float | None = None) -> None:
-    """Assert that two results agree, relative to the largest absolute value expected."""
-    rel = TOLERANCE[expected.dtype] if rel is None else rel
-    assert found.shape == expected.shape, f"{list(found.shape)}, not {list(expected.shape)}"
-    assert found.dtype == expected.dtype, f"{found.dtype}, not {expected.dtype}"
-    largest = expected.abs().max().item()
-    assert largest > 0, "what is expected is zero everywhere: nothing would be compared"
-    gap = (found - expected).abs().max().item()
-    assert gap <= rel * largest, f"apart by {gap / largest:.1e}, more than {rel:.0e}"
 
 
 # CAM family

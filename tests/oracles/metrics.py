@@ -102,6 +102,15 @@ def imputed(image: Array, removed: Mask) -> Array:
     ones 1/12; here of any number of axes, one along k axes weighing half of one along k - 1. One
     dense system, all its equations at once.
     """
+    unknown = [cell for cell in cells(removed.shape) if removed[cell]]
+    found = image.copy()
+    for cell, values in zip(unknown, np.linalg.solve(*equations(image, removed)), strict=True):
+        found[at(cell)] = values
+    return found
+
+
+def equations(image: Array, removed: Mask) -> tuple[Array, Array]:
+    """Return matrix and right side of the system, `[N, N]` and `[N, C]`, of N removed pixels."""
     size = removed.shape
     unknown = [cell for cell in cells(size) if removed[cell]]
     place = {cell: number for number, cell in enumerate(unknown)}
@@ -118,10 +127,7 @@ def imputed(image: Array, removed: Mask) -> Array:
                 matrix[row, place[other]] -= share
             else:
                 right[row] += share * image[at(other)]
-    found = image.copy()
-    for cell, values in zip(unknown, np.linalg.solve(matrix, right), strict=True):
-        found[at(cell)] = values
-    return found
+    return matrix, right
 
 
 def road(
