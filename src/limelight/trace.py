@@ -288,7 +288,7 @@ class Trace:
 def _around(size: Tensor, wanted: Sequence[int]) -> tuple[tuple[int, ...], tuple[slice, ...]]:
     """Return where a window around the largest value begins, and its slices."""
     flat = int(size.nan_to_num(0).argmax())
-    peak = [int(i) for i in torch.unravel_index(torch.tensor(flat), size.shape)]
+    peak = [int(i) for i in torch.unravel_index(torch.tensor(flat, device="cpu"), size.shape)]
     start = tuple(
         max(0, min(middle - want // 2, there - want))
         for middle, want, there in zip(peak, wanted, size.shape, strict=True)

@@ -122,7 +122,9 @@ def _images(network: Network, photo: Image | None) -> Tensor:
     """Return what to record a pass over: a photo, or noise."""
     if photo is None:
         height, width = network.preprocess.size or (320, 320)
-        return torch.randn(1, len(network.preprocess.mean), height, width)
+        return torch.randn(
+            1, len(network.preprocess.mean), height, width, dtype=torch.float32, device="cpu"
+        )
     return network.images(photo)
 
 

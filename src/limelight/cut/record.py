@@ -253,7 +253,7 @@ def _record(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...
     if image.requires_grad and not alive:
         # The score is at a limit (a ReLU, a clamp) for this image, and need not be for the next.
         arrived = [
-            torch.ones((), dtype=torch.bool).expand(call.shape)
+            torch.ones((), dtype=torch.bool, device="cpu").expand(call.shape)
             if all(bits >> call.own & 1 for bits in reached)
             else None
             for call in recorder.seen

@@ -512,7 +512,7 @@ def _tensors(plain: Mapping[str, Sequence[float | None]]) -> Readings:
     """Return plain values as tensors, NaN in place of None."""
     return {
         name: torch.tensor(
-            [math.nan if one is None else one for one in values], dtype=torch.float64
+            [math.nan if one is None else one for one in values], dtype=torch.float64, device="cpu"
         )
         for name, values in plain.items()
     }

@@ -102,7 +102,9 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
 
     def make(shape: torch.Size) -> Sequence[View]:
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(samples, *shape[1:], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(
+            samples, *shape[1:], generator=generator, dtype=torch.float64, device="cpu"
+        )
 
         def noisy(images: Tensor, one: Tensor) -> Tensor:
             low, high = images.flatten(1).aminmax(dim=1)
