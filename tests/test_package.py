@@ -138,3 +138,13 @@ def test_every_row_of_methods_is_whole(name: str) -> None:
     assert row.use.endswith(".")
     assert row.function.__doc__
     assert re.search(r"\b(19|20)\d\d\b", row.function.__doc__)
+
+
+def test_the_version_is_that_of_the_command_and_needs_no_torch() -> None:
+    code = f"import limelight; print(limelight.__version__); {LOADED}"
+    said, loaded = told_by(code, *HEAVY, "torch").splitlines()
+    command = told_by(
+        "import sys; from limelight.cli import main; sys.argv[1:] = ['--version']; main()"
+    )
+    assert (command, loaded) == (f"limelight {said}", "[]")
+    assert said == limelight.__version__
