@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -311,7 +310,7 @@ def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what each computes, which way is better, and when to use it."""
     if as_json:
         rows = [options.described(row) | {"better": row.better} for row in METRICS.values()]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(options.as_json(rows))
         return
     console = Console()
     console.print(options.listing(METRICS.values(), lambda row: f"{row.better} is better"))

@@ -23,6 +23,7 @@ from limelight.measure.run import measure
 from limelight.methods import Method
 from limelight.models import Network
 from limelight.photos import load_photo
+from limelight.plain import as_json
 from limelight.targets import Among, ClassName, Reading, Target, class_index
 
 #: So many measurements are put together at a time.
@@ -167,7 +168,7 @@ class Journal:
             OutputError: It answers another question, or cannot be read or written.
         """
         self.path = path
-        self._begin = json.dumps({"measured": question}, sort_keys=True)
+        self._begin = as_json({"measured": question}, sort_keys=True)
         self._states = {str(photo): _state(photo, asked.annotations) for photo in photos}
         found = dict[str, Measurement]()
         try:
@@ -204,7 +205,8 @@ class Journal:
         """
         name = str(result.path)
         told = {"photo": name, "state": self._states[name], **result.measurement.as_dict()}
-        lines = [json.dumps(told)] if self.path.exists() else [self._begin, json.dumps(told)]
+        line = as_json(told)
+        lines = [line] if self.path.exists() else [self._begin, line]
         try:
             with self.path.open("a") as file:
                 file.writelines(f"{line}\n" for line in lines)
@@ -245,7 +247,7 @@ def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
         before = dict(json.loads(begin)["measured"])
     except (ValueError, KeyError, TypeError) as error:
         raise _foreign(path) from error
-    now = json.loads(json.dumps(question))
+    now = json.loads(as_json(question))
     other = [name for name in now if before.get(name) != now[name]]
     if other:
         each = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in other]
