@@ -154,7 +154,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse a chunk of nothing, and views that are none."""
-        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
+        whole = isinstance(self.chunk, int) and not isinstance(self.chunk, bool)
+        if self.chunk is not None and (not whole or self.chunk < 1):
             raise OptionError(f"chunk is {self.chunk!r}; an integer of at least 1 was expected.")
         if not isinstance(self.views, Views | None):
             raise OptionError(
