@@ -712,7 +712,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     assert code == 2
     assert "keeps what was measured with other settings" in flat(err)
     assert says in flat(err)
-    assert "Pass another folder with --out, or delete it." in flat(err)
+    assert "Delete it, or pass another folder. On the command line it is --out." in flat(err)
     assert {path: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 

@@ -215,7 +215,7 @@ class Journal:
         except OSError as error:
             raise OutputError(
                 f"Cannot write {str(self.path)!r}: {error.strerror or error}. What was measured "
-                "before is kept; free some space, and the same command goes on from there."
+                "before is kept; free some space, and the same request goes on from there."
             ) from error
         self.done.add(name)
         self._found.append(result.measurement)
@@ -253,12 +253,12 @@ def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
         each = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in other]
         told = "; ".join(one if len(one) < 120 else f"{one[:80]} ..." for one in each)
         raise OutputError(
-            f"{str(path)!r} keeps what was measured with other settings: {told}. Pass another "
-            "folder with --out, or delete it."
+            f"{str(path)!r} keeps what was measured with other settings: {told}. Delete it, or "
+            "pass another folder."
         )
 
 
 def _foreign(path: Path) -> OutputError:
     return OutputError(
-        f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
+        f"{str(path)!r} is not what `limelight measure` writes. Pass another folder."
     )
