@@ -7,6 +7,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ import limelight
 import limelight.cli.compare
 import limelight.cli.measure
 from limelight.compare import compare_each
+from limelight.errors import OutputError
+from limelight.lock import only_run
 from limelight.measure import METRICS
 from limelight.measure import photos as measuring
 from limelight.measure.measurement import Measurement
@@ -709,7 +713,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(
     assert code == 2
     assert "keeps what was measured with other settings" in flat(err)
     assert says in flat(err)
-    assert "Pass another folder with --out, or delete it." in flat(err)
+    assert "Delete it, or pass another folder. On the command line it is --out." in flat(err)
     assert {path: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
@@ -1026,3 +1030,55 @@ def test_help_tells_of_the_new_commands(run: Runner) -> None:
         code, told, _ = run(command, "--help")
         assert code == 0
         assert "limelight" in told
+
+
+# ---- two runs at once ----------------------------------------------------------------------------
+
+
+def test_a_second_run_into_the_same_folder_is_refused_at_once(
+    run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, second = counted(monkeypatch), list[tuple[int, str, str]]()
+    ordinary = measure_photos
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Iterator[PhotoMeasured]:
+        if not second:
+            second.append((0, "", ""))
+            second[0] = run("measure", "photos", *NET, *QUICK, "--out", "out")
+        yield from ordinary(*args, **kwargs)
+
+    monkeypatch.setattr(limelight.cli.measure, "measure_photos", meanwhile)
+    assert run("measure", "photos", *NET, *QUICK, "--out", "out")[0] == 0
+    code, _, err = second[0]
+    assert code == 2
+    assert f"is being written by another run (process {os.getpid()}, since 20" in flat(err)
+    assert "Wait until that is done" in flat(err)
+    assert opened == ["0.png", "1.png", "2.png", "3.png"]
+    assert {path.name for path in (folder / "out").iterdir()} == FILES
+    assert run("measure", "photos", *NET, *QUICK, "--out", "out")[0] == 0
+
+
+def test_a_killed_run_keeps_nobody_out(folder: Path) -> None:
+    path = folder / "readings.jsonl"
+    code = """
+import sys, time
+from pathlib import Path
+from limelight.lock import only_run
+with only_run(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(OutputError, match=rf"another run \(process {other.pid}, since"),
+            only_run(path),
+        ):
+            pass
+        other.kill()
+        other.wait()
+    with only_run(path):
+        pass

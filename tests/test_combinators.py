@@ -177,12 +177,31 @@ def test_progress_is_told_of_every_look() -> None:
     [
         (lambda: limelight.flips(0), r"axes to flip are \(0,\).*-1 \(left and right\)"),
         (lambda: limelight.flips(-1, -1), "different ones"),
-        (lambda: limelight.noise(0), "samples is 0"),
-        (lambda: limelight.noise(3, -1.0), "deviation -1.0"),
-        (lambda: limelight.scales(0), "count is 0"),
-        (lambda: limelight.scales(2, growth=0), "growth 0"),
-        (lambda: find_views("noise:samples=x"), "samples is 'x'"),
-        (lambda: limelight.noise(2.5), "a whole number"),  # type: ignore[arg-type]
+        (lambda: limelight.noise(0), "option samples of noise is 0; an integer of at least 1 was"),
+        (
+            lambda: limelight.noise(3, -1.0),
+            "deviation of noise is -1.0; a number of at least 0",
+        ),
+        (lambda: limelight.scales(0), "count of scales is 0; an integer of at least 1 was"),
+        (lambda: limelight.scales(2, growth=0), "growth of scales is 0; a number above 0 was"),
+        (lambda: find_views("noise:samples=x"), "samples of noise is 'x'; an integer"),
+        (lambda: find_views("noise:samples=true"), "samples of noise is True; an integer"),
+        (lambda: find_views("noise:samples=none"), "samples of noise is None; an integer"),
+        (lambda: find_views("noise:seed=1.5"), "seed of noise is 1.5; an integer of at least 0"),
+        (lambda: find_views("noise:seed=-1"), "seed of noise is -1; .* at most"),
+        (lambda: find_views("noise:deviation=inf"), "deviation of noise is inf"),
+        (lambda: find_views("noise:deviation=nan"), "deviation of noise is nan"),
+        (lambda: find_views("noise:deviation=true"), "deviation of noise is True; a number"),
+        (lambda: find_views("scales:count=2.0"), "count of scales is 2.0; an integer"),
+        (lambda: find_views("scales:growth=false"), "growth of scales is False; a number"),
+        (lambda: find_views("noise:samples"), "Cannot read 'samples' in 'noise:samples'"),
+        (lambda: limelight.noise(samples=True), "samples of noise is True; an integer"),
+        (lambda: limelight.noise(seed=1.5), "seed of noise is 1.5"),  # type: ignore[arg-type]
+        (lambda: limelight.scales(True), "count of scales is True"),
+        (lambda: limelight.flips(True), r"axes to flip are \(True,\)"),
+        (lambda: limelight.flips("-1"), "axes to flip are"),  # type: ignore[arg-type]
+        (lambda: limelight.flips(-1.0), "axes to flip are"),  # type: ignore[arg-type]
+        (lambda: limelight.noise(2.5), "samples of noise is 2.5; an integer"),  # type: ignore[arg-type]
     ],
 )
 def test_views_that_make_no_sense_are_refused(make: object, says: str) -> None:

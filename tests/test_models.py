@@ -113,7 +113,7 @@ def test_a_mismatch_is_told_key_by_key(tmp_path: Path) -> None:
     assert "1 missing:\n    features.0.bias" in text
     assert "1 unexpected:\n    head.extra" in text
     assert "classifier.1.weight: file [7, 512, 1, 1], model [1000, 512, 1, 1]" in text
-    assert "--classes FILE" in text
+    assert "classes=[...]" in text
 
 
 class Payload:
@@ -195,14 +195,14 @@ def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     monkeypatch.setattr("torch.hub.os.path.exists", lambda _path: False)
-    with pytest.raises(WeightsError, match=r"--weights FILE.*--weights none") as caught:
+    with pytest.raises(WeightsError, match=r"weights='FILE'.*weights='none'") as caught:
         limelight.load_model("squeezenet1_1")
     assert "no route to host" in str(caught.value)
     assert caught.value.exit_code == 1
 
 
 def test_timm_weights_that_do_not_exist() -> None:
-    with pytest.raises(WeightsError, match="--weights none"):
+    with pytest.raises(WeightsError, match="weights='none'"):
         limelight.load_model("timm:resnet18.no_such_tag")
 
 

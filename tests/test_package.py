@@ -11,6 +11,7 @@ import pytest
 import limelight
 from limelight import errors
 from limelight.cli import COMMANDS, load
+from limelight.cli.words import worded
 from limelight.methods import METHODS
 
 SOURCE = Path(limelight.__file__).parent
@@ -138,3 +139,46 @@ def test_every_row_of_methods_is_whole(name: str) -> None:
     assert row.use.endswith(".")
     assert row.function.__doc__
     assert re.search(r"\b(19|20)\d\d\b", row.function.__doc__)
+
+
+def test_the_version_is_that_of_the_command_and_needs_no_torch() -> None:
+    code = f"import limelight; print(limelight.__version__); {LOADED}"
+    said, loaded = told_by(code, *HEAVY, "torch").splitlines()
+    command = told_by(
+        "import sys; from limelight.cli import main; sys.argv[1:] = ['--version']; main()"
+    )
+    assert (command, loaded) == (f"limelight {said}", "[]")
+    assert said == limelight.__version__
+
+
+def test_the_library_does_not_speak_of_the_command_lines_options() -> None:
+    for path in SOURCE.rglob("*.py"):
+        if SOURCE / "cli" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = re.search(r"(?<![\w-])--[a-z]", node.value)
+                assert found is None, f"{path.name}, line {node.lineno}: {node.value}"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (errors.OutputError("Pass another path."), "path. On the command line it is --out."),
+        (errors.OutputError("--out is one file."), "--out is one file."),
+        (
+            errors.LayerError("Name it with layer=..., please."),
+            "Name it with --layer LAYER, please.",
+        ),
+        (
+            errors.WeightsError("(weights='none'), weights='FILE'"),
+            "(--weights none), --weights FILE",
+        ),
+        (errors.OptionError("Pass classes=[...]."), "Pass --classes FILE."),
+        (errors.MethodError("Use method='gradcam'."), "Use --method gradcam."),
+        (errors.TargetError("Say output=..., or outlayer=..."), "Say output=..., or outlayer=..."),
+    ],
+    ids=str,
+)
+def test_the_command_line_says_its_own_options(error: errors.LimelightError, says: str) -> None:
+    assert worded(error).endswith(says)

@@ -310,3 +310,28 @@ def test_rows_may_be_a_list() -> None:
     cut = limelight.cut(Net().eval(), "b", IMAGES)
     found = cut.head(cut.activations[[1, 0, 1]], rows=[1, 0, 1])
     assert_agrees(found, cut.output[[1, 0, 1]])
+
+
+class Trained(Net):
+    """Its last weights change after each use, as by an optimiser in another thread."""
+
+    def forward(self, x: Tensor) -> Any:
+        found = super().forward(x)
+        self.fc.weight.detach().add_(0)
+        return found
+
+
+def test_weights_that_change_while_a_layer_is_looked_for_are_told_of() -> None:
+    says = r"The model runs, but.*inplace operation.*an optimiser in another thread: explain"
+    with pytest.raises(LayerError, match=says) as caught:
+        limelight.explain(Trained().eval(), IMAGES)
+    assert "with layer=..." in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad:samples=2", "shapleycam"])
+def test_weights_that_change_while_a_score_is_differentiated_are_told_of(method: str) -> None:
+    model = Trained().eval()
+    layer = "b" if limelight.METHODS[method.partition(":")[0]].place == "layer" else None
+    with pytest.raises(RuntimeError, match="inplace operation") as caught:
+        limelight.explain(model, IMAGES, method=method, target=1, layer=layer)
+    assert "an optimiser in another thread: explain between" in "".join(caught.value.__notes__)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
         top as top,
     )
     from limelight.trace import Trace as Trace, trace as trace
+    from limelight.version import __version__ as __version__
     from limelight.walkthrough import Walkthrough as Walkthrough, walkthrough as walkthrough
 
     fuse = fuse_explanations
@@ -93,6 +94,7 @@ _OFFERED = {
         "top",
     ),
     "trace": ("Trace", "trace"),
+    "version": ("__version__",),
     "walkthrough": ("Walkthrough", "walkthrough"),
 }
 _HOMES = {name: home for home, names in _OFFERED.items() for name in names}

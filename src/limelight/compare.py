@@ -28,6 +28,7 @@ from limelight.explanation import FORMATS, Explanation, laid_flat
 from limelight.inputs import Given, Inputs, input_problem
 from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Views
+from limelight.plain import as_json
 from limelight.targets import Pick, Target, reading_of
 
 if TYPE_CHECKING:
@@ -167,8 +168,6 @@ class Comparison:
         )
 
     def _arrays(self) -> bytes:
-        import json
-
         import numpy as np
 
         arrays, names = dict[str, Any](), []
@@ -190,7 +189,7 @@ class Comparison:
                 }
             )
         buffer = BytesIO()
-        np.savez_compressed(buffer, names=np.array(json.dumps(names)), **arrays)
+        np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
         return buffer.getvalue()
 
 

@@ -139,3 +139,9 @@ DETACHED = (
     "methods that need no gradient work ('ablationcam', 'scorecam', "
     "'occlusion', 'rise')."
 )
+WRITTEN_ON = (
+    "Something that the gradient needs was written on after it was used. If the weights changed "
+    "meanwhile, as by an optimiser in another thread: explain between its steps, or a copy of the "
+    "model. If not, the network itself writes on it in place: name a layer that comes after that, "
+    "with layer=..."
+)

@@ -154,7 +154,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse a chunk of nothing, and views that are none."""
-        if self.chunk is not None and (not isinstance(self.chunk, int) or self.chunk < 1):
+        whole = isinstance(self.chunk, int) and not isinstance(self.chunk, bool)
+        if self.chunk is not None and (not whole or self.chunk < 1):
             raise OptionError(f"chunk is {self.chunk!r}; an integer of at least 1 was expected.")
         if not isinstance(self.views, Views | None):
             raise OptionError(
@@ -498,7 +499,6 @@ def explain_photos(
     settings = Settings(reading, views, eigen, False, chunk, progress, compile)
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
-    parameter = next(network.model.parameters(), torch.empty(0))
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
     photos = prepared(map(Path, paths), network.preprocess, count=2 * batch)
     while loaded := list(islice(photos, batch)):
@@ -508,7 +508,8 @@ def explain_photos(
         sizes = {image.shape for _, image in ready}
         together = [ready] if len(sizes) == 1 else [[one] for one in ready]
         for some in together:
-            given = Given.of(torch.stack([image for _, image in some]).to(parameter))
+            images = torch.stack([image for _, image in some])
+            given = Given.of(images.to(next(network.model.parameters(), images)))
             if worth_a_trial and suits_channels_last(network.model, given):
                 given = given.on(given.image.contiguous(memory_format=torch.channels_last))
             found = explain_given(network.model, given, targets, chosen, layers, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch.utils import _pytree as pytree
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
 from limelight.finish import finish
+from limelight.plain import as_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -284,7 +284,7 @@ class Explanation:
             raw=self.raw.detach().cpu().numpy(),
             heatmap=self.heatmap.detach().cpu().numpy(),
             score=self.score.detach().float().cpu().numpy(),
-            names=np.array(json.dumps(names)),
+            names=np.array(as_json(names)),
         )
         return buffer.getvalue()
 

@@ -51,7 +51,7 @@ def write_whole(path: Path, data: bytes) -> Path:
 
 def _refused(path: Path, error: OSError) -> OutputError:
     why = error.strerror or str(error)
-    return OutputError(f"Cannot write {str(path)!r}: {why}. Choose another place with --out.")
+    return OutputError(f"Cannot write {str(path)!r}: {why}. Pass another path.")
 
 
 def known_suffix(path: Path, known: Sequence[str]) -> str:

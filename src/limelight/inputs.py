@@ -36,6 +36,14 @@ def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return pytree.tree_unflatten(leaves, spec)
 
 
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor where it is, and anything else as one on the CPU.
+
+    `torch.as_tensor` puts both where the default device is.
+    """
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+
+
 def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Return a model's output with every tensor changed; of an object, a shallow copy."""
 
@@ -197,7 +205,7 @@ class Given:
     def first(self, number: int) -> Given:
         """Return `number` images: the first ones, repeated where there are fewer."""
         with torch.inference_mode(False):
-            return self.take(torch.arange(number) % self.batch)
+            return self.take(torch.arange(number, device="cpu") % self.batch)
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
         """Tell, below a model's own exception, what the model was given."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,12 +285,12 @@ class Preprocess:
         pixels = (
             torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1).permute(2, 0, 1)
         )
-        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (_by_channel(v) for v in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
     def picture(self, image: Tensor) -> Image.Image:
         """Return a network's input `[C, H, W]` as a picture: `x * std + mean`, in 8 bits."""
-        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (_by_channel(v) for v in (self.mean, self.std))
         pixels = image.detach().float().cpu() * std + mean
         shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
         return Image.fromarray(shown.squeeze(-1) if len(self.mean) == 1 else shown).convert("RGB")
@@ -357,6 +357,11 @@ class Preprocess:
             return 0, 0, width, height
         left, top = _margin(width, self.size[1]), _margin(height, self.size[0])
         return left, top, left + self.size[1], top + self.size[0]
+
+
+def _by_channel(numbers: Sequence[float]) -> Tensor:
+    """Return a number for each channel, `[C, 1, 1]`."""
+    return torch.tensor(numbers, dtype=torch.float32, device="cpu").reshape(-1, 1, 1)
 
 
 def _margin(whole: int, part: int) -> int:

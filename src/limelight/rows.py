@@ -1,4 +1,7 @@
-"""What the rows of METHODS and METRICS have in common: a name, a function, and its options."""
+"""What the rows of METHODS and METRICS have in common: a name, a function, and its options.
+
+Views have options too, read and checked in the same way.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,7 @@ class Row:
     @property
     def known_options(self) -> dict[str, Any]:
         """The options that there are, with their values."""
-        parameters = inspect.signature(self.function).parameters.values()
-        own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        return own | dict(self.options)
+        return options_of(self.function) | dict(self.options)
 
     def set(self, **options: Any) -> Self:
         """Return the row with other options.
@@ -45,12 +46,7 @@ class Row:
             UnknownNameError: There is no such option.
             OptionError: The value is not of the kind, or not in the range, of the default.
         """
-        known = self.known_options
-        for name, value in options.items():
-            if name not in known:
-                those = ", ".join(known) or "none"
-                raise unknown(f"option of {self.name}", name, known, f"There are: {those}.")
-            _check(self.name, name, value, known[name])
+        check_options(self.name, self.known_options, options)
         return replace(self, options=dict(self.options) | options)
 
     def __str__(self) -> str:
@@ -83,17 +79,42 @@ def find_row(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
     return table[name].set(**options) if options else table[name]
 
 
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options that a function has, with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def check_options(owner: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that there are not, and values that they cannot have.
+
+    Args:
+        owner: Whose options they are, for the error.
+        known: The options that there are, with their defaults.
+        options: Those that were set.
+
+    Raises:
+        UnknownNameError: There is no such option.
+        OptionError: The value is not of the kind, or not in the range, of the default.
+    """
+    for name, value in options.items():
+        if name not in known:
+            those = ", ".join(known) or "none"
+            raise unknown(f"option of {owner}", name, known, f"There are: {those}.")
+        _check(owner, name, value, known[name])
+
+
 #: What options are limited to, if not to any number: lowest and highest.
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("samples", "masks", "steps", "cells", "segments"), (1, inf)),
+    **dict.fromkeys(("samples", "masks", "steps", "cells", "segments", "count"), (1, inf)),
     **dict.fromkeys(("noise", "deviation", "tolerance"), (0, inf)),
     "seed": (0, 2**32 - 1),
     **dict.fromkeys(("patch", "stride", "keep", "threshold", "iou", "least", "most"), (1e-6, 1)),
-    **dict.fromkeys(("width", "radius"), (1e-6, inf)),
+    **dict.fromkeys(("width", "radius", "growth"), (1e-6, inf)),
 }
 
 
-def _check(row: str, name: str, value: Any, default: Any) -> None:
+def _check(owner: str, name: str, value: Any, default: Any) -> None:
     """Refuse a value that an option cannot have."""
     low, high = _RANGES.get(name, (-inf, inf))
     if isinstance(default, bool):
@@ -108,7 +129,7 @@ def _check(row: str, name: str, value: Any, default: Any) -> None:
             kind += f" {least}" + (f" and at most {high:g}" if high < inf else "")
         fits = fits or (value is None and default is None)
     if not fits:
-        raise OptionError(f"The option {name} of {row} is {value!r}; {kind} was expected.")
+        raise OptionError(f"The option {name} of {owner} is {value!r}; {kind} was expected.")
 
 
 def read_settings(text: str) -> tuple[str, dict[str, Any]]:

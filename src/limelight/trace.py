@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,6 +17,7 @@ from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
 from limelight.explanation import FORMATS
 from limelight.inputs import Given, Inputs
+from limelight.plain import as_json
 from limelight.targets import Pick, Target, reading_of
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Trace:
             arrays[f"gradients_{number}"] = at_least_float32(one.gradients).cpu().numpy()
         names = {"layers": [one.layer for one in self.layers], "label": list(self.label)}
         buffer = BytesIO()
-        np.savez_compressed(buffer, names=np.array(json.dumps(names)), **arrays)
+        np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
         return buffer.getvalue()
 
     def _check(self, image: int) -> None:
@@ -288,7 +288,7 @@ class Trace:
 def _around(size: Tensor, wanted: Sequence[int]) -> tuple[tuple[int, ...], tuple[slice, ...]]:
     """Return where a window around the largest value begins, and its slices."""
     flat = int(size.nan_to_num(0).argmax())
-    peak = [int(i) for i in torch.unravel_index(torch.tensor(flat), size.shape)]
+    peak = [int(i) for i in torch.unravel_index(torch.tensor(flat, device="cpu"), size.shape)]
     start = tuple(
         max(0, min(middle - want // 2, there - want))
         for middle, want, there in zip(peak, wanted, size.shape, strict=True)

@@ -284,7 +284,7 @@ class Walkthrough:
     def sums(self) -> Tensor:
         """The sum of what the first channels in `order` add, for each of `counts`, `[S, *grid]`."""
         growing = self.contributions[self.order].cumsum(0)
-        return growing[torch.tensor(self.counts) - 1]
+        return growing[torch.tensor(self.counts, device="cpu") - 1]
 
     @property
     def kept(self) -> Tensor:

@@ -13,6 +13,7 @@ import typer.main
 from rich.console import Console
 from rich.markup import escape
 
+from limelight.cli.words import worded
 from limelight.errors import LimelightError
 
 #: The commands: the file that each is in, and the first line of its help.
@@ -127,7 +128,7 @@ def main() -> None:
 def _complain(error: Exception) -> None:
     console = Console(stderr=True)
     if isinstance(error, LimelightError):
-        text = str(error)
+        text = worded(error)
     else:
         # What a model of the user's raises, most likely.
         first = (str(error) or "no message").splitlines()[0]

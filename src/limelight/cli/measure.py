@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from limelight.cli import options
 from limelight.cli.progress import Bar
 from limelight.errors import OptionError, PhotoError
 from limelight.files import make_folder
+from limelight.lock import only_run
 from limelight.measure import METRICS
 from limelight.measure.annotations import Annotations, read_matches, read_names
 from limelight.measure.measurement import Measurement
@@ -175,40 +175,43 @@ def measure(
         "layer": layer,
         "input": [size, mean, std, str(dtype)],
     }
-    journal = Journal(out / "readings.jsonl", question, paths, asked)
-    wanted = [path for path in paths if str(path) not in journal.done]
-    if len(wanted) < len(paths):
-        console.print(f"{len(paths) - len(wanted)} of {len(paths)} photos were measured before.")
-    failed, code = list[dict[str, str]](), 0
-    with _interrupted() as stopped:
-        network = options.load(model, weights, classes, size, mean, std, device, dtype)
-        bar = Bar(console, "measuring", len(wanted))
-        for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
-            kept = _keep(result, journal, failed)
-            code = max(code, kept if len(paths) == 1 else min(kept, 1))
-    total = journal.total
-    if total.samples:
-        for name in ("table.csv", "table.json", "curves.png"):
-            total.save(out / name)
-    if as_json:
-        told = {
-            "figures": total.rows(),
-            "verdict": total.verdict().sentence,
-            "unmeasured": [one._asdict() for one in total.unmeasured],
-            "status": total.counts(),
-            "failed": failed,
-        }
-        typer.echo(options.as_json(told))
-    else:
-        tell(console, total)
-        _complain(failed, len(paths))
+    with only_run(out / "readings.jsonl"):
+        journal = Journal(out / "readings.jsonl", question, paths, asked)
+        wanted = [path for path in paths if str(path) not in journal.done]
+        if len(wanted) < len(paths):
+            console.print(
+                f"{len(paths) - len(wanted)} of {len(paths)} photos were measured before."
+            )
+        failed, code = list[dict[str, str]](), 0
+        with _interrupted() as stopped:
+            network = options.load(model, weights, classes, size, mean, std, device, dtype)
+            bar = Bar(console, "measuring", len(wanted))
+            for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
+                kept = _keep(result, journal, failed)
+                code = max(code, kept if len(paths) == 1 else min(kept, 1))
+        total = journal.total
         if total.samples:
-            console.print(f"Table, figure and readings are in {escape(str(out))}.")
-    if stopped:
-        console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
-        code = 130
-    if not total.samples and not code:
-        code = 1
+            for name in ("table.csv", "table.json", "curves.png"):
+                total.save(out / name)
+        if as_json:
+            told = {
+                "figures": total.rows(),
+                "verdict": total.verdict().sentence,
+                "unmeasured": [one._asdict() for one in total.unmeasured],
+                "status": total.counts(),
+                "failed": failed,
+            }
+            typer.echo(options.as_json(told))
+        else:
+            tell(console, total)
+            _complain(failed, len(paths))
+            if total.samples:
+                console.print(f"Table, figure and readings are in {escape(str(out))}.")
+        if stopped:
+            console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
+            code = 130
+        if not total.samples and not code:
+            code = 1
     raise typer.Exit(code)
 
 
@@ -307,7 +310,7 @@ def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what each computes, which way is better, and when to use it."""
     if as_json:
         rows = [options.described(row) | {"better": row.better} for row in METRICS.values()]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(options.as_json(rows))
         return
     console = Console()
     console.print(options.listing(METRICS.values(), lambda row: f"{row.better} is better"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from limelight import plain
 from limelight.compare import chosen_methods
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
@@ -288,16 +287,7 @@ def listing(rows: Iterable[Any], besides: Callable[[Any], str] | None = None) ->
 
 def as_json(report: Any) -> str:
     """Return a report as JSON; NaN and infinity, which it does not have, become null."""
-    return json.dumps(_finite(report), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """Put null in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+    return plain.as_json(report, indent=2)
 
 
 def load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -80,7 +79,7 @@ def layers(
         _draw_stages(network, images, seen, calls, target, method, out, colormap)
     if as_json:
         rows = [_as_dict(r, one, c) for r, (one, c) in enumerate(zip(ranked, shares, strict=True))]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(options.as_json(rows))
         return
     good = [one for one in ranked if not one.objection]
     shown = ranked if everything else good[:12] or ranked[:12]
@@ -122,7 +121,9 @@ def _images(network: Network, photo: Image | None) -> Tensor:
     """Return what to record a pass over: a photo, or noise."""
     if photo is None:
         height, width = network.preprocess.size or (320, 320)
-        return torch.randn(1, len(network.preprocess.mean), height, width)
+        return torch.randn(
+            1, len(network.preprocess.mean), height, width, dtype=torch.float32, device="cpu"
+        )
     return network.images(photo)
 
 
@@ -181,7 +182,7 @@ def models(
             known = [name for group in model_names().values() for name in group]
             raise unknown("model", pattern, known, "`limelight models` lists them.")
     if as_json:
-        typer.echo(json.dumps(names, indent=2))
+        typer.echo(options.as_json(names))
         return
     console = Console()
     for source, known in names.items():
@@ -200,7 +201,7 @@ def methods(as_json: options.AsJson = False) -> None:
     """List the methods: what each computes, what it needs, and when to use it."""
     if as_json:
         rows = [options.described(row) for row in METHODS.values()]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(options.as_json(rows))
         return
     console = Console()
     console.print(options.listing(METHODS.values()))

@@ -40,7 +40,7 @@ from limelight.cut.shadow import shadow, traits_of, unwrap, writes_nothing
 from limelight.cut.watch import Watch
 from limelight.errors import INFERENCE, QUANTISED, LayerError, MethodError
 from limelight.evidence import Attention
-from limelight.inputs import Given, Inputs, input_problem, map_tensors, tensors
+from limelight.inputs import Given, Inputs, as_tensor, input_problem, map_tensors, tensors
 from limelight.layers import INPUT, Layout, Site
 from limelight.targets import (
     Pick,
@@ -354,7 +354,8 @@ class Cut:
         if likely is None:
             return None
         with torch.no_grad():
-            return likely(self._run.output, torch.arange(self._run.given.batch)).detach()
+            rows = torch.arange(self._run.given.batch, device="cpu")
+            return likely(self._run.output, rows).detach()
 
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
@@ -389,7 +390,7 @@ class Cut:
         with sdpa_kernel(SDPBackend.MATH):
             (again,) = cut_given(self._run.model, [self.layer], given, reading=self._run.reading)
         with torch.inference_mode(False), torch.enable_grad():
-            values = scores.again(again._run.output, torch.arange(given.batch))
+            values = scores.again(again._run.output, torch.arange(given.batch, device="cpu"))
         return self._curvature(values, again._raw)
 
     def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
@@ -424,7 +425,7 @@ class Cut:
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
         """
-        chosen = None if rows is None else torch.as_tensor(rows)
+        chosen = None if rows is None else as_tensor(rows)
         if self._site.path == INPUT:
             return self.network(activations, rows=chosen)
         return self._head(activations, chosen, spent=spent)
@@ -441,7 +442,7 @@ class Cut:
             InputError: `rows` is needed or wrong.
         """
         given = self._run.given
-        chosen = None if rows is None else torch.as_tensor(rows)
+        chosen = None if rows is None else as_tensor(rows)
         chosen = checked_rows(chosen, len(images), given.batch, images.device)
         return run_network(self._run.model, given.on(images, chosen), compile=self._run.compile)
 

@@ -166,7 +166,7 @@ class Head:
         twice: Any = None
         with suppress(Exception):
             pair = activations.repeat(2, *[1] * (activations.ndim - 1))
-            twice = self._run(pair, torch.zeros(2, dtype=torch.long), spread=False)
+            twice = self._run(pair, torch.zeros(2, dtype=torch.long, device="cpu"), spread=False)
         self._replay.axes = None
         return axes if _is_twice(twice, once) else None
 

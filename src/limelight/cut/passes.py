@@ -15,6 +15,7 @@ from limelight.cut.compiled import compiled, parts_of
 from limelight.cut.head import Enter, Head, Leave
 from limelight.cut.rules import KeepGrad
 from limelight.cut.shadow import Traits, facts_about, shadow, unwrap
+from limelight.errors import WRITTEN_ON
 from limelight.inputs import Given, tensors
 from limelight.layers import Layout, Site
 from limelight.targets import Asked, Reading, returned
@@ -65,13 +66,18 @@ def differentiate(
     """Return the gradient of `total` with respect to each source, zero where there is none.
 
     A total that is no number is weighed by `along`. With `graph` the gradients can be
-    differentiated again.
+    differentiated again. An error about what was written on meanwhile gets a note on what to do.
     """
     if not total.requires_grad:
         return [torch.zeros_like(source) for source in sources]
-    found = torch.autograd.grad(
-        total, sources, along, retain_graph=retain, create_graph=graph, allow_unused=True
-    )
+    try:
+        found = torch.autograd.grad(
+            total, sources, along, retain_graph=retain, create_graph=graph, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            error.add_note(WRITTEN_ON)
+        raise
     return [
         torch.zeros_like(source) if gradient is None else gradient
         for source, gradient in zip(sources, found, strict=True)

@@ -48,7 +48,8 @@ def cascade(
         root, copies = shadow(model)
         _part(copies)
     done = 0
-    counts = torch.linspace(1, len(order), steps).round().int().tolist()
+    even = torch.linspace(1, len(order), steps, dtype=torch.float32, device="cpu")
+    counts = even.round().int().tolist()
     for count in dict.fromkeys([*counts[:-1], len(order)]):
         for number in range(done, count):
             _draw(copies[id(order[number])], crc32(f"{seed}, {number}".encode()))

@@ -22,7 +22,14 @@ from limelight.cut.shadow import (
     traits_of,
     unwrap,
 )
-from limelight.errors import DETACHED, INFERENCE, QUANTISED, LayerError, LimelightError
+from limelight.errors import (
+    DETACHED,
+    INFERENCE,
+    QUANTISED,
+    WRITTEN_ON,
+    LayerError,
+    LimelightError,
+)
 from limelight.inputs import Given, Inputs, substitute_first, tensors
 from limelight.layers import Call
 from limelight.targets import Pick, Reading, find_logits, reading_of, scores_to_follow
@@ -142,10 +149,12 @@ def _record_or_say_why(model: nn.Module, given: Given, reading: Reading) -> tupl
                 run_network(model, given.fresh())
             except Exception as own:
                 raise own from None
+        written = WRITTEN_ON in getattr(error, "__notes__", [])
+        advice = "Name a layer with layer=..., one after what stops them."
         raise LayerError(
             f"The model runs, but a pass with gradients to look for layers does not "
-            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Name a layer with "
-            "layer=..., one after what stops them."
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
+            f"{WRITTEN_ON if written else advice}"
         ) from error
 
 
@@ -253,7 +262,7 @@ def _record(model: nn.Module, given: Given, reading: Reading) -> tuple[Call, ...
     if image.requires_grad and not alive:
         # The score is at a limit (a ReLU, a clamp) for this image, and need not be for the next.
         arrived = [
-            torch.ones((), dtype=torch.bool).expand(call.shape)
+            torch.ones((), dtype=torch.bool, device="cpu").expand(call.shape)
             if all(bits >> call.own & 1 for bits in reached)
             else None
             for call in recorder.seen

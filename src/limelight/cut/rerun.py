@@ -73,7 +73,9 @@ class Rerunner:
     def gradients(self, weights: Tensor, make: Make) -> Tensor:
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`."""
         total: Tensor | None = None
-        everything = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool)
+        everything = torch.ones(
+            len(weights), len(self._scores.values), dtype=torch.bool, device="cpu"
+        )
         done, count = 0, everything.numel()
         for variants, b in self._chunks(everything.to(weights.device)):
             rows = torch.full_like(variants, b)

@@ -203,7 +203,8 @@ def fill_zeros(copy: nn.Module) -> None:
         if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
             continue
         copy.__dict__["_parameters"] = dict(copy._parameters)  # it was the original's
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        seeded = torch.Generator().manual_seed(0)
+        noise = torch.randn(weight.shape, generator=seeded, dtype=torch.float32, device="cpu")
         noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
         copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
 

@@ -91,7 +91,7 @@ class Annotations:
         Raises:
             PhotoError: What was marked on it cannot be read.
         """
-        blank = torch.empty(1, 1, *preprocess.input_size(photo))
+        blank = torch.empty(1, 1, *preprocess.input_size(photo), dtype=torch.float32, device="cpu")
         file = self._picture_file(path) if self._as_masks else None
         if file is not None:
             try:

@@ -137,7 +137,7 @@ class Probe:
 
     def _run(self, runner: Rerunner, count: int, make: Make) -> Tensor:
         runner.progress = self.progress or (lambda _done, _count: None)
-        everything = torch.ones(count, len(self.images), dtype=torch.bool)
+        everything = torch.ones(count, len(self.images), dtype=torch.bool, device="cpu")
         return runner.scores(everything.to(self.images.device), make)
 
     def cascade(self, steps: int, seed: int) -> Iterator[tuple[str, float, nn.Module]]:

@@ -70,7 +70,8 @@ def _replaced(
     """Replace pixels of `before` by those of `after` step by step; f is known at both ends."""
     rank = ranked(case.heatmap)
     count = rank.shape[1]
-    counts = (torch.linspace(0, 1, steps + 1, dtype=torch.float64) * count).round().long()
+    shares = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu")
+    counts = (shares * count).round().long()
     inner = counts[1:-1].to(rank.device)
 
     def replaced(number: Tensor, b: int) -> Tensor:
@@ -105,7 +106,8 @@ def road(case: Case, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -> R
         )
     most, least = ranked(case.heatmap), ranked(-case.heatmap)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(probe.images.shape[1:], generator=generator, dtype=torch.float64) * noise
+    shape = probe.images.shape[1:]
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu") * noise
     added = drawn.to(probe.images)
     limits = torch.tensor(counts, device=most.device)
 
@@ -247,6 +249,7 @@ def _means(maps: Tensor, places: Tensor) -> Tensor:
             for row in rows
         ],
         dtype=torch.float64,
+        device="cpu",
     )
 
 
@@ -265,7 +268,7 @@ def ranked(maps: Tensor) -> Tensor:
 
 def blur(images: Tensor, width: int = 11, deviation: float = 5.0) -> Tensor:
     """Return images `[B, C, *image]` blurred along each axis; the border is continued outwards."""
-    away = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
+    away = torch.arange(width, dtype=torch.float64, device="cpu") - (width - 1) / 2
     kernel = (-(away**2) / (2 * deviation**2)).exp()
     kernel = (kernel / kernel.sum()).to(images)[None, None]
     for axis in range(2, images.ndim):
@@ -278,12 +281,13 @@ def blur(images: Tensor, width: int = 11, deviation: float = 5.0) -> Tensor:
 def _boxes(size: tuple[int, ...], count: int, patch: float, seed: int) -> Tensor:
     """Return boxes drawn at random, as masks `[V, *image]`."""
     generator = torch.Generator().manual_seed(seed)
-    masks = torch.ones(count, *size, dtype=torch.bool)
+    masks = torch.ones(count, *size, dtype=torch.bool, device="cpu")
     for axis, length in enumerate(size):
         most = max(1, round(patch * length))
-        side = torch.randint(1, most + 1, (count,), generator=generator)
-        start = (torch.rand(count, generator=generator) * (length - side + 1)).long()
-        at = torch.arange(length)
+        side = torch.randint(1, most + 1, (count,), generator=generator, device="cpu")
+        place = torch.rand(count, generator=generator, dtype=torch.float32, device="cpu")
+        start = (place * (length - side + 1)).long()
+        at = torch.arange(length, device="cpu")
         inside = (at >= start[:, None]) & (at < (start + side)[:, None])
         masks &= inside.reshape(count, *[length if a == axis else 1 for a in range(len(size))])
     return masks

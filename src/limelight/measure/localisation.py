@@ -69,7 +69,7 @@ def rank_accuracy(case: Case) -> Readings:
         left = count - int(above.sum())
         hits = int((above & inside).sum()) + left * int((level & inside).sum()) / int(level.sum())
         found.append(hits / count)
-    return {"value": torch.tensor(found, dtype=torch.float64)}
+    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
 
 
 def localisation_error(case: Case, *, threshold: float = 0.15, iou: float = 0.5) -> Readings:
@@ -86,7 +86,7 @@ def localisation_error(case: Case, *, threshold: float = 0.15, iou: float = 0.5)
             continue
         box = largest_part(heatmap >= threshold * heatmap.max())
         found.append(float(not (overlaps(box, boxes) >= iou).any()))
-    return {"value": torch.tensor(found, dtype=torch.float64)}
+    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
 
 
 def _objects(case: Case) -> Objects:

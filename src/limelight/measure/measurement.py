@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from limelight.errors import InputError, unknown
 from limelight.measure.metric import Metric, Readings
 from limelight.measure.statistics import Estimate
 from limelight.measure.verdict import Measured, Verdict, judge, ranked
+from limelight.plain import as_json, number, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -366,13 +366,13 @@ class Measurement:
         form = files.known_suffix(path, FORMATS)
         if form == "json":
             verdict = self.verdict()
-            told = {
+            report = {
                 "verdict": verdict.sentence,
                 "trusted": list(verdict.trusted),
-                "figures": [_nulled(row) for row in self.rows()],
+                "figures": self.rows(),
                 **self.as_dict(),
             }
-            return files.write_whole(path, json.dumps(told, indent=1).encode())
+            return files.write_whole(path, as_json(report, indent=1).encode())
         if form == "csv":
             return files.write_whole(path, self._csv().encode())
         from limelight import render
@@ -416,7 +416,10 @@ class Measurement:
         return render.measured(panels, title=self.verdict().sentence)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all readings as plain values, which `from_dict` reads."""
+        """Return all readings as plain values, which `from_dict` reads.
+
+        They fit JSON: NaN is None, and infinity the string "Infinity".
+        """
         return {
             "unmeasured": [one._asdict() for one in self.unmeasured],
             "status": self.counts(),
@@ -487,15 +490,6 @@ def _meant(name: str, known: Sequence[str]) -> str:
     return next((one for one in known if one.partition(":")[0].partition(",")[0] == name), name)
 
 
-def _nulled(value: Any) -> Any:
-    """Put None in place of NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _nulled(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_nulled(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
 def _shapes(curves: Readings) -> list[tuple[str, torch.Size]]:
     return [(name, values.shape) for name, values in curves.items()]
 
@@ -505,14 +499,13 @@ def _interval(estimate: Estimate) -> tuple[float, float, float]:
 
 
 def _plain(readings: Readings) -> dict[str, Any]:
-    return {name: _nulled(values.tolist()) for name, values in readings.items()}
+    # Of a batch `[N]`, of curves the sum `[P]`.
+    return {name: list(map(written, values.tolist())) for name, values in readings.items()}
 
 
-def _tensors(plain: Mapping[str, Sequence[float | None]]) -> Readings:
-    """Return plain values as tensors, NaN in place of None."""
+def _tensors(plain: Mapping[str, Sequence[float | str | None]]) -> Readings:
+    """Return plain values as tensors, as they were written."""
     return {
-        name: torch.tensor(
-            [math.nan if one is None else one for one in values], dtype=torch.float64
-        )
+        name: torch.tensor(list(map(number, values)), dtype=torch.float64, device="cpu")
         for name, values in plain.items()
     }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import InputError
+from limelight.inputs import as_tensor
 
 Boxes = Tensor | Sequence[Sequence[float]]
 
@@ -69,8 +70,8 @@ class Objects:
 def _as_masks(where: Any) -> Any:
     """Return masks as one tensor: an array, or a list of tensors of True and False."""
     if hasattr(where, "__array__"):
-        return torch.as_tensor(where)
-    each = [torch.as_tensor(one) if hasattr(one, "__array__") else None for one in where]
+        return as_tensor(where)
+    each = [as_tensor(one) if hasattr(one, "__array__") else None for one in where]
     marks = [one for one in each if one is not None and one.dtype == torch.bool]
     alike = len(marks) == len(each) and len({tuple(one.shape) for one in marks}) == 1
     return torch.stack(marks) if alike else where
@@ -79,7 +80,7 @@ def _as_masks(where: Any) -> Any:
 def _checked(given: Boxes, size: tuple[int, ...], image: int) -> Tensor:
     """Return boxes `[n, 2 * axes]`, cut off at the edges of the image, without those outside."""
     axes = len(size)
-    boxes = torch.as_tensor(given, dtype=torch.float32).cpu()
+    boxes = torch.as_tensor(given, dtype=torch.float32, device="cpu")
     boxes = boxes if boxes.numel() else boxes.new_zeros(0, 2 * axes)
     fits = boxes.ndim == 2 and boxes.shape[1] == 2 * axes and bool(boxes.isfinite().all())
     low, high = boxes[..., :axes], boxes[..., axes:]
@@ -89,7 +90,7 @@ def _checked(given: Boxes, size: tuple[int, ...], image: int) -> Tensor:
             f"The boxes of image {image} are {told}; a row x1, y1, x2, y2 for each was expected, "
             "in pixels, with x1 <= x2 and y1 <= y2."
         )
-    end = torch.tensor(size[::-1], dtype=boxes.dtype)
+    end = torch.tensor(size[::-1], dtype=boxes.dtype, device="cpu")
     cut = torch.cat([low.clamp(min=0).minimum(end), high.clamp(min=0).minimum(end)], 1)
     # One without extent counts as inside where it begins.
     inside = ((low < end) & ((high > 0) | ((low == high) & (low == 0)))).all(1)
@@ -98,7 +99,7 @@ def _checked(given: Boxes, size: tuple[int, ...], image: int) -> Tensor:
 
 def _mask_of(boxes: Tensor, size: tuple[int, ...]) -> Tensor:
     """Return the pixels `[*image]` whose centres lie in one of the boxes."""
-    mask = torch.zeros(size, dtype=torch.bool)
+    mask = torch.zeros(size, dtype=torch.bool, device="cpu")
     axes = len(size)
     for box in boxes.tolist():
         places = []
@@ -125,7 +126,7 @@ def _as_boxes(places: Sequence[tuple[slice, ...]], axes: int) -> Tensor:
         [*(part.start for part in place[::-1]), *(part.stop for part in place[::-1])]
         for place in places
     ]
-    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 2 * axes)
+    return torch.tensor(boxes, dtype=torch.float32, device="cpu").reshape(-1, 2 * axes)
 
 
 def largest_part(inside: Tensor) -> Tensor:
@@ -162,7 +163,7 @@ def near(mask: Tensor, tolerance: float) -> Tensor:
     found = []
     for one in mask.cpu().numpy():
         if not one.any():
-            found.append(torch.zeros(one.shape, dtype=torch.bool))
+            found.append(torch.zeros(one.shape, dtype=torch.bool, device="cpu"))
         else:
             found.append(torch.from_numpy(distance_transform_edt(~one) <= tolerance))
     return torch.stack(found).to(mask.device)

@@ -23,6 +23,7 @@ from limelight.measure.run import measure
 from limelight.methods import Method
 from limelight.models import Network
 from limelight.photos import load_photo
+from limelight.plain import as_json
 from limelight.targets import Among, ClassName, Reading, Target, class_index
 
 #: So many measurements are put together at a time.
@@ -167,7 +168,7 @@ class Journal:
             OutputError: It answers another question, or cannot be read or written.
         """
         self.path = path
-        self._begin = json.dumps({"measured": question}, sort_keys=True)
+        self._begin = as_json({"measured": question}, sort_keys=True)
         self._states = {str(photo): _state(photo, asked.annotations) for photo in photos}
         found = dict[str, Measurement]()
         try:
@@ -204,7 +205,8 @@ class Journal:
         """
         name = str(result.path)
         told = {"photo": name, "state": self._states[name], **result.measurement.as_dict()}
-        lines = [json.dumps(told)] if self.path.exists() else [self._begin, json.dumps(told)]
+        line = as_json(told)
+        lines = [line] if self.path.exists() else [self._begin, line]
         try:
             with self.path.open("a") as file:
                 file.writelines(f"{line}\n" for line in lines)
@@ -213,7 +215,7 @@ class Journal:
         except OSError as error:
             raise OutputError(
                 f"Cannot write {str(self.path)!r}: {error.strerror or error}. What was measured "
-                "before is kept; free some space, and the same command goes on from there."
+                "before is kept; free some space, and the same request goes on from there."
             ) from error
         self.done.add(name)
         self._found.append(result.measurement)
@@ -245,18 +247,18 @@ def _refuse_other(path: Path, begin: str, question: Mapping[str, Any]) -> None:
         before = dict(json.loads(begin)["measured"])
     except (ValueError, KeyError, TypeError) as error:
         raise _foreign(path) from error
-    now = json.loads(json.dumps(question))
+    now = json.loads(as_json(question))
     other = [name for name in now if before.get(name) != now[name]]
     if other:
         each = [f"{name} was {before.get(name)!r} and is {now[name]!r}" for name in other]
         told = "; ".join(one if len(one) < 120 else f"{one[:80]} ..." for one in each)
         raise OutputError(
-            f"{str(path)!r} keeps what was measured with other settings: {told}. Pass another "
-            "folder with --out, or delete it."
+            f"{str(path)!r} keeps what was measured with other settings: {told}. Delete it, or "
+            "pass another folder."
         )
 
 
 def _foreign(path: Path) -> OutputError:
     return OutputError(
-        f"{str(path)!r} is not what `limelight measure` writes. Pass another folder with --out."
+        f"{str(path)!r} is not what `limelight measure` writes. Pass another folder."
     )

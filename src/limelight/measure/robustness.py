@@ -29,7 +29,8 @@ def max_sensitivity(
     length = _length(raw)
     worst = torch.zeros_like(length)
     for number in range(samples):
-        drawn = torch.rand(images.shape[1:], generator=generator, dtype=torch.float64) * 2 - 1
+        shape = images.shape[1:]
+        drawn = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1
         near = case.repeated(images + (drawn * radius).to(images))
         worst = torch.maximum(worst, _length(near.raw.to(raw) - raw))
         if case.probe.progress:

@@ -172,4 +172,4 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
         else:
             same: Any = ssim(one, other, win_size=window, data_range=1.0)  # type: ignore[no-untyped-call]
             found.append(float(same))
-    return torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(found, dtype=torch.float64, device="cpu")

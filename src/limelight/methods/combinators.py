@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
 from itertools import product
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from limelight.errors import OptionError, unknown
 from limelight.finish import normalise, relu, resize
-from limelight.rows import read_settings
+from limelight.rows import check_options, options_of, read_settings
 
 Fusion = Literal["mean", "max", "product"]
 
@@ -65,7 +64,8 @@ def flips(*axes: int) -> Views:
             combinations are taken.
     """
     chosen = axes or (-1,)
-    if any(axis not in (-1, -2, -3) for axis in chosen) or len(set(chosen)) < len(chosen):
+    whole = all(isinstance(axis, int) for axis in chosen)
+    if not whole or not {-1, -2, -3}.issuperset(chosen) or len(set(chosen)) < len(chosen):
         raise OptionError(
             f"The axes to flip are {chosen}; different ones of -1 (left and right), -2 (top and "
             "bottom) and -3 (depth) were expected."
@@ -94,15 +94,13 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
     (Smilkov et al. 2017, section 3). With `gradcam++` this is Smooth Grad-CAM++ (Omeiza et al.
     2019), which averages the derivatives rather than the maps. The same noise serves all images.
     """
-    if not isinstance(samples, int) or samples < 1 or not 0 <= deviation < math.inf:
-        raise OptionError(
-            f"samples is {samples!r} and deviation {deviation}; a whole number of at least 1 and a "
-            "deviation of at least 0 were expected."
-        )
+    _check(noise, samples=samples, deviation=deviation, seed=seed)
 
     def make(shape: torch.Size) -> Sequence[View]:
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(samples, *shape[1:], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(
+            samples, *shape[1:], generator=generator, dtype=torch.float64, device="cpu"
+        )
 
         def noisy(images: Tensor, one: Tensor) -> Tensor:
             low, high = images.flatten(1).aminmax(dim=1)
@@ -122,11 +120,7 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
     the highest; a pixel gets the mean of what is positive there (Tursun et al. 2022, section 3).
     The raw map has the size of the images.
     """
-    if not isinstance(count, int) or count < 1 or not 0 < growth < math.inf:
-        raise OptionError(
-            f"count is {count!r} and growth {growth}; a whole number of at least 1 and a growth "
-            "above 0 were expected."
-        )
+    _check(scales, count=count, growth=growth)
 
     def make(shape: torch.Size) -> Sequence[View]:
         size, made = shape[2:], list[View]()
@@ -156,21 +150,13 @@ def find_views(text: str) -> Views:
     name, options = read_settings(text)
     if name not in VIEWS:
         raise unknown("kind of views", name, VIEWS, f"There are {', '.join(VIEWS)}.")
-    known = [
-        one
-        for one, p in signature(VIEWS[name]).parameters.items()
-        if p.kind is not p.VAR_POSITIONAL
-    ]
-    for option in options:
-        if option not in known:
-            those = ", ".join(known) or "none"
-            raise unknown(f"option of {name}", option, known, f"There are: {those}.")
-    try:
-        return VIEWS[name](**options)
-    except TypeError:
-        raise OptionError(
-            f"Cannot use {text!r}: numbers were expected, as in 'noise:samples=10,deviation=0.2'."
-        ) from None
+    check_options(name, options_of(VIEWS[name]), options)
+    return VIEWS[name](**options)
+
+
+def _check(views: Callable[..., Views], **options: Any) -> None:
+    """Refuse options that views cannot have."""
+    check_options(views.__name__, options_of(views), options)
 
 
 def _window(size: Sequence[int], large: Sequence[int], place: Sequence[int]) -> View:

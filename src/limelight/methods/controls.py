@@ -21,7 +21,7 @@ def random(evidence: Evidence, *, seed: int = 0) -> Tensor:
     for image in evidence.image.detach().float().cpu():
         content = crc32(image.contiguous().numpy().tobytes(), seed & 0xFFFFFFFF)
         generator = torch.Generator().manual_seed(content)
-        drawn.append(torch.rand(grid, generator=generator, dtype=torch.float64))
+        drawn.append(torch.rand(grid, generator=generator, dtype=torch.float64, device="cpu"))
     return torch.stack(drawn).to(evidence.activations)
 
 
@@ -33,8 +33,9 @@ def centre(evidence: Evidence, *, width: float = 0.25) -> Tensor:
     that Zhang et al. 2018 compare with.
     """
     activations = evidence.activations
-    blob = torch.ones((), dtype=torch.float64)
+    blob = torch.ones((), dtype=torch.float64, device="cpu")
     for size in activations.shape[2:]:
-        away = (torch.arange(size, dtype=torch.float64) + 0.5 - size / 2) / (width * size)
+        cells = torch.arange(size, dtype=torch.float64, device="cpu")
+        away = (cells + 0.5 - size / 2) / (width * size)
         blob = blob[..., None] * (-(away**2) / 2).exp()
     return blob.expand(len(activations), *blob.shape).to(activations)

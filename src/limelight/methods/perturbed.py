@@ -99,7 +99,7 @@ def sscam(
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (samples, 1, *evidence.image.shape[2:])
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64) * deviation
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu") * deviation
     masks = _Masks(evidence, add=noise.to(evidence.image))
     return _through_masks(evidence, masks, softmax=softmax)
 
@@ -110,7 +110,7 @@ def iscam(evidence: Evidence, *, samples: int = 10, softmax: bool = False) -> Te
     As `scorecam`, with `alpha_k = mean_i y_c(X * i/n H_k) - y_c(0)`, i from 1 to n samples: Naidu
     et al. 2020, section 3.
     """
-    scale = torch.arange(1, samples + 1, dtype=torch.float64) / samples
+    scale = torch.arange(1, samples + 1, dtype=torch.float64, device="cpu") / samples
     masks = _Masks(evidence, times=scale.to(evidence.image))
     return _through_masks(evidence, masks, softmax=softmax)
 
@@ -224,7 +224,7 @@ def rise(
 
     scores = evidence.head.scores(_all(evidence, masks), masked)
     scores = scores - scores.mean(0)
-    for numbers in torch.split(torch.arange(masks), 64):
+    for numbers in torch.split(torch.arange(masks, device="cpu"), 64):
         part = drawn(numbers).to(image)
         found += torch.tensordot(scores[numbers.to(scores.device)].T.to(image), part, 1)
     return found / (masks * keep)
@@ -241,10 +241,13 @@ class rise_masks:
         self.size = tuple(size)
         self.cell = [math.ceil(length / min(cells, length)) for length in self.size]
         grid = [min(cells, length) + 1 for length in self.size]
-        self.grids = (torch.rand(count, *grid, generator=generator) < keep).float()
-        self.shifts = torch.stack(
-            [torch.randint(0, cell, (count,), generator=generator) for cell in self.cell], 1
-        )
+        drawn = torch.rand(count, *grid, generator=generator, dtype=torch.float32, device="cpu")
+        self.grids = (drawn < keep).float()
+        shifts = [
+            torch.randint(0, cell, (count,), generator=generator, device="cpu")
+            for cell in self.cell
+        ]
+        self.shifts = torch.stack(shifts, 1)
 
     def __call__(self, numbers: Tensor) -> Tensor:
         """Return masks `[M, *size]` by their numbers."""
@@ -282,7 +285,7 @@ def kernelshap(
     drawn = [_coalitions(int(one.max()) + 1, samples, seed) for one in parts]
     # As the last variant of each image, the coalition of nobody.
     members = [torch.cat([one, torch.zeros_like(one[:1])]).to(images) for one, _ in drawn]
-    wanted = torch.zeros(max(map(len, members)), len(images), dtype=torch.bool)
+    wanted = torch.zeros(max(map(len, members)), len(images), dtype=torch.bool, device="cpu")
     for b, own in enumerate(members):
         wanted[: len(own), b] = True
 
@@ -304,14 +307,14 @@ def kernelshap(
 def superpixels(image: Tensor, count: int) -> Tensor:
     """Return the number of the superpixel of each pixel, from 0, for an image `[C, *image]`."""
     size = image.shape[1:]
-    found = torch.zeros(size, dtype=torch.long)
+    found = torch.zeros(size, dtype=torch.long, device="cpu")
     if len(size) == 2:
         from skimage.segmentation import slic
 
         picture = image.float().cpu()
         low, high = picture.aminmax()
         picture = (picture - low) / torch.where(high > low, high - low, 1)
-        found = torch.as_tensor(
+        found = torch.from_numpy(
             slic(
                 picture.movedim(0, -1).numpy(),
                 n_segments=count,
@@ -328,10 +331,10 @@ def superpixels(image: Tensor, count: int) -> Tensor:
 
 def blocks(size: Sequence[int], sides: int) -> Tensor:
     """Cut an image into `sides` blocks along each axis; return each pixel's block, from 0."""
-    numbers = torch.zeros(tuple(size), dtype=torch.long)
+    numbers = torch.zeros(tuple(size), dtype=torch.long, device="cpu")
     for axis, length in enumerate(size):
         count = min(sides, length)
-        along = torch.arange(length) * count // length
+        along = torch.arange(length, device="cpu") * count // length
         numbers = numbers * count + along.reshape(-1, *[1] * (len(size) - axis - 1))
     return numbers
 
@@ -339,22 +342,26 @@ def blocks(size: Sequence[int], sides: int) -> Tensor:
 def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return coalitions `[V, S]` of 0 and 1, neither empty nor whole, and their weights `[V]`."""
     if count < 2:
-        return torch.ones(1, count), torch.ones(1, dtype=torch.float64)
+        whole = torch.ones(1, count, dtype=torch.float32, device="cpu")
+        return whole, torch.ones(1, dtype=torch.float64, device="cpu")
     if count < 30 and 2**count - 2 <= samples:
-        every = torch.tensor(list(product((0.0, 1.0), repeat=count)))[1:-1]
+        among = list(product((0.0, 1.0), repeat=count))[1:-1]
+        every = torch.tensor(among, dtype=torch.float32, device="cpu")
         sizes = every.sum(1).int().tolist()
         weights = [(count - 1) / (math.comb(count, s) * s * (count - s)) for s in sizes]
-        return every, torch.tensor(weights, dtype=torch.float64)
+        return every, torch.tensor(weights, dtype=torch.float64, device="cpu")
     generator = torch.Generator().manual_seed(seed)
-    sizes_ = torch.arange(1, count)
-    chance = (count - 1) / (sizes_ * (count - sizes_))
+    sizes_ = torch.arange(1, count, device="cpu")
+    chance = (count - 1) / (sizes_ * (count - sizes_)).float()
     size = sizes_[
         torch.multinomial(chance, max(1, samples // 2), replacement=True, generator=generator)
     ]
-    order = torch.rand(len(size), count, generator=generator).argsort(1).argsort(1)
+    shape = len(size), count
+    drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+    order = drawn.argsort(1).argsort(1)
     half = (order < size[:, None]).float()
     drawn = torch.cat([half, 1 - half])
-    return drawn, torch.ones(len(drawn), dtype=torch.float64)
+    return drawn, torch.ones(len(drawn), dtype=torch.float64, device="cpu")
 
 
 def _regress(coalitions: Tensor, weights: Tensor, gains: Tensor, total: Tensor) -> Tensor:

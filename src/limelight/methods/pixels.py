@@ -38,7 +38,9 @@ def smoothgrad(
     """
     image = evidence.activations
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(samples, *image.shape[1:], generator=generator, dtype=torch.float64)
+    drawn = torch.randn(
+        samples, *image.shape[1:], generator=generator, dtype=torch.float64, device="cpu"
+    )
     low, high = image.flatten(1).aminmax(dim=1)
     deviation = (noise * (high - low)).reshape(-1, *[1] * (image.ndim - 1))
 
@@ -59,13 +61,13 @@ def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float
     """
     image = evidence.activations
     nodes, weights = np.polynomial.legendre.leggauss(steps)
-    where = torch.as_tensor((nodes + 1) / 2).to(image)
+    where = torch.from_numpy((nodes + 1) / 2).to(image)
 
     def between(number: Tensor, b: int) -> Tensor:
         share = where[number].reshape(-1, *[1] * (image.ndim - 1))
         return baseline + share * (image[b] - baseline)
 
-    mean = evidence.head.gradients(torch.as_tensor(weights / 2).to(image), between)
+    mean = evidence.head.gradients(torch.from_numpy(weights / 2).to(image), between)
     return evidence.combine(mean, image - baseline)
 
 

@@ -9,7 +9,8 @@ package.module:factory       your own: a function that returns an nn.Module or a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class Network:
 
     def images(self, photo: Image) -> Tensor:
         """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type."""
-        return self.preprocess(photo)[None].to(next(self.model.parameters(), torch.empty(0)))
+        image = self.preprocess(photo)[None]
+        return image.to(next(self.model.parameters(), image))
 
 
 def load_model(
@@ -81,12 +83,14 @@ def load_model(
     from limelight.models import hub, own, zoo
 
     names = _read_classes(classes) if isinstance(classes, str | Path) else classes
-    if name.startswith("hf:"):
-        network = hub.load(name, weights, names)
-    elif ":" in name and not name.startswith(("timm:", "torchvision:")):
+    if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:")):
         network = own.load(name, weights)
     else:
-        network = zoo.load(name, weights, None if names is None else len(names))
+        with _library_defaults():
+            if name.startswith("hf:"):
+                network = hub.load(name, weights, names)
+            else:
+                network = zoo.load(name, weights, None if names is None else len(names))
     network = replace(
         network,
         preprocess=preprocess or network.preprocess,
@@ -98,6 +102,21 @@ def load_model(
         reason = str(error).splitlines()[0]
         raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
     return network
+
+
+@contextmanager
+def _library_defaults() -> Iterator[None]:
+    """Let new tensors be float32 on the CPU, whatever the caller's defaults are.
+
+    Else weights would be rounded to a default of float16, or drawn otherwise.
+    """
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def model_names() -> dict[str, list[str]]:

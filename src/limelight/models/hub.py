@@ -81,8 +81,8 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
     if hasattr(model, "get_text_features"):
         if not classes:
             raise OptionError(
-                f"{name!r} compares pictures with texts. Pass the texts as classes: "
-                "--classes FILE with one per line, or load_model(..., classes=[...])."
+                f"{name!r} compares pictures with texts. Pass the texts, or a file with one per "
+                "line, as classes=[...]."
             )
         tokenizer = _had(source, lambda: transformers.AutoTokenizer.from_pretrained(source))
         model, names = Prompted(model, tokenizer, classes), None

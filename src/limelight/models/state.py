@@ -93,7 +93,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
         raise WeightsError(
             f"The weights in {source!r} do not fit this {type(model).__name__}:\n{lines}\n"
             "Name the model that they were saved from; if it was built with other classes, pass "
-            "their names (--classes FILE)."
+            "their names (classes=[...])."
         )
     model.load_state_dict(state)
 

@@ -91,7 +91,7 @@ def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
             f"The weights of {name!r} cannot be had: {reason} Pass a state dict that you have "
-            "(--weights FILE), or random weights (--weights none); the default model "
+            "(weights='FILE'), or random weights (weights='none'); the default model "
             f"{DEFAULT!r} needs no download."
         ) from error
 

@@ -20,7 +20,8 @@ _PANEL = 1.35  # inches: the width of a slice
 
 def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
     """Lay slices of a volume `[C, D, H, W]`, and of heatmaps `[D, H, W]` of it, side by side."""
-    shown = shown_slices(sum(map(_heat, heatmaps), torch.zeros(())))
+    nothing = torch.zeros((), dtype=torch.float32, device="cpu")
+    shown = shown_slices(sum(map(_heat, heatmaps), nothing))
     numbers = ", ".join(map(str, shown))
     pixels = _side_by_side(stretched(image)[shown])
     flat = [_side_by_side(one[shown]) for one in heatmaps]
@@ -30,7 +31,8 @@ def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
 def shown_slices(heat: Tensor) -> list[int]:
     """Return up to eight slices, evenly spaced, among them the one with the most heat `[D]`."""
     count = min(len(heat), _SHOWN)
-    even = torch.linspace(0, len(heat) - 1, count).round().int().tolist()
+    places = torch.linspace(0, len(heat) - 1, count, dtype=torch.float32, device="cpu")
+    even = places.round().int().tolist()
     peak = int(heat.argmax())
     nearest = min(range(count), key=lambda k: abs(even[k] - peak))
     return [*even[:nearest], peak, *even[nearest + 1 :]]

@@ -7,7 +7,6 @@ map's values are in the page, bit for bit, under the name of the map.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
@@ -29,6 +28,7 @@ from torch.nn.functional import cosine_similarity
 
 from limelight.explanation import laid_flat
 from limelight.layers import INPUT
+from limelight.plain import as_json, spelled
 from limelight.render.formulas import MINUS, NONE, TIMES, marked, typeset
 from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
 from limelight.render.overlays import colourise
@@ -180,7 +180,7 @@ class _Page:
             style=Markup(_asset("walkthrough.css") + _bars()),
             script=Markup(_asset("walkthrough.js")),
             # Nothing in it may end the script element.
-            maps=Markup(json.dumps(packed).replace("<", "\\u003c")),
+            maps=Markup(as_json(packed).replace("<", "\\u003c")),
         )
 
     def _tensor(self, key: str) -> Tensor:
@@ -395,7 +395,7 @@ def readable(value: float, digits: int = 4) -> str:
 def _data(value: float, key: str, what: str, told: str) -> Markup:
     """Return a number as it is told, with its exact value and which number of what it is."""
     return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
-        repr(value), key, what, told
+        spelled(value), key, what, told
     )
 
 

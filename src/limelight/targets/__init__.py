@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.inputs import map_tensors, tensors
+from limelight.inputs import as_tensor, map_tensors, tensors
 from limelight.targets.boxes import Box, Boxes, largest_logits, mirrored
 from limelight.targets.classes import (
     Among,
@@ -155,7 +155,7 @@ def score(output: object, target: Target, asked: Asked) -> Scores:
     """
     if isinstance(target, Words | Similarity | Reread):
         again = partial(target.values, asked=asked)
-        values = again(output, torch.arange(asked.batch))
+        values = again(output, torch.arange(asked.batch, device="cpu"))
         labels = (target.label(),) * asked.batch
         if not isinstance(target, Words):
             return Scores(values, None, labels, again)
@@ -191,7 +191,7 @@ def of_image(target: Any, image: int, axes: int) -> Any:
 
 def _own(value: Any, image: int, axes: int) -> Any:
     """Return one image's part of a value that has so many axes, or one more for the images."""
-    rows = torch.as_tensor(value)
+    rows = as_tensor(value)
     return value if rows.ndim == axes else rows[image if len(rows) > 1 else 0]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
+from limelight.inputs import as_tensor
 from limelight.targets.classes import ClassRule, kth
 from limelight.targets.outputs import Detected
 from limelight.targets.tables import Asked, Read
@@ -117,7 +118,7 @@ class Boxes:
 
         boxes = torch.stack([one.box for one in found])
         where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
-        rows = torch.arange(len(wanted))
+        rows = torch.arange(len(wanted), device="cpu")
         return Read(again(self._found, rows), again, where, self._region(boxes), likely)
 
     def _wanted(self, image: int, index: int, rank: int | None) -> Found:
@@ -166,7 +167,7 @@ class Boxes:
         boxes = boxes[None] if boxes.ndim == 1 else boxes
         if boxes.shape not in ((1, 4), (batch, 4)):
             raise TargetError(
-                f"The box has shape {list(torch.as_tensor(given).shape)}; x1, y1, x2, y2 were "
+                f"The box has shape {list(as_tensor(given).shape)}; x1, y1, x2, y2 were "
                 f"expected, or one such row per image [{batch}, 4]."
             )
         inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
@@ -193,8 +194,8 @@ class Boxes:
     def _region(self, boxes: Tensor) -> Tensor:
         """Return the pixels inside the boxes, `[B, H, W]`."""
         height, width = self._asked.size
-        x = torch.arange(width, device=boxes.device) + 0.5
-        y = torch.arange(height, device=boxes.device) + 0.5
+        x = torch.arange(width, dtype=torch.float32, device=boxes.device) + 0.5
+        y = torch.arange(height, dtype=torch.float32, device=boxes.device) + 0.5
         across = (x >= boxes[:, :1]) & (x <= boxes[:, 2:3])
         down = (y >= boxes[:, 1:2]) & (y <= boxes[:, 3:4])
         return down[:, :, None] & across[:, None, :]

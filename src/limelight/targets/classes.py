@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError, unknown
+from limelight.inputs import as_tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def find_classes(
 ) -> Tensor:
     """Return the class of each of `batch` images, of `count` classes that there are, `[B]`."""
     known = known_names(target, count, classes)
-    return torch.tensor([class_index(name, count, known) for name in _per_image(target, batch)])
+    return torch.tensor(
+        [class_index(name, count, known) for name in _per_image(target, batch)], device="cpu"
+    )
 
 
 def others_of(
@@ -148,7 +151,7 @@ def indices_of(among: Among, count: int, classes: Sequence[str] | None) -> list[
 def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> list[ClassName]:
     """Spread the target to one class per image."""
     if hasattr(target, "__array__") and not isinstance(target, Tensor):
-        target = torch.as_tensor(target)  # numpy's arrays and numbers
+        target = as_tensor(target)  # numpy's arrays and numbers
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.ndim > 1:
             raise TargetError(

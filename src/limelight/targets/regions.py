@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 from limelight.errors import TargetError
+from limelight.inputs import as_tensor
 from limelight.targets.classes import ClassRule, kth
 from limelight.targets.outputs import find_logits
 from limelight.targets.tables import (
@@ -144,11 +145,11 @@ class Regions:
         size, grid = self._asked.size, tuple(self._logits.shape[2:])
         if isinstance(where, Sequence) and not hasattr(where, "__array__"):
             return self._pixel(where), f" at pixel ({', '.join(map(str, where))})"
-        mask = torch.as_tensor(where)
+        mask = as_tensor(where)
         mask = mask if mask.ndim > len(size) else mask[None]
         if tuple(mask.shape[1:]) not in (size, grid) or mask.shape[0] not in (1, self._asked.batch):
             raise TargetError(
-                f"The mask has shape {list(torch.as_tensor(where).shape)}; {list(size)} was "
+                f"The mask has shape {list(as_tensor(where).shape)}; {list(size)} was "
                 f"expected, as the image, or {[self._asked.batch, *size]} for one per image."
             )
         inside = (mask != 0).float().to(self._logits.device)
@@ -170,7 +171,8 @@ class Regions:
                 "expected, from the top left: (row, column)."
             )
         cell = [math.floor(at * g / s) for at, g, s in zip(where, grid, size, strict=True)]
-        mask = torch.zeros(self._asked.batch, *grid, device=self._logits.device)
+        shape = self._asked.batch, *grid
+        mask = torch.zeros(shape, dtype=torch.float32, device=self._logits.device)
         mask[(slice(None), *cell)] = 1  # type: ignore[index]
         return mask
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from limelight.errors import TargetError
+from limelight.inputs import as_tensor
 from limelight.targets.outputs import find_logits
 from limelight.targets.tables import Asked, shape_changed
 
@@ -103,7 +104,7 @@ def each_word(
     Raises:
         TargetError: There is not one text per token.
     """
-    tokens = [int(i) for i in torch.as_tensor(ids).flatten().tolist()]
+    tokens = [int(i) for i in as_tensor(ids).flatten().tolist()]
     if words is not None and len(words) != len(tokens):
         raise TargetError(f"There are {len(words)} words for {len(tokens)} tokens.")
     return [Words(tokens, t, "" if words is None else words[t]) for t in range(first, len(tokens))]
@@ -137,7 +138,7 @@ class Similarity:
             TargetError: The vectors do not fit the output.
         """
         embedding = find_logits(output, asked.reading.pick)
-        to = torch.as_tensor(self.to).detach().to(embedding)
+        to = as_tensor(self.to).detach().to(embedding)
         to = to[None] if to.ndim == 1 else to
         if embedding.ndim != 2 or len(embedding) != len(rows):
             raise TargetError(
