@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 import networks
 import tolerances
 from networks import ready
-from shapes import Segmenter
+from shapes import Segmenter, faster_rcnn, fcos
 from tolerances import (
     NETWORK,
+    SHAPES,
     assert_agrees,
     assert_differs,
     of_heatmaps,
@@ -180,6 +182,12 @@ def test_the_networks_of_the_tests_have_no_more_terms_than_is_said(
 ) -> None:
     cells, channels = 192, 10  # a picture of 12 x 16 that is averaged, the widest layer of a map
     assert 2 * terms_of(network()) + cells + channels <= NETWORK
+
+
+@pytest.mark.parametrize("network", [Segmenter, fcos, faster_rcnn])
+def test_those_that_are_trained_have_no_more_either(network: Callable[[], nn.Module]) -> None:
+    cells, channels = 256, 32  # of a level of the pyramid
+    assert 2 * terms_of(network()) + cells + channels <= SHAPES
 
 
 def test_terms_are_those_of_every_layer() -> None:
