@@ -74,7 +74,7 @@ def scenes(count: int, seed: int, shapes: int = 2) -> Scene:
             boxes[b, s] = torch.stack([x - radius, y - radius, x + radius, y + radius])
             bright = 0.5 + stripes[kind - 1] * draw(0.8, 1.2, 1)
             images[b] = torch.where(inside, bright + images[b], images[b])
-    return Scene(images, boxes, labels, masks)
+    return Scene(images.double(), boxes.double(), labels, masks)
 
 
 def _stage(width_in: int, width_out: int, stride: int = 2) -> nn.Sequential:
@@ -178,8 +178,11 @@ class Segmenter(nn.Module):
 
 
 def train_detector(model: Any, steps: int, seed: int = 1, rate: float = 4e-3) -> Any:
-    """Train a detector of torchvision on scenes, 8 pictures at a time; return it for use."""
-    known = scenes(8 * 24, seed)
+    """Train a detector of torchvision on scenes, 8 pictures at a time; return it for use.
+
+    In float64, so that what it learns does not hang on the last bit of a sum.
+    """
+    model, known = model.double(), scenes(8 * 24, seed)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     model.train()
@@ -195,8 +198,8 @@ def train_detector(model: Any, steps: int, seed: int = 1, rate: float = 4e-3) ->
 
 
 def train_segmenter(model: Segmenter, steps: int, seed: int = 1) -> Segmenter:
-    """Train a segmenter on scenes, 8 pictures at a time; return it for use."""
-    known = scenes(8 * 24, seed)
+    """Train a segmenter on scenes, 8 pictures at a time, in float64; return it for use."""
+    model, known = model.double(), scenes(8 * 24, seed)
     classes = known.classes
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)

@@ -842,7 +842,9 @@ def test_integrated_gradients_are_complete_where_the_network_is_smooth() -> None
             assert_agrees(found.raw.sum((1, 2)), gained)
             assert found.gap is not None
             assert found.gap.shape == (3,)
-            assert (found.gap < 1e-6).all()
+            # A share of what each image gained, which cancels to what it is.
+            cancels = (found.score.abs() + gained.abs()).max() / gained.abs().min()
+            assert_agrees(found.gap, torch.zeros_like(found.gap), scale=cancels)
 
 
 def gain_over(model: nn.Module, images: Tensor, baseline: float) -> Tensor:

@@ -478,7 +478,7 @@ def test_a_region_of_a_segmenter_is_measured_by_its_mean_probability() -> None:
 def test_a_box_of_a_detector_is_measured() -> None:
     torch.manual_seed(0)
     scene = shapes.scenes(2, seed=5)
-    model = shapes.fcos().eval()
+    model = shapes.fcos().double().eval()
     result = limelight.explain(
         model, scene.images, target=limelight.Box(target=1), layer="backbone.across"
     )
@@ -1427,7 +1427,7 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(count: int) -> tuple[Tensor, Tensor, Tensor]:
-        images = 0.3 * torch.randn(count, 3, 24, 24, generator=generator)
+        images = 0.3 * torch.randn(count, 3, 24, 24, generator=generator).double()
         where = torch.zeros(count, 24, 24)
         labels = torch.randint(0, 3, (count,), generator=generator)
         for b, label in enumerate(labels.tolist()):
@@ -1436,7 +1436,7 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
             where[b, y : y + 8, x : x + 8] = 1
         return images, labels, where
 
-    model = networks.PoolLinear(classes=3)
+    model = networks.PoolLinear(classes=3).double()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(60):
         images, labels, _where = draw(32)

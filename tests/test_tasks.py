@@ -7,6 +7,7 @@ that a map of all that is bright, or of the whole picture, does not pass.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 import limelight
+import tolerances
 from limelight.errors import TargetError
 from limelight.targets import Box, Region
 from shapes import (
@@ -28,13 +30,14 @@ from shapes import (
     train_detector,
     train_segmenter,
 )
-from tolerances import assert_agrees
 
 METHODS = ["gradcam", "layercam", "hirescam"]
 #: Pictures that no network was trained on.
 UNSEEN = 12
 #: How bright a shape is that a detector may miss.
 FAINT = 0.3
+
+assert_agrees = partial(tolerances.assert_agrees, terms=tolerances.SHAPES)
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -105,7 +108,7 @@ def proposals(detector: Any, images: Tensor) -> list[tuple[Tensor, Tensor, Tenso
             pooled = heads.box_roi_pool(features, regions, laid.image_sizes)
             logits, moves = heads.box_predictor(heads.box_head(pooled))
             boxes = heads.box_coder.decode(moves, regions).clamp(0, SIZE)
-            likely = logits.softmax(1) * torch.tensor([0.0, 1.0, 1.0, 1.0])
+            likely = logits.softmax(1) * torch.tensor([0.0, 1.0, 1.0, 1.0]).to(logits)
             start = 0
             for one in regions:
                 own = slice(start, start := start + len(one))
@@ -128,6 +131,11 @@ def logit_of(proposed: tuple[Tensor, Tensor, Tensor], box: Tensor, index: int) -
     own = boxes[:, index if boxes.shape[1] > 1 else 0]
     near = [n for n in range(len(own)) if box_iou(own[n : n + 1], box[None]).item() >= 0.5]
     return logits[max(near, key=lambda n: likely[n, index].item()), index]
+
+
+def size(proposed: list[tuple[Tensor, Tensor, Tensor]]) -> float:
+    """How large logits are: a small one is what is left of terms as large as theirs."""
+    return max(float(logits.abs().max()) for _, logits, _ in proposed)
 
 
 def detected(found: dict[str, Tensor], box: Tensor, index: int) -> bool:
@@ -160,10 +168,7 @@ def test_a_region_s_score_is_the_mean_logit_over_the_shape(segmenter: Any, unsee
     with torch.no_grad():
         logits = segmenter(unseen.images)["out"]
     expected = torch.stack(
-        [
-            logits[b, unseen.labels[b, 0]][unseen.masks[b, 0]].double().mean().float()
-            for b in range(UNSEEN)
-        ]
+        [logits[b, unseen.labels[b, 0]][unseen.masks[b, 0]].mean() for b in range(UNSEEN)]
     )
     target = Region(unseen.labels[:, 0], where=unseen.masks[:, 0])
     assert_agrees(limelight.explain(segmenter, unseen.images, target=target).score, expected)
@@ -237,7 +242,7 @@ def test_the_score_of_a_box_is_the_logit_of_its_proposal(
         expected = [
             logit_of(plain[b], unseen.boxes[b, s], int(unseen.labels[b, s])) for b in range(UNSEEN)
         ]
-        assert_agrees(result.score, torch.stack(expected))
+        assert_agrees(result.score, torch.stack(expected), scale=size(plain))
 
 
 @every_detector
@@ -320,7 +325,7 @@ def test_a_faint_object_below_every_threshold_has_its_logit_too(
                 limelight.explain(detector, faint[b : b + 1], target=Box(box, index), layer=layer)
             continue
         found = limelight.explain(detector, faint[b : b + 1], target=Box(box, index), layer=layer)
-        assert_agrees(found.score[0], logit_of(plain[b], box, index))
+        assert_agrees(found.score[0], logit_of(plain[b], box, index), scale=size(plain))
         asked += 1
     assert asked  # or nothing was shown
 
@@ -430,14 +435,14 @@ def test_occlusion_of_a_box_is_what_its_logit_loses(
     def logit(pictures: Tensor) -> Tensor:
         return nearest_logit(proposals(detector, pictures)[0], box, index)
 
-    expected = torch.zeros(1, SIZE, SIZE)
+    expected = torch.zeros_like(images[:, 0])
     for row in range(0, SIZE, 16):
         for column in range(0, SIZE, 16):
             hidden = images.clone()
             hidden[:, :, row : row + 16, column : column + 16] = 0
             lost = logit(images) - logit(hidden)
             expected[0, row : row + 16, column : column + 16] = lost
-    assert_agrees(found.raw, expected)
+    assert_agrees(found.raw, expected, scale=size(proposals(detector, images)))
 
 
 @every_detector
@@ -472,7 +477,9 @@ def test_ablation_of_a_box_is_what_its_logit_loses_without_each_channel(
     for without in range(cut.activations.shape[1]):
         lost = whole - logits()
         expected += lost[:, None, None] * cut.activations[:, without]
-    assert_agrees(found.raw, expected)
+    without = -1
+    added = size(proposals(twin, images)) * float(cut.activations.abs().sum(1).max())
+    assert_agrees(found.raw, expected, scale=added)
 
 
 @every_detector
@@ -489,7 +496,10 @@ def test_score_cam_runs_on_a_box(
         alone = limelight.explain(
             detector, unseen.images[b : b + 1], target=own, method="scorecam", layer=layer
         )
-        assert_agrees(together.raw[b], alone.raw[0])
+        logits = size(proposals(detector, unseen.images[b : b + 1]))
+        activations = limelight.cut(detector, alone.layer, unseen.images[b : b + 1]).activations
+        added = logits * float(activations.abs().sum(1).max())
+        assert_agrees(together.raw[b], alone.raw[0], scale=added)
 
 
 @every_detector

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ from torch import Tensor, nn
 import networks
 import tolerances
 from networks import ready
-from shapes import Segmenter
+from shapes import Segmenter, faster_rcnn, fcos
 from tolerances import (
     NETWORK,
+    SHAPES,
     assert_agrees,
     assert_differs,
     of_heatmaps,
@@ -182,6 +185,12 @@ def test_the_networks_of_the_tests_have_no_more_terms_than_is_said(
     assert 2 * terms_of(network()) + cells + channels <= NETWORK
 
 
+@pytest.mark.parametrize("network", [Segmenter, fcos, faster_rcnn])
+def test_those_that_are_trained_have_no_more_either(network: Callable[[], nn.Module]) -> None:
+    cells, channels = 256, 32  # of a level of the pyramid
+    assert 2 * terms_of(network()) + cells + channels <= SHAPES
+
+
 def test_terms_are_those_of_every_layer() -> None:
     layers = {
         nn.Conv2d(3, 5, 3): 27,
@@ -213,40 +222,45 @@ def test_the_share_of_the_limit_is_recorded() -> None:
     assert (why, none, nothing) == ("half of it", 0.0, None)
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "under xdist"])
-def test_headroom_lists_the_tests_near_their_limit(
-    options: list[str], pytester: pytest.Pytester
-) -> None:
-    if options:
-        pytest.importorskip("xdist")
-    folder = __file__.rpartition("/")[0]
+SOME_TESTS = """
+from tolerances import assert_agrees, rounding
+
+def test_far():
+    assert_agrees(1 + rounding() / 20, 1.0)
+
+def test_near():
+    assert_agrees(1 + rounding() / 20, 1.0)
+    assert_agrees(1 + rounding() / 2, 1.0, limit="it is half of it")
+
+def test_nearer():
+    assert_agrees(1 + rounding() / 5, 1.0)
+
+def test_none():
+    pass
+"""
+
+SAID = [
+    "*2 of 3 tests use over a tenth of their limit*",
+    " 50% test_some.py::test_near: it is half of it",
+    " 20% test_some.py::test_nearer: no reason given",
+]
+
+
+@pytest.fixture
+def some_tests(pytester: pytest.Pytester) -> pytest.Pytester:
     for name in ("conftest", "tolerances"):
-        with open(f"{folder}/{name}.py", encoding="utf-8") as file:
-            pytester.makepyfile(**{name: file.read()})
-    pytester.makepyfile(
-        test_some="""
-        from tolerances import assert_agrees, rounding
+        text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+        pytester.makepyfile(**{name: text})
+    pytester.makepyfile(test_some=SOME_TESTS)
+    return pytester
 
-        def test_far():
-            assert_agrees(1 + rounding() / 20, 1.0)
 
-        def test_near():
-            assert_agrees(1 + rounding() / 20, 1.0)
-            assert_agrees(1 + rounding() / 2, 1.0, limit="it is half of it")
+def test_headroom_lists_the_tests_near_their_limit(some_tests: pytest.Pytester) -> None:
+    some_tests.runpytest_inprocess("--headroom").stdout.fnmatch_lines(SAID)
+    assert "tenth" not in some_tests.runpytest_inprocess().stdout.str()
+    tolerances.used.clear()
 
-        def test_nearer():
-            assert_agrees(1 + rounding() / 5, 1.0)
 
-        def test_none():
-            pass
-        """
-    )
-    said = pytester.runpytest_subprocess("--headroom", *options).stdout
-    said.fnmatch_lines(
-        [
-            "*2 of 3 tests use over a tenth of their limit*",
-            " 50% test_some.py::test_near: it is half of it",
-            " 20% test_some.py::test_nearer: no reason given",
-        ]
-    )
-    assert "tenth" not in pytester.runpytest_subprocess(*options).stdout.str()
+def test_headroom_hears_of_tests_in_other_processes(some_tests: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    some_tests.runpytest_inprocess("--headroom", "-n", "1").stdout.fnmatch_lines(SAID)

@@ -35,9 +35,11 @@ from torch import Tensor, nn
 #: chance of `2 * 10^6 * 10^3 * exp(-lambda^2 / 2)`, below 10^-4 from here on.
 SAFETY = 8.0
 
-#: Terms of the networks in `networks.py` and `shapes.py`' segmenter, to and fro, with the cells of
-#: a grid that are averaged, and the channels of a map. `test_tolerances.py` counts them.
+#: Terms of the networks in `networks.py`, to and fro, with the cells of a grid that are averaged,
+#: and the channels of a map. `test_tolerances.py` counts them.
 NETWORK = 1000
+#: The same of the networks in `shapes.py`, which are larger.
+SHAPES = 5000
 
 #: Terms of the same networks in half precision: products are summed in float32 there, and rounded
 #: once where a layer puts out its result. So many layers there are, to and fro.
