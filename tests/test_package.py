@@ -11,7 +11,7 @@ import pytest
 import limelight
 from limelight import errors
 from limelight.cli import COMMANDS, load
-from limelight.cli.words import worded
+from limelight.cli.words import paragraphs, worded
 from limelight.methods import METHODS
 
 SOURCE = Path(limelight.__file__).parent
@@ -182,3 +182,29 @@ def test_the_library_does_not_speak_of_the_command_lines_options() -> None:
 )
 def test_the_command_line_says_its_own_options(error: errors.LimelightError, says: str) -> None:
     assert worded(error).endswith(says)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_is_broken_where_the_terminal_ends(name: str) -> None:
+    told = load(name).help or ""
+    lines = [line for line in told.splitlines() if line]
+    assert told.split("\n\n") == lines  # a line is a paragraph
+    examples = [line for line in lines if line.startswith("limelight ")]
+    for line in set(lines) - set(examples):
+        assert line.endswith((".", "[/]")), line
+        assert "limelight " not in line or "`limelight " in line  # nothing is joined to an example
+    assert (len(examples) > 0) == ("[bold]Examples[/]" in lines)
+
+
+def test_paragraphs_of_a_docstring_become_lines() -> None:
+    text = """First,
+    and more.
+
+    [bold]Examples[/]
+
+    limelight a  --b
+
+    limelight c
+    """
+    expected = "First, and more.\n\n[bold]Examples[/]\n\nlimelight a --b\n\nlimelight c"
+    assert paragraphs(text) == expected

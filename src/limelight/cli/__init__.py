@@ -13,7 +13,7 @@ import typer.main
 from rich.console import Console
 from rich.markup import escape
 
-from limelight.cli.words import worded
+from limelight.cli.words import paragraphs, worded
 from limelight.errors import LimelightError
 
 #: The commands: the file that each is in, and the first line of its help.
@@ -81,7 +81,8 @@ class _Commands(typer.core.TyperGroup):
 def load(name: str) -> Any:
     """Return a command, whole."""
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(name)(getattr(import_module(f"{__name__}.{COMMANDS[name][0]}"), name))
+    function = getattr(import_module(f"{__name__}.{COMMANDS[name][0]}"), name)
+    alone.command(name, help=paragraphs(function.__doc__))(function)
     return typer.main.get_command(alone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from inspect import cleandoc
 
 from limelight.errors import LimelightError, OutputError
 
@@ -11,6 +12,14 @@ from limelight.errors import LimelightError, OutputError
 _OPTIONS = {"classes": "FILE", "layer": "LAYER", "method": "METHOD", "weights": "FILE"}
 
 _GIVEN = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?:\.\.\.|\[\.\.\.\]|(['\"])(.*?)\2)")
+
+
+def paragraphs(docstring: str) -> str:
+    """Return a docstring with one line for each paragraph, to be broken where a terminal ends.
+
+    An example is a paragraph of its own, and keeps its line.
+    """
+    return "\n\n".join(" ".join(one.split()) for one in cleandoc(docstring).split("\n\n"))
 
 
 def worded(error: LimelightError) -> str:
