@@ -428,3 +428,143 @@ def test_the_installed_command(folder: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("Error: There is no file 'none.jpg'")
     assert done.stdout == ""
+
+
+def test_a_bad_path_leaves_the_others_to_be_done(run: Runner, folder: Path) -> None:
+    save_photo(folder / "a.png")
+    save_photo(folder / "b.png", 1)
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    long = "x" * 300 + ".jpg"
+    code, out, err = run("explain", "a.png", "loop.jpg", long, "b.png", "--json", "--out", "maps")
+    assert code == 1
+    report = json.loads(out)
+    assert [one["photo"] for one in report["photos"]] == ["a.png", "b.png"]
+    assert [one["photo"] for one in report["failed"]] == ["loop.jpg", long]
+    for command in ("compare", "sanity", "measure", "concepts"):
+        more = {"compare": ["--methods", "gradcam"], "concepts": []}
+        code, out, err = run(
+            *(command, "a.png", "loop.jpg", "--out", command),
+            *more.get(command, ["--methods", "gradcam"]),
+            *(["--metrics", "deletion:steps=2"] if command == "measure" else []),
+            *(["--steps", "2"] if command == "sanity" else []),
+        )
+        assert code == 1, command
+        assert "'loop.jpg' is a link that leads back to itself" in " ".join(err.split())
+        assert any((folder / command).iterdir())
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("explain", ""),
+        ("explain", "a.png", ""),
+        ("walkthrough", ""),
+        ("layers", "--photo", ""),
+        ("layers", "--photo", "a.png", "--out", ""),
+        ("explain", "a.png", "--out", ""),
+        ("explain", "a.png", "--classes", ""),
+        ("explain", "a.png", "--weights", ""),
+        ("compare", "a.png", "--out", ""),
+        ("concepts", "a.png", "--out", ""),
+        ("sanity", "a.png", "--out", ""),
+        ("walkthrough", "a.png", "--out", ""),
+        ("trace", "a.png", "--out", ""),
+        *(("measure", "a.png", f"--{name}", "") for name in ("masks", "boxes", "out")),
+        ("measure", "a.png", "--boxes", ".", "--names", ""),
+        ("measure", "a.png", "--boxes", ".", "--match", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_not_the_working_directory(
+    run: Runner, folder: Path, args: tuple[str, ...]
+) -> None:
+    save_photo(folder / "a.png")
+    code, _, err = run(*args)
+    assert code == 2
+    assert "an empty name" in " ".join(err.replace("│", " ").split())
+    assert [path.name for path in folder.iterdir()] == ["a.png"]
+
+
+def test_a_long_name_is_shortened_where_pictures_are_written(run: Runner, folder: Path) -> None:
+    names = [f"{'猫' * 78}{end}.png" for end in ("abc", "abd")]  # 241 bytes
+    for seed, name in enumerate(names):
+        save_photo(folder / "photos" / name, seed)
+    code, _, err = run("explain", "photos", "--out", "maps", "--target", "285")
+    assert code == 0, err
+    written = sorted(path.name for path in (folder / "maps").iterdir())
+    assert len(written) == 2
+    for name in written:
+        assert name.startswith("猫" * 60)
+        assert "-gradcam-egyptian-cat-" in name
+        assert name.endswith(".png")
+        assert 245 < len(name.encode()) <= 255
+    for command, ending in (("walkthrough", ".html"), ("trace", ".npz")):
+        more = ("--save", "npz") if command == "trace" else ()
+        assert run(command, f"photos/{names[0]}", "--out", command, *more)[0] == 0
+        (file,) = (folder / command).iterdir()
+        assert file.name.endswith(ending)
+
+
+def full_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let so many files be written whole, then none."""
+    replace, done = Path.replace, list[Path]()
+
+    def moved(self: Path, target: Path) -> Path:
+        if len(done) == count:
+            raise OSError(28, "No space left on device")
+        done.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr("pathlib.Path.replace", moved)
+
+
+def test_what_was_written_before_the_disk_was_full_is_reported(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        save_photo(folder / "photos" / f"{seed}.png", seed)
+    full_after(monkeypatch, 1)
+    code, out, err = run("explain", "photos", "--out", "maps", "--json", "--batch", 1)
+    assert code == 2
+    report = json.loads(out)
+    assert [one["photo"] for one in report["photos"]] == ["photos/0.png"]
+    (failed,) = report["failed"]
+    assert failed["photo"] == "photos/1.png"
+    assert "No space left on device. Free some space, or choose another" in failed["error"]
+    full_after(monkeypatch, 0)
+    code, out, err = run("explain", "photos", "--out", "maps", "--batch", 1)
+    assert code == 2
+    assert "1 of 3 photos could not be written" in err
+    assert "2 photos not tried" in err
+
+
+@pytest.mark.parametrize("command", ["compare", "sanity", "measure", "trace", "concepts"])
+def test_what_was_found_is_told_also_when_it_cannot_be_written(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    save_photo(folder / "a.png")
+    full_after(monkeypatch, 0)
+    args = {
+        "compare": ("--methods", "gradcam", "--json"),
+        "sanity": ("--methods", "gradcam", "--steps", 2),
+        "measure": ("--methods", "gradcam", "--metrics", "deletion:steps=2"),
+        "trace": ("--save", "npz"),
+        "concepts": ("--count", 2),
+    }
+    code, out, err = run(command, "a.png", *args[command])
+    assert code == 2
+    assert "No space left on device" in out + err
+    told = {"compare": '"failed"', "trace": ", score ", "concepts": "concept", "sanity": "likeness"}
+    assert told.get(command, "deletion") in out
+
+
+def test_one_file_that_cannot_be_written_does_not_end_the_run(run: Runner, folder: Path) -> None:
+    for seed in range(2):
+        save_photo(folder / "photos" / f"{seed}.png", seed)
+    taken = folder / "maps" / "0-gradcam-tabby.png"
+    (taken / "x").mkdir(parents=True)
+    code, out, _ = run("explain", "photos", "--out", "maps", "--target", "tabby", "--json")
+    assert code == 2
+    report = json.loads(out)
+    assert [one["photo"] for one in report["photos"]] == ["photos/1.png"]
+    assert "There is a folder of that name" in report["failed"][0]["error"]

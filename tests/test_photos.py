@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -265,3 +267,133 @@ def test_damaged_exif_leaves_the_picture(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", explode)
     assert load_photo(tmp_path / "x.png").size == (40, 30)
+
+
+def bad_paths(folder: Path) -> dict[str, Path]:
+    """Make what is no photo, by what is said of it."""
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "void").mkdir()
+    gradient().save(folder / "good.png")
+    return {
+        "a link that leads back to itself": folder / "loop.jpg",
+        "is a pipe; a file was expected": folder / "pipe.jpg",
+        "is a device; a file was expected": Path("/dev/zero"),
+        "the name is longer than any can be": folder / ("x" * 300 + ".jpg"),
+        "no name holds a null byte": folder / "a\0b.jpg",
+        "There is no file": folder / "good.png" / "below.png",
+        "is a folder that holds no photo": folder / "void",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_path_that_is_no_photo_is_told_in_its_turn(tmp_path: Path) -> None:
+    bad = bad_paths(tmp_path)
+    found = find_photos([*bad.values(), tmp_path / "good.png"])
+    assert found == [*bad.values(), tmp_path / "good.png"]
+    for text, path in bad.items():
+        with pytest.raises(PhotoError, match=text) as caught:
+            load_photo(path)
+        assert "damaged" not in str(caught.value)
+        assert "empty" not in str(caught.value)
+
+
+def test_a_socket_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's name is short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("s.jpg")
+        with pytest.raises(PhotoError, match=r"'s\.jpg' is a socket; a file was expected"):
+            load_photo("s.jpg")
+
+
+def test_what_may_not_be_read_is_not_told_as_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient().save(tmp_path / "x.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(PhotoError, match=r"x.png' may not be read: Permission denied. Allow it"):
+        load_photo(tmp_path / "x.png")
+
+
+def test_a_folder_that_may_not_be_read_is_told_in_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    gradient().save(tmp_path / "x.png")
+    listed = os.scandir, os.listdir
+
+    def refusing(number: int, path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed[number](path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: refusing(0, path))
+    monkeypatch.setattr(os, "listdir", lambda path: refusing(1, path))
+    assert find_photos([tmp_path]) == [tmp_path / "closed", tmp_path / "x.png"]
+    with pytest.raises(PhotoError, match="closed' may not be read: Permission denied"):
+        load_photo(tmp_path / "closed")
+
+
+def test_an_empty_name_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gradient().save("x.png")
+    for act in (lambda: find_photos(["x.png", ""]), lambda: load_photo("")):
+        with pytest.raises(MissingPhotoError, match="'' is an empty name") as caught:
+            act()
+        assert caught.value.exit_code == 2
+    assert find_photos(["."]) == [Path("x.png")]
+
+
+def test_no_other_decoder_than_those_offered_sees_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", started)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    (tmp_path / "x.jpg").write_bytes(eps)
+    gradient().save(tmp_path / "y.jpg", "PCX")
+    for name in ("x.jpg", "y.jpg"):
+        with pytest.raises(PhotoError, match=f"{name}' is not a picture that can be read"):
+            load_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "PPM"])
+def test_each_format_that_is_offered_is_read(tmp_path: Path, form: str) -> None:
+    gradient().save(tmp_path / "x", form)
+    loaded = np.asarray(load_photo(tmp_path / "x"), float)
+    assert np.abs(loaded - np.asarray(gradient(), float)).mean() < 12
+
+
+def test_a_photo_larger_than_pillow_likes_is_read_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient(90, 60).save(tmp_path / "x.tif", compression="tiff_lzw")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
+    monkeypatch.setattr("limelight.photos._LARGE", 1000)
+    photo = load_photo(tmp_path / "x.tif")  # warnings are errors here
+    assert Preprocess().view(photo).size == (52, 52)
+
+
+def test_libtiff_does_not_write_to_stderr_on_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from limelight.photos import silence_decoders
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (90, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    data[2000:2200] = b"\xff" * 200
+    (tmp_path / "x.tif").write_bytes(data)
+    silence_decoders()
+    with pytest.raises(PhotoError, match="damaged"):
+        load_photo(tmp_path / "x.tif")
+    assert capfd.readouterr().err == ""

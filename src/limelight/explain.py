@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from limelight.ahead import Room
 from limelight.cut import INPUT, Cut, Layer, cut_given
 from limelight.cut.passes import suits_channels_last
 from limelight.cut.rerun import Progress
@@ -26,7 +26,7 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_fusion
 from limelight.methods.spectral import leading
 from limelight.models import Network
-from limelight.photos import prepared
+from limelight.photos import PHOTO_BYTES, Prepared, bytes_to_draw, prepared
 from limelight.targets import (
     Detected,
     Pick,
@@ -473,11 +473,15 @@ def explain_photos(
     compile: bool = False,
     progress: Progress | None = None,
     batch: int = 8,
+    room: Room | None = None,
 ) -> Iterator[PhotoResult]:
     """Explain photo files, a batch at a time, one forward pass per batch.
 
     The next photos are decoded meanwhile, in threads. Many photos of one size lie channels last in
     memory on a CPU, if the network gives the same of them, which is tried once.
+
+    Photos in work take at most `limelight.photos.PHOTO_BYTES` (1.2 GB) of memory, whatever their
+    sizes: of large ones fewer go through the network together, and fewer are decoded beforehand.
 
     A photo that cannot be read yields a result with its error, and the others go on. Anything else
     that is wrong (a class, a layer, the model) concerns all photos and is raised at once.
@@ -490,6 +494,9 @@ def explain_photos(
         layer: A dotted path; several, whose maps are fused; None to have it chosen.
         output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
         batch: How many photos go through the network together.
+        room: The bytes that photos may take, if the caller still works on results when asking for
+            the next; of each with a view, `bytes_to_draw(view)` is to be given back. Without it, a
+            result is taken to be done with when the next is asked for.
 
     Yields:
         One PhotoResult per path, in order.
@@ -500,15 +507,16 @@ def explain_photos(
     several = isinstance(layer, list | tuple)
     layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
-    photos = prepared(map(Path, paths), network.preprocess, count=2 * batch)
-    while loaded := list(islice(photos, batch)):
-        ready = [one for _, one in loaded if not isinstance(one, PhotoError)]
+    shared = room is not None
+    room = room or Room(PHOTO_BYTES)
+    for loaded in prepared(map(Path, paths), network.preprocess, batch=batch, room=room):
+        ready = [one.image for one in loaded if one.image is not None]
         done: list[tuple[Explanation, ...]] = []
         # Photos that are not cropped to one size go through the network one by one.
-        sizes = {image.shape for _, image in ready}
+        sizes = {image.shape for image in ready}
         together = [ready] if len(sizes) == 1 else [[one] for one in ready]
         for some in together:
-            images = torch.stack([image for _, image in some])
+            images = torch.stack(some)
             given = Given.of(images.to(next(network.model.parameters(), images)))
             if worth_a_trial and suits_channels_last(network.model, given):
                 given = given.on(given.image.contiguous(memory_format=torch.channels_last))
@@ -519,8 +527,24 @@ def explain_photos(
             ]
             done += [tuple(one[row] for one in by_target) for row in range(len(some))]
         explained = iter(done)
-        for path, one in loaded:
-            if isinstance(one, PhotoError):
-                yield PhotoResult(path, None, (), one)
-            else:
-                yield PhotoResult(path, network.preprocess.view(one[0]), next(explained))
+        while loaded:  # nothing here keeps a photo whose result is out
+            path, view, error, held = _view(network, loaded.pop(0), room)
+            result = [PhotoResult(path, view, () if error else next(explained), error)]
+            del view
+            yield result.pop()
+            if not shared:
+                room.give(held)
+
+
+def _view(
+    network: Network, one: Prepared, room: Room
+) -> tuple[Path, Image | None, PhotoError | None, int]:
+    """Cut out what the network saw of a photo, and give back what the rest of it took."""
+    if one.photo is None:
+        room.give(one.taken)
+        return one.path, None, one.error, 0
+    view = network.preprocess.view(one.photo)
+    one.photo = None
+    held = bytes_to_draw(view)
+    room.give(one.taken - held)
+    return one.path, view, None, held

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
-from limelight.finish import finish
+from limelight.finish import FinishedInPieces, finish
 from limelight.plain import as_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.explain import Recipe
-    from limelight.render import Flat
+    from limelight.render import Flat, Heat
 
 StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
 Picture = Literal["figure", "overlay", "blend", "heatmap"]
@@ -256,18 +256,21 @@ class Explanation:
                 f"One {picture} was asked for, and there are {len(self)} images. Save them one by "
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
-        return files.write_whole(path, self._one_picture(form, photos, picture, colormap))
+        from limelight import render
+
+        drawn = self._one_picture(photos, picture, colormap)
+        return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _one_picture(
-        self, form: str, photos: Sequence[Image] | None, picture: Picture, colormap: str
-    ) -> bytes:
+        self, photos: Sequence[Image] | None, picture: Picture, colormap: str
+    ) -> Image:
         from limelight import render
 
         if picture == "heatmap":
             (flat,) = laid_flat([self], photos)
-            return render.encode(render.colourise(flat.heatmaps[0], colormap), form)
+            return render.colourise(flat.heatmaps[0], colormap)
         alpha = None if picture == "overlay" else 0.5
-        return render.encode(self.overlay(photos, colormap=colormap, alpha=alpha)[0], form)
+        return self.overlay(photos, colormap=colormap, alpha=alpha)[0]
 
     def _arrays(self) -> bytes:
         import numpy as np
@@ -318,14 +321,24 @@ def laid_flat(
     if images.ndim == 4:
         for b, photo in enumerate(photos_of(images, photos)):
             small = render.as_panel(photo) if as_panels else photo
-            size = (small.height, small.width)
-            heats = [one[b].heatmap_at(size)[0].detach().float().cpu() for one in explanations]
-            yield render.Flat("photo", small, heats)
+            yield render.Flat("photo", small, [_heat(one[b], small) for one in explanations])
         return
     no_photos(images, photos)
     for b, image in enumerate(images):
         heats = [one.heatmap[b].detach().float().cpu() for one in explanations]
         yield render.lay_flat(image, heats)
+
+
+def _heat(one: Explanation, photo: Image) -> Heat:
+    """Return the heatmap of one image at a photo's size; of a large one in pieces."""
+    size = (photo.height, photo.width)
+    if photo.height * photo.width <= _LARGE:
+        return one.heatmap_at(size)[0].detach().float().cpu()
+    return FinishedInPieces(worth(one.raw, one.status)[0], size, one.span)
+
+
+#: Heatmaps of more pixels than this are not made as a whole to be drawn.
+_LARGE = 4_000_000
 
 
 def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:

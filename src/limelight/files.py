@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
+from zlib import crc32
 
-from limelight.errors import OutputError
+from limelight.errors import LimelightError, OutputError
 
 
 def make_folder(folder: Path) -> Path:
@@ -25,8 +28,12 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_whole(path: Path, data: bytes) -> Path:
+def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path:
     """Write a file under a temporary name, then move it into place; make its folder if need be.
+
+    Args:
+        path: The file.
+        data: What to write, or what writes it, given the open file.
 
     Raises:
         OutputError: The file cannot be written there; what was there before is untouched.
@@ -36,7 +43,10 @@ def write_whole(path: Path, data: bytes) -> Path:
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".limelight-", delete=False) as file:
             temporary = Path(file.name)
-            file.write(data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # temporary files are private; a picture is not
@@ -49,9 +59,52 @@ def write_whole(path: Path, data: bytes) -> Path:
     return path
 
 
+#: What to do when the system refuses to write, by its reason; otherwise another place is taken.
+_ADVICE = {
+    errno.ENOSPC: "Free some space, or pass another path.",
+    errno.EDQUOT: "Free some space, or pass another path.",
+    errno.ENAMETOOLONG: "Pass a shorter name.",
+    errno.EISDIR: "There is a folder of that name: pass another one.",
+}
+
+
 def _refused(path: Path, error: OSError) -> OutputError:
     why = error.strerror or str(error)
-    return OutputError(f"Cannot write {str(path)!r}: {why}. Pass another path.")
+    advice = _ADVICE.get(error.errno or 0, "Pass another path.")
+    return OutputError(f"Cannot write {str(path)!r}: {why}. {advice}")
+
+
+def refuses_all(error: LimelightError) -> bool:
+    """Say whether what keeps a file from being written will keep all others from it, too."""
+    cause = error.__cause__
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    writing = isinstance(error, OutputError)
+    return writing and isinstance(cause, OSError) and cause.errno in full
+
+
+#: No file's name is longer than this, in bytes.
+_NAME_BYTES = 255
+
+
+def file_name(parts: Sequence[str], suffix: str) -> str:
+    """Return the parts of a name joined by dashes, with a suffix (without its dot).
+
+    Of a name that is too long for a file, the longest part is shortened and a checksum of the whole
+    added, so that names that differ still do.
+    """
+    whole = "-".join(part for part in parts if part)
+    if _bytes(f"{whole}.{suffix}") <= _NAME_BYTES:
+        return f"{whole}.{suffix}"
+    shorter = [part for part in parts if part]
+    check = f"{crc32(whole.encode(errors='surrogatepass')):08x}"
+    while _bytes(short := f"{'-'.join([*shorter, check])}.{suffix}") > _NAME_BYTES:
+        longest = max(range(len(shorter)), key=lambda number: _bytes(shorter[number]))
+        shorter[longest] = shorter[longest][:-1]
+    return short
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode(errors="surrogatepass"))
 
 
 def known_suffix(path: Path, known: Sequence[str]) -> str:

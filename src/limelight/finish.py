@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -83,3 +83,67 @@ def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
 def finish(raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tensor:
     """Turn raw maps `[B, *grid]` into heatmaps `[B, *size]` in [0, 1]: the three steps in order."""
     return normalise(resize(relu(raw), size, span))
+
+
+class FinishedInPieces:
+    """The heatmap that `finish` makes of one raw map `[h, w]`, for pictures too large to hold it.
+
+    `heat[top:bottom, left:right]` is made when it is asked for, and is the same part of
+    `finish(raw[None], (H, W), span)[0]` but for rounding.
+
+    Attributes:
+        shape: H and W.
+    """
+
+    def __init__(self, raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> None:
+        """Find the lowest and the highest value of the whole, without making it."""
+        self.shape = torch.Size(size)
+        self._grid = relu(raw.detach().cpu()).to(torch.promote_types(raw.dtype, torch.float32))
+        # Samples per cell of the grid.
+        self._scale = [n * s / g for n, s, g in zip(size, span or (1, 1), raw.shape, strict=True)]
+        ends = [each.aminmax() for each in self._at_borders()]
+        self._low = min(float(end.min) for end in ends)
+        self._high = max(float(end.max) for end in ends)
+
+    def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
+        """Return a part of the heatmap, in [0, 1]."""
+        rows, columns = (
+            torch.arange(*one.indices(n)) for one, n in zip(where, self.shape, strict=True)
+        )
+        scaled = (self._resized(rows, columns) - self._low) / ((self._high - self._low) or 1)
+        return scaled.clamp(0, 1)
+
+    def _resized(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Interpolate the grid at rows and columns of the picture."""
+        (top, bottom, down), (left, right, across) = self._cells(rows, 0), self._cells(columns, 1)
+        first = int(top[0])
+        some = self._grid[first : int(bottom[-1]) + 1]
+        wide = torch.lerp(some[:, left], some[:, right], across)
+        return torch.lerp(wide[top - first], wide[bottom - first], down[:, None])
+
+    def _cells(self, samples: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the cells before and after samples along an axis, and how far between they are."""
+        last = self._grid.shape[axis] - 1
+        places = ((samples.double() + 0.5) / self._scale[axis] - 0.5).clamp(0, last)
+        before = places.floor().long()
+        return before, (before + 1).clamp(max=last), (places - before).to(self._grid)
+
+    def _at_borders(self) -> Iterator[Tensor]:
+        """Yield what is interpolated next to the cells' centres: between them nothing is further.
+
+        Between four centres a bilinear function has its extremes at the outermost samples.
+        """
+        rows, columns = (self._next_to_centres(axis) for axis in (0, 1))
+        for some in torch.split(rows, max(1, _PIECE // len(columns))):
+            yield self._resized(some, columns)
+
+    def _next_to_centres(self, axis: int) -> Tensor:
+        cells = torch.arange(self._grid.shape[axis], dtype=torch.float64)
+        centres = (cells + 0.5) * self._scale[axis] - 0.5
+        near = centres.floor().long()[:, None] + torch.arange(-1, 3)
+        found: Tensor = torch.unique(near.clamp(0, self.shape[axis] - 1))
+        return found
+
+
+#: So many values are made at a time when the extremes are looked for.
+_PIECE = 2**20

@@ -14,22 +14,23 @@ from PIL.Image import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from limelight.cli import options
 from limelight.cli.measure import tell
-from limelight.cli.progress import Bar, status, tell_weights
+from limelight.cli.progress import Bar, complain, note, status, tell_weights
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
-from limelight.errors import OptionError, PhotoError
+from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.explain import Settings
 from limelight.explanation import Explanation
+from limelight.files import file_name, refuses_all
 from limelight.measure import Metric
 from limelight.measure.measurement import Measurement
 from limelight.measure.run import measure_all
 from limelight.methods import Method
 from limelight.methods.combinators import find_views
 from limelight.models import DEFAULT, Network
-from limelight.photos import load_photo
 from limelight.targets import Reading, Target
 
 _METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
@@ -76,7 +77,7 @@ def compare(
     chunk: options.Chunk = None,
     compile: options.Compile = False,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")
+        Path, options.a_path("--out", "-o", help="A folder; or a file, for one photo.")
     ] = Path("limelight-out"),
     form: options.Form = None,
     colormap: options.Colormap = "inferno",
@@ -123,18 +124,19 @@ def compare(
     for path in paths:
         started = time.perf_counter()
         try:
-            photo = load_photo(path)
-        except PhotoError as error:
-            failed.append({"photo": str(path), "error": str(error)})
-            code = error.exit_code if len(paths) == 1 else 1
+            images, panel = options.as_seen(path, network)
+            comparison = _compared(run, path, images)
+            if comparison is None:
+                break
+            file = out
+            if place is not None:
+                file = options.free(place, (path.stem, "compare"), form_name, used)
+            comparison.save(file, [panel], colormap=colormap)
+        except (PhotoError, OutputError) as error:  # what was done before is still reported
+            code = max(code, note(failed, path, error, alone=len(paths) == 1))
+            if refuses_all(error):
+                break
             continue
-        comparison = _compared(run, path, photo)
-        if comparison is None:
-            break
-        file = out
-        if place is not None:
-            file = options.free(place / f"{path.stem}-compare.{form_name}", used)
-        comparison.save(file, [network.preprocess.view(photo)], colormap=colormap)
         seconds = time.perf_counter() - started
         report.append(_as_dict(path, comparison, file, seconds))
         if not as_json:
@@ -151,7 +153,7 @@ def compare(
         typer.echo(options.as_json(told))
     else:
         tell(console, run.total)
-        _complain(failed)
+        complain(failed)
     raise typer.Exit(130 if run.stopped else code)
 
 
@@ -170,10 +172,9 @@ class _Run:
     stopped: bool = False
 
 
-def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
+def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
     """Explain one photo in all ways, and measure them if asked; None when broken off before any."""
     network = run.network
-    images = network.images(photo)
     by_row = (len(run.layers) if row.place == "layer" else 1 for row in run.methods)
     bar = Bar(run.console, path.name, len(run.targets) * sum(by_row))
     found: list[Explanation | Skipped] = []
@@ -213,12 +214,6 @@ def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
         return comparison
     run.total = run.total + measured
     return replace(comparison, measured=measured)
-
-
-def _complain(failed: Sequence[dict[str, str]]) -> None:
-    console = Console(stderr=True)
-    for one in failed:
-        console.print(f"[bold red]Error:[/] {escape(one['error'])}", soft_wrap=True)
 
 
 def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> dict[str, Any]:
@@ -271,7 +266,7 @@ def concepts(
         str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder, or a file; its suffix says as what.")
+        Path, options.a_path("--out", "-o", help="A folder, or a file; its suffix says as what.")
     ] = Path("limelight-out"),
     colormap: options.Colormap = "inferno",
     classes: options.Classes = None,
@@ -289,35 +284,42 @@ def concepts(
     paths = options.photos(photos or ["chelsea"])
     form_name, place = options.place(out, None, one=True)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    loaded, failed = list[Image](), list[dict[str, str]]()
+    loaded, failed = list[tuple[Tensor, Image]](), list[dict[str, str]]()
     for path in paths:
         try:
-            loaded.append(load_photo(path))
+            loaded.append(options.as_seen(path, network))
         except PhotoError as error:
             failed.append({"photo": str(path), "error": str(error)})
             if len(paths) == 1:
                 raise
     if not loaded:
-        _complain(failed)
+        complain(failed)
         raise typer.Exit(1)
-    images = torch.stack([network.preprocess(photo) for photo in loaded])
     found = factorize(
         network.model,
-        images.to(next(network.model.parameters())),
+        torch.cat([images for images, _ in loaded]),
         concepts=count,
         layer=layer,
         classes=network.classes,
     )
-    file = out if place is None else place / f"{paths[0].stem}-concepts.{form_name}"
-    found.save(file, [network.preprocess.view(photo) for photo in loaded], colormap=colormap)
+    file = out
+    if place is not None:
+        file = place / file_name((paths[0].stem, "concepts"), form_name)
+    code = 1 if failed else 0
+    try:
+        found.save(file, [panel for _, panel in loaded], colormap=colormap)
+        picture = f" The picture is {escape(str(file))}"
+    except OutputError as error:  # what was found is still told
+        failed.append({"photo": str(paths[0]), "error": str(error)})
+        picture, code = "", error.exit_code
     console = Console()
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
     for number, labels in enumerate(found.labels, start=1):
         table.add_row(str(number), escape("; ".join(labels)))
     console.print(table)
     console.print(
-        f"At {escape(found.layer)}, {found.error:.0%} of the activations is left unexplained. The "
-        f"picture is {escape(str(file))}"
+        f"At {escape(found.layer)}, {found.error:.0%} of the activations is left unexplained."
+        + picture
     )
-    _complain(failed)
-    raise typer.Exit(1 if failed else 0)
+    complain(failed)
+    raise typer.Exit(code)

@@ -16,13 +16,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.ahead import ahead
+from limelight.ahead import Room, ahead
 from limelight.cli import options
-from limelight.cli.progress import Bar, status, tell_weights
+from limelight.cli.progress import Bar, complain, status, tell_weights
+from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
+from limelight.files import refuses_all
 from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
+from limelight.photos import PHOTO_BYTES, bytes_to_draw, is_large
 from limelight.targets import answers, label_of
 
 
@@ -34,8 +37,10 @@ class _Run:
     network: Network
     photos: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    unwritten: list[dict[str, Any]] = field(default_factory=list)
     code: int = 0
     used: set[Path] = field(default_factory=set)
+    full: bool = False  # no further picture can be written
     drawing: float = 0.0  # seconds
     explaining: float = 0.0
 
@@ -48,9 +53,11 @@ class _Run:
             except KeyboardInterrupt:  # what was explained is still drawn
                 self.code, result = 130, None
             self.explaining += time.perf_counter() - started
-            if result is None:
+            if result is None or self.full:
                 return
-            yield result
+            handed = [result]
+            del result  # its photo may be large, and the next is long in coming
+            yield handed.pop()
 
 
 def explain(
@@ -84,7 +91,7 @@ def explain(
     chunk: options.Chunk = None,
     compile: options.Compile = False,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder; or a file, for one picture.")
+        Path, options.a_path("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
     form: options.Form = None,
     picture: Annotated[Picture, typer.Option("--picture", "-p", help="What to draw.")] = "figure",
@@ -128,6 +135,7 @@ def explain(
     targets = options.placed(classes_meant, box, pixel, network.preprocess, paths)
     run = _Run(console, network)
     loaded = time.perf_counter()
+    room = Room(PHOTO_BYTES)
     try:
         bar = Bar(console, "explaining", len(paths))
         results = explain_photos(
@@ -143,19 +151,29 @@ def explain(
             compile=compile,
             progress=bar.runs,
             batch=batch,
+            room=room,
         )
 
         def write(result: PhotoResult) -> None:
             if result.error:
                 run.failed.append({"photo": str(result.path), "error": str(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
+            if result.view is None:
                 return
-            drawn = time.perf_counter()
-            _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
-            run.drawing += time.perf_counter() - drawn
+            started = time.perf_counter()
+            try:
+                if not run.full:
+                    _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
+            except OutputError as error:  # what was written before is still reported
+                run.unwritten.append({"photo": str(result.path), "error": str(error)})
+                run.code, run.full = error.exit_code, refuses_all(error)
+            finally:
+                room.give(bytes_to_draw(result.view))
+            run.drawing += time.perf_counter() - started
 
         # One thread alone draws, while the next photos are explained: matplotlib is made for one.
-        for _ in bar.over(ahead(write, run.timed(results), threads=1, count=batch)):
+        drawn = ahead(write, run.timed(results), threads=1, count=batch, alone=_is_large)
+        for _ in bar.over(drawn):
             pass
     except KeyboardInterrupt:
         run.code = 130
@@ -166,6 +184,10 @@ def explain(
     }
     _report(run, len(paths), seconds, as_json=as_json)
     raise typer.Exit(run.code)
+
+
+def _is_large(result: PhotoResult) -> bool:
+    return result.view is not None and is_large(bytes_to_draw(result.view))
 
 
 def _write(
@@ -180,18 +202,20 @@ def _write(
 ) -> None:
     """Write the pictures of one photo and note what was found."""
     assert result.view is not None
-    explained = []
+    explained: list[dict[str, Any]] = []
     for explanation in result.explanations:
         label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
         method = re.sub(r"[^\w+.-]+", "-", explanation.method)
-        stem = "-".join(part for part in (result.path.stem, method, label) if part)
-        path = place if fixed else options.free(place / f"{stem}.{form}", run.used)
+        parts = (result.path.stem, method, label)
+        path = place if fixed else options.free(place, parts, form, run.used)
         explanation.save(path, [result.view], picture=picture, colormap=colormap)
+        if not explained:  # noted with its first picture: a later one may fail
+            best = _best(explanation, run.network)
+            told = {"photo": str(result.path), "top5": best, "explanations": explained}
+            run.photos.append(told)
         explained.append(_as_dict(explanation) | {"picture": str(path)})
         if explanation.status[0].name == "not-finite":
             run.code = max(run.code, 1)
-    best = _best(result.explanations[0], run.network)
-    run.photos.append({"photo": str(result.path), "top5": best, "explanations": explained})
 
 
 def _as_dict(explanation: Explanation) -> dict[str, Any]:
@@ -223,7 +247,7 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
             "model": run.network.name,
             "weights": run.network.weights,
             "photos": run.photos,
-            "failed": run.failed,
+            "failed": run.failed + run.unwritten,
             "seconds": seconds,
         }
         typer.echo(options.as_json(report))
@@ -234,17 +258,22 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
     elif run.photos:
         _report_many(run, seconds)
     if run.code == 130:
-        left = asked - len(run.photos) - len(run.failed)
+        left = asked - len(_tried(run))
         run.console.print(
             f"[yellow]Interrupted:[/] {left} photos not done, the others are written."
         )
+    complain(run.failed + run.unwritten)
     errors = Console(stderr=True)
-    for failure in run.failed:
-        errors.print(
-            f"[bold red]Error:[/] {escape(failure['error'])}", soft_wrap=True, highlight=False
-        )
-    if run.failed and asked > 1:
-        errors.print(f"{len(run.failed)} of {asked} photos could not be read.")
+    for some, doing in ((run.failed, "read"), (run.unwritten, "written")):
+        if some and asked > 1:
+            errors.print(f"{len(some)} of {asked} photos could not be {doing}.")
+    if run.full and (left := asked - len(_tried(run))):
+        errors.print(f"{_count(range(left))} not tried.")
+
+
+def _tried(run: _Run) -> set[str]:
+    """Return the photos of which something became, good or bad."""
+    return {one["photo"] for one in (*run.photos, *run.failed, *run.unwritten)}
 
 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:

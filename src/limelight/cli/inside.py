@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar, status, tell_weights
-from limelight.errors import OptionError
+from limelight.cli.progress import Bar, complain, status, tell_weights
+from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS
-from limelight.files import known_suffix, make_folder
+from limelight.files import file_name, known_suffix, make_folder
 from limelight.models import DEFAULT
 from limelight.photos import load_photo
 from limelight.trace import trace as trace_
@@ -54,7 +54,7 @@ def walkthrough(
     ] = None,
     chunk: options.Chunk = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A file that ends in .html, or a folder.")
+        Path, options.a_path("--out", "-o", help="A file that ends in .html, or a folder.")
     ] = Path("limelight-out"),
     lang: Annotated[Language, typer.Option("--lang", help="The language of the page.")] = "en",
     classes: options.Classes = None,
@@ -83,24 +83,26 @@ def walkthrough(
     (wanted,) = options.targets(named, None, against, counterfactual)
     rows = None if beside is None else options.methods(beside)
     row = walkable(method)
-    (path,) = _one(photo)
+    path = _one(photo)
     picture = load_photo(path)
-    file = _place(out, f"{path.stem}-walkthrough.html", ("html", "htm"))
+    file = _place(out, file_name([path.stem, "walkthrough"], "html"), ("html", "htm"))
     console = Console(stderr=as_json)
     started = time.perf_counter()
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     (wanted,) = options.placed([wanted], box, pixel, network.preprocess, [path])
+    images, view = network.images(picture), network.preprocess.view(picture)
+    del picture  # it may be large
     bar = Bar(console, "walking through", 1)
     for _ in bar.over([None]):
         found = walkthrough_(
             network.model,
-            network.images(picture),
+            images,
             target=wanted,
             method=row,
             beside=rows,
             layer=layer,
             classes=network.classes,
-            photo=network.preprocess.view(picture),
+            photo=view,
             preprocess=network.preprocess,
             name=network.name,
             language=lang,
@@ -187,9 +189,9 @@ def trace(
             help="Also write the arrays (npz), or a picture; repeat it for several.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that --save writes to.")] = (
-        Path("limelight-out")
-    ),
+    out: Annotated[
+        Path, options.a_path("--out", "-o", help="The folder that --save writes to.")
+    ] = (Path("limelight-out")),
     classes: options.Classes = None,
     size: options.Size = None,
     mean: options.Mean = None,
@@ -213,32 +215,40 @@ def trace(
     """
     named = [] if target is None else [target]
     (wanted,) = options.targets(named, None, against, counterfactual)
-    (path,) = _one(photo)
+    path = _one(photo)
     picture = load_photo(path)
     if save:
         make_folder(out)
-    files = [out / f"{path.stem}-trace.{form}" for form in dict.fromkeys(save or [])]
+    files = [out / file_name([path.stem, "trace"], form) for form in dict.fromkeys(save or [])]
     for file in files:  # before any work is done
         known_suffix(file, FORMATS)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     (wanted,) = options.placed([wanted], box, pixel, network.preprocess, [path])
+    images = network.images(picture)
+    del picture  # it may be large
     found = trace_(
         network.model,
-        network.images(picture),
+        images,
         layer,
         target=wanted,
         classes=network.classes,
     )
     text = found.text(window=window, channel=channel)
+    written, failed = list[str](), list[dict[str, str]]()
     for file in files:
-        found.save(file)
+        try:
+            written.append(str(found.save(file)))
+        except OutputError as error:  # what was found is still told
+            failed.append({"file": str(file), "error": str(error)})
+    code = OutputError.exit_code if failed else 0
     if not as_json:
         console = Console()
         console.print(f"[bold]{escape(str(path))}[/]  {network.name} ({network.weights})")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-        for file in files:
-            console.print(f"Written: {escape(str(file))}")
-        return
+        for name in written:
+            console.print(f"Written: {escape(name)}")
+        complain(failed)
+        raise typer.Exit(code)
     report = {
         "photo": str(path),
         "model": network.name,
@@ -249,12 +259,14 @@ def trace(
             found.numbers(number, size=window, channel=channel)
             for number in range(len(found.layers))
         ],
-        "files": list(map(str, files)),
+        "files": written,
+        "failed": failed,
     }
     typer.echo(options.as_json(report))
+    raise typer.Exit(code)
 
 
-def _one(photo: str) -> list[Path]:
+def _one(photo: str) -> Path:
     """Return the one photo meant.
 
     Raises:
@@ -263,7 +275,7 @@ def _one(photo: str) -> list[Path]:
     paths = options.photos([photo])
     if len(paths) > 1:
         raise OptionError(f"{photo!r} holds {len(paths)} photos; one was expected.")
-    return paths
+    return paths[0]
 
 
 def _place(out: Path, name: str, suffixes: tuple[str, ...]) -> Path:

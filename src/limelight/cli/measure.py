@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar
-from limelight.errors import OptionError, PhotoError
-from limelight.files import make_folder
+from limelight.cli.progress import Bar, complain, note
+from limelight.errors import OptionError, OutputError, PhotoError
+from limelight.files import make_folder, refuses_all
 from limelight.lock import only_run
 from limelight.measure import METRICS
 from limelight.measure.annotations import Annotations, read_matches, read_names
@@ -32,7 +32,6 @@ from limelight.measure.sanity import sanity as find_sanity
 from limelight.measure.statistics import Estimate
 from limelight.measure.verdict import Measured
 from limelight.models import DEFAULT, Network
-from limelight.photos import load_photo
 
 #: So many reasons why photos were left out are shown.
 _SHOWN = 5
@@ -67,7 +66,7 @@ def measure(
     metrics: Metrics = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(
+        options.a_path(
             "--boxes",
             help="Where the objects are: a CSV file (photo, x1, y1, x2, y2 in pixels, and class if "
             "you like), or a folder with a YOLO text file per photo.",
@@ -75,7 +74,7 @@ def measure(
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option(
+        options.a_path(
             "--masks",
             help="The same as masks: a folder with a picture per photo (NAME.png or NAME_mask.png, "
             "black where nothing is), or YOLO text files with polygons. Photos without one are "
@@ -92,11 +91,13 @@ def measure(
     ] = None,
     names: Annotated[
         Path | None,
-        typer.Option("--names", help="The names of the class numbers in YOLO files, one per line."),
+        options.a_path(
+            "--names", help="The names of the class numbers in YOLO files, one per line."
+        ),
     ] = None,
     match: Annotated[
         Path | None,
-        typer.Option(
+        options.a_path(
             "--match",
             help="Which of the network's classes go with an annotated one: a CSV file with a line "
             "'annotated, class, class, ...' for each. Then each such class in a photo is explained "
@@ -108,7 +109,7 @@ def measure(
     chunk: options.Chunk = None,
     compile: options.Compile = False,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder for table, figure and readings.")
+        Path, options.a_path("--out", "-o", help="A folder for table, figure and readings.")
     ] = Path("limelight-measured"),
     classes: options.Classes = None,
     size: options.Size = None,
@@ -187,25 +188,35 @@ def measure(
             network = options.load(model, weights, classes, size, mean, std, device, dtype)
             bar = Bar(console, "measuring", len(wanted))
             for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
-                kept = _keep(result, journal, failed)
+                try:
+                    kept = _keep(result, journal, failed)
+                except OutputError as error:  # what was measured before is still told
+                    failed.append({"photo": str(result.path), "error": str(error)})
+                    code = error.exit_code
+                    break
                 code = max(code, kept if len(paths) == 1 else min(kept, 1))
         total = journal.total
-        if total.samples:
-            for name in ("table.csv", "table.json", "curves.png"):
+        unwritten = list[dict[str, str]]()
+        for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
+            try:
                 total.save(out / name)
+            except OutputError as error:  # the figures are still told
+                unwritten.append({"file": str(out / name), "error": str(error)})
+                code = error.exit_code
         if as_json:
             told = {
                 "figures": total.rows(),
                 "verdict": total.verdict().sentence,
                 "unmeasured": [one._asdict() for one in total.unmeasured],
                 "status": total.counts(),
-                "failed": failed,
+                "failed": failed + unwritten,
             }
             typer.echo(options.as_json(told))
         else:
             tell(console, total)
             _complain(failed, len(paths))
-            if total.samples:
+            complain(unwritten)
+            if total.samples and not unwritten:
                 console.print(f"Table, figure and readings are in {escape(str(out))}.")
         if stopped:
             console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
@@ -228,7 +239,7 @@ def sanity(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the new weights.")] = 0,
     chunk: options.Chunk = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder; or a file, for one photo.")
+        Path, options.a_path("--out", "-o", help="A folder; or a file, for one photo.")
     ] = Path("limelight-out"),
     form: options.Form = None,
     colormap: options.Colormap = "inferno",
@@ -265,29 +276,27 @@ def sanity(
     with _interrupted() as stopped:
         for path in bar.over(paths):
             try:
-                photo = load_photo(path)
-            except PhotoError as error:
-                failed.append({"photo": str(path), "error": str(error)})
-                code = error.exit_code if len(paths) == 1 else 1
-                continue
-            found = find_sanity(
-                network.model,
-                network.images(photo),
-                methods=rows,
-                target=wanted,
-                layer=layer,
-                steps=steps,
-                seed=seed,
-                classes=network.classes,
-                chunk=chunk,
-                progress=bar.named,
-            )
-            file = out
-            if place is not None:
-                file = options.free(place / f"{path.stem}-sanity.{form_name}", used)
-            found.save(file, [network.preprocess.view(photo)], colormap=colormap)
-            total = total + found.measurement
-            pictures.append(str(file))
+                images, panel = options.as_seen(path, network)
+                found = find_sanity(
+                    network.model,
+                    images,
+                    methods=rows,
+                    target=wanted,
+                    layer=layer,
+                    steps=steps,
+                    seed=seed,
+                    classes=network.classes,
+                    chunk=chunk,
+                    progress=bar.named,
+                )
+                total, file = total + found.measurement, out
+                if place is not None:
+                    file = options.free(place, (path.stem, "sanity"), form_name, used)
+                pictures.append(str(found.save(file, [panel], colormap=colormap)))
+            except (PhotoError, OutputError) as error:  # what was found is still told
+                code = max(code, note(failed, path, error, alone=len(paths) == 1))
+                if refuses_all(error):
+                    break
     if as_json:
         told = {
             "verdicts": verdicts(total),

@@ -11,21 +11,46 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from PIL.Image import Image
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from limelight import plain
 from limelight.compare import chosen_methods
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
-from limelight.files import make_folder
+from limelight.files import file_name, make_folder
 from limelight.measure import Metric
 from limelight.measure.run import chosen_metrics
 from limelight.methods import Method
 from limelight.models import DEFAULT, Network, load_model
-from limelight.photos import Preprocess, find_photos, load_photo
+from limelight.photos import Preprocess, find_photos, load_photo, silence_decoders
+from limelight.render import as_panel
 from limelight.samples import SAMPLES, find_sample
 from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, Target, top
+
+
+def _name(text: str | Path) -> str:
+    """Return a name as it was given; an empty one would mean the working directory."""
+    if text == "":
+        raise typer.BadParameter("an empty name; that of a file or a folder was expected")
+    return str(text)
+
+
+def _path(text: str | Path) -> Path:
+    return Path(_name(text))
+
+
+def a_name(*names: str, help: str, metavar: str = "FILE") -> Any:
+    """Return an option that takes the name of a file."""
+    return typer.Option(*names, metavar=metavar, parser=_name, help=help)
+
+
+def a_path(*names: str, help: str) -> Any:
+    """Return an option that takes a file or a folder."""
+    return typer.Option(*names, metavar="PATH", parser=_path, help=help)
+
 
 Photos = Annotated[
     list[str] | None,
@@ -54,7 +79,7 @@ Model = Annotated[
 ]
 Weights = Annotated[
     str,
-    typer.Option(
+    a_name(
         "--weights",
         "-w",
         metavar="default|none|FILE",
@@ -62,7 +87,8 @@ Weights = Annotated[
     ),
 ]
 Classes = Annotated[
-    str | None, typer.Option("--classes", help="A text file with a class name per line.")
+    str | None,
+    a_name("--classes", help="A text file with a class name per line."),
 ]
 Size = Annotated[
     int | None, typer.Option("--size", min=1, help="Input size in pixels, instead of the model's.")
@@ -206,9 +232,22 @@ def class_of(text: str) -> int | str:
 
 def photos(given: Sequence[str]) -> list[Path]:
     """Return the photos meant; a sample's name is one unless a file is called that."""
+    silence_decoders()
     return find_photos(
         find_sample(name) if name in SAMPLES and not Path(name).exists() else name for name in given
     )
+
+
+def as_seen(path: Path, network: Network) -> tuple[Tensor, Image]:
+    """Return what the network is given of a photo, `[1, C, H, W]`, and what a panel shows of it.
+
+    The photo itself, which may be large, is not kept.
+
+    Raises:
+        PhotoError: It cannot be read.
+    """
+    photo = load_photo(path)
+    return network.images(photo), as_panel(network.preprocess.view(photo))
 
 
 def place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | None]:
@@ -232,12 +271,12 @@ def place(out: Path, form: FormatName | None, one: bool) -> tuple[str, Path | No
     return suffix, None
 
 
-def free(path: Path, used: set[Path]) -> Path:
-    """Return the path, or one like it that is not taken by another picture of this run."""
-    free, number = path, 1
+def free(place: Path, parts: Sequence[str], form: str, used: set[Path]) -> Path:
+    """Return a file of that name in a folder, or one like it if this run has written that."""
+    free, number = place / file_name(parts, form), 1
     while free in used:
         number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        free = place / file_name([*parts, str(number)], form)
     used.add(free)
     return free
 

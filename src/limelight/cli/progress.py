@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from limelight.errors import OutputError, PhotoError
 
 _Item = TypeVar("_Item")
 
@@ -65,3 +68,19 @@ def status(one: dict[str, Any]) -> str:
     if one["status"] == "ok":
         return "[green]ok[/]"
     return f"[yellow]{one['status']}[/] {escape(one['message'])}"
+
+
+def complain(failed: Sequence[dict[str, str]]) -> None:
+    """Print what went wrong with some of the photos or files."""
+    errors = Console(stderr=True)
+    for one in failed:
+        text = escape(one["error"])
+        errors.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+
+
+def note(
+    failed: list[dict[str, str]], path: Path, error: PhotoError | OutputError, *, alone: bool
+) -> int:
+    """Note why a photo was left out, to be told at the end; return the exit code."""
+    failed.append({"photo": str(path), "error": str(error)})
+    return error.exit_code if alone or isinstance(error, OutputError) else 1

@@ -23,14 +23,13 @@ from limelight.errors import LayerError, unknown
 from limelight.layers import Call, Candidate, candidates, choose, stages
 from limelight.methods import METHODS
 from limelight.models import DEFAULT, Network, model_names
-from limelight.photos import load_photo
 
 
 def layers(
     model: options.Model = DEFAULT,
     weights: Annotated[
         str | None,
-        typer.Option(
+        options.a_name(
             "--weights",
             "-w",
             metavar="default|none|FILE",
@@ -44,14 +43,15 @@ def layers(
     ] = False,
     photo: Annotated[
         str | None,
-        typer.Option("--photo", help="Also draw the same class of this photo at every stage."),
+        options.a_name("--photo", help="Also draw the same class of this photo at every stage."),
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="The class to draw, by index or name.")
     ] = None,
     method: Annotated[str, typer.Option("--method", help="The method to draw with.")] = "gradcam",
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where the figure of --photo goes.")
+        Path,
+        options.a_path("--out", "-o", help="Where the figure of --photo goes."),
     ] = Path("limelight-out/stages.png"),
     colormap: options.Colormap = "inferno",
     as_json: options.AsJson = False,
@@ -66,17 +66,17 @@ def layers(
     """
     weights = weights or ("none" if photo is None else "default")
     network = options.load(model, weights, classes, size, device="cpu")
-    seen = None if photo is None else load_photo(options.photos([photo])[0])
+    seen = None if photo is None else options.as_seen(options.photos([photo])[0], network)
     if seen is not None:
         _, folder = options.place(out, None, one=True)
         out = out if folder is None else folder / "stages.png"
-    images = _images(network, seen)
+    images = _noise(network) if seen is None else seen[0]
     calls = record(network.model, images)
     ranked = candidates(calls)
     cost = costs(network.model, images)
     shares = [cost[one.call.own] for one in ranked]
     if seen is not None:
-        _draw_stages(network, images, seen, calls, target, method, out, colormap)
+        _draw_stages(network, *seen, calls, target, method, out, colormap)
     if as_json:
         rows = [_as_dict(r, one, c) for r, (one, c) in enumerate(zip(ranked, shares, strict=True))]
         typer.echo(options.as_json(rows))
@@ -117,14 +117,12 @@ def layers(
         console.print(f"The same class at every stage is in {escape(str(out))}.")
 
 
-def _images(network: Network, photo: Image | None) -> Tensor:
-    """Return what to record a pass over: a photo, or noise."""
-    if photo is None:
-        height, width = network.preprocess.size or (320, 320)
-        return torch.randn(
-            1, len(network.preprocess.mean), height, width, dtype=torch.float32, device="cpu"
-        )
-    return network.images(photo)
+def _noise(network: Network) -> Tensor:
+    """Return what to record a pass over when there is no photo."""
+    height, width = network.preprocess.size or (320, 320)
+    return torch.randn(
+        1, len(network.preprocess.mean), height, width, dtype=torch.float32, device="cpu"
+    )
 
 
 def _draw_stages(
@@ -147,7 +145,7 @@ def _draw_stages(
         layers=stages(calls),
         classes=network.classes,
     )
-    found.save(out, [network.preprocess.view(photo)], colormap=colormap)
+    found.save(out, [photo], colormap=colormap)
 
 
 def _as_dict(rank: int, one: Candidate, cost: float) -> dict[str, object]:

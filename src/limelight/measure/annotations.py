@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
@@ -16,7 +17,8 @@ from PIL import Image, ImageDraw
 
 from limelight.errors import OptionError, PhotoError
 from limelight.measure.objects import Objects
-from limelight.photos import Preprocess, load_photo
+from limelight.photos import Preprocess, Sized, open_photo, telling
+from limelight.pieces import pieces
 from limelight.targets import ClassName
 
 _PICTURES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
@@ -38,9 +40,9 @@ class Marked:
     corners: tuple[float, ...]
     pixels: bool = False
 
-    def box(self, photo: Image.Image, preprocess: Preprocess) -> list[float]:
+    def box(self, photo: Sized, preprocess: Preprocess) -> list[float]:
         """Return the box x1, y1, x2, y2 around it, in pixels of the network's input."""
-        across, down = (1, 1) if self.pixels else photo.size
+        across, down = (1, 1) if self.pixels else (photo.width, photo.height)
         x = [value * across for value in self.corners[::2]]
         y = [value * down for value in self.corners[1::2]]
         first = preprocess.point(photo, min(x), min(y))
@@ -85,7 +87,7 @@ class Annotations:
                 raise OptionError(f"Masks are a folder; {str(self._folder)!r} is a file.")
             self._table = _read_table(self._folder)
 
-    def objects(self, path: Path, photo: Image.Image, preprocess: Preprocess) -> dict[str, Objects]:
+    def objects(self, path: Path, photo: Sized, preprocess: Preprocess) -> dict[str, Objects]:
         """Return the objects on one photo that the network sees, by class.
 
         Raises:
@@ -173,17 +175,20 @@ class Annotations:
 
     def _object_of(self, file: Path) -> Image.Image:
         """Return where a mask marks the object, as a picture in black and white."""
-        load_photo(file)  # says what is wrong with it, if anything is
-        with Image.open(file) as picture:
-            # A palette's numbers are what counts, not its colours; of colours, any but black.
-            grey = picture.mode in ("1", "L", "P") or picture.mode.startswith("I")
-            values = np.asarray(picture if grey else picture.convert("RGB"))
-            lossy = picture.format == "JPEG"
-        values = values if grey else values.max(-1)
-        inside = values == self._value
-        if self._value is None:
-            inside = values > 127 if lossy else values != 0  # JPEG is never quite black
-        return Image.fromarray(inside.astype(np.uint8) * 255)
+        with warnings.catch_warnings(action="ignore"), telling(file), open_photo(file) as picture:
+            picture.load()
+        # A palette's numbers are what counts, not its colours; of colours, any but black.
+        grey = picture.mode in ("1", "L", "P") or picture.mode.startswith("I")
+        drawn = Image.new("L", picture.size)
+        for box in pieces(*picture.size):
+            part = picture.crop(box)
+            values = np.asarray(part if grey else part.convert("RGB"))
+            values = values if grey else values.max(-1)
+            inside = values == self._value
+            if self._value is None:  # JPEG is never quite black
+                inside = values > 127 if picture.format == "JPEG" else values != 0
+            drawn.paste(Image.fromarray(inside.astype(np.uint8) * 255), box)
+        return drawn
 
 
 def joined(objects: Mapping[str, Objects]) -> Objects | None:
@@ -276,9 +281,9 @@ def _nearest(table: Table, path: Path) -> list[Marked]:
     return [one for name, marked in alike.items() if common(name) == most for one in marked]
 
 
-def _filled(marked: Sequence[Marked], photo: Image.Image) -> Image.Image:
+def _filled(marked: Sequence[Marked], photo: Sized) -> Image.Image:
     """Return polygons and boxes filled in, at the photo's size."""
-    mask = Image.new("L", photo.size)
+    mask = Image.new("L", (photo.width, photo.height))
     draw = ImageDraw.Draw(mask)
     for one in marked:
         x = np.array(one.corners[::2]) * photo.width

@@ -22,7 +22,7 @@ from limelight.measure.objects import Objects
 from limelight.measure.run import measure
 from limelight.methods import Method
 from limelight.models import Network
-from limelight.photos import load_photo
+from limelight.photos import PhotoSize, load_photo
 from limelight.plain import as_json
 from limelight.targets import Among, ClassName, Reading, Target, class_index
 
@@ -96,10 +96,11 @@ def measure_photos(
 
 def _of_photo(network: Network, path: Path, asked: Asked, progress: Told | None) -> Measurement:
     photo = load_photo(path)
-    images = network.images(photo)
+    images, size = network.images(photo), PhotoSize.of(photo)
+    del photo  # it may be large
     cases: list[tuple[Target, Objects | None, str]] = [(asked.target, None, "")]
     if asked.annotations is not None:
-        found = asked.annotations.objects(path, photo, network.preprocess)
+        found = asked.annotations.objects(path, size, network.preprocess)
         if asked.matches is None:
             cases = [(asked.target, joined(found), "")] if found else []
         else:

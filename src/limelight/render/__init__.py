@@ -14,7 +14,7 @@ from limelight.render.figures import (
 )
 from limelight.render.kinds import lay_flat, sample_figure
 from limelight.render.measures import Bars, Curves, measured
-from limelight.render.overlays import colourise, encode, overlay, stretched
+from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, Panel, Ranking, sheet
 
 __all__ = [
@@ -23,13 +23,13 @@ __all__ = [
     "Block",
     "Curves",
     "Flat",
+    "Heat",
     "Panel",
     "Ranking",
     "Row",
     "Sample",
     "as_panel",
     "colourise",
-    "encode",
     "encode_figure",
     "figure",
     "lay_flat",
@@ -39,4 +39,5 @@ __all__ = [
     "save_figure",
     "sheet",
     "stretched",
+    "write",
 ]

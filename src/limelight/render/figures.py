@@ -18,7 +18,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from limelight import files
-from limelight.render.overlays import colourise, overlay
+from limelight.render.overlays import Heat, colourise, overlay
 
 _PANEL = 3.1  # inches: the longer side of a picture
 _DPI = 200
@@ -38,7 +38,7 @@ class Row:
     """
 
     photo: Image
-    heatmap: Tensor
+    heatmap: Heat
     title: str
     note: str = ""
     region: Tensor | None = None
@@ -66,7 +66,7 @@ class Flat(NamedTuple):
 
     name: str
     photo: Image
-    heatmaps: Sequence[Tensor]
+    heatmaps: Sequence[Heat]
     curve: bool = False
 
 

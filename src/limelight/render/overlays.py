@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any
+import math
+from binascii import b2a_base64
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,14 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from limelight.errors import unknown
+from limelight.errors import OutputError, unknown
+from limelight.finish import FinishedInPieces
+from limelight.pieces import pieces
 
 Pixels = npt.NDArray[np.floating[Any]]
+
+#: A heatmap `[H, W]` in [0, 1], or what makes the parts of one that are asked for.
+Heat = Tensor | FinishedInPieces
 
 
 def colours(heatmap: Tensor, colormap: str) -> Pixels:
@@ -23,21 +29,41 @@ def colours(heatmap: Tensor, colormap: str) -> Pixels:
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
+    return _coloured(heatmap, _table(colormap))
+
+
+def _table(colormap: str) -> Pixels:
+    """Return all colours of a colour map, `[N, 3]` in [0, 1]: a heatmap has no others."""
     if colormap not in colormaps:
         known = [name for name in colormaps if not name.endswith("_r")]
         raise unknown("colour map", colormap, known, "'inferno', 'viridis' and 'jet' are some.")
-    rgba = colormaps[colormap](heatmap.numpy())
-    return np.asarray(rgba[..., :3], dtype=np.float32)
+    found = colormaps[colormap]
+    return np.asarray(found(np.arange(found.N))[:, :3], dtype=np.float32)
 
 
-def colourise(heatmap: Tensor, colormap: str = "inferno") -> Image.Image:
+def _coloured(heatmap: Tensor, table: Pixels) -> Pixels:
+    index = (heatmap.nan_to_num(0) * len(table)).clamp(0, len(table) - 1).to(torch.int32)
+    return np.asarray(table[index.numpy()])
+
+
+def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
     """Return a heatmap `[H, W]` in [0, 1] as a picture of its colours."""
-    return _picture(colours(heatmap, colormap))
+    table = _table(colormap)
+    height, width = heatmap.shape
+    drawn = Image.new("RGB", (width, height))
+    for box in pieces(width, height):
+        drawn.paste(_picture(_coloured(_part(heatmap, box), table)), box)
+    return drawn
+
+
+def _part(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
+    left, top, right, bottom = box
+    return heatmap[top:bottom, left:right]
 
 
 def overlay(
     photo: Image.Image,
-    heatmap: Tensor,
+    heatmap: Heat,
     *,
     colormap: str = "inferno",
     alpha: float | None = None,
@@ -52,16 +78,27 @@ def overlay(
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    pixels = np.asarray(photo.convert("RGB"), dtype=np.float32) / 255
-    heat = colours(heatmap, colormap)
-    if curve:
-        paper = heat if alpha is None else alpha * heat
-        return _picture((1 - pixels) * paper + pixels * is_dark(paper)[..., None])
-    if alpha is not None:
-        return _picture((1 - alpha) * pixels + alpha * heat)
-    total = pixels + heat
-    brightest = float(total.max())
-    return _picture(total / brightest if brightest > 0 else total)
+    table = _table(colormap)
+    boxes = list(pieces(*photo.size))
+
+    def both(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
+        pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
+        return pixels, _coloured(_part(heatmap, box), table)
+
+    def laid(pixels: Pixels, heat: Pixels) -> Pixels:
+        if curve:
+            paper = heat if alpha is None else alpha * heat
+            return (1 - pixels) * paper + pixels * is_dark(paper)[..., None]
+        if alpha is not None:
+            return (1 - alpha) * pixels + alpha * heat
+        return (pixels + heat) / brightest
+
+    if not curve and alpha is None:
+        brightest = max((float(np.add(*both(box)).max()) for box in boxes), default=0.0) or 1.0
+    drawn = Image.new("RGB", photo.size)
+    for box in boxes:
+        drawn.paste(_picture(laid(*both(box))), box)
+    return drawn
 
 
 def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:
@@ -80,23 +117,67 @@ def stretched(image: Tensor) -> Tensor:
     return (scaled * 255).round().to(torch.uint8).movedim(0, -1).expand(*image.shape[1:], 3)
 
 
-def encode(picture: Image.Image, form: str) -> bytes:
-    """Return a picture as the bytes of a file: png, jpg, webp or pdf; svg holds it as a png."""
-    buffer = BytesIO()
-    if form == "svg":
-        from base64 import b64encode
+def write(picture: Image.Image, form: str, file: IO[bytes]) -> None:
+    """Write a picture to a file: png, jpg, webp or pdf; svg holds it as a png.
 
-        picture.save(buffer, "PNG")
+    Raises:
+        OutputError: The format does not hold so large a one.
+    """
+    _check_size(picture, form)
+    if form == "svg":
         size = f'width="{picture.width}" height="{picture.height}"'
-        data = b64encode(buffer.getvalue()).decode()
-        image = f'<image {size} href="data:image/png;base64,{data}"/>'
-        return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{image}</svg>\n'.encode()
+        begin = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><image {size} href="'
+        file.write(f"{begin}data:image/png;base64,".encode())
+        text = _Base64(file)
+        picture.save(cast(IO[bytes], text), "PNG")
+        text.end()
+        file.write(b'"/></svg>\n')
+        return
     # Of photos, PNG's search for repetitions finds little and takes most of the time.
     options: dict[str, object] = {"png": {"compress_type": Image.RLE}, "pdf": {}}.get(
         form, {"quality": 92}
     )
-    picture.save(buffer, "JPEG" if form == "jpg" else form.upper(), **options)
-    return buffer.getvalue()
+    picture.save(file, "JPEG" if form == "jpg" else form.upper(), **options)
+
+
+#: The longest side that a format holds, and how many pixels its encoder has memory for.
+_MOST = {
+    "jpg": (65_500, math.inf),
+    "jpeg": (65_500, math.inf),
+    "pdf": (65_500, math.inf),
+    "webp": (16_383, 90_000_000),
+}
+
+
+def _check_size(picture: Image.Image, form: str) -> None:
+    width, height = picture.size
+    side, pixels = _MOST.get(form, (math.inf, math.inf))
+    if max(width, height) > side or width * height > pixels:
+        raise OutputError(
+            f"Cannot write a picture of {width} x {height} pixels as {form}, which holds sides of "
+            f"up to {side} pixels"
+            + (f", {pixels / 1e6:.0f} million in all" if pixels < math.inf else "")
+            + ". Write it as png."
+        )
+
+
+class _Base64:
+    """A file whose text is that of another in base64."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, b""
+
+    def write(self, data: bytes) -> int:
+        """Write as much as makes whole groups of three bytes."""
+        ready = self._left + bytes(data)
+        whole = len(ready) // 3 * 3
+        self._file.write(b2a_base64(ready[:whole], newline=False))
+        self._left = ready[whole:]
+        return len(data)
+
+    def end(self) -> None:
+        """Write what is left."""
+        self._file.write(b2a_base64(self._left, newline=False))
 
 
 def _picture(pixels: Pixels) -> Image.Image:

@@ -11,11 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
-from torch import Tensor
 
 from limelight.render.figures import write_note
 from limelight.render.measures import shortened
-from limelight.render.overlays import overlay
+from limelight.render.overlays import Heat, overlay
 
 _WIDE = 1.55  # inches: the width of a panel
 _COLUMNS = 7
@@ -26,7 +25,7 @@ _RANKING = 3.0  # inches: the width of a ranking
 class Panel:
     """One map `[H, W]` at the photo's size, and words."""
 
-    heatmap: Tensor
+    heatmap: Heat
     title: str
     subtitle: str = ""
     note: str = ""
