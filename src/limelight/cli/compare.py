@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import torch
 import typer
 from PIL.Image import Image
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
 from limelight.cli.measure import tell
-from limelight.cli.progress import Bar, status, tell_weights
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.progress import Bar, called, status, tell_weights
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import OptionError, PhotoError
@@ -148,11 +148,13 @@ def compare(
         told = {"model": network.name, "photos": report, "failed": failed}
         if measure:
             told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
-        typer.echo(options.as_json(told))
+        if run.stopped:
+            told |= interrupted(f"Interrupted: {len(paths) - len(report)} photos have no sheet.")
+        document(told)
     else:
         tell(console, run.total)
         _complain(failed)
-    raise typer.Exit(130 if run.stopped else code)
+    raise typer.Exit(INTERRUPTED if run.stopped else code)
 
 
 @dataclass
@@ -218,7 +220,8 @@ def _compared(run: _Run, path: Path, photo: Image) -> Comparison | None:
 def _complain(failed: Sequence[dict[str, str]]) -> None:
     console = Console(stderr=True)
     for one in failed:
-        console.print(f"[bold red]Error:[/] {escape(one['error'])}", soft_wrap=True)
+        text = escape(one["error"])
+        console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
 
 
 def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> dict[str, Any]:
@@ -253,7 +256,7 @@ def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
         table.add_row(
             escape(one["method"]), escape(one["layer"]), escape(one["target"]), status(one) + gap
         )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network.name} ({network.weights})")
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {called(network)}")
     console.print(table)
     for one in photo["skipped"]:
         console.print(f"[yellow]skipped[/] {escape(one['method'])}: {escape(one['reason'])}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.progress import Bar, called
 from limelight.errors import OptionError, PhotoError
 from limelight.files import make_folder
 from limelight.measure import METRICS
@@ -198,7 +197,9 @@ def measure(
             "status": total.counts(),
             "failed": failed,
         }
-        typer.echo(options.as_json(told))
+        if stopped:
+            told |= interrupted("Interrupted: the same command again goes on from here.")
+        document(told)
     else:
         tell(console, total)
         _complain(failed, len(paths))
@@ -206,7 +207,7 @@ def measure(
             console.print(f"Table, figure and readings are in {escape(str(out))}.")
     if stopped:
         console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
-        code = 130
+        code = INTERRUPTED
     if not total.samples and not code:
         code = 1
     raise typer.Exit(code)
@@ -293,13 +294,15 @@ def sanity(
             "pictures": pictures,
             "failed": failed,
         }
-        typer.echo(options.as_json(told))
+        if stopped:
+            told |= interrupted("Interrupted: the strips of the photos that were done are drawn.")
+        document(told)
     else:
         _tell_sanity(console, total, network, pictures)
         _complain(failed, len(paths))
     if stopped:
         console.print("[yellow]Interrupted:[/] the strips of the photos that were done are drawn.")
-        code = 130
+        code = INTERRUPTED
     raise typer.Exit(code)
 
 
@@ -307,7 +310,7 @@ def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what each computes, which way is better, and when to use it."""
     if as_json:
         rows = [options.described(row) | {"better": row.better} for row in METRICS.values()]
-        typer.echo(json.dumps(rows, indent=2))
+        document(rows)
         return
     console = Console()
     console.print(options.listing(METRICS.values(), lambda row: f"{row.better} is better"))
@@ -433,7 +436,7 @@ def _tell_sanity(
             _count(one.own),
             f"[{colours[said]}]{said}[/]",
         )
-    console.print(f"[bold]{network.name}[/] ({network.weights}), weights drawn anew")
+    console.print(f"[bold]{called(network)}[/], weights drawn anew")
     console.print(table)
     _tell_skipped(console, total)
     if math.isnan(total.ranking("parameter-randomisation")[0].own.low):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +41,14 @@ Form = Annotated[
 Colormap = Annotated[
     str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result for a machine.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print for a machine: stdout is one JSON document, however the run ends, with 'error' "
+        "if it ended early; all else goes to stderr.",
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(
@@ -286,20 +291,6 @@ def listing(rows: Iterable[Any], besides: Callable[[Any], str] | None = None) ->
     return table
 
 
-def as_json(report: Any) -> str:
-    """Return a report as JSON; NaN and infinity, which it does not have, become null."""
-    return json.dumps(_finite(report), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    """Put null in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
 def load(
     model: str = DEFAULT,
     weights: str = "default",
@@ -352,5 +343,10 @@ def _numbers(option: str, text: str, channels: int) -> tuple[float, ...]:
         raise OptionError(
             f"{option} is {text!r}; one number for all channels was expected, or {channels} with "
             "commas between them."
+        )
+    if not all(number >= 0 for number in numbers):  # NaN is no such number either
+        raise OptionError(
+            f"{option} is {text!r}; numbers in 0..1 were expected, the range to which pixels are "
+            "scaled before."
         )
     return tuple(numbers * channels if len(numbers) == 1 else numbers)
