@@ -22,7 +22,10 @@ command line exits with: 2 when the request has to change, 1 when the data are a
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -121,6 +124,40 @@ def unknown(kind: str, given: str, known: Iterable[str], otherwise: str) -> Unkn
     close = nearest(given, known)
     hint = f"Did you mean {', '.join(repr(name) for name in close)}?" if close else otherwise
     return UnknownNameError(f"There is no {kind} named {given!r}. {hint}")
+
+
+_LINES = 20  # of another's message that are repeated
+
+
+def described(error: BaseException) -> str:
+    """Return what another's error says: its type and its message, if it has one."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # another's error can be faulty as well
+        lines = []
+    if not lines:
+        return f"{type(error).__name__} without a message"
+    more = [f"... and {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
+    return f"{type(error).__name__}: " + "\n".join([*lines[:_LINES], *more])
+
+
+def origin(error: BaseException) -> str:
+    """Return where an error came from: the innermost line outside installed packages, if any."""
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    own = [str(Path(__file__).parent), *installed]
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [one for one in frames if not one.filename.startswith((*own, "<frozen"))]
+    return f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
+
+
+def exited(error: SystemExit, whose: str) -> ModelError:
+    """Return the error for code of the user's that wanted to end the process."""
+    given = "" if error.code is None else repr(error.code)
+    place = origin(error)
+    return ModelError(
+        f"{whose} called sys.exit({given}){f' ({place})' if place else ''}, which would end this "
+        "run without a result. Take the call out, or raise an error that says what is wrong."
+    )
 
 
 #: Said in several places: why a network that runs has no gradient.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -10,11 +12,11 @@ from typing import Annotated, Any
 import typer
 import typer.core
 import typer.main
-from rich.console import Console
 from rich.markup import escape
 
+from limelight.cli import output
 from limelight.cli.words import paragraphs, worded
-from limelight.errors import LimelightError
+from limelight.errors import LimelightError, described, exited
 
 #: The commands: the file that each is in, and the first line of its help.
 COMMANDS = {
@@ -77,6 +79,18 @@ class _Commands(typer.core.TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and load(str(name)), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; also one that is broken off, or that the user's code wants to end."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            raise exited(error, "The model's own code") from error
+        except KeyboardInterrupt:
+            said = "Interrupted before there was a result."
+            output.Console(stderr=True).print(f"[yellow]{said}[/]")
+            output.end_with(output.interrupted(said))
+            raise typer.Exit(output.INTERRUPTED) from None
+
 
 def load(name: str) -> Any:
     """Return a command, whole."""
@@ -117,22 +131,51 @@ def _options(
 
 def main() -> None:
     """Run the command line: exit 2 when the request has to change, 1 when data are at fault."""
+    with output.for_a_machine() if _for_a_machine(sys.argv[1:]) else output.for_people():
+        code = _run()
+    sys.exit(code)
+
+
+def _for_a_machine(arguments: Sequence[str]) -> bool:
+    """Whether a JSON document is wanted, told before options are read, as they may be wrong."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    asked = set(arguments[:end])
+    return "--json" in asked and not asked & {"--help", "-h", "--version"}
+
+
+def _run() -> int:
+    """Run what the arguments say, and tell how it ended; return the exit code."""
     try:
-        app()
+        return int(app(prog_name="limelight", standalone_mode=False) or 0)
+    except BrokenPipeError:  # whoever read had enough
+        return 1
     except Exception as error:
-        if "--traceback" in sys.argv:
-            raise
-        _complain(error)
-        sys.exit(error.exit_code if isinstance(error, LimelightError) else 1)
+        return _complain(error)
 
 
-def _complain(error: Exception) -> None:
-    console = Console(stderr=True)
+def _complain(error: Exception) -> int:
+    """Tell of an error on stderr, and in the document where one is wanted; return its exit code."""
+    kind, message, hint, code = type(error).__name__, "", "", 1
     if isinstance(error, LimelightError):
-        text = worded(error)
-    else:
-        # What a model of the user's raises, most likely.
-        first = (str(error) or "no message").splitlines()[0]
-        notes = " ".join(getattr(error, "__notes__", []))
-        text = f"{type(error).__name__}: {first} {notes}\nSee where with: limelight --traceback ..."
-    console.print(f"[bold red]Error:[/] {escape(text)}", soft_wrap=True, highlight=False)
+        message, code = worded(error), error.exit_code
+    elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
+        kind, message, code = "UsageError", _usage(error), 2
+    else:  # what a model of the user's raises, most likely
+        message = " ".join([described(error), *getattr(error, "__notes__", [])])
+        hint = "\nSee where with: limelight --traceback ..."
+    console = output.Console(stderr=True)
+    if "--traceback" in sys.argv:
+        trace = "".join(traceback.format_exception(error))
+        console.print(trace, markup=False, soft_wrap=True, highlight=False)
+    if message:  # none where the help was told instead
+        text = escape(message + hint)
+        console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+    output.end_with(output.failed(kind, message, code))
+    return code
+
+
+def _usage(error: Any) -> str:
+    """Return what is wrong with the arguments, and where help is."""
+    message = str(error.format_message()).rstrip(" .")
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "limelight"
+    return message and f"{message}. See '{path} --help'."

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import torch
 import typer
 from PIL.Image import Image
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from limelight.cli import options
 from limelight.cli.measure import tell
-from limelight.cli.progress import Bar, complain, note, status, tell_weights
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.progress import Bar, called, complain, note, status, tell_weights
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import OptionError, OutputError, PhotoError
@@ -150,11 +150,12 @@ def compare(
         told = {"model": network.name, "photos": report, "failed": failed}
         if measure:
             told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
-        typer.echo(options.as_json(told))
+        left = f"Interrupted: {len(paths) - len(report)} photos have no sheet."
+        document(told | (interrupted(left) if run.stopped else {}))
     else:
         tell(console, run.total)
         complain(failed)
-    raise typer.Exit(130 if run.stopped else code)
+    raise typer.Exit(INTERRUPTED if run.stopped else code)
 
 
 @dataclass
@@ -248,7 +249,7 @@ def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
         table.add_row(
             escape(one["method"]), escape(one["layer"]), escape(one["target"]), status(one) + gap
         )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network.name} ({network.weights})")
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {called(network)}")
     console.print(table)
     for one in photo["skipped"]:
         console.print(f"[yellow]skipped[/] {escape(one['method'])}: {escape(one['reason'])}")

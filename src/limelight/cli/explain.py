@@ -7,18 +7,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from limelight.ahead import Room, ahead
 from limelight.cli import options
-from limelight.cli.progress import Bar, complain, status, tell_weights
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.progress import Bar, called, complain, status, tell_weights
 from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
@@ -51,7 +50,7 @@ class _Run:
             try:
                 result = next(results, None)
             except KeyboardInterrupt:  # what was explained is still drawn
-                self.code, result = 130, None
+                self.code, result = INTERRUPTED, None
             self.explaining += time.perf_counter() - started
             if result is None or self.full:
                 return
@@ -176,7 +175,7 @@ def explain(
         for _ in bar.over(drawn):
             pass
     except KeyboardInterrupt:
-        run.code = 130
+        run.code = INTERRUPTED
     seconds = {
         "load": round(loaded - started, 3),
         "explain": round(run.explaining, 3),
@@ -242,6 +241,8 @@ def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
 
 
 def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) -> None:
+    left = asked - len(_tried(run))
+    broken_off = f"{left} photos not done, the others are written."
     if as_json:
         report = {
             "model": run.network.name,
@@ -250,24 +251,23 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
             "failed": run.failed + run.unwritten,
             "seconds": seconds,
         }
-        typer.echo(options.as_json(report))
+        if run.code == INTERRUPTED:
+            report |= interrupted(f"Interrupted: {broken_off}")
+        document(report)
         return
     tell_weights(run.console, run.network.weights)
     if asked == 1 and run.photos:
         _report_one(run, run.photos[0], seconds)
     elif run.photos:
         _report_many(run, seconds)
-    if run.code == 130:
-        left = asked - len(_tried(run))
-        run.console.print(
-            f"[yellow]Interrupted:[/] {left} photos not done, the others are written."
-        )
+    if run.code == INTERRUPTED:
+        run.console.print(f"[yellow]Interrupted:[/] {broken_off}")
     complain(run.failed + run.unwritten)
     errors = Console(stderr=True)
     for some, doing in ((run.failed, "read"), (run.unwritten, "written")):
         if some and asked > 1:
             errors.print(f"{len(some)} of {asked} photos could not be {doing}.")
-    if run.full and (left := asked - len(_tried(run))):
+    if run.full and left:
         errors.print(f"{_count(range(left))} not tried.")
 
 
@@ -279,11 +279,9 @@ def _tried(run: _Run) -> set[str]:
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:
     table = Table(box=None, padding=(0, 1), show_header=False)
     for best in photo["top5"]:
-        bar = "█" * round(best["probability"] * 30) if isfinite(best["probability"]) else ""
+        bar = run.console.bar(best["probability"])
         table.add_row(f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"]))
-    run.console.print(
-        f"[bold]{escape(photo['photo'])}[/]  {run.network.name} ({run.network.weights})"
-    )
+    run.console.print(f"[bold]{escape(photo['photo'])}[/]  {called(run.network)}")
     run.console.print(table)
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
@@ -295,8 +293,8 @@ def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> 
         if one["gap"] is not None:
             facts.add_row("gap", f"{one['gap']:.2%}: how far the map is from summing to its due")
         facts.add_row("picture", escape(one["picture"]))
-    facts.add_row("layer", f"{escape(one['layer'])}: {one['reason']}")
-    facts.add_row("method", one["method"])
+    facts.add_row("layer", f"{escape(one['layer'])}: {escape(one['reason'])}")
+    facts.add_row("method", escape(one["method"]))
     facts.add_row("time", _times(seconds))
     run.console.print(facts)
 
@@ -328,7 +326,7 @@ def _report_many(run: _Run, seconds: dict[str, float]) -> None:
     run.console.print(table)
     first = run.photos[0]["explanations"][0]
     run.console.print(
-        f"{_count(run.photos)} with {run.network.name} ({run.network.weights}), "
-        f"{first['method']} at {escape(first['layer'])} ({first['reason']}). {_times(seconds)}. "
-        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
+        f"{_count(run.photos)} with {called(run.network)}, "
+        f"{escape(first['method'])} at {escape(first['layer'])} ({escape(first['reason'])}). "
+        f"{_times(seconds)}. The pictures are in {escape(str(Path(first['picture']).parent))}."
     )

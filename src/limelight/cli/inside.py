@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar, complain, status, tell_weights
+from limelight.cli.output import Console, document
+from limelight.cli.progress import Bar, called, complain, status, tell_weights
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
@@ -129,7 +129,7 @@ def walkthrough(
         "seconds": round(time.perf_counter() - started, 3),
     }
     if as_json:
-        typer.echo(options.as_json(report))
+        document(report)
     else:
         _report(console, report)
     raise typer.Exit(1 if one.status[0].name == "not-finite" else 0)
@@ -142,14 +142,15 @@ def _report(console: Console, report: dict[str, Any]) -> None:
     facts.add_column(overflow="fold")
     facts.add_row("target", f"{escape(report['target'])}, score {report['score']:.4g}")
     facts.add_row("status", status(report))
-    facts.add_row("layer", f"{escape(report['layer'])}: {report['reason']}")
-    facts.add_row("method", report["method"])
-    facts.add_row("beside", ", ".join(report["beside"]) or "none")
+    facts.add_row("layer", f"{escape(report['layer'])}: {escape(report['reason'])}")
+    facts.add_row("method", escape(report["method"]))
+    facts.add_row("beside", escape(", ".join(report["beside"])) or "none")
     for name, reason in report["skipped"].items():
-        facts.add_row("skipped", f"{name}: {escape(reason)}")
+        facts.add_row("skipped", escape(f"{name}: {reason}"))
     facts.add_row("page", f"{escape(report['page'])} ({report['bytes'] / 1e6:.2f} MB)")
     facts.add_row("time", f"{report['seconds']:.2f} s")
-    console.print(f"[bold]{escape(report['photo'])}[/]  {report['model']} ({report['weights']})")
+    network = escape(f"{report['model']} ({report['weights']})")
+    console.print(f"[bold]{escape(report['photo'])}[/]  {network}")
     console.print(facts)
 
 
@@ -243,7 +244,7 @@ def trace(
     code = OutputError.exit_code if failed else 0
     if not as_json:
         console = Console()
-        console.print(f"[bold]{escape(str(path))}[/]  {network.name} ({network.weights})")
+        console.print(f"[bold]{escape(str(path))}[/]  {called(network)}")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         for name in written:
             console.print(f"Written: {escape(name)}")
@@ -262,7 +263,7 @@ def trace(
         "files": written,
         "failed": failed,
     }
-    typer.echo(options.as_json(report))
+    document(report)
     raise typer.Exit(code)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.progress import Bar, complain, note
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.progress import Bar, called, complain, note
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
 from limelight.lock import only_run
@@ -196,13 +196,9 @@ def measure(
                     break
                 code = max(code, kept if len(paths) == 1 else min(kept, 1))
         total = journal.total
-        unwritten = list[dict[str, str]]()
-        for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
-            try:
-                total.save(out / name)
-            except OutputError as error:  # the figures are still told
-                unwritten.append({"file": str(out / name), "error": str(error)})
-                code = error.exit_code
+        unwritten = _save(total, out)
+        if unwritten:
+            code = OutputError.exit_code
         if as_json:
             told = {
                 "figures": total.rows(),
@@ -211,7 +207,7 @@ def measure(
                 "status": total.counts(),
                 "failed": failed + unwritten,
             }
-            typer.echo(options.as_json(told))
+            document(told | (interrupted(f"Interrupted: {_AGAIN}") if stopped else {}))
         else:
             tell(console, total)
             _complain(failed, len(paths))
@@ -219,11 +215,25 @@ def measure(
             if total.samples and not unwritten:
                 console.print(f"Table, figure and readings are in {escape(str(out))}.")
         if stopped:
-            console.print("[yellow]Interrupted:[/] the same command again goes on from here.")
-            code = 130
+            console.print(f"[yellow]Interrupted:[/] {_AGAIN}")
+            code = INTERRUPTED
         if not total.samples and not code:
             code = 1
     raise typer.Exit(code)
+
+
+_AGAIN = "the same command again goes on from here."
+
+
+def _save(total: Measurement, out: Path) -> list[dict[str, str]]:
+    """Write table and figure, if anything was measured; return what could not be written."""
+    unwritten = list[dict[str, str]]()
+    for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
+        try:
+            total.save(out / name)
+        except OutputError as error:  # the figures are still told
+            unwritten.append({"file": str(out / name), "error": str(error)})
+    return unwritten
 
 
 def sanity(
@@ -305,13 +315,15 @@ def sanity(
             "pictures": pictures,
             "failed": failed,
         }
-        typer.echo(options.as_json(told))
+        if stopped:
+            told |= interrupted("Interrupted: the strips of the photos that were done are drawn.")
+        document(told)
     else:
         _tell_sanity(console, total, network, pictures)
         _complain(failed, len(paths))
     if stopped:
         console.print("[yellow]Interrupted:[/] the strips of the photos that were done are drawn.")
-        code = 130
+        code = INTERRUPTED
     raise typer.Exit(code)
 
 
@@ -319,7 +331,7 @@ def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what each computes, which way is better, and when to use it."""
     if as_json:
         rows = [options.described(row) | {"better": row.better} for row in METRICS.values()]
-        typer.echo(options.as_json(rows))
+        document(rows)
         return
     console = Console()
     console.print(options.listing(METRICS.values(), lambda row: f"{row.better} is better"))
@@ -445,7 +457,7 @@ def _tell_sanity(
             _count(one.own),
             f"[{colours[said]}]{said}[/]",
         )
-    console.print(f"[bold]{network.name}[/] ({network.weights}), weights drawn anew")
+    console.print(f"[bold]{called(network)}[/], weights drawn anew")
     console.print(table)
     _tell_skipped(console, total)
     if math.isnan(total.ranking("parameter-randomisation")[0].own.low):

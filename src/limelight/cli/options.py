@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from limelight import plain
 from limelight.compare import chosen_methods
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
@@ -67,7 +66,14 @@ Form = Annotated[
 Colormap = Annotated[
     str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result for a machine.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print for a machine: stdout is one JSON document, however the run ends, with 'error' "
+        "if it ended early; all else goes to stderr.",
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(
@@ -324,11 +330,6 @@ def listing(rows: Iterable[Any], besides: Callable[[Any], str] | None = None) ->
     return table
 
 
-def as_json(report: Any) -> str:
-    """Return a report as JSON; NaN and infinity, which it does not have, become null."""
-    return plain.as_json(report, indent=2)
-
-
 def load(
     model: str = DEFAULT,
     weights: str = "default",
@@ -381,5 +382,10 @@ def _numbers(option: str, text: str, channels: int) -> tuple[float, ...]:
         raise OptionError(
             f"{option} is {text!r}; one number for all channels was expected, or {channels} with "
             "commas between them."
+        )
+    if not all(number >= 0 for number in numbers):  # NaN is no such number either
+        raise OptionError(
+            f"{option} is {text!r}; numbers in 0..1 were expected, the range to which pixels are "
+            "scaled before."
         )
     return tuple(numbers * channels if len(numbers) == 1 else numbers)

@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from limelight.cli.output import Console, visible
 from limelight.errors import OutputError, PhotoError
+from limelight.models import Network
 
 _Item = TypeVar("_Item")
 
@@ -22,7 +23,7 @@ class Bar:
     def __init__(self, console: Console, doing: str, count: int) -> None:
         """Prepare; nothing is shown for a single item that takes one run."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -30,7 +31,7 @@ class Bar:
         self._progress = Progress(
             *columns, console=console, transient=True, disable=not console.is_terminal
         )
-        self._items = self._progress.add_task(doing, total=count, visible=count > 1)
+        self._items = self._progress.add_task(visible(doing), total=count, visible=count > 1)
         self._runs = self._progress.add_task("", visible=False)
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
@@ -50,11 +51,16 @@ class Bar:
         """Show what is at work, and how many of its runs are done."""
         self._progress.update(
             self._runs,
-            description=escape(name),
+            description=visible(name),
             completed=done,
             total=count or None,
             visible=done < count or not count,
         )
+
+
+def called(network: Network) -> str:
+    """Return the name of a network and where its weights come from, to print."""
+    return escape(f"{network.name} ({network.weights})")
 
 
 def tell_weights(console: Console, weights: str) -> None:

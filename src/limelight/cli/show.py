@@ -10,12 +10,12 @@ from typing import Annotated
 import torch
 import typer
 from PIL.Image import Image
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from limelight.cli import options
+from limelight.cli.output import Console, document
 from limelight.compare import compare
 from limelight.cut import record
 from limelight.cut.record import costs
@@ -79,7 +79,7 @@ def layers(
         _draw_stages(network, *seen, calls, target, method, out, colormap)
     if as_json:
         rows = [_as_dict(r, one, c) for r, (one, c) in enumerate(zip(ranked, shares, strict=True))]
-        typer.echo(options.as_json(rows))
+        document(rows)
         return
     good = [one for one in ranked if not one.objection]
     shown = ranked if everything else good[:12] or ranked[:12]
@@ -96,10 +96,10 @@ def layers(
             f"[bold green]{escape(one.path)}[/]" if rank == 0 else escape(one.path),
             escape(str(list(one.call.shape))),
             " x ".join(map(str, layout.grid)),
-            str(layout),
+            escape(str(layout)),
             f"{share:.0%}",
             f"{one.call.cells:.0%}",
-            *([one.objection] if everything else []),
+            *([escape(one.objection)] if everything else []),
         )
     console = Console()
     by = " x ".join(map(str, images.shape[2:]))
@@ -107,7 +107,8 @@ def layers(
     console.print(table)
     try:
         choice = choose(calls, tuple(images.shape[2:]))
-        console.print(f"Chosen: [bold green]{escape(str(choice.layer))}[/], {choice.reason}.")
+        layer, reason = escape(str(choice.layer)), escape(choice.reason)
+        console.print(f"Chosen: [bold green]{layer}[/], {reason}.")
     except LayerError as error:
         console.print(f"[yellow]{escape(str(error))}[/]")
     left = len(ranked) - len(shown)
@@ -180,7 +181,7 @@ def models(
             known = [name for group in model_names().values() for name in group]
             raise unknown("model", pattern, known, "`limelight models` lists them.")
     if as_json:
-        typer.echo(options.as_json(names))
+        document(names)
         return
     console = Console()
     for source, known in names.items():
@@ -199,7 +200,7 @@ def methods(as_json: options.AsJson = False) -> None:
     """List the methods: what each computes, what it needs, and when to use it."""
     if as_json:
         rows = [options.described(row) for row in METHODS.values()]
-        typer.echo(options.as_json(rows))
+        document(rows)
         return
     console = Console()
     console.print(options.listing(METHODS.values()))

@@ -18,7 +18,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from limelight.errors import OptionError
+from limelight.errors import ModelError, OptionError, described
 from limelight.photos import Preprocess
 
 DEFAULT = "efficientnet-lite0"
@@ -76,8 +76,9 @@ def load_model(
 
     Raises:
         UnknownNameError: There is no such model; the nearest names are given.
-        ModelError: The network takes no photo, or the factory fails.
-        WeightsError: The weights cannot be downloaded, read, or do not fit, key by key.
+        ModelError: The network takes no photo, or the factory or its module fails.
+        WeightsError: The weights cannot be downloaded, read, or do not fit, key by key. Without
+            a connection, what was downloaded before is taken.
         OptionError: The class names cannot be read, or the device does not exist.
     """
     from limelight.models import hub, own, zoo
@@ -96,10 +97,15 @@ def load_model(
         preprocess=preprocess or network.preprocess,
         classes=network.classes if names is None else tuple(names),
     )
+    if any(one.is_meta for one in (*network.model.parameters(), *network.model.buffers())):
+        raise ModelError(
+            f"The network {name!r} has no weights: parameters are on the device 'meta'. Build it "
+            "on the CPU, and load its weights there."
+        )
     try:
         network.model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = described(error).splitlines()[0]
         raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
     return network
 

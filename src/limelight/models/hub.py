@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -11,8 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from limelight.errors import ModelError, OptionError, WeightsError
+from limelight.errors import ModelError, OptionError, WeightsError, described
 from limelight.models import Network
+from limelight.models.online import unreachable
 from limelight.models.state import fit, read_state
 from limelight.photos import Preprocess
 
@@ -58,7 +60,12 @@ def _no_bars(logging: Any) -> Iterator[None]:
 def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
     import transformers
 
-    config = _had(source, lambda: transformers.AutoConfig.from_pretrained(source))
+    why = unreachable() if _is_repository(source) else ""
+
+    def had(part: Any) -> Any:
+        return _had(source, why, lambda: part.from_pretrained(source, local_files_only=bool(why)))
+
+    config = had(transformers.AutoConfig)
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     if kind is None or "pixel_values" not in signature(kind.forward).parameters:
         raise ModelError(
@@ -72,11 +79,10 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
             torch.manual_seed(0)
             model: nn.Module = kind(config)
     else:
-        model = _had(source, lambda: kind.from_pretrained(source))
+        model = had(kind)
     if random and str(weights) != "none":
         fit(model, read_state(Path(weights)), str(weights))
-    processors: Any = transformers.AutoImageProcessor
-    processor = _had(source, lambda: processors.from_pretrained(source))
+    processor = had(transformers.AutoImageProcessor)
     names = _names(config)
     if hasattr(model, "get_text_features"):
         if not classes:
@@ -84,7 +90,7 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
                 f"{name!r} compares pictures with texts. Pass the texts, or a file with one per "
                 "line, as classes=[...]."
             )
-        tokenizer = _had(source, lambda: transformers.AutoTokenizer.from_pretrained(source))
+        tokenizer = had(transformers.AutoTokenizer)
         model, names = Prompted(model, tokenizer, classes), None
     return Network(
         name=name,
@@ -163,13 +169,20 @@ def _names(config: Any) -> tuple[str, ...] | None:
     return None if placeholder else names
 
 
-def _had(source: str, load: Callable[[], _Loaded]) -> _Loaded:
-    """Load a part of a network, and say what cannot be had."""
+def _is_repository(source: str) -> bool:
+    """Whether a source is a name on the hub, not a folder."""
+    return not Path(source).is_dir() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) is not None
+
+
+def _had(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
+    """Load a part of a network, and say what cannot be had; `why` the hub cannot be reached."""
     try:
         return load()
     except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        missing = why and isinstance(error, OSError)
+        said = f"{why}, and not all of it was downloaded before"
+        reason = said if missing else described(error).splitlines()[0]
         raise WeightsError(
-            f"The network {source!r} cannot be had from the hub or a folder: {reason} Pass the "
+            f"The network {source!r} cannot be had from the hub or a folder: {reason}. Pass the "
             "folder that save_pretrained wrote, of the model and of its image processor."
         ) from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from limelight.errors import ModelError
+from limelight.errors import LimelightError, ModelError, described, exited, origin
 from limelight.models import Network
 from limelight.models.state import fit, read_state
 
@@ -35,9 +37,29 @@ def load(name: str, weights: str | Path) -> Network:
 
 def _call(name: str) -> nn.Module | Network:
     module_name, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if not all(f"{module_name}.{attribute}".split(".")) or "/" in name or "\\" in name:
+        raise ModelError(
+            f"{name!r} names no network of your own. package.module:factory was expected, with "
+            "dots for folders of the working directory: 'nets.small:build' for build in "
+            "nets/small.py."
+        )
+    with _working_directory():
+        with _theirs(f"Importing {module_name!r} for the model {name!r}"):
+            found = _found(module_name, attribute, name)
+        if callable(found) and not isinstance(found, nn.Module):
+            with _theirs(f"The factory {name!r}"):
+                found = found()
+    model = found.model if isinstance(found, Network) else found
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{name!r} gave an object of type {type(model).__name__}; an nn.Module or a "
+            "limelight.Network was expected."
+        )
+    return found if isinstance(found, Network) else model
+
+
+def _found(module_name: str, attribute: str, name: str) -> object:
+    """Import a module, and return what it calls by the attribute's dotted path."""
     try:
         found: object = importlib.import_module(module_name)
     except ImportError as error:
@@ -45,23 +67,51 @@ def _call(name: str) -> nn.Module | Network:
             f"Cannot import {module_name!r} for the model {name!r}: {error}. It was looked for in "
             "the working directory and among the installed packages."
         ) from error
+    file = getattr(found, "__file__", None) or "built in"
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ModelError(
-                f"There is no {attribute!r} in {module_name!r}. A function that returns the "
-                "network was expected, as in package.module:factory."
+                f"There is no {attribute!r} in {module_name!r} ({file}). A function that returns "
+                "the network was expected, as in package.module:factory."
             )
         found = getattr(found, part)
-    if callable(found) and not isinstance(found, nn.Module):
-        try:
-            found = found()
-        except Exception as error:
-            raise ModelError(
-                f"The factory {name!r} raised {type(error).__name__}: {error}"
-            ) from error
-    if not isinstance(found, nn.Module | Network):
-        raise ModelError(
-            f"{name!r} gave an object of type {type(found).__name__}; an nn.Module or a "
-            "limelight.Network was expected."
-        )
     return found
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """Import from the working directory first, as a script there would, and later on last.
+
+    So a random.py there is not taken for an installed package by what is imported afterwards, and
+    what the model's forward imports is still found.
+    """
+    here = str(Path.cwd())
+    if here in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+        sys.path.append(here)
+
+
+@contextmanager
+def _theirs(doing: str) -> Iterator[None]:
+    """Run code of the user's; what it raises becomes a ModelError that says what raised it, where.
+
+    Errors of limelight's stay what they are.
+    """
+    try:
+        yield
+    except LimelightError:
+        raise
+    except SystemExit as error:
+        raise exited(error, doing) from error
+    except Exception as error:
+        place = origin(error)
+        raise ModelError(
+            f"{doing} raised {described(error)}{f' ({place})' if place else ''}"
+        ) from error

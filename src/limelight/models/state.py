@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from limelight.errors import MissingWeightsError, WeightsError
+from limelight.errors import MissingWeightsError, WeightsError, described
 
 _SHOWN = 12  # keys of each kind that an error lists
 
@@ -24,36 +26,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file is missing or damaged, or holds something else.
     """
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"There is no weights file {str(path)!r}. Pass 'default', 'none', or a file with a "
-            "state dict."
-        )
-    with path.open("rb") as file:
-        begin = file.read(2)
+    begin = _begin(path)
     if path.suffix != ".safetensors" and not begin.startswith((b"PK", b"\x80")):
         raise WeightsError(
             f"{str(path)!r} is no file that torch.save has written: it has {path.stat().st_size} "
             f"bytes and begins with {begin!r}. Was the download cut short?"
         )
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path, begin)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{str(path)!r} holds more than tensors, and is not run. Save the state dict alone, "
             "torch.save(model.state_dict(), path), where you trust the file."
         ) from error
     except Exception as error:  # readers of damaged files raise nearly anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise WeightsError(
-            f"{str(path)!r} cannot be read as a state dict ({reason}). A file was expected that "
-            "torch.save(model.state_dict(), path) has written, or a .safetensors file."
-        ) from error
+        raise _unreadable(path, error) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -69,37 +56,128 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
-    """Load a state dict into a model, strictly.
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    reason = described(error).splitlines()[0]
+    return WeightsError(
+        f"{str(path)!r} cannot be read as a state dict ({reason}). A file was expected that "
+        "torch.save(model.state_dict(), path) has written, or a .safetensors file."
+    )
+
+
+def _begin(path: Path) -> bytes:
+    """Return the first two bytes of a file.
 
     Raises:
-        WeightsError: A key is missing, unexpected or of another shape; the model is unchanged.
+        WeightsError: There is no such file, or it may not be read.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(2)
+        why = ""
+    except PermissionError as error:
+        raise WeightsError(
+            f"{str(path)!r} may not be read: {error.strerror}. Allow it, or pass another file."
+        ) from error
+    except (OSError, ValueError) as error:  # a name that no file can have
+        why = f" ({getattr(error, 'strerror', None) or error})"
+    raise MissingWeightsError(
+        f"There is no weights file {str(path)!r}{why}. Pass 'default', 'none', or a file with a "
+        "state dict."
+    )
+
+
+def _content(path: Path, begin: bytes) -> Any:
+    """Read what a file holds, without running anything of it."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if begin == b"PK" and not zipfile.is_zipfile(path):  # torch would take it for code
+        raise ValueError(f"an archive without its end, of {path.stat().st_size} bytes")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Load a state dict into a model, strictly; floating point numbers of any precision fit.
+
+    Raises:
+        WeightsError: A key is missing, unexpected, of another kind or of another shape; the model
+            is unchanged.
     """
     wanted = model.state_dict()
+    both = [key for key in wanted if key in state]
+    kinds = {key: _unfit(state[key], wanted[key]) for key in both}
+    odd = [f"{key}: {kind}" for key, kind in kinds.items() if kind]
+    shapes = [(key, _shape(state[key]), _shape(wanted[key])) for key in both if not kinds[key]]
     problems = [
         *_listed("missing", [key for key in wanted if key not in state]),
         *_listed("unexpected", [key for key in state if key not in wanted]),
+        *_listed("of another kind", odd),
         *_listed(
             "of another shape",
-            [
-                f"{key}: file {_shape(state[key])}, model {_shape(wanted[key])}"
-                for key in wanted
-                if key in state and _shape(state[key]) != _shape(wanted[key])
-            ],
+            [f"{key}: file {a}, model {b}" for key, a, b in shapes if a != b and b is not None],
         ),
     ]
+    refusal = f"The weights in {source!r} do not fit this {type(model).__name__}:"
     if problems:
-        lines = "\n".join(problems)
-        raise WeightsError(
-            f"The weights in {source!r} do not fit this {type(model).__name__}:\n{lines}\n"
-            "Name the model that they were saved from; if it was built with other classes, pass "
-            "their names (classes=[...])."
-        )
-    model.load_state_dict(state)
+        advice = _PLAIN if odd else _SAME
+        raise WeightsError("\n".join([refusal, *problems, advice]))
+    try:
+        model.load_state_dict(state)
+    except Exception as error:  # a module's own loading
+        raise WeightsError(f"{refusal} {described(error)}\n{_SAME}") from error
 
 
-def _shape(value: object) -> list[int] | str:
-    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+_SAME = (
+    "Name the model that they were saved from; if it was built with other classes, pass "
+    "their names (classes=[...])."
+)
+_PLAIN = (
+    "Pass the state dict of the plain network, as it was before it was quantised, pruned or "
+    "converted: dense tensors, floating point where the model has that."
+)
+
+
+def _unfit(value: object, wanted: object) -> str:
+    """Return why a value cannot stand where the model has another; "" if it can."""
+    if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
+        return ""
+    kinds = f"file {_kind(value)}, model {_kind(wanted)}"
+    if value.is_meta:
+        return f"{kinds}; a meta tensor has no values"
+    if _kind(value) == _kind(wanted):
+        return ""
+    plain = all(one.layout == torch.strided and not one.is_quantized for one in (value, wanted))
+    return "" if plain and not value.is_nested and _converts(value, wanted) else kinds
+
+
+def _converts(value: Tensor, wanted: Tensor) -> bool:
+    """Whether a tensor may be read as another type."""
+    try:
+        if wanted.is_floating_point():
+            value.new_empty(1).to(wanted.dtype)  # some types can only be stored
+            return value.is_floating_point()
+        # A count or a mask, in a state that was converted as a whole.
+        return torch.equal(value.to(wanted.dtype).to(value.dtype), value)
+    except RuntimeError:
+        return False
+
+
+def _kind(value: Tensor) -> str:
+    """Return what a tensor is made of, in words."""
+    words = {"sparse_coo": "sparse ", "strided": ""}
+    layout = str(value.layout).removeprefix("torch.")
+    form = "nested " if value.is_nested else words.get(layout, f"{layout} ")
+    place = "meta " if value.is_meta else ""
+    return place + form + str(value.dtype).removeprefix("torch.")
+
+
+def _shape(value: object) -> list[int] | str | None:
+    """Return a tensor's shape; None for a lazy module's, which any shape fits."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return None if is_lazy(value) else list(value.shape)
 
 
 def _listed(kind: str, keys: list[str]) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from limelight.errors import ModelError, UnknownNameError, WeightsError, unknown
+from limelight.errors import ModelError, UnknownNameError, WeightsError, described, unknown
 from limelight.models import DEFAULT, Network, imagenet_classes
+from limelight.models.online import downloaded, unreachable
 from limelight.models.state import fit, read_state
 from limelight.photos import Preprocess
 
@@ -88,12 +89,15 @@ def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         return build()
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(
-            f"The weights of {name!r} cannot be had: {reason} Pass a state dict that you have "
-            "(weights='FILE'), or random weights (weights='none'); the default model "
-            f"{DEFAULT!r} needs no download."
-        ) from error
+        raise _not_had(name, described(error).splitlines()[0]) from error
+
+
+def _not_had(name: str, reason: str) -> WeightsError:
+    return WeightsError(
+        f"The weights of {name!r} cannot be had: {reason}. Pass a state dict that you have "
+        "(weights='FILE'), or random weights (weights='none'); the default model "
+        f"{DEFAULT!r} needs no download."
+    )
 
 
 # ---- torchvision -----------------------------------------------------------------------------
@@ -153,7 +157,12 @@ def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
 
     options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
     if str(weights) == "default":
-        model = _downloaded(name, lambda: timm.create_model(name, pretrained=True))
+        model = _downloaded(
+            name,
+            lambda: timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay=_timm_source(name)
+            ),
+        )
     else:
         model = _seeded(lambda: timm.create_model(name, pretrained=False, **options))
     config = resolve_model_data_config(model)
@@ -167,6 +176,29 @@ def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
         if str(weights) == "default"
         else _words(weights),
     )
+
+
+def _timm_source(name: str) -> dict[str, Any]:
+    """Return where timm should take weights from: {} is the hub, unless that cannot be reached.
+
+    Raises:
+        WeightsError: It cannot, and they were not downloaded before.
+    """
+    from timm.models import get_pretrained_cfg
+
+    known: Any = get_pretrained_cfg(name.removeprefix("timm:"))
+    if known is None or not known.hf_hub_id:
+        return {}
+    why = unreachable()
+    if not why:
+        return {}
+    own = known.hf_hub_filename
+    files = (own,) if own else ("model.safetensors", "pytorch_model.bin")
+    file = downloaded(known.hf_hub_id, *files)
+    if file is None:
+        raise _not_had(name, f"{why}, and they were not downloaded before")
+    # timm reads files of its hub in its one way, unless the network names the file.
+    return {"file": str(file), "custom_load": known.custom_load if own else False}
 
 
 def _timm_preprocess(name: str, config: dict[str, Any]) -> Preprocess:

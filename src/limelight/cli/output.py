@@ -1,0 +1,171 @@
+"""What a command prints: text that no name can spoil, or one JSON document for a machine.
+
+With `--json`, stdout is exactly one JSON document, however the run ends (`--help` and `--version`
+apart). Whatever else is printed meanwhile, by the user's model or by a library, goes to stderr.
+A run that ended before all was done has `error`, with its `type`, `message` and `exit_code`; what
+had been done by then stands beside it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from io import TextIOWrapper
+from math import isfinite
+from typing import Any, TextIO
+
+import rich.console
+from rich.text import Text
+
+from limelight.errors import OutputError
+from limelight.plain import as_json
+
+#: Characters that a terminal obeys or cannot show: controls but tab and newline, marks that turn
+#: the direction of writing, and what stands for bytes of a name that are no text.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return text with what a terminal would obey written out, as in `\x1b[2J`."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Console(rich.console.Console):
+    """The console of all commands: names and messages reach the terminal as text alone."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        """Take `:tiger:` in a name for what it is."""
+        super().__init__(stderr=stderr, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text to print, which all strings pass through, those in tables too."""
+        return super().render_str(visible(text), **options)
+
+    def bar(self, share: float) -> str:
+        """Return a bar for a share of 1, as wide as thirty letters at most."""
+        sign = "#" if self.options.ascii_only else "█"
+        return sign * round(share * 30) if isfinite(share) else ""
+
+
+#: What a shell reports of a command that Ctrl-C ended.
+INTERRUPTED = 130
+
+
+@dataclass
+class _Machine:
+    """Who reads the document."""
+
+    stream: TextIO | None
+    told: bool = False
+
+
+_MACHINE: ContextVar[_Machine | None] = ContextVar("machine", default=None)
+
+
+def document(report: Any) -> None:
+    """Print the one JSON document of a run.
+
+    Raises:
+        OutputError: There is no room where stdout leads.
+    """
+    text = as_json(report, indent=2)
+    machine = _MACHINE.get()
+    stream = sys.stdout
+    if machine is not None:
+        stream, machine.told = machine.stream, True
+    if stream is None:  # stdout is closed
+        return
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"The result cannot be written to stdout: {error.strerror}.") from error
+
+
+def end_with(report: dict[str, Any]) -> None:
+    """Print the document of a run that ended before its own, if one is wanted."""
+    machine = _MACHINE.get()
+    if machine is not None and not machine.told:
+        document(report)
+
+
+def failed(kind: str, message: str, code: int) -> dict[str, Any]:
+    """Return what a document says of a run that ended before all was done."""
+    return {"error": {"type": kind, "message": message, "exit_code": code}}
+
+
+def interrupted(message: str) -> dict[str, Any]:
+    """Return what a document says of a run that was broken off."""
+    return failed("Interrupted", message, INTERRUPTED)
+
+
+@contextmanager
+def for_people() -> Iterator[None]:
+    """Let no character that stdout or stderr cannot encode end a run: it is written out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    yield
+
+
+@contextmanager
+def for_a_machine() -> Iterator[None]:
+    """Keep stdout for the document; what is printed meanwhile goes to stderr.
+
+    Also what C code and other processes write to file descriptor 1, if that is where stdout leads.
+    """
+    with for_people(), _kept_descriptor() if _is_descriptor(1) else nullcontext(sys.stdout) as kept:
+        token = _MACHINE.set(_Machine(kept))
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _MACHINE.reset(token)
+
+
+def _is_descriptor(number: int) -> bool:
+    try:
+        return sys.stdout.fileno() == number
+    except (AttributeError, OSError, ValueError):  # closed, or made of something else
+        return False
+
+
+@contextmanager
+def _kept_descriptor() -> Iterator[TextIO]:
+    """Lead file descriptor 1 to stderr, and hand out a stream to where it led."""
+    kept = os.fdopen(os.dup(1), "w", encoding="ascii")
+    _lead_to_stderr()
+    try:
+        yield kept
+    finally:
+        _flush()
+        os.dup2(kept.fileno(), 1)
+        with suppress(OSError):  # told when it was written
+            kept.close()
+        # What is printed while the process ends is no part of the document either.
+        atexit.unregister(_lead_to_stderr)
+        atexit.register(_lead_to_stderr)
+
+
+def _lead_to_stderr() -> None:
+    """Let file descriptor 1 be where 2 is; nowhere, if that is closed."""
+    _flush()
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError, AttributeError):  # closed, or nobody reads
+        sys.stdout.flush()
