@@ -385,7 +385,7 @@ def _modes() -> None:
 #: What is no photo.
 PHOTOS: dict[str, Any] = {
     "an empty name": "", "an empty path": Path(), "a folder": "/", "no file": "nowhere.jpg",
-    "a NUL": "a\0b.jpg", "a long name": "x" * 300, "a device": "/dev/null", "/dev/zero": "/dev/zero",
+    "a NUL": "a\0b.jpg", "a long name": "x" * 300, "a device": "/dev/null", "no end": "/dev/zero",
     "a newline": "a\nb.jpg",
     "a memory file": "/proc/self/mem", "a file of /proc": "/proc/self/maps",
 }  # fmt: skip

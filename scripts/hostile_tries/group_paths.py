@@ -6,7 +6,6 @@ import ctypes
 import os
 import socket
 import struct
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,7 +123,7 @@ def _bad_paths(folder: Path, good: str) -> dict[str, str]:
     (folder / "random.jpg").symlink_to("/dev/urandom")
     (folder / "null.jpg").symlink_to("/dev/null")
     (folder / "empty.jpg").touch()
-    (folder / "socket.jpg").symlink_to(_socket())
+    (folder / "socket.jpg").symlink_to(_socket(folder))
     return {
         "symlink loop": str(folder / "loop.jpg"),
         "symlinks in a ring": str(folder / "ping.jpg"),
@@ -146,12 +145,11 @@ def _bad_paths(folder: Path, good: str) -> dict[str, str]:
     }
 
 
-def _socket() -> str:
-    place = os.path.join(tempfile.mkdtemp(prefix="hostile-"), "s")  # a socket's name must be short
+def _socket(folder: Path) -> str:
     server = socket.socket(socket.AF_UNIX)
-    server.bind(place)
+    server.bind(str(folder / "s"))
     server.detach()
-    return place
+    return "s"
 
 
 def _beside(name: str, path: str, good: str, other: str) -> Iterator[Try]:

@@ -64,6 +64,7 @@ def start(one: Try, folder: Path) -> int:
 
 def _child(one: Try, folder: Path) -> int:
     os.setsid()  # a Ctrl-C for the battery is not one for the try
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(folder)
     for number, name in ((0, os.devnull), (1, "stdout"), (2, "stderr")):
         made = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
