@@ -46,7 +46,7 @@ limelight.cli.main()
 """
     assert told_by(code, "--help").endswith("False")
     assert told_by(code, "--version").endswith("False")
-    assert told_by(code, "methods --json").endswith("True")
+    assert told_by(code, "methods").endswith("True")
 
 
 def test_the_help_tells_of_commands_what_they_tell_themselves() -> None:
