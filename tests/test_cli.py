@@ -530,7 +530,7 @@ def test_what_was_written_before_the_disk_was_full_is_reported(
     assert [one["photo"] for one in report["photos"]] == ["photos/0.png"]
     (failed,) = report["failed"]
     assert failed["photo"] == "photos/1.png"
-    assert "No space left on device. Free some space, or choose another" in failed["error"]
+    assert "No space left on device. Free some space, or pass another" in failed["error"]
     full_after(monkeypatch, 0)
     code, out, err = run("explain", "photos", "--out", "maps", "--batch", 1)
     assert code == 2

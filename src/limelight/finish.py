@@ -108,7 +108,8 @@ class FinishedInPieces:
     def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
         """Return a part of the heatmap, in [0, 1]."""
         rows, columns = (
-            torch.arange(*one.indices(n)) for one, n in zip(where, self.shape, strict=True)
+            torch.arange(*one.indices(n), device="cpu")
+            for one, n in zip(where, self.shape, strict=True)
         )
         scaled = (self._resized(rows, columns) - self._low) / ((self._high - self._low) or 1)
         return scaled.clamp(0, 1)
@@ -138,9 +139,9 @@ class FinishedInPieces:
             yield self._resized(some, columns)
 
     def _next_to_centres(self, axis: int) -> Tensor:
-        cells = torch.arange(self._grid.shape[axis], dtype=torch.float64)
+        cells = torch.arange(self._grid.shape[axis], dtype=torch.float64, device="cpu")
         centres = (cells + 0.5) * self._scale[axis] - 0.5
-        near = centres.floor().long()[:, None] + torch.arange(-1, 3)
+        near = centres.floor().long()[:, None] + torch.arange(-1, 3, device="cpu")
         found: Tensor = torch.unique(near.clamp(0, self.shape[axis] - 1))
         return found
 

@@ -19,6 +19,7 @@ from limelight.cli import options
 from limelight.cli.measure import tell
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
 from limelight.cli.progress import Bar, called, complain, note, status, tell_weights
+from limelight.cli.words import worded
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
 from limelight.errors import OptionError, OutputError, PhotoError
@@ -290,7 +291,7 @@ def concepts(
         try:
             loaded.append(options.as_seen(path, network))
         except PhotoError as error:
-            failed.append({"photo": str(path), "error": str(error)})
+            failed.append({"photo": str(path), "error": worded(error)})
             if len(paths) == 1:
                 raise
     if not loaded:
@@ -311,7 +312,7 @@ def concepts(
         found.save(file, [panel for _, panel in loaded], colormap=colormap)
         picture = f" The picture is {escape(str(file))}"
     except OutputError as error:  # what was found is still told
-        failed.append({"photo": str(paths[0]), "error": str(error)})
+        failed.append({"photo": str(paths[0]), "error": worded(error)})
         picture, code = "", error.exit_code
     console = Console()
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))

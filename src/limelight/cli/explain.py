@@ -18,6 +18,7 @@ from limelight.ahead import Room, ahead
 from limelight.cli import options
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
 from limelight.cli.progress import Bar, called, complain, status, tell_weights
+from limelight.cli.words import worded
 from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
@@ -155,7 +156,7 @@ def explain(
 
         def write(result: PhotoResult) -> None:
             if result.error:
-                run.failed.append({"photo": str(result.path), "error": str(result.error)})
+                run.failed.append({"photo": str(result.path), "error": worded(result.error)})
                 run.code = max(run.code, result.error.exit_code if one else 1)
             if result.view is None:
                 return
@@ -164,7 +165,7 @@ def explain(
                 if not run.full:
                     _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
             except OutputError as error:  # what was written before is still reported
-                run.unwritten.append({"photo": str(result.path), "error": str(error)})
+                run.unwritten.append({"photo": str(result.path), "error": worded(error)})
                 run.code, run.full = error.exit_code, refuses_all(error)
             finally:
                 room.give(bytes_to_draw(result.view))

@@ -13,6 +13,7 @@ from rich.table import Table
 from limelight.cli import options
 from limelight.cli.output import Console, document
 from limelight.cli.progress import Bar, called, complain, status, tell_weights
+from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
@@ -240,7 +241,7 @@ def trace(
         try:
             written.append(str(found.save(file)))
         except OutputError as error:  # what was found is still told
-            failed.append({"file": str(file), "error": str(error)})
+            failed.append({"file": str(file), "error": worded(error)})
     code = OutputError.exit_code if failed else 0
     if not as_json:
         console = Console()

@@ -15,6 +15,7 @@ from rich.table import Table
 from limelight.cli import options
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
 from limelight.cli.progress import Bar, called, complain, note
+from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
 from limelight.lock import only_run
@@ -191,7 +192,7 @@ def measure(
                 try:
                     kept = _keep(result, journal, failed)
                 except OutputError as error:  # what was measured before is still told
-                    failed.append({"photo": str(result.path), "error": str(error)})
+                    failed.append({"photo": str(result.path), "error": worded(error)})
                     code = error.exit_code
                     break
                 code = max(code, kept if len(paths) == 1 else min(kept, 1))
@@ -232,7 +233,7 @@ def _save(total: Measurement, out: Path) -> list[dict[str, str]]:
         try:
             total.save(out / name)
         except OutputError as error:  # the figures are still told
-            unwritten.append({"file": str(out / name), "error": str(error)})
+            unwritten.append({"file": str(out / name), "error": worded(error)})
     return unwritten
 
 
@@ -356,7 +357,7 @@ def _keep(result: PhotoMeasured, journal: Journal, failed: list[dict[str, str]])
     if result.error is None:
         journal.keep(result)
         return 0
-    failed.append({"photo": str(result.path), "error": str(result.error)})
+    failed.append({"photo": str(result.path), "error": worded(result.error)})
     return result.error.exit_code
 
 

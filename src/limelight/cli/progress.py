@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from limelight.cli.output import Console, visible
+from limelight.cli.words import worded
 from limelight.errors import OutputError, PhotoError
 from limelight.models import Network
 
@@ -88,5 +89,5 @@ def note(
     failed: list[dict[str, str]], path: Path, error: PhotoError | OutputError, *, alone: bool
 ) -> int:
     """Note why a photo was left out, to be told at the end; return the exit code."""
-    failed.append({"photo": str(path), "error": str(error)})
+    failed.append({"photo": str(path), "error": worded(error)})
     return error.exit_code if alone or isinstance(error, OutputError) else 1
