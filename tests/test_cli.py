@@ -553,7 +553,7 @@ def test_what_was_found_is_told_also_when_it_cannot_be_written(
     }
     code, out, err = run(command, "a.png", *args[command])
     assert code == 2
-    assert "No space left on device" in out + err
+    assert "No space left on device. Free some space, or pass another" in out + err
     told = {"compare": '"failed"', "trace": ", score ", "concepts": "concept", "sanity": "likeness"}
     assert told.get(command, "deletion") in out
 

@@ -236,20 +236,20 @@ def trace(
         classes=network.classes,
     )
     text = found.text(window=window, channel=channel)
-    written, failed = list[str](), list[dict[str, str]]()
+    written, unwritten = list[str](), list[dict[str, str]]()
     for file in files:
         try:
             written.append(str(found.save(file)))
         except OutputError as error:  # what was found is still told
-            failed.append({"file": str(file), "error": worded(error)})
-    code = OutputError.exit_code if failed else 0
+            unwritten.append({"file": str(file), "error": worded(error)})
+    code = OutputError.exit_code if unwritten else 0
     if not as_json:
         console = Console()
         console.print(f"[bold]{escape(str(path))}[/]  {called(network)}")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         for name in written:
             console.print(f"Written: {escape(name)}")
-        complain(failed)
+        complain(unwritten)
         raise typer.Exit(code)
     report = {
         "photo": str(path),
@@ -262,7 +262,7 @@ def trace(
             for number in range(len(found.layers))
         ],
         "files": written,
-        "failed": failed,
+        "unwritten": unwritten,
     }
     document(report)
     raise typer.Exit(code)

@@ -206,7 +206,8 @@ def measure(
                 "verdict": total.verdict().sentence,
                 "unmeasured": [one._asdict() for one in total.unmeasured],
                 "status": total.counts(),
-                "failed": failed + unwritten,
+                "failed": failed,
+                "unwritten": unwritten,
             }
             document(told | (interrupted(f"Interrupted: {_AGAIN}") if stopped else {}))
         else:
