@@ -88,7 +88,7 @@ def test_what_goes_to_the_descriptor_is_no_part_of_the_document_either() -> None
     [
         (("explain", "--topk", "0"), "UsageError", "--topk", 2),
         (("explain", "--frobnicate"), "UsageError", "See 'limelight explain --help'.", 2),
-        (("concepts",), "UsageError", "No such option: --json", 2),
+        (("concepts",), "UsageError", "No such option", 2),
         (("explain", "--target", "3", "--topk", "2"), "UsageError", "not both", 2),
         (("frobnicate",), "UsageError", "No such command 'frobnicate'", 2),
         (("models", "resnet5O"), "UnknownNameError", "Did you mean 'resnet50'", 2),

@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 import limelight
 from limelight import Network, Preprocess
 from limelight.explain import MANY_PHOTOS
-from tolerances import assert_agrees
+from tolerances import assert_agrees, terms_of
 
 MANY = "rise:masks=64"
 
@@ -89,7 +89,7 @@ def test_the_map_is_that_of_channels_first() -> None:
     given = images(64)
     found = rise(model, given)
     due = rise(model.double(), given.double())
-    assert_agrees(found, due, dtype=torch.float32)
+    assert_agrees(found, due, terms=terms_of(model), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("kind", [Views, Strides])
@@ -98,7 +98,8 @@ def test_a_network_that_counts_on_channels_first_gets_them(kind: type[Sees]) -> 
     found = rise(model, images())
     due = rise(model.double(), images().double())
     assert sum(model.last) == 1  # the run that found it out
-    assert_agrees(found, due, dtype=torch.float32)
+    limit = "of the scores their mean is taken off, which is larger than what is left"
+    assert_agrees(found, due, dtype=torch.float32, limit=limit)
 
 
 def test_images_that_lie_channels_last_stay_so() -> None:

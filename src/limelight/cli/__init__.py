@@ -178,4 +178,5 @@ def _usage(error: Any) -> str:
     """Return what is wrong with the arguments, and where help is."""
     message = str(error.format_message()).rstrip(" .")
     path = error.ctx.command_path if getattr(error, "ctx", None) else "limelight"
-    return message and f"{message}. See '{path} --help'."
+    end = "" if message.endswith("?") else "."
+    return message and f"{message}{end} See '{path} --help'."
