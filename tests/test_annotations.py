@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -505,3 +506,15 @@ def test_columns_are_told_apart_by_name_not_by_place(photo: Path) -> None:
         order = [{first: second, second: first}.get(name, name) for name in names]
         text = ",".join(order) + "\n" + ",".join(columns[name] for name in order)
         assert boxes(of_csv(photo, text)) == {"c": [[10, 10, 30, 30]]}
+
+
+@pytest.mark.parametrize("read", [read_names, read_matches])
+def test_lists_that_never_end_are_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OptionError, match="Not a file, but a folder, pipe or device"):
+        read(tmp_path / "pipe")
+
+
+def test_names_that_cannot_be_are_no_folders() -> None:
+    with pytest.raises(OptionError, match="There is no file or folder"):
+        Annotations(boxes=Path("x" * 300))

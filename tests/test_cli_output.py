@@ -12,6 +12,7 @@ import pytest
 
 import limelight.cli
 from limelight.cli import output
+from limelight.plain import visible
 from test_cli import Runner, folder, run, save_photo
 
 __all__ = ["folder", "run"]
@@ -177,8 +178,23 @@ def test_a_report_reaches_a_stream_that_cannot_encode_it(
     ],
 )
 def test_a_terminal_obeys_no_name(given: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert output.visible(given) == shown
+    assert visible(given) == shown
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
     output.Console().print(given, soft_wrap=True)
     assert not set(stream.getvalue()) & set("\x1b\x9b\x07\u202e")
+
+
+def test_a_report_that_stdout_has_no_room_for_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    code = "import sys; from limelight.cli import main; sys.argv[1:] = ['methods']; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, check=False)
+    assert done.returncode == 2
+    assert "The report cannot be written to stdout: No space left" in capfd.readouterr().err
+
+
+def test_a_terminal_of_no_width_is_taken_for_one_of_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert output.Console().width == 80

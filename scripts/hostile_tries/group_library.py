@@ -324,8 +324,7 @@ def _training() -> None:
                 limelight.explain(model, images, target=1)
             except Exception as error:  # any is looked at below
                 told = " ".join([str(error), *getattr(error, "__notes__", [])])
-                own = isinstance(error, limelight.LimelightError)
-                if not own or not any(word in told for word in ("train", "thread", "meanwhile")):
+                if not any(word in told for word in ("train", "thread", "meanwhile")):
                     texts.add(f"{type(error).__name__}: {told[:120]}")
     finally:
         stop.set()

@@ -365,7 +365,7 @@ def _all_told(count: int, out: str) -> Callable[[Ran], Iterator[str]]:
             yield f"nothing left half-written; {left}"
         Path(out).exists() and subprocess.run(["rm", "-rf", out], check=False)
         if ran.out[:1] == b"{" and b'"photos"' in ran.out:
-            told = len(ran.document["photos"]) + len(ran.document.get("failed", []))
+            told = sum(len(ran.document[key]) for key in ("photos", "failed", "untried"))
             if told != count:
                 yield f"{count} photos told of; {told}"
         elif "--json" in out and "explain" in out and ran.code:

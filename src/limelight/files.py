@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,24 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+#: A list of names, boxes or matches is no larger than this, in bytes.
+_TEXT_BYTES = 256_000_000
+
+
+def read_text(path: Path) -> str:
+    """Return what is in a text file, in UTF-8.
+
+    Raises:
+        OSError: It cannot be read; is a pipe or a device, which may never end; or is too large.
+        UnicodeDecodeError: It is no text.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "Not a file, but a folder, pipe or device", str(path))
+    if path.stat().st_size > _TEXT_BYTES:
+        raise OSError(errno.EFBIG, f"Larger than {_TEXT_BYTES / 1e6:.0f} MB", str(path))
+    return path.read_text(encoding="utf-8-sig")
 
 
 #: What to do when the system refuses to write, by its reason; otherwise another place is taken.

@@ -1,8 +1,9 @@
-"""Plain values as JSON: strictly, which Python's own json is not about NaN and infinity."""
+"""Plain values as JSON, strictly, and plain text."""
 
 from __future__ import annotations
 
 import json
+import re
 from math import inf, isfinite, isnan, nan
 from typing import Any
 
@@ -29,6 +30,16 @@ def spelled(value: float) -> str:
     if isfinite(value):
         return repr(value)
     return "NaN" if isnan(value) else "Infinity" if value == inf else "-Infinity"
+
+
+#: Characters that a terminal obeys or cannot show: controls but tab and newline, marks that turn
+#: the direction of writing, and what stands for bytes of a name that are no text.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    r"""Return text with what a terminal would obey written out, as in `\x1b[2J`."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _nulled(value: Any) -> Any:

@@ -346,7 +346,7 @@ class Walkthrough:
         """
         path = Path(path)
         files.known_suffix(path, ("html", "htm"))
-        return files.write_whole(path, self.html(language).encode())
+        return files.write_whole(path, self.html(language).encode(errors="backslashreplace"))
 
     def _repr_html_(self) -> str:
         """Show the page in a notebook, in a frame of its own."""

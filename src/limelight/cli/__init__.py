@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -131,6 +134,8 @@ def _options(
 
 def main() -> None:
     """Run the command line: exit 2 when the request has to change, 1 when data are at fault."""
+    os.environ["MPLBACKEND"] = "agg"  # files are written, no window is opened
+    warnings.filterwarnings("ignore", module="PIL")  # damaged photos are told of with their names
     with output.for_a_machine() if _for_a_machine(sys.argv[1:]) else output.for_people():
         code = _run()
     sys.exit(code)
@@ -153,6 +158,10 @@ def _run() -> int:
         return _complain(error)
 
 
+#: What the system says where a report is led to a disk that has no room for it.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
 def _complain(error: Exception) -> int:
     """Tell of an error on stderr, and in the document where one is wanted; return its exit code."""
     kind, message, hint, code = type(error).__name__, "", "", 1
@@ -160,6 +169,8 @@ def _complain(error: Exception) -> int:
         message, code = worded(error), error.exit_code
     elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
         kind, message, code = "UsageError", _usage(error), 2
+    elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        message, code = f"The report cannot be written to stdout: {error.strerror}.", 2
     else:  # what a model of the user's raises, most likely
         message = " ".join([described(error), *getattr(error, "__notes__", [])])
         hint = "\nSee where with: limelight --traceback ..."

@@ -18,7 +18,15 @@ from torch import Tensor
 from limelight.cli import options
 from limelight.cli.measure import tell
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
-from limelight.cli.progress import Bar, called, complain, note, status, tell_weights
+from limelight.cli.progress import (
+    Bar,
+    called,
+    complain,
+    note,
+    status,
+    tell_weights,
+    untried,
+)
 from limelight.cli.words import worded
 from limelight.compare import Comparison, Skipped, collect, compare_each
 from limelight.concepts import factorize
@@ -149,6 +157,7 @@ def compare(
             break
     if as_json:
         told = {"model": network.name, "photos": report, "failed": failed}
+        told["untried"] = untried(paths, [*report, *failed])
         if measure:
             told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
         left = f"Interrupted: {len(paths) - len(report)} photos have no sheet."

@@ -17,7 +17,7 @@ from rich.table import Table
 from limelight.ahead import Room, ahead
 from limelight.cli import options
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
-from limelight.cli.progress import Bar, called, complain, status, tell_weights
+from limelight.cli.progress import Bar, called, complain, status, tell_weights, untried
 from limelight.cli.words import worded
 from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
@@ -182,7 +182,7 @@ def explain(
         "explain": round(run.explaining, 3),
         "draw": round(run.drawing, 3),
     }
-    _report(run, len(paths), seconds, as_json=as_json)
+    _report(run, paths, seconds, as_json=as_json)
     raise typer.Exit(run.code)
 
 
@@ -241,15 +241,16 @@ def _best(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
     ]
 
 
-def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) -> None:
-    left = asked - len(_tried(run))
-    broken_off = f"{left} photos not done, the others are written."
+def _report(run: _Run, paths: Sequence[Path], seconds: dict[str, float], *, as_json: bool) -> None:
+    asked, left = len(paths), untried(paths, [*run.photos, *run.failed, *run.unwritten])
+    broken_off = f"{len(left)} photos not done, the others are written."
     if as_json:
         report = {
             "model": run.network.name,
             "weights": run.network.weights,
             "photos": run.photos,
             "failed": run.failed + run.unwritten,
+            "untried": left,
             "seconds": seconds,
         }
         if run.code == INTERRUPTED:
@@ -269,12 +270,7 @@ def _report(run: _Run, asked: int, seconds: dict[str, float], *, as_json: bool) 
         if some and asked > 1:
             errors.print(f"{len(some)} of {asked} photos could not be {doing}.")
     if run.full and left:
-        errors.print(f"{_count(range(left))} not tried.")
-
-
-def _tried(run: _Run) -> set[str]:
-    """Return the photos of which something became, good or bad."""
-    return {one["photo"] for one in (*run.photos, *run.failed, *run.unwritten)}
+        errors.print(f"{_count(left)} not tried.")
 
 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:

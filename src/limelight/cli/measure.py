@@ -14,7 +14,7 @@ from rich.table import Table
 
 from limelight.cli import options
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
-from limelight.cli.progress import Bar, called, complain, note
+from limelight.cli.progress import Bar, called, complain, note, untried
 from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
@@ -208,6 +208,7 @@ def measure(
                 "status": total.counts(),
                 "failed": failed,
                 "unwritten": unwritten,
+                "untried": untried(paths, [*failed, *({"photo": one} for one in journal.done)]),
             }
             document(told | (interrupted(f"Interrupted: {_AGAIN}") if stopped else {}))
         else:
@@ -283,7 +284,7 @@ def sanity(
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     total, failed, used = Measurement(), list[dict[str, str]](), set[Path]()
-    pictures, code = list[str](), 0
+    pictures, done, code = list[str](), list[dict[str, str]](), 0
     bar = Bar(console, "randomising", len(paths))
     with _interrupted() as stopped:
         for path in bar.over(paths):
@@ -305,6 +306,7 @@ def sanity(
                 if place is not None:
                     file = options.free(place, (path.stem, "sanity"), form_name, used)
                 pictures.append(str(found.save(file, [panel], colormap=colormap)))
+                done.append({"photo": str(path)})
             except (PhotoError, OutputError) as error:  # what was found is still told
                 code = max(code, note(failed, path, error, alone=len(paths) == 1))
                 if refuses_all(error):
@@ -316,6 +318,7 @@ def sanity(
             "unmeasured": [one._asdict() for one in total.unmeasured],
             "pictures": pictures,
             "failed": failed,
+            "untried": untried(paths, [*done, *failed]),
         }
         if stopped:
             told |= interrupted("Interrupted: the strips of the photos that were done are drawn.")

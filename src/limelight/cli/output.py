@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -24,16 +23,7 @@ import rich.console
 from rich.text import Text
 
 from limelight.errors import OutputError
-from limelight.plain import as_json
-
-#: Characters that a terminal obeys or cannot show: controls but tab and newline, marks that turn
-#: the direction of writing, and what stands for bytes of a name that are no text.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    r"""Return text with what a terminal would obey written out, as in `\x1b[2J`."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+from limelight.plain import as_json, visible
 
 
 class Console(rich.console.Console):
@@ -42,6 +32,8 @@ class Console(rich.console.Console):
     def __init__(self, *, stderr: bool = False) -> None:
         """Take `:tiger:` in a name for what it is."""
         super().__init__(stderr=stderr, emoji=False)
+        if self.width < 1:  # as some that call commands say of no terminal
+            self.width = 80
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return text to print, which all strings pass through, those in tables too."""

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from limelight.cli.output import Console, visible
+from limelight.cli.output import Console
 from limelight.cli.words import worded
 from limelight.errors import OutputError, PhotoError
 from limelight.models import Network
+from limelight.plain import visible
 
 _Item = TypeVar("_Item")
 
@@ -83,6 +84,12 @@ def complain(failed: Sequence[dict[str, str]]) -> None:
     for one in failed:
         text = escape(one["error"])
         errors.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+
+
+def untried(paths: Sequence[Path], told: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the photos of which nothing is told, as a full disk or an interrupt came before."""
+    known = {one["photo"] for one in told}
+    return [str(path) for path in paths if str(path) not in known]
 
 
 def note(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import product, takewhile
 from pathlib import Path, PurePosixPath
 from zlib import crc32
@@ -16,6 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from limelight.errors import OptionError, PhotoError
+from limelight.files import read_text
 from limelight.measure.objects import Objects
 from limelight.photos import Preprocess, Sized, open_photo, telling
 from limelight.pieces import pieces
@@ -80,9 +83,10 @@ class Annotations:
         self._folder = boxes or masks or Path()
         self._as_masks, self._names, self._value = masks is not None, names, value
         self._table: Table | None = None
-        if not self._folder.exists():
+        # The system's own answer for a name that cannot be is an error; that of os.path is no.
+        if not os.path.exists(self._folder):
             raise OptionError(f"There is no file or folder {str(self._folder)!r} with annotations.")
-        if self._folder.is_file():
+        if not os.path.isdir(self._folder):
             if self._as_masks:
                 raise OptionError(f"Masks are a folder; {str(self._folder)!r} is a file.")
             self._table = _read_table(self._folder)
@@ -128,7 +132,7 @@ class Annotations:
         if file is None:
             return []
         try:
-            lines = file.read_text().splitlines()
+            lines = read_text(file).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise PhotoError(
                 f"{str(file)!r} cannot be read: {error}. Text was expected."
@@ -159,14 +163,14 @@ class Annotations:
     def _text_file(self, path: Path) -> Path | None:
         """Return the text file of a photo; a folder of photos may have a folder of its own."""
         own = (folder / f"{path.stem}.txt" for folder in self._folders(path))
-        return next((file for file in own if file.exists()), None)
+        return next((file for file in own if os.path.exists(file)), None)
 
     def _picture_file(self, path: Path) -> Path | None:
         """Return the mask of a photo, if there is one as a picture."""
         stems = f"{path.stem}_mask", path.stem
         for folder, stem, suffix in product(self._folders(path), stems, _PICTURES):
             file = folder / f"{stem}{suffix}"
-            if file.exists() and file.resolve() != path.resolve():
+            if os.path.exists(file) and file.resolve() != path.resolve():
                 return file
         return None
 
@@ -207,7 +211,7 @@ def read_names(path: Path) -> list[str]:
         OptionError: It cannot be read.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        return [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"The names cannot be read from {str(path)!r}: {error}.") from error
 
@@ -222,8 +226,8 @@ def read_matches(path: Path) -> dict[str, list[ClassName]]:
         OptionError: It cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+        lines = csv.reader(StringIO(read_text(path), newline=""))
+        rows = [[cell.strip() for cell in row] for row in lines if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise OptionError(f"The matches cannot be read from {str(path)!r}: {error}.") from error
     found = dict[str, list[ClassName]]()
@@ -239,23 +243,22 @@ def _read_table(path: Path) -> Table:
     found: Table = {}
     line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise OptionError(
-                    f"{str(path)!r} has no column {', '.join(missing)}; the columns "
-                    f"{', '.join(_COLUMNS)} were expected, and class if you like."
-                )
-            for row in reader:
-                line = reader.line_num
-                corners = tuple(float(row[name]) for name in _COLUMNS[1:])
-                if not all(map(math.isfinite, corners)):
-                    raise ValueError(f"a corner of {row['photo']!r} is not finite")
-                label = (row.get("class") or "").strip()
-                photo = row["photo"].strip()
-                same = found.setdefault(PurePosixPath(photo).name, {})
-                same.setdefault(photo, []).append(Marked(label, corners, True))
+        reader = csv.DictReader(StringIO(read_text(path), newline=""), skipinitialspace=True)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise OptionError(
+                f"{str(path)!r} has no column {', '.join(missing)}; the columns "
+                f"{', '.join(_COLUMNS)} were expected, and class if you like."
+            )
+        for row in reader:
+            line = reader.line_num
+            corners = tuple(float(row[name]) for name in _COLUMNS[1:])
+            if not all(map(math.isfinite, corners)):
+                raise ValueError(f"a corner of {row['photo']!r} is not finite")
+            label = (row.get("class") or "").strip()
+            photo = row["photo"].strip()
+            same = found.setdefault(PurePosixPath(photo).name, {})
+            same.setdefault(photo, []).append(Marked(label, corners, True))
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         if isinstance(error, OptionError):
             raise

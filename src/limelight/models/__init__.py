@@ -19,6 +19,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from limelight.errors import ModelError, OptionError, described
+from limelight.files import read_text
 from limelight.photos import Preprocess
 
 DEFAULT = "efficientnet-lite0"
@@ -103,6 +104,8 @@ def load_model(
             "on the CPU, and load its weights there."
         )
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds shapes and no numbers")
         network.model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:
         reason = described(error).splitlines()[0]
@@ -142,7 +145,7 @@ def imagenet_classes() -> tuple[str, ...]:
 
 def _read_classes(path: str | Path) -> list[str]:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
             f"The class names cannot be read from {str(path)!r}: {error}. A text file with one "

@@ -110,7 +110,9 @@ def _theirs(doing: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise exited(error, doing) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # code that is only imported may raise anything
         place = origin(error)
         raise ModelError(
             f"{doing} raised {described(error)}{f' ({place})' if place else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,7 +96,8 @@ def _content(path: Path, begin: bytes) -> Any:
         return load_file(path)
     if begin == b"PK" and not zipfile.is_zipfile(path):  # torch would take it for code
         raise ValueError(f"an archive without its end, of {path.stat().st_size} bytes")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings(action="ignore"):  # what is odd about it is told by `fit`
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
@@ -156,9 +158,13 @@ def _converts(value: Tensor, wanted: Tensor) -> bool:
     """Whether a tensor may be read as another type."""
     try:
         if wanted.is_floating_point():
+            if not value.is_floating_point():
+                return False
             value.new_empty(1).to(wanted.dtype)  # some types can only be stored
-            return value.is_floating_point()
+            return True
         # A count or a mask, in a state that was converted as a whole.
+        if value.is_complex():
+            return False
         return torch.equal(value.to(wanted.dtype).to(value.dtype), value)
     except RuntimeError:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,19 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
+#: A download from which nothing comes for so long is given up, in seconds.
+_SILENCE = 10.0
+
+
 def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before or _SILENCE)
     try:
         return build()
     except (OSError, RuntimeError) as error:
         raise _not_had(name, described(error).splitlines()[0]) from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _not_had(name: str, reason: str) -> WeightsError:

@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL.Image import Image
 from torch import Tensor
 
 from limelight import files
+from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
 
 _PANEL = 3.1  # inches: the longer side of a picture
@@ -182,5 +184,7 @@ def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
 def encode_figure(sheet: Figure, form: str) -> bytes:
     """Return a figure as the bytes of a file: png, jpg, webp, pdf or svg."""
     buffer = BytesIO()
+    for text in sheet.findobj(Text):  # names of classes and files may hold anything
+        text.set_text(visible(text.get_text()))
     sheet.savefig(buffer, format=form, facecolor="white")
     return buffer.getvalue()
