@@ -18,8 +18,8 @@ def tries(work: Path) -> Iterator[Try]:
     """Yield them; the first is the base."""
     good = photos.good(work / "good")
     heatmap = ("--picture", "heatmap", "--json")
+    large, zeros, bit, deep = _files(work)  # before any try, which is not looked at meanwhile
     yield Try("one small photo", ("explain", good, *heatmap), fresh=True, also=_base)
-    large, zeros, bit, deep = _files(work)
     for name, argv in {
         "12 photos of 8000x6000": ("explain", str(large), *heatmap),
         "12 photos of 8000x6000, --batch 1": ("explain", str(large), *heatmap, "--batch", "1"),
