@@ -39,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
         # The module is the one that the warning is blamed on: who called what is deprecated.
         config.addinivalue_line("filterwarnings", rf"ignore::{kind}:(?!({ours})(\.|$))")
+    # What torch says of the first Python 3.13.
+    config.addinivalue_line("filterwarnings", "ignore:Guards may run slower:RuntimeWarning")
 
 
 def in_one_cell(maps: torch.Tensor) -> torch.Tensor:

@@ -511,7 +511,7 @@ def test_columns_are_told_apart_by_name_not_by_place(photo: Path) -> None:
 @pytest.mark.parametrize("read", [read_names, read_matches])
 def test_lists_that_never_end_are_not_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OptionError, match="Not a file, but a folder, pipe or device"):
+    with pytest.raises(OptionError, match="is no file, but a folder, pipe or device"):
         read(tmp_path / "pipe")
 
 

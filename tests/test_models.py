@@ -241,5 +241,5 @@ def test_unusable_device() -> None:
         limelight.load_model(weights="none", device="cuda:99")
     with pytest.raises(OptionError, match="The device 'toaster' cannot be used"):
         limelight.load_model(weights="none", device="toaster")
-    with pytest.raises(OptionError, match=r"'meta' cannot be used: .*no numbers"):
+    with pytest.raises(OptionError, match="'meta' holds shapes and no numbers"):
         limelight.load_model(weights="none", device="meta")

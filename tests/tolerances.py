@@ -143,13 +143,14 @@ def assert_agrees(
     errors = 1 if finer else 2
     room = rounding(dtype, terms=terms, errors=errors, condition=condition) * size + truncation
     gap = torch.where(found == expected, 0.0, (found - expected).abs())
-    share = float(torch.where(gap == 0, 0.0, gap / room).amax())
+    shares = torch.where(gap == 0, 0.0, gap / room)
+    share = float(shares.amax())
     if not share <= 1:
         raise AssertionError(
-            f"apart by {_worst(gap, gap / room):.1e}, more than the limit of "
-            f"{_worst(room, gap / room):.1e}: {errors} computation(s) that err x {SAFETY:g} x "
+            f"apart by {_worst(gap, shares):.1e}, more than the limit of "
+            f"{_worst(room, shares):.1e}: {errors} computation(s) that err x {SAFETY:g} x "
             f"{torch.finfo(dtype).eps / 2:.1e} (rounding in {dtype}) x sqrt({terms} terms) x "
-            f"{condition:.3g} (condition) x {_worst(size, gap / room):.3g} (scale) + "
+            f"{condition:.3g} (condition) x {_worst(size, shares):.3g} (scale) + "
             f"{truncation:.1e} (of the formula)"
         )
     used.append((share, limit))

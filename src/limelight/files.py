@@ -67,15 +67,20 @@ _TEXT_BYTES = 256_000_000
 def read_text(path: Path) -> str:
     """Return what is in a text file, in UTF-8.
 
+    What a shell hands over as in `--classes <(cut -f1 table.txt)` is read too.
+
     Raises:
         OSError: It cannot be read; is a pipe or a device, which may never end; or is too large.
         UnicodeDecodeError: It is no text.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "Not a file, but a folder, pipe or device", str(path))
-    if path.stat().st_size > _TEXT_BYTES:
-        raise OSError(errno.EFBIG, f"Larger than {_TEXT_BYTES / 1e6:.0f} MB", str(path))
-    return path.read_text(encoding="utf-8-sig")
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind) and not (stat.S_ISFIFO(kind) and path.parts[:2] == ("/", "dev")):
+        raise OSError(f"{str(path)!r} is no file, but a folder, pipe or device")
+    with path.open("rb") as file:
+        content = file.read(_TEXT_BYTES + 1)
+    if len(content) > _TEXT_BYTES:
+        raise OSError(f"{str(path)!r} is larger than {_TEXT_BYTES / 1e6:.0f} MB")
+    return content.decode("utf-8-sig")
 
 
 #: What to do when the system refuses to write, by its reason; otherwise another place is taken.

@@ -75,11 +75,29 @@ def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
     `max |log(g_i / s_i) - mean_j log(g_j / s_j)|` over the axes i; infinite when the grid is finer
     than the image.
     """
+    return max(_deviations(grid, image))
+
+
+def _deviations(grid: Sequence[int], image: Sequence[int]) -> list[float]:
+    """Return what `mismatch` is the largest of."""
     if any(g < 1 or g > s for g, s in zip(grid, image, strict=True)):
-        return math.inf
+        return [math.inf]
     scales = [math.log(g / s) for g, s in zip(grid, image, strict=True)]
     middle = sum(scales) / len(scales)
-    return max(abs(scale - middle) for scale in scales)
+    return [abs(scale - middle) for scale in scales]
+
+
+def _fits_as_well(one: Sequence[int], other: Sequence[int], image: Sequence[int]) -> bool:
+    """Whether one grid's proportions are as near to the image's as those of another.
+
+    Where the largest deviations are the same but for rounding, which differs between machines, all
+    of them decide, by their squares.
+    """
+    ours, theirs = _deviations(one, image), _deviations(other, image)
+    if not math.isclose(max(ours), max(theirs), rel_tol=1e-9):
+        return max(ours) < max(theirs)
+    squares = [sum(d * d for d in each) for each in (ours, theirs)]
+    return squares[0] < squares[1] or math.isclose(*squares, rel_tol=1e-9)
 
 
 def layout_of(
@@ -106,7 +124,7 @@ def layout_of(
     if axes and len(shape) == axes + 2:
         first, last = tuple(shape[2:]), tuple(shape[1:-1])
         # On a tie channels come first, as they do in every convolution.
-        if mismatch(first, image) <= mismatch(last, image):
+        if _fits_as_well(first, last, image):
             return Layout("channels first", first) if mismatch(first, image) < math.inf else None
         return Layout("channels last", last)
     if axes >= 2 and len(shape) == 3:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 
 import torch
 from PIL.Image import Image
@@ -103,14 +104,18 @@ def load_model(
             f"The network {name!r} has no weights: parameters are on the device 'meta'. Build it "
             "on the CPU, and load its weights there."
         )
+    if str(device).startswith("meta"):
+        raise OptionError("The device 'meta' holds shapes and no numbers. Pass 'cpu' or a GPU.")
     try:
-        if torch.device(device).type == "meta":
-            raise RuntimeError("it holds shapes and no numbers")
         network.model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:
         reason = described(error).splitlines()[0]
         raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
     return network
+
+
+#: What is set for the whole process is set by one thread at a time, or would not be set back.
+_ONE_AT_A_TIME = RLock()
 
 
 @contextmanager
@@ -119,13 +124,14 @@ def _library_defaults() -> Iterator[None]:
 
     Else weights would be rounded to a default of float16, or drawn otherwise.
     """
-    before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float32)
-        with torch.device("cpu"):
-            yield
-    finally:
-        torch.set_default_dtype(before)
+    with _ONE_AT_A_TIME:
+        before = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(torch.float32)
+            with torch.device("cpu"):
+                yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def model_names() -> dict[str, list[str]]:

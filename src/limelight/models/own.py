@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,16 +87,14 @@ def _working_directory() -> Iterator[None]:
     what the model's forward imports is still found.
     """
     here = str(Path.cwd())
-    if here in sys.path:
-        yield
-        return
     sys.path.insert(0, here)
     try:
         yield
     finally:
-        if here in sys.path:
+        if here in sys.path:  # the user's code may have taken it away
             sys.path.remove(here)
-        sys.path.append(here)
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 @contextmanager
@@ -110,7 +109,7 @@ def _theirs(doing: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise exited(error, doing) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GeneratorExit, CancelledError):  # meant for who called
         raise
     except BaseException as error:  # code that is only imported may raise anything
         place = origin(error)

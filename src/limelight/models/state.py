@@ -104,8 +104,8 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Load a state dict into a model, strictly; floating point numbers of any precision fit.
 
     Raises:
-        WeightsError: A key is missing, unexpected, of another kind or of another shape; the model
-            is unchanged.
+        WeightsError: A key is missing, unexpected, of another kind or of another shape, and the
+            model is unchanged; or a module's own loading fails.
     """
     wanted = model.state_dict()
     both = [key for key in wanted if key in state]
