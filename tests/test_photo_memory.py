@@ -146,9 +146,9 @@ def save(path: Path, size: tuple[int, int] = (40, 30)) -> Path:
 def test_a_batch_ends_where_there_is_no_room_for_another(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{number}.png") for number in range(7)]
     paths.insert(1, tmp_path / "missing.png")
-    room = Room(3 * 8 * 40 * 30)
+    room = Room(3 * (8 * 40 * 30 + 24 * 5 * 4))
     found = []
-    for batch in prepared(paths, Preprocess(), batch=5, room=room):
+    for batch in prepared(paths, Preprocess((5, 4), None), batch=5, room=room):
         found.append([one.path.name for one in batch])
         assert sum(one.taken for one in batch) <= room.size
         for one in batch:
@@ -184,6 +184,53 @@ def test_results_are_the_same_however_little_room_there_is(
         assert one.view is not None
         assert other.view is not None
         assert one.view.tobytes() == other.view.tobytes()
+
+
+@linux
+def test_photos_that_a_network_takes_as_large_as_they_are_fit_in_the_room(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{number}.png", (SIDE, SIDE)) for number in range(5)]
+    own_size = Preprocess(size=None, resize=None)
+
+    def run(some: list[Path]) -> None:
+        room = Room(2 * 32 * SIDE * SIDE)
+        for batch in prepared(some, own_size, batch=5, room=room):
+            while batch:
+                room.give(batch.pop().taken)
+
+    run(paths[:1])  # what is made once is made
+    with peak() as found:
+        run(paths)
+    assert found.per_pixel < 2 * 32 + 3  # it was 97 and more
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [Preprocess((500, 500), 10), Preprocess(None, 50), Preprocess(None, None), Preprocess()],
+)
+def test_all_that_was_taken_for_a_photo_is_given_back_and_never_more(
+    tmp_path: Path, preprocess: Preprocess
+) -> None:
+    given = list[int]()
+
+    class Watched(Room):
+        def give(self, taken: int) -> None:
+            given.append(taken)
+            super().give(taken)
+
+    class Mean(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean((2, 3))
+
+    network = limelight.Network("own", Mean(), preprocess)
+    room = Watched(1)
+    for result in limelight.explain_photos(
+        network, [save(tmp_path / "x.png")], method="saliency", room=room
+    ):
+        assert result.view is not None
+        assert result.taken >= photos.bytes_to_draw(result.view)
+        room.give(result.taken)
+    assert min(given) >= 0  # it was less, of a view larger than its photo
+    assert room.take(1, wait=False)
 
 
 def test_who_needs_room_waits_until_some_is_given_back() -> None:

@@ -14,8 +14,17 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from limelight.cli.options import placed
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
-from limelight.photos import MAX_PIXELS, Preprocess, find_photos, load_photo
+from limelight.photos import (
+    MAX_PIXELS,
+    PhotoSize,
+    Preprocess,
+    find_photos,
+    load_photo,
+    photo_size,
+)
+from limelight.targets import Box
 from tolerances import assert_agrees
 
 
@@ -205,6 +214,18 @@ def test_padding_where_the_crop_is_larger_than_the_photo() -> None:
     assert_agrees(preprocess(photo), theirs, terms=3)
 
 
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_a_thin_photo_is_resized_as_torchvision_does(name: str) -> None:
+    from torchvision.transforms import InterpolationMode, functional
+
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 255, (2000, 30, 3), dtype=np.uint8))
+    preprocess = Preprocess((224, 224), 500, (0.0,) * 3, (1.0,) * 3, name)  # over 16 million pixels
+    resized = functional.resize(photo, [500], InterpolationMode(name), max_size=None)
+    theirs = functional.to_tensor(functional.center_crop(resized, [224, 224]))
+    assert torch.equal(preprocess(photo), theirs)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_view_is_what_the_network_saw(size: tuple[int, int]) -> None:
     photo = gradient(*size)
@@ -338,6 +359,26 @@ def test_a_folder_that_may_not_be_read_is_told_in_its_turn(
         load_photo(tmp_path / "closed")
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8, 9])
+def test_the_size_of_a_photo_is_known_without_decoding_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    gradient().save(tmp_path / "x.jpg", exif=exif)
+    size = PhotoSize.of(load_photo(tmp_path / "x.jpg"))
+
+    def explode(*_: object) -> None:
+        raise AssertionError("the photo was decoded")
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", explode)
+    assert photo_size(tmp_path / "x.jpg") == size
+    monkeypatch.setattr("limelight.cli.options.load_photo", explode)
+    (box,) = placed([None], "1,2,10,20", None, Preprocess(None, None), [tmp_path / "x.jpg"])
+    assert isinstance(box, Box)
+    assert box.box == [1, 2, 10, 20]
+
+
 def test_an_empty_name_is_not_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +418,7 @@ def test_a_photo_larger_than_pillow_likes_is_read_without_a_word(
 ) -> None:
     gradient(90, 60).save(tmp_path / "x.tif", compression="tiff_lzw")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
-    monkeypatch.setattr("limelight.photos._LARGE", 1000)
+    monkeypatch.setattr("limelight.photos._CUT", 1000)
     photo = load_photo(tmp_path / "x.tif")  # warnings are errors here
     assert Preprocess().view(photo).size == (52, 52)
 

@@ -402,6 +402,13 @@ def test_a_long_name_leaves_room_for_the_figure() -> None:
         assert axes.get_position().width > 0.5 / 3
 
 
+def test_a_name_that_a_terminal_would_obey_is_written_out_in_a_figure() -> None:
+    figure = made({("a\x1b[2J", metric): GOOD for metric in ("increase", "road")}).plot()
+    written = render.encode_figure(figure, "svg")
+    assert b"\x1b" not in written
+    assert rb"a\x1b[2J" in written
+
+
 @pytest.mark.parametrize("metrics", [1, 2, 3])
 def test_the_verdict_is_not_cut_off(metrics: int) -> None:
     names = ("increase", "road", "infidelity")[:metrics]

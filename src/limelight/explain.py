@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,14 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.methods.combinators import Fusion, View, Views, fuse_maps, known_fusion
 from limelight.methods.spectral import leading
 from limelight.models import Network
-from limelight.photos import PHOTO_BYTES, Prepared, bytes_to_draw, prepared
+from limelight.photos import (
+    PHOTO_BYTES,
+    PhotoSize,
+    Prepared,
+    bytes_of_input,
+    bytes_to_draw,
+    prepared,
+)
 from limelight.targets import (
     Detected,
     Pick,
@@ -445,12 +453,14 @@ class PhotoResult:
         view: The part of the photo that the network saw; None when it could not be read.
         explanations: One per target, each of this one image.
         error: Why there is none, if so.
+        taken: The bytes that are taken for it in the room of `explain_photos`.
     """
 
     path: Path
     view: Image | None
     explanations: tuple[Explanation, ...]
     error: PhotoError | None = None
+    taken: int = 0
 
 
 #: How many photos are worth two runs, to find out how their images should lie in memory.
@@ -480,8 +490,9 @@ def explain_photos(
     The next photos are decoded meanwhile, in threads. Many photos of one size lie channels last in
     memory on a CPU, if the network gives the same of them, which is tried once.
 
-    Photos in work take at most `limelight.photos.PHOTO_BYTES` (1.2 GB) of memory, whatever their
-    sizes: of large ones fewer go through the network together, and fewer are decoded beforehand.
+    Photos in work and the inputs made of them take at most `limelight.photos.PHOTO_BYTES` (1.2 GB)
+    of memory, whatever their sizes: of large ones fewer go through the network together, and fewer
+    are decoded beforehand. One that takes more with its input is worked on alone.
 
     A photo that cannot be read yields a result with its error, and the others go on. Anything else
     that is wrong (a class, a layer, the model) concerns all photos and is raised at once.
@@ -495,8 +506,8 @@ def explain_photos(
         output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
         batch: How many photos go through the network together.
         room: The bytes that photos may take, if the caller still works on results when asking for
-            the next; of each with a view, `bytes_to_draw(view)` is to be given back. Without it, a
-            result is taken to be done with when the next is asked for.
+            the next; what each has `taken` of them is to be given back. Without it, a result is
+            taken to be done with when the next is asked for.
 
     Yields:
         One PhotoResult per path, in order.
@@ -509,42 +520,55 @@ def explain_photos(
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
     shared = room is not None
     room = room or Room(PHOTO_BYTES)
+
+    def explain_batch(images: Tensor) -> Iterator[tuple[Explanation, ...]]:
+        given = Given.of(images.to(next(network.model.parameters(), images)))
+        if worth_a_trial and suits_channels_last(network.model, given):
+            given = given.on(given.image.contiguous(memory_format=torch.channels_last))
+        found = explain_given(network.model, given, targets, chosen, layers, settings)
+        by_target = [
+            fuse_explanations(of_one, fuse) if several else of_one[0]
+            for of_one in zip(*found, strict=True)
+        ]
+        return (tuple(one[row] for one in by_target) for row in range(len(images)))
+
     for loaded in prepared(map(Path, paths), network.preprocess, batch=batch, room=room):
-        ready = [one.image for one in loaded if one.image is not None]
-        done: list[tuple[Explanation, ...]] = []
-        # Photos that are not cropped to one size go through the network one by one.
-        sizes = {image.shape for image in ready}
-        together = [ready] if len(sizes) == 1 else [[one] for one in ready]
-        for some in together:
-            images = torch.stack(some)
-            given = Given.of(images.to(next(network.model.parameters(), images)))
-            if worth_a_trial and suits_channels_last(network.model, given):
-                given = given.on(given.image.contiguous(memory_format=torch.channels_last))
-            found = explain_given(network.model, given, targets, chosen, layers, settings)
-            by_target = [
-                fuse_explanations(of_one, fuse) if several else of_one[0]
-                for of_one in zip(*found, strict=True)
-            ]
-            done += [tuple(one[row] for one in by_target) for row in range(len(some))]
-        explained = iter(done)
+        done = deque(each for images in _batches(loaded) for each in explain_batch(images))
         while loaded:  # nothing here keeps a photo whose result is out
-            path, view, error, held = _view(network, loaded.pop(0), room)
-            result = [PhotoResult(path, view, () if error else next(explained), error)]
-            del view
+            result = [_result(network, loaded.pop(0), done, room)]
+            taken = result[0].taken
             yield result.pop()
             if not shared:
-                room.give(held)
+                room.give(taken)
 
 
-def _view(
-    network: Network, one: Prepared, room: Room
-) -> tuple[Path, Image | None, PhotoError | None, int]:
+def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
+    """Yield the inputs of photos in batches, taken off them: an input may be large.
+
+    Those that are not cropped to one size go through the network one by one.
+    """
+    inputs = deque[Tensor]()
+    for one in loaded:
+        if one.image is not None:
+            inputs.append(one.image)
+            one.image = None
+    if len({image.shape for image in inputs}) == 1:
+        images = torch.stack(tuple(inputs))
+        inputs.clear()
+        yield images
+    while inputs:
+        yield torch.stack((inputs.popleft(),))
+
+
+def _result(
+    network: Network, one: Prepared, done: deque[tuple[Explanation, ...]], room: Room
+) -> PhotoResult:
     """Cut out what the network saw of a photo, and give back what the rest of it took."""
     if one.photo is None:
         room.give(one.taken)
-        return one.path, None, one.error, 0
-    view = network.preprocess.view(one.photo)
+        return PhotoResult(one.path, None, (), one.error)
+    view, size = network.preprocess.view(one.photo), PhotoSize.of(one.photo)
     one.photo = None
-    held = bytes_to_draw(view)
-    room.give(one.taken - held)
-    return one.path, view, None, held
+    taken = min(one.taken, bytes_to_draw(view) + bytes_of_input(network.preprocess, size))
+    room.give(one.taken - taken)
+    return PhotoResult(one.path, view, done.popleft(), None, taken)

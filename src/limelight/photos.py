@@ -165,7 +165,7 @@ def prepared(
     group: list[Prepared] = []
     for done, ends in ahead(
         lambda opened: (ready(opened), opened.ends),
-        _batched(map(_opened, paths), batch, room.size),
+        _batched((_opened(path, preprocess) for path in paths), batch, room.size),
         threads=min(8, os.cpu_count() or 1),
         count=min(2 * batch, _AHEAD),
         room=room,
@@ -191,14 +191,17 @@ def _batched(photos: Iterable[_Opened], batch: int, room: int) -> Iterator[_Open
         del opened, following
 
 
-def _opened(path: Path) -> _Opened:
+def _opened(path: Path, preprocess: Preprocess) -> _Opened:
     """Open a photo, or note why it cannot be."""
     # Not in the threads: Pillow's warnings can only be silenced in one thread at a time.
     with warnings.catch_warnings(action="ignore"):
         try:
             picture = open_photo(path)
             with telling(path):
-                return _Opened(path, picture, bytes=_bytes_to_decode(path, picture))
+                size = _upright_size(picture)
+                whole = _bytes_to_decode(path, picture), bytes_to_draw(preprocess.view_size(size))
+                needed = max(whole) + preprocess.bytes_to_resize(size)
+                return _Opened(path, picture, bytes=needed + bytes_of_input(preprocess, size))
         except PhotoError as error:
             return _Opened(path, error=error)
 
@@ -234,6 +237,25 @@ def open_photo(path: str | Path) -> Image.Image:
             picture.close()
             raise
         return picture
+
+
+def photo_size(path: str | Path) -> PhotoSize:
+    """Return how large a photo is when it is upright, without decoding it.
+
+    Raises:
+        MissingPhotoError, PhotoError: As `open_photo`.
+    """
+    with warnings.catch_warnings(action="ignore"), open_photo(path) as opened:
+        return _upright_size(opened)
+
+
+def _upright_size(picture: Image.Image) -> PhotoSize:
+    """Return the size of a picture once it is turned as its Exif says."""
+    try:
+        turned = picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+    except Exception:  # as `_upright`: it stays as it is
+        turned = False
+    return PhotoSize(*(picture.size[::-1] if turned else picture.size))
 
 
 #: What is no file, by the type that the system says it is.
@@ -353,6 +375,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 _ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def _check_size(path: Path, picture: Image.Image) -> None:
@@ -382,6 +405,16 @@ def is_large(taken: int) -> bool:
 def bytes_to_draw(photo: Sized) -> int:
     """Return how much a photo and a picture drawn of it take, in bytes."""
     return 8 * photo.width * photo.height
+
+
+def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
+    """Return how much a network's input for a photo takes, while it is made or used, in bytes.
+
+    32-bit floats of three channels take 12 bytes a pixel; what it is made of takes 11, and what is
+    explained of it keeps the heatmap beside it.
+    """
+    height, width = preprocess.input_size(photo)
+    return 24 * height * width
 
 
 def _bytes_to_decode(path: Path, picture: Image.Image) -> int:
@@ -522,7 +555,10 @@ _FILTERS = {
 _MODES = {1: "L", 3: "RGB"}
 
 #: Larger photos than this, after the resize, are not resized as a whole.
-_LARGE = 16_000_000
+_LARGE = 64_000_000
+
+#: So many pixels are cut out of a photo at a time.
+_CUT = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,7 +566,9 @@ class Preprocess:
     """From a photo to a network's input, and back to the part of the photo that it saw.
 
     The photo is resized, cropped at its centre to `size`, scaled to [0, 1] and normalised:
-    `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's.
+    `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's, but
+    for a photo so thin that it has over 64 million pixels when resized: only what is cropped of it
+    is, which rounds otherwise.
 
     Attributes:
         size: Height and width of the input, in pixels; None for the whole resized photo.
@@ -594,7 +632,7 @@ class Preprocess:
             torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1).permute(2, 0, 1)
         )
         mean, std = (_by_channel(v) for v in (self.mean, self.std))
-        return (pixels.float() / 255 - mean) / std
+        return pixels.float().div_(255).sub_(mean).div_(std)  # in place: an input may be large
 
     def _seen(self, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
         """Return the photo resized to a size and cropped; outside of it the border is black."""
@@ -622,21 +660,40 @@ class Preprocess:
 
     def view(self, photo: Image.Image) -> Image.Image:
         """Return the part of the photo that the network saw, at the photo's own resolution."""
+        left, top, right, bottom = self._view_box(photo)
+        size = right - left, bottom - top
+        if size[0] * size[1] <= _CUT:
+            return photo.crop((left, top, right, bottom))
+        seen = Image.new(photo.mode, size)
+        if photo.mode == "P":
+            seen.putpalette(photo.getpalette() or [])
+        for x1, y1, x2, y2 in pieces(*size, _CUT):  # of larger ones Pillow warns
+            seen.paste(photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
+        return seen
+
+    def view_size(self, photo: Sized) -> PhotoSize:
+        """Return how large the view of a photo is, without cutting it out."""
+        left, top, right, bottom = self._view_box(photo)
+        return PhotoSize(right - left, bottom - top)
+
+    def _view_box(self, photo: Sized) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of what the network sees, in pixels of the photo."""
         width, height = self._resized(photo)
         across, down = photo.width / width, photo.height / height
         left, top, right, bottom = self._box(width, height)
         left, right = round(left * across), round(right * across)
         top, bottom = round(top * down), round(bottom * down)
-        right, bottom = max(right, left + 1), max(bottom, top + 1)
-        size = right - left, bottom - top
-        if size[0] * size[1] <= _LARGE:
-            return photo.crop((left, top, right, bottom))
-        seen = Image.new(photo.mode, size)
-        if photo.mode == "P":
-            seen.putpalette(photo.getpalette() or [])
-        for x1, y1, x2, y2 in pieces(*size, _LARGE):  # of larger ones Pillow warns
-            seen.paste(photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
-        return seen
+        return left, top, max(right, left + 1), max(bottom, top + 1)
+
+    def bytes_to_resize(self, photo: Sized) -> int:
+        """Return how much a photo takes resized, and resized along one side only, in bytes."""
+        width, height = self._resized(photo)
+        if (width, height) == (photo.width, photo.height):
+            return 0
+        if width * height > _LARGE:  # only what is seen is resized
+            seen = self.input_size(photo)
+            width, height = min(width, seen[1]), min(height, seen[0])
+        return 4 * width * (height + photo.height)
 
     def input_size(self, photo: Sized) -> tuple[int, int]:
         """Return height and width of the network's input for a photo, without making it."""

@@ -25,7 +25,7 @@ from limelight.explanation import Explanation, Picture
 from limelight.files import refuses_all
 from limelight.methods.combinators import Fusion, find_views
 from limelight.models import DEFAULT, Network
-from limelight.photos import PHOTO_BYTES, bytes_to_draw, is_large
+from limelight.photos import PHOTO_BYTES, is_large
 from limelight.targets import answers, label_of
 
 
@@ -168,7 +168,7 @@ def explain(
                 run.unwritten.append({"photo": str(result.path), "error": worded(error)})
                 run.code, run.full = error.exit_code, refuses_all(error)
             finally:
-                room.give(bytes_to_draw(result.view))
+                room.give(result.taken)
             run.drawing += time.perf_counter() - started
 
         # One thread alone draws, while the next photos are explained: matplotlib is made for one.
@@ -187,7 +187,7 @@ def explain(
 
 
 def _is_large(result: PhotoResult) -> bool:
-    return result.view is not None and is_large(bytes_to_draw(result.view))
+    return is_large(result.taken)
 
 
 def _write(

@@ -24,7 +24,7 @@ from limelight.measure import Metric
 from limelight.measure.run import chosen_metrics
 from limelight.methods import Method
 from limelight.models import DEFAULT, Network, load_model
-from limelight.photos import Preprocess, find_photos, load_photo, silence_decoders
+from limelight.photos import Preprocess, find_photos, load_photo, photo_size, silence_decoders
 from limelight.render import as_panel
 from limelight.samples import SAMPLES, find_sample
 from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, Target, top
@@ -212,7 +212,7 @@ def placed(
         raise typer.BadParameter("give --box or --pixel, not both")
     if len(photos) > 1:
         raise OptionError(f"A box or pixel is of one photo, and there are {len(photos)}.")
-    photo = load_photo(photos[0])
+    photo = photo_size(photos[0])
     if box is not None:
         x1, y1, x2, y2 = _integers("--box", box, ("x1", "y1", "x2", "y2"))
         corners = [*preprocess.point(photo, x1, y1), *preprocess.point(photo, x2, y2)]

@@ -12,6 +12,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from limelight.plain import visible
+
 #: A mean with the ends of its interval, which are NaN without one.
 Interval = tuple[float, float, float]
 
@@ -24,7 +26,8 @@ _WIDE = 4.6  # inches: the width of a panel
 
 
 def shortened(name: str, most: int = 28) -> str:
-    """Return a name of so many letters at most; the start of it tells most."""
+    """Return a name of so many letters at most, all visible; the start of it tells most."""
+    name = visible(name)  # here, as a tick's label is made again when it is drawn
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
