@@ -67,7 +67,7 @@ _TEXT_BYTES = 256_000_000
 def read_text(path: Path) -> str:
     """Return what is in a text file, in UTF-8.
 
-    What a shell hands over as in `--classes <(cut -f1 table.txt)` is read too.
+    A pipe that a shell hands over, as in `<(cut -f1 table.txt)`, is read too.
 
     Raises:
         OSError: It cannot be read; is a pipe or a device, which may never end; or is too large.
