@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -241,9 +242,12 @@ def test_what_the_model_cannot_write_is_no_matter_of_stdout(
 class Shut(io.StringIO):
     """A stream that takes nothing."""
 
-    def __init__(self, error: OSError) -> None:
+    def __init__(self, error: OSError, descriptor: int) -> None:
         super().__init__()
-        self.error = error
+        self.error, self.descriptor = error, descriptor
+
+    def fileno(self) -> int:
+        return self.descriptor
 
     def write(self, text: str) -> int:
         raise self.error
@@ -252,20 +256,25 @@ class Shut(io.StringIO):
 @pytest.mark.parametrize(
     ("error", "expected", "says"),
     [
-        (OSError(28, "No room"), 2, "Error: The report cannot be written to stdout: No room.\n"),
+        (OSError(28, "No room"), 2, "cannot be written to stdout: No room.\n"),
         (BrokenPipeError(), 1, ""),
     ],
 )
+@pytest.mark.parametrize("words", [["methods"], ["--version"], ["--help"], ["trace", "--help"]])
 def test_a_stream_that_takes_no_text(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: OSError,
     expected: int,
     says: str,
+    words: list[str],
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", Shut(error))
-    monkeypatch.setattr(sys, "argv", ["limelight", "methods"])
-    with pytest.raises(SystemExit) as ended:
-        limelight.cli.main()
+    monkeypatch.setattr(sys, "argv", ["limelight", *words])
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", Shut(error, nowhere.fileno()))
+        with pytest.raises(SystemExit) as ended:
+            limelight.cli.main()
     assert ended.value.code == expected
-    assert capsys.readouterr().err == says
+    err = capsys.readouterr().err
+    assert err.endswith(says)
+    assert err.count("\n") == says.count("\n")

@@ -67,7 +67,20 @@ COMMANDS = {
 }
 
 
-class _Commands(typer.core.TyperGroup):
+class _Helpful:
+    """Tells of a help that cannot be printed as of any other text."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with output.written("help", "stdout"):
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class _Command(_Helpful, typer.core.TyperCommand):
+    """One command."""
+
+
+class _Commands(_Helpful, typer.core.TyperGroup):
     """Loads a command when it is run: torch takes seconds, which neither --help nor a tab needs."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -97,7 +110,7 @@ def load(name: str) -> Any:
     """Return a command, whole."""
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     function = getattr(import_module(f"{__name__}.{COMMANDS[name][0]}"), name)
-    alone.command(name, help=paragraphs(function.__doc__))(function)
+    alone.command(name, cls=_Command, help=paragraphs(function.__doc__))(function)
     return typer.main.get_command(alone)
 
 
@@ -115,7 +128,7 @@ def _version(asked: bool) -> None:
     if asked:
         from limelight.version import __version__
 
-        typer.echo(f"limelight {__version__}")
+        output.Console().print(f"limelight {__version__}", highlight=False)
         raise typer.Exit
 
 

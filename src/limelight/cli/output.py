@@ -45,14 +45,8 @@ class Console(rich.console.Console):
         Raises:
             OutputError: There is no room where that leads.
         """
-        with _written("report", "stderr" if self.stderr else "stdout"):
+        with written("report", "stderr" if self.stderr else "stdout"):
             super().print(*objects, **options)
-
-    def on_broken_pipe(self) -> None:
-        """Say that nobody reads any more, where rich would end the process by itself."""
-        with suppress(SystemExit, OSError):
-            super().on_broken_pipe()
-        raise BrokenPipeError
 
     def bar(self, share: float) -> str:
         """Return a bar for a share of 1, as wide as thirty letters at most."""
@@ -89,18 +83,25 @@ def document(report: Any) -> None:
         stream, machine.told = machine.stream, True
     if stream is None:  # stdout is closed
         return
-    with _written("result", "stdout"):
+    with written("result", "stdout"):
         stream.write(f"{text}\n")
         stream.flush()
 
 
 @contextmanager
-def _written(what: str, stream: str) -> Iterator[None]:
-    """Tell of a stream that cannot be written to; not of one that nobody reads any more."""
+def written(what: str, stream: str) -> Iterator[None]:
+    """Tell of a stream that cannot be written to; not of one that nobody reads any more.
+
+    Raises:
+        OutputError: There is no room where it leads.
+        BrokenPipeError: Nobody reads.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
+    except SystemExit as error:  # as rich ends a process when nobody reads
+        raise BrokenPipeError from error
     except OSError as error:
         why = error.strerror or error
         raise OutputError(f"The {what} cannot be written to {stream}: {why}.") from error
