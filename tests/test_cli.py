@@ -528,9 +528,9 @@ def test_what_was_written_before_the_disk_was_full_is_reported(
     assert code == 2
     report = json.loads(out)
     assert [one["photo"] for one in report["photos"]] == ["photos/0.png"]
-    (failed,) = report["failed"]
-    assert failed["photo"] == "photos/1.png"
-    assert "No space left on device. Free some space, or pass another" in failed["error"]
+    (unwritten,) = report["unwritten"]
+    assert unwritten["photo"] == "photos/1.png"
+    assert "No space left on device. Free some space, or pass another" in unwritten["error"]
     full_after(monkeypatch, 0)
     code, out, err = run("explain", "photos", "--out", "maps", "--batch", 1)
     assert code == 2
@@ -554,7 +554,12 @@ def test_what_was_found_is_told_also_when_it_cannot_be_written(
     code, out, err = run(command, "a.png", *args[command])
     assert code == 2
     assert "No space left on device. Free some space, or pass another" in out + err
-    told = {"compare": '"failed"', "trace": ", score ", "concepts": "concept", "sanity": "likeness"}
+    told = {
+        "compare": '"explanations"',
+        "trace": ", score ",
+        "concepts": "concept",
+        "sanity": "likeness",
+    }
     assert told.get(command, "deletion") in out
 
 
@@ -567,4 +572,4 @@ def test_one_file_that_cannot_be_written_does_not_end_the_run(run: Runner, folde
     assert code == 2
     report = json.loads(out)
     assert [one["photo"] for one in report["photos"]] == ["photos/1.png"]
-    assert "There is a folder of that name" in report["failed"][0]["error"]
+    assert "There is a folder of that name" in report["unwritten"][0]["error"]

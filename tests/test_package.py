@@ -11,7 +11,7 @@ import pytest
 import limelight
 from limelight import errors
 from limelight.cli import COMMANDS, load
-from limelight.cli.words import paragraphs, worded
+from limelight.cli.words import PASSED, paragraphs, worded
 from limelight.methods import METHODS
 
 SOURCE = Path(limelight.__file__).parent
@@ -176,12 +176,41 @@ def test_the_library_does_not_speak_of_the_command_lines_options() -> None:
         ),
         (errors.OptionError("Pass classes=[...]."), "Pass --classes FILE."),
         (errors.MethodError("Use method='gradcam'."), "Use --method gradcam."),
+        (
+            errors.PhotoError("\"layer='x'.jpg\" cannot be read: pass layer=..."),
+            "\"layer='x'.jpg\" cannot be read: pass --layer LAYER",
+        ),
+        (
+            errors.PhotoError("'layer=....jpg' is not the class's."),
+            "'layer=....jpg' is not the class's.",
+        ),
+        (errors.ModelError("KeyError: layer='x'"), "KeyError: layer='x'"),
+        (errors.OutputError("No room on stdout."), "No room on stdout."),
+        (
+            errors.OutputError("'a.gif': its suffix should be one of npz, png."),
+            "'a.gif': its suffix should be one of npz, png.",
+        ),
+        (
+            errors.OutputError(
+                "'--out': Is a folder. There is one of that name: pass another one."
+            ),
+            "pass another one. On the command line it is --out.",
+        ),
         (errors.TargetError("Say output=..., or outlayer=..."), "Say output=..., or outlayer=..."),
     ],
     ids=str,
 )
 def test_the_command_line_says_its_own_options(error: errors.LimelightError, says: str) -> None:
     assert worded(error).endswith(says)
+
+
+def test_all_that_the_library_tells_to_pass_has_an_option() -> None:
+    told = set[str]()
+    for path in SOURCE.rglob("*.py"):
+        if SOURCE / "cli" not in path.parents:
+            text = r"(?<!\w)(?:classes|layer|method|weights)=(?:\.\.\.|\[\.\.\.\]|'\w+')"
+            told |= set(re.findall(text, path.read_text()))
+    assert told == set(PASSED)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

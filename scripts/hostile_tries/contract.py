@@ -94,7 +94,7 @@ def _of_json(one: Try, ran: Ran) -> Iterator[str]:
     for key, names in (("photos", one.done), ("failed", one.failed)):
         if missing := sorted(set(names) - ran.photos(key)):
             yield f"told under {key!r}: {', '.join(map(repr, missing))[:150]}; not there"
-    for row in document.get("failed", []):
+    for row in [*document.get("failed", []), *document.get("unwritten", [])]:
         if FOREIGN.match(str(row.get("error", ""))):
             yield f"a reason of limelight's own; {str(row['error'])[:120]!r}"
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ from rich.markup import escape
 
 from limelight.cli import output
 from limelight.cli.words import paragraphs, worded
-from limelight.errors import LimelightError, described, exited
+from limelight.errors import LimelightError, OutputError, described, exited
 
 #: The commands: the file that each is in, and the first line of its help.
 COMMANDS = {
@@ -68,7 +67,20 @@ COMMANDS = {
 }
 
 
-class _Commands(typer.core.TyperGroup):
+class _Helpful:
+    """Tells of a help that cannot be printed as of any other text."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with output.written("help", "stdout"):
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class _Command(_Helpful, typer.core.TyperCommand):
+    """One command."""
+
+
+class _Commands(_Helpful, typer.core.TyperGroup):
     """Loads a command when it is run: torch takes seconds, which neither --help nor a tab needs."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -89,9 +101,8 @@ class _Commands(typer.core.TyperGroup):
         except SystemExit as error:
             raise exited(error, "The model's own code") from error
         except KeyboardInterrupt:
-            said = "Interrupted before there was a result."
-            output.Console(stderr=True).print(f"[yellow]{said}[/]")
-            output.end_with(output.interrupted(said))
+            output.Console(stderr=True).print("[yellow]Interrupted.[/]")
+            output.end_with(output.interrupted("Interrupted."))
             raise typer.Exit(output.INTERRUPTED) from None
 
 
@@ -99,7 +110,7 @@ def load(name: str) -> Any:
     """Return a command, whole."""
     alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
     function = getattr(import_module(f"{__name__}.{COMMANDS[name][0]}"), name)
-    alone.command(name, help=paragraphs(function.__doc__))(function)
+    alone.command(name, cls=_Command, help=paragraphs(function.__doc__))(function)
     return typer.main.get_command(alone)
 
 
@@ -115,7 +126,9 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"limelight {version('limelight')}")
+        from limelight.version import __version__
+
+        output.Console().print(f"limelight {__version__}", highlight=False)
         raise typer.Exit
 
 
@@ -158,10 +171,6 @@ def _run() -> int:
         return _complain(error)
 
 
-#: What the system says where a report is led to a disk that has no room for it.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-
-
 def _complain(error: Exception) -> int:
     """Tell of an error on stderr, and in the document where one is wanted; return its exit code."""
     kind, message, hint, code = type(error).__name__, "", "", 1
@@ -169,18 +178,17 @@ def _complain(error: Exception) -> int:
         message, code = worded(error), error.exit_code
     elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
         kind, message, code = "UsageError", _usage(error), 2
-    elif isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-        message, code = f"The report cannot be written to stdout: {error.strerror}.", 2
     else:  # what a model of the user's raises, most likely
         message = " ".join([described(error), *getattr(error, "__notes__", [])])
         hint = "\nSee where with: limelight --traceback ..."
     console = output.Console(stderr=True)
-    if "--traceback" in sys.argv:
-        trace = "".join(traceback.format_exception(error))
-        console.print(trace, markup=False, soft_wrap=True, highlight=False)
-    if message:  # none where the help was told instead
-        text = escape(message + hint)
-        console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+    with suppress(OutputError):  # no room on stderr either: the exit code says it
+        if "--traceback" in sys.argv:
+            trace = "".join(traceback.format_exception(error))
+            console.print(trace, markup=False, soft_wrap=True, highlight=False)
+        if message:  # none where the help was told instead
+            text = escape(message + hint)
+            console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
     output.end_with(output.failed(kind, message, code))
     return code
 

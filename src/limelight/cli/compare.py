@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,14 +16,16 @@ from rich.table import Table
 from torch import Tensor
 
 from limelight.cli import options
+from limelight.cli.ending import Ending
 from limelight.cli.measure import tell
-from limelight.cli.output import INTERRUPTED, Console, document, interrupted
+from limelight.cli.output import Console
 from limelight.cli.progress import (
     Bar,
     called,
     complain,
     note,
     status,
+    tell_untried,
     tell_weights,
     untried,
 )
@@ -128,49 +130,39 @@ def compare(
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
     settings = Settings(Reading(network.classes), looks, eigen, False, chunk, compile=compile)
-    run = _Run(console, network, rows, targets, layer or [None], settings, asked)
-    report, failed, used, code = [], list[dict[str, str]](), set[Path](), 0
-    for path in paths:
-        started = time.perf_counter()
-        try:
-            images, panel = options.as_seen(path, network)
-            comparison = _compared(run, path, images)
-            if comparison is None:
+    run = _Run(
+        console,
+        network,
+        rows,
+        targets,
+        layer or [None],
+        settings,
+        asked,
+        len(paths) == 1,
+        not as_json,
+    )
+    used = set[Path]()
+
+    def draw(comparison: Comparison, path: Path, panel: Image) -> Path:
+        file = out
+        if place is not None:
+            file = options.free(place, (path.stem, "compare"), form_name, used)
+        comparison.save(file, [panel], colormap=colormap)
+        return file
+
+    with run.ending.noted():
+        for path in paths:
+            _explain(run, path, draw)
+            if run.ending.stopped or run.full:
                 break
-            file = out
-            if place is not None:
-                file = options.free(place, (path.stem, "compare"), form_name, used)
-            comparison.save(file, [panel], colormap=colormap)
-        except (PhotoError, OutputError) as error:  # what was done before is still reported
-            code = max(code, note(failed, path, error, alone=len(paths) == 1))
-            if refuses_all(error):
-                break
-            continue
-        seconds = time.perf_counter() - started
-        report.append(_as_dict(path, comparison, file, seconds))
-        if not as_json:
-            _tell(console, report[-1], network)
-        if any(one.status[0].name == "not-finite" for one in comparison):
-            code = max(code, 1)
-        if run.stopped:
-            console.print("[yellow]Interrupted:[/] the sheet shows what was done.")
-            break
-    if as_json:
-        told = {"model": network.name, "photos": report, "failed": failed}
-        told["untried"] = untried(paths, [*report, *failed])
-        if measure:
-            told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
-        left = f"Interrupted: {len(paths) - len(report)} photos have no sheet."
-        document(told | (interrupted(left) if run.stopped else {}))
-    else:
-        tell(console, run.total)
-        complain(failed)
-    raise typer.Exit(INTERRUPTED if run.stopped else code)
+    run.ending.check(run.photos, run.failed)
+    _report(run, paths, as_json=as_json)
+    run.ending.leave(run.code)
 
 
 @dataclass
 class _Run:
-    """What is done with every photo, and what was measured so far."""
+    """What is done with every photo, and what was done so far."""
 
     console: Console
     network: Network
@@ -179,8 +171,40 @@ class _Run:
     layers: Sequence[str | None]
     settings: Settings
     metrics: Sequence[Metric]
+    alone: bool  # there is one photo
+    aloud: bool  # each photo is told of in words when it is done
     total: Measurement = field(default_factory=Measurement)
-    stopped: bool = False
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    unwritten: list[dict[str, str]] = field(default_factory=list)
+    code: int = 0  # of what was told of photos
+    full: bool = False  # no further sheet can be written
+    ending: Ending = field(default_factory=Ending)
+
+
+def _explain(run: _Run, path: Path, draw: Callable[[Comparison, Path, Image], Path]) -> None:
+    """Explain one photo in all ways, draw the sheet, and note what became of it."""
+    started = time.perf_counter()
+    try:
+        images, panel = options.as_seen(path, run.network)
+    except PhotoError as error:  # the others are still done
+        run.code = max(run.code, note(run.failed, path, error, alone=run.alone))
+        return
+    comparison = _compared(run, path, images)
+    if comparison is None:
+        return
+    if any(one.status[0].name == "not-finite" for one in comparison):
+        run.code = max(run.code, 1)
+    told = _as_dict(path, comparison)
+    run.photos.append(told)
+    try:
+        told["sheet"] = str(draw(comparison, path, panel))
+    except OutputError as error:  # what was explained is still reported
+        run.code = max(run.code, note(run.unwritten, path, error, alone=run.alone))
+        run.full = refuses_all(error)
+    told["seconds"] = round(time.perf_counter() - started, 3)
+    if run.aloud:
+        _tell(run.console, told, run.network)
 
 
 def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
@@ -202,11 +226,11 @@ def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
         for one in bar.over(results):
             found.append(one)
     except KeyboardInterrupt:
-        run.stopped = True
+        run.ending.stopped = True
         if not any(isinstance(one, Explanation) for one in found):
             return None
     comparison = collect(found)
-    if not run.metrics or run.stopped:
+    if not run.metrics or run.ending.stopped:
         return comparison
     bar = Bar(run.console, f"measuring {path.name}", 1)
     try:
@@ -221,17 +245,17 @@ def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
                 progress=bar.named,
             )
     except KeyboardInterrupt:
-        run.stopped = True
+        run.ending.stopped = True
         return comparison
     run.total = run.total + measured
     return replace(comparison, measured=measured)
 
 
-def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> dict[str, Any]:
+def _as_dict(path: Path, comparison: Comparison) -> dict[str, Any]:
     return {
         "photo": str(path),
-        "sheet": str(file),
-        "seconds": round(seconds, 3),
+        "sheet": None,
+        "seconds": None,
         "explanations": [
             {
                 "method": one.method,
@@ -246,6 +270,30 @@ def _as_dict(path: Path, comparison: Comparison, file: Path, seconds: float) -> 
         ],
         "skipped": [one._asdict() for one in comparison.skipped],
     }
+
+
+def _report(run: _Run, paths: Sequence[Path], *, as_json: bool) -> None:
+    """Print what was compared, for a machine; or what is left to tell when each photo was told."""
+    drawn = sum(one["sheet"] is not None for one in run.photos)
+    left = untried(paths, [*run.photos, *run.failed])
+    if as_json:
+        told = {
+            "model": run.network.name,
+            "photos": run.photos,
+            "failed": run.failed,
+            "unwritten": run.unwritten,
+            "untried": left,
+        }
+        if run.metrics:
+            told |= {"measured": run.total.rows(), "verdict": run.total.verdict().sentence}
+        run.ending.document(told, f"Interrupted: {len(paths) - drawn} photos have no sheet.")
+        return
+    tell(run.console, run.total)
+    complain(run.failed + run.unwritten)
+    tell_untried(left)
+    if run.ending.stopped:
+        shown = "the sheet shows what was done." if drawn else "there is no sheet."
+        run.console.print(f"[yellow]Interrupted:[/] {shown}")
 
 
 def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
@@ -263,7 +311,8 @@ def _tell(console: Console, photo: dict[str, Any], network: Network) -> None:
     console.print(table)
     for one in photo["skipped"]:
         console.print(f"[yellow]skipped[/] {escape(one['method'])}: {escape(one['reason'])}")
-    console.print(f"{photo['seconds']:.1f} s. The sheet is {escape(photo['sheet'])}")
+    sheet = f" The sheet is {escape(photo['sheet'])}" if photo["sheet"] else ""
+    console.print(f"{photo['seconds']:.1f} s.{sheet}")
 
 
 def concepts(

@@ -16,8 +16,18 @@ from rich.table import Table
 
 from limelight.ahead import Room, ahead
 from limelight.cli import options
-from limelight.cli.output import INTERRUPTED, Console, document, interrupted
-from limelight.cli.progress import Bar, called, complain, status, tell_weights, untried
+from limelight.cli.ending import Ending
+from limelight.cli.output import Console
+from limelight.cli.progress import (
+    Bar,
+    called,
+    complain,
+    counted,
+    status,
+    tell_untried,
+    tell_weights,
+    untried,
+)
 from limelight.cli.words import worded
 from limelight.errors import OutputError
 from limelight.explain import PhotoResult, explain_photos
@@ -38,20 +48,19 @@ class _Run:
     photos: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     unwritten: list[dict[str, Any]] = field(default_factory=list)
-    code: int = 0
+    ending: Ending = field(default_factory=Ending)
+    code: int = 0  # of what was told of photos
     used: set[Path] = field(default_factory=set)
     full: bool = False  # no further picture can be written
     drawing: float = 0.0  # seconds
     explaining: float = 0.0
 
     def timed(self, results: Iterator[PhotoResult]) -> Iterator[PhotoResult]:
-        """Go through results, and note how long they take to come; an interrupt ends them."""
+        """Go through results, and note how long they take to come, and what broke them off."""
         while True:
-            started = time.perf_counter()
-            try:
+            started, result = time.perf_counter(), None
+            with self.ending.noted():  # what was explained is still drawn
                 result = next(results, None)
-            except KeyboardInterrupt:  # what was explained is still drawn
-                self.code, result = INTERRUPTED, None
             self.explaining += time.perf_counter() - started
             if result is None or self.full:
                 return
@@ -136,7 +145,7 @@ def explain(
     run = _Run(console, network)
     loaded = time.perf_counter()
     room = Room(PHOTO_BYTES)
-    try:
+    with run.ending.noted():
         bar = Bar(console, "explaining", len(paths))
         results = explain_photos(
             network,
@@ -166,7 +175,7 @@ def explain(
                     _write(run, result, place or out, form_name, picture, colormap, fixed=not place)
             except OutputError as error:  # what was written before is still reported
                 run.unwritten.append({"photo": str(result.path), "error": worded(error)})
-                run.code, run.full = error.exit_code, refuses_all(error)
+                run.code, run.full = max(run.code, error.exit_code), refuses_all(error)
             finally:
                 room.give(result.taken)
             run.drawing += time.perf_counter() - started
@@ -175,15 +184,14 @@ def explain(
         drawn = ahead(write, run.timed(results), threads=1, count=batch, alone=_is_large)
         for _ in bar.over(drawn):
             pass
-    except KeyboardInterrupt:
-        run.code = INTERRUPTED
+    run.ending.check(run.photos, run.failed, run.unwritten)
     seconds = {
         "load": round(loaded - started, 3),
         "explain": round(run.explaining, 3),
         "draw": round(run.drawing, 3),
     }
     _report(run, paths, seconds, as_json=as_json)
-    raise typer.Exit(run.code)
+    run.ending.leave(run.code)
 
 
 def _is_large(result: PhotoResult) -> bool:
@@ -249,28 +257,27 @@ def _report(run: _Run, paths: Sequence[Path], seconds: dict[str, float], *, as_j
             "model": run.network.name,
             "weights": run.network.weights,
             "photos": run.photos,
-            "failed": run.failed + run.unwritten,
+            "failed": run.failed,
+            "unwritten": run.unwritten,
             "untried": left,
             "seconds": seconds,
         }
-        if run.code == INTERRUPTED:
-            report |= interrupted(f"Interrupted: {broken_off}")
-        document(report)
+        run.ending.document(report, f"Interrupted: {broken_off}")
         return
     tell_weights(run.console, run.network.weights)
     if asked == 1 and run.photos:
         _report_one(run, run.photos[0], seconds)
     elif run.photos:
         _report_many(run, seconds)
-    if run.code == INTERRUPTED:
+    if run.ending.stopped:
         run.console.print(f"[yellow]Interrupted:[/] {broken_off}")
     complain(run.failed + run.unwritten)
     errors = Console(stderr=True)
     for some, doing in ((run.failed, "read"), (run.unwritten, "written")):
         if some and asked > 1:
             errors.print(f"{len(some)} of {asked} photos could not be {doing}.")
-    if run.full and left:
-        errors.print(f"{_count(left)} not tried.")
+    if not run.ending.stopped:
+        tell_untried(left)
 
 
 def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> None:
@@ -296,10 +303,6 @@ def _report_one(run: _Run, photo: dict[str, Any], seconds: dict[str, float]) -> 
     run.console.print(facts)
 
 
-def _count(photos: Sequence[object]) -> str:
-    return f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
-
-
 def _times(seconds: dict[str, float]) -> str:
     return (
         f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
@@ -323,7 +326,7 @@ def _report_many(run: _Run, seconds: dict[str, float]) -> None:
     run.console.print(table)
     first = run.photos[0]["explanations"][0]
     run.console.print(
-        f"{_count(run.photos)} with {called(run.network)}, "
+        f"{counted(run.photos)} with {called(run.network)}, "
         f"{escape(first['method'])} at {escape(first['layer'])} ({escape(first['reason'])}). "
         f"{_times(seconds)}. The pictures are in {escape(str(Path(first['picture']).parent))}."
     )

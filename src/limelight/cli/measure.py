@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli import options
-from limelight.cli.output import INTERRUPTED, Console, document, interrupted
-from limelight.cli.progress import Bar, called, complain, note, untried
+from limelight.cli.ending import Ending
+from limelight.cli.output import Console, document
+from limelight.cli.progress import Bar, called, complain, note, tell_untried, untried
 from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
@@ -184,59 +184,61 @@ def measure(
             console.print(
                 f"{len(paths) - len(wanted)} of {len(paths)} photos were measured before."
             )
-        failed, code = list[dict[str, str]](), 0
-        with _interrupted() as stopped:
+        failed, lost, unwritten = (list[dict[str, str]]() for _ in range(3))
+        code = 0
+        ending = Ending()
+        with ending.noted():
             network = options.load(model, weights, classes, size, mean, std, device, dtype)
             bar = Bar(console, "measuring", len(wanted))
             for result in bar.over(measure_photos(network, wanted, asked, progress=bar.named)):
                 try:
                     kept = _keep(result, journal, failed)
                 except OutputError as error:  # what was measured before is still told
-                    failed.append({"photo": str(result.path), "error": worded(error)})
-                    code = error.exit_code
+                    lost.append({"photo": str(result.path)})
+                    unwritten.append({"file": str(journal.path), "error": worded(error)})
                     break
                 code = max(code, kept if len(paths) == 1 else min(kept, 1))
         total = journal.total
-        unwritten = _save(total, out)
+        ending.check(failed, unwritten, any(str(path) in journal.done for path in wanted))
+        with ending.noted():
+            _save(total, out, unwritten)
         if unwritten:
             code = OutputError.exit_code
+        measured = [{"photo": one} for one in journal.done]
+        left = untried(paths, [*failed, *lost, *measured])
         if as_json:
-            told = {
+            report = {
                 "figures": total.rows(),
                 "verdict": total.verdict().sentence,
                 "unmeasured": [one._asdict() for one in total.unmeasured],
                 "status": total.counts(),
                 "failed": failed,
                 "unwritten": unwritten,
-                "untried": untried(paths, [*failed, *({"photo": one} for one in journal.done)]),
+                "untried": left,
             }
-            document(told | (interrupted(f"Interrupted: {_AGAIN}") if stopped else {}))
+            ending.document(report, f"Interrupted: {_AGAIN}")
         else:
             tell(console, total)
             _complain(failed, len(paths))
             complain(unwritten)
-            if total.samples and not unwritten:
+            tell_untried(left)
+            if total.samples and not unwritten and not ending.early:
                 console.print(f"Table, figure and readings are in {escape(str(out))}.")
-        if stopped:
+        if ending.stopped:
             console.print(f"[yellow]Interrupted:[/] {_AGAIN}")
-            code = INTERRUPTED
-        if not total.samples and not code:
-            code = 1
-    raise typer.Exit(code)
+    ending.leave(code if total.samples else code or 1)
 
 
 _AGAIN = "the same command again goes on from here."
 
 
-def _save(total: Measurement, out: Path) -> list[dict[str, str]]:
-    """Write table and figure, if anything was measured; return what could not be written."""
-    unwritten = list[dict[str, str]]()
+def _save(total: Measurement, out: Path, unwritten: list[dict[str, str]]) -> None:
+    """Write table and figure, if anything was measured; note what could not be written."""
     for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
         try:
             total.save(out / name)
         except OutputError as error:  # the figures are still told
             unwritten.append({"file": str(out / name), "error": worded(error)})
-    return unwritten
 
 
 def sanity(
@@ -283,10 +285,11 @@ def sanity(
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    total, failed, used = Measurement(), list[dict[str, str]](), set[Path]()
-    pictures, done, code = list[str](), list[dict[str, str]](), 0
+    total, used, code = Measurement(), set[Path](), 0
+    drawn, failed, unwritten = (list[dict[str, str]]() for _ in range(3))
     bar = Bar(console, "randomising", len(paths))
-    with _interrupted() as stopped:
+    ending = Ending()
+    with ending.noted():
         for path in bar.over(paths):
             try:
                 images, panel = options.as_seen(path, network)
@@ -305,12 +308,18 @@ def sanity(
                 total, file = total + found.measurement, out
                 if place is not None:
                     file = options.free(place, (path.stem, "sanity"), form_name, used)
-                pictures.append(str(found.save(file, [panel], colormap=colormap)))
-                done.append({"photo": str(path)})
-            except (PhotoError, OutputError) as error:  # what was found is still told
+                picture = found.save(file, [panel], colormap=colormap)
+                drawn.append({"photo": str(path), "picture": str(picture)})
+            except PhotoError as error:
                 code = max(code, note(failed, path, error, alone=len(paths) == 1))
+            except OutputError as error:  # what was found is still told
+                code = max(code, note(unwritten, path, error, alone=len(paths) == 1))
                 if refuses_all(error):
                     break
+    ending.check(drawn, failed, unwritten)
+    pictures = [one["picture"] for one in drawn]
+    left = untried(paths, [*drawn, *failed, *unwritten])
+    said = "Interrupted: the strips of the photos that were done are drawn."
     if as_json:
         told = {
             "verdicts": verdicts(total),
@@ -318,18 +327,18 @@ def sanity(
             "unmeasured": [one._asdict() for one in total.unmeasured],
             "pictures": pictures,
             "failed": failed,
-            "untried": untried(paths, [*done, *failed]),
+            "unwritten": unwritten,
+            "untried": left,
         }
-        if stopped:
-            told |= interrupted("Interrupted: the strips of the photos that were done are drawn.")
-        document(told)
+        ending.document(told, said)
     else:
         _tell_sanity(console, total, network, pictures)
         _complain(failed, len(paths))
-    if stopped:
-        console.print("[yellow]Interrupted:[/] the strips of the photos that were done are drawn.")
-        code = INTERRUPTED
-    raise typer.Exit(code)
+        complain(unwritten)
+        tell_untried(left)
+    if ending.stopped:
+        console.print(f"[yellow]{said}[/]")
+    ending.leave(code)
 
 
 def metrics(as_json: options.AsJson = False) -> None:
@@ -344,16 +353,6 @@ def metrics(as_json: options.AsJson = False) -> None:
         "f = the probability of the explained class (the score, where there is none), M the "
         "heatmap, x the image, B the object, phi the raw map, y the score."
     )
-
-
-@contextmanager
-def _interrupted() -> Iterator[list[bool]]:
-    """Note that the user broke off, and go on with what is done."""
-    stopped = list[bool]()
-    try:
-        yield stopped
-    except KeyboardInterrupt:
-        stopped.append(True)
 
 
 def _keep(result: PhotoMeasured, journal: Journal, failed: list[dict[str, str]]) -> int:
@@ -467,6 +466,6 @@ def _tell_sanity(
     _tell_skipped(console, total)
     if math.isnan(total.ranking("parameter-randomisation")[0].own.low):
         console.print("One photo has no interval: take several to be sure.")
-    console.print(
-        f"The strips are {escape(', '.join(pictures[:3]))}" + (" ..." if len(pictures) > 3 else "")
-    )
+    if pictures:
+        more = " ..." if len(pictures) > 3 else ""
+        console.print(f"The strips are {escape(', '.join(pictures[:3]))}{more}")

@@ -3,7 +3,7 @@
 With `--json`, stdout is exactly one JSON document, however the run ends (`--help` and `--version`
 apart). Whatever else is printed meanwhile, by the user's model or by a library, goes to stderr.
 A run that ended before all was done has `error`, with its `type`, `message` and `exit_code`; what
-had been done by then stands beside it.
+had been done of several photos by then stands beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from math import isfinite
 from typing import Any, TextIO
@@ -39,6 +39,15 @@ class Console(rich.console.Console):
         """Return text to print, which all strings pass through, those in tables too."""
         return super().render_str(visible(text), **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print.
+
+        Raises:
+            OutputError: There is no room where that leads.
+        """
+        with written("report", "stderr" if self.stderr else "stdout"):
+            super().print(*objects, **options)
+
     def bar(self, share: float) -> str:
         """Return a bar for a share of 1, as wide as thirty letters at most."""
         sign = "#" if self.options.ascii_only else "█"
@@ -55,6 +64,7 @@ class _Machine:
 
     stream: TextIO | None
     told: bool = False
+    beside: dict[str, Any] = field(default_factory=dict)
 
 
 _MACHINE: ContextVar[_Machine | None] = ContextVar("machine", default=None)
@@ -73,20 +83,42 @@ def document(report: Any) -> None:
         stream, machine.told = machine.stream, True
     if stream is None:  # stdout is closed
         return
-    try:
+    with written("result", "stdout"):
         stream.write(f"{text}\n")
         stream.flush()
+
+
+@contextmanager
+def written(what: str, stream: str) -> Iterator[None]:
+    """Tell of a stream that cannot be written to; not of one that nobody reads any more.
+
+    Raises:
+        OutputError: There is no room where it leads.
+        BrokenPipeError: Nobody reads.
+    """
+    try:
+        yield
     except BrokenPipeError:
         raise
+    except SystemExit as error:  # as rich ends a process when nobody reads
+        raise BrokenPipeError from error
     except OSError as error:
-        raise OutputError(f"The result cannot be written to stdout: {error.strerror}.") from error
+        why = error.strerror or error
+        raise OutputError(f"The {what} cannot be written to {stream}: {why}.") from error
+
+
+def stand_beside(report: dict[str, Any]) -> None:
+    """Keep what was done for the document, which says of the error that is about to be raised."""
+    machine = _MACHINE.get()
+    if machine is not None:
+        machine.beside = report
 
 
 def end_with(report: dict[str, Any]) -> None:
     """Print the document of a run that ended before its own, if one is wanted."""
     machine = _MACHINE.get()
     if machine is not None and not machine.told:
-        document(report)
+        document(machine.beside | report)
 
 
 def failed(kind: str, message: str, code: int) -> dict[str, Any]:

@@ -92,6 +92,17 @@ def untried(paths: Sequence[Path], told: Sequence[dict[str, Any]]) -> list[str]:
     return [str(path) for path in paths if str(path) not in known]
 
 
+def counted(photos: Sequence[object]) -> str:
+    """Return how many photos there are, in words."""
+    return f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
+
+
+def tell_untried(left: Sequence[str]) -> None:
+    """Print how many photos were not tried, if any."""
+    if left:
+        Console(stderr=True).print(f"{counted(left)} not tried.")
+
+
 def note(
     failed: list[dict[str, str]], path: Path, error: PhotoError | OutputError, *, alone: bool
 ) -> int:

@@ -7,11 +7,19 @@ from inspect import cleandoc
 
 from limelight.errors import LimelightError, OutputError
 
-#: What the library's errors write as `name=value`, and the command line as `--name value`; with
-#: what to say for a value that is left open.
-_OPTIONS = {"classes": "FILE", "layer": "LAYER", "method": "METHOD", "weights": "FILE"}
+#: What the library's errors tell to pass, and how the command line calls it.
+PASSED = {
+    "classes=[...]": "--classes FILE",
+    "layer=...": "--layer LAYER",
+    "method='gradcam'": "--method gradcam",
+    "weights='FILE'": "--weights FILE",
+    "weights='none'": "--weights none",
+}
 
-_GIVEN = re.compile(rf"\b({'|'.join(_OPTIONS)})=(?:\.\.\.|\[\.\.\.\]|(['\"])(.*?)\2)")
+#: A name of the user's, as the library quotes it: with repr.
+_QUOTED = r"(?<!\w)(?P<quote>['\"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"
+_GIVEN = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, PASSED))})|{_QUOTED}")
+_ELSEWHERE = re.compile(r"\b[Pp]ass (another|a shorter) (path|folder|name|one)\b")
 
 
 def paragraphs(docstring: str) -> str:
@@ -24,7 +32,7 @@ def paragraphs(docstring: str) -> str:
 
 def worded(error: LimelightError) -> str:
     """Return what an error of the library says, with the options that the command line has."""
-    text = _GIVEN.sub(lambda m: f"--{m[1]} {m[3] or _OPTIONS[m[1]]}", str(error))
-    if isinstance(error, OutputError) and "--out" not in text:
+    text = _GIVEN.sub(lambda found: PASSED.get(found[0], found[0]), str(error))
+    if isinstance(error, OutputError) and _ELSEWHERE.search(text):
         text += " On the command line it is --out."
     return text
