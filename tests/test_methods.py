@@ -1042,8 +1042,11 @@ def test_the_other_methods_take_one_run(method: str) -> None:
 def test_behind_a_pool_and_a_linear_layer_these_are_gradcam(method: str, name: str) -> None:
     gradcam, found = SCENES[name].explained("gradcam"), SCENES[name].explained(method)
     cells = gradcam.raw[0].numel() if method == "cam" else 1
-    assert_agrees(found.raw, gradcam.raw * cells)
-    assert_agrees(found.heatmap, gradcam.heatmap)
+    limit = (
+        "scores with and without a cell, whose difference is smaller" if "cipro" in method else None
+    )
+    assert_agrees(found.raw, gradcam.raw * cells, limit=limit)
+    assert_agrees(found.heatmap, gradcam.heatmap, limit=limit)
 
 
 def test_where_the_head_is_piecewise_linear_shapleycam_is_gradcam() -> None:

@@ -107,7 +107,8 @@ def test_each_element_may_have_a_scale() -> None:
 def test_where_one_is_in_a_finer_format_only_the_other_errs() -> None:
     expected = torch.ones(1, dtype=torch.float64)
     most = rounding(torch.float32, errors=1)
-    assert_agrees(expected + 0.9 * most, expected, dtype=torch.float32)
+    limit = "this test, which goes up to it"
+    assert_agrees(expected + 0.9 * most, expected, dtype=torch.float32, limit=limit)
     with pytest.raises(AssertionError, match=r"1 computation\(s\) that err"):
         assert_agrees(expected + 1.1 * most, expected, dtype=torch.float32)
     assert rounding(torch.float32) == 2 * most
