@@ -109,7 +109,7 @@ def _theirs(doing: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise exited(error, doing) from error
-    except (KeyboardInterrupt, GeneratorExit, CancelledError):  # meant for who called
+    except (KeyboardInterrupt, CancelledError):  # meant for who called
         raise
     except BaseException as error:  # code that is only imported may raise anything
         place = origin(error)
