@@ -1,4 +1,4 @@
-"""One run at a time on what goes on growing."""
+"""Keep two runs from writing the same file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def only_run(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            for one in (holder, lock):  # the lock goes while it is held, or as it is let go
+            for one in (holder, lock):  # Windows deletes the lock only when it is released
                 with suppress(OSError):
                     one.unlink()
 

@@ -83,7 +83,7 @@ class Annotations:
         self._folder = boxes or masks or Path()
         self._as_masks, self._names, self._value = masks is not None, names, value
         self._table: Table | None = None
-        # The system's own answer for a name that cannot be is an error; that of os.path is no.
+        # Path.exists raises an error for a name that is too long; os.path.exists returns False.
         if not os.path.exists(self._folder):
             raise OptionError(f"There is no file or folder {str(self._folder)!r} with annotations.")
         if not os.path.isdir(self._folder):

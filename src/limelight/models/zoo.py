@@ -195,7 +195,7 @@ def _timm_source(name: str) -> dict[str, Any]:
     """
     from timm.models import get_pretrained_cfg
 
-    known: Any = get_pretrained_cfg(name.removeprefix("timm:"))
+    known: Any = get_pretrained_cfg(name)
     if known is None or not known.hf_hub_id:
         return {}
     why = unreachable()
