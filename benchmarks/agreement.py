@@ -35,7 +35,7 @@ import limelight
 from limelight import METHODS, Evidence, Method
 from limelight.methods.perturbed import ablationcam
 from limelight.methods.weighted import weigh
-from limelight.samples import SAMPLES, find_sample
+from limelight.photos.samples import SAMPLES, find_sample
 from limelight.targets import Target
 from measure import Table, report
 from peers import agreement, grad_cam
@@ -175,7 +175,7 @@ def trap(name: str, layer: str, images: Tensor) -> list[object]:
     target = targets_of(model, images)["highest"]
     right, activations = by_autograd(model, layer, images, target)
     ours = limelight.explain(model, images, target=target.ours, layer=layer)
-    read = limelight.cut(model, layer, images).activations
+    read = limelight.cut(model, images, layer).activations
     made = grad_cam(theirs.GradCAM, deepcopy(model), layer, images, target.theirs)
     lowest = [float(one.min()) for one in (activations, read, made.activations)]
     alike = [agreement(raw, right)[1] for raw in (ours.raw, made.raw)]

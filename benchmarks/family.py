@@ -37,7 +37,7 @@ from torchvision.models import get_model
 
 import limelight
 from limelight import METHODS
-from limelight.samples import find_sample
+from limelight.photos.samples import find_sample
 from measure import (
     DEVICE,
     Cost,
@@ -158,7 +158,7 @@ def score_sides(network: str) -> dict[str, Callable[[], Tensor | None]]:
     torch.manual_seed(0)
     model, images = made(network), photo()
     index, target = predicted(model, images)
-    low, high = limelight.cut(model, LAYER, images).activations.flatten(2).aminmax(dim=2)
+    low, high = limelight.cut(model, images, LAYER).activations.flatten(2).aminmax(dim=2)
     batch = images.repeat(TOGETHER["plain forwards"], 1, 1, 1)
 
     def theirs() -> Tensor:
@@ -187,7 +187,7 @@ def skipping(_network: str, rounds: int) -> list[Table]:
     columns = {"method": "", "layer": "", "channels": "d", "left out": "d"}
     table = Table({**columns, "runs of all, s": ".2f", "limelight, s": ".2f", "ratio": ".3f"})
     for layer in (limelight.explain(model, images).layer, "blocks.5.3.bn2"):
-        activations = limelight.cut(model, layer, images).activations
+        activations = limelight.cut(model, images, layer).activations
         low, high = activations[0].flatten(1).aminmax(dim=1)
         count = len(low)
         same, zero = int((low == high).sum()), int(((low == 0) & (high == 0)).sum())
@@ -211,7 +211,7 @@ def all_forwards(model: nn.Module, images: Tensor, count: int) -> None:
 
 def all_heads(model: nn.Module, images: Tensor, count: int, layer: str) -> None:
     """Cut the network, and run the head as often as there are channels."""
-    cut = limelight.cut(model, layer, images)
+    cut = limelight.cut(model, images, layer)
     plain_forwards(cut.head, cut.activations.repeat(8, 1, 1, 1), count)
 
 

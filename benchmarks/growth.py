@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torchvision.models import get_model
 
 import limelight
-from limelight.samples import SAMPLES, find_sample
+from limelight.photos.samples import SAMPLES, find_sample
 from measure import DEVICE, PAGE, Run, Table, Turns, in_turns, plain_forward, report
 
 LAYERS = [f"layer{stage}.{block}" for block in (1, 0) for stage in (4, 3, 2, 1)]
@@ -67,7 +67,7 @@ def growths(network: str, folder: Path) -> list[Growth]:
             for result in limelight.explain_photos(loaded, paths[:count], layer="layer4"):
                 path = folder / f"{result.path.stem}-map.jpg"
                 assert result.view is not None
-                result.explanations[0].save(path, [result.view], picture="overlay")
+                result.explanations[0].save(path, photos=[result.view], picture="overlay")
 
         return run
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 import limelight
-from limelight.samples import SAMPLES, find_sample
+from limelight.photos.samples import SAMPLES, find_sample
 from measure import DEVICE, Run, Table, in_turns, plain_forward, report, taken
 from peers import agreement
 

@@ -27,11 +27,11 @@ from torchvision.models import get_model
 
 import limelight
 from limelight import METRICS
-from limelight.inputs import Given
-from limelight.measure.case import Case, Maps, Probe
-from limelight.measure.imputation import impute
-from limelight.samples import find_sample
-from limelight.targets import Reading
+from limelight.inputs import ModelInputs
+from limelight.metrics.case import MapCase, Maps, PerturbedModel
+from limelight.metrics.imputation import impute
+from limelight.photos.samples import find_sample
+from limelight.targets import OutputSpec
 from measure import Run, Table, in_turns, plain_forwards, report
 
 STEPS, TOGETHER = 100, 8
@@ -45,11 +45,11 @@ def picture() -> Tensor:
     return limelight.Preprocess()(photo)[None].contiguous()
 
 
-def case_of(model: nn.Module, images: Tensor, target: int) -> Case:
+def case_of(model: nn.Module, images: Tensor, target: int) -> MapCase:
     """Return a case with a map that was made before."""
     result = limelight.explain(model, images, target=target, method="centre")
-    probe = Probe(model, Given.of(images), target, Reading(), chunk=TOGETHER)
-    return Case(Maps(result.raw, result.heatmap), probe)
+    probe = PerturbedModel(model, ModelInputs.of(images), target, OutputSpec(), chunk=TOGETHER)
+    return MapCase(Maps(result.raw, result.heatmap), probe)
 
 
 def curves(network: str, rounds: int) -> Table:
@@ -93,8 +93,8 @@ def road(network: str, rounds: int) -> Table:
     maps = Maps(heatmap, heatmap)
 
     def ours() -> None:
-        probe = Probe(model, Given.of(images), 281, Reading(), chunk=TOGETHER)
-        row.update(Case(maps, probe))
+        probe = PerturbedModel(model, ModelInputs.of(images), 281, OutputSpec(), chunk=TOGETHER)
+        row.update(MapCase(maps, probe))
 
     def theirs() -> None:
         combined = ROADCombined(percentiles=list(PERCENT))

@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 import limelight
 from limelight.cli import app
-from limelight.photos import find_photos
-from limelight.samples import SAMPLES, find_sample
+from limelight.photos.files import find_photos
+from limelight.photos.samples import SAMPLES, find_sample
 from measure import Run, Table, in_turns, report
 
 BATCH = 8

@@ -106,7 +106,7 @@ def explain(network: Network, row: Row) -> None:
     fill_zeros(model)
     settle(model, inputs)
     row.input = by(picture_in(inputs).shape)
-    cut = limelight.cut(model, None, inputs)
+    cut = limelight.cut(model, inputs, None)
     row.layer, row.layout, row.grid = cut.layer, str(cut.layout), by(cut.layout.grid)
     found = limelight.explain(model, inputs)
     row.status, row.problem = found.status[0].name, first_sentence(found.status[0].message)

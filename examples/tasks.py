@@ -36,7 +36,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.transforms.functional import to_tensor
 
 import limelight
-from limelight.samples import find_sample
+from limelight.photos.samples import find_sample
 
 SIZE = 96
 SHAPES = ("disc", "square", "triangle")
@@ -358,7 +358,7 @@ def save(
     result: limelight.Explanation, path: Path, photos: Sequence[Image.Image] | None = None
 ) -> None:
     """Write the figure of an explanation."""
-    drawn = result.save(path, photos)
+    drawn = result.save(path, photos=photos)
     shrink(drawn.read_bytes(), path)
 
 

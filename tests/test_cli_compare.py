@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import limelight.cli.compare as command
-from limelight.compare import compare_each
 from limelight.methods import METHODS
+from limelight.pipeline import explain_many
 from test_cli import Runner, folder, run, save_photo
 
 __all__ = ["folder", "run"]  # fixtures
@@ -75,7 +75,7 @@ def test_an_interrupted_comparison_shows_what_was_done(
     run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*args: object, **options: object) -> object:
-        results = compare_each(*args, **options)  # type: ignore[arg-type]
+        results = explain_many(*args, **options)  # type: ignore[arg-type]
         yield next(results)
         raise KeyboardInterrupt
 

@@ -18,11 +18,11 @@ from torch import Tensor
 import limelight
 import limelight.cli
 from limelight.cli import options
-from limelight.compare import compare_each
 from limelight.errors import OutputError
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import Journal, measure_photos
-from limelight.models import Network
+from limelight.metrics.journal import Journal, measure_photos
+from limelight.metrics.measurement import Measurement
+from limelight.models.network import Network
+from limelight.pipeline import explain_many
 from test_cli import Runner, folder, full_after, run
 from test_cli_measure import NET, QUICK, SANITY, noise, photos
 
@@ -37,7 +37,7 @@ ALL = {
 }
 WHOLE = {
     "explain": ("explain", "explain_photos", limelight.explain_photos),
-    "compare": ("compare", "compare_each", compare_each),
+    "compare": ("compare", "compare_each", explain_many),
     "measure": ("measure", "measure_photos", measure_photos),
     "sanity": ("measure", "find_sanity", limelight.sanity),
 }
@@ -137,7 +137,7 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
 
     def stopping(*args: Any, **options: Any) -> Iterator[Any]:
         begun.append(1)
-        yield next(compare_each(*args, **options))
+        yield next(explain_many(*args, **options))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(HERE["compare"], "compare_each", stopping)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import limelight
-from limelight.samples import find_sample
+from limelight.photos.samples import find_sample
 from test_cli import MODELS, Runner, folder, run, save_photo
 from test_walkthrough import Node, read
 from tolerances import assert_agrees

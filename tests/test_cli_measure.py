@@ -22,15 +22,15 @@ from torch import nn
 import limelight
 import limelight.cli.compare
 import limelight.cli.measure
-from limelight.compare import compare_each
 from limelight.errors import OutputError
 from limelight.lock import only_run
-from limelight.measure import METRICS
-from limelight.measure import photos as measuring
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import Asked, PhotoMeasured, measure_photos
-from limelight.models import Network
-from limelight.photos import Preprocess
+from limelight.metrics import METRICS
+from limelight.metrics import journal as measuring
+from limelight.metrics.journal import MeasureSpec, PhotoMeasured, measure_photos
+from limelight.metrics.measurement import Measurement
+from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
+from limelight.pipeline import explain_many
 from test_cli import Runner, folder, run, save_photo
 from tolerances import assert_agrees
 
@@ -498,8 +498,8 @@ def test_matched_classes_are_explained_one_by_one(run: Runner, folder: Path, pho
     network, total = net(), Measurement()
     for photo, target, label, objects in (
         (0, "cat", "cat", [box]),
-        (0, limelight.Among(["ant", "bee"]), "insect", [other, box]),
-        (1, limelight.Among(["ant", "bee"]), "insect", [box]),
+        (0, limelight.AnyOf(["ant", "bee"]), "insect", [other, box]),
+        (1, limelight.AnyOf(["ant", "bee"]), "insect", [box]),
         (3, "cat", "cat", [box]),
     ):
         picture = limelight.load_photo(photos / f"{photo}.png")
@@ -775,7 +775,7 @@ def test_measure_photos_from_python(folder: Path, photos: Path) -> None:
         photos / "none.jpg",
         str(photos / "1.png"),
     ]
-    asked = Asked(
+    asked = MeasureSpec(
         methods=[limelight.METHODS["gradcam"]], metrics=[limelight.METRICS["increase"]], target=1
     )
     told = list[str]()
@@ -982,7 +982,7 @@ def test_what_cannot_be_measured_in_compare_is_told_before_any_work(
 
     def counting(*args: Any, **options: Any) -> Any:
         began.append(1)
-        return compare_each(*args, **options)
+        return explain_many(*args, **options)
 
     monkeypatch.setattr(limelight.cli.compare, "compare_each", counting)
     code, _, err = run("compare", "photos", *NET, *COMPARED[:-2], *words)

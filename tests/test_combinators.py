@@ -8,7 +8,8 @@ import limelight
 import networks
 from limelight.errors import InputError, LayerError, MethodError, OptionError, UnknownNameError
 from limelight.finish import normalise, relu, resize
-from limelight.methods.combinators import find_views, fuse_maps
+from limelight.methods.fusing import fuse_maps
+from limelight.methods.views import find_views
 from networks import ready
 from tolerances import assert_agrees, of_differences
 
@@ -162,14 +163,14 @@ def test_windows_whose_scores_are_negative_still_count() -> None:
 
 
 def test_progress_is_told_of_every_look() -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     limelight.explain(
         ready(networks.ResidualCNN()),
         pictures(),
         views=limelight.noise(3),
-        progress=lambda done, count: told.append((done, count)),
+        progress=lambda *facts: told.append(facts),
     )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [("gradcam", 1, 3), ("gradcam", 2, 3), ("gradcam", 3, 3)]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_views_by_name() -> None:
 def test_eigen_smoothing_takes_the_first_component_of_the_contributions() -> None:
     model, images = ready(networks.ResidualCNN()), pictures()
     found = limelight.explain(model, images, target=CHOSEN, layer="block1", eigen=True)
-    at = limelight.cut(model, "block1", images)
+    at = limelight.cut(model, images, "block1")
     alpha = at.gradients(CHOSEN).mean((2, 3), keepdim=True)
     for map_, parts in zip(found.raw, (alpha * at.activations).flatten(2), strict=True):
         left, values, _ = torch.linalg.svd(parts.T)
@@ -303,7 +304,7 @@ def test_different_methods_can_be_fused() -> None:
 
 def test_a_contrast_is_the_score_less_a_share_of_those_of_the_nearest_classes() -> None:
     model, images = ready(networks.ResidualCNN()), pictures()
-    logits = limelight.cut(model, "block1", images).output
+    logits = limelight.cut(model, images, "block1").output
     near = [
         sorted((i for i in range(5) if i != c), key=lambda i: abs(row[i] - row[c]))[:2]
         for row, c in zip(logits.tolist(), CHOSEN, strict=True)

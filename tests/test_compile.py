@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
-from limelight.cut.compiled import _known, parts_of
 from limelight.errors import OptionError
-from limelight.models import Network
-from limelight.photos import Preprocess
+from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
+from limelight.runtime.compiled import _known, parts_of
 from test_cli import Runner, folder, run, save_photo
 from tolerances import assert_agrees
 

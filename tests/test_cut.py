@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 import networks
-from limelight.cut import cut, cuts, record
 from limelight.errors import (
     InputError,
     LayerError,
@@ -26,6 +25,8 @@ from limelight.errors import (
 )
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
+from limelight.runtime.cut import cut, cuts
+from limelight.runtime.record import record
 from networks import ready
 from oracles.methods import (
     Grid,
@@ -161,7 +162,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 def test_activations_output_and_gradients_equal_the_oracle(case: Case, dtype: torch.dtype) -> None:
     model, images = case.model(dtype), case.images(dtype=dtype)
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     assert found.layer == case.layer
     assert found.reason == "named"
     assert_agrees(found.activations, expected.activations)
@@ -173,7 +174,7 @@ def test_activations_output_and_gradients_equal_the_oracle(case: Case, dtype: to
 def test_gradcam_equals_the_oracle(case: Case) -> None:
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     evidence = Evidence(
         activations=found.activations,
         image=found.image,
@@ -186,16 +187,16 @@ def test_gradcam_equals_the_oracle(case: Case) -> None:
 
 def test_activations_before_an_in_place_relu_are_those_that_were_there() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    assert cut(model, "block1.bn1", images).activations.min() < 0
+    assert cut(model, images, "block1.bn1").activations.min() < 0
     with torch.no_grad():
         expected = model.block1.bn1(model.block1.conv1(model.stem(images)))
-    assert_agrees(cut(model, "block1.bn1", images).activations, expected)
+    assert_agrees(cut(model, images, "block1.bn1").activations, expected)
 
 
 def test_the_target_defaults_to_the_predicted_class() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(4, *PICTURE, dtype=torch.float64)
     predicted = model(images).argmax(1).tolist()
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     assert torch.equal(found.gradients(), found.gradients(predicted))
     assert found.score().indices is not None
     assert_agrees(found.score().values, model(images).detach().max(1).values)
@@ -207,12 +208,12 @@ def test_the_gradient_of_any_callable_equals_the_oracle() -> None:
 
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "block1", images, margin, channels_first)
-    assert_agrees(cut(model, "block1", images).gradients(margin), expected.gradients)
+    assert_agrees(cut(model, images, "block1").gradients(margin), expected.gradients)
 
 
 def test_one_cut_gives_the_gradients_of_many_targets_in_any_order() -> None:
     model, images = ready(networks.TinyViT()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "blocks.0", images)
+    found = cut(model, images, "blocks.0")
     for target in (3, 0, 3, 4):
         expected = probe(model, "blocks.0", images, classes([target] * 2), VIT)
         assert_agrees(found.gradients(target), expected.gradients)
@@ -220,7 +221,7 @@ def test_one_cut_gives_the_gradients_of_many_targets_in_any_order() -> None:
 
 def test_the_gradient_is_zero_where_the_score_does_not_depend_on_the_layer() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     gradients = found.gradients(lambda _output: torch.ones(2))
     assert gradients.shape == found.activations.shape
     assert not gradients.any()
@@ -228,7 +229,7 @@ def test_the_gradient_is_zero_where_the_score_does_not_depend_on_the_layer() -> 
 
 def test_changing_what_a_cut_handed_out_does_not_change_its_gradients_or_head() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found, again = cut(model, "block1", images), cut(model, "block1", images)
+    found, again = cut(model, images, "block1"), cut(model, images, "block1")
     original = found.activations.clone()
     found.activations.zero_()
     found.output.zero_()
@@ -291,7 +292,7 @@ class ByHand(nn.Module):
 
 def test_the_article_s_gradient_at_the_convolution_and_at_the_input() -> None:
     image = numbers(INPUT)[None, None]
-    at_conv, at_input = cuts(ByHand(), ["conv", "pixels"], image)
+    at_conv, at_input = cuts(ByHand(), image, ["conv", "pixels"])
     exactly(at_conv.activations[0, 0], CONV_OUTPUT)
     exactly(at_conv.output[0], FC_OUTPUT)
     exactly(at_conv.gradients(0)[0, 0], GRADIENT_AT_CONV)
@@ -302,7 +303,7 @@ def test_the_article_s_gradient_at_the_convolution_and_at_the_input() -> None:
 def test_the_article_s_jacobian_of_the_convolution() -> None:
     by_hand = ByHand()
     model = nn.Sequential(by_hand.pixels, by_hand.conv)
-    found = cut(model, "0", numbers(INPUT)[None, None])
+    found = cut(model, numbers(INPUT)[None, None], "0")
     cells: list[Callable[[Tensor], Tensor]] = [
         lambda output: output[:, 0, 0, 0],
         lambda output: output[:, 0, 0, 1],
@@ -363,7 +364,7 @@ def test_the_graph_begins_at_the_layer() -> None:
         outputs.append(output)
         return output[:, 0]
 
-    cut(model, "block1", images).gradients(watched)
+    cut(model, images, "block1").gradients(watched)
     reached, waiting = set[Any](), [outputs[0].grad_fn]
     leaves = []
     while waiting:
@@ -391,7 +392,7 @@ def test_what_the_body_puts_out_has_no_graph_and_what_the_head_puts_out_has() ->
             graphs[path] = out.grad_fn is not None
 
         module.register_forward_hook(see)
-    cut(model, "second", images)
+    cut(model, images, "second")
     assert graphs == {"first": False, "second": False, "third": True, "fc": True}
 
 
@@ -400,7 +401,7 @@ def test_no_gradient_of_a_parameter_is_computed() -> None:
     computed: list[str] = []
     for path, parameter in model.named_parameters():
         parameter.register_hook(lambda _, path=path: computed.append(path))  # type: ignore[no-untyped-call]
-    found = cut(model, "block1", images)
+    found = cut(model, images, "block1")
     found.gradients(1)
     record(model, images)
     assert computed == []
@@ -447,12 +448,12 @@ def test_a_model_is_left_as_it_was(
     model.register_forward_hook(lambda *_: None)
     first.register_forward_pre_hook(lambda *_: None)
     with mode(), untouched(model):
-        found = cut(model, middle(model), images)
+        found = cut(model, images, middle(model))
         found.gradients(1)
         found.head(found.activations)
         found.head(found.activations[:1], rows=torch.tensor([1]))
         record(model, images)
-        cut(model, None, images)
+        cut(model, images, None)
 
 
 @pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm", "pruned", "parametrized"])
@@ -474,7 +475,7 @@ def test_weights_that_are_made_anew_for_every_forward_are_left_as_they_were(norm
     model(images)
     expected = model(images).detach()
     with untouched(model):
-        found = cut(model, "second", images)
+        found = cut(model, images, "second")
         found.gradients(1)
         assert_agrees(found.output, expected)
         assert_agrees(found.head(found.activations).detach(), expected)
@@ -493,7 +494,7 @@ def test_a_model_that_raises_in_the_middle_is_left_as_it_was(layer: str | None) 
     model = ready(networks.RaisesLate()).train()
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     with untouched(model), pytest.raises(RuntimeError, match="in the middle of the model"):
-        cut(model, layer, images)
+        cut(model, images, layer)
 
 
 @every_mode
@@ -503,7 +504,7 @@ def test_a_target_that_raises_leaves_the_model_as_it_was_and_its_own_error_comes
     model = ready(networks.ResidualCNN()).train()
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     with mode(), untouched(model), pytest.raises(Raised):
-        cut(model, "block1", images).gradients(fails)
+        cut(model, images, "block1").gradients(fails)
 
 
 def test_a_head_that_raises_leaves_the_model_as_it_was_and_works_afterwards() -> None:
@@ -515,7 +516,7 @@ def test_a_head_that_raises_leaves_the_model_as_it_was_and_works_afterwards() ->
             raise Raised
 
     model.third.register_forward_hook(maybe)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     for _ in range(2):  # the first raises while it records, the second while it replays
         with untouched(model):
             raising = True
@@ -530,7 +531,7 @@ def test_a_layer_that_is_refused_leaves_the_model_as_it_was() -> None:
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     for layer in ("conv", "unused", "nowhere"):
         with untouched(model), pytest.raises(LimelightError):
-            cut(model, layer, images)
+            cut(model, images, layer)
 
 
 # Whatever state the caller and the model are in
@@ -544,11 +545,11 @@ def test_it_works_in_every_grad_mode(
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     with mode():
-        found = cut(model, case.layer, images)
+        found = cut(model, images, case.layer)
         gradients = found.gradients(CHOSEN)
         again = found.head(found.activations)
         fewer = found.head(found.activations[1:2], rows=torch.tensor([1]))
-        chosen = cut(model, None, images)
+        chosen = cut(model, images, None)
         assert chosen.gradients(CHOSEN).any()
     assert_agrees(found.activations, expected.activations)
     assert_agrees(gradients, expected.gradients)
@@ -573,11 +574,11 @@ def test_a_model_and_images_made_under_inference_mode_give_the_same(case: Case) 
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     for mode in (nullcontext, torch.inference_mode):
         with mode(), untouched(made):
-            found = cut(made, case.layer, pictures)
+            found = cut(made, pictures, case.layer)
             assert_agrees(found.activations, expected.activations)
             assert_agrees(found.gradients(CHOSEN), expected.gradients)
             assert_agrees(found.head(found.activations).detach(), expected.output.detach())
-            assert cut(made, None, pictures).gradients(CHOSEN).any()
+            assert cut(made, pictures, None).gradients(CHOSEN).any()
 
 
 @every_case
@@ -585,7 +586,7 @@ def test_a_frozen_model_gives_the_same(case: Case) -> None:
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     model.requires_grad_(False)
-    assert_agrees(cut(model, case.layer, images).gradients(CHOSEN), expected.gradients)
+    assert_agrees(cut(model, images, case.layer).gradients(CHOSEN), expected.gradients)
 
 
 def test_a_model_whose_forward_turns_grad_off_around_its_body_gives_a_gradient() -> None:
@@ -595,7 +596,7 @@ def test_a_model_whose_forward_turns_grad_off_around_its_body_gives_a_gradient()
     model = ready(networks.Chain())
     images = torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
-    assert_agrees(cut(own, "second", images).gradients(CHOSEN), expected.gradients)
+    assert_agrees(cut(own, images, "second").gradients(CHOSEN), expected.gradients)
 
 
 def test_a_model_in_training_mode_is_run_in_evaluation_mode() -> None:
@@ -603,7 +604,7 @@ def test_a_model_in_training_mode_is_run_in_evaluation_mode() -> None:
     expected = probe(model, "block1", images, classes(CHOSEN), channels_first)
     model.train()
     with untouched(model):
-        found = cut(model, "block1", images)
+        found = cut(model, images, "block1")
         assert_agrees(found.output, expected.output.detach())
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
@@ -615,7 +616,7 @@ def test_a_model_can_be_trained_on_right_after_a_cut() -> None:
     expected = [cast("Tensor", p.grad).clone() for p in model.parameters()]
     model.zero_grad()
     loss = model(images).sum()
-    cut(model, "block1", images).gradients(1)
+    cut(model, images, "block1").gradients(1)
     loss.backward()
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         assert torch.equal(cast("Tensor", parameter.grad), gradient)
@@ -627,7 +628,7 @@ def test_a_model_in_half_precision_gives_the_same_gradient_up_to_its_precision(
 ) -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "block1", images, classes(CHOSEN), channels_first)
-    found = cut(model.to(dtype), "block1", images.to(dtype))
+    found = cut(model.to(dtype), images.to(dtype), "block1")
     assert found.gradients(CHOSEN).dtype is dtype
     assert_agrees(found.gradients(CHOSEN), expected.gradients, terms=LAYERS, dtype=dtype)
 
@@ -636,7 +637,7 @@ def test_it_works_under_autocast() -> None:
     model, images = ready(networks.Chain(), torch.float32), torch.randn(3, *PICTURE)
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
     with torch.autocast("cpu", torch.bfloat16):
-        found = cut(model, "second", images)
+        found = cut(model, images, "second")
         gradients = found.gradients(CHOSEN)
         assert found.head(found.activations).shape == (3, 4)
     assert_agrees(gradients, expected.gradients, terms=LAYERS, dtype=torch.bfloat16)
@@ -647,8 +648,8 @@ def test_eight_threads_on_one_model_find_what_one_thread_finds() -> None:
     batches = [torch.randn(2, *PICTURE, dtype=torch.float64) for _ in range(8)]
 
     def everything(images: Tensor) -> list[Tensor]:
-        chosen = cut(model, None, images)
-        found = cut(model, "second", images)
+        chosen = cut(model, images, None)
+        found = cut(model, images, "second")
         head = found.head(found.activations * 2)
         return [chosen.gradients(1), found.activations, found.gradients(2), head.detach()]
 
@@ -672,7 +673,7 @@ def test_eight_threads_on_one_model_find_what_one_thread_finds() -> None:
 
 def test_class_weights_are_the_linear_layer_s_for_the_class_of_each_image() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     assert torch.equal(found.class_weights(CHOSEN), model.fc.weight.detach()[CHOSEN])
     predicted = model(images).argmax(1)
     assert torch.equal(found.class_weights(), model.fc.weight.detach()[predicted])
@@ -680,7 +681,7 @@ def test_class_weights_are_the_linear_layer_s_for_the_class_of_each_image() -> N
 
 def test_class_weights_of_a_difference_are_the_difference_of_the_weights() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    weights = cut(model, "features", images).class_weights(lambda y: y[:, 3] - y[:, 1])
+    weights = cut(model, images, "features").class_weights(lambda y: y[:, 3] - y[:, 1])
     weight = model.fc.weight.detach()
     assert_agrees(weights, (weight[3] - weight[1]).expand(3, -1))
 
@@ -694,14 +695,14 @@ def test_class_weights_are_found_in_every_precision_and_grad_mode(
 ) -> None:
     model, images = ready(networks.PoolLinear(), dtype), torch.randn(3, *PICTURE, dtype=dtype)
     with mode(), untouched(model):
-        weights = cut(model, "features", images).class_weights(2)
+        weights = cut(model, images, "features").class_weights(2)
     assert torch.equal(weights, model.fc.weight.detach()[[2, 2, 2]])
 
 
 def test_a_convolution_of_one_cell_before_the_pool_is_a_linear_layer_too() -> None:
     conv = nn.Conv2d(6, 4, 1)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
-    found = cut(model, "0", torch.randn(2, *PICTURE, dtype=torch.float64))
+    found = cut(model, torch.randn(2, *PICTURE, dtype=torch.float64), "0")
     assert torch.equal(found.class_weights(3), conv.weight.detach()[[3, 3], :, 0, 0])
 
 
@@ -721,7 +722,7 @@ def test_class_weights_do_not_exist_where_the_head_is_something_else(
     with pytest.raises(
         MethodError, match=rf"average pool and one linear.*after '{layer}'.*gradcam"
     ):
-        cut(model, layer, images).class_weights(1)
+        cut(model, images, layer).class_weights(1)
 
 
 # Hooks of the user
@@ -752,7 +753,7 @@ def test_a_hook_of_the_user_s_is_honoured_once(place: str, kind: str) -> None:
         module.register_forward_pre_hook(lambda _module, args: double(args))
     else:
         module.register_full_backward_hook(lambda _module, into, _out: double(into))
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     gradients = found.gradients(CHOSEN)
     assert len(fired) == (place == "third" or kind != "full backward")
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
@@ -766,7 +767,7 @@ def test_a_hook_of_the_user_s_is_honoured_at_every_call_of_the_layer() -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(3, *PICTURE, dtype=torch.float64)
     model.listed = nn.ModuleList([nn.Tanh()])
     model.conv.register_forward_hook(lambda _module, _args, output: output * 2)
-    found = cut(model, "conv#1", images)
+    found = cut(model, images, "conv#1")
     assert_agrees(found.output, model(images).detach())
     assert_agrees(found.head(found.activations).detach(), found.output)
 
@@ -778,7 +779,7 @@ def test_a_layer_may_be_a_path_a_path_with_indices_or_the_module_itself() -> Non
     model, images = ready(networks.PoolLinear()), torch.randn(2, *PICTURE, dtype=torch.float64)
     last = model.features[2]
     layers: list[str | nn.Module] = ["features.2", "features[2]", "features[-1]", last]
-    found = [cut(model, layer, images) for layer in layers]
+    found = [cut(model, images, layer) for layer in layers]
     assert {one.layer for one in found} == {"features.2"}
     for one in found[1:]:
         assert torch.equal(one.gradients(1), found[0].gradients(1))
@@ -786,10 +787,10 @@ def test_a_layer_may_be_a_path_a_path_with_indices_or_the_module_itself() -> Non
 
 def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, None, images)
+    found = cut(model, images, None)
     assert found.layer == "block2"
     assert "last layer with a grid" in found.reason
-    assert torch.equal(found.gradients(1), cut(model, "block2", images).gradients(1))
+    assert torch.equal(found.gradients(1), cut(model, images, "block2").gradients(1))
 
 
 @pytest.mark.parametrize(
@@ -825,13 +826,13 @@ def test_a_layer_that_cannot_be_cut_at_says_why(
 ) -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(error, match=text):
-        cut(model, layer, images)
+        cut(model, images, layer)
 
 
 def test_the_whole_model_is_no_layer() -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(LayerError, match="is the whole model; a layer inside Chain was expected"):
-        cut(model, model, images)
+        cut(model, images, model)
 
 
 def test_a_module_that_the_model_itself_does_not_run_says_so() -> None:
@@ -841,7 +842,7 @@ def test_a_module_that_the_model_itself_does_not_run_says_so() -> None:
 
     model, images = ready(Direct()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(LayerError, match=r"'second' \(Conv2d\) did not run"):
-        cut(model, "second", images)
+        cut(model, images, "second")
 
 
 def test_a_layer_without_a_floating_point_output_says_so() -> None:
@@ -858,21 +859,21 @@ def test_a_layer_without_a_floating_point_output_says_so() -> None:
             return super().forward(x + self.rounds(x))
 
     with pytest.raises(LayerError, match=r"'rounds' \(Rounds\) put out no floating point tensor"):
-        cut(ready(Model()), "rounds", torch.randn(2, *PICTURE, dtype=torch.float64))
+        cut(ready(Model()), torch.randn(2, *PICTURE, dtype=torch.float64), "rounds")
 
 
 def test_an_image_without_a_batch_axis_is_told_how_to_get_one() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(0), nn.LazyLinear(4))
     model(torch.randn(PICTURE))
     with pytest.raises(LayerError, match=r"first axis is not the batch.*image\[None\]"):
-        cut(model, "0", torch.randn(PICTURE))
+        cut(model, torch.randn(PICTURE), "0")
 
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_one_call_of_several_can_be_chosen(call: int) -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "conv", images, classes(CHOSEN), channels_first, call=call)
-    found = cut(model, f"conv#{call}", images)
+    found = cut(model, images, f"conv#{call}")
     assert found.layer == f"conv#{call}"
     assert_agrees(found.activations, expected.activations)
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
@@ -885,7 +886,7 @@ def test_an_in_place_relu_that_runs_twice_can_be_chosen_by_its_call() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     for call in (1, 2):
         expected = probe(model, "block1.relu", images, classes(CHOSEN), channels_first, call=call)
-        found = cut(model, f"block1.relu#{call}", images)
+        found = cut(model, images, f"block1.relu#{call}")
         assert_agrees(found.activations, expected.activations)
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
 
@@ -898,7 +899,7 @@ def test_tuple_and_dict_inputs_are_what_the_model_takes() -> None:
     image, known = (torch.randn(3, *s, dtype=torch.float64) for s in (PICTURE, (2,)))
     for inputs in ((image, known), {"known": known, "image": image}):
         expected = probe(model, "conv", inputs, classes(CHOSEN), channels_first)
-        found = cut(model, "conv", inputs)
+        found = cut(model, inputs, "conv")
         assert torch.equal(found.image, image)
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         other = torch.randn(2, *found.activations.shape[1:], dtype=torch.float64)
@@ -919,7 +920,7 @@ def test_inputs_made_under_inference_mode_may_be_read_after_the_layer(
     with torch.inference_mode():
         made = image * 1, known * 1
     with mode():
-        found = cut(model, "conv", made)
+        found = cut(model, made, "conv")
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -932,17 +933,17 @@ def test_logits_are_found_in_what_the_model_returns(kind: str) -> None:
     plain = ready(networks.Chain())
     images = torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(plain, "second", images, classes(CHOSEN), channels_first)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     assert type(found.output) is type(model(images))
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
     assert_agrees(found.score(CHOSEN).values, classes(CHOSEN)(expected.output).detach())
-    assert cut(model, None, images).layer == "third"
+    assert cut(model, images, None).layer == "third"
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "dict", "object"])
 def test_the_output_has_no_graph(kind: str) -> None:
     model = ready(networks.Returns(kind))
-    output = cut(model, "second", torch.randn(2, *PICTURE, dtype=torch.float64)).output
+    output = cut(model, torch.randn(2, *PICTURE, dtype=torch.float64), "second").output
     parts = vars(output) if isinstance(output, networks.Result) else output
     parts = list(parts.values()) if isinstance(parts, dict) else parts
     assert [part.requires_grad for part in parts] == [False, False]
@@ -951,16 +952,16 @@ def test_the_output_has_no_graph(kind: str) -> None:
 def test_a_model_that_returns_no_tensor_says_so() -> None:
     model, images = ready(networks.Returns("nothing")), torch.randn(2, *PICTURE).double()
     with pytest.raises(ModelError, match=r"The model returned None.*Wrap the model"):
-        cut(model, "second", images).gradients(1)
+        cut(model, images, "second").gradients(1)
 
 
 def test_several_layers_in_one_pass_are_what_each_is_on_its_own() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     names = ["block2", "stem.0", "block1.relu#2", "block2.conv1", "block1", "stem.0"]
-    together = cuts(model, [*names, None], images)
+    together = cuts(model, images, [*names, None])
     assert [one.layer for one in together] == [*names, "block2"]
     for one in together:
-        alone = cut(model, one.layer, images)
+        alone = cut(model, images, one.layer)
         assert_agrees(one.activations, alone.activations)
         assert_agrees(one.gradients(CHOSEN), alone.gradients(CHOSEN))
         other = torch.randn_like(one.activations)
@@ -971,7 +972,7 @@ def test_several_layers_take_one_pass() -> None:
     model, images = ready(networks.Chain()), torch.randn(3, *PICTURE, dtype=torch.float64)
     ran: list[int] = []
     model.fc.register_forward_hook(lambda *_: ran.append(1))
-    for one in cuts(model, ["first", "second", "third"], images):
+    for one in cuts(model, images, ["first", "second", "third"]):
         one.gradients(1)
         one.gradients(2)
     assert len(ran) == 1
@@ -1009,16 +1010,16 @@ def test_several_layers_take_one_pass() -> None:
 )
 def test_inputs_that_cannot_be_explained_say_why(inputs: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        cut(networks.Chain(), "second", inputs)
+        cut(networks.Chain(), inputs, "second")
 
 
 def test_only_the_images_that_are_not_finite_are_named() -> None:
     images = torch.randn(3, *PICTURE)
     images[1, 0, 0, 0], images[1, 1, 2, 3] = torch.inf, torch.nan
     with pytest.raises(InputError, match=r"\(2 in image 1\)"):
-        cut(networks.Chain(), "second", images)
+        cut(networks.Chain(), images, "second")
     with pytest.raises(InputError, match="NaN or infinite"):
-        cut(networks.Chain(), "second", torch.tensor([1.0, torch.nan]))
+        cut(networks.Chain(), torch.tensor([1.0, torch.nan]), "second")
 
 
 # Models in wrappers, and models that cannot be cut
@@ -1026,7 +1027,7 @@ def test_only_the_images_that_are_not_finite_are_named() -> None:
 
 def test_wrapped_models_are_looked_through() -> None:
     model, images = ready(networks.Chain()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    expected = cut(model, "second", images)
+    expected = cut(model, images, "second")
     wrapped = [
         networks.Wrapper(model),
         nn.DataParallel(model),
@@ -1034,10 +1035,10 @@ def test_wrapped_models_are_looked_through() -> None:
         cast("nn.Module", torch.compile(model, backend="eager")),
     ]
     for wrapper in wrapped:
-        found = cut(wrapper, "second", images)
+        found = cut(wrapper, images, "second")
         assert_agrees(found.gradients(1), expected.gradients(1))
         assert_agrees(found.head(found.activations).detach(), expected.output)
-        assert cut(wrapper, None, images).layer == "third"
+        assert cut(wrapper, images, None).layer == "third"
         assert record(wrapper, images)
 
 
@@ -1051,7 +1052,7 @@ def test_modules_compiled_in_place_are_cut_as_they_were_written() -> None:
     model.block1.compile(backend=refuse)
     model.compile(backend=refuse)
     with untouched(model):
-        found = cut(model, "block1.conv2", images)
+        found = cut(model, images, "block1.conv2")
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -1061,7 +1062,7 @@ def test_a_layer_inside_a_compiled_child_can_be_cut_at() -> None:
     expected = probe(model, "block1.conv2", images, classes(CHOSEN), channels_first)
     compiled = torch.compile(model.block1, backend="eager")
     model.add_module("block1", cast("nn.Module", compiled))
-    found = cut(model, "block1._orig_mod.conv2", images)
+    found = cut(model, images, "block1._orig_mod.conv2")
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
     assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -1071,9 +1072,9 @@ def test_a_scripted_model_is_refused() -> None:
     images = torch.randn(1, *PICTURE)
     traced = torch.jit.trace(networks.Chain(), images)  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=r"is a ScriptModule.*Pass the eager model"):
-        cut(traced, "second", images)
+        cut(traced, images, "second")
     with pytest.raises(ModelError, match=r"is a ScriptModule.*Pass the eager model"):
-        cut(nn.Sequential(traced, nn.ReLU()), "0.second", images)
+        cut(nn.Sequential(traced, nn.ReLU()), images, "0.second")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -1084,13 +1085,13 @@ def test_a_model_with_uninitialised_parameters_is_told_to_run_first(
     model = nn.Sequential(nn.Conv2d(3, 4, 3), lazy(), nn.Flatten(), nn.LazyLinear(3))
     for layer in ("0", None):
         with pytest.raises(ModelError, match=r"not initialised yet\. Run the model once"):
-            cut(model.train(training), layer, torch.randn(1, *PICTURE))
+            cut(model.train(training), torch.randn(1, *PICTURE), layer)
 
 
 @pytest.mark.parametrize("model", ["resnet50", None, networks.Chain, lambda x: x])
 def test_what_is_no_module_is_refused(model: Any) -> None:
     with pytest.raises(ModelError, match=r"The model is a \w+; a torch.nn.Module was expected"):
-        cut(model, "second", torch.randn(1, *PICTURE))
+        cut(model, torch.randn(1, *PICTURE), "second")
 
 
 # The head
@@ -1113,7 +1114,7 @@ def ungrid(case: Case, activations: Tensor, raw: Tensor) -> Tensor:
 @every_case
 def test_the_head_of_the_layer_s_own_activations_is_the_output(case: Case) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     for _ in range(2):
         assert_agrees(found.head(found.activations).detach(), found.output)
 
@@ -1124,7 +1125,7 @@ def test_the_head_of_other_activations_equals_a_forward_with_them_in_place(
     case: Case, mode: Callable[[], AbstractContextManager[object]]
 ) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     raw = probe(model, case.layer, images, classes(CHOSEN), case.grid).raw
     for _ in range(2):
         other = torch.randn_like(found.activations)
@@ -1138,7 +1139,7 @@ def test_the_head_of_other_activations_equals_a_forward_with_them_in_place(
 @pytest.mark.parametrize("rows", [[1], [2, 0], [2, 1, 0], [0, 0, 1, 2, 2, 2, 1]], ids=str)
 def test_the_head_takes_other_batches(case: Case, rows: list[int]) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     other = torch.randn(len(rows), *found.activations.shape[1:], dtype=torch.float64)
     raw = probe(model, case.layer, images[rows], lambda y: y[:, 0], case.grid).raw
     expected = substituted(model, case.layer, images[rows], ungrid(case, other, raw))
@@ -1149,7 +1150,7 @@ def test_the_head_takes_other_batches(case: Case, rows: list[int]) -> None:
 @pytest.mark.parametrize("count", [1, 3, 5])  # 3 is also how many rows the table has
 def test_one_image_needs_no_rows(case: Case, count: int) -> None:
     model, image = case.model(), case.images(1)
-    found = cut(model, case.layer, image)
+    found = cut(model, image, case.layer)
     other = torch.randn(count, *found.activations.shape[1:], dtype=torch.float64)
     images = image.expand(count, *image.shape[1:])
     raw = probe(model, case.layer, images, lambda y: y[:, 0], case.grid).raw
@@ -1160,7 +1161,7 @@ def test_one_image_needs_no_rows(case: Case, count: int) -> None:
 @few_cases
 def test_the_head_is_differentiable(case: Case) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     activations = found.activations.clone().requires_grad_()
     with untouched(model):
         score = classes(CHOSEN)(found.head(activations)).sum()
@@ -1172,7 +1173,7 @@ def test_the_head_is_differentiable(case: Case) -> None:
 
 def test_the_head_keeps_to_the_caller_s_grad_mode() -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     activations = found.activations.clone().requires_grad_()
     with torch.no_grad():
         assert not found.head(activations).requires_grad
@@ -1190,7 +1191,7 @@ def test_the_head_does_not_run_the_body() -> None:
     model = networks.Chain()
     model.first, model.second, model.third = Counted(3, 5, 3), Counted(5, 6, 3), Counted(6, 6, 3)
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(ready(model), "second", images)
+    found = cut(ready(model), images, "second")
     found.head(found.activations)
     found.head(found.activations[:1], rows=torch.tensor([1]))
     ran.clear()
@@ -1218,7 +1219,7 @@ def test_activations_that_do_not_fit_the_head_say_why(
     shape: tuple[int, ...], rows: list[int] | None, text: str
 ) -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     given = None if rows is None else torch.tensor(rows)
     with pytest.raises(InputError, match=text):
         found.head(torch.zeros(shape, dtype=torch.float64), rows=given)
@@ -1238,7 +1239,7 @@ def test_two_hundred_cuts_leave_nothing_behind() -> None:
 
     def work(times: int) -> None:
         for _ in range(times):
-            found = cut(model, None, images)
+            found = cut(model, images, None)
             found.gradients(1)
             found.class_weights(1)
             found.head(found.activations)
@@ -1259,7 +1260,7 @@ def test_a_cut_is_freed_without_waiting_for_the_garbage_collector(
 
     def work(times: int) -> None:
         for _ in range(times):
-            cut(model, None, images).gradients(1)
+            cut(model, images, None).gradients(1)
 
     work(1)
     before = live()
@@ -1276,7 +1277,7 @@ def test_a_model_is_freed_after_a_cut() -> None:
     import weakref
 
     model, images = ready(networks.PoolLinear()), torch.randn(1, 3, 8, 8).double()
-    found = cut(model, None, images)
+    found = cut(model, images, None)
     found.head(found.activations)
     gone = weakref.ref(model)
     del model, found

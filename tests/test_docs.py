@@ -18,8 +18,8 @@ from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
-from limelight.measure import METRICS
 from limelight.methods import METHODS
+from limelight.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -156,7 +156,7 @@ def test_the_readme_lists_every_method(name: str) -> None:
 def test_the_readme_lists_every_status() -> None:
     from typing import get_args
 
-    from limelight.explanation import StatusName
+    from limelight.status import StatusName
 
     for status in get_args(StatusName):
         assert f"| `{status}` |" in README

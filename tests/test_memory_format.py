@@ -12,7 +12,7 @@ from torchvision.models import resnet18
 
 import limelight
 from limelight import Network, Preprocess
-from limelight.explain import MANY_PHOTOS
+from limelight.photo_pipeline import MANY_PHOTOS
 from tolerances import assert_agrees, terms_of
 
 MANY = "rise:masks=64"

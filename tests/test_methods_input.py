@@ -19,7 +19,7 @@ from torch.nn import functional as F
 import limelight
 import networks
 from limelight.errors import MethodError
-from limelight.methods.perturbed import rise_masks, superpixels
+from limelight.methods.perturbed import RiseMasks, superpixels
 from networks import ready
 from oracles import methods as oracles
 from oracles.methods import Quadrature, ScoreOf, channels_first, classes, probe
@@ -122,7 +122,7 @@ def covers(studied: Studied) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def masks(studied: Studied) -> Tensor:
-    drawn = rise_masks(studied.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
+    drawn = RiseMasks(studied.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
     return drawn(torch.arange(20)).double()
 
 
@@ -632,7 +632,7 @@ def test_attention_x_gradient_of_a_small_score_is_that_of_its_first_order(key: s
 @pytest.mark.parametrize("key", list(TRANSFORMERS))
 def test_rows_of_attention_and_of_rollout_sum_to_one(key: str) -> None:
     model, images = attend(key).model, attend(key).images
-    found = limelight.cut(model, "<input>", images).attention(CHOSEN)
+    found = limelight.cut(model, images, "<input>").attention(CHOSEN)
     ones = torch.ones_like(found.weights[0][..., 0])
     for weights in found.weights:
         assert_agrees(weights.sum(-1), ones)
@@ -925,7 +925,7 @@ def test_gradients_at_the_input_and_at_all_biases_make_up_the_score(
 ) -> None:
     torch.manual_seed(9)
     model, images = ready(build()), images_of()
-    cut = limelight.cut(model, "<input>", images)
+    cut = limelight.cut(model, images, "<input>")
     with untouched(model):
         found = cut.bias_gradients(CHOSEN)
     told = oracles.bias_gradients(model, images, classes(CHOSEN), as_grid)
@@ -963,7 +963,7 @@ def test_every_kind_of_layer_with_a_bias_takes_part() -> None:
     model, images = ready(Norms()), images_of()
     for parameter in model.parameters():
         nn.init.normal_(parameter)  # norms begin with a bias of zero
-    found = limelight.cut(model, "<input>", images).bias_gradients(CHOSEN)
+    found = limelight.cut(model, images, "<input>").bias_gradients(CHOSEN)
     assert_same_terms(found, oracles.bias_gradients(model, images, classes(CHOSEN), as_grid))
 
 
@@ -1003,7 +1003,7 @@ def test_occlusion_of_a_linear_model_by_hand() -> None:
 def test_masks_are_between_zero_and_one_and_keep_a_share(
     size: tuple[int, ...], keep: float
 ) -> None:
-    drawn = rise_masks(size, 2000, cells=4, keep=keep, seed=0)
+    drawn = RiseMasks(size, 2000, cells=4, keep=keep, seed=0)
     made = drawn(torch.arange(2000))
     assert made.shape == (2000, *size)
     assert made.min() == 0
@@ -1016,7 +1016,7 @@ def test_masks_are_between_zero_and_one_and_keep_a_share(
 
 def test_masks_are_the_grids_interpolated_and_shifted() -> None:
     size, cells = (12, 17), (4, 4)
-    drawn = rise_masks(size, 6, cells=4, keep=0.5, seed=1)
+    drawn = RiseMasks(size, 6, cells=4, keep=0.5, seed=1)
     assert drawn.grids.shape == (6, *(n + 1 for n in cells))
     assert set(drawn.grids.flatten().tolist()) == {0, 1}
     cell = [math.ceil(length / n) for length, n in zip(size, cells, strict=True)]
@@ -1028,13 +1028,13 @@ def test_masks_are_the_grids_interpolated_and_shifted() -> None:
 
 
 def test_shifts_take_every_value_less_than_a_cell() -> None:
-    shifts = rise_masks((12, 20), 500, cells=4, keep=0.5, seed=0).shifts
+    shifts = RiseMasks((12, 20), 500, cells=4, keep=0.5, seed=0).shifts
     assert set(shifts[:, 0].tolist()) == set(range(3))
     assert set(shifts[:, 1].tolist()) == set(range(5))
 
 
 def test_more_cells_than_pixels_are_as_many_as_pixels() -> None:
-    made = rise_masks((3, 4), 50, cells=7, keep=0.5, seed=0)(torch.arange(50))
+    made = RiseMasks((3, 4), 50, cells=7, keep=0.5, seed=0)(torch.arange(50))
     assert made.shape == (50, 3, 4)
     assert set(made.flatten().tolist()) == {0, 1}
 
@@ -1386,7 +1386,7 @@ def test_chunking_does_not_matter(law: Law, layer: str | None) -> None:
 @every_rerun
 def test_progress_is_told_to_the_end(law: Law) -> None:
     told: list[tuple[int, int]] = []
-    explained(law, chunk=2, progress=lambda done, count: told.append((done, count)))
+    explained(law, chunk=2, progress=lambda _doing, done, count: told.append((done, count)))
     assert len(told) > 3
     assert told[-1][0] == told[-1][1]
     for done, count in told:
@@ -1400,7 +1400,7 @@ def test_progress_is_told_to_the_end(law: Law) -> None:
 def test_an_interrupt_leaves_the_model_untouched(law: Law, at: int) -> None:
     calls = 0
 
-    def interrupt(_done: int, _count: int) -> None:
+    def interrupt(_doing: str, _done: int, _count: int) -> None:
         nonlocal calls
         calls += 1
         if calls == at:
@@ -1475,7 +1475,7 @@ def test_attention_of_transformers_is_what_it_returns_itself(kind: str) -> None:
     output = written_out(images, output_attentions=True)
     gradients = torch.autograd.grad(output.logits[:, 3].sum(), output.attentions)
     with untouched(model):
-        found = limelight.cut(model, "<input>", images).attention(3)
+        found = limelight.cut(model, images, "<input>").attention(3)
     assert (found.prefix, found.grid) == (1, (4, 4))
     for one, other in zip(found.weights, output.attentions, strict=True):
         # Written out, that library takes the softmax in single precision.

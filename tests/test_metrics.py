@@ -19,17 +19,13 @@ from torch import Tensor, nn
 
 import limelight
 import networks
-from limelight.cut.randomise import cascade
-from limelight.inputs import Given
-from limelight.measure import METRICS
-from limelight.measure.faithfulness import blur, ranked
-from limelight.measure.imputation import impute
-from limelight.measure.measurement import Measurement
-from limelight.measure.statistics import (
-    pearson,
-    spearman,
-    structural_similarity,
-)
+from limelight.inputs import ModelInputs
+from limelight.metrics import METRICS
+from limelight.metrics.faithfulness import blur, ranked
+from limelight.metrics.imputation import impute
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.statistics import pearson, spearman, structural_similarity
+from limelight.runtime.randomise import cascade
 from networks import ready
 from oracles import metrics as oracles
 from oracles.methods import channels_first, classes, gradcam, probe, upsampled
@@ -187,7 +183,7 @@ class Scene:
     def randomised(self, steps: int = 8, seed: int = 0) -> list[nn.Module]:
         """Return the networks of a cascade, each an ordinary one with those weights."""
         found = []
-        for _name, _share, shadow in cascade(self.model, Given.of(self.images), steps, seed):
+        for _name, _share, shadow in cascade(self.model, ModelInputs.of(self.images), steps, seed):
             with torch.random.fork_rng():
                 twin = ready(self.network())
             twin.load_state_dict(shadow.state_dict())

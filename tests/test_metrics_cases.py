@@ -19,7 +19,6 @@ from torch.nn.functional import cross_entropy
 import limelight
 import networks
 import shapes
-from limelight.cut.randomise import cascade
 from limelight.errors import (
     InputError,
     LimelightError,
@@ -28,11 +27,12 @@ from limelight.errors import (
     OptionError,
     UnknownNameError,
 )
-from limelight.inputs import Given
-from limelight.measure import METRICS, find_metric
-from limelight.measure.measurement import Measurement
-from limelight.measure.objects import Objects
-from limelight.measure.statistics import Estimate, mean, mean_over_groups
+from limelight.inputs import ModelInputs
+from limelight.metrics import METRICS, find_metric
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.objects import Objects
+from limelight.metrics.statistics import Estimate, mean, mean_over_groups
+from limelight.runtime.randomise import cascade
 from networks import ready
 from oracles import metrics as oracles
 from test_cut import untouched
@@ -1074,7 +1074,7 @@ def stages(
 ) -> list[tuple[str, float, dict[str, Tensor], Tensor]]:
     """Return each stage: its layer, share, weights, and what the network puts out."""
     found = []
-    for layer, share, shadow in cascade(model, Given.of(images), steps, seed):
+    for layer, share, shadow in cascade(model, ModelInputs.of(images), steps, seed):
         state = {name: one.detach().clone() for name, one in shadow.named_parameters()}
         with torch.no_grad():
             found.append((layer, share, state, shadow(images)))
@@ -1112,7 +1112,7 @@ def test_the_cascade_goes_from_the_logits_to_all_weights(kind: str) -> None:
 @every_network
 def test_the_shadow_is_an_ordinary_network_with_those_weights(kind: str) -> None:
     model, images = of_kind(kind), pictures(2, size=(3, 12, 16))
-    for _layer, _share, shadow in cascade(model, Given.of(images), 100, 0):
+    for _layer, _share, shadow in cascade(model, ModelInputs.of(images), 100, 0):
         twin = copy.deepcopy(model)
         twin.load_state_dict(shadow.state_dict())
         with torch.no_grad():
@@ -1140,7 +1140,7 @@ def test_the_first_stage_is_the_layer_that_makes_the_logits(kind: str, logits: s
 
 def test_tied_weights_stay_tied() -> None:
     model, images = of_kind("tied"), pictures(2)
-    for _layer, _share, shadow in cascade(model, Given.of(images), 100, 0):
+    for _layer, _share, shadow in cascade(model, ModelInputs.of(images), 100, 0):
         third, fourth = shadow.get_submodule("third"), shadow.get_submodule("fourth")
         assert third.weight is fourth.weight
 
@@ -1322,7 +1322,7 @@ def test_a_network_without_weights_has_none_to_draw() -> None:
     with pytest.raises(MetricError, match=r"has no parameters.*Measure it by another metric"):
         limelight.measure(Sum(), images, result, metrics=["parameter-randomisation"])
     with pytest.raises(ModelError, match=r"a Sum, has no parameters"):
-        next(cascade(Sum(), Given.of(images), 2, 0))
+        next(cascade(Sum(), ModelInputs.of(images), 2, 0))
 
 
 def test_what_cannot_be_had_is_told_beside_what_can() -> None:

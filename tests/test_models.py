@@ -11,8 +11,9 @@ from torch import nn
 
 import limelight
 from limelight.errors import ModelError, OptionError, UnknownNameError, WeightsError
-from limelight.models import imagenet_classes, model_names
-from limelight.photos import Preprocess
+from limelight.models.sources import model_names
+from limelight.photos.preprocess import Preprocess
+from limelight.targets.class_names import imagenet_classes
 
 
 @pytest.fixture

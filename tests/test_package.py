@@ -66,33 +66,15 @@ def test_public_names_are_told_to_type_checkers() -> None:
     (shown,) = [node for node in source.body if isinstance(node, ast.If)]
     imported = [node for node in shown.body if isinstance(node, ast.ImportFrom)]
     told = {alias.asname: node.module for node in imported for alias in node.names if alias.asname}
-    told["fuse"] = "limelight.explain"
     homes = vars(limelight)["_HOMES"]
     assert told == {name: f"limelight.{home}" for name, home in homes.items()}
     assert set(limelight.__all__) == told.keys() <= set(dir(limelight))
 
 
-def test_functions_keep_their_names_whatever_modules_are_loaded() -> None:
-    # Each module first of all, too: what it imports must not need another one before it.
-    parts = [path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")]
-    names = {".".join(["limelight", *part]).removesuffix(".__init__") for part in parts}
-    code = """
-import sys, importlib
-for name in sys.argv[1:]:
-    for known in [one for one in sys.modules if one.startswith("limelight")]:
-        del sys.modules[known]
-    importlib.import_module(name)
-    package = sys.modules["limelight"]
-    for shared in ("compare", "cut", "explain", "measure", "trace", "walkthrough"):
-        assert type(getattr(package, shared)).__name__ == "function", (name, shared)
-"""
-    told_by(code, *sorted(names))
-
-
 def test_modules_are_attributes_and_nothing_else_is() -> None:
     assert limelight.errors is errors
     with pytest.raises(AttributeError, match="module 'limelight' has no attribute 'explian'"):
-        _ = limelight.explian  # type: ignore[attr-defined]
+        _ = limelight.explian
 
 
 def users_of(pattern: str) -> set[str]:
@@ -103,10 +85,10 @@ def users_of(pattern: str) -> set[str]:
     }
 
 
-def test_only_the_cut_hooks_and_differentiates() -> None:
-    assert users_of(r"\.backward\(|autograd\.grad|register_\w*backward") == {"cut"}
-    assert users_of(r"register_forward") == {"cut"}
-    assert users_of(r"TorchFunctionMode") == {"cut"}
+def test_only_the_runtime_hooks_and_differentiates() -> None:
+    assert users_of(r"\.backward\(|autograd\.grad|register_\w*backward") == {"runtime"}
+    assert users_of(r"register_forward") == {"runtime"}
+    assert users_of(r"TorchFunctionMode") == {"runtime"}
 
 
 def test_every_error_is_limelights_and_pythons() -> None:

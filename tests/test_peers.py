@@ -173,7 +173,7 @@ def test_bring_a_vit_deit_dinov2_swin_swinv2_maxvit_or_non_square_input(
     model, images = ready(network()), pictures(2, (3, *size))
     found = limelight.explain(model, images, target=CLASS)
     assert found.layer == layer
-    assert str(limelight.cut(model, None, images).layout) == layout
+    assert str(limelight.cut(model, images, None).layout) == layout
     assert found.raw.shape[1] != found.raw.shape[2]
     assert found.heatmap.shape == (2, *size)
     assert_agrees(found.raw, by_hand(model, layer, images, grid=grid))
@@ -260,7 +260,7 @@ def test_have_in_place_relus(
 ) -> None:
     """The activations are those that were there, not what a later ReLU left of them."""
     model, images = ready(network()), pictures()
-    found = limelight.cut(model, layer, images)
+    found = limelight.cut(model, images, layer)
     with torch.no_grad():
         expected = before(model, images)
     assert_agrees(found.activations, expected)
@@ -778,7 +778,7 @@ def test_open_the_picture(tmp_path: Path) -> None:
         colour = cast("tuple[int, int, int]", heat.getpixel(pixel))
         assert colour[channel] > 100
         assert colour[2 - channel] == 0
-    found.save(tmp_path / "overlay.png", [red], picture="overlay")
+    found.save(tmp_path / "overlay.png", photos=[red], picture="overlay")
     written = np.asarray(Image.open(tmp_path / "overlay.png").convert("RGB")).astype(int)
     coldest = written[0, 0]  # black in the default colours, so that the photo shows
     assert coldest[0] > 3 * coldest[1] > 0

@@ -15,13 +15,17 @@ import torch
 from PIL import Image
 
 import limelight
-from limelight import photos, render
+from limelight import render
 from limelight.ahead import Room, ahead
 from limelight.errors import OutputError, PhotoError
-from limelight.explanation import Explanation, Status
+from limelight.explanation import Explanation
 from limelight.finish import FinishedInPieces, finish
-from limelight.photos import Preprocess, load_photo, prepared
-from limelight.pieces import pieces
+from limelight.photos import memory
+from limelight.photos.batches import prepared
+from limelight.photos.decode import load_photo
+from limelight.photos.pieces import pieces
+from limelight.photos.preprocess import Preprocess
+from limelight.status import Status
 
 SIDE = 2000
 STATUS = Path("/proc/self/status")
@@ -85,9 +89,11 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
     path = tmp_path / f"x.{form}"
-    result.save(path, [photo.crop((0, 0, 200, 200))], picture=picture)  # what is made once is made
+    result.save(
+        path, photos=[photo.crop((0, 0, 200, 200))], picture=picture
+    )  # what is made once is made
     with peak(2000 * 2100) as found:
-        result.save(path, [photo], picture=picture)
+        result.save(path, photos=[photo], picture=picture)
     assert found.per_pixel < 12  # of them 4 for the picture; it was 44 and more
 
 
@@ -113,7 +119,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
     result = explanation(torch.rand(1, 7, 7))
     whole = [np.asarray(result.overlay([photo], alpha=alpha)[0], int) for alpha in (None, 0.4)]
     monkeypatch.setattr("limelight.explanation._LARGE", 0)
-    monkeypatch.setattr("limelight.pieces.pieces.__defaults__", (1000,))
+    monkeypatch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
     for alpha, one in zip((None, 0.4), whole, strict=True):
         in_pieces = np.asarray(result.overlay([photo], alpha=alpha)[0], int)
         assert np.abs(in_pieces - one).max() <= 3  # a value between two colours may take the other
@@ -175,8 +181,8 @@ def test_results_are_the_same_however_little_room_there_is(
         pixels = rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(paths[-1])
     all_at_once = list(limelight.explain_photos(network, paths, layer="0"))
-    monkeypatch.setattr(sys.modules["limelight.explain"], "PHOTO_BYTES", 1)
-    monkeypatch.setattr("limelight.photos.PHOTO_BYTES", 8 * 40 * 30)
+    monkeypatch.setattr(sys.modules["limelight.photo_pipeline"], "PHOTO_BYTES", 1)
+    monkeypatch.setattr("limelight.photos.memory.PHOTO_BYTES", 8 * 40 * 30)
     one_by_one = list(limelight.explain_photos(network, paths, layer="0"))
     for one, other in zip(all_at_once, one_by_one, strict=True):
         assert one.path == other.path
@@ -227,7 +233,7 @@ def test_all_that_was_taken_for_a_photo_is_given_back_and_never_more(
         network, [save(tmp_path / "x.png")], method="saliency", room=room
     ):
         assert result.view is not None
-        assert result.taken >= photos.bytes_to_draw(result.view)
+        assert result.taken >= memory.bytes_to_draw(result.view)
         room.give(result.taken)
     assert min(given) >= 0  # it was less, of a view larger than its photo
     assert room.take(1, wait=False)
@@ -263,7 +269,7 @@ def test_a_photo_whose_decoder_would_take_too_much_is_refused(
     path = tmp_path / "photo"
     Image.new("RGB", (64, 64)).save(path, form)
     assert load_photo(path).size == (64, 64)
-    monkeypatch.setattr(photos, "PHOTO_BYTES", 8 * 64 * 64)
+    monkeypatch.setattr(memory, "PHOTO_BYTES", 8 * 64 * 64)
     with pytest.raises(PhotoError, match=rf"is a {form} of 64 x 64 pixels, which takes .* GB"):
         load_photo(path)
 
@@ -273,9 +279,9 @@ def test_a_thin_photo_is_resized_only_where_it_is_seen(monkeypatch: pytest.Monke
     for size in ((30, 400), (400, 30), (50, 60)):
         photo = Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8))
         for preprocess in (Preprocess(), Preprocess((64, 300), 100)):
-            monkeypatch.setattr(photos, "_LARGE", 16_000_000)
+            monkeypatch.setattr("limelight.photos.preprocess.LARGE", 16_000_000)
             whole = preprocess(photo)
-            monkeypatch.setattr(photos, "_LARGE", 1)
+            monkeypatch.setattr("limelight.photos.preprocess.LARGE", 1)
             assert (preprocess(photo) - whole).abs().max() < 2.01 / 255 / 0.224
 
 

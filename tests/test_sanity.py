@@ -34,9 +34,10 @@ from limelight.errors import (
     TargetError,
     UnknownNameError,
 )
-from limelight.measure.measurement import FORMATS, Measurement, Unmeasured
-from limelight.measure.sanity import passed, verdicts
-from limelight.measure.statistics import mean
+from limelight.metrics.measurement import FORMATS, Measurement
+from limelight.metrics.readings import Unmeasured
+from limelight.metrics.sanity import passed, verdicts
+from limelight.metrics.statistics import mean
 from networks import ready
 from tolerances import assert_agrees
 
@@ -772,7 +773,7 @@ def test_methods_that_share_a_name_have_their_own_likeness_in_the_strip() -> Non
 def test_the_strip_is_saved(tmp_path: Path, form: str) -> None:
     found = limelight.sanity(network(), pictures(1), methods=["gradcam"], steps=2)
     photo = Image.new("RGB", (64, 64), "red")
-    path = found.save(tmp_path / "a" / f"strip.{form}", [photo], colormap="viridis")
+    path = found.save(tmp_path / "a" / f"strip.{form}", photos=[photo], colormap="viridis")
     assert path.stat().st_size > 1000
     assert len(list(path.parent.iterdir())) == 1
 
@@ -783,7 +784,7 @@ def test_the_strip_says_what_is_wrong(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="its suffix should be one of png"):
             found.save(tmp_path / name)
     with pytest.raises(InputError, match="The number of photos is 1, that of the explained"):
-        found.save(tmp_path / "strip.png", [Image.new("RGB", (9, 9))])
+        found.save(tmp_path / "strip.png", photos=[Image.new("RGB", (9, 9))])
     with pytest.raises(UnknownNameError, match="Did you mean 'jet'"):
         found.save(tmp_path / "strip.png", colormap="jett")
     assert list(tmp_path.iterdir()) == []

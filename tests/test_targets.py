@@ -11,10 +11,10 @@ from torch import Tensor
 
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
 from limelight.targets import (
-    Asked,
+    OutputSpec,
     Rank,
-    Reading,
     Scores,
+    TargetContext,
     class_index,
     find_logits,
     label_of,
@@ -28,7 +28,7 @@ LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])
 
 def score(output: object, target: Any, batch: int, classes: Any) -> Scores:
     """Score an output of a classifier of pictures."""
-    return score_(output, target, Asked(batch, (8, 8), Reading(classes)))
+    return score_(output, target, TargetContext(batch, (8, 8), OutputSpec(classes)))
 
 
 def values_of(target: Any, output: object = LOGITS, classes: list[str] | None = CLASSES) -> Any:

@@ -13,22 +13,22 @@ from torch.nn.functional import cross_entropy
 
 import limelight
 from limelight.errors import InputError, LayerError, OptionError, TargetError, UnknownNameError
-from limelight.inputs import Given
+from limelight.inputs import ModelInputs
 from limelight.targets import (
-    Asked,
     Box,
     Contrast,
     Counterfactual,
     Detected,
+    OutputSpec,
     Rank,
-    Reading,
     Region,
     Scores,
     Similarity,
+    TargetContext,
     Words,
     each_word,
     find_logits,
-    reading_of,
+    output_spec,
     score,
 )
 from tolerances import assert_agrees
@@ -46,7 +46,7 @@ def scored(
     pick: Pick = None,
     words: bool = False,
 ) -> Scores:
-    found = score(output, target, Asked(batch, size, Reading(classes, pick), words))
+    found = score(output, target, TargetContext(batch, size, OutputSpec(classes, pick), words))
     # Whatever the target, the same output has the same scores again, in any order and repeated.
     everything = torch.arange(batch)
     assert torch.equal(found.again(output, everything), found.values)
@@ -55,7 +55,7 @@ def scored(
 
 def refused(output: Any, target: Any, batch: int, text: str, size: Any = (8, 8)) -> None:
     with pytest.raises(TargetError, match=text):
-        score(output, target, Asked(batch, size, Reading()))
+        score(output, target, TargetContext(batch, size, OutputSpec()))
 
 
 def rows_of(output: Tensor, rows: list[int]) -> Tensor:
@@ -863,7 +863,7 @@ def test_a_list_of_images_reaches_the_model_as_a_list(method: str) -> None:
 )
 def test_a_list_that_is_none_of_images_is_refused(images: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        Given.of(images)
+        ModelInputs.of(images)
 
 
 # A grid that has to be said
@@ -899,7 +899,7 @@ def test_an_ambiguous_grid_is_asked_for_and_can_be_said() -> None:
     assert found.raw.shape == (2, 6, 10)
     assert found.layer == "mix"
     # Each cell is the token of its patch, row by row.
-    cut = limelight.cut(model, "mix", images, grid=(6, 10))
+    cut = limelight.cut(model, images, "mix", grid=(6, 10))
     patches = nn.functional.unfold(images, 4, stride=4).transpose(1, 2)
     with torch.no_grad():
         tokens = model.mix(model.norm(model.embed(patches)).tanh())
@@ -922,7 +922,7 @@ def test_a_grid_that_does_not_hold_the_tokens_is_refused(grid: tuple[int, ...]) 
 @pytest.mark.parametrize("grid", [(), (0, 4), (2.5, 4), "77", 7, (-1, 3)], ids=str)
 def test_a_grid_of_no_sizes_is_refused(grid: Any) -> None:
     with pytest.raises(OptionError, match=r"the sizes of its axes were expected"):
-        reading_of(None, None, grid)
+        output_spec(None, None, grid)
 
 
 # Signs
@@ -1076,7 +1076,7 @@ def test_ablation_of_any_target_is_what_the_score_loses_without_each_channel(kin
     model, inputs, target, scores = prepared(kind)
     layer = "late" if kind == "region" else "conv"
     found = limelight.explain(model, inputs, target=target, method="ablationcam", layer=layer)
-    cut = limelight.cut(model, layer, inputs)
+    cut = limelight.cut(model, inputs, layer)
     rows = torch.arange(2)
     expected = torch.zeros_like(cut.activations[:, 0])
     with torch.no_grad():
@@ -1110,7 +1110,7 @@ def test_a_batch_is_as_each_image_alone(kind: str, method: str) -> None:
 @pytest.mark.parametrize("kind", ["region", "similarity", "words"])
 def test_scores_again_of_many_rows_of_one_image(kind: str) -> None:
     model, inputs, target, scores = prepared(kind)
-    cut = limelight.cut(model, None, inputs)
+    cut = limelight.cut(model, inputs, None)
     found = cut.score(target)
     for b in range(2):
         rows = torch.full((3,), b)

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 import limelight
 import networks
-from limelight.cut import Slope
 from limelight.errors import (
     InputError,
     LayerError,
@@ -32,6 +31,7 @@ from limelight.errors import (
     TargetError,
     UnknownNameError,
 )
+from limelight.runtime.layer_gradients import LayerGradient
 from networks import ready
 from test_states import IMAGES, old, quantised_dynamically, quantised_statically
 from test_walkthrough import state
@@ -129,7 +129,7 @@ def test_activations_and_gradients_are_those_of_ordinary_hooks(name: str) -> Non
     assert torch.equal(found.image, images)
 
 
-def assert_same(found: Sequence[Slope], expected: Sequence[tuple[Tensor, Tensor]]) -> None:
+def assert_same(found: Sequence[LayerGradient], expected: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Check activations and gradients, relative to the largest of each layer."""
     for one, pair in zip(found, expected, strict=True):
         for tensor, true in zip((one.activations, one.gradients), pair, strict=True):
@@ -148,7 +148,7 @@ def assert_same(found: Sequence[Slope], expected: Sequence[tuple[Tensor, Tensor]
     ],
     ids=["channels", "images", "after the in-place ReLU", "rounding"],
 )
-def test_a_doctored_trace_is_caught(doctor: Callable[[Slope], Slope]) -> None:
+def test_a_doctored_trace_is_caught(doctor: Callable[[LayerGradient], LayerGradient]) -> None:
     model, images = ready(networks.ResidualCNN()), noise(3, 16, 12)
     found = limelight.trace(model, images, "block1.bn1", target=[1, 2]).layers
     _, expected = by_hooks(model, images, ["block1.bn1"], [1, 2])
@@ -177,7 +177,7 @@ def test_a_layer_alone_or_none_or_the_input_named(layers: Any) -> None:
     model, images = ready(networks.ResidualCNN()), noise(3, 16, 16)
     found = limelight.trace(model, images, layers)
     assert [one.layer for one in found.layers] == ["block2", limelight.INPUT]
-    cut = limelight.cut(model, None, images)
+    cut = limelight.cut(model, images, None)
     assert torch.equal(found.layers[0].activations, cut.activations)
     assert torch.equal(found.layers[0].gradients, cut.gradients())
     reason = found.layers[0].reason
@@ -393,7 +393,7 @@ def test_the_figure_has_maps_of_grids_and_curves_of_vectors(name: str, tmp_path:
             assert_agrees(high, np.abs(values).max(), scale=size)
             assert low == (-high if signed else 0)
             assert panel.images[0].get_cmap().name == ("RdBu_r" if signed else "inferno")
-    with Image.open(found.save(tmp_path / "trace.png", 1)) as picture:
+    with Image.open(found.save(tmp_path / "trace.png", image=1)) as picture:
         assert picture.width > 600
 
 

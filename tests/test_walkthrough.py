@@ -51,10 +51,10 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.methods import METHODS
-from limelight.render.formulas import MINUS, NONE, marked, typeset
-from limelight.render.walkthrough import readable
-from limelight.samples import find_sample
-from limelight.walkthrough import Language
+from limelight.photos.samples import find_sample
+from limelight.steps.formulas import MINUS, NONE, marked, typeset
+from limelight.steps.page import readable
+from limelight.steps.walkthrough import Language
 from networks import ready
 from oracles.methods import Grid, channels_first
 from tolerances import assert_agrees
@@ -1014,7 +1014,7 @@ def test_a_page_of_the_whole_input_is_no_larger_than_can_be_mailed() -> None:
 
 
 def told(language: str) -> dict[str, Any]:
-    folder = Path(limelight.render.__file__).parent / "html"
+    folder = Path(page.__file__).parent / "html"
     return tomllib.loads((folder / f"{language}.toml").read_text(encoding="utf-8"))
 
 
@@ -1114,7 +1114,7 @@ def test_the_page_is_written_as_it_is(tmp_path: Path) -> None:
     for name in ("deep/er/page.html", "page.HTM"):
         path = found.save(tmp_path / name)
         assert path.read_bytes() == found.html().encode()
-    chinese = found.save(tmp_path / "zh.html", "zh")
+    chinese = found.save(tmp_path / "zh.html", language="zh")
     assert read(chinese.read_text(encoding="utf-8")).one("html").attributes["lang"] == "zh"
     assert repr(found).startswith("Walkthrough(PoolLinear; Explanation(class 0;")
 
@@ -1365,7 +1365,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Cannot write"):
         case("cam").found.save(tmp_path / "file" / "page.html")
     with pytest.raises(UnknownNameError):
-        case("cam").found.save(tmp_path / "page.html", "fr")  # type: ignore[arg-type]
+        case("cam").found.save(tmp_path / "page.html", language="fr")  # type: ignore[arg-type]
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 

@@ -7,125 +7,114 @@
 Cut the network at a layer: `A = body(x)`, `y = head(A)`. Everything else is arithmetic on A.
 """
 
-import sys
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # and for tools that look for what a program imports
-    from limelight.compare import Comparison as Comparison, compare as compare
+    from limelight.comparison import Comparison as Comparison, compare as compare
     from limelight.concepts import Factorization as Factorization, factorize as factorize
-    from limelight.cut import INPUT as INPUT, Cut as Cut, cut as cut, cuts as cuts
-    from limelight.cut.record import record as record
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
-    from limelight.explain import (
-        fuse_explanations,
-        PhotoResult as PhotoResult,
-        explain as explain,
-        explain_each as explain_each,
-        explain_photos as explain_photos,
-    )
-    from limelight.explanation import Explanation as Explanation, Status as Status
-    from limelight.layers import stages as stages
-    from limelight.measure import METRICS as METRICS, Metric as Metric
-    from limelight.measure.measurement import Measurement as Measurement
-    from limelight.measure.objects import Objects as Objects
-    from limelight.measure.run import measure as measure
-    from limelight.measure.sanity import Sanity as Sanity, sanity as sanity
-    from limelight.methods import METHODS as METHODS, Method as Method
-    from limelight.methods.combinators import (
+    from limelight.explanation import Explanation as Explanation
+    from limelight.fusion import fuse as fuse
+    from limelight.layers.choice import stages as stages
+    from limelight.layers.sites import INPUT as INPUT
+    from limelight.methods import METHODS as METHODS
+    from limelight.methods.method import Method as Method
+    from limelight.methods.views import (
         Views as Views,
         flips as flips,
         noise as noise,
         scales as scales,
     )
-    from limelight.models import Network as Network, load_model as load_model
-    from limelight.photos import Preprocess as Preprocess, load_photo as load_photo
-    from limelight.targets import (
-        Among as Among,
-        Box as Box,
+    from limelight.metrics import METRICS as METRICS
+    from limelight.metrics.measurement import Measurement as Measurement
+    from limelight.metrics.metric import Metric as Metric
+    from limelight.metrics.objects import Objects as Objects
+    from limelight.metrics.run import measure as measure
+    from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
+    from limelight.models.network import Network as Network
+    from limelight.models.sources import load_model as load_model
+    from limelight.photo_pipeline import (
+        PhotoResult as PhotoResult,
+        explain_photos as explain_photos,
+    )
+    from limelight.photos.decode import load_photo as load_photo
+    from limelight.photos.preprocess import Preprocess as Preprocess
+    from limelight.pipeline import explain as explain, explain_each as explain_each
+    from limelight.runtime.cut import Cut as Cut, cut as cut, cuts as cuts
+    from limelight.runtime.record import record as record
+    from limelight.status import Status as Status
+    from limelight.steps.walkthrough import Walkthrough as Walkthrough, walkthrough as walkthrough
+    from limelight.targets.boxes import Box as Box
+    from limelight.targets.classes import (
+        AnyOf as AnyOf,
         Contrast as Contrast,
         Counterfactual as Counterfactual,
         Rank as Rank,
-        Region as Region,
+        top as top,
+    )
+    from limelight.targets.regions import Region as Region
+    from limelight.targets.words import (
         Similarity as Similarity,
         Words as Words,
         each_word as each_word,
-        top as top,
     )
-    from limelight.trace import Trace as Trace, trace as trace
+    from limelight.tracing import Trace as Trace, trace as trace
     from limelight.version import __version__ as __version__
-    from limelight.walkthrough import Walkthrough as Walkthrough, walkthrough as walkthrough
-
-    fuse = fuse_explanations
 
 #: What is offered, by where it is defined.
 _OFFERED = {
-    "compare": ("Comparison", "compare"),
+    "comparison": ("Comparison", "compare"),
     "concepts": ("Factorization", "factorize"),
-    "cut": ("INPUT", "Cut", "cut", "cuts"),
-    "cut.record": ("record",),
     "errors": ("LimelightError",),
     "evidence": ("Attention", "Evidence"),
-    "explain": ("PhotoResult", "explain", "explain_each", "explain_photos", "fuse"),
-    "explanation": ("Explanation", "Status"),
-    "layers": ("stages",),
-    "measure": ("METRICS", "Metric"),
-    "measure.measurement": ("Measurement",),
-    "measure.objects": ("Objects",),
-    "measure.run": ("measure",),
-    "measure.sanity": ("Sanity", "sanity"),
-    "methods": ("METHODS", "Method"),
-    "methods.combinators": ("Views", "flips", "noise", "scales"),
-    "models": ("Network", "load_model"),
-    "photos": ("Preprocess", "load_photo"),
-    "targets": (
-        "Among",
-        "Box",
-        "Contrast",
-        "Counterfactual",
-        "Rank",
-        "Region",
-        "Similarity",
-        "Words",
-        "each_word",
-        "top",
-    ),
-    "trace": ("Trace", "trace"),
+    "explanation": ("Explanation",),
+    "fusion": ("fuse",),
+    "layers.choice": ("stages",),
+    "layers.sites": ("INPUT",),
+    "methods": ("METHODS",),
+    "methods.method": ("Method",),
+    "methods.views": ("Views", "flips", "noise", "scales"),
+    "metrics": ("METRICS",),
+    "metrics.measurement": ("Measurement",),
+    "metrics.metric": ("Metric",),
+    "metrics.objects": ("Objects",),
+    "metrics.run": ("measure",),
+    "metrics.sanity": ("Sanity", "sanity"),
+    "models.network": ("Network",),
+    "models.sources": ("load_model",),
+    "photo_pipeline": ("PhotoResult", "explain_photos"),
+    "photos.decode": ("load_photo",),
+    "photos.preprocess": ("Preprocess",),
+    "pipeline": ("explain", "explain_each"),
+    "runtime.cut": ("Cut", "cut", "cuts"),
+    "runtime.record": ("record",),
+    "status": ("Status",),
+    "steps.walkthrough": ("Walkthrough", "walkthrough"),
+    "targets.boxes": ("Box",),
+    "targets.classes": ("AnyOf", "Contrast", "Counterfactual", "Rank", "top"),
+    "targets.regions": ("Region",),
+    "targets.words": ("Similarity", "Words", "each_word"),
+    "tracing": ("Trace", "trace"),
     "version": ("__version__",),
-    "walkthrough": ("Walkthrough", "walkthrough"),
 }
 _HOMES = {name: home for home, names in _OFFERED.items() for name in names}
 
 __all__ = sorted(_HOMES, key=lambda name: (not name.isupper(), name))  # noqa: PLE0605
 
 
-class _Package(ModuleType):
-    """Loads what it offers when that is first asked for: torch alone takes seconds.
-
-    Some functions are called like the modules that they are defined in; the names are the
-    functions'.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        home, inside = _HOMES.get(name), "fuse_explanations" if name == "fuse" else name
-        if home is not None:
-            value = getattr(import_module(f"{__name__}.{home}"), inside)
-            super().__setattr__(name, value)
-            return value
-        if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
-            return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Python sets a module here when it has loaded it.
-        if not (isinstance(value, ModuleType) and name in _HOMES):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+def __getattr__(name: str) -> Any:
+    """Load what is offered when it is first asked for: torch alone takes seconds."""
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,8 @@ from threading import Condition
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
+
+
 _Result = TypeVar("_Result")
 
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from limelight.cut import Layer, cut
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
 from limelight.explanation import photos_of
 from limelight.finish import resize
 from limelight.inputs import Inputs
+from limelight.layers.sites import Layer
 from limelight.methods import spectral
-from limelight.targets import Pick, class_logits, label_of, names_for
+from limelight.runtime.cut import cut
+from limelight.targets import LogitsKey, class_logits, label_of, names_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,8 +80,8 @@ class Factorization:
     def save(
         self,
         path: str | Path,
-        photos: Sequence[Image] | None = None,
         *,
+        photos: Sequence[Image] | None = None,
         colormap: str = "inferno",
     ) -> Path:
         """Write the figure whole or not at all; the suffix says as what.
@@ -100,7 +101,7 @@ def factorize(
     concepts: int = 5,
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
-    output: Pick | None = None,
+    output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
 ) -> Factorization:
     """Find what the activations of all the images are made of: `A ~ W H`, nothing negative.
@@ -122,7 +123,7 @@ def factorize(
         OptionError: `concepts` is not positive, or there are fewer cells or channels.
         UnknownNameError, LayerError, ModelError, InputError: As `explain`.
     """
-    run = cut(model, layer, inputs, classes=classes, output=output, grid=grid)
+    run = cut(model, inputs, layer, classes=classes, output=output, grid=grid)
     activations = run.activations
     cells, channels = activations[:, 0].numel(), activations.shape[1]
     if not 1 <= concepts <= min(cells, channels):

@@ -165,17 +165,23 @@ INFERENCE = (
     "The layer runs under torch.inference_mode inside the model's own forward, where no graph can "
     "begin. Take that off the model; limelight needs no gradient of its parameters."
 )
+
+
 QUANTISED = (
     "The network is quantised: it computes with integers, through which no gradient flows. Explain "
     "the network as it was before; or take a layer that is not quantised and a method that needs "
     "no gradient ('ablationcam', 'scorecam', 'occlusion', 'rise')."
 )
+
+
 DETACHED = (
     "The model's output carries no graph: its forward detaches it, turns it into numbers, or uses "
     "operations without a derivative. Explain the model without that step; with a layer named, "
     "methods that need no gradient work ('ablationcam', 'scorecam', "
     "'occlusion', 'rise')."
 )
+
+
 WRITTEN_ON = (
     "Something that the gradient needs was written on after it was used. If the weights changed "
     "meanwhile, as by an optimiser in another thread: explain between its steps, or a copy of the "

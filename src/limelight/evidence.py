@@ -24,6 +24,7 @@ Need = Literal[
     "layer attention",
 ]
 
+
 #: Makes M variants of an image's activations: from their numbers `[M]` and which image it is to
 #: `[M, K, *grid]`, a new tensor, which the network may write on.
 Make = Callable[[Tensor, int], Tensor]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -15,46 +14,26 @@ from torch.utils import _pytree as pytree
 
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
-from limelight.finish import FinishedInPieces, finish
+from limelight.finish import FinishedInPieces
 from limelight.plain import as_json
+from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from limelight.explain import Recipe
+    from limelight.recipe import Recipe
     from limelight.render import Flat, Heat
 
-StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
+
 Picture = Literal["figure", "overlay", "blend", "heatmap"]
+
+
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
+
 
 #: The picture files that `Explanation.save` writes, and the arrays.
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Whether a heatmap is worth anything, and if not, why and what to do.
-
-    Attributes:
-        name: `ok`; `no-positive-evidence` (nothing on the grid speaks for the score),
-            `disconnected` (the score does not depend on the grid), `flat` (the map is the same
-            everywhere) or `not-finite` (NaN or infinity came out).
-        message: The same in a sentence that says what to do; "" when ok.
-    """
-
-    name: StatusName
-    message: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the heatmap shows something."""
-        return self.name == "ok"
-
-    def __str__(self) -> str:
-        """Return the name and the message."""
-        return f"{self.name}: {self.message}" if self.message else self.name
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -138,14 +117,14 @@ class Explanation:
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`: finished from the raw map."""
-        return finished(self.raw, size, self.status, self.span)
+        return to_heatmap(self.raw, size, self.status, self.span)
 
     def pictures(self) -> list[Image]:
         """Return what the network was given as one picture per image, at the full range.
 
         Signals are drawn as curves; of volumes and video the slices with the heat, side by side.
         """
-        return [flat.photo for flat in laid_flat([self])]
+        return [flat.photo for flat in as_pictures([self])]
 
     def overlay(
         self,
@@ -180,7 +159,7 @@ class Explanation:
             render.overlay(
                 flat.photo, flat.heatmaps[0], colormap=colormap, alpha=alpha, curve=flat.curve
             )
-            for flat in laid_flat([self], photos)
+            for flat in as_pictures([self], photos)
         ]
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
@@ -193,7 +172,7 @@ class Explanation:
 
         notes = ["" if status.ok else str(status) for status in self.status]
         if self.image.ndim == 4:
-            flats = laid_flat([self], photos, as_panels=True)
+            flats = as_pictures([self], photos, as_panels=True)
             rows = [
                 render.Row(
                     flat.photo, flat.heatmaps[0], label, note, self._region_at(b, flat.photo)
@@ -221,8 +200,8 @@ class Explanation:
     def save(
         self,
         path: str | Path,
-        photos: Sequence[Image] | None = None,
         *,
+        photos: Sequence[Image] | None = None,
         picture: Picture = "figure",
         colormap: str = "inferno",
     ) -> Path:
@@ -267,7 +246,7 @@ class Explanation:
         from limelight import render
 
         if picture == "heatmap":
-            (flat,) = laid_flat([self], photos)
+            (flat,) = as_pictures([self], photos)
             return render.colourise(flat.heatmaps[0], colormap)
         alpha = None if picture == "overlay" else 0.5
         return self.overlay(photos, colormap=colormap, alpha=alpha)[0]
@@ -298,7 +277,7 @@ class Explanation:
         return render.encode_figure(self.figure(), "png")
 
 
-def laid_flat(
+def as_pictures(
     explanations: Sequence[Explanation],
     photos: Sequence[Image] | None = None,
     *,
@@ -334,7 +313,7 @@ def _heat(one: Explanation, photo: Image) -> Heat:
     size = (photo.height, photo.width)
     if photo.height * photo.width <= _LARGE:
         return one.heatmap_at(size)[0].detach().float().cpu()
-    return FinishedInPieces(worth(one.raw, one.status)[0], size, one.span)
+    return FinishedInPieces(zero_unless_ok(one.raw, one.status)[0], size, one.span)
 
 
 #: Heatmaps of more pixels than this are not made as a whole to be drawn.
@@ -376,76 +355,3 @@ def no_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
             f"The inputs have shape {list(images.shape)}; photos go with pictures [B, C, H, W] "
             "alone. Leave the photos out: the inputs themselves are drawn."
         )
-
-
-def judge(
-    raw: Tensor,
-    score: Tensor,
-    evidence: Sequence[Tensor],
-    *,
-    method: str,
-    layer: str,
-    why: Callable[[], str],
-) -> tuple[Status, ...]:
-    """Say of each raw map `[B, *grid]` whether its heatmap is worth anything.
-
-    Args:
-        raw: The raw maps.
-        score: The scores, `[B]`.
-        evidence: What the method read of each score (gradients, class weights), `[B, ...]`.
-        method: The method's name.
-        layer: The layer's path.
-        why: Returns why a score does not depend on the layer; asked only if needed.
-    """
-    low, high = raw.flatten(1).aminmax(dim=1)
-    connected = torch.ones_like(low)
-    for tensor in evidence:
-        connected = connected * tensor.flatten(1).any(1)
-    # One transfer from the device for all of them.
-    facts = torch.stack([low, high, score.to(low), connected], 1).tolist()
-    rounding = 8 * torch.finfo(raw.dtype).eps
-    statuses = []
-    for lowest, highest, value, is_connected in facts:
-        is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
-        # A difference that rounding alone can make is none.
-        is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
-        if not is_finite:
-            status = Status(
-                "not-finite",
-                "NaN or infinity came out of the network or the map. Check the weights; in "
-                "float16 values overflow, so use bfloat16 or float32.",
-            )
-        elif not is_connected:
-            status = Status("disconnected", why())
-        elif is_flat:
-            status = Status(
-                "flat",
-                f"The map is the same everywhere on the grid {list(raw.shape[1:])} of {layer!r}. "
-                "Take an earlier layer with a finer grid, or another method than "
-                f"{method!r}; a picture without any structure does this too.",
-            )
-        elif highest <= 0:
-            status = Status(
-                "no-positive-evidence",
-                f"Nothing on the grid of {layer!r} speaks for this score; everything speaks "
-                "against it. Look at the signed raw map, or explain another class.",
-            )
-        else:
-            status = Status("ok")
-        statuses.append(status)
-    return tuple(statuses)
-
-
-def finished(
-    raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
-) -> Tensor:
-    """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
-    return worth(finish(raw, size, span), status)
-
-
-def worth(maps: Tensor, status: Sequence[Status]) -> Tensor:
-    """Return maps `[B, ...]` with 0 everywhere in those that are worth nothing."""
-    if all(one.ok for one in status):
-        return maps
-    kept = torch.tensor([one.ok for one in status], device=maps.device)
-    return torch.where(kept.reshape(-1, *(1,) * (maps.ndim - 1)), maps, torch.zeros_like(maps))

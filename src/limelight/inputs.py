@@ -16,6 +16,7 @@ from limelight.errors import InputError
 
 Form = Literal["tensor", "list", "frames"]
 
+
 #: A batch of images `[B, C, H, W]`, or what the model takes: its arguments, or keyword arguments.
 #: Or a list of images `[C, H, W]` of one size, as detectors take it.
 Inputs = Tensor | list[Tensor] | tuple[Any, ...] | Mapping[str, Any]
@@ -60,7 +61,7 @@ def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ModelInputs:
     """The model's arguments.
 
     Attributes:
@@ -83,7 +84,7 @@ class Given:
     fixed: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, inputs: Inputs) -> Given:
+    def of(cls, inputs: Inputs) -> ModelInputs:
         """Read the inputs.
 
         Raises:
@@ -145,13 +146,13 @@ class Given:
         """The shapes and dtypes of the tensors, but for the batch."""
         return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
 
-    def fresh(self) -> Given:
+    def fresh(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""
         with torch.inference_mode(False):
             args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (self.args, self.kwargs))
         return replace(self, args=args, kwargs=kwargs)
 
-    def take(self, rows: Tensor, *, spread: bool = False) -> Given:
+    def take(self, rows: Tensor, *, spread: bool = False) -> ModelInputs:
         """Return the inputs of these images; tensors without the batch axis stay as they are.
 
         With `spread` all rows are the same image, and share its memory.
@@ -180,7 +181,7 @@ class Given:
             return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
         return tensor.index_select(0, rows.to(tensor.device))
 
-    def on(self, images: Tensor, rows: Tensor | None = None) -> Given:
+    def on(self, images: Tensor, rows: Tensor | None = None) -> ModelInputs:
         """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`.
 
         All else is a clone, so that the model may write on it.
@@ -202,7 +203,7 @@ class Given:
         same = (i for i, t in enumerate(found) if t.ndim and t.shape[0] == self.batch)
         return [i for i in same if i != self.at] if self.batch > 1 else []
 
-    def first(self, number: int) -> Given:
+    def first(self, number: int) -> ModelInputs:
         """Return `number` images: the first ones, repeated where there are fewer."""
         with torch.inference_mode(False):
             return self.take(torch.arange(number, device="cpu") % self.batch)
@@ -262,7 +263,7 @@ def _check(image: Tensor) -> None:
             )
 
 
-def input_problem(given: Given) -> str:
+def input_problem(given: ModelInputs) -> str:
     """Return why nothing can be explained at the input itself; "" when it can."""
     image = given.image
     if image.ndim >= 3 and image.is_floating_point():

@@ -11,8 +11,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
-import typer
-import typer.core
 import typer.main
 from rich.markup import escape
 

@@ -30,21 +30,25 @@ from limelight.cli.progress import (
     untried,
 )
 from limelight.cli.words import worded
-from limelight.compare import Comparison, Skipped, collect, compare_each
+from limelight.comparison import Comparison, collect
 from limelight.concepts import factorize
 from limelight.errors import OptionError, OutputError, PhotoError
-from limelight.explain import Settings
 from limelight.explanation import Explanation
 from limelight.files import file_name, refuses_all
-from limelight.measure import Metric
-from limelight.measure.measurement import Measurement
-from limelight.measure.run import measure_all
 from limelight.methods import Method
-from limelight.methods.combinators import find_views
-from limelight.models import DEFAULT, Network
-from limelight.targets import Reading, Target
+from limelight.methods.views import find_views
+from limelight.metrics import Metric
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.run import measure_all
+from limelight.models.network import DEFAULT, Network
+from limelight.options import Options
+from limelight.pipeline import Skipped, explain_many
+from limelight.targets import OutputSpec
+from limelight.targets.score import Target
 
 _METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
+
+
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
 
@@ -129,7 +133,7 @@ def compare(
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    settings = Settings(Reading(network.classes), looks, eigen, False, chunk, compile=compile)
+    settings = Options(OutputSpec(network.classes), looks, eigen, False, chunk, compile=compile)
     run = _Run(
         console,
         network,
@@ -147,7 +151,7 @@ def compare(
         file = out
         if place is not None:
             file = options.free(place, (path.stem, "compare"), form_name, used)
-        comparison.save(file, [panel], colormap=colormap)
+        comparison.save(file, photos=[panel], colormap=colormap)
         return file
 
     with run.ending.noted():
@@ -169,7 +173,7 @@ class _Run:
     methods: Sequence[Method]
     targets: Sequence[Target]
     layers: Sequence[str | None]
-    settings: Settings
+    settings: Options
     metrics: Sequence[Metric]
     alone: bool  # there is one photo
     aloud: bool  # each photo is told of in words when it is done
@@ -214,7 +218,7 @@ def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
     bar = Bar(run.console, path.name, len(run.targets) * sum(by_row))
     found: list[Explanation | Skipped] = []
     try:
-        results = compare_each(
+        results = explain_many(
             network.model,
             images,
             methods=run.methods,
@@ -367,7 +371,7 @@ def concepts(
         file = place / file_name((paths[0].stem, "concepts"), form_name)
     code = 1 if failed else 0
     try:
-        found.save(file, [panel for _, panel in loaded], colormap=colormap)
+        found.save(file, photos=[panel for _, panel in loaded], colormap=colormap)
         picture = f" The picture is {escape(str(file))}"
     except OutputError as error:  # what was found is still told
         failed.append({"photo": str(paths[0]), "error": worded(error)})

@@ -30,12 +30,13 @@ from limelight.cli.progress import (
 )
 from limelight.cli.words import worded
 from limelight.errors import OutputError
-from limelight.explain import PhotoResult, explain_photos
 from limelight.explanation import Explanation, Picture
 from limelight.files import refuses_all
-from limelight.methods.combinators import Fusion, find_views
-from limelight.models import DEFAULT, Network
-from limelight.photos import PHOTO_BYTES, is_large
+from limelight.methods.fusing import Fusion
+from limelight.methods.views import find_views
+from limelight.models.network import DEFAULT, Network
+from limelight.photo_pipeline import PhotoResult, explain_photos
+from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.targets import answers, label_of
 
 
@@ -158,7 +159,7 @@ def explain(
             eigen=eigen,
             chunk=chunk,
             compile=compile,
-            progress=bar.runs,
+            progress=bar.named,
             batch=batch,
             room=room,
         )
@@ -216,7 +217,7 @@ def _write(
         method = re.sub(r"[^\w+.-]+", "-", explanation.method)
         parts = (result.path.stem, method, label)
         path = place if fixed else options.free(place, parts, form, run.used)
-        explanation.save(path, [result.view], picture=picture, colormap=colormap)
+        explanation.save(path, photos=[result.view], picture=picture, colormap=colormap)
         if not explained:  # noted with its first picture: a later one may fail
             best = _best(explanation, run.network)
             told = {"photo": str(result.path), "top5": best, "explanations": explained}

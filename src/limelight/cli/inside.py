@@ -17,11 +17,11 @@ from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
-from limelight.models import DEFAULT
-from limelight.photos import load_photo
-from limelight.trace import trace as trace_
-from limelight.walkthrough import Language, walkable
-from limelight.walkthrough import walkthrough as walkthrough_
+from limelight.models.network import DEFAULT
+from limelight.photos.decode import load_photo
+from limelight.steps.walkthrough import Language, walkable
+from limelight.steps.walkthrough import walkthrough as walkthrough_
+from limelight.tracing import trace as trace_
 
 Photo = Annotated[
     str,

@@ -19,26 +19,25 @@ from limelight.cli.words import worded
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
 from limelight.lock import only_run
-from limelight.measure import METRICS
-from limelight.measure.annotations import Annotations, read_matches, read_names
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import (
-    Asked,
-    Journal,
-    PhotoMeasured,
-    measure_photos,
-)
-from limelight.measure.sanity import passed, verdicts
-from limelight.measure.sanity import sanity as find_sanity
-from limelight.measure.statistics import Estimate
-from limelight.measure.verdict import Measured
-from limelight.models import DEFAULT, Network
+from limelight.metrics import METRICS
+from limelight.metrics.annotations import Annotations, read_matches, read_names
+from limelight.metrics.journal import Journal, MeasureSpec, PhotoMeasured, measure_photos
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.sanity import passed, verdicts
+from limelight.metrics.sanity import sanity as find_sanity
+from limelight.metrics.statistics import Estimate
+from limelight.metrics.verdict import Measured
+from limelight.models.network import DEFAULT, Network
 
 #: So many reasons why photos were left out are shown.
 _SHOWN = 5
 
+
 _QUICK = "gradcam layercam gradcam++ hirescam eigencam saliency"
+
+
 _SANE = "gradcam layercam saliency guided-backprop"
+
 
 Methods = Annotated[
     list[str] | None,
@@ -48,6 +47,8 @@ Methods = Annotated[
         f"or 'all'. Without it {_QUICK}; for sanity {_SANE}.",
     ),
 ]
+
+
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
@@ -146,7 +147,7 @@ def measure(
             raise typer.BadParameter(says)
     marked = boxes is not None or masks is not None
     named = None if names is None else read_names(names)
-    asked = Asked(
+    asked = MeasureSpec(
         methods=options.methods(methods or [_QUICK]),
         metrics=options.metrics(metrics, with_objects=marked),
         target=None if target is None else options.class_of(target),
@@ -308,7 +309,7 @@ def sanity(
                 total, file = total + found.measurement, out
                 if place is not None:
                     file = options.free(place, (path.stem, "sanity"), form_name, used)
-                picture = found.save(file, [panel], colormap=colormap)
+                picture = found.save(file, photos=[panel], colormap=colormap)
                 drawn.append({"photo": str(path), "picture": str(picture)})
             except PhotoError as error:
                 code = max(code, note(failed, path, error, alone=len(paths) == 1))
@@ -364,7 +365,7 @@ def _keep(result: PhotoMeasured, journal: Journal, failed: list[dict[str, str]])
     return result.error.exit_code
 
 
-def _refuse_objects(asked: Asked) -> None:
+def _refuse_objects(asked: MeasureSpec) -> None:
     needing = [row.name for row in asked.metrics if "objects" in row.needs]
     if needing and asked.annotations is None:
         raise OptionError(

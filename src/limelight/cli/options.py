@@ -16,18 +16,22 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from limelight.compare import chosen_methods
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
 from limelight.files import file_name, make_folder
-from limelight.measure import Metric
-from limelight.measure.run import chosen_metrics
 from limelight.methods import Method
-from limelight.models import DEFAULT, Network, load_model
-from limelight.photos import Preprocess, find_photos, load_photo, photo_size, silence_decoders
+from limelight.metrics import Metric
+from limelight.metrics.run import chosen_metrics
+from limelight.models.network import DEFAULT, Network
+from limelight.models.sources import load_model
+from limelight.photos.decode import load_photo, photo_size, silence_decoders
+from limelight.photos.files import find_photos
+from limelight.photos.preprocess import Preprocess
+from limelight.photos.samples import SAMPLES, find_sample
+from limelight.pipeline import chosen_methods
 from limelight.render import as_panel
-from limelight.samples import SAMPLES, find_sample
-from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, Target, top
+from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, top
+from limelight.targets.score import Target
 
 
 def _name(text: str | Path) -> str:
@@ -59,13 +63,19 @@ Photos = Annotated[
         show_default=False,
     ),
 ]
+
+
 Form = Annotated[
     FormatName | None,
     typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
 ]
+
+
 Colormap = Annotated[
     str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
 ]
+
+
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -74,6 +84,8 @@ AsJson = Annotated[
         "if it ended early; all else goes to stderr.",
     ),
 ]
+
+
 Model = Annotated[
     str,
     typer.Option(
@@ -83,6 +95,8 @@ Model = Annotated[
         "package.module:factory.",
     ),
 ]
+
+
 Weights = Annotated[
     str,
     a_name(
@@ -92,20 +106,30 @@ Weights = Annotated[
         help="The library's own, random, or a state dict (.pth, .pt, .safetensors).",
     ),
 ]
+
+
 Classes = Annotated[
     str | None,
     a_name("--classes", help="A text file with a class name per line."),
 ]
+
+
 Size = Annotated[
     int | None, typer.Option("--size", min=1, help="Input size in pixels, instead of the model's.")
 ]
+
+
 Mean = Annotated[
     str | None, typer.Option("--mean", metavar="M[,M,M]", help="Mean per channel, in 0..1.")
 ]
+
+
 Std = Annotated[
     str | None,
     typer.Option("--std", metavar="S[,S,S]", help="Standard deviation per channel, in 0..1."),
 ]
+
+
 Device = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU if any.")
 ]
@@ -122,28 +146,41 @@ class DType(StrEnum):
 
 Precision = Annotated[DType, typer.Option("--dtype", help="What the network computes in.")]
 
+
 Targets = Annotated[
     list[str] | None,
     typer.Option("--target", "-t", help="A class by index or name; repeat it to explain several."),
 ]
+
+
 OneTarget = Annotated[
     str | None,
     typer.Option("--target", "-t", help="A class by index or name; the predicted one without."),
 ]
+
+
 OneLayer = Annotated[
     str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
 ]
+
+
 TopK = Annotated[
     int | None, typer.Option("--topk", "-k", min=1, help="Explain the K highest classes.")
 ]
+
+
 AtBox = Annotated[
     str | None,
     typer.Option("--box", metavar="X1,Y1,X2,Y2", help="Of a detector: this box of the photo."),
 ]
+
+
 AtPixel = Annotated[
     str | None,
     typer.Option("--pixel", metavar="ROW,COL", help="Of a segmenter: this pixel of the photo."),
 ]
+
+
 Against = Annotated[
     str | None,
     typer.Option(
@@ -151,9 +188,13 @@ Against = Annotated[
         help="Why the target rather than this class; 'similar' takes the most similar ones.",
     ),
 ]
+
+
 Counter = Annotated[
     bool, typer.Option("--counterfactual", help="Explain what speaks against the target.")
 ]
+
+
 Look = Annotated[
     str | None,
     typer.Option(
@@ -161,16 +202,22 @@ Look = Annotated[
         help="Average over several looks: flips, noise:samples=25 or scales:count=4.",
     ),
 ]
+
+
 Eigen = Annotated[
     bool,
     typer.Option("--eigen", help="Smooth: take the channels' first component, not their sum."),
 ]
+
+
 Chunk = Annotated[
     int | None,
     typer.Option(
         "--chunk", min=1, help="Runs done together by methods that run the network many times."
     ),
 ]
+
+
 Compile = Annotated[
     bool,
     typer.Option(

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from limelight.cli.output import Console
 from limelight.cli.words import worded
 from limelight.errors import OutputError, PhotoError
-from limelight.models import Network
+from limelight.models.network import Network
 from limelight.plain import visible
 
 _Item = TypeVar("_Item")
@@ -44,10 +44,6 @@ class Bar:
                 yield item
                 self._progress.advance(self._items)
                 self._progress.update(self._runs, visible=False)
-
-    def runs(self, done: int, count: int) -> None:
-        """Show how many runs of the network are done."""
-        self.named("running the network", done, count)
 
     def named(self, name: str, done: int, count: int) -> None:
         """Show what is at work, and how many of its runs are done."""

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from limelight.cli import options
 from limelight.cli.output import Console, document
-from limelight.compare import compare
-from limelight.cut import record
-from limelight.cut.record import costs
+from limelight.comparison import compare
 from limelight.errors import LayerError, unknown
-from limelight.layers import Call, Candidate, candidates, choose, stages
+from limelight.layers import Candidate, ModuleCall, candidates, choose, stages
 from limelight.methods import METHODS
-from limelight.models import DEFAULT, Network, model_names
+from limelight.models.network import DEFAULT, Network
+from limelight.models.sources import model_names
+from limelight.runtime.costs import costs
+from limelight.runtime.record import record
 
 
 def layers(
@@ -130,7 +131,7 @@ def _draw_stages(
     network: Network,
     images: Tensor,
     photo: Image,
-    calls: Sequence[Call],
+    calls: Sequence[ModuleCall],
     target: str | None,
     method: str,
     out: Path,
@@ -146,7 +147,7 @@ def _draw_stages(
         layers=stages(calls),
         classes=network.classes,
     )
-    found.save(out, [photo], colormap=colormap)
+    found.save(out, photos=[photo], colormap=colormap)
 
 
 def _as_dict(rank: int, one: Candidate, cost: float) -> dict[str, object]:

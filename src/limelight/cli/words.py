@@ -16,9 +16,14 @@ PASSED = {
     "weights='none'": "--weights none",
 }
 
+
 #: A name of the user's, as the library quotes it: with repr.
 _QUOTED = r"(?<!\w)(?P<quote>['\"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"
+
+
 _GIVEN = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, PASSED))})|{_QUOTED}")
+
+
 _ELSEWHERE = re.compile(r"\b[Pp]ass (another|a shorter) (path|folder|name|one)\b")
 
 

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from limelight.layers.choice import Candidate, Choice, candidates, choose, stages
 from limelight.layers.layouts import Layout, ambiguous, layout_of, mismatch
-from limelight.layers.record import Call, Picture, Seen, read
+from limelight.layers.record import ModuleCall, Picture, RawCall, read
 from limelight.layers.sites import INPUT, Site, resolve
 
 __all__ = [
     "INPUT",
-    "Call",
     "Candidate",
     "Choice",
     "Layout",
+    "ModuleCall",
     "Picture",
-    "Seen",
+    "RawCall",
     "Site",
     "ambiguous",
     "candidates",

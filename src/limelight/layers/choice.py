@@ -10,7 +10,7 @@ from torch import nn
 
 from limelight.errors import LayerError
 from limelight.layers.layouts import ambiguous
-from limelight.layers.record import Call
+from limelight.layers.record import ModuleCall
 
 #: A layer with a longer run of unread channels than this share is several things side by side:
 #: queries, keys and values, say, or the scores of the other classes. (Channels that a ReLU
@@ -28,7 +28,7 @@ class Candidate:
         possible: Whether it could be cut at for all that.
     """
 
-    call: Call
+    call: ModuleCall
     objection: str = ""
     possible: bool = True
 
@@ -46,7 +46,7 @@ class Choice:
     reason: str
 
 
-def candidates(calls: Sequence[Call]) -> list[Candidate]:
+def candidates(calls: Sequence[ModuleCall]) -> list[Candidate]:
     """Rank the layers of a recorded pass: the one to cut at first, the impossible ones last.
 
     A layer can be cut at when its output is a grid of more than one cell, it runs once, and
@@ -55,7 +55,7 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
     the latest is best: later layers see more meaning. Among modules that put out the very same
     tensor (a stage and its last block) the outermost stands for all.
     """
-    outermost: dict[int, tuple[int, Call]] = {}
+    outermost: dict[int, tuple[int, ModuleCall]] = {}
     for order, call in enumerate(calls):
         if not (call.path and call.layout and math.prod(call.layout.grid) > 1):
             continue
@@ -75,7 +75,7 @@ def candidates(calls: Sequence[Call]) -> list[Candidate]:
     return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
 
 
-def stages(calls: Sequence[Call], count: int = 6) -> list[str]:
+def stages(calls: Sequence[ModuleCall], count: int = 6) -> list[str]:
     """Return the paths of up to `count` layers of a recorded pass, early to late: its stages.
 
     Of the layers that nothing speaks against, at each size of grid the last of the outermost; where
@@ -88,7 +88,7 @@ def stages(calls: Sequence[Call], count: int = 6) -> list[str]:
         return [one.path for one in ranked[:1] if one.possible]
     order = {id(call): number for number, call in enumerate(calls)}
     chosen = good[0]
-    by_grid: dict[tuple[int, ...], list[Call]] = {}
+    by_grid: dict[tuple[int, ...], list[ModuleCall]] = {}
     for call in sorted(good, key=lambda call: order[id(call)]):
         if call.layout:
             by_grid.setdefault(call.layout.grid, []).append(call)
@@ -108,7 +108,7 @@ def stages(calls: Sequence[Call], count: int = 6) -> list[str]:
     return [call.path for call in sorted(taken.values(), key=lambda c: order[id(c)])][-count:]
 
 
-def _judge(call: Call, readers: Sequence[str]) -> Candidate:
+def _judge(call: ModuleCall, readers: Sequence[str]) -> Candidate:
     """Say what speaks against choosing a layer unasked; `readers` read the same tensor as it."""
     if call.calls > 1:
         return Candidate(call, f"it runs {call.calls} times", possible=False)
@@ -130,7 +130,7 @@ def _judge(call: Call, readers: Sequence[str]) -> Candidate:
     return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
 
 
-def choose(calls: Sequence[Call], image: Sequence[int] = ()) -> Choice:
+def choose(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
     """Choose the layer to cut at from a recorded pass, over an image of these sizes.
 
     Raises:

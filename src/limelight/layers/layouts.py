@@ -14,6 +14,7 @@ from torch import Tensor
 #: Grids whose `mismatch` with the image is below this have the image's proportions.
 SAME_PROPORTIONS = 0.3
 
+
 #: The most extra tokens (class, distillation, registers) looked for in front of the patches.
 MOST_PREFIX_TOKENS = 16
 

@@ -14,7 +14,7 @@ from limelight.layers.layouts import SAME_PROPORTIONS, Layout, layout_of, mismat
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RawCall:
     """One module call in a recorded pass over one image, as it was seen.
 
     Attributes:
@@ -45,7 +45,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Seen):
+class ModuleCall(RawCall):
     """The same, as it was read: `calls[i]` returned as the i-th.
 
     Attributes:
@@ -82,11 +82,11 @@ class Picture:
 
 
 def read(
-    seen: Sequence[Seen],
+    seen: Sequence[RawCall],
     arrived: Sequence[Tensor | None],
     origins: Sequence[int],
     picture: Picture,
-) -> tuple[Call, ...]:
+) -> tuple[ModuleCall, ...]:
     """Find the layout of every output of a recorded pass, and where gradient arrives on its grid.
 
     Args:
@@ -137,7 +137,9 @@ def read(
             if mask is not None:
                 cells, unread = _arrival(layout.to_grid(mask)[0].flatten(1))
         known = {f.name: getattr(call, f.name) for f in fields(call)}
-        calls.append(Call(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread))
+        calls.append(
+            ModuleCall(**known, calls=ran[call.path], layout=layout, cells=cells, unread=unread)
+        )
     return _with_neighbours(calls, origins)
 
 
@@ -155,7 +157,7 @@ def _channels(layout: Layout, shape: Sequence[int]) -> int:
 
 
 def _span(
-    call: Seen, layout: Layout, before: tuple[Layout, int] | None, picture: Picture
+    call: RawCall, layout: Layout, before: tuple[Layout, int] | None, picture: Picture
 ) -> tuple[float, ...]:
     """Return how long a grid is, in picture lengths, from that of the grid it was made of.
 
@@ -184,9 +186,9 @@ def _span(
     return () if all(abs(s - 1) < 1e-9 for s in span) else span
 
 
-def _with_neighbours(calls: Sequence[Call], origins: Sequence[int]) -> tuple[Call, ...]:
+def _with_neighbours(calls: Sequence[ModuleCall], origins: Sequence[int]) -> tuple[ModuleCall, ...]:
     """Return calls with, of each, one that works beside it in the same container."""
-    within: dict[str, list[Call]] = {}
+    within: dict[str, list[ModuleCall]] = {}
     for call in calls:
         if call.path and call.learned and call.layout and call.cells > 0:
             within.setdefault(call.path.rpartition(".")[0], []).append(call)

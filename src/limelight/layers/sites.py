@@ -9,6 +9,9 @@ from torch import nn
 
 from limelight.errors import LayerError, UnknownNameError, unknown
 
+Layer = str | nn.Module
+
+
 #: In place of a layer: the network's input. Then `A` is the images, and `head` the whole network.
 INPUT = "<input>"
 

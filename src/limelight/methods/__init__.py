@@ -7,19 +7,12 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
-from limelight.methods import (
-    attention,
-    controls,
-    perturbed,
-    pixels,
-    pointwise,
-    spectral,
-    weighted,
-)
+from limelight.methods import attention, controls, perturbed, pixels, pointwise, spectral, weighted
 from limelight.methods.method import Method
-from limelight.rows import find_row
+from limelight.registry import find_entry
 
 __all__ = ["METHODS", "Method", "find_method"]
+
 
 #: In formulas: g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].
 METHODS: dict[str, Method] = {
@@ -360,4 +353,4 @@ def find_method(method: str | Method) -> Method:
         UnknownNameError: There is no such method, or it has no such option; the nearest are named.
         OptionError: An option cannot be read, or cannot have that value.
     """
-    return find_row(METHODS, "method", method)
+    return find_entry(METHODS, "method", method)

@@ -9,14 +9,16 @@ from typing import Literal
 from torch import Tensor
 
 from limelight.evidence import Evidence, Need
-from limelight.rows import Row
+from limelight.registry import Entry
 
 Family = Literal["weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "control"]
+
+
 Place = Literal["layer", "input", "network"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Method(Row):
+class Method(Entry):
     """A row of METHODS: its function goes from evidence to a raw map `[B, *grid]`.
 
     Attributes:

@@ -217,7 +217,7 @@ def rise(
     """
     image = evidence.activations
     found = torch.zeros_like(image[:, 0])
-    drawn = rise_masks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
+    drawn = RiseMasks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
 
     def masked(number: Tensor, b: int) -> Tensor:
         return image[b] * drawn(number).to(image)[:, None]
@@ -230,7 +230,7 @@ def rise(
     return found / (masks * keep)
 
 
-class rise_masks:
+class RiseMasks:
     """The masks of RISE for images of a size; `masks(numbers)` makes some of them `[M, *size]`."""
 
     def __init__(

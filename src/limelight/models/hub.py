@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import ModelError, OptionError, WeightsError, described
-from limelight.models import Network
+from limelight.models.network import Network
 from limelight.models.online import unreachable
 from limelight.models.state import fit, read_state
-from limelight.photos import Preprocess
+from limelight.photos.preprocess import Preprocess
 
 _Loaded = TypeVar("_Loaded")
+
 
 #: By the number that Pillow gives it.
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from limelight.errors import LimelightError, ModelError, described, exited, origin
-from limelight.models import Network
+from limelight.models.network import Network
 from limelight.models.state import fit, read_state
 
 

@@ -135,6 +135,8 @@ _SAME = (
     "Name the model that they were saved from; if it was built with other classes, pass "
     "their names (classes=[...])."
 )
+
+
 _PLAIN = (
     "Pass the state dict of the plain network, as it was before it was quantised, pruned or "
     "converted: dense tensors, floating point where the model has that."

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from limelight.errors import ModelError, UnknownNameError, WeightsError, described, unknown
-from limelight.models import DEFAULT, Network, imagenet_classes
+from limelight.models.network import DEFAULT, Network
 from limelight.models.online import downloaded, unreachable
 from limelight.models.state import fit, read_state
-from limelight.photos import Preprocess
+from limelight.photos.preprocess import Preprocess
+from limelight.targets.class_names import imagenet_classes
 
 
 def load(name: str, weights: str | Path, class_count: int | None) -> Network:
@@ -279,6 +280,8 @@ _BLOCK = {
         "_bn2": "bn2",
     },
 }
+
+
 _TOP = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -286,6 +289,8 @@ _TOP = {
     "_bn1": "bn2",
     "_fc": "classifier",
 }
+
+
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-B0's stages
 
 

@@ -23,10 +23,14 @@ from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
 
 _PANEL = 3.1  # inches: the longer side of a picture
+
+
 _DPI = 200
+
 
 #: The picture files that figures are written as.
 PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
+
 
 #: Of a photo in a figure, more pixels than this on its longer side are not seen.
 PANEL_PIXELS = round(_PANEL * _DPI)

@@ -17,8 +17,13 @@ from limelight.plain import visible
 #: A mean with the ends of its interval, which are NaN without one.
 Interval = tuple[float, float, float]
 
+
 _GREY = {"chance: random": "#8a8a8a", "chance: centre": "#c08a2b"}
+
+
 _MARKS = {"chance: random": "x", "chance: centre": "+"}
+
+
 _BELOW = {"chance: random": 0.18, "chance: centre": 0.34}
 
 

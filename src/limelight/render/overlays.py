@@ -15,9 +15,10 @@ from torch import Tensor
 
 from limelight.errors import OutputError, unknown
 from limelight.finish import FinishedInPieces
-from limelight.pieces import pieces
+from limelight.photos.pieces import pieces
 
 Pixels = npt.NDArray[np.floating[Any]]
+
 
 #: A heatmap `[H, W]` in [0, 1], or what makes the parts of one that are asked for.
 Heat = Tensor | FinishedInPieces

@@ -17,7 +17,11 @@ from limelight.render.measures import shortened
 from limelight.render.overlays import Heat, overlay
 
 _WIDE = 1.55  # inches: the width of a panel
+
+
 _COLUMNS = 7
+
+
 _RANKING = 3.0  # inches: the width of a ranking
 
 

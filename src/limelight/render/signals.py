@@ -18,7 +18,11 @@ from limelight.render.figures import Flat, Sample, add_bar, add_titles, encode_f
 from limelight.render.overlays import colours, is_dark
 
 _LANES = 12  # more channels than the leads of an ECG are drawn as their mean
+
+
 _WIDE = 8.0  # inches
+
+
 _COLUMNS = 1200  # pixels of a picture's width; more columns of a band are not seen either
 
 

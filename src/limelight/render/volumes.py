@@ -15,6 +15,8 @@ from limelight.render.figures import Flat, Sample, add_bar, add_titles, write_no
 from limelight.render.overlays import overlay, stretched
 
 _SHOWN = 8
+
+
 _PANEL = 1.35  # inches: the width of a slice
 
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.classes import ClassRule, kth
+from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected
-from limelight.targets.tables import Asked, Read
+from limelight.targets.tables import Read
 
 #: Boxes of one class that overlap more than this are one object.
 _SAME_OBJECT = 0.5
+
 
 #: Of this many of the most probable boxes duplicates are taken out.
 _CONSIDERED = 2000
@@ -67,7 +69,7 @@ class Found(NamedTuple):
 class Boxes:
     """What a detector proposed, and the box to read it at."""
 
-    def __init__(self, output: object, box: Box, asked: Asked) -> None:
+    def __init__(self, output: object, box: Box, asked: TargetContext) -> None:
         """Read the output and the box.
 
         Raises:

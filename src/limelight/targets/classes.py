@@ -25,10 +25,10 @@ ClassName = int | str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Among:
+class AnyOf:
     """Whichever of these classes has the highest logit, each image having its own.
 
-    For a network that tells more kinds apart than matter: `Among(["tabby", "tiger cat"])`.
+    For a network that tells more kinds apart than matter: `AnyOf(["tabby", "tiger cat"])`.
     """
 
     classes: Sequence[ClassName]
@@ -37,11 +37,11 @@ class Among:
         """Refuse none."""
         if isinstance(self.classes, str) or not len(self.classes):
             raise TargetError(
-                f"Among is given {self.classes!r}; a list of at least one class was expected."
+                f"AnyOf is given {self.classes!r}; a list of at least one class was expected."
             )
 
 
-ClassTarget = ClassName | Rank | Among | Sequence[ClassName] | Tensor | None
+ClassTarget = ClassName | Rank | AnyOf | Sequence[ClassName] | Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ def others_of(
     batch, count = logits.shape
     if isinstance(target.against, Rank):
         return kth(logits, target.against.k)[:, None]
-    if isinstance(target.against, Among):
+    if isinstance(target.against, AnyOf):
         return kth(logits, 1, indices_of(target.against, count, classes))[:, None]
     if target.against is not None:
         return find_classes(target.against, batch, count, classes)[:, None].to(logits.device)
@@ -142,7 +142,7 @@ def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor
     return values.topk(rank, dim=-1).indices[..., rank - 1]
 
 
-def indices_of(among: Among, count: int, classes: Sequence[str] | None) -> list[int]:
+def indices_of(among: AnyOf, count: int, classes: Sequence[str] | None) -> list[int]:
     """Return the indices of the classes to choose among, of `count` that there are."""
     known = known_names(among, count, classes)
     return [class_index(name, count, known) for name in among.classes]
@@ -173,10 +173,10 @@ def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> 
 
 def known_names(target: object, count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
     """Return the names to read a target with: ImageNet's for 1000 classes, if a name was given."""
-    target = target.classes if isinstance(target, Among) else target
+    target = target.classes if isinstance(target, AnyOf) else target
     several = isinstance(target, list | tuple) and any(isinstance(one, str) for one in target)
     if classes is None and count == 1000 and (several or isinstance(target, str)):
-        from limelight.models import imagenet_classes
+        from limelight.targets.class_names import imagenet_classes
 
         return imagenet_classes()
     return classes

@@ -15,7 +15,8 @@ from limelight.errors import ModelError, OptionError, TargetError, unknown
 
 #: Which part of an output holds the logits: its key, attribute or index, several of them joined by
 #: dots as in "aux.logits", or a callable from the output to the logits.
-Pick = str | int | Callable[[Any], Any]
+LogitsKey = str | int | Callable[[Any], Any]
+
 
 #: Where logits are looked for first, in this order: as a key, or as an attribute.
 _KEYS = (
@@ -29,7 +30,7 @@ _KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OutputSpec:
     """How to read what a network puts out.
 
     Attributes:
@@ -39,24 +40,24 @@ class Reading:
     """
 
     classes: Sequence[str] | None = None
-    pick: Pick | None = None
+    pick: LogitsKey | None = None
     grid: tuple[int, ...] | None = None
 
 
-def reading_of(
-    classes: Sequence[str] | None, pick: Pick | None, grid: Sequence[int] | None
-) -> Reading:
+def output_spec(
+    classes: Sequence[str] | None, pick: LogitsKey | None, grid: Sequence[int] | None
+) -> OutputSpec:
     """Return how to read what a network puts out, from what a user said.
 
     Raises:
         OptionError: The grid is none.
     """
     if grid is None:
-        return Reading(classes, pick)
+        return OutputSpec(classes, pick)
     sizes = tuple(grid) if isinstance(grid, Sequence) else ()
     if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise OptionError(f"grid is {grid!r}; the sizes of its axes were expected, as in (7, 7).")
-    return Reading(classes, pick, sizes)
+    return OutputSpec(classes, pick, sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def part_named(output: Any, name: str) -> Any:
     return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
-def find_logits(output: object, pick: Pick | None = None) -> Tensor:
+def find_logits(output: object, pick: LogitsKey | None = None) -> Tensor:
     """Return the logits in what a model returned.
 
     Those are what was picked; else the output itself if it is a tensor; else its `logits`, `out`,
@@ -118,7 +119,7 @@ def find_logits(output: object, pick: Pick | None = None) -> Tensor:
     return first
 
 
-def class_logits(output: object, pick: Pick | None = None) -> Tensor:
+def class_logits(output: object, pick: LogitsKey | None = None) -> Tensor:
     """Return the logits `[B, C]` in what a model returned; one number per image is `[B, 1]`.
 
     Raises:
@@ -155,7 +156,7 @@ def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
     return [(index, value) for index, value in pairs if logits.ndim == 1 or value > 0]
 
 
-def _picked(output: object, pick: Pick) -> Tensor:
+def _picked(output: object, pick: LogitsKey) -> Tensor:
     """Return the part of an output that was picked."""
     if callable(pick):
         found = pick(output)
@@ -169,7 +170,7 @@ def _picked(output: object, pick: Pick) -> Tensor:
     return found
 
 
-def _step(value: object, step: str | int, pick: Pick) -> object:
+def _step(value: object, step: str | int, pick: LogitsKey) -> object:
     """Go one step into an output."""
     if isinstance(value, Mapping) and step in value:
         return value[step]

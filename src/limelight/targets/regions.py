@@ -15,19 +15,16 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.classes import ClassRule, kth
+from limelight.targets.context import TargetContext
 from limelight.targets.outputs import find_logits
-from limelight.targets.tables import (
-    Asked,
-    Read,
-    are_probabilities,
-    probabilities,
-    shape_changed,
-)
+from limelight.targets.tables import Read, are_probabilities, probabilities, shape_changed
 
 _POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
+
 #: Names of what is no object; with names known, it is not explained unless asked for.
 _BACKGROUND = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
+
 
 #: A mask, a pixel, or None for where the class is predicted.
 Where = Tensor | Sequence[int] | None
@@ -59,7 +56,7 @@ class Region:
 class Regions:
     """Dense logits `[B, C, *grid]`, and the region over which to read them."""
 
-    def __init__(self, output: object, where: Where, asked: Asked) -> None:
+    def __init__(self, output: object, where: Where, asked: TargetContext) -> None:
         """Read the output and the region.
 
         Raises:

@@ -16,24 +16,8 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.targets.classes import kth
-from limelight.targets.outputs import Reading, class_logits
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is known besides the output.
-
-    Attributes:
-        batch: B, the number of images.
-        size: The sizes of the image's axes, `[H, W]` for a picture.
-        reading: How to read an output.
-        words: Whether the model was given words too: whole numbers `[B, N]`.
-    """
-
-    batch: int
-    size: tuple[int, ...]
-    reading: Reading
-    words: bool = False
+from limelight.targets.context import TargetContext
+from limelight.targets.outputs import class_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +59,7 @@ class Logits:
 
     axes, where = "C", ""
 
-    def __init__(self, output: object, asked: Asked) -> None:
+    def __init__(self, output: object, asked: TargetContext) -> None:
         """Find them."""
         self._pick = asked.reading.pick
         self._logits = self._rows(class_logits(output, self._pick))

@@ -12,8 +12,9 @@ from torch.nn.functional import cosine_similarity
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
+from limelight.targets.context import TargetContext
 from limelight.targets.outputs import find_logits
-from limelight.targets.tables import Asked, shape_changed
+from limelight.targets.tables import shape_changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ class Words:
             return "the sentence"
         return f"token {self.at}" if isinstance(self.at, int) else f"tokens {list(self.at)}"
 
-    def values(self, output: Any, rows: Tensor, asked: Asked) -> Tensor:
+    def values(self, output: Any, rows: Tensor, asked: TargetContext) -> Tensor:
         """Return the log-probability of an output's rows `[M]`, each of the image that it is of.
 
         Raises:
@@ -131,7 +132,7 @@ class Similarity:
         """Return what is explained, in words."""
         return f"similarity to {self.text or 'a vector'}"
 
-    def values(self, output: Any, rows: Tensor, asked: Asked) -> Tensor:
+    def values(self, output: Any, rows: Tensor, asked: TargetContext) -> Tensor:
         """Return the cosine similarity of an output's rows `[M]`.
 
         Raises:

@@ -1,0 +1,38 @@
+"""Several raw maps of the same images as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from limelight.errors import unknown
+from limelight.finish import normalise, relu, resize
+
+Fusion = Literal["mean", "max", "product"]
+
+
+def known_fusion(how: str) -> None:
+    """Raise UnknownNameError unless there is such a way to fuse."""
+    if how not in get_args(Fusion):
+        raise unknown("fusion", how, get_args(Fusion), f"There are {', '.join(get_args(Fusion))}.")
+
+
+def fuse_maps(maps: Sequence[Tensor], how: Fusion) -> Tensor:
+    """Make one map of maps `[B, *grid]` of several layers, on the finest of their grids.
+
+    Each is resized and scaled to [0, 1] first, positive part only; then `mean`, `max` (Jiang et
+    al. 2021, section 3), or `product` (RefineCAM, Domeniconi et al. 2026).
+
+    Raises:
+        UnknownNameError: There is no such way to fuse.
+    """
+    known_fusion(how)
+    finest = max((one.shape[1:] for one in maps), key=math.prod)
+    stacked = torch.stack([normalise(resize(relu(one), finest)) for one in maps])
+    if how == "max":
+        return stacked.amax(0)
+    return stacked.mean(0) if how == "mean" else stacked.prod(0)

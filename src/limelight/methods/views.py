@@ -1,0 +1,189 @@
+"""Several looks at the same images, averaged: flips, noise, scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from limelight.errors import OptionError, unknown
+from limelight.finish import normalise, relu, resize
+from limelight.registry import check_options, options_of, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Another look at the images.
+
+    Attributes:
+        change: From images `[B, C, *image]` to what the network sees, of the same shape.
+        back: From a map on what it saw, `[B, *grid]` or with more axes in front of the grid, to
+            one on the images.
+        turned: The axes that it flips, from the end.
+    """
+
+    change: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor], Tensor]
+    turned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Several looks at the images, whose maps are made one.
+
+    Attributes:
+        name: As in "3 flips", for people to read.
+        make: From the images' shape `[B, C, *image]` to the views.
+        join: From the maps `[V, B, *grid]`, brought back, and the scores `[V, B]` to a raw map.
+        spatial: Whether outputs with the image's axes have to be brought back too.
+    """
+
+    name: str
+    make: Callable[[torch.Size], Sequence[View]]
+    join: Callable[[Tensor, Tensor], Tensor]
+    spatial: bool = False
+
+
+def flips(*axes: int) -> Views:
+    """Average the maps over the images and their mirror images: test-time augmentation.
+
+    `L = mean_v v^-1(L(v(X)))`. Where the network's output has the image's axes it is flipped back
+    before the target sees it, so that a target that names a place still means it.
+
+    Args:
+        axes: The image axes to flip, from the end; -1, left and right, when none is given. All
+            combinations are taken.
+    """
+    chosen = axes or (-1,)
+    whole = all(isinstance(axis, int) for axis in chosen)
+    if not whole or not {-1, -2, -3}.issuperset(chosen) or len(set(chosen)) < len(chosen):
+        raise OptionError(
+            f"The axes to flip are {chosen}; different ones of -1 (left and right), -2 (top and "
+            "bottom) and -3 (depth) were expected."
+        )
+
+    def make(shape: torch.Size) -> Sequence[View]:
+        if len(shape) - 2 < -min(chosen):
+            raise OptionError(
+                f"Axis {min(chosen)} cannot be flipped: the images {list(shape)} have "
+                f"{len(shape) - 2} axes."
+            )
+        made = []
+        for picked in product((False, True), repeat=len(chosen)):
+            turned = [axis for axis, pick in zip(chosen, picked, strict=True) if pick]
+            turn = partial(torch.flip, dims=turned)
+            made.append(View(turn, turn, tuple(turned)))
+        return made
+
+    return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True)
+
+
+def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views:
+    """Average the maps over noisy copies of the images.
+
+    `L = mean_i L(X + noise_i)`, the noise normal, its deviation a share of each image's range
+    (Smilkov et al. 2017, section 3). With `gradcam++` this is Smooth Grad-CAM++ (Omeiza et al.
+    2019), which averages the derivatives rather than the maps. The same noise serves all images.
+    """
+    _check(noise, samples=samples, deviation=deviation, seed=seed)
+
+    def make(shape: torch.Size) -> Sequence[View]:
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(
+            samples, *shape[1:], generator=generator, dtype=torch.float64, device="cpu"
+        )
+
+        def noisy(images: Tensor, one: Tensor) -> Tensor:
+            low, high = images.flatten(1).aminmax(dim=1)
+            scale = (deviation * (high - low)).reshape(-1, *[1] * (images.ndim - 1))
+            return images + scale * one.to(images)
+
+        return [View(partial(noisy, one=one), _same) for one in drawn]
+
+    return Views(f"{samples} noisy copies", make, _mean)
+
+
+def scales(count: int = 4, *, growth: float = 0.5) -> Views:
+    """Explain windows of the enlarged images, and put their maps together: SESS.
+
+    The images are enlarged by 1, 1 + growth, 1 + 2 growth, ..., and covered with windows of the
+    size that the network takes. Each window's map is scaled to [0, 1] and weighed by its score over
+    the highest; a pixel gets the mean of what is positive there (Tursun et al. 2022, section 3).
+    The raw map has the size of the images.
+    """
+    _check(scales, count=count, growth=growth)
+
+    def make(shape: torch.Size) -> Sequence[View]:
+        size, made = shape[2:], list[View]()
+        for number in range(count):
+            large = [round(length * (1 + number * growth)) for length in size]
+            starts = [
+                sorted({*range(0, big - length, length), big - length})
+                for big, length in zip(large, size, strict=True)
+            ]
+            made += [_window(size, large, place) for place in product(*starts)]
+        return made
+
+    return Views(f"{count} scales", make, _mean_of_positive)
+
+
+#: The ways to look, by the name that `--views` takes.
+VIEWS: dict[str, Callable[..., Views]] = {"flips": flips, "noise": noise, "scales": scales}
+
+
+def find_views(text: str) -> Views:
+    """Return the views called `name`, or `name:option=value,option=value`.
+
+    Raises:
+        UnknownNameError: There are no such views, or they have no such option.
+        OptionError: An option cannot be read, or cannot have that value.
+    """
+    name, options = read_settings(text)
+    if name not in VIEWS:
+        raise unknown("kind of views", name, VIEWS, f"There are {', '.join(VIEWS)}.")
+    check_options(name, options_of(VIEWS[name]), options)
+    return VIEWS[name](**options)
+
+
+def _check(views: Callable[..., Views], **options: Any) -> None:
+    """Refuse options that views cannot have."""
+    check_options(views.__name__, options_of(views), options)
+
+
+def _window(size: Sequence[int], large: Sequence[int], place: Sequence[int]) -> View:
+    """Return the view of one window of the enlarged images."""
+    inside = tuple(slice(start, start + n) for start, n in zip(place, size, strict=True))
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+
+    def change(images: Tensor) -> Tensor:
+        enlarged = interpolate(images, size=tuple(large), mode=mode, align_corners=False)
+        return enlarged[:, :, *inside]
+
+    def back(maps: Tensor) -> Tensor:
+        canvas = maps.new_zeros(len(maps), *large)
+        canvas[:, *inside] = normalise(resize(relu(maps), size))
+        return resize(canvas, size)
+
+    return View(change, back)
+
+
+def _same(maps: Tensor) -> Tensor:
+    return maps
+
+
+def _mean(maps: Tensor, _scores: Tensor) -> Tensor:
+    return maps.mean(0)
+
+
+def _mean_of_positive(maps: Tensor, scores: Tensor) -> Tensor:
+    weight = scores - scores.amin(0).clamp(max=0)  # scores below zero have no share of the highest
+    highest = weight.amax(0)
+    weight = torch.where(highest > 0, weight / torch.where(highest > 0, highest, 1), 1)
+    weighed = maps * weight.reshape(*weight.shape, *[1] * (maps.ndim - 2))
+    return weighed.sum(0) / (weighed > 0).sum(0).clamp(min=1)

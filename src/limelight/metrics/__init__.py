@@ -1,0 +1,210 @@
+"""Is the map true? The table of metrics.
+
+A metric is a pure pair: `update`, from a batch of maps to readings, one per image, and `compute`,
+from the readings of all images to a mean with its interval. So readings can be gathered in any
+batches, on any machines, and put together. The command line, the docs and the tests read this table
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from limelight.metrics import faithfulness, localisation, robustness
+from limelight.metrics.metric import Axes, Metric
+from limelight.metrics.statistics import mean_over_groups
+from limelight.registry import find_entry
+
+__all__ = ["METRICS", "Metric", "find_metric"]
+
+
+def _share(count: int) -> list[float]:
+    """Return shares from 0 to 1, both ends included."""
+    return [i / (count - 1) for i in range(count)]
+
+
+def _inner_share(count: int) -> list[float]:
+    """Return shares from 0 to 1, without the ends."""
+    return [(i + 1) / (count + 1) for i in range(count)]
+
+
+def _stage(count: int) -> list[float]:
+    return [float(i + 1) for i in range(count)]
+
+
+#: In formulas: f the probability p_c (the score, where there is none), M the heatmap, x the image,
+#: B the object, phi the raw map.
+METRICS: dict[str, Metric] = {
+    row.name: row
+    for row in (
+        Metric(
+            name="deletion",
+            family="faithfulness",
+            function=faithfulness.deletion,
+            better="lower",
+            axes=Axes("share of pixels removed", "f, the probability", _share),
+            formula="area under f(x without the highest M)",
+            paper="Petsiuk et al. 2018, RISE",
+            use="Does the score fall when what lights up is taken away? Holes are seen, too.",
+        ),
+        Metric(
+            name="insertion",
+            family="faithfulness",
+            function=faithfulness.insertion,
+            better="higher",
+            axes=Axes("share of pixels sharp", "f, the probability", _share),
+            formula="area under f(blurred x with the highest M sharp)",
+            paper="Petsiuk et al. 2018, RISE",
+            use="Is what lights up enough to bring the score back? The one to start with.",
+        ),
+        Metric(
+            name="road",
+            family="faithfulness",
+            function=faithfulness.road,
+            better="higher",
+            lower=frozenset({"morf"}),
+            axes=Axes("share of pixels removed", "f, the probability", _inner_share),
+            formula="(mean f(x without the lowest M) - mean f(x without the highest M)) / 2",
+            paper="Rong et al. 2022, A Consistent and Efficient Evaluation Strategy (ROAD)",
+            use="As deletion, with no holes for the network to see: they are filled in.",
+        ),
+        Metric(
+            name="average-drop",
+            family="faithfulness",
+            function=faithfulness.average_drop,
+            better="lower",
+            needs=frozenset({"probability"}),
+            formula="max(0, p(x) - p(x M)) / p(x)",
+            paper="Chattopadhay et al. 2018, Grad-CAM++",
+            use="To compare with papers; large maps do well in it.",
+        ),
+        Metric(
+            name="increase",
+            family="faithfulness",
+            function=faithfulness.increase,
+            better="higher",
+            formula="[f(x M) > f(x)]",
+            paper="Chattopadhay et al. 2018, Grad-CAM++",
+            use="To compare with papers: how often less of the image is more certain.",
+        ),
+        Metric(
+            name="average-gain",
+            family="faithfulness",
+            function=faithfulness.average_gain,
+            better="higher",
+            needs=frozenset({"probability"}),
+            formula="max(0, p(x M) - p(x)) / (1 - p(x))",
+            paper="Zhang et al. 2024, Opti-CAM",
+            use="Beside average-drop, which large maps pass for free.",
+        ),
+        Metric(
+            name="adcc",
+            family="faithfulness",
+            function=faithfulness.adcc,
+            better="higher",
+            needs=frozenset({"probability", "recipe"}),
+            lower=frozenset({"complexity", "average drop"}),
+            formula="harmonic mean of coherency, 1 - complexity, 1 - drop",
+            paper="Poppi et al. 2021, Revisiting the Evaluation of Class Activation Mapping",
+            use="One number for: coherent, small, and enough.",
+        ),
+        Metric(
+            name="infidelity",
+            family="faithfulness",
+            function=faithfulness.infidelity,
+            better="lower",
+            formula="E (I phi - (y(x) - y(x - I)))^2",
+            paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations",
+            use="Does the signed map add up to what parts of the image are worth?",
+        ),
+        Metric(
+            name="occlusion-correlation",
+            family="faithfulness",
+            function=faithfulness.occlusion_correlation,
+            better="higher",
+            formula="Spearman(M, y(x) - y(x without patch))",
+            paper="Selvaraju et al. 2017, Grad-CAM",
+            use="Does M rank the parts of the image as covering them does?",
+        ),
+        Metric(
+            name="pointing-game",
+            family="localisation",
+            function=localisation.pointing_game,
+            better="higher",
+            needs=frozenset({"objects"}),
+            over=mean_over_groups,
+            formula="[max M within 15 px of B], mean over classes",
+            paper="Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop",
+            use="Is the hottest point on the object?",
+        ),
+        Metric(
+            name="energy-pointing",
+            family="localisation",
+            function=localisation.energy_pointing,
+            better="higher",
+            needs=frozenset({"objects"}),
+            formula="sum(M in B) / sum(M)",
+            paper="Wang et al. 2020, Score-CAM",
+            use="How much of the heat is on the object?",
+        ),
+        Metric(
+            name="mass-accuracy",
+            family="localisation",
+            function=localisation.mass_accuracy,
+            better="higher",
+            needs=frozenset({"objects"}),
+            formula="sum(R+ in B) / sum(R+)",
+            paper="Arras et al. 2022, CLEVR-XAI",
+            use="As energy-pointing, of the raw map's positive part: for masks.",
+        ),
+        Metric(
+            name="rank-accuracy",
+            family="localisation",
+            function=localisation.rank_accuracy,
+            better="higher",
+            needs=frozenset({"objects"}),
+            formula="|top |B| pixels of M in B| / |B|",
+            paper="Arras et al. 2022, CLEVR-XAI",
+            use="Does the map have the object's extent?",
+        ),
+        Metric(
+            name="localisation-error",
+            family="localisation",
+            function=localisation.localisation_error,
+            better="lower",
+            needs=frozenset({"objects"}),
+            formula="[IoU(box of M >= 15% of its maximum, box of B) < 0.5]",
+            paper="Selvaraju et al. 2017, Grad-CAM",
+            use="Can the map draw the object's box?",
+        ),
+        Metric(
+            name="max-sensitivity",
+            family="robustness",
+            function=robustness.max_sensitivity,
+            better="lower",
+            needs=frozenset({"recipe"}),
+            formula="max |phi(x + d) - phi(x)| / |phi(x)|",
+            paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations",
+            use="Does the map stay when the image hardly changes?",
+        ),
+        Metric(
+            name="parameter-randomisation",
+            family="sanity",
+            function=robustness.parameter_randomisation,
+            better="lower",
+            needs=frozenset({"recipe"}),
+            axes=Axes("stage, from the logits down", "likeness", _stage),
+            formula="Spearman(phi, phi with random weights), mean over a cascade",
+            paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
+            use="Does the map go away with what the network learned?",
+        ),
+    )
+}
+
+
+def find_metric(metric: str | Metric) -> Metric:
+    """Return a metric: by its name in METRICS, or as `name:option=value,option=value`.
+
+    Raises:
+        UnknownNameError: There is no such metric, or it has no such option; the nearest are named.
+        OptionError: An option cannot be read, or cannot have that value.
+    """
+    return find_entry(METRICS, "metric", metric)

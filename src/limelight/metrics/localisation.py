@@ -1,0 +1,118 @@
+"""Does the map lie on the object? Metrics that need to be told where it is.
+
+A map that is the same everywhere, zero too, prefers no pixel; it counts as uniform, so that it
+scores what chance would. An image without an object is left out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from limelight.metrics.case import MapCase
+from limelight.metrics.metric import Readings
+from limelight.metrics.objects import Objects, largest_part, near, overlaps
+
+
+def pointing_game(case: MapCase, *, tolerance: float = 15.0) -> Readings:
+    """Return whether the map's maximum lies on the object, or near it.
+
+    1 if the maximum of M is within `tolerance` pixels of B, else 0, `[B]`: Zhang et al. 2018,
+    with the 15 pixels of their benchmark; then the mean over classes of the mean over
+    images. Pixels are those of the image that the network is given. Where several pixels share the
+    maximum, the share of them that hits.
+    """
+    hit = near(_inside(case), tolerance).flatten(1)
+    heatmap = _flat(case.heatmap)
+    top = heatmap == heatmap.amax(1, keepdim=True)
+    return {"value": _where_any(case, (hit & top).double().sum(1) / top.sum(1))}
+
+
+def energy_pointing(case: MapCase, *, most: float = 1.0) -> Readings:
+    """Return the share of the map's energy that lies in the object.
+
+    `sum(M in B) / sum(M)`, `[B]`: Wang et al. 2020 (Score-CAM), section 4.3. Of a uniform map it is
+    area(B) / area(image). Images in which B covers more than `most` are left out: in the paper more
+    than half, where any map scores high.
+    """
+    area = _inside(case).flatten(1).double().mean(1)
+    share = torch.where(area <= most, _share(case.heatmap, case), math.nan)
+    return {"value": _where_any(case, share)}
+
+
+def mass_accuracy(case: MapCase) -> Readings:
+    """Return the share of the positive relevance that lies in the object.
+
+    `sum(R+ in B) / sum(R+)`, `[B]`, with R+ the positive part of the raw map, resized to the image:
+    Arras et al. 2022. It is `energy_pointing` without the scaling of the heatmap to [0, 1],
+    which takes its minimum away.
+    """
+    return {"value": _where_any(case, _share(case.relevance, case))}
+
+
+def rank_accuracy(case: MapCase) -> Readings:
+    """Return the share of the most relevant pixels that lies in the object.
+
+    Of the |B| pixels with the highest values of M, the share that is in B, `[B]`: Arras et al.
+    2022. Pixels that share the value at the border count by the share of them that is in B.
+    """
+    found = []
+    for values, inside in zip(_flat(case.heatmap), _inside(case).flatten(1), strict=True):
+        count = int(inside.sum())
+        if not count:
+            found.append(math.nan)
+            continue
+        border = values.topk(count).values[-1]
+        above, level = values > border, values == border
+        left = count - int(above.sum())
+        hits = int((above & inside).sum()) + left * int((level & inside).sum()) / int(level.sum())
+        found.append(hits / count)
+    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
+
+
+def localisation_error(case: MapCase, *, threshold: float = 0.15, iou: float = 0.5) -> Readings:
+    """Return whether the box drawn around the map misses every object.
+
+    M is cut off at `threshold` times its maximum; 1 if the box around the largest connected part of
+    what is left overlaps no box of an object by `iou` (intersection over union), else 0, `[B]`:
+    Selvaraju et al. 2017, section 4.1.
+    """
+    found = []
+    for heatmap, boxes in zip(case.heatmap.cpu(), _objects(case).boxes, strict=True):
+        if not len(boxes):
+            found.append(math.nan)
+            continue
+        box = largest_part(heatmap >= threshold * heatmap.max())
+        found.append(float(not (overlaps(box, boxes) >= iou).any()))
+    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
+
+
+def _objects(case: MapCase) -> Objects:
+    assert case.objects is not None  # a row of METRICS says that it needs them
+    return case.objects
+
+
+def _inside(case: MapCase) -> Tensor:
+    """Return the masks of the objects `[B, *image]`."""
+    return _objects(case).mask.cpu()
+
+
+def _flat(maps: Tensor) -> Tensor:
+    """Return maps as rows `[B, N]` in float64."""
+    return maps.detach().cpu().double().flatten(1)
+
+
+def _share(maps: Tensor, case: MapCase) -> Tensor:
+    """Return the share of maps `[B, *image]` in the objects, `[B]`."""
+    inside, values = _inside(case).flatten(1), _flat(maps)
+    total = values.sum(1)
+    share = (values * inside).sum(1) / torch.where(total > 0, total, 1)
+    return torch.where(total > 0, share, inside.double().mean(1))
+
+
+def _where_any(case: MapCase, values: Tensor) -> Tensor:
+    """Return values `[B]`, NaN for images without an object."""
+    there = _inside(case).flatten(1).any(1)
+    return torch.where(there, values.double(), math.nan)

@@ -1,0 +1,112 @@
+"""What becomes of a map when the image changes a little, or the weights altogether."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from limelight.metrics.case import MapCase, Maps
+from limelight.metrics.metric import Readings
+from limelight.metrics.statistics import spearman, structural_similarity
+
+
+def max_sensitivity(
+    case: MapCase, *, samples: int = 10, radius: float = 0.02, seed: int = 0
+) -> Readings:
+    """Return how much the map changes, at most, when the image changes a little.
+
+    `max_d ||phi(x + d) - phi(x)|| / ||phi(x)||`, `[B]`, phi the raw map and d drawn uniformly with
+    `|d| <= radius` in every pixel, in the network's units: Yeh et al. 2019, definition 3.1, divided
+    by the length of the map so that its scale does not count. The same d serve all images; the
+    explained class stays. Lower is better; a raw map that is zero everywhere is left out.
+    """
+    images, raw = case.probe.images, case.maps.raw
+    generator = torch.Generator().manual_seed(seed)
+    length = _length(raw)
+    worst = torch.zeros_like(length)
+    for number in range(samples):
+        shape = images.shape[1:]
+        drawn = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1
+        near = case.repeated(images + (drawn * radius).to(images))
+        worst = torch.maximum(worst, _length(near.raw.to(raw) - raw))
+        if case.probe.progress:
+            case.probe.progress(number + 1, samples)
+    return {"value": torch.where(length > 0, worst / length, math.nan)}
+
+
+def parameter_randomisation(case: MapCase, *, steps: int = 8, seed: int = 0) -> Readings:
+    """Return how much the map stays the same when the weights are drawn anew, layer by layer.
+
+    Cascading randomisation (Adebayo et al. 2018, section 3.1): from the logits down to the input,
+    in `steps` stages. At each stage Spearman's correlation of the raw maps before and after, signed
+    and of their absolute values, and the structural similarity of the heatmaps. `value` is the mean
+    of the signed correlation over the stages, `[B]`, `absolute` and `ssim` likewise. Lower is
+    better: a map that random weights do not change does not show what the network learned. A map
+    that is the same everywhere is left out; one that becomes so is alike to nothing any more.
+
+    Returns:
+        `value`, `absolute`, `ssim` `[B]`, and the curves of all three, `[B, stages]`.
+    """
+    return likeness(case.maps, [stage.maps for stage in randomised(case, steps, seed)])
+
+
+class Stage(NamedTuple):
+    """Maps when some layers are random.
+
+    Attributes:
+        layer: The layer randomised last.
+        share: The share of layers that are random.
+        maps: The maps.
+    """
+
+    layer: str
+    share: float
+    maps: Maps
+
+
+def randomised(case: MapCase, steps: int, seed: int) -> Iterator[Stage]:
+    """Yield the maps at each stage of the cascade, from the logits down."""
+    for layer, share, model in case.probe.cascade(steps, seed):
+        yield Stage(layer, share, case.repeated(case.probe.images, model))
+        if case.probe.progress:
+            case.probe.progress(round(share * 100), 100)
+
+
+def likeness(before: Maps, stages: Iterable[Maps]) -> Readings:
+    """Return how alike maps are to those of each stage; see `parameter_randomisation`."""
+    alike = [_alike(before, after) for after in stages]
+    curves = {
+        name: torch.stack([one[name] for one in alike], 1)
+        for name in ("signed", "absolute", "ssim")
+    }
+    return {
+        "value": curves["signed"].mean(1),
+        "absolute": curves["absolute"].mean(1),
+        "ssim": curves["ssim"].mean(1),
+        "curve": curves["signed"],
+        "absolute curve": curves["absolute"],
+        "ssim curve": curves["ssim"],
+    }
+
+
+def _alike(before: Maps, after: Maps) -> Readings:
+    """Return how alike maps are, `[B]`: correlation of ranks, `signed` and `absolute`; `ssim`."""
+    # Maps that are lost to NaN or infinity are alike to nothing.
+    one, other = (maps.raw.flatten(1).nan_to_num(0, 0, 0).cpu() for maps in (before, after))
+    low, high = one.aminmax(dim=1)
+    alike = {
+        "signed": spearman(one, other),
+        "absolute": spearman(one.abs(), other.abs()),
+        "ssim": structural_similarity(before.heatmap, after.heatmap),
+    }
+    return {name: torch.where(high > low, found, math.nan) for name, found in alike.items()}
+
+
+def _length(maps: Tensor) -> Tensor:
+    """Return the Euclidean length of each map `[B, *grid]`."""
+    found: Tensor = torch.linalg.vector_norm(maps.flatten(1), dim=1)
+    return found

@@ -1,0 +1,192 @@
+"""Does the map go away with what the network learned? The parameter test, to be looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+
+from limelight.comparison import compare
+from limelight.errors import MetricError, OptionError
+from limelight.explanation import Explanation, as_pictures
+from limelight.inputs import Inputs
+from limelight.layers.sites import Layer
+from limelight.methods import Method
+from limelight.metrics import METRICS
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.readings import Unmeasured
+from limelight.metrics.robustness import Stage
+from limelight.metrics.run import measure_randomised
+from limelight.metrics.verdict import Measured
+from limelight.progress import ProgressCallback
+from limelight.status import Status
+from limelight.targets import LogitsKey
+from limelight.targets.score import Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+
+#: A map that stays more alike than this, in rank, does not show what was learned.
+LIKE = 0.5
+
+
+Passed = Literal["passes", "fails", "unclear"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sanity:
+    """The cascade of maps of each method, and whether it passes.
+
+    Attributes:
+        explanations: The maps of the trained network, one explanation per method.
+        stages: For each of them, the maps when more and more layers are random.
+        measurement: The readings; those of other images can be added.
+    """
+
+    explanations: tuple[Explanation, ...]
+    stages: tuple[tuple[Stage, ...], ...]
+    measurement: Measurement
+
+    @property
+    def verdicts(self) -> dict[str, Passed]:
+        """Whether each method passes."""
+        return verdicts(self.measurement)
+
+    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+        """Draw a strip for each image and method: its map, then that of every stage.
+
+        Args:
+            photos: One per image; the network's own input when not given.
+            colormap: The name of a matplotlib colour map.
+        """
+        from limelight import render
+
+        blocks = []
+        for explanation, stages in zip(self.explanations, self.stages, strict=True):
+            if not stages:  # it could not be randomised; the measurement says why
+                continue
+            one = self.measurement.figure(explanation.method, "parameter-randomisation")
+            title = f"{explanation.method} {passed(one)}: likeness {one.own}"
+            each = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
+            words = [("trained", ""), *((f"{s.share:.0%} random", s.layer) for s in stages)]
+            for flat in as_pictures(each, photos, as_panels=True):
+                panels = [
+                    render.Panel(heatmap, *told)
+                    for heatmap, told in zip(flat.heatmaps, words, strict=True)
+                ]
+                blocks.append(render.Block(flat.photo, title, panels, flat.name, flat.curve))
+        return render.sheet(blocks, colormap=colormap, columns=2 + max(map(len, self.stages)))
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        photos: Sequence[Image] | None = None,
+        colormap: str = "inferno",
+    ) -> Path:
+        """Write the strips as a picture, whole or not at all.
+
+        Raises:
+            OutputError: The format is unknown, or the file cannot be written there.
+        """
+        from limelight import render
+
+        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
+
+
+def sanity(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    methods: str | Sequence[str | Method],
+    target: Target = None,
+    layer: Layer | None = None,
+    steps: int = 8,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    output: LogitsKey | None = None,
+    grid: Sequence[int] | None = None,
+    chunk: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Sanity:
+    """Draw the weights anew, layer by layer from the logits down, and see what the maps do.
+
+    Cascading randomisation (Adebayo et al. 2018, section 3.1). A map that stays the same shows
+    edges, not what the network learned: a method *fails* whose raw maps keep, on average over
+    stages and images, a Spearman correlation above 0.5 with those of the trained network (the whole
+    interval above it), and *passes* if the whole interval is below. The model keeps its weights.
+
+        found = limelight.sanity(model, images, methods=["gradcam", "guided-backprop"])
+        found.verdicts          # {"gradcam": "passes", "guided-backprop": "fails"}
+        found.save("cascade.png")
+
+    Args:
+        model: A trained network.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        methods: Names in METHODS, with options if any, or rows of it.
+        target: What to explain, as in `explain`.
+        layer: Where to cut; None to have it chosen.
+        steps: How many stages, evenly from the first layer to all.
+        seed: Of the new weights.
+        classes, output, grid: As in `explain`.
+        chunk: As in `explain`.
+        progress: Is told the method at work, how far it is, and of how much.
+
+    Raises:
+        MethodError: The network can do none of the methods.
+        MetricError: None of them can be put to the test: the network has no parameters, say.
+        UnknownNameError, LayerError, TargetError, InputError: As `explain`.
+    """
+    row = METRICS["parameter-randomisation"].set(steps=steps, seed=seed)
+    if steps < 2:
+        raise OptionError(f"steps is {steps}; at least 2 were expected, the logits and all layers.")
+    found = compare(
+        model,
+        inputs,
+        methods=methods,
+        targets=[target],
+        layers=[layer],
+        classes=classes,
+        output=output,
+        grid=grid,
+        chunk=chunk,
+        progress=progress,
+    )
+    stages, measurement = measure_randomised(
+        model, inputs, found.explanations, row, chunk=chunk, progress=progress
+    )
+    skipped = (Unmeasured(one.method, "", one.reason) for one in found.skipped)
+    measurement = measurement + Measurement(unmeasured=tuple(skipped))
+    if not measurement.samples:
+        reasons = "\n".join(f"  {one.method}: {one.reason}" for one in measurement.unmeasured)
+        raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
+    return Sanity(found.explanations, stages, measurement)
+
+
+def _as_explanation(explanation: Explanation, stage: Stage) -> Explanation:
+    """Return an explanation with the maps of a stage."""
+    raw, heatmap, span = stage.maps
+    status = (Status("ok"),) * len(raw)
+    return replace(explanation, raw=raw, heatmap=heatmap, span=span, status=status)
+
+
+def verdicts(measurement: Measurement) -> dict[str, Passed]:
+    """Return whether each method passes the parameter test, by what was measured."""
+    return {
+        one.method: passed(one)
+        for one in measurement.figures()
+        if one.metric.startswith("parameter-randomisation") and one.part == "value"
+    }
+
+
+def passed(one: Measured) -> Passed:
+    """Say whether a method passes, by its likeness."""
+    single = math.isnan(one.own.low)
+    low, high = (one.own.value, one.own.value) if single else (one.own.low, one.own.high)
+    return "passes" if high < LIKE else "fails" if low > LIKE else "unclear"

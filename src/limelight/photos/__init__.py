@@ -1,0 +1,1 @@
+"""Photos: finding, decoding and preparing them, within a bound of memory."""

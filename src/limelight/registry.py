@@ -1,0 +1,164 @@
+"""What the rows of METHODS and METRICS have in common: a name, a function, and its options.
+
+Views have options too, read and checked in the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite
+from typing import Any, Self, TypeVar
+
+from limelight.errors import OptionError, unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A row of a table.
+
+    Attributes:
+        name: What it is called with.
+        function: What it does; its keyword arguments are the options.
+        formula: The same, in one line.
+        paper: Where it comes from.
+        use: When to use it, in one sentence.
+        options: The options that were set.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    formula: str
+    paper: str
+    use: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def known_options(self) -> dict[str, Any]:
+        """The options that there are, with their values."""
+        return options_of(self.function) | dict(self.options)
+
+    def set(self, **options: Any) -> Self:
+        """Return the row with other options.
+
+        Raises:
+            UnknownNameError: There is no such option.
+            OptionError: The value is not of the kind, or not in the range, of the default.
+        """
+        check_options(self.name, self.known_options, options)
+        return replace(self, options=dict(self.options) | options)
+
+    def __str__(self) -> str:
+        """Return the name, and the options that were set, as the command line takes them."""
+        told = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}:{told}" if told else self.name
+
+
+_R = TypeVar("_R", bound=Entry)
+
+
+def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
+    """Return a row: by its name in the table, or as `name:option=value,option=value`.
+
+    Raises:
+        UnknownNameError: There is no such row, or it has no such option; the nearest are named.
+        OptionError: An option cannot be read, or cannot have that value.
+    """
+    if isinstance(wanted, Entry):
+        return wanted
+    if not isinstance(wanted, str):
+        raise OptionError(
+            f"The {kind} is a {type(wanted).__name__}; a name in {kind.upper()}S was expected, or "
+            "a row."
+        )
+    name, options = read_settings(wanted)
+    if name not in table:
+        hint = " Several are given with spaces between them." if "," in name else ""
+        raise unknown(kind, name, table, f"There are {', '.join(table)}.{hint}")
+    return table[name].set(**options) if options else table[name]
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options that a function has, with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def check_options(owner: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse options that there are not, and values that they cannot have.
+
+    Args:
+        owner: Whose options they are, for the error.
+        known: The options that there are, with their defaults.
+        options: Those that were set.
+
+    Raises:
+        UnknownNameError: There is no such option.
+        OptionError: The value is not of the kind, or not in the range, of the default.
+    """
+    for name, value in options.items():
+        if name not in known:
+            those = ", ".join(known) or "none"
+            raise unknown(f"option of {owner}", name, known, f"There are: {those}.")
+        _check(owner, name, value, known[name])
+
+
+#: What options are limited to, if not to any number: lowest and highest.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("samples", "masks", "steps", "cells", "segments", "count"), (1, inf)),
+    **dict.fromkeys(("noise", "deviation", "tolerance"), (0, inf)),
+    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("patch", "stride", "keep", "threshold", "iou", "least", "most"), (1e-6, 1)),
+    **dict.fromkeys(("width", "radius", "growth"), (1e-6, inf)),
+}
+
+
+def _check(owner: str, name: str, value: Any, default: Any) -> None:
+    """Refuse a value that an option cannot have."""
+    low, high = _RANGES.get(name, (-inf, inf))
+    if isinstance(default, bool):
+        fits, kind = isinstance(value, bool), "true or false"
+    else:
+        whole = isinstance(default, int)
+        number = isinstance(value, int) or (isinstance(value, float) and not whole)
+        fits = number and not isinstance(value, bool) and isfinite(value) and low <= value <= high
+        kind = "an integer" if whole else "a number"
+        if low > -inf:
+            least = "above 0" if low == 1e-6 else f"of at least {low:g}"
+            kind += f" {least}" + (f" and at most {high:g}" if high < inf else "")
+        fits = fits or (value is None and default is None)
+    if not fits:
+        raise OptionError(f"The option {name} of {owner} is {value!r}; {kind} was expected.")
+
+
+def read_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `name:option=value,option=value`.
+
+    Raises:
+        OptionError: It cannot be read.
+    """
+    name, _, settings = text.partition(":")
+    options = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(
+                f"Cannot read {setting!r} in {text!r}; option=value was expected, as in "
+                "'rise:masks=1000,seed=1'."
+            )
+        options[key.strip()] = _value(value.strip())
+    return name.strip(), options
+
+
+def _value(text: str) -> Any:
+    """Read an option's value: a number, true or false, none."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,422 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from limelight.errors import QUANTISED, LayerError, MethodError
+from limelight.evidence import Attention
+from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
+from limelight.layers import INPUT, Layout, Site
+from limelight.layers.sites import Layer
+from limelight.runtime import deep
+from limelight.runtime.autograd import differentiate, no_grad, node_of, origins
+from limelight.runtime.execution import run_network
+from limelight.runtime.forward import Pass, run_pass
+from limelight.runtime.head import Head, checked_rows
+from limelight.runtime.memory_format import suits_channels_last
+from limelight.runtime.place import layout_at
+from limelight.runtime.record import choose
+from limelight.runtime.shadow import writes_nothing
+from limelight.targets import (
+    LogitsKey,
+    OutputSpec,
+    class_logits,
+    find_logits,
+    output_spec,
+    returned,
+)
+from limelight.targets.score import Scores, Target, score
+
+
+def cut(
+    model: nn.Module,
+    inputs: Inputs,
+    layer: Layer | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    output: LogitsKey | None = None,
+    grid: Sequence[int] | None = None,
+    differentiable: bool = False,
+) -> Cut:
+    """Run a model once and cut it at a layer.
+
+    With `A` the activations and `y_c` a class score, Grad-CAM is then its paper (Selvaraju et al.
+    2017, eq. 1 and 2): `alpha_k = mean_ij dy_c/dA_k`, `L = relu(sum_k alpha_k A_k)`:
+
+        cut = limelight.cut(model, images, "layer4")
+        alpha = cut.gradients(target=281).mean((-2, -1), keepdim=True)
+        L = (alpha * cut.activations).sum(1).relu()
+
+    The model is used as in evaluation mode, whatever mode it is in, and is left untouched.
+
+    Args:
+        model: Any eager `nn.Module`; wrappers (DataParallel, DDP, `torch.compile`) are looked
+            through.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        layer: A dotted path, the module itself, or None to have it chosen; `"<input>"` cuts in
+            front of the network, so that A is the images.
+        classes: The names of the classes, for targets given by name.
+        output: Which part of what the model returns holds the logits: a key, attribute or index,
+            or several joined by dots; or a callable that returns them. None to find them.
+        grid: The sizes of the grid along which tokens were cut, when they cannot be found.
+        differentiable: Let activations and gradients carry a graph to the model's parameters, so
+            that a loss on them can be trained. It costs the graph of a training step.
+
+    Raises:
+        UnknownNameError: The model has no such layer.
+        LayerError: The layer did not run, ran several times, or put out no grid.
+        ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
+        InputError: The images are empty, or not finite.
+    """
+    (only,) = cuts(
+        model,
+        inputs,
+        [layer],
+        classes=classes,
+        output=output,
+        grid=grid,
+        differentiable=differentiable,
+    )
+    return only
+
+
+def cuts(
+    model: nn.Module,
+    inputs: Inputs,
+    layers: Sequence[Layer | None],
+    *,
+    classes: Sequence[str] | None = None,
+    output: LogitsKey | None = None,
+    grid: Sequence[int] | None = None,
+    differentiable: bool = False,
+) -> list[Cut]:
+    """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
+    reading = output_spec(classes, output, grid)
+    return cut_given(
+        model, ModelInputs.of(inputs), layers, reading=reading, differentiable=differentiable
+    )
+
+
+def cut_given(
+    model: nn.Module,
+    given: ModelInputs,
+    layers: Sequence[Layer | None],
+    *,
+    reading: OutputSpec | None = None,
+    differentiable: bool = False,
+    follow_input: bool = True,
+    compile: bool = False,
+) -> list[Cut]:
+    """As `cuts`, for inputs that were read already.
+
+    Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
+    With `compile` what records no graph runs compiled; see `limelight.runtime.compiled`.
+    """
+    sites, reasons, raws, run = run_pass(
+        model,
+        layers,
+        given,
+        reading,
+        differentiable=differentiable,
+        follow_input=follow_input,
+        compile=compile,
+    )
+    found = []
+    for site, reason, raw in zip(sites, reasons, raws, strict=True):
+        layout = layout_at(raw, site, run)
+        found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A network cut at a layer: `A = body(x)`, `y = head(A)`.
+
+    Attributes:
+        layer: The layer's dotted path.
+        reason: Why this layer: "named", or what spoke for it.
+        layout: How the layer's output becomes a grid.
+    """
+
+    layer: str
+    reason: str
+    layout: Layout
+    _raw: Tensor = field(repr=False)
+    _site: Site = field(repr=False)
+    _run: Pass = field(repr=False)
+
+    @property
+    def activations(self) -> Tensor:
+        """The activations A of the layer, `[B, K, *grid]`."""
+        raw = self._raw if self._run.differentiable else self._raw.detach()
+        return self.layout.to_grid(raw)
+
+    @property
+    def output(self) -> Any:
+        """What the model returned, without a graph."""
+        return map_tensors(returned(self._run.output), Tensor.detach)
+
+    @property
+    def image(self) -> Tensor:
+        """The images `[B, C, *image]`: the first tensor of the inputs that looks like some."""
+        return self._run.given.image
+
+    def on(self, images: Tensor) -> Cut:
+        """Cut the same network at the same layer over other images `[B, C, *image]`.
+
+        What else the model takes stays the same.
+        """
+        run = self._run
+        (other,) = cut_given(
+            run.model,
+            run.given.on(images),
+            [self.layer],
+            reading=run.reading,
+            differentiable=run.differentiable,
+            follow_input=self._raw.requires_grad,
+            compile=run.compile,
+        )
+        return other
+
+    def score(self, target: Target = None) -> Scores:
+        """Return the score of each image, `[B]`; the target defaults to the predicted class.
+
+        The values carry the graph of the head.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            return score(self._run.output, target, self._run.asked)
+
+    def probability(self, target: Target | Scores = None) -> Tensor | None:
+        """Return the probability of what is explained, `[B]`: `p_c = softmax(y)_c` of a class.
+
+        None where the score is not that of one class among several, or of words.
+        """
+        likely = self._scores(target).likely
+        if likely is None:
+            return None
+        with torch.no_grad():
+            rows = torch.arange(self._run.given.batch, device="cpu")
+            return likely(self._run.output, rows).detach()
+
+    def gradients(self, target: Target | Scores = None) -> Tensor:
+        """Return the gradient of the score with respect to A, `d score_b / d A_b`.
+
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. What `score` returned may
+        stand for the target.
+
+        Raises:
+            UnknownNameError, TargetError: The target gives no score per image.
+            MethodError: The network is quantised.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            total = self._scores(target).values.sum()
+            (gradient,) = differentiate(total, [self._raw], graph=self._run.differentiable)
+        if self._run.traits.quantised and not gradient.any():
+            raise MethodError(QUANTISED)
+        return self.layout.to_grid(gradient)
+
+    def curvature(self, target: Target | Scores = None) -> Tensor:
+        """Return the Hessian of the score times the activations, `H A`, `[B, K, *grid]`.
+
+        `(H A)_i = sum_j d^2 y_c / (dA_i dA_j) A_j`, over all channels and cells of one image.
+        """
+        scores = self._scores(target)
+        try:
+            return self._curvature(scores.values, self._raw)
+        except RuntimeError as error:
+            if "derivative for" not in str(error):
+                raise
+        # Fused attention cannot be differentiated twice; written out it can.
+        given = self._run.given
+        with sdpa_kernel(SDPBackend.MATH):
+            (again,) = cut_given(self._run.model, given, [self.layer], reading=self._run.reading)
+        with torch.inference_mode(False), torch.enable_grad():
+            values = scores.again(again._run.output, torch.arange(given.batch, device="cpu"))
+        return self._curvature(values, again._raw)
+
+    def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            (slope,) = differentiate(values.sum(), [raw], graph=True)
+            again = self._run.differentiable
+            on_grid = self.layout.to_grid(raw if again else raw.detach())
+            along = self.layout.from_grid(on_grid, torch.zeros_like(raw))
+            (product,) = differentiate(slope, [raw], along=along, graph=again)
+        return self.layout.to_grid(product)
+
+    def head(
+        self,
+        activations: Tensor,
+        *,
+        rows: Tensor | Sequence[int] | None = None,
+        spent: bool = False,
+    ) -> Any:
+        """Run the rest of the network on other activations and return its output.
+
+        Only what comes after the layer is computed; what ran before it is replayed. The first call
+        records one more pass over the whole network. Differentiable with respect to `activations`
+        in the caller's grad mode.
+
+        Args:
+            activations: `[M, K, *grid]`.
+            rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
+                Not needed when M = B (row m belongs to image m) or when B = 1.
+            spent: Whether nobody reads the activations again, so that the network may write on
+                them, and no copy is needed.
+
+        Raises:
+            InputError: The activations do not fit the layer, or `rows` is needed or wrong.
+        """
+        chosen = None if rows is None else as_tensor(rows)
+        if self._site.path == INPUT:
+            return self.network(activations, rows=chosen)
+        return self._head(activations, chosen, spent=spent)
+
+    def network(self, images: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
+        """Run the whole network on other images and return its output.
+
+        Args:
+            images: `[M, C, *image]`.
+            rows: `[M]` integers, the image (0 to B - 1) in whose place each of them stands: what
+                else the model takes is that image's. Not needed when M = B or B = 1.
+
+        Raises:
+            InputError: `rows` is needed or wrong.
+        """
+        given = self._run.given
+        chosen = None if rows is None else as_tensor(rows)
+        chosen = checked_rows(chosen, len(images), given.batch, images.device)
+        return run_network(self._run.model, given.on(images, chosen), compile=self._run.compile)
+
+    def guided_gradients(self, target: Target | Scores = None) -> Tensor:
+        """Return the gradient at the images where ReLUs pass on only what is positive.
+
+        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`.
+
+        Raises:
+            MethodError: The network has no ReLU.
+        """
+        return deep.guided_gradients(self._run, self._scores(target))
+
+    def bias_gradients(self, target: Target | Scores = None) -> list[Tensor]:
+        """Return `b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`.
+
+        With the gradient at the input they make up the score (Srinivas and Fleuret 2019).
+        """
+        return deep.bias_gradients(self._run, self._scores(target))
+
+    def attention(self, target: Target | Scores = None, *, by_layer: bool = False) -> Attention:
+        """Return the attention matrices of all layers, and the gradient of the score by them.
+
+        With `by_layer` it is not the gradient of the score, but of what the score would be if the
+        network went on behind its last block with the tokens that come out of this one.
+
+        Raises:
+            MethodError: The network has no attention among all its tokens.
+        """
+        find = deep.layer_attention if by_layer else deep.attention
+        return find(self._run, self._scores(target))
+
+    @cached_property
+    def _head(self) -> Head:
+        with no_grad():
+            return Head(self._run.model, self._site, self._run.given, self.layout)
+
+    def class_weights(self, target: Target | Scores = None) -> Tensor:
+        """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
+
+        They exist when the head is an average pool and one linear layer, `y = W mean_ij(A) + b`
+        (Zhou et al. 2016, eq. 1), which is checked on the numbers of this pass. For a target that
+        is not a class, `w = (d score / d y) W`.
+
+        Raises:
+            MethodError: The head is something else.
+        """
+        logits = find_logits(self._run.output, self._run.reading.pick)
+        pooled = self.activations.detach().flatten(2).mean(2)
+        weight = self._linear_weight(class_logits(logits.detach()), pooled)
+        low, high = self.gradients(target).flatten(2).aminmax(dim=2)
+        spread = 64 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+        if weight is None or bool((high - low > spread).any()):  # an average weighs all cells alike
+            raise MethodError(
+                "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
+                f"after {self.layer!r} this network computes something else. Use method='gradcam', "
+                "which equals CAM where CAM exists, or name the layer that the pool reads."
+            )
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = self._scores(target)
+            (slope,) = differentiate(scores.values.sum(), [logits])
+        return slope.reshape(len(slope), -1).to(weight) @ weight
+
+    @property
+    def suits_channels_last(self) -> bool:
+        """Whether the network runs faster, and to the same end, on images channels last."""
+        return suits_channels_last(self._run.model, self._run.given)
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Whether the model is known to keep nothing of a pass, so that inference mode is safe."""
+        return writes_nothing(self._run.model)
+
+    def check_gradient(self, target: Target | Scores = None) -> None:
+        """Refuse to look for gradients where there cannot be any.
+
+        Raises:
+            MethodError: The network is quantised.
+        """
+        if self._run.traits.quantised and not self._leads_here(self._scores(target)):
+            raise MethodError(QUANTISED)
+
+    def why_disconnected(self, target: Target | Scores = None) -> str:
+        """Return, of a score whose gradient is zero on the whole grid, why, and what to do."""
+        if not self._leads_here(self._scores(target)):
+            return (
+                f"Nothing leads back from the score to {self.layer!r}: the model detaches what it "
+                "computes on the way, turns it into numbers, or makes the score of something else. "
+                "Take a layer after that, or a method that needs no gradient ('ablationcam')."
+            )
+        try:
+            chosen = str(choose(self._run.model, self._run.given, self._run.reading).layer)
+        except LayerError:
+            chosen = ""
+        if chosen and chosen != self.layer:
+            return (
+                f"The score does not depend on the grid of {self.layer!r}: after it only other "
+                f"tokens, or nothing of it, is read. Take layer={chosen!r}."
+            )
+        return (
+            f"The gradient of the score is zero everywhere on the grid of {self.layer!r}. A head "
+            "whose weights are zero (not trained yet) does this, as does a score that no longer "
+            "changes (behind a ReLU, a clamp or a sigmoid): explain what goes into that."
+        )
+
+    def _leads_here(self, scores: Scores) -> bool:
+        """Say whether the graph leads from the scores back to the layer."""
+        return origins([node_of(self._raw), node_of(scores.values)], 1)[1] == 1
+
+    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor | None:
+        """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
+        for module in self._run.model.modules():
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                continue
+            weight = module.weight.detach().flatten(1).to(precise)
+            if weight.shape != (logits.shape[-1], pooled.shape[1]):
+                continue
+            bias = 0 if module.bias is None else module.bias.detach()
+            gap = (pooled.to(precise) @ weight.T + bias - logits).abs().max()
+            # Room for the coarsest precision on the way, as a share of the logits' size.
+            if gap <= 64 * coarsest * logits.abs().max():
+                return weight
+        return None
+
+    def _scores(self, target: Target | Scores) -> Scores:
+        return target if isinstance(target, Scores) else self.score(target)

@@ -1,0 +1,55 @@
+"""The network inside what wraps it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from limelight.errors import ModelError
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the network inside DataParallel, DistributedDataParallel or `torch.compile`.
+
+    Raises:
+        ModelError: It is not an eager `nn.Module`.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"The model is a {type(model).__name__}; a torch.nn.Module was expected.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise scripted_error(model)
+    if type(model).__name__ == "FullyShardedDataParallel":  # without importing it
+        raise ModelError(
+            "The model is wrapped in FullyShardedDataParallel, which keeps its weights flat and in "
+            "shards. Explain what is inside, with the weights put together: with "
+            "FullyShardedDataParallel.summon_full_params(model, writeback=False): "
+            "limelight.explain(model.module, images)."
+        )
+    if isinstance(model, torch.fx.GraphModule) and not _runs_modules(model):
+        raise ModelError(
+            "The model is an exported program, whose modules no longer run one by one, so that it "
+            "cannot be cut. Pass the eager model, or torch.export.unflatten(program)."
+        )
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrap(model.module)
+    # Not by attribute: a wrapper that passes unknown names on would be taken for what it wraps.
+    compiled = model._modules.get("_orig_mod")
+    if compiled is not None:
+        return unwrap(compiled)
+    return model
+
+
+def _runs_modules(graph: torch.fx.GraphModule) -> bool:
+    """Say whether a traced graph still calls modules (but for the guards that export adds)."""
+    return any(
+        node.op == "call_module" and not str(node.target).startswith("_guards")
+        for node in graph.graph.nodes
+    )
+
+
+def scripted_error(module: nn.Module) -> ModelError:
+    """Return the error that says that a module is scripted."""
+    return ModelError(
+        f"{type(module).__name__} is a ScriptModule, which cannot be cut: its inside no longer "
+        "runs in Python. Pass the eager model that it was scripted or traced from."
+    )

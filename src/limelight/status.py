@@ -1,0 +1,112 @@
+"""Whether a heatmap can be trusted to show something, and if not, why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from limelight.finish import finish
+
+StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether a heatmap is worth anything, and if not, why and what to do.
+
+    Attributes:
+        name: `ok`; `no-positive-evidence` (nothing on the grid speaks for the score),
+            `disconnected` (the score does not depend on the grid), `flat` (the map is the same
+            everywhere) or `not-finite` (NaN or infinity came out).
+        message: The same in a sentence that says what to do; "" when ok.
+    """
+
+    name: StatusName
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the heatmap shows something."""
+        return self.name == "ok"
+
+    def __str__(self) -> str:
+        """Return the name and the message."""
+        return f"{self.name}: {self.message}" if self.message else self.name
+
+
+def map_status(
+    raw: Tensor,
+    score: Tensor,
+    evidence: Sequence[Tensor],
+    *,
+    method: str,
+    layer: str,
+    why: Callable[[], str],
+) -> tuple[Status, ...]:
+    """Say of each raw map `[B, *grid]` whether its heatmap is worth anything.
+
+    Args:
+        raw: The raw maps.
+        score: The scores, `[B]`.
+        evidence: What the method read of each score (gradients, class weights), `[B, ...]`.
+        method: The method's name.
+        layer: The layer's path.
+        why: Returns why a score does not depend on the layer; asked only if needed.
+    """
+    low, high = raw.flatten(1).aminmax(dim=1)
+    connected = torch.ones_like(low)
+    for tensor in evidence:
+        connected = connected * tensor.flatten(1).any(1)
+    # One transfer from the device for all of them.
+    facts = torch.stack([low, high, score.to(low), connected], 1).tolist()
+    rounding = 8 * torch.finfo(raw.dtype).eps
+    statuses = []
+    for lowest, highest, value, is_connected in facts:
+        is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
+        # A difference that rounding alone can make is none.
+        is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
+        if not is_finite:
+            status = Status(
+                "not-finite",
+                "NaN or infinity came out of the network or the map. Check the weights; in "
+                "float16 values overflow, so use bfloat16 or float32.",
+            )
+        elif not is_connected:
+            status = Status("disconnected", why())
+        elif is_flat:
+            status = Status(
+                "flat",
+                f"The map is the same everywhere on the grid {list(raw.shape[1:])} of {layer!r}. "
+                "Take an earlier layer with a finer grid, or another method than "
+                f"{method!r}; a picture without any structure does this too.",
+            )
+        elif highest <= 0:
+            status = Status(
+                "no-positive-evidence",
+                f"Nothing on the grid of {layer!r} speaks for this score; everything speaks "
+                "against it. Look at the signed raw map, or explain another class.",
+            )
+        else:
+            status = Status("ok")
+        statuses.append(status)
+    return tuple(statuses)
+
+
+def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:
+    """Return maps `[B, ...]` with 0 everywhere in those that are worth nothing."""
+    if all(one.ok for one in status):
+        return maps
+    kept = torch.tensor([one.ok for one in status], device=maps.device)
+    return torch.where(kept.reshape(-1, *(1,) * (maps.ndim - 1)), maps, torch.zeros_like(maps))
+
+
+def to_heatmap(
+    raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
+) -> Tensor:
+    """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
+    return zero_unless_ok(finish(raw, size, span), status)
