@@ -13,7 +13,9 @@ import limelight
 import networks
 from limelight import AnyOf, Contrast, Counterfactual, Region
 from limelight.errors import TargetError, UnknownNameError
-from limelight.targets import Box, Rank, of_image
+from limelight.inputs import as_tensor
+from limelight.targets import Box, Rank, as_target
+from limelight.targets.classes import Classes
 from networks import ready
 from tolerances import assert_agrees
 
@@ -190,33 +192,43 @@ def test_a_batch_of_one_keeps_its_list() -> None:
     for target in targets:
         one = limelight.explain(network(), image, target=target)[0]
         assert one.recipe is not None
-        assert one.recipe.parts[0].target == 3
+        kept = one.recipe.parts[0].target
+        assert isinstance(kept, Classes)
+        assert kept.value == 3
+
+
+def index(target: object) -> object:
+    """Return the one class that a target picks."""
+    assert isinstance(target, Classes)
+    return target.value
 
 
 def test_masks_boxes_and_classes_of_each_image() -> None:
     masks = torch.rand(6, 9, 8) > 0.5
-    kept = of_image(Region([0, 1, 2, 3, 4, 0], where=masks), 4, 2)
-    assert kept.target == 4
-    assert torch.equal(kept.where, masks[4])
+    kept = Region([0, 1, 2, 3, 4, 0], where=masks).of_image(4, 2)
+    assert index(kept.target) == 4
+    assert torch.equal(as_tensor(kept.where), masks[4])
     for where in (masks[2], (3, 4), None):  # of all images alike
-        assert of_image(Region(1, where=where), 4, 2).where is where
+        assert Region(1, where=where).of_image(4, 2).where is where
     boxes = torch.arange(24.0).reshape(6, 4)
-    assert torch.equal(of_image(Box(boxes, 1), 2, 2).box, boxes[2])
-    assert torch.equal(torch.as_tensor(of_image(Box(boxes.tolist(), 1), 2, 2).box), boxes[2])
-    assert of_image(Box([1, 2, 3, 4], "dog"), 2, 2).box == [1, 2, 3, 4]
-    assert of_image(Box(target=[5, 6, 7]), 2, 2).target == 7
-    inner = of_image(Region(Contrast([0, 1, 2], [2, 1, 0])), 2, 2).target
-    assert (inner.target, inner.against) == (2, 0)
+    assert torch.equal(as_tensor(Box(boxes, 1).of_image(2, 2).box), boxes[2])
+    assert torch.equal(as_tensor(Box(boxes.tolist(), 1).of_image(2, 2).box), boxes[2])
+    assert Box([1, 2, 3, 4], "dog").of_image(2, 2).box == [1, 2, 3, 4]
+    assert index(Box(target=[5, 6, 7]).of_image(2, 2).target) == 7
+    inner = Region(Contrast([0, 1, 2], [2, 1, 0])).of_image(2, 2).target
+    assert isinstance(inner, Contrast)
+    assert (index(inner.target), index(inner.against)) == (2, 0)
 
 
 def test_what_is_asked_of_all_images_stays_as_it_is() -> None:
     for target in (None, 3, "dog", Rank(1), AnyOf([1, 2]), lambda output: output[:, 1]):
-        assert of_image(target, 2, 2) is target
+        asked = as_target(target)
+        assert asked.of_image(2, 2) is asked
 
 
 def test_a_mask_alone_and_one_of_a_batch_are_told_apart_by_its_axes() -> None:
     volume = torch.rand(4, 5, 6)
-    assert of_image(Region(1, where=volume), 3, 3).where is volume
-    assert torch.equal(of_image(Region(1, where=volume), 3, 2).where, volume[3])
+    assert Region(1, where=volume).of_image(3, 3).where is volume
+    assert torch.equal(as_tensor(Region(1, where=volume).of_image(3, 2).where), volume[3])
     one = torch.rand(1, 5, 6)  # for all images alike
-    assert torch.equal(of_image(Region(1, where=one), 3, 2).where, one[0])
+    assert torch.equal(as_tensor(Region(1, where=one).of_image(3, 2).where), one[0])

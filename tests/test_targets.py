@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
-from limelight.targets import (
-    OutputSpec,
-    Rank,
-    Scores,
-    TargetContext,
-    class_index,
-    find_logits,
-    label_of,
-    top,
-)
+from limelight.targets import OutputSpec, Rank, Scores, TargetContext, top
 from limelight.targets import score as score_
+from limelight.targets.class_names import class_index, label_of
+from limelight.targets.outputs import find_logits
 
 CLASSES = ["tabby, tabby cat", "tiger cat", "pug, pug-dog", "crane", "crane"]
 LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])

@@ -18,7 +18,6 @@ from limelight.targets import (
     Box,
     Contrast,
     Counterfactual,
-    Detected,
     OutputSpec,
     Rank,
     Region,
@@ -27,10 +26,10 @@ from limelight.targets import (
     TargetContext,
     Words,
     each_word,
-    find_logits,
     output_spec,
     score,
 )
+from limelight.targets.outputs import Detected, find_logits
 from tolerances import assert_agrees
 
 Pick = Any

@@ -39,7 +39,7 @@ from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 import limelight
-import limelight.render
+import limelight.steps
 import networks
 from limelight.errors import (
     InputError,
@@ -1014,7 +1014,7 @@ def test_a_page_of_the_whole_input_is_no_larger_than_can_be_mailed() -> None:
 
 
 def told(language: str) -> dict[str, Any]:
-    folder = Path(page.__file__).parent / "html"
+    folder = Path(limelight.steps.__file__).parent / "html"
     return tomllib.loads((folder / f"{language}.toml").read_text(encoding="utf-8"))
 
 

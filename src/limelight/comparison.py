@@ -23,8 +23,7 @@ from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many
 from limelight.plain import as_json
 from limelight.progress import ProgressCallback
-from limelight.targets import LogitsKey, output_spec
-from limelight.targets.score import Target
+from limelight.targets import LogitsKey, Target, output_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

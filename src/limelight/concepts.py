@@ -18,7 +18,9 @@ from limelight.inputs import Inputs
 from limelight.layers.sites import Layer
 from limelight.methods import spectral
 from limelight.runtime.cut import cut
-from limelight.targets import LogitsKey, class_logits, label_of, names_for
+from limelight.targets import LogitsKey
+from limelight.targets.class_names import label_of, names_for
+from limelight.targets.outputs import class_logits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -28,8 +28,7 @@ from limelight.photos.preprocess import bytes_of_input
 from limelight.pipeline import explain_given
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
-from limelight.targets import LogitsKey, output_spec
-from limelight.targets.score import Target
+from limelight.targets import LogitsKey, Target, output_spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ from limelight.runtime.record import choose
 from limelight.runtime.unwrap import unwrap
 from limelight.status import map_status, to_heatmap
 from limelight.target_evidence import TargetEvidence
-from limelight.targets import Detected, LogitsKey, mirrored, output_spec
-from limelight.targets.score import FixedScore, Target
+from limelight.targets import FixedScore, LogitsKey, Target, output_spec
+from limelight.targets.box_table import mirrored
+from limelight.targets.outputs import Detected
 
 
 def explain(

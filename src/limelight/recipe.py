@@ -9,14 +9,14 @@ from typing import Any
 from limelight.methods import Method
 from limelight.methods.fusing import Fusion
 from limelight.options import Options
-from limelight.targets.score import Target, of_image
+from limelight.targets import ScoreTarget
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one map was made by: target, method, layer, and what else `explain` was asked for."""
 
-    target: Target
+    target: ScoreTarget
     method: Method
     layer: str
     options: Options
@@ -39,7 +39,7 @@ class Recipe:
 
     def of_image(self, image: int, axes: int) -> Recipe:
         """Return the recipe for one image of the batch alone."""
-        parts = (replace(one, target=of_image(one.target, image, axes)) for one in self.parts)
+        parts = (replace(one, target=one.target.of_image(image, axes)) for one in self.parts)
         return replace(self, parts=tuple(parts))
 
 

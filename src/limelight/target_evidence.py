@@ -14,7 +14,7 @@ from limelight.layers import INPUT
 from limelight.progress import RunCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.rerun import Rerunner
-from limelight.targets.score import Scores, Target
+from limelight.targets import Scores, Target
 
 
 class TargetEvidence:

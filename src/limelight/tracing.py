@@ -20,8 +20,7 @@ from limelight.layers import INPUT
 from limelight.layers.sites import Layer
 from limelight.plain import as_json
 from limelight.runtime.layer_gradients import LayerGradient, layer_gradients
-from limelight.targets import LogitsKey, output_spec
-from limelight.targets.score import Target
+from limelight.targets import LogitsKey, Target, output_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -43,8 +43,7 @@ from limelight.metrics.run import measure_all
 from limelight.models.network import DEFAULT, Network
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many
-from limelight.targets import OutputSpec
-from limelight.targets.score import Target
+from limelight.targets import OutputSpec, Target
 
 _METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
 

@@ -37,7 +37,8 @@ from limelight.methods.views import find_views
 from limelight.models.network import DEFAULT, Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
 from limelight.photos.memory import PHOTO_BYTES, is_large
-from limelight.targets import answers, label_of
+from limelight.targets.class_names import label_of
+from limelight.targets.outputs import answers
 
 
 @dataclass

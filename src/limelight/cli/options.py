@@ -30,8 +30,8 @@ from limelight.photos.preprocess import Preprocess
 from limelight.photos.samples import SAMPLES, find_sample
 from limelight.pipeline import chosen_methods
 from limelight.render import as_panel
-from limelight.targets import Box, ClassTarget, Contrast, Counterfactual, Region, top
-from limelight.targets.score import Target
+from limelight.targets import Box, Contrast, Counterfactual, Region, Target, top
+from limelight.targets.classes import ClassChoice
 
 
 def _name(text: str | Path) -> str:
@@ -234,7 +234,7 @@ def targets(
         raise typer.BadParameter("give --target or --topk, not both")
     if against and counterfactual:
         raise typer.BadParameter("give --against or --counterfactual, not both")
-    chosen: Sequence[ClassTarget] = top(topk) if topk else [class_of(one) for one in named or []]
+    chosen: Sequence[ClassChoice] = top(topk) if topk else [class_of(one) for one in named or []]
     if against:
         other = None if against == "similar" else class_of(against)
         return [Contrast(one, other) for one in chosen or [None]]

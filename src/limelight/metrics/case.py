@@ -22,8 +22,7 @@ from limelight.runtime.cut import cut_given
 from limelight.runtime.randomise import cascade
 from limelight.runtime.rerun import Rerunner
 from limelight.target_evidence import TargetEvidence
-from limelight.targets import OutputSpec
-from limelight.targets.score import FixedScore, Target
+from limelight.targets import FixedScore, OutputSpec, Target
 
 _Found = TypeVar("_Found")
 
@@ -105,7 +104,7 @@ class PerturbedModel:
     @property
     def probable(self) -> bool:
         """Whether the score has a probability: of one class among several, or of words."""
-        return self.scores.likely is not None
+        return self.scores.probability is not None
 
     @property
     def custom(self) -> bool:
@@ -131,9 +130,9 @@ class PerturbedModel:
             make: Makes a chunk of them: from their numbers `[M]` and which image it is to
                 `[M, C, *image]`.
         """
-        if self.scores.likely is None:
+        if self.scores.probability is None:
             return self.scored(count, make)
-        likely = self.scores._replace(values=self.value, again=self.scores.likely)
+        likely = self.scores._replace(values=self.value, again=self.scores.probability)
         return self._run(self._gathered.rerunner(likely), count, make)
 
     def scored(self, count: int, make: Make) -> Tensor:

@@ -27,8 +27,8 @@ from limelight.photos.memory import PhotoSize
 from limelight.pipeline import Skipped, explain_many
 from limelight.plain import as_json
 from limelight.progress import ProgressCallback
-from limelight.targets import AnyOf, ClassName, OutputSpec, class_index
-from limelight.targets.score import Target
+from limelight.targets import AnyOf, ClassName, OutputSpec, Target
+from limelight.targets.class_names import class_index
 
 #: So many measurements are put together at a time.
 _FOLDED = 256

@@ -26,8 +26,7 @@ from limelight.pipeline import follow
 from limelight.progress import ProgressCallback
 from limelight.recipe import Recipe
 from limelight.status import Status, map_status, to_heatmap
-from limelight.targets import LogitsKey, OutputSpec, output_spec
-from limelight.targets.score import Target
+from limelight.targets import LogitsKey, OutputSpec, Target, output_spec
 
 #: What is measured when nobody says: quick, and with objects where they are known.
 QUICK, QUICK_OBJECTS = ("insertion", "deletion", "road"), ("energy-pointing", "pointing-game")
@@ -238,7 +237,7 @@ class _Subject:
             InputError: The maps are of another score than the target gives.
         """
         reading = self.reading
-        pick = reading.pick if isinstance(reading.pick, str | int | None) else id(reading.pick)
+        pick = reading.key if isinstance(reading.key, str | int | None) else id(reading.key)
         same = id(self.target), self.label, pick, reading.grid
         if same not in known:
             known[same] = PerturbedModel(

@@ -24,8 +24,7 @@ from limelight.metrics.run import measure_randomised
 from limelight.metrics.verdict import Measured
 from limelight.progress import ProgressCallback
 from limelight.status import Status
-from limelight.targets import LogitsKey
-from limelight.targets.score import Target
+from limelight.targets import LogitsKey, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -25,15 +25,8 @@ from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.place import layout_at
 from limelight.runtime.record import choose
 from limelight.runtime.shadow import writes_nothing
-from limelight.targets import (
-    LogitsKey,
-    OutputSpec,
-    class_logits,
-    find_logits,
-    output_spec,
-    returned,
-)
-from limelight.targets.score import Scores, Target, score
+from limelight.targets import LogitsKey, OutputSpec, Scores, Target, output_spec, score
+from limelight.targets.outputs import class_logits, find_logits, returned
 
 
 def cut(
@@ -199,7 +192,7 @@ class Cut:
 
         None where the score is not that of one class among several, or of words.
         """
-        likely = self._scores(target).likely
+        likely = self._scores(target).probability
         if likely is None:
             return None
         with torch.no_grad():
@@ -339,7 +332,7 @@ class Cut:
         Raises:
             MethodError: The head is something else.
         """
-        logits = find_logits(self._run.output, self._run.reading.pick)
+        logits = find_logits(self._run.output, self._run.reading.key)
         pooled = self.activations.detach().flatten(2).mean(2)
         weight = self._linear_weight(class_logits(logits.detach()), pooled)
         low, high = self.gradients(target).flatten(2).aminmax(dim=2)

@@ -19,7 +19,7 @@ from limelight.runtime.head import Head
 from limelight.runtime.record import cached_record
 from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
 from limelight.runtime.shadow import shadow
-from limelight.targets.score import Scores
+from limelight.targets import Scores
 
 
 def guided_gradients(run: Pass, scores: Scores) -> Tensor:

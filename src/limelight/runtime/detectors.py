@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from limelight.inputs import ModelInputs
 from limelight.runtime.traits import SORTS_BOXES
-from limelight.targets import Detected, part_named
+from limelight.targets.outputs import Detected, part_named
 
 #: Of each image: boxes `[N, 4]` or `[N, C, 4]`, logits and probabilities `[N, C]`.
 Proposed = list[tuple[Tensor, Tensor, Tensor]]

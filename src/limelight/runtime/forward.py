@@ -24,8 +24,9 @@ from limelight.runtime.shadow import shadow
 from limelight.runtime.traits import Traits, traits_of
 from limelight.runtime.unbatched import mark_unbatched_inputs
 from limelight.runtime.unwrap import unwrap
-from limelight.targets import OutputSpec, TargetContext, returned
+from limelight.targets import OutputSpec, TargetContext
 from limelight.targets.context import target_context
+from limelight.targets.outputs import returned
 
 
 def run_pass(

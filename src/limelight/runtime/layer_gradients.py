@@ -15,8 +15,7 @@ from limelight.layers.sites import Layer
 from limelight.runtime.autograd import differentiate
 from limelight.runtime.forward import run_pass
 from limelight.runtime.place import layout_at
-from limelight.targets import OutputSpec
-from limelight.targets.score import Scores, Target, score
+from limelight.targets import OutputSpec, Scores, Target, score
 
 
 class LayerGradient(NamedTuple):

@@ -12,7 +12,7 @@ from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import run_network
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.unwrap import unwrap
-from limelight.targets import returned
+from limelight.targets.outputs import returned
 
 #: What convolutions of other layouts than channels first are made for.
 _FASTER = (torch.float32, torch.bfloat16, torch.float16)

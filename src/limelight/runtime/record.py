@@ -23,7 +23,7 @@ from limelight.runtime.traits import patch_of, traits_of
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, output_spec
 from limelight.targets.context import target_context
-from limelight.targets.score import scores_to_follow
+from limelight.targets.target import scores_to_follow
 
 
 def record(
@@ -58,7 +58,7 @@ class _Known(NamedTuple):
 
 def cached_record(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> _Known:
     """Return what is known of a model for such inputs; find it out the first time."""
-    facts, key = model_cache(model), ("record", given.signature, reading.pick, reading.grid)
+    facts, key = model_cache(model), ("record", given.signature, reading.key, reading.grid)
     known: _Known | None = facts.get(key)
     if known is None:
         calls = _record_or_say_why(model, given, reading)

@@ -11,7 +11,7 @@ from torch import Tensor
 from limelight.evidence import Make, at_least_float32
 from limelight.progress import RunCallback
 from limelight.runtime.autograd import differentiate, with_graph
-from limelight.targets.score import Scores
+from limelight.targets import Scores
 
 #: How many runs are worth two more, to find out how they are faster.
 _MANY = 64

@@ -11,7 +11,8 @@ from limelight.inputs import ModelInputs
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import run_network
 from limelight.runtime.model_cache import model_cache
-from limelight.targets import OutputSpec, find_logits
+from limelight.targets import OutputSpec
+from limelight.targets.outputs import find_logits
 
 
 def mark_unbatched_inputs(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> ModelInputs:
@@ -22,7 +23,7 @@ def mark_unbatched_inputs(model: nn.Module, given: ModelInputs, reading: OutputS
     """
     if not given.beside:
         return given
-    facts, key = model_cache(model), ("fixed", given.signature, given.batch, reading.pick)
+    facts, key = model_cache(model), ("fixed", given.signature, given.batch, reading.key)
     fixed = facts.get(key)
     if fixed is None:
         tried = (frozenset(given.beside), *(frozenset([one]) for one in given.beside))
@@ -37,7 +38,7 @@ def _stays_the_same(model: nn.Module, given: ModelInputs, reading: OutputSpec) -
     with no_grad():
         for some in (given, given.first(1)):
             try:
-                outputs.append(find_logits(run_network(model, some.fresh()), reading.pick))
+                outputs.append(find_logits(run_network(model, some.fresh()), reading.key))
             except Exception:  # of any kind: the model does not take that
                 return False
     whole, alone = outputs

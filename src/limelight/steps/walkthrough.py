@@ -33,17 +33,9 @@ from limelight.pipeline import (
 from limelight.progress import ProgressCallback
 from limelight.runtime.costs import costs
 from limelight.runtime.record import record
-from limelight.targets import (
-    AnyOf,
-    LogitsKey,
-    Rank,
-    answers,
-    class_logits,
-    label_of,
-    names_for,
-    output_spec,
-)
-from limelight.targets.score import Target
+from limelight.targets import AnyOf, LogitsKey, Rank, Target, output_spec
+from limelight.targets.class_names import label_of, names_for
+from limelight.targets.outputs import answers, class_logits
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,6 +13,7 @@
     Words(ids, at=3)           a word of a caption or an answer, by its log-probability
     Similarity(vector)         an embedding, by its likeness to another
     any callable               output -> scores [B]
+    your own ScoreTarget       one class with `score(output, context)`
 
 A class score is the logit `y_c`, before softmax, as in Grad-CAM (Selvaraju et al. 2017, eq. 1). Of
 a segmenter, None means the class predicted on most pixels; of a detector, the most probable object.
@@ -20,33 +21,14 @@ a segmenter, None means the class predicted on most pixels; of a detector, the m
 
 from __future__ import annotations
 
-from limelight.targets.boxes import Box, mirrored
-from limelight.targets.classes import (
-    AnyOf,
-    ClassName,
-    ClassTarget,
-    Contrast,
-    Counterfactual,
-    Rank,
-    class_index,
-    label_of,
-    names_for,
-    top,
-)
+from limelight.targets.boxes import Box
+from limelight.targets.class_names import ClassName
+from limelight.targets.classes import AnyOf, ClassTarget, Contrast, Counterfactual, Rank, top
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import (
-    Detected,
-    LogitsKey,
-    OutputSpec,
-    answers,
-    class_logits,
-    find_logits,
-    output_spec,
-    part_named,
-    returned,
-)
+from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 from limelight.targets.regions import Region
-from limelight.targets.score import FixedScore, Scores, Target, of_image, score, scores_to_follow
+from limelight.targets.scores import FixedScore, Scores, ScoreTarget
+from limelight.targets.target import Target, as_target, score
 from limelight.targets.words import Similarity, Words, each_word
 
 __all__ = [
@@ -56,30 +38,20 @@ __all__ = [
     "ClassTarget",
     "Contrast",
     "Counterfactual",
-    "Detected",
     "FixedScore",
     "LogitsKey",
     "OutputSpec",
     "Rank",
     "Region",
+    "ScoreTarget",
     "Scores",
     "Similarity",
     "Target",
     "TargetContext",
     "Words",
-    "answers",
-    "class_index",
-    "class_logits",
+    "as_target",
     "each_word",
-    "find_logits",
-    "label_of",
-    "mirrored",
-    "names_for",
-    "of_image",
     "output_spec",
-    "part_named",
-    "returned",
     "score",
-    "scores_to_follow",
     "top",
 ]

@@ -1,11 +1,16 @@
-"""The names of classes: ImageNet's, or from a text file."""
+"""The names of classes: ImageNet's, those in a text file, and which class a name means."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from pathlib import Path
 
-from limelight.errors import OptionError
+from limelight.errors import OptionError, TargetError, unknown
 from limelight.files import read_text
+
+#: A class, by its index or by its name.
+ClassName = int | str
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -35,3 +40,58 @@ def read_class_names(path: str | Path) -> list[str]:
             "name per line was expected, in the order of the model's outputs."
         )
     return names
+
+
+def names_for(count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the names of `count` classes: those given, ImageNet's for 1000, or None."""
+    return imagenet_classes() if classes is None and count == 1000 else classes
+
+
+def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
+    """Return the index of a class given by index or by name.
+
+    A name matches whatever its case; where a class has several names ("tabby, tabby cat"), each of
+    them matches. Without `classes`, a model with 1000 outputs is taken to know ImageNet's.
+
+    Raises:
+        UnknownNameError: No class has that name; the nearest are named.
+        TargetError: The index is out of range, the name is shared by several classes, or names
+            are not known.
+    """
+    if isinstance(name, str):
+        return _named_class(name, count, classes)
+    try:
+        index = operator.index(name)
+    except TypeError:
+        index = -1
+    if isinstance(name, bool) or not 0 <= index < count:
+        raise TargetError(
+            f"The target class is {name!r}; the model has {count} classes, so an index from 0 to "
+            f"{count - 1} was expected."
+        )
+    return index
+
+
+def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
+    classes = names_for(count, classes)
+    if classes is None:
+        raise TargetError(
+            f"The target is the name {name!r}, and the names of the model's {count} classes are "
+            "not known. Pass classes=[...], or the class's index."
+        )
+    wanted = name.strip().casefold()
+    whole = [i for i, known in enumerate(classes) if known.casefold() == wanted]
+    part = [i for i, known in enumerate(classes) if wanted in known.casefold().split(", ")]
+    found = whole or part
+    if not found:
+        otherwise = f"Class names are those of the weights, such as {', '.join(classes[:3])}."
+        known = [part for names in classes for part in (names, *names.split(", "))]
+        raise unknown("class", name, known, otherwise)
+    if len(found) > 1:
+        raise TargetError(f"Several classes are named {name!r}: {found}. Pass one of the indices.")
+    return found[0]
+
+
+def label_of(index: int, classes: Sequence[str] | None) -> str:
+    """Return the name of a class, or "class 281" when names are not known."""
+    return f"class {index}" if classes is None else classes[index]

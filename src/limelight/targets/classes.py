@@ -2,30 +2,94 @@
 
 from __future__ import annotations
 
-import operator
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
 
-from limelight.errors import TargetError, unknown
+from limelight.errors import TargetError
 from limelight.inputs import as_tensor
+from limelight.targets.box_table import BoxTable
+from limelight.targets.class_names import ClassName, class_index, label_of, names_for
+from limelight.targets.context import TargetContext
+from limelight.targets.outputs import Detected, class_logits
+from limelight.targets.region_table import RegionTable
+from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
+from limelight.targets.tables import LastWord, Logits, Ranking, Table, kth
+
+
+class Chosen(NamedTuple):
+    """The class of each image that is explained.
+
+    Attributes:
+        indices: `[B]`.
+        rank: Their rank, when they were chosen by it; else None.
+        names: The names of all classes; None when they are not known.
+    """
+
+    indices: Tensor
+    rank: int | None
+    names: Sequence[str] | None
+
+
+class Terms(NamedTuple):
+    """A score as a weighted sum of class scores, `sum_n weights_n y_n`.
+
+    Attributes:
+        classes: `[B, n]`.
+        weights: `[B, n]`.
+        labels: For each image, what the sum is, in words.
+    """
+
+    classes: Tensor
+    weights: Tensor
+    labels: list[str]
+
+
+class ClassTarget(ScoreTarget):
+    """A target that picks a class of each image, and is scored by a table of class scores."""
+
+    __slots__ = ()
+
+    #: Whether the score is that of one class, so that it has a probability.
+    is_one_class = True
+
+    @abstractmethod
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class of each image."""
+
+    def terms(
+        self,
+        values: Tensor,
+        chosen: Chosen,
+        labels: list[str],
+        context: TargetContext,  # noqa: ARG002 (a contrast reads it)
+    ) -> Terms:
+        """Return which class scores to add up, of all of them `[B, C]`: that of the class alone."""
+        own = chosen.indices.to(values.device)[:, None]
+        return Terms(own, torch.ones_like(values[:, :1], requires_grad=False), labels)
+
+    def score(self, output: Any, context: TargetContext) -> Scores:
+        """Score by the class scores that the output holds."""
+        return score_classes(find_table(output, context), self, context)
 
 
 @dataclass(frozen=True, slots=True)
-class Rank:
+class Rank(ClassTarget):
     """The class with the k-th highest logit of each image; `Rank(1)` is the predicted class."""
 
     k: int
 
-
-ClassName = int | str
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class of this rank."""
+        return Chosen(scores.best(self.k), self.k, context.spec.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AnyOf:
+class AnyOf(ClassTarget):
     """Whichever of these classes has the highest logit, each image having its own.
 
     For a network that tells more kinds apart than matter: `AnyOf(["tabby", "tiger cat"])`.
@@ -40,12 +104,63 @@ class AnyOf:
                 f"AnyOf is given {self.classes!r}; a list of at least one class was expected."
             )
 
-
-ClassTarget = ClassName | Rank | AnyOf | Sequence[ClassName] | Tensor | None
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class with the highest logit among these."""
+        names = _names_to_read(self.classes, scores.count, context)
+        indices = [class_index(name, scores.count, names) for name in self.classes]
+        return Chosen(scores.best(1, indices), None, names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contrast:
+class Classes(ClassTarget):
+    """Classes by index or by name: one for all images, or one per image."""
+
+    value: ClassName | Sequence[ClassName] | Tensor
+
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class of each image."""
+        names = _names_to_read(self.value, scores.count, context)
+        each = (class_index(one, scores.count, names) for one in self._per_image(context.batch))
+        return Chosen(torch.tensor(list(each), device="cpu"), None, names)
+
+    def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
+        """Return the class of one image of the batch."""
+        if isinstance(self.value, list | tuple):
+            return replace(self, value=self.value[image])
+        if hasattr(self.value, "__array__"):
+            return replace(self, value=int(rows_of_image(self.value, image, 0)))
+        return self
+
+    def _per_image(self, batch: int) -> list[ClassName]:
+        """Return one class per image."""
+        value = self.value
+        if hasattr(value, "__array__") and not isinstance(value, Tensor):
+            value = as_tensor(value)  # numpy's arrays and numbers
+        if isinstance(value, Tensor):
+            if value.is_floating_point() or value.ndim > 1:
+                raise TargetError(
+                    f"The target is a tensor of {value.dtype} {list(value.shape)}; class indices "
+                    f"were expected, integers [{batch}]."
+                )
+            value = cast(
+                "list[ClassName]", value.reshape(-1).tolist() if value.ndim else value.item()
+            )
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return [value] * batch
+        if len(value) != batch:
+            raise TargetError(
+                f"There are {len(value)} targets for {batch} images. Pass one for all (target=281) "
+                "or one per image; to explain several classes of each image, call explain_each."
+            )
+        return list(value)
+
+
+#: What picks one class of each image; None for the predicted one.
+ClassChoice = ClassTarget | ClassName | Sequence[ClassName] | Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contrast(ClassTarget):
     """Why this class and not that: `y_c - weight * mean_d y_d` (Finer-CAM, Zhang et al. 2025).
 
     Attributes:
@@ -56,10 +171,12 @@ class Contrast:
         weight: How much of what both have in common is taken away, in [0, 1].
     """
 
-    target: ClassTarget = None
-    against: ClassTarget = None
+    target: ClassChoice = None
+    against: ClassChoice = None
     similar: int = 3
     weight: float = 0.6
+
+    is_one_class = False
 
     def __post_init__(self) -> None:
         """Refuse a weight or a number that means nothing."""
@@ -68,19 +185,71 @@ class Contrast:
         if self.similar < 1:
             raise TargetError(f"similar is {self.similar}; ask for at least one class.")
 
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class c of each image."""
+        return _inner(self).choose(scores, context)
+
+    def terms(
+        self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
+    ) -> Terms:
+        """Return the class c with weight 1, and the classes d with `-weight / D` each."""
+        own = chosen.indices.to(values.device)[:, None]
+        others = self._others(values.detach(), own, context)
+        ones = torch.ones_like(values[:, :1], requires_grad=False)
+        shared = ones.expand(-1, others.shape[1]) * self.weight / others.shape[1]
+        rows = [", ".join(label_of(i, chosen.names) for i in row) for row in others.tolist()]
+        return Terms(
+            torch.cat([own, others], 1),
+            torch.cat([ones, -shared], 1),
+            [f"{label} rather than {row}" for label, row in zip(labels, rows, strict=True)],
+        )
+
+    def of_image(self, image: int, axes: int) -> Self:
+        """Return the contrast of one image of the batch."""
+        against = self.against
+        if against is not None:
+            against = as_class_target(against, self).of_image(image, axes)
+        return replace(self, target=_inner(self).of_image(image, axes), against=against)
+
+    def _others(self, values: Tensor, own: Tensor, context: TargetContext) -> Tensor:
+        """Return the classes d of each image, `[B, D]`, given all class scores `[B, C]`."""
+        if self.against is not None:
+            against = as_class_target(self.against, self)
+            return against.choose(_Values(values), context).indices[:, None].to(values.device)
+        count = values.shape[1]
+        if count < 2:
+            raise TargetError("A contrast needs at least two classes; the model has one output.")
+        distance = (values - values.gather(1, own)).abs()
+        distance.scatter_(1, own, torch.inf)
+        return distance.topk(min(self.similar, count - 1), dim=1, largest=False).indices
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counterfactual:
+class Counterfactual(ClassTarget):
     """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
 
     The gradient is negated with it, so that the map shows what would, if it were taken away, make
     the class more likely.
     """
 
-    target: ClassTarget = None
+    target: ClassChoice = None
 
+    is_one_class = False
 
-ClassRule = ClassTarget | Contrast | Counterfactual
+    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+        """Return the class of each image."""
+        return _inner(self).choose(scores, context)
+
+    def terms(
+        self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
+    ) -> Terms:
+        """Return the class with weight -1."""
+        own = super(Counterfactual, self).terms(values, chosen, labels, context)
+        return Terms(own.classes, -own.weights, [f"against {label}" for label in labels])
+
+    def of_image(self, image: int, axes: int) -> Self:
+        """Return the same of one image of the batch."""
+        return replace(self, target=_inner(self).of_image(image, axes))
 
 
 def top(k: int) -> list[Rank]:
@@ -94,144 +263,124 @@ def top(k: int) -> list[Rank]:
     return [Rank(rank) for rank in range(1, k + 1)]
 
 
-def find_classes(
-    target: ClassName | Sequence[ClassName] | Tensor,
-    batch: int,
-    count: int,
-    classes: Sequence[str] | None,
-) -> Tensor:
-    """Return the class of each of `batch` images, of `count` classes that there are, `[B]`."""
-    known = known_names(target, count, classes)
-    return torch.tensor(
-        [class_index(name, count, known) for name in _per_image(target, batch)], device="cpu"
+def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarget:
+    """Return what picks a class of each image.
+
+    Args:
+        choice: A class target, or classes by index or by name; None for the predicted class.
+        around: The target that holds it, for the error.
+
+    Raises:
+        TargetError: It is a target of another kind.
+    """
+    if choice is None:
+        return Rank(1)
+    if isinstance(choice, ClassTarget):
+        return choice
+    kind = type(around).__name__
+    if isinstance(choice, ScoreTarget):
+        name = type(choice).__name__
+        turned = f" Turn it round: {name}(target={kind}(...))." if hasattr(choice, "target") else ""
+        raise TargetError(f"{kind} takes a class, not a {name}.{turned}")
+    if callable(choice) and not isinstance(choice, Tensor):
+        raise TargetError(
+            f"{kind} takes a class, not a callable. Write the difference into the callable, as in "
+            "target=lambda output: output[:, 281] - output[:, 282]."
+        )
+    return Classes(choice)
+
+
+def _inner(outer: Contrast | Counterfactual) -> ClassTarget:
+    """Return the class that a contrast or a counterfactual is about.
+
+    Raises:
+        TargetError: It is a contrast or a counterfactual again, or no class.
+    """
+    inner = as_class_target(outer.target, outer)
+    if isinstance(inner, Contrast | Counterfactual):
+        kind, name = type(outer).__name__, type(inner).__name__
+        raise TargetError(
+            f"{kind} takes a class, not a {name}. Turn it round: {name}(target={kind}(...))."
+        )
+    return inner
+
+
+class _Values:
+    """The ranking of class scores `[B, C]`."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.count = values, values.shape[1]
+
+    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
+        return kth(self.values, rank, among)
+
+
+def _names_to_read(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
+    """Return the class names to read a target with: ImageNet's for 1000, if a name is in it."""
+    several = isinstance(value, list | tuple) and any(isinstance(one, str) for one in value)
+    named = several or isinstance(value, str)
+    return names_for(count, context.spec.classes) if named else context.spec.classes
+
+
+def find_table(output: object, context: TargetContext) -> Table:
+    """Return the class scores that an output holds.
+
+    Raises:
+        TargetError: It holds none.
+    """
+    if isinstance(output, Detected) and context.spec.key is None:
+        return BoxTable(output, context)
+    logits = class_logits(output, context.spec.key)
+    batched = logits.shape[:1] == (context.batch,)
+    if batched and logits.ndim == 2:
+        return Logits(output, context)
+    if batched and logits.ndim == len(context.size) + 2:
+        return RegionTable(output, None, context)
+    if batched and logits.ndim == 3 and context.words:
+        return LastWord(output, context)
+    raise TargetError(
+        f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
+        f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
+        f"pass a callable from output to scores [{context.batch}], as in "
+        "target=lambda output: output[:, 15].mean((1, 2))."
     )
 
 
-def others_of(
-    logits: Tensor, chosen: Tensor, target: Contrast, classes: Sequence[str] | None
-) -> Tensor:
-    """Return the classes to set a class apart from, `[B, n]`."""
-    batch, count = logits.shape
-    if isinstance(target.against, Rank):
-        return kth(logits, target.against.k)[:, None]
-    if isinstance(target.against, AnyOf):
-        return kth(logits, 1, indices_of(target.against, count, classes))[:, None]
-    if target.against is not None:
-        return find_classes(target.against, batch, count, classes)[:, None].to(logits.device)
-    if count < 2:
-        raise TargetError("A contrast needs at least two classes; the model has one output.")
-    distance = (logits - logits.gather(1, chosen[:, None])).abs()
-    distance.scatter_(1, chosen[:, None], torch.inf)
-    return distance.topk(min(target.similar, count - 1), dim=1, largest=False).indices
-
-
-def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor:
-    """Return the class whose value has a rank, 1 for the largest, from `[..., C]`.
-
-    With `among`, only these classes are looked at.
-
-    Raises:
-        TargetError: There are not so many classes.
-    """
-    if among is not None:
-        some = torch.tensor(among, device=values.device)
-        return some[kth(values[..., some], rank)]
-    count = values.shape[-1]
-    if not 1 <= rank <= count:
-        raise TargetError(f"The class of rank {rank} was asked for; the model has {count} classes.")
-    return values.topk(rank, dim=-1).indices[..., rank - 1]
-
-
-def indices_of(among: AnyOf, count: int, classes: Sequence[str] | None) -> list[int]:
-    """Return the indices of the classes to choose among, of `count` that there are."""
-    known = known_names(among, count, classes)
-    return [class_index(name, count, known) for name in among.classes]
-
-
-def _per_image(target: ClassName | Sequence[ClassName] | Tensor, batch: int) -> list[ClassName]:
-    """Spread the target to one class per image."""
-    if hasattr(target, "__array__") and not isinstance(target, Tensor):
-        target = as_tensor(target)  # numpy's arrays and numbers
-    if isinstance(target, Tensor):
-        if target.is_floating_point() or target.ndim > 1:
-            raise TargetError(
-                f"The target is a tensor of {target.dtype} {list(target.shape)}; class indices "
-                f"were expected, integers [{batch}]."
-            )
-        target = cast(
-            "list[ClassName]", target.reshape(-1).tolist() if target.ndim else target.item()
-        )
-    if isinstance(target, str) or not isinstance(target, Sequence):
-        return [target] * batch
-    if len(target) != batch:
-        raise TargetError(
-            f"There are {len(target)} targets for {batch} images. Pass one for all (target=281) or "
-            "one per image; to explain several classes of each image, call explain_each."
-        )
-    return list(target)
-
-
-def known_names(target: object, count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the names to read a target with: ImageNet's for 1000 classes, if a name was given."""
-    target = target.classes if isinstance(target, AnyOf) else target
-    several = isinstance(target, list | tuple) and any(isinstance(one, str) for one in target)
-    if classes is None and count == 1000 and (several or isinstance(target, str)):
-        from limelight.targets.class_names import imagenet_classes
-
-        return imagenet_classes()
-    return classes
-
-
-def names_for(count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the names of `count` classes: those given, ImageNet's for 1000, or None."""
-    return known_names("", count, classes)
-
-
-def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
-    """Return the index of a class given by index or by name.
-
-    A name matches whatever its case; where a class has several names ("tabby, tabby cat"), each of
-    them matches. Without `classes`, a model with 1000 outputs is taken to know ImageNet's.
+def score_classes(table: Table, target: ClassTarget, context: TargetContext) -> Scores:
+    """Score each image by a weighted sum of the class scores in a table.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
-        TargetError: The index is out of range, the name is shared by several classes, or names
-            are not known.
+        TargetError: An index is out of range, or there is not one class per image.
     """
-    if isinstance(name, str):
-        return _named_class(name, count, classes)
-    try:
-        index = operator.index(name)
-    except TypeError:
-        index = -1
-    if isinstance(name, bool) or not 0 <= index < count:
+    count, classes = table.count, context.spec.classes
+    if classes is not None and len(classes) != count:
         raise TargetError(
-            f"The target class is {name!r}; the model has {count} classes, so an index from 0 to "
-            f"{count - 1} was expected."
+            f"There are {len(classes)} class names for a model with {count} classes. Pass the "
+            "names that belong to this model, one per class."
         )
-    return index
+    chosen = target.choose(table, context)
+    read = table.read(chosen.indices, chosen.rank)
+    only = count == 1 and chosen.names is None
+    labels = [
+        f"{'the output' if only else label_of(index, chosen.names)}{where}"
+        for index, where in zip(chosen.indices.tolist(), read.where, strict=True)
+    ]
+    terms, weights, labels = target.terms(read.values, chosen, labels, context)
 
+    def again(output: Any, rows: Tensor) -> Tensor:
+        rows = rows.to(terms.device)
+        return (read.again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
 
-def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
-    classes = known_names(name, count, classes)
-    if classes is None:
-        raise TargetError(
-            f"The target is the name {name!r}, and the names of the model's {count} classes are "
-            "not known. Pass classes=[...], or the class's index."
-        )
-    wanted = name.strip().casefold()
-    whole = [i for i, known in enumerate(classes) if known.casefold() == wanted]
-    part = [i for i, known in enumerate(classes) if wanted in known.casefold().split(", ")]
-    found = whole or part
-    if not found:
-        otherwise = f"Class names are those of the weights, such as {', '.join(classes[:3])}."
-        known = [part for names in classes for part in (names, *names.split(", "))]
-        raise unknown("class", name, known, otherwise)
-    if len(found) > 1:
-        raise TargetError(f"Several classes are named {name!r}: {found}. Pass one of the indices.")
-    return found[0]
+    def probability(output: Any, rows: Tensor) -> Tensor:
+        assert read.probability is not None
+        return read.probability(output, rows).gather(1, terms[rows.to(terms.device)])[:, 0]
 
-
-def label_of(index: int, classes: Sequence[str] | None) -> str:
-    """Return the name of a class, or "class 281" when names are not known."""
-    return f"class {index}" if classes is None else classes[index]
+    return Scores(
+        (read.values.gather(1, terms) * weights).sum(1),
+        chosen.indices.to(read.values.device),
+        tuple(labels),
+        again,
+        read.region,
+        probability if read.probability is not None and target.is_one_class else None,
+    )

@@ -17,20 +17,20 @@ class TargetContext:
     Attributes:
         batch: B, the number of images.
         size: The sizes of the image's axes, `[H, W]` for a picture.
-        reading: How to read an output.
+        spec: How to read an output.
         words: Whether the model was given words too: whole numbers `[B, N]`.
     """
 
     batch: int
     size: tuple[int, ...]
-    reading: OutputSpec
+    spec: OutputSpec
     words: bool = False
 
 
-def target_context(given: ModelInputs, reading: OutputSpec) -> TargetContext:
+def target_context(inputs: ModelInputs, spec: OutputSpec) -> TargetContext:
     """Return what a target has to know besides the output."""
     words = any(
         t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
-        for t in tensors((given.args, given.kwargs))
+        for t in tensors((inputs.args, inputs.kwargs))
     )
-    return TargetContext(given.batch, tuple(given.image.shape[2:]), reading, words)
+    return TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec, words)

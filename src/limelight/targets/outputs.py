@@ -35,12 +35,12 @@ class OutputSpec:
 
     Attributes:
         classes: The names of the classes, by index, if they are known.
-        pick: Which part of the output holds the logits; None to find it.
+        key: Which part of the output holds the logits; None to find it.
         grid: The sizes of the grid that tokens were cut along; None to find them.
     """
 
     classes: Sequence[str] | None = None
-    pick: LogitsKey | None = None
+    key: LogitsKey | None = None
     grid: tuple[int, ...] | None = None
 
 

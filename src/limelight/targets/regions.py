@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-import torch
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-
-from limelight.errors import TargetError
-from limelight.inputs import as_tensor
-from limelight.targets.classes import ClassRule, kth
+from limelight.targets.classes import ClassChoice, as_class_target, score_classes
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import find_logits
-from limelight.targets.tables import Read, are_probabilities, probabilities, shape_changed
-
-_POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
-
-
-#: Names of what is no object; with names known, it is not explained unless asked for.
-_BACKGROUND = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
-
-
-#: A mask, a pixel, or None for where the class is predicted.
-Where = Tensor | Sequence[int] | None
+from limelight.targets.region_table import RegionTable, Where
+from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Region:
+class Region(ScoreTarget):
     """A class of a segmenter over a region M: `sum_{p in M} y_c(p) / |M|`.
 
     As in Seg-Grad-CAM (Vinogradova et al. 2020, section 2), which takes the sum: the map is the
@@ -49,133 +30,22 @@ class Region:
             the whole picture where it is predicted nowhere.
     """
 
-    target: ClassRule = None
+    target: ClassChoice = None
     where: Where = None
 
-
-class Regions:
-    """Dense logits `[B, C, *grid]`, and the region over which to read them."""
-
-    def __init__(self, output: object, where: Where, asked: TargetContext) -> None:
-        """Read the output and the region.
+    def score(self, output: Any, context: TargetContext) -> Scores:
+        """Return the mean logit of the class over the region.
 
         Raises:
             TargetError: The logits are not dense, or the region does not fit them.
         """
-        self._asked, self._pick = asked, asked.reading.pick
-        self._logits = find_logits(output, self._pick)
-        axes = len(asked.size)
-        if self._logits.ndim != axes + 2 or len(self._logits) != asked.batch:
-            raise TargetError(
-                f"A region needs logits [B, C, *grid] with {axes} grid axes, as a segmenter "
-                f"returns; the model returned {list(self._logits.shape)}. Leave `where` out, or "
-                "pick the dense part of what it returns with output=..."
-            )
-        self._mask, self._said = self._read_mask(where)
+        rule = as_class_target(self.target, self)
+        return score_classes(RegionTable(output, self.where, context), rule, context)
 
-    @property
-    def count(self) -> int:
-        """C, the number of classes."""
-        return self._logits.shape[1]
-
-    def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class that is predicted on so many pixels that it has this rank.
-
-        A background, where class names tell of one, comes last.
-        """
-        if self.count == 1:
-            return kth(self._logits.detach().flatten(2).mean(2), rank, among)
-        predicted = self._predicted.flatten(1)
-        # Classes that are predicted nowhere follow by their logits.
-        dense = self._logits.detach().flatten(2).float()
-        area = dense.mean(2).softmax(1) * 1e-3
-        inside = torch.ones_like(predicted) if self._mask is None else self._mask.flatten(1)
-        area = area.scatter_add(1, predicted, inside.to(area))
-        for index, name in enumerate(self._asked.reading.classes or ()):
-            if name.casefold() in _BACKGROUND and index < self.count:
-                area[:, index] -= predicted.shape[1] + 1
-        return kth(area, rank, among)
-
-    def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
-        """Return the mean logits over the region, `[B, C]`."""
-        mask, said = self._mask, self._said
-        if mask is None:
-            place = (-1, *[1] * len(self._asked.size))
-            mask = (self._predicted == classes.reshape(place)).float()
-            anywhere = mask.flatten(1).any(1)
-            mask = torch.where(anywhere.reshape(place), mask, torch.ones_like(mask))
-            where = tuple("" if one else ", predicted nowhere" for one in anywhere.tolist())
-        else:
-            where = (said,) * len(classes)
-
-        def dense(output: Any, rows: Tensor) -> Tensor:
-            logits = find_logits(output, self._pick)
-            if logits.ndim != self._logits.ndim or len(logits) != len(rows):
-                raise shape_changed(logits, rows, "C, *grid")
-            return logits
-
-        def again(output: Any, rows: Tensor) -> Tensor:
-            return _mean_over(dense(output, rows), mask[rows.to(mask.device)])
-
-        def likely(output: Any, rows: Tensor) -> Tensor:
-            shares = probabilities(dense(output, rows), self._normalised)
-            return _mean_over(shares, mask[rows.to(mask.device)])
-
-        region = torch.nn.functional.interpolate(mask[:, None], size=self._asked.size)[:, 0] > 0
-        found = _mean_over(self._logits, mask)
-        return Read(found, again, where, region, likely if self.count > 1 else None)
-
-    @cached_property
-    def _normalised(self) -> bool:
-        return are_probabilities(self._logits)
-
-    @cached_property
-    def _predicted(self) -> Tensor:
-        """Return the predicted class of each cell, `[B, *grid]`; of one class, where it is > 0."""
-        logits = self._logits.detach()
-        return logits.argmax(1) if self.count > 1 else (logits[:, 0] <= 0).long()
-
-    def _read_mask(self, where: Where) -> tuple[Tensor | None, str]:
-        """Return the share of each cell that is inside, `[B, *grid]`, and what to call it."""
-        if where is None:
-            return None, ""
-        size, grid = self._asked.size, tuple(self._logits.shape[2:])
-        if isinstance(where, Sequence) and not hasattr(where, "__array__"):
-            return self._pixel(where), f" at pixel ({', '.join(map(str, where))})"
-        mask = as_tensor(where)
-        mask = mask if mask.ndim > len(size) else mask[None]
-        if tuple(mask.shape[1:]) not in (size, grid) or mask.shape[0] not in (1, self._asked.batch):
-            raise TargetError(
-                f"The mask has shape {list(as_tensor(where).shape)}; {list(size)} was "
-                f"expected, as the image, or {[self._asked.batch, *size]} for one per image."
-            )
-        inside = (mask != 0).float().to(self._logits.device)
-        if not bool(inside.flatten(1).any(1).all()):
-            raise TargetError("The mask is empty: no pixel is inside. Pass where=None, or another.")
-        if tuple(inside.shape[1:]) != grid:
-            # A cell counts by the share of it that is inside, so that nothing small gets lost.
-            inside = _POOL[len(size)](inside[:, None], list(grid))[:, 0]  # type: ignore[arg-type]
-        return inside.expand(self._asked.batch, *grid), " in the mask"
-
-    def _pixel(self, where: Sequence[int]) -> Tensor:
-        size, grid = self._asked.size, self._logits.shape[2:]
-        fits = len(where) == len(size) and all(
-            isinstance(at, int) and 0 <= at < s for at, s in zip(where, size, strict=True)
-        )
-        if not fits:
-            raise TargetError(
-                f"The pixel is {tuple(where)}; an index along each axis of {list(size)} was "
-                "expected, from the top left: (row, column)."
-            )
-        cell = [math.floor(at * g / s) for at, g, s in zip(where, grid, size, strict=True)]
-        shape = self._asked.batch, *grid
-        mask = torch.zeros(shape, dtype=torch.float32, device=self._logits.device)
-        mask[(slice(None), *cell)] = 1  # type: ignore[index]
-        return mask
-
-
-def _mean_over(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of dense logits `[M, C, *grid]` over masks `[M, *grid]`, `[M, C]`."""
-    inside = mask.flatten(1).to(logits)
-    share = inside / inside.sum(1, keepdim=True)
-    return (logits.flatten(2) * share[:, None]).sum(2)
+    def of_image(self, image: int, axes: int) -> Self:
+        """Return the region of one image of the batch."""
+        where = self.where
+        if hasattr(where, "__array__"):
+            where = rows_of_image(where, image, axes)
+        target = as_class_target(self.target, self).of_image(image, axes)
+        return replace(self, target=target, where=where)

@@ -15,33 +15,36 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets.classes import kth
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import class_logits
+#: Reads class scores off another output: from an output of M rows, and the image `[M]` that each
+#: row belongs to, to `[M, C]`.
+
+#: belongs to, to `[M, C]`.
+ReadClasses = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A table, read for the class that is explained.
+class ClassScores:
+    """The class scores of a table, read for the class of each image that is explained.
 
     Attributes:
         values: `[B, C]`, with a graph when the output has one.
-        again: The same of another output: from an output of M rows, and the image `[M]` that each
-            row belongs to, to `[M, C]`.
+        again: Reads the same off another output.
         where: For each image, what to say after the class: " in box [3, 4, 50, 60]".
         region: The pixels that the score is about, `[B, *image]`; None for all of them.
-        likely: As `again`, as probabilities; None where one number stands for no probability.
+        probability: As `again`, as probabilities; None where one number stands for no probability.
     """
 
     values: Tensor
-    again: Callable[[Any, Tensor], Tensor]
+    again: ReadClasses
     where: tuple[str, ...]
     region: Tensor | None = None
-    likely: Callable[[Any, Tensor], Tensor] | None = None
+    probability: ReadClasses | None = None
 
 
-class Table(Protocol):
-    """Class scores of an output."""
+class Ranking(Protocol):
+    """Classes in the order of their scores."""
 
     @property
     def count(self) -> int:
@@ -50,7 +53,11 @@ class Table(Protocol):
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
         """Return the class of a rank, 1 for the first, `[B]`; of some classes only, if given."""
 
-    def read(self, classes: Tensor, rank: int | None) -> Read:
+
+class Table(Ranking, Protocol):
+    """Class scores of an output."""
+
+    def read(self, classes: Tensor, rank: int | None) -> ClassScores:
         """Return the table for these classes `[B]`; `rank` is theirs if that is how they came."""
 
 
@@ -59,10 +66,10 @@ class Logits:
 
     axes, where = "C", ""
 
-    def __init__(self, output: object, asked: TargetContext) -> None:
+    def __init__(self, output: object, context: TargetContext) -> None:
         """Find them."""
-        self._pick = asked.reading.pick
-        self._logits = self._rows(class_logits(output, self._pick))
+        self._key = context.spec.key
+        self._logits = self._rows(class_logits(output, self._key))
 
     @property
     def count(self) -> int:
@@ -73,13 +80,13 @@ class Logits:
         """Return the class with the logit of this rank."""
         return kth(self._logits.detach(), rank, among)
 
-    def read(self, classes: Tensor, rank: int | None) -> Read:  # noqa: ARG002 (protocol)
+    def read(self, classes: Tensor, rank: int | None) -> ClassScores:  # noqa: ARG002 (protocol)
         """Return the logits."""
         where = (self.where,) * len(classes)
-        likely = self._likely if self.count > 1 else None
-        return Read(self._logits, self._again, where, likely=likely)
+        probability = self._probability if self.count > 1 else None
+        return ClassScores(self._logits, self._again, where, probability=probability)
 
-    def _likely(self, output: Any, rows: Tensor) -> Tensor:
+    def _probability(self, output: Any, rows: Tensor) -> Tensor:
         return probabilities(self._again(output, rows), self._normalised)
 
     @cached_property
@@ -87,7 +94,7 @@ class Logits:
         return are_probabilities(self._logits)
 
     def _again(self, output: Any, rows: Tensor) -> Tensor:
-        logits = class_logits(output, self._pick)
+        logits = class_logits(output, self._key)
         if logits.ndim != 1 + len(self.axes.split()) or len(logits) != len(rows):
             raise shape_changed(logits, rows, self.axes)
         return self._rows(logits)
@@ -125,3 +132,20 @@ def shape_changed(logits: Tensor, rows: Tensor, axes: str) -> TargetError:
         f"[{len(rows)}, {axes}]. A squeeze() without an axis does this to a single image: name "
         "the axis, or choose `chunk` so that no single one is left over."
     )
+
+
+def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor:
+    """Return the class whose value has a rank, 1 for the largest, from `[..., C]`.
+
+    With `among`, only these classes are looked at.
+
+    Raises:
+        TargetError: There are not so many classes.
+    """
+    if among is not None:
+        some = torch.tensor(among, device=values.device)
+        return some[kth(values[..., some], rank)]
+    count = values.shape[-1]
+    if not 1 <= rank <= count:
+        raise TargetError(f"The class of rank {rank} was asked for; the model has {count} classes.")
+    return values.topk(rank, dim=-1).indices[..., rank - 1]

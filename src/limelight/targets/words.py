@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import find_logits
+from limelight.targets.scores import RowTarget, Scores, rows_of_image
 from limelight.targets.tables import shape_changed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Words:
+class Words(RowTarget):
     """The log-probability of words, given the picture and the words before them.
 
     `sum_t log p(w_t | w_<t, picture)`, as for captions and answers in Selvaraju et al. 2017,
@@ -48,19 +49,19 @@ class Words:
             return "the sentence"
         return f"token {self.at}" if isinstance(self.at, int) else f"tokens {list(self.at)}"
 
-    def values(self, output: Any, rows: Tensor, asked: TargetContext) -> Tensor:
+    def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
         """Return the log-probability of an output's rows `[M]`, each of the image that it is of.
 
         Raises:
             TargetError: The tokens do not fit the output.
         """
-        logits = find_logits(output, asked.reading.pick)
+        logits = find_logits(output, context.spec.key)
         ids = torch.as_tensor(self.ids, device=logits.device)
         ids = ids[None] if ids.ndim == 1 else ids
-        if ids.ndim != 2 or len(ids) not in (1, asked.batch) or ids.is_floating_point():
+        if ids.ndim != 2 or len(ids) not in (1, context.batch) or ids.is_floating_point():
             raise TargetError(
                 f"The tokens have shape {list(ids.shape)}; integers [N] were expected, or "
-                f"[{asked.batch}, N], one sentence per image."
+                f"[{context.batch}, N], one sentence per image."
             )
         count = ids.shape[1]
         if logits.ndim != 3 or len(logits) != len(rows):
@@ -86,10 +87,19 @@ class Words:
                 f"{count} tokens whose first begins it."
             )
         places = torch.tensor(list(at), device=logits.device)
-        wanted = ids.expand(asked.batch, count)[rows.to(ids.device)][:, places]
+        wanted = ids.expand(context.batch, count)[rows.to(ids.device)][:, places]
         chosen = logits[:, places - 1]
         likely = chosen.to(torch.promote_types(chosen.dtype, torch.float32)).log_softmax(-1)
         return likely.gather(-1, wanted[..., None])[..., 0].sum(1)
+
+    def score(self, output: Any, context: TargetContext) -> Scores:
+        """Return the log-probability of the words, and their probability."""
+        scores = super(Words, self).score(output, context)
+        return scores._replace(probability=lambda *rows: scores.again(*rows).exp())
+
+    def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
+        """Return the words of one image of the batch."""
+        return replace(self, ids=rows_of_image(self.ids, image, 1))
 
 
 def each_word(
@@ -112,7 +122,7 @@ def each_word(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Similarity:
+class Similarity(RowTarget):
     """How alike the model's embedding and another vector are: `e . v / (|e| |v|)`.
 
     The vector is what the model returned for another picture, a text's embedding, or the mean of
@@ -132,13 +142,13 @@ class Similarity:
         """Return what is explained, in words."""
         return f"similarity to {self.text or 'a vector'}"
 
-    def values(self, output: Any, rows: Tensor, asked: TargetContext) -> Tensor:
+    def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
         """Return the cosine similarity of an output's rows `[M]`.
 
         Raises:
             TargetError: The vectors do not fit the output.
         """
-        embedding = find_logits(output, asked.reading.pick)
+        embedding = find_logits(output, context.spec.key)
         to = as_tensor(self.to).detach().to(embedding)
         to = to[None] if to.ndim == 1 else to
         if embedding.ndim != 2 or len(embedding) != len(rows):
@@ -147,12 +157,16 @@ class Similarity:
                 f"{list(embedding.shape)}. Pick them with output=..., or pool them: pass a "
                 "callable from output to scores [B]."
             )
-        if to.ndim != 2 or len(to) not in (1, asked.batch) or to.shape[1] != embedding.shape[1]:
+        if to.ndim != 2 or len(to) not in (1, context.batch) or to.shape[1] != embedding.shape[1]:
             raise TargetError(
                 f"The vector has shape {list(to.shape)}; [{embedding.shape[1]}] was expected, or "
-                f"one per image, {[asked.batch, embedding.shape[1]]}."
+                f"one per image, {[context.batch, embedding.shape[1]]}."
             )
         if not bool(to.any(1).all()):
             raise TargetError("The vector is zero; nothing is similar to it.")
-        mine = to.expand(asked.batch, -1)[rows.to(to.device)]
+        mine = to.expand(context.batch, -1)[rows.to(to.device)]
         return cosine_similarity(embedding, mine, dim=1)
+
+    def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
+        """Return the vector of one image of the batch."""
+        return replace(self, to=rows_of_image(self.to, image, 1))

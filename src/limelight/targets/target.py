@@ -1,0 +1,64 @@
+"""Any target as one that can be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from limelight.inputs import tensors
+from limelight.targets.box_table import largest_logits
+from limelight.targets.class_names import ClassName
+from limelight.targets.classes import as_class_target
+from limelight.targets.context import TargetContext
+from limelight.targets.outputs import Detected, find_logits, returned
+from limelight.targets.scores import CustomScore, Scores, ScoreTarget
+
+#: What can be explained; see the head of `limelight.targets`.
+Target = ScoreTarget | ClassName | Sequence[ClassName] | Tensor | Callable[[Any], Tensor] | None
+
+
+def as_target(target: Target) -> ScoreTarget:
+    """Return a target that can be scored: classes by index or name and callables are wrapped."""
+    if isinstance(target, ScoreTarget):
+        return target
+    if callable(target) and not isinstance(target, Tensor):
+        return CustomScore(target)
+    return as_class_target(target)
+
+
+def score(output: object, target: Target, context: TargetContext) -> Scores:
+    """Turn the output of a model into one score per image.
+
+    Args:
+        output: What the model returned.
+        target: See the head of `limelight.targets`.
+        context: How many images there are, their size, and how to read the output.
+
+    Raises:
+        UnknownNameError: No class has that name; the nearest are named.
+        TargetError: An index is out of range, there is not one target per image, the output is
+            not of the kind that the target needs, or the callable did not return scores `[B]`.
+        ModelError: There is no tensor in the output.
+    """
+    return as_target(target).score(output, context)
+
+
+def scores_to_follow(output: object, context: TargetContext) -> list[Tensor]:
+    """Return the scores, one number each, whose gradient shows which layers matter.
+
+    Of a detector three: of a small, a middling and a large box. They may be found on different
+    levels of a feature pyramid, and only a layer that serves all of them will do.
+    """
+    key = context.spec.key
+    if isinstance(output, Detected) and key is None:
+        return largest_logits(output)
+    values = [t for t in tensors([returned(output)]) if t.is_floating_point()]
+    alone = len(values) == 1 and key is None
+    logits = values[0] if alone else find_logits(output, key)
+    if not logits.ndim:
+        return [logits]
+    if logits.ndim == len(context.size) + 2:  # of a segmenter, of all pixels
+        return [logits.flatten(2).mean(2).amax(1).sum()]
+    return [logits.reshape(len(logits), -1).amax(1).sum()]
