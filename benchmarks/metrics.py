@@ -30,8 +30,9 @@ from limelight import METRICS
 from limelight.inputs import ModelInputs
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.imputation import impute
+from limelight.options import Options
 from limelight.photos.samples import find_sample
-from limelight.targets import OutputSpec
+from limelight.targets import as_target
 from measure import Run, Table, in_turns, plain_forwards, report
 
 STEPS, TOGETHER = 100, 8
@@ -48,7 +49,9 @@ def picture() -> Tensor:
 def case_of(model: nn.Module, images: Tensor, target: int) -> MapCase:
     """Return a case with a map that was made before."""
     result = limelight.explain(model, images, target=target, method="centre")
-    probe = PerturbedModel(model, ModelInputs.of(images), target, OutputSpec(), chunk=TOGETHER)
+    probe = PerturbedModel(
+        model, ModelInputs.of(images), as_target(target), Options(chunk=TOGETHER)
+    )
     return MapCase(Maps(result.raw, result.heatmap), probe)
 
 
@@ -93,7 +96,9 @@ def road(network: str, rounds: int) -> Table:
     maps = Maps(heatmap, heatmap)
 
     def ours() -> None:
-        probe = PerturbedModel(model, ModelInputs.of(images), 281, OutputSpec(), chunk=TOGETHER)
+        probe = PerturbedModel(
+            model, ModelInputs.of(images), as_target(281), Options(chunk=TOGETHER)
+        )
         row.update(MapCase(maps, probe))
 
     def theirs() -> None:

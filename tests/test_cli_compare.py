@@ -66,7 +66,7 @@ def test_compare_knows_all_methods(run: Runner, monkeypatch: pytest.MonkeyPatch)
         asked.extend(row.name for row in options["methods"])  # type: ignore[attr-defined]
         return []
 
-    monkeypatch.setattr(command, "compare_each", none_of_them)
+    monkeypatch.setattr(command, "explain_many", none_of_them)
     assert run("compare", "--methods", "all")[0] == 2
     assert asked == list(METHODS)
 
@@ -79,7 +79,7 @@ def test_an_interrupted_comparison_shows_what_was_done(
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "compare_each", stopped)
+    monkeypatch.setattr(command, "explain_many", stopped)
     save_photo(folder / "cat.jpg")
     code, out, _ = run("compare", "cat.jpg", "--methods", "gradcam layercam")
     assert code == 130

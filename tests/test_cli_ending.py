@@ -37,7 +37,7 @@ ALL = {
 }
 WHOLE = {
     "explain": ("explain", "explain_photos", limelight.explain_photos),
-    "compare": ("compare", "compare_each", explain_many),
+    "compare": ("compare", "explain_many", explain_many),
     "measure": ("measure", "measure_photos", measure_photos),
     "sanity": ("measure", "find_sanity", limelight.sanity),
 }
@@ -140,7 +140,7 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
         yield next(explain_many(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(HERE["compare"], "compare_each", stopping)
+    monkeypatch.setattr(HERE["compare"], "explain_many", stopping)
     (folder / "out" / "0-compare.png" / "x").mkdir(parents=True)
     code, out, _ = run(*started("compare", "--json"))
     assert (code, len(begun)) == (130, 1)

@@ -984,7 +984,7 @@ def test_what_cannot_be_measured_in_compare_is_told_before_any_work(
         began.append(1)
         return explain_many(*args, **options)
 
-    monkeypatch.setattr(limelight.cli.compare, "compare_each", counting)
+    monkeypatch.setattr(limelight.cli.compare, "explain_many", counting)
     code, _, err = run("compare", "photos", *NET, *COMPARED[:-2], *words)
     assert code == 2
     assert says in flat(err)

@@ -843,11 +843,13 @@ def test_integrated_gradients_are_complete_where_the_network_is_smooth() -> None
             )
             gained = found.score - gain_over(model, images, baseline)
             assert_agrees(found.raw.sum((1, 2)), gained)
-            assert found.gap is not None
-            assert found.gap.shape == (3,)
+            assert found.completeness_gap is not None
+            assert found.completeness_gap.shape == (3,)
             # A share of what each image gained, which cancels to what it is.
             cancels = (found.score.abs() + gained.abs()).max() / gained.abs().min()
-            assert_agrees(found.gap, torch.zeros_like(found.gap), scale=cancels)
+            assert_agrees(
+                found.completeness_gap, torch.zeros_like(found.completeness_gap), scale=cancels
+            )
 
 
 def gain_over(model: nn.Module, images: Tensor, baseline: float) -> Tensor:
@@ -866,22 +868,24 @@ def test_the_gap_of_integrated_gradients_is_what_is_missing() -> None:
         )
         gained = found.score - gain_over(studied.model, studied.images, 0.3)
         missing = (found.raw.sum((1, 2)) - gained).abs() / gained.abs()
-        assert found.gap is not None
+        assert found.completeness_gap is not None
         assert (missing > 1e-6).all()
-        assert_agrees(found.gap, missing)
+        assert_agrees(found.completeness_gap, missing)
 
 
 def test_the_gap_is_zero_of_an_image_that_is_the_baseline() -> None:
     images = torch.zeros(2, *PICTURE, dtype=torch.float64)
     found = limelight.explain(study(CNN).model, images, target=1, method="integrated-gradients")
-    assert found.gap is not None
-    assert found.gap.tolist() == [0, 0]
+    assert found.completeness_gap is not None
+    assert found.completeness_gap.tolist() == [0, 0]
 
 
 def test_only_a_method_that_promises_a_sum_has_a_gap() -> None:
     studied = study(CNN)
     for method in ("saliency", "input-x-gradient", "centre"):
-        assert limelight.explain(studied.model, studied.images, method=method).gap is None
+        assert (
+            limelight.explain(studied.model, studied.images, method=method).completeness_gap is None
+        )
 
 
 def test_input_x_gradient_is_integrated_gradients_of_a_linear_model() -> None:

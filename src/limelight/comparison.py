@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from limelight import files
-from limelight.errors import MethodError
 from limelight.explanation import FORMATS, Explanation, as_pictures
-from limelight.inputs import Inputs, ModelInputs
 from limelight.layers.sites import Layer
-from limelight.methods import Method
+from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.metric import Metric
+from limelight.metrics.objects import Objects, Where
+from limelight.metrics.run import check_metrics, measure_all
+from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
-from limelight.pipeline import Skipped, explain_many
+from limelight.pipeline import Skipped, explain_many, sort_results
 from limelight.plain import as_json
 from limelight.progress import ProgressCallback
-from limelight.targets import LogitsKey, Target, output_spec
+from limelight.targets import LogitsKey, Target, as_target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
-
-    from limelight.metrics import Metric
-    from limelight.metrics.measurement import Measurement
-    from limelight.metrics.objects import Objects, Where
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -89,7 +88,8 @@ class Comparison:
         What was measured follows below: the methods ranked by each metric, chance beside them.
 
         Args:
-            photos: One per image; the network's own input when not given.
+            photos: One per image; those that were explained, or the network's own
+                input, when not given.
             colormap: The name of a matplotlib colour map.
         """
         from limelight import render
@@ -171,10 +171,10 @@ class Comparison:
 
 
 def compare(
-    model: nn.Module,
-    inputs: Inputs,
+    model: Model,
+    inputs: Images,
     *,
-    methods: str | Sequence[str | Method] = "all",
+    methods: str | Method | Sequence[str | Method] | None = None,
     targets: Target | Sequence[Target] = (None,),
     layers: Layer | Sequence[Layer | None] | None = (None,),
     classes: Sequence[str] | None = None,
@@ -199,9 +199,9 @@ def compare(
     network thousands of times.
 
     Args:
-        model: A trained network; used as in evaluation mode and left untouched.
-        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
-        methods: Names in METHODS, with options if any, or rows of it; or "all".
+        model, inputs: As in `explain`.
+        methods: Names in METHODS, with options if any, or rows of it; "all"; or None for the nine
+            of `limelight.methods.QUICK`, one of each kind that takes no minutes.
         targets: A list of what to explain, each as in `explain`; or one of them.
         layers: A list of where to cut, or one layer; None has the layer chosen.
         classes, output, grid: As in `explain`.
@@ -209,58 +209,50 @@ def compare(
         metrics: Names in METRICS, with options if any, or rows of it, to measure the maps by; or
             "all". None measures nothing.
         objects: Where the objects are, as in `measure`.
-        progress: Is told the method at work, how many runs it has done, and of how many.
+        progress: Called as progress(method, done, total).
 
     Raises:
         MethodError: The network can do none of the methods.
         MetricError: A metric cannot be had.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `explain`.
     """
+    subject = read_subject(model, inputs, classes)
     if metrics is not None:
-        from limelight.metrics.run import check_metrics, measure_all
-
-        check_metrics(ModelInputs.of(inputs).image, metrics, objects)
-    reading = output_spec(classes, output, grid)
-    found = list(
-        explain_many(
-            model,
-            inputs,
-            methods=methods,
-            targets=_several(targets),
-            layers=_several(layers),
-            settings=Options(reading, views, eigen, False, chunk, compile=compile),
-            progress=progress,
-        )
-    )
-    comparison = collect(found)
-    if metrics is None:
-        return comparison
-    measured = measure_all(
-        model,
-        inputs,
-        comparison.explanations,
-        metrics=metrics,
-        objects=objects,
+        check_metrics(subject.inputs.image, metrics, objects)
+    options = Options.read(
+        classes=subject.classes,
+        output=output,
+        grid=grid,
+        views=views,
+        eigen=eigen,
         chunk=chunk,
         compile=compile,
         progress=progress,
     )
-    return replace(comparison, measured=measured)
+    results = explain_many(
+        subject.model,
+        subject.inputs,
+        methods=chosen_methods(methods),
+        targets=list(map(as_target, _several(targets))),
+        layers=_several(layers),
+        options=options,
+    )
+    explanations, skipped = sort_results(results)
+    measured = (
+        None
+        if metrics is None
+        else measure_all(
+            subject.model,
+            subject.inputs,
+            explanations,
+            options,
+            metrics=metrics,
+            objects=objects,
+        )
+    )
+    drawn = tuple(explanation.drawn_on(subject.photos) for explanation in explanations)
+    return Comparison(drawn, skipped, measured)
 
 
 def _several(one_or_more: Any) -> list[Any]:
     return list(one_or_more) if isinstance(one_or_more, list | tuple) else [one_or_more]
-
-
-def collect(found: Sequence[Explanation | Skipped]) -> Comparison:
-    """Make a comparison of what `compare_each` yielded.
-
-    Raises:
-        MethodError: There is no explanation among it.
-    """
-    explanations = tuple(one for one in found if isinstance(one, Explanation))
-    skipped = tuple(one for one in found if isinstance(one, Skipped))
-    if not explanations:
-        reasons = "\n".join(f"  {one.method}: {one.reason}" for one in skipped)
-        raise MethodError(f"The network can do none of these methods:\n{reasons}")
-    return Comparison(explanations, skipped)

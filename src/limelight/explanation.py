@@ -54,13 +54,15 @@ class Explanation:
         reason: Why this layer.
         image: What the network was given, `[B, C, *image]`.
         output: What the network returned.
-        gap: For a method whose map sums to something known (integrated gradients to the score
-            gained over the baseline), how far it is from that, as a share, `[B]`; else None.
+        completeness_gap: For a method whose map sums to something known (integrated gradients to the
+            score gained over the baseline), how far it is from that, as a share, `[B]`; else None.
         region: The pixels that the score is about, `[B, *image]`: a mask, a box, where a class is
             predicted; None for all of them.
         span: How long the raw map's grid is along each axis, in picture lengths, when the network
             pads or crops the picture; () when the grid covers it.
         recipe: How it was made, so that it can be made again on other images; None when it cannot.
+        photos: What to draw on, one per image: the part of the photo that the network saw; None to
+            draw on `image`.
     """
 
     raw: Tensor
@@ -74,10 +76,11 @@ class Explanation:
     reason: str
     image: Tensor
     output: Any
-    gap: Tensor | None = None
+    completeness_gap: Tensor | None = None
     region: Tensor | None = None
     span: tuple[float, ...] = ()
     recipe: Recipe | None = None
+    photos: tuple[Image, ...] | None = None
 
     def __repr__(self) -> str:
         """Return all but the tensors, of which the shapes."""
@@ -107,13 +110,18 @@ class Explanation:
             label=self.label[one],
             status=self.status[one],
             image=self.image[one],
-            gap=None if self.gap is None else self.gap[one],
+            completeness_gap=None if self.completeness_gap is None else self.completeness_gap[one],
             region=None if self.region is None else self.region[one],
+            photos=None if self.photos is None else self.photos[one],
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[one] if t.ndim and len(t) == len(self) else t, self.output
             ),
         )
+
+    def drawn_on(self, photos: Sequence[Image] | None) -> Explanation:
+        """Return the same, to be drawn on these photos, one per image; None changes nothing."""
+        return self if photos is None else replace(self, photos=tuple(photos))
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`: finished from the raw map."""
@@ -139,7 +147,8 @@ class Explanation:
         by side, always with the one that has the most heat.
 
         Args:
-            photos: One per image, at any size; the network's own input when not given.
+            photos: One per image, at any size; those that were explained, or the network's own
+                input, when not given.
             colormap: The name of a matplotlib colour map.
             alpha: None for the article's overlay, (photo + colours) / max; else
                 (1 - alpha) photo + alpha colours. Under a signal's curve, the share of the
@@ -210,7 +219,8 @@ class Explanation:
         Args:
             path: Where to; its suffix says as what: .png, .jpg, .webp, .pdf, .svg, or .npz for
                 the raw maps, heatmaps, scores and names.
-            photos: What to draw on, one per image; the network's own input when not given.
+            photos: What to draw on, one per image; those that were explained, or the network's own
+                input, when not given.
             picture: `figure` (photo, heatmap, overlay, names), `overlay` (the article's),
                 `blend` (half photo, half colours) or `heatmap`; the last three take one image.
             colormap: The name of a matplotlib colour map.
@@ -297,6 +307,7 @@ def as_pictures(
     from limelight import render
 
     images = explanations[0].image
+    photos = explanations[0].photos if photos is None else photos
     if images.ndim == 4:
         for b, photo in enumerate(photos_of(images, photos)):
             small = render.as_panel(photo) if as_panels else photo

@@ -51,7 +51,7 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
         method=f"{method}, {how}",
         layer=layer,
         reason="named",
-        gap=None,
+        completeness_gap=None,
         span=(),
         recipe=_joined(explanations, how),
     )

@@ -1,26 +1,37 @@
-"""What a call asks for besides model, inputs, target, method and layer."""
+"""What a call asks for besides model, inputs, target, method and layer: read once, kept whole."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from limelight.errors import OptionError
 from limelight.methods.views import Views
 from limelight.progress import ProgressCallback
-from limelight.targets import OutputSpec
+from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `explain` was asked for besides model, images, target, method and layer."""
+    """What a call asks for. The pass, the evidence and the recipe keep it as it is.
 
-    reading: OutputSpec = field(default_factory=OutputSpec)
+    Attributes:
+        spec: How to read what the network puts out.
+        views: Average over several looks at the images; None for one look.
+        eigen: Take the first principal component over channels instead of their sum.
+        differentiable: Let maps and scores carry a graph to the model's parameters.
+        chunk: How many variants of an image are run together; None to let limelight choose.
+        compile: Run the network, where no graph is recorded, as `torch.compile` makes it.
+        progress: Called by methods that run the network many times.
+    """
+
+    spec: OutputSpec = field(default_factory=OutputSpec)
     views: Views | None = None
     eigen: bool = False
     differentiable: bool = False
     chunk: int | None = None
-    progress: ProgressCallback | None = None
     compile: bool = False
+    progress: ProgressCallback | None = None
 
     def __post_init__(self) -> None:
         """Refuse a chunk of nothing, and views that are none."""
@@ -32,6 +43,28 @@ class Options:
                 f"views is {self.views!r}; limelight.flips(), noise() or scales() was expected."
             )
 
-    def plain(self) -> Options:
-        """Return the same without what is for a single run."""
+    @classmethod
+    def read(
+        cls,
+        *,
+        classes: Sequence[str] | None = None,
+        output: LogitsKey | None = None,
+        grid: Sequence[int] | None = None,
+        views: Views | None = None,
+        eigen: bool = False,
+        differentiable: bool = False,
+        chunk: int | None = None,
+        compile: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Options:
+        """Read the keyword arguments that `explain` and its like share.
+
+        Raises:
+            OptionError: One of them cannot have that value.
+        """
+        spec = output_spec(classes, output, grid)
+        return cls(spec, views, eigen, differentiable, chunk, compile, progress)
+
+    def to_repeat(self) -> Options:
+        """Return the options without what concerns a single run."""
         return replace(self, differentiable=False, progress=None)

@@ -25,10 +25,10 @@ from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
 from limelight.photos.memory import PHOTO_BYTES, PhotoSize, bytes_to_draw
 from limelight.photos.preprocess import bytes_of_input
-from limelight.pipeline import explain_given
+from limelight.pipeline import as_layers, explain_layers
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
-from limelight.targets import LogitsKey, Target, output_spec
+from limelight.targets import LogitsKey, Target, as_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,18 @@ def explain_photos(
         One PhotoResult per path, in order.
     """
     chosen = find_method(method)
-    reading = output_spec(network.classes, output, grid)
-    settings = Options(reading, views, eigen, False, chunk, progress, compile)
-    several = isinstance(layer, list | tuple)
-    layers: Sequence[Layer | None] = layer if several else [layer]  # type: ignore[list-item, assignment]
+    options = Options.read(
+        classes=network.classes,
+        output=output,
+        grid=grid,
+        views=views,
+        eigen=eigen,
+        chunk=chunk,
+        compile=compile,
+        progress=progress,
+    )
+    rules, several = list(map(as_target, targets)), isinstance(layer, list | tuple)
+    layers = as_layers(layer)
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
     shared = room is not None
     room = room or Room(PHOTO_BYTES)
@@ -112,7 +120,7 @@ def explain_photos(
         given = ModelInputs.of(images.to(next(network.model.parameters(), images)))
         if worth_a_trial and suits_channels_last(network.model, given):
             given = given.on(given.image.contiguous(memory_format=torch.channels_last))
-        found = explain_given(network.model, given, targets, chosen, layers, settings)
+        found = explain_layers(network.model, given, rules, chosen, layers, options)
         by_target = [
             fusion.fuse(of_one, fuse) if several else of_one[0]
             for of_one in zip(*found, strict=True)

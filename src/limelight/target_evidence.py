@@ -11,28 +11,26 @@ from torch import Tensor
 from limelight.errors import MethodError
 from limelight.evidence import Attention, Combine, Evidence, Need, at_least_float32, total
 from limelight.layers import INPUT
-from limelight.progress import RunCallback
+from limelight.options import Options
+from limelight.progress import ProgressCallback, RunCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.rerun import Rerunner
-from limelight.targets import Scores, Target
+from limelight.targets import Scores, ScoreTarget
 
 
 class TargetEvidence:
     """What is known of one cut and one target, growing as methods ask for it."""
 
-    def __init__(
-        self,
-        cut: Cut,
-        target: Target,
-        *,
-        chunk: int | None,
-        progress: RunCallback | None = None,
-    ) -> None:
+    def __init__(self, cut: Cut, target: ScoreTarget, options: Options) -> None:
         """Score the images; everything else waits until it is needed."""
-        self.cut, self.target, self.scores = cut, target, cut.score(target)
-        self._chunk = chunk
-        self.progress = progress  # of the method at work
+        self.cut, self.target, self.options = cut, target, options
+        self.scores = cut.score(target)
+        self.progress: RunCallback | None = None  # of the method at work
         self._found = dict[Need, Any]()
+
+    def begin(self, method: str, progress: ProgressCallback | None) -> None:
+        """Report the runs of a method from now on."""
+        self.progress = None if progress is None else partial(progress, method)
 
     def evidence(self, needs: frozenset[Need], combine: Combine = total) -> Evidence:
         """Return what a method with these needs may read."""
@@ -93,7 +91,7 @@ class TargetEvidence:
     def _rerunner(
         self, run: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool
     ) -> Rerunner:
-        chunk = self._chunk or _chunk(like, whole=whole)
+        chunk = self.options.chunk or _chunk(like, whole=whole)
         return Rerunner(
             lambda variants, rows: run(variants.to(like.dtype), rows=rows),
             scores,

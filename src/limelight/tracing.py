@@ -18,9 +18,10 @@ from limelight.explanation import FORMATS
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT
 from limelight.layers.sites import Layer
+from limelight.options import Options
 from limelight.plain import as_json
 from limelight.runtime.layer_gradients import LayerGradient, layer_gradients
-from limelight.targets import LogitsKey, Target, output_spec
+from limelight.targets import LogitsKey, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,10 +61,10 @@ def trace(
     """
     named: Sequence[Layer | None]
     named = layers if isinstance(layers, list | tuple) else [layers]  # type: ignore[list-item]
-    reading = output_spec(classes, output, grid)
+    options = Options.read(classes=classes, output=output, grid=grid)
     given = ModelInputs.of(inputs)
     wanted = [*(layer for layer in named if layer != INPUT), INPUT]
-    scores, slopes = layer_gradients(model, wanted, given, target, reading)
+    scores, slopes = layer_gradients(model, given, wanted, target, options)
     return Trace(tuple(slopes), scores.values.detach(), scores.labels, given.image)
 
 

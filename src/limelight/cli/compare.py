@@ -30,25 +30,23 @@ from limelight.cli.progress import (
     untried,
 )
 from limelight.cli.words import worded
-from limelight.comparison import Comparison, collect
+from limelight.comparison import Comparison
 from limelight.concepts import factorize
 from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.explanation import Explanation
 from limelight.files import file_name, refuses_all
-from limelight.methods import Method
+from limelight.inputs import ModelInputs
+from limelight.methods import QUICK, Method
 from limelight.methods.views import find_views
 from limelight.metrics import Metric
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.run import measure_all
 from limelight.models.network import DEFAULT, Network
 from limelight.options import Options
-from limelight.pipeline import Skipped, explain_many
-from limelight.targets import OutputSpec, Target
+from limelight.pipeline import Skipped, explain_many, sort_results
+from limelight.targets import Target, as_target
 
 _METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
-
-
-_QUICK = "gradcam layercam gradcam++ hirescam eigencam ablationcam saliency occlusion random"
 
 
 def compare(
@@ -119,7 +117,7 @@ def compare(
     limelight compare cat.jpg --methods "gradcam rise:masks=500" --layer layer3 --layer layer4
     """
     targets = options.targets(target, topk, against, counterfactual)
-    rows = options.methods(methods or [_QUICK])
+    rows = options.methods(methods or QUICK)
     measure = measure or metrics is not None
     asked = options.metrics([metrics or _METRICS], with_objects=False) if measure else []
     if needing := [row.name for row in asked if "objects" in row.needs]:
@@ -132,14 +130,16 @@ def compare(
     form_name, place = options.place(out, form, len(paths) == 1)
     console = Console(stderr=as_json)
     network = options.load(model, weights, classes, size, mean, std, device, dtype)
-    settings = Options(OutputSpec(network.classes), looks, eigen, False, chunk, compile=compile)
+    call = Options.read(
+        classes=network.classes, views=looks, eigen=eigen, chunk=chunk, compile=compile
+    )
     run = _Run(
         console,
         network,
         rows,
         targets,
         layer or [None],
-        settings,
+        call,
         asked,
         len(paths) == 1,
         not as_json,
@@ -172,7 +172,7 @@ class _Run:
     methods: Sequence[Method]
     targets: Sequence[Target]
     layers: Sequence[str | None]
-    settings: Options
+    call: Options
     metrics: Sequence[Metric]
     alone: bool  # there is one photo
     aloud: bool  # each photo is told of in words when it is done
@@ -216,15 +216,15 @@ def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
     by_row = (len(run.layers) if row.place == "layer" else 1 for row in run.methods)
     bar = Bar(run.console, path.name, len(run.targets) * sum(by_row))
     found: list[Explanation | Skipped] = []
+    inputs, call = ModelInputs.of(images), replace(run.call, progress=bar.named)
     try:
         results = explain_many(
             network.model,
-            images,
+            inputs,
             methods=run.methods,
-            targets=run.targets,
+            targets=list(map(as_target, run.targets)),
             layers=run.layers,
-            settings=run.settings,
-            progress=bar.named,
+            options=call,
         )
         for one in bar.over(results):
             found.append(one)
@@ -232,21 +232,14 @@ def _compared(run: _Run, path: Path, images: Tensor) -> Comparison | None:
         run.ending.stopped = True
         if not any(isinstance(one, Explanation) for one in found):
             return None
-    comparison = collect(found)
+    comparison = Comparison(*sort_results(found))
     if not run.metrics or run.ending.stopped:
         return comparison
     bar = Bar(run.console, f"measuring {path.name}", 1)
+    call = replace(run.call, progress=bar.named)
     try:
         for maps in bar.over([comparison.explanations]):
-            measured = measure_all(
-                network.model,
-                images,
-                maps,
-                metrics=run.metrics,
-                chunk=run.settings.chunk,
-                compile=run.settings.compile,
-                progress=bar.named,
-            )
+            measured = measure_all(network.model, inputs, maps, call, metrics=run.metrics)
     except KeyboardInterrupt:
         run.ending.stopped = True
         return comparison
@@ -267,7 +260,7 @@ def _as_dict(path: Path, comparison: Comparison) -> dict[str, Any]:
                 "score": float(one.score[0]),
                 "status": one.status[0].name,
                 "message": one.status[0].message,
-                "gap": None if one.gap is None else float(one.gap[0]),
+                "gap": None if one.completeness_gap is None else float(one.completeness_gap[0]),
             }
             for one in comparison
         ],

@@ -239,7 +239,9 @@ def _as_dict(explanation: Explanation) -> dict[str, Any]:
         "reason": explanation.reason,
         "status": explanation.status[0].name,
         "message": explanation.status[0].message,
-        "gap": None if explanation.gap is None else float(explanation.gap[0]),
+        "gap": None
+        if explanation.completeness_gap is None
+        else float(explanation.completeness_gap[0]),
     }
 
 

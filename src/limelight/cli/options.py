@@ -19,7 +19,7 @@ from torch import Tensor
 from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
 from limelight.files import file_name, make_folder
-from limelight.methods import Method
+from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
 from limelight.metrics.run import chosen_metrics
 from limelight.models.network import DEFAULT, Network
@@ -28,7 +28,6 @@ from limelight.photos.decode import load_photo, photo_size, silence_decoders
 from limelight.photos.files import find_photos
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.samples import SAMPLES, find_sample
-from limelight.pipeline import chosen_methods
 from limelight.render import as_panel
 from limelight.targets import Box, Contrast, Counterfactual, Region, Target, top
 from limelight.targets.classes import ClassChoice

@@ -7,11 +7,14 @@ tests read this table and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from limelight.errors import MethodError
 from limelight.methods import attention, controls, perturbed, pixels, pointwise, spectral, weighted
 from limelight.methods.method import Method
 from limelight.registry import find_entry
 
-__all__ = ["METHODS", "Method", "find_method"]
+__all__ = ["METHODS", "QUICK", "Method", "chosen_methods", "find_method"]
 
 
 #: In formulas: g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].
@@ -354,3 +357,34 @@ def find_method(method: str | Method) -> Method:
         OptionError: An option cannot be read, or cannot have that value.
     """
     return find_entry(METHODS, "method", method)
+
+
+#: The methods that `compare` runs when none is named: one of each kind that takes no minutes.
+QUICK = (
+    "gradcam",
+    "layercam",
+    "gradcam++",
+    "hirescam",
+    "eigencam",
+    "ablationcam",
+    "saliency",
+    "occlusion",
+    "random",
+)
+
+
+def chosen_methods(methods: str | Method | Sequence[str | Method] | None) -> list[Method]:
+    """Return the methods meant, each once: all of METHODS for "all", the quick ones for None.
+
+    Raises:
+        UnknownNameError, OptionError: As `find_method`.
+        MethodError: There are none.
+    """
+    if methods == "all":
+        return list(METHODS.values())
+    if methods is None:
+        methods = QUICK
+    names = [methods] if isinstance(methods, str | Method) else list(methods)
+    if not names:
+        raise MethodError("There are no methods to compare; name at least one, or 'all'.")
+    return list({str(method): method for method in map(find_method, names)}.values())

@@ -17,12 +17,14 @@ from limelight.finish import relu, resize
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
 from limelight.metrics.objects import Objects
+from limelight.options import Options
 from limelight.progress import RunCallback
-from limelight.runtime.cut import cut_given
+from limelight.runtime.cut import cut_layers
 from limelight.runtime.randomise import cascade
 from limelight.runtime.rerun import Rerunner
 from limelight.target_evidence import TargetEvidence
-from limelight.targets import FixedScore, OutputSpec, Target
+from limelight.targets import FixedScore, ScoreTarget
+from limelight.targets.scores import CustomScore
 
 _Found = TypeVar("_Found")
 
@@ -65,21 +67,16 @@ class PerturbedModel:
         self,
         model: nn.Module,
         given: ModelInputs,
-        target: Target,
-        reading: OutputSpec,
-        *,
-        chunk: int | None = None,
-        compile: bool = False,
+        target: ScoreTarget,
+        options: Options,
     ) -> None:
         """Run the network once.
 
         Raises:
             LayerError: The inputs are no images that can be changed.
         """
-        (cut,) = cut_given(
-            model, given, [INPUT], reading=reading, follow_input=False, compile=compile
-        )
-        self._gathered = TargetEvidence(cut, target, chunk=chunk)
+        (cut,) = cut_layers(model, given, [INPUT], options, follow_input=False)
+        self._gathered = TargetEvidence(cut, target, options)
         self.model, self.given, self.scores = model, given, self._gathered.scores
         self.progress: RunCallback | None = None
         self._kept = dict[Hashable, Any]()
@@ -109,7 +106,7 @@ class PerturbedModel:
     @property
     def custom(self) -> bool:
         """Whether the score is a callable of the user's, which may return a probability."""
-        return callable(self._gathered.target)
+        return isinstance(self._gathered.target, CustomScore)
 
     @cached_property
     def value(self) -> Tensor:
@@ -148,9 +145,10 @@ class PerturbedModel:
         """Yield the network with more and more weights drawn anew; see `cut.randomise`."""
         return cascade(self.model, self.given, steps, seed)
 
-    def tell(self, told: Callable[[str, int, int], None] | None, doing: str) -> None:
-        """Say from now on what is done, and how many runs of it."""
-        self.progress = None if told is None else partial(told, doing)
+    def begin(self, doing: str) -> None:
+        """Report the runs of what is done from now on."""
+        progress = self._gathered.options.progress
+        self.progress = None if progress is None else partial(progress, doing)
 
     def read(self) -> FixedScore:
         """Return the score as a target for other outputs of the same images."""

@@ -12,6 +12,7 @@ from typing import Any
 from limelight.errors import LimelightError, OutputError, PhotoError
 from limelight.explanation import Explanation
 from limelight.files import write_whole
+from limelight.inputs import ModelInputs
 from limelight.layers.sites import Layer
 from limelight.methods import Method
 from limelight.metrics.annotations import Annotations, joined
@@ -27,7 +28,7 @@ from limelight.photos.memory import PhotoSize
 from limelight.pipeline import Skipped, explain_many
 from limelight.plain import as_json
 from limelight.progress import ProgressCallback
-from limelight.targets import AnyOf, ClassName, OutputSpec, Target
+from limelight.targets import AnyOf, ClassName, ScoreTarget, Target, as_target
 from limelight.targets.class_names import class_index
 
 #: So many measurements are put together at a time.
@@ -104,11 +105,12 @@ def _of_photo(
     photo = load_photo(path)
     images, size = network.images(photo), PhotoSize.of(photo)
     del photo  # it may be large
-    cases: list[tuple[Target, Objects | None, str]] = [(asked.target, None, "")]
+    target = as_target(asked.target)
+    cases: list[tuple[ScoreTarget, Objects | None, str]] = [(target, None, "")]
     if asked.annotations is not None:
         found = asked.annotations.objects(path, size, network.preprocess)
         if asked.matches is None:
-            cases = [(asked.target, joined(found), "")] if found else []
+            cases = [(target, joined(found), "")] if found else []
         else:
             known = asked.matches
             cases = [(AnyOf(known[one]), own, one) for one, own in found.items() if one in known]
@@ -117,15 +119,17 @@ def _of_photo(
                 f"Nothing is marked on {str(path)!r}, in the part that the network sees"
                 + ("." if asked.matches is None else ", of the classes that are matched.")
             )
-    settings = Options(OutputSpec(network.classes), chunk=asked.chunk, compile=asked.compile)
+    options = Options.read(
+        classes=network.classes, chunk=asked.chunk, compile=asked.compile, progress=progress
+    )
+    inputs = ModelInputs.of(images)
     results = explain_many(
         network.model,
-        images,
+        inputs,
         methods=asked.methods,
         targets=[target for target, _, _ in cases],
         layers=[asked.layer],
-        settings=settings,
-        progress=progress,
+        options=options,
     )
     each = list(results)
     skipped = [one for one in each if isinstance(one, Skipped)]

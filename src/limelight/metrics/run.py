@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from limelight.application import follow
 from limelight.errors import InputError, LimelightError, MetricError
 from limelight.evidence import Evidence, at_least_float32
 from limelight.explanation import Explanation
-from limelight.inputs import Inputs, ModelInputs
+from limelight.inputs import ModelInputs
 from limelight.methods import METHODS
 from limelight.metrics import METRICS, find_metric
 from limelight.metrics.case import Again, MapCase, Maps, PerturbedModel
@@ -22,11 +23,12 @@ from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import Objects, Where
 from limelight.metrics.readings import Key, Sample, Unmeasured, Whose
 from limelight.metrics.robustness import Stage, likeness, randomised
-from limelight.pipeline import follow
+from limelight.models.network import Images, Model, read_subject
+from limelight.options import Options
 from limelight.progress import ProgressCallback
 from limelight.recipe import Recipe
 from limelight.status import Status, map_status, to_heatmap
-from limelight.targets import LogitsKey, OutputSpec, Target, output_spec
+from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 
 #: What is measured when nobody says: quick, and with objects where they are known.
 QUICK, QUICK_OBJECTS = ("insertion", "deletion", "road"), ("energy-pointing", "pointing-game")
@@ -40,8 +42,8 @@ CONTROLS: tuple[Whose, ...] = ("random", "centre")
 
 
 def measure(
-    model: nn.Module,
-    inputs: Inputs,
+    model: Model,
+    inputs: Images,
     maps: Explanation | Tensor | Iterable[Explanation],
     *,
     metrics: str | Sequence[str | Metric] | None = None,
@@ -93,19 +95,24 @@ def measure(
         InputError: The maps are not of these inputs, or the objects do not fit them.
         UnknownNameError, OptionError: As `find_metric`.
     """
-    reading = output_spec(classes, output, grid)
+    subject = read_subject(model, inputs, classes)
+    options = Options.read(
+        classes=subject.classes,
+        output=output,
+        grid=grid,
+        chunk=chunk,
+        compile=compile,
+        progress=progress,
+    )
     total = measure_all(
-        model,
-        inputs,
+        subject.model,
+        subject.inputs,
         maps,
+        options,
         metrics=metrics,
         objects=objects,
         groups=groups,
         target=target,
-        reading=reading,
-        chunk=chunk,
-        compile=compile,
-        progress=progress,
     )
     if not total.samples:
         reasons = "\n".join(f"  {one.metric}: {one.reason}" for one in total.unmeasured)
@@ -115,26 +122,22 @@ def measure(
 
 def measure_all(
     model: nn.Module,
-    inputs: Inputs,
+    inputs: ModelInputs,
     maps: Explanation | Tensor | Iterable[Explanation],
+    options: Options,
     *,
     metrics: str | Sequence[str | Metric] | None,
     objects: Where | Objects | None = None,
     groups: Sequence[str] | None = None,
     target: Target = None,
-    reading: OutputSpec | None = None,
-    chunk: int | None = None,
-    compile: bool = False,
-    progress: ProgressCallback | None = None,
 ) -> Measurement:
     """Do what `measure` does; where no metric can be had, say so in the measurement."""
     each: list[Explanation | Tensor]
     each = [maps] if isinstance(maps, Explanation | Tensor) else list(maps)
     if not each:
         raise InputError("There are no maps to measure; pass at least one explanation.")
-    given = ModelInputs.of(inputs)
-    rows, marked = check_metrics(given.image, metrics, objects)
-    subjects = [_subject(one, given, target, reading or OutputSpec()) for one in each]
+    rows, marked = check_metrics(inputs.image, metrics, objects)
+    subjects = [_subject(one, inputs, as_target(target), options) for one in each]
     own = [one for one in subjects if one.method == _OWN]
     if len(own) > 1:
         subjects = [
@@ -152,14 +155,14 @@ def measure_all(
         )
     probes, total = dict[object, PerturbedModel](), Measurement()
     for subject in subjects:
-        probe = subject.probe(probes, model, given, chunk, compile=compile)
+        probe = subject.probe(probes, model, inputs)
         named = tuple(groups or subject.label or probe.scores.labels)
-        if len(named) != given.batch:
+        if len(named) != inputs.batch:
             raise InputError(
-                f"There are {len(named)} groups for {given.batch} images; the class of each image "
+                f"There are {len(named)} groups for {inputs.batch} images; the class of each image "
                 "was expected, or None for what is explained."
             )
-        total = total + _measured(subject, probe, rows, marked, named, progress)
+        total = total + _measured(subject, probe, rows, marked, named)
     return total
 
 
@@ -210,8 +213,8 @@ class _Subject:
     layer: str
     maps: Maps
     status: tuple[Status, ...]
-    target: Target
-    reading: OutputSpec
+    target: ScoreTarget
+    options: Options
     label: tuple[str, ...] | None = None
     again: Again | None = None
     recipe: Recipe | None = None
@@ -226,23 +229,18 @@ class _Subject:
         self,
         known: dict[object, PerturbedModel],
         model: nn.Module,
-        given: ModelInputs,
-        chunk: int | None,
-        *,
-        compile: bool = False,
+        inputs: ModelInputs,
     ) -> PerturbedModel:
         """Return the probe of the score that the maps are of; the same for maps of the same score.
 
         Raises:
             InputError: The maps are of another score than the target gives.
         """
-        reading = self.reading
-        pick = reading.key if isinstance(reading.key, str | int | None) else id(reading.key)
-        same = id(self.target), self.label, pick, reading.grid
+        spec = self.options.spec
+        key = spec.key if isinstance(spec.key, str | int | None) else id(spec.key)
+        same = id(self.target), self.label, key, spec.grid
         if same not in known:
-            known[same] = PerturbedModel(
-                model, given, self.target, self.reading, chunk=chunk, compile=compile
-            )
+            known[same] = PerturbedModel(model, inputs, self.target, self.options)
         found = known[same]
         if self.label is not None and self.label != found.scores.labels:
             raise InputError(
@@ -254,14 +252,14 @@ class _Subject:
 
 
 def _subject(
-    one: Explanation | Tensor, given: ModelInputs, target: Target, reading: OutputSpec
+    one: Explanation | Tensor, inputs: ModelInputs, target: ScoreTarget, options: Options
 ) -> _Subject:
     """Read what is to be measured.
 
     Raises:
         InputError: The maps are not of these images.
     """
-    image = given.image
+    image = inputs.image
     if isinstance(one, Explanation):
         if one.image.shape != image.shape:
             raise InputError(
@@ -270,11 +268,12 @@ def _subject(
             )
         recipe = one.recipe
         if recipe is not None:
-            target, reading = recipe.parts[0].target, recipe.parts[0].options.reading
+            target, spec = recipe.parts[0].target, recipe.parts[0].options.spec
+            options = replace(options, spec=spec)
         maps = Maps(one.raw.detach(), one.heatmap.detach(), one.span)
         again = None if recipe is None else _follow(recipe)
         return _Subject(
-            one.method, one.layer, maps, one.status, target, reading, one.label, again, recipe
+            one.method, one.layer, maps, one.status, target, options, one.label, again, recipe
         )
     if tuple(one.shape) != (len(image), *image.shape[2:]):
         raise InputError(
@@ -288,7 +287,7 @@ def _subject(
     score = heatmaps.new_zeros(len(image))
     status = map_status(heatmaps, score, [], method=_OWN, layer="", why=lambda: "")
     maps = Maps(heatmaps, to_heatmap(heatmaps, image.shape[2:], status))
-    return _Subject(_OWN, "", maps, status, target, reading)
+    return _Subject(_OWN, "", maps, status, target, options)
 
 
 def _follow(recipe: Recipe) -> Again:
@@ -305,13 +304,12 @@ def _measured(
     rows: Sequence[Metric],
     objects: Objects | None,
     groups: Sequence[str],
-    progress: ProgressCallback | None,
 ) -> Measurement:
     """Measure one method's maps, and the controls on the same grid."""
     own = MapCase(subject.maps, probe, subject.again, objects)
     samples, unmeasured = dict[Key, Sample](), list[Unmeasured]()
     for row in rows:
-        probe.tell(progress, f"{row.name} of {subject.method}")
+        probe.begin(f"{row.name} of {subject.method}")
         try:
             readings: dict[Whose, Readings] = {"own": row.update(own)}
         except LimelightError as error:
@@ -326,21 +324,18 @@ def _measured(
 
 def measure_randomised(
     model: nn.Module,
-    inputs: Inputs,
+    inputs: ModelInputs,
     explanations: Sequence[Explanation],
     row: Metric,
-    *,
-    chunk: int | None = None,
-    progress: ProgressCallback | None = None,
+    options: Options,
 ) -> tuple[tuple[tuple[Stage, ...], ...], Measurement]:
     """Measure by parameter randomisation, and keep the maps of its stages, for each explanation."""
-    given = ModelInputs.of(inputs)
     probes, kept, total = dict[object, PerturbedModel](), list[tuple[Stage, ...]](), Measurement()
     for one in explanations:
-        subject = _subject(one, given, None, OutputSpec())
-        probe = subject.probe(probes, model, given, chunk)
+        subject = _subject(one, inputs, as_target(None), options)
+        probe = subject.probe(probes, model, inputs)
         own = MapCase(subject.maps, probe, subject.again)
-        probe.tell(progress, f"randomising for {subject.method}")
+        probe.begin(f"randomising for {subject.method}")
         try:
             stages = tuple(randomised(own, **row.known_options))
         except LimelightError as error:

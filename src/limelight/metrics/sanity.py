@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torch import nn
-
-from limelight.comparison import compare
 from limelight.errors import MetricError, OptionError
 from limelight.explanation import Explanation, as_pictures
-from limelight.inputs import Inputs
 from limelight.layers.sites import Layer
-from limelight.methods import Method
+from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
 from limelight.metrics.run import measure_randomised
 from limelight.metrics.verdict import Measured
+from limelight.models.network import Images, Model, read_subject
+from limelight.options import Options
+from limelight.pipeline import explain_many, sort_results
 from limelight.progress import ProgressCallback
 from limelight.status import Status
-from limelight.targets import LogitsKey, Target
+from limelight.targets import LogitsKey, Target, as_target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +60,8 @@ class Sanity:
         """Draw a strip for each image and method: its map, then that of every stage.
 
         Args:
-            photos: One per image; the network's own input when not given.
+            photos: One per image; those that were explained, or the network's own
+                input, when not given.
             colormap: The name of a matplotlib colour map.
         """
         from limelight import render
@@ -100,8 +100,8 @@ class Sanity:
 
 
 def sanity(
-    model: nn.Module,
-    inputs: Inputs,
+    model: Model,
+    inputs: Images,
     *,
     methods: str | Sequence[str | Method],
     target: Target = None,
@@ -126,8 +126,7 @@ def sanity(
         found.save("cascade.png")
 
     Args:
-        model: A trained network.
-        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        model, inputs: As in `explain`.
         methods: Names in METHODS, with options if any, or rows of it.
         target: What to explain, as in `explain`.
         layer: Where to cut; None to have it chosen.
@@ -145,27 +144,31 @@ def sanity(
     row = METRICS["parameter-randomisation"].set(steps=steps, seed=seed)
     if steps < 2:
         raise OptionError(f"steps is {steps}; at least 2 were expected, the logits and all layers.")
-    found = compare(
-        model,
-        inputs,
-        methods=methods,
-        targets=[target],
-        layers=[layer],
-        classes=classes,
-        output=output,
-        grid=grid,
-        chunk=chunk,
-        progress=progress,
+    subject = read_subject(model, inputs, classes)
+    options = Options.read(
+        classes=subject.classes, output=output, grid=grid, chunk=chunk, progress=progress
     )
+    results = list(
+        explain_many(
+            subject.model,
+            subject.inputs,
+            methods=chosen_methods(methods),
+            targets=[as_target(target)],
+            layers=[layer],
+            options=options,
+        )
+    )
+    explanations, skipped = sort_results(results)
     stages, measurement = measure_randomised(
-        model, inputs, found.explanations, row, chunk=chunk, progress=progress
+        subject.model, subject.inputs, explanations, row, options
     )
-    skipped = (Unmeasured(one.method, "", one.reason) for one in found.skipped)
-    measurement = measurement + Measurement(unmeasured=tuple(skipped))
+    unmeasured = (Unmeasured(one.method, "", one.reason) for one in skipped)
+    measurement = measurement + Measurement(unmeasured=tuple(unmeasured))
     if not measurement.samples:
         reasons = "\n".join(f"  {one.method}: {one.reason}" for one in measurement.unmeasured)
         raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
-    return Sanity(found.explanations, stages, measurement)
+    drawn = tuple(explanation.drawn_on(subject.photos) for explanation in explanations)
+    return Sanity(drawn, stages, measurement)
 
 
 def _as_explanation(explanation: Explanation, stage: Stage) -> Explanation:

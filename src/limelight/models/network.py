@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from limelight.errors import InputError
+from limelight.inputs import Inputs, ModelInputs
 from limelight.photos.preprocess import Preprocess
 
 DEFAULT = "efficientnet-lite0"
@@ -34,3 +39,56 @@ class Network:
         """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type."""
         image = self.preprocess(photo)[None]
         return image.to(next(self.model.parameters(), image))
+
+
+#: What `explain` and its like take: a model with its inputs, or a `Network` with photos too.
+Model = nn.Module | Network
+Images = Inputs | Image | Sequence[Image]
+
+
+class Subject(NamedTuple):
+    """What a call is about, read once.
+
+    Attributes:
+        model: The network.
+        inputs: What it is given.
+        classes: The names of its classes; None when they are not known.
+        photos: What to draw on, the part of each photo that the network saw; None without photos.
+    """
+
+    model: nn.Module
+    inputs: ModelInputs
+    classes: Sequence[str] | None
+    photos: tuple[Image, ...] | None
+
+
+def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = None) -> Subject:
+    """Read a model and its inputs; a `Network` prepares photos, and knows its class names.
+
+    Raises:
+        InputError: The inputs hold no images, or photos were given to a model that is no `Network`.
+    """
+    network = model if isinstance(model, Network) else None
+    photos = _photos(inputs)
+    if photos is not None and network is None:
+        raise InputError(
+            "A photo was given, and how to prepare it for this model is not known. Pass a Network, "
+            "as limelight.load_model returns it, or the tensor [B, C, H, W] that the model takes."
+        )
+    if network is None:
+        return Subject(model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
+    classes = network.classes if classes is None else classes
+    if photos is None:
+        return Subject(network.model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
+    images = torch.cat([network.images(photo) for photo in photos])
+    views = tuple(map(network.preprocess.view, photos))
+    return Subject(network.model, ModelInputs.of(images), classes, views)
+
+
+def _photos(inputs: Images) -> list[Image] | None:
+    """Return the photos that inputs are; None when they are something else."""
+    if isinstance(inputs, Image):
+        return [inputs]
+    if isinstance(inputs, list | tuple) and inputs and all(isinstance(i, Image) for i in inputs):
+        return list(inputs)  # type: ignore[arg-type]
+    return None

@@ -11,22 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from limelight.errors import QUANTISED, LayerError, MethodError
+from limelight.errors import QUANTISED, MethodError
 from limelight.evidence import Attention
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
 from limelight.layers import INPUT, Layout, Site
 from limelight.layers.sites import Layer
+from limelight.options import Options
 from limelight.runtime import deep
 from limelight.runtime.autograd import differentiate, no_grad, node_of, origins
+from limelight.runtime.cam_head import class_weights
+from limelight.runtime.diagnosis import why_disconnected
 from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.place import layout_at
-from limelight.runtime.record import choose
 from limelight.runtime.shadow import writes_nothing
-from limelight.targets import LogitsKey, OutputSpec, Scores, Target, output_spec, score
-from limelight.targets.outputs import class_logits, find_logits, returned
+from limelight.targets import LogitsKey, Scores, Target, score
+from limelight.targets.outputs import returned
 
 
 def cut(
@@ -69,15 +71,8 @@ def cut(
         ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
         InputError: The images are empty, or not finite.
     """
-    (only,) = cuts(
-        model,
-        inputs,
-        [layer],
-        classes=classes,
-        output=output,
-        grid=grid,
-        differentiable=differentiable,
-    )
+    options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
+    (only,) = cut_layers(model, ModelInputs.of(inputs), [layer], options)
     return only
 
 
@@ -92,41 +87,34 @@ def cuts(
     differentiable: bool = False,
 ) -> list[Cut]:
     """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
-    reading = output_spec(classes, output, grid)
-    return cut_given(
-        model, ModelInputs.of(inputs), layers, reading=reading, differentiable=differentiable
-    )
+    options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
+    return cut_layers(model, ModelInputs.of(inputs), layers, options)
 
 
-def cut_given(
+def cut_layers(
     model: nn.Module,
-    given: ModelInputs,
+    inputs: ModelInputs,
     layers: Sequence[Layer | None],
+    options: Options,
     *,
-    reading: OutputSpec | None = None,
-    differentiable: bool = False,
     follow_input: bool = True,
-    compile: bool = False,
 ) -> list[Cut]:
-    """As `cuts`, for inputs that were read already.
+    """Cut as `cuts`, for a call that was read already.
 
     Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
-    With `compile` what records no graph runs compiled; see `limelight.runtime.compiled`.
     """
-    sites, reasons, raws, run = run_pass(
-        model,
-        layers,
-        given,
-        reading,
-        differentiable=differentiable,
-        follow_input=follow_input,
-        compile=compile,
-    )
-    found = []
-    for site, reason, raw in zip(sites, reasons, raws, strict=True):
-        layout = layout_at(raw, site, run)
-        found.append(Cut(site.name, reason, layout, _raw=raw, _site=site, _run=run))
-    return found
+    run, outputs = run_pass(model, inputs, layers, options, follow_input=follow_input)
+    return [
+        Cut(
+            output.site.name,
+            output.reason,
+            layout_at(output.raw, output.site, run),
+            _raw=output.raw,
+            _site=output.site,
+            _run=run,
+        )
+        for output in outputs
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +137,7 @@ class Cut:
     @property
     def activations(self) -> Tensor:
         """The activations A of the layer, `[B, K, *grid]`."""
-        raw = self._raw if self._run.differentiable else self._raw.detach()
+        raw = self._raw if self._run.options.differentiable else self._raw.detach()
         return self.layout.to_grid(raw)
 
     @property
@@ -160,23 +148,16 @@ class Cut:
     @property
     def image(self) -> Tensor:
         """The images `[B, C, *image]`: the first tensor of the inputs that looks like some."""
-        return self._run.given.image
+        return self._run.inputs.image
 
     def on(self, images: Tensor) -> Cut:
         """Cut the same network at the same layer over other images `[B, C, *image]`.
 
         What else the model takes stays the same.
         """
-        run = self._run
-        (other,) = cut_given(
-            run.model,
-            run.given.on(images),
-            [self.layer],
-            reading=run.reading,
-            differentiable=run.differentiable,
-            follow_input=self._raw.requires_grad,
-            compile=run.compile,
-        )
+        run, follow = self._run, self._raw.requires_grad
+        inputs = run.inputs.on(images)
+        (other,) = cut_layers(run.model, inputs, [self.layer], run.options, follow_input=follow)
         return other
 
     def score(self, target: Target = None) -> Scores:
@@ -185,19 +166,19 @@ class Cut:
         The values carry the graph of the head.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            return score(self._run.output, target, self._run.asked)
+            return score(self._run.output, target, self._run.context)
 
     def probability(self, target: Target | Scores = None) -> Tensor | None:
         """Return the probability of what is explained, `[B]`: `p_c = softmax(y)_c` of a class.
 
         None where the score is not that of one class among several, or of words.
         """
-        likely = self._scores(target).probability
-        if likely is None:
+        probability = self._scores(target).probability
+        if probability is None:
             return None
         with torch.no_grad():
-            rows = torch.arange(self._run.given.batch, device="cpu")
-            return likely(self._run.output, rows).detach()
+            rows = torch.arange(self._run.inputs.batch, device="cpu")
+            return probability(self._run.output, rows).detach()
 
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
@@ -211,7 +192,7 @@ class Cut:
         """
         with torch.inference_mode(False), torch.enable_grad():
             total = self._scores(target).values.sum()
-            (gradient,) = differentiate(total, [self._raw], graph=self._run.differentiable)
+            (gradient,) = differentiate(total, [self._raw], graph=self._run.options.differentiable)
         if self._run.traits.quantised and not gradient.any():
             raise MethodError(QUANTISED)
         return self.layout.to_grid(gradient)
@@ -228,9 +209,10 @@ class Cut:
             if "derivative for" not in str(error):
                 raise
         # Fused attention cannot be differentiated twice; written out it can.
-        given = self._run.given
+        given = self._run.inputs
         with sdpa_kernel(SDPBackend.MATH):
-            (again,) = cut_given(self._run.model, given, [self.layer], reading=self._run.reading)
+            options = Options(self._run.spec)
+            (again,) = cut_layers(self._run.model, given, [self.layer], options)
         with torch.inference_mode(False), torch.enable_grad():
             values = scores.again(again._run.output, torch.arange(given.batch, device="cpu"))
         return self._curvature(values, again._raw)
@@ -238,7 +220,7 @@ class Cut:
     def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             (slope,) = differentiate(values.sum(), [raw], graph=True)
-            again = self._run.differentiable
+            again = self._run.options.differentiable
             on_grid = self.layout.to_grid(raw if again else raw.detach())
             along = self.layout.from_grid(on_grid, torch.zeros_like(raw))
             (product,) = differentiate(slope, [raw], along=along, graph=again)
@@ -283,10 +265,12 @@ class Cut:
         Raises:
             InputError: `rows` is needed or wrong.
         """
-        given = self._run.given
+        given = self._run.inputs
         chosen = None if rows is None else as_tensor(rows)
         chosen = checked_rows(chosen, len(images), given.batch, images.device)
-        return run_network(self._run.model, given.on(images, chosen), compile=self._run.compile)
+        return run_network(
+            self._run.model, given.on(images, chosen), compile=self._run.options.compile
+        )
 
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images where ReLUs pass on only what is positive.
@@ -320,7 +304,7 @@ class Cut:
     @cached_property
     def _head(self) -> Head:
         with no_grad():
-            return Head(self._run.model, self._site, self._run.given, self.layout)
+            return Head(self._run.model, self._site, self._run.inputs, self.layout)
 
     def class_weights(self, target: Target | Scores = None) -> Tensor:
         """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
@@ -332,26 +316,15 @@ class Cut:
         Raises:
             MethodError: The head is something else.
         """
-        logits = find_logits(self._run.output, self._run.reading.key)
-        pooled = self.activations.detach().flatten(2).mean(2)
-        weight = self._linear_weight(class_logits(logits.detach()), pooled)
-        low, high = self.gradients(target).flatten(2).aminmax(dim=2)
-        spread = 64 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
-        if weight is None or bool((high - low > spread).any()):  # an average weighs all cells alike
-            raise MethodError(
-                "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
-                f"after {self.layer!r} this network computes something else. Use method='gradcam', "
-                "which equals CAM where CAM exists, or name the layer that the pool reads."
-            )
-        with torch.inference_mode(False), torch.enable_grad():
-            scores = self._scores(target)
-            (slope,) = differentiate(scores.values.sum(), [logits])
-        return slope.reshape(len(slope), -1).to(weight) @ weight
+        gradients = self.gradients(target)
+        return class_weights(
+            self._run, self.layer, self.activations, gradients, self._scores(target)
+        )
 
     @property
     def suits_channels_last(self) -> bool:
         """Whether the network runs faster, and to the same end, on images channels last."""
-        return suits_channels_last(self._run.model, self._run.given)
+        return suits_channels_last(self._run.model, self._run.inputs)
 
     @property
     def keeps_nothing(self) -> bool:
@@ -369,47 +342,11 @@ class Cut:
 
     def why_disconnected(self, target: Target | Scores = None) -> str:
         """Return, of a score whose gradient is zero on the whole grid, why, and what to do."""
-        if not self._leads_here(self._scores(target)):
-            return (
-                f"Nothing leads back from the score to {self.layer!r}: the model detaches what it "
-                "computes on the way, turns it into numbers, or makes the score of something else. "
-                "Take a layer after that, or a method that needs no gradient ('ablationcam')."
-            )
-        try:
-            chosen = str(choose(self._run.model, self._run.given, self._run.reading).layer)
-        except LayerError:
-            chosen = ""
-        if chosen and chosen != self.layer:
-            return (
-                f"The score does not depend on the grid of {self.layer!r}: after it only other "
-                f"tokens, or nothing of it, is read. Take layer={chosen!r}."
-            )
-        return (
-            f"The gradient of the score is zero everywhere on the grid of {self.layer!r}. A head "
-            "whose weights are zero (not trained yet) does this, as does a score that no longer "
-            "changes (behind a ReLU, a clamp or a sigmoid): explain what goes into that."
-        )
+        return why_disconnected(self._run, self.layer, leads=self._leads_here(self._scores(target)))
 
     def _leads_here(self, scores: Scores) -> bool:
-        """Say whether the graph leads from the scores back to the layer."""
+        """Return whether the graph leads from the scores back to the layer."""
         return origins([node_of(self._raw), node_of(scores.values)], 1)[1] == 1
-
-    def _linear_weight(self, logits: Tensor, pooled: Tensor) -> Tensor | None:
-        """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""
-        precise = torch.promote_types(logits.dtype, torch.float32)
-        coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
-        for module in self._run.model.modules():
-            if not isinstance(module, nn.Linear | nn.Conv2d):
-                continue
-            weight = module.weight.detach().flatten(1).to(precise)
-            if weight.shape != (logits.shape[-1], pooled.shape[1]):
-                continue
-            bias = 0 if module.bias is None else module.bias.detach()
-            gap = (pooled.to(precise) @ weight.T + bias - logits).abs().max()
-            # Room for the coarsest precision on the way, as a share of the logits' size.
-            if gap <= 64 * coarsest * logits.abs().max():
-                return weight
-        return None
 
     def _scores(self, target: Target | Scores) -> Scores:
         return target if isinstance(target, Scores) else self.score(target)

@@ -51,7 +51,7 @@ def bias_gradients(run: Pass, scores: Scores) -> list[Tensor]:
 def attention(run: Pass, scores: Scores) -> Attention:
     """Return the attention matrices of all layers and the gradient of the score by them."""
     layouts = _token_layouts(run)
-    rule = KeepAttention(run.given.batch, layouts)
+    rule = KeepAttention(run.inputs.batch, layouts)
     total, _ = _score_again(run, scores, rule)
     layout = _checked(run, rule.kept, layouts)
     slopes = differentiate(total, rule.kept, retain=False)
@@ -64,7 +64,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
     That is the score when the head behind the last block gets the tokens that this block put out.
     """
     layouts = _token_layouts(run)
-    rule = KeepAttention(run.given.batch, layouts)
+    rule = KeepAttention(run.inputs.batch, layouts)
     began, blocks = list[int](), dict[int, tuple[int, Tensor]]()
 
     def enter(_key: int) -> None:
@@ -77,7 +77,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
         size = rule.kept[before].shape[-1]
 
         def keep(tensor: Tensor) -> Tensor:
-            if tensor.ndim == 3 and tensor.shape[:2] == (run.given.batch, size):
+            if tensor.ndim == 3 and tensor.shape[:2] == (run.inputs.batch, size):
                 blocks[before] = key, tensor  # the outermost module around this attention alone
                 return tensor.clone()
             return tensor
@@ -85,10 +85,10 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
         return substitute_first(output, keep)
 
     with with_graph():
-        image = run.given.image.clone().requires_grad_()
+        image = run.inputs.image.clone().requires_grad_()
         root, copies = shadow(run.model)
         with rule:
-            observe(run.model, root, copies, run.given.on(image.clone()), enter, leave)
+            observe(run.model, root, copies, run.inputs.on(image.clone()), enter, leave)
     layout = _checked(run, rule.kept, layouts)
     if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
         raise MethodError(
@@ -101,8 +101,8 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
     # All tokens go in, the prefix too: as a grid of one axis, they pass as they are.
     every_token = Layout("channels first", (tokens[-1].shape[2],))
     with no_grad():
-        head = Head(run.model, last, run.given, every_token)
-    rows = torch.arange(run.given.batch, device=image.device)
+        head = Head(run.model, last, run.inputs, every_token)
+    rows = torch.arange(run.inputs.batch, device=image.device)
     slopes = []
     for weights, after in zip(rule.kept, tokens, strict=True):
         with with_graph():
@@ -117,7 +117,7 @@ def _checked(run: Pass, kept: Sequence[Tensor], layouts: Mapping[int, Layout]) -
     Raises:
         MethodError: There is no attention, or not among all the tokens of one grid.
     """
-    batch = run.given.batch
+    batch = run.inputs.batch
     sizes = {size for weights in kept for size in weights.shape[-2:]}
     whole = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
     if len(sizes) == 1 and whole and sizes <= layouts.keys():
@@ -141,7 +141,7 @@ def _attention(
 ) -> Attention:
     def by_head(weights: Tensor) -> Tensor:
         weights = at_least_float32(weights.detach())
-        return weights.reshape(run.given.batch, -1, *weights.shape[-2:])
+        return weights.reshape(run.inputs.batch, -1, *weights.shape[-2:])
 
     return Attention(
         weights=tuple(map(by_head, kept)),
@@ -154,8 +154,8 @@ def _attention(
 def _score_again(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the network once more under a rule; return the sum of scores, and the images, a leaf."""
     with with_graph():
-        image = run.given.image.clone().requires_grad_()
-        given = run.given.on(image.clone())
+        image = run.inputs.image.clone().requires_grad_()
+        given = run.inputs.on(image.clone())
         with rule:
             output = run_network(run.model, given)
         values = scores.again(output, torch.arange(given.batch, device=image.device))
@@ -165,7 +165,7 @@ def _score_again(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]
 def _token_layouts(run: Pass) -> dict[int, Layout]:
     """Return the layouts of tokens that the network has, by their number N."""
     layouts = dict[int, Layout]()
-    for call in cached_record(run.model, run.given, run.reading).calls:
+    for call in cached_record(run.model, run.inputs, run.spec).calls:
         if call.layout is not None and call.layout.kind == "tokens":
             layouts.setdefault(call.shape[1], call.layout)
     return layouts
@@ -173,8 +173,8 @@ def _token_layouts(run: Pass) -> dict[int, Layout]:
 
 def _layout(run: Pass, kept: KeptBias, tokens: Mapping[int, Layout]) -> Layout | None:
     """Return how an output becomes a grid, None when it has none."""
-    shape, axes = kept.output.shape, run.given.image.ndim
-    if shape[0] != run.given.batch or len(shape) < 3:
+    shape, axes = kept.output.shape, run.inputs.image.ndim
+    if shape[0] != run.inputs.batch or len(shape) < 3:
         return None
     if len(shape) == axes:
         channels_last = kept.last and kept.bias.ndim == 1

@@ -1,20 +1,25 @@
-"""The pass: the network runs once, cut at one or several layers."""
+"""The pass: the network runs once, cut at one or several layers.
+
+The body runs without a graph. The output of the first layer becomes a leaf that requires grad, and
+from there on a graph is recorded. `torch.autograd.grad(score, A)` then differentiates the head
+alone, and no gradient of a parameter is ever computed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from limelight import layers as layers_
 from limelight.errors import INFERENCE, LayerError
 from limelight.inputs import ModelInputs, input_problem, tensors
-from limelight.layers import INPUT, Site
+from limelight.layers import INPUT, Choice, Site, resolve
 from limelight.layers.sites import Layer
+from limelight.options import Options
 from limelight.runtime.autograd import no_grad, with_graph
 from limelight.runtime.capture import Capture
 from limelight.runtime.compiled import compiled, parts_of
@@ -24,99 +29,144 @@ from limelight.runtime.shadow import shadow
 from limelight.runtime.traits import Traits, traits_of
 from limelight.runtime.unbatched import mark_unbatched_inputs
 from limelight.runtime.unwrap import unwrap
-from limelight.targets import OutputSpec, TargetContext
-from limelight.targets.context import target_context
-from limelight.targets.outputs import returned
+from limelight.targets.context import TargetContext, target_context
+from limelight.targets.outputs import OutputSpec, returned
 
 
-def run_pass(
-    model: nn.Module,
-    layers: Sequence[Layer | None],
-    given: ModelInputs,
-    reading: OutputSpec | None,
-    *,
-    differentiable: bool,
-    follow_input: bool,
-    compile: bool = False,
-) -> tuple[list[Site], list[str], list[Tensor], Pass]:
-    """Run a model once; return the layers, why these, what each put out, and the pass."""
-    model, reading = unwrap(model), reading or OutputSpec()
-    if reading.grid and len(reading.grid) != given.image.ndim - 2:
-        raise LayerError(
-            f"grid is {reading.grid}; a size for each axis of {list(given.image.shape[2:])} was "
-            "expected."
-        )
-    given = mark_unbatched_inputs(model, given, reading)
-    sites, reasons = list[Site](), list[str]()
-    for layer in layers:
-        if layer is None:
-            choice = choose(model, given, reading)
-        else:
-            choice = layers_.Choice(layer, "what the method reads" if layer == INPUT else "named")
-        sites.append(layers_.resolve(model, choice.layer))
-        reasons.append(choice.reason)
-    watch = Capture([site for site in sites if site.path != INPUT])
-    image: Tensor | None = None
-    with ExitStack() as stack:
-        stack.enter_context(no_grad())
-        at_input = any(site.path == INPUT for site in sites)
-        if differentiable:  # fused attention cannot be differentiated twice
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if differentiable or (at_input and follow_input):
-            stack.enter_context(with_graph())
-        if at_input:
-            image, passed = _leaf(given, follow=follow_input)
-        else:
-            passed = given.fresh()
-        parts = parts_of(model, watch.wanted) if compile else []
-        root, copies = shadow(model, {*watch.wanted, *map(id, parts)})
-        stack.enter_context(compiled(model, copies, parts))
-        handles = [copies[key].register_forward_hook(watch.hook(key)) for key in watch.wanted]
-        try:
-            output = call(model, root, copies, passed)
-        finally:
-            watch.stop()
-            for handle in handles:  # or they, and A, would wait for the garbage collector
-                handle.remove()
-    if image is not None and follow_input and _all_inference(output):
-        raise LayerError(INFERENCE)
-    run = Pass(model, given, output, reading, traits_of(model), differentiable, compile)
-    raws = [
-        image if site.path == INPUT and image is not None else watch.raw(site) for site in sites
-    ]
-    return sites, reasons, raws, run
+class LayerOutput(NamedTuple):
+    """What one layer put out in a pass.
 
+    Attributes:
+        site: The layer.
+        reason: Why this layer.
+        raw: Its output, a leaf of the graph behind it or a part of the graph of an earlier layer.
+    """
 
-def _all_inference(output: Any) -> bool:
-    """Say whether the model ran its whole forward in inference mode."""
-    found = tensors([returned(output)])
-    return bool(found) and all(tensor.is_inference() for tensor in found)
-
-
-def _leaf(given: ModelInputs, *, follow: bool) -> tuple[Tensor, ModelInputs]:
-    """Return the images as a leaf to differentiate by, and inputs that pass them on as a clone."""
-    problem = input_problem(given)
-    if problem:
-        raise LayerError(problem)
-    if not follow:
-        return given.image, given.fresh()
-    leaf = given.image.clone().requires_grad_()
-    return leaf, given.on(leaf.clone())
+    site: Site
+    reason: str
+    raw: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass: what went in and what came out (with the graph behind the cut)."""
+    """One pass: what went in, and what came out, with the graph behind the first layer.
+
+    Attributes:
+        model: The network, without wrappers.
+        inputs: What it was given.
+        output: What it returned.
+        options: What the call asked for.
+        context: What a target has to know besides the output.
+        traits: What is known of the network by its modules.
+    """
 
     model: nn.Module
-    given: ModelInputs
+    inputs: ModelInputs
     output: Any
-    reading: OutputSpec
+    options: Options
+    context: TargetContext
     traits: Traits
-    differentiable: bool = False
-    compile: bool = False
 
     @property
-    def asked(self) -> TargetContext:
-        """What a target has to know besides the output."""
-        return target_context(self.given, self.reading)
+    def spec(self) -> OutputSpec:
+        """How to read the output."""
+        return self.options.spec
+
+
+def run_pass(
+    model: nn.Module,
+    inputs: ModelInputs,
+    layers: Sequence[Layer | None],
+    options: Options,
+    *,
+    follow_input: bool = True,
+) -> tuple[Pass, list[LayerOutput]]:
+    """Run a model once, cut at layers.
+
+    1. Look through wrappers, and find which inputs do not go with the images.
+    2. Find the layers: those that are named, or the one that a recorded pass speaks for.
+    3. Make a shadow, on which the layers are copies with a hook.
+    4. Run it: without a graph up to the first layer, with one from there on.
+    5. Take what the layers put out off the hooks, and keep it with what went in and came out.
+
+    Args:
+        model: Any eager network.
+        inputs: What it is given.
+        layers: Where to cut; None has the layer chosen.
+        options: What the call asks for.
+        follow_input: Whether a cut at the input begins a graph. Without one there is no gradient.
+
+    Raises:
+        UnknownNameError, LayerError, ModelError, InputError: As `cut`.
+    """
+    # 1. The network inside wrappers, and its inputs.
+    model, spec = unwrap(model), options.spec
+    if spec.grid and len(spec.grid) != inputs.image.ndim - 2:
+        raise LayerError(
+            f"grid is {spec.grid}; a size for each axis of {list(inputs.image.shape[2:])} was "
+            "expected."
+        )
+    inputs = mark_unbatched_inputs(model, inputs, spec)
+
+    # 2. The layers.
+    choices = [_choice(model, inputs, layer, spec) for layer in layers]
+    sites = [resolve(model, choice.layer) for choice in choices]
+    at_input = any(site.path == INPUT for site in sites)
+
+    with ExitStack() as stack:
+        stack.enter_context(no_grad())
+        if options.differentiable:  # fused attention cannot be differentiated twice
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if options.differentiable or (at_input and follow_input):
+            stack.enter_context(with_graph())
+        image, given = _leaf(inputs, follow_input) if at_input else (inputs.image, inputs.fresh())
+
+        # 3. The shadow.
+        capture = Capture([site for site in sites if site.path != INPUT])
+        parts = parts_of(model, capture.wanted) if options.compile else []
+        root, copies = shadow(model, {*capture.wanted, *map(id, parts)})
+        stack.enter_context(compiled(model, copies, parts))
+        hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
+
+        # 4. The run.
+        try:
+            output = call(model, root, copies, given)
+        finally:
+            capture.stop()
+            for hook in hooks:  # or they, and A, would wait for the garbage collector
+                hook.remove()
+    if at_input and follow_input and _all_inference(output):
+        raise LayerError(INFERENCE)
+
+    # 5. What is kept.
+    raws = [image if site.path == INPUT else capture.raw(site) for site in sites]
+    context = target_context(inputs, spec)
+    reasons = (choice.reason for choice in choices)
+    return (
+        Pass(model, inputs, output, options, context, traits_of(model)),
+        list(map(LayerOutput, sites, reasons, raws)),
+    )
+
+
+def _choice(model: nn.Module, inputs: ModelInputs, layer: Layer | None, spec: OutputSpec) -> Choice:
+    """Return the layer to cut at, and why there."""
+    if layer is None:
+        return choose(model, inputs, spec)
+    return Choice(layer, "what the method reads" if layer == INPUT else "named")
+
+
+def _leaf(inputs: ModelInputs, follow: bool) -> tuple[Tensor, ModelInputs]:
+    """Return the images as a leaf to differentiate by, and inputs that pass them on as a clone."""
+    problem = input_problem(inputs)
+    if problem:
+        raise LayerError(problem)
+    if not follow:
+        return inputs.image, inputs.fresh()
+    leaf = inputs.image.clone().requires_grad_()
+    return leaf, inputs.on(leaf.clone())
+
+
+def _all_inference(output: Any) -> bool:
+    """Return whether the model ran its whole forward in inference mode."""
+    returned_tensors = tensors([returned(output)])
+    return bool(returned_tensors) and all(t.is_inference() for t in returned_tensors)

@@ -12,10 +12,11 @@ from limelight.errors import QUANTISED, LayerError, MethodError
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, Layout
 from limelight.layers.sites import Layer
+from limelight.options import Options
 from limelight.runtime.autograd import differentiate
 from limelight.runtime.forward import run_pass
 from limelight.runtime.place import layout_at
-from limelight.targets import OutputSpec, Scores, Target, score
+from limelight.targets import Scores, Target, score
 
 
 class LayerGradient(NamedTuple):
@@ -41,10 +42,10 @@ class LayerGradient(NamedTuple):
 
 def layer_gradients(
     model: nn.Module,
+    inputs: ModelInputs,
     layers: Sequence[Layer | None],
-    given: ModelInputs,
     target: Target,
-    reading: OutputSpec,
+    options: Options,
 ) -> tuple[Scores, list[LayerGradient]]:
     """Run a model once, and differentiate the score at several layers, of any shape.
 
@@ -52,16 +53,14 @@ def layer_gradients(
         MethodError: The network is quantised.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `cut`.
     """
-    sites, reasons, raws, run = run_pass(
-        model, layers, given, reading, differentiable=False, follow_input=True
-    )
+    run, outputs = run_pass(model, inputs, layers, options)
     with torch.inference_mode(False), torch.enable_grad():
-        scores = score(run.output, target, run.asked)
-        gradients = differentiate(scores.values.sum(), raws)
+        scores = score(run.output, target, run.context)
+        gradients = differentiate(scores.values.sum(), [output.raw for output in outputs])
     if run.traits.quantised and not any(gradient.any() for gradient in gradients):
         raise MethodError(QUANTISED)
     found = []
-    for site, reason, raw, gradient in zip(sites, reasons, raws, gradients, strict=True):
+    for (site, reason, raw), gradient in zip(outputs, gradients, strict=True):
         try:
             layout = layout_at(raw, site, run)
         except LayerError:  # a vector, a window: what it put out can be shown for all that

@@ -12,11 +12,11 @@ from limelight.runtime.record import cached_record
 
 def layout_at(raw: Tensor, site: Site, run: Pass) -> Layout:
     """Find the layout of a layer's output."""
-    image = run.given.image.shape[2:]
+    image = run.inputs.image.shape[2:]
     if site.path == INPUT:
         return Layout("channels first", tuple(image))
     kind = type(site.module).__name__
-    batch = run.given.batch
+    batch = run.inputs.batch
     frames = len(image) == 3 and raw.ndim == 4 and raw.shape[0] == batch * image[0]
     if raw.shape[0] != batch and not frames:
         raise LayerError(
@@ -35,7 +35,7 @@ def layout_at(raw: Tensor, site: Site, run: Pass) -> Layout:
             raise LayerError(said)
         raise LayerError(
             f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
-            f"{list(run.given.image.shape)}, and no reading of that is a grid over the image: "
+            f"{list(run.inputs.image.shape)}, and no reading of that is a grid over the image: "
             "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
             "`limelight layers` lists the layers with a grid."
         )
@@ -50,7 +50,7 @@ def _may_pad(run: Pass, layout: Layout) -> bool:
 
 def _calls_of(site: Site, run: Pass) -> list[ModuleCall]:
     """Return the calls of a layer in the record, which knows a shared module by its first path."""
-    known = cached_record(run.model, run.given, run.reading).calls
+    known = cached_record(run.model, run.inputs, run.spec).calls
     calls = [call for call in known if call.path == site.path]
     if calls:
         return calls

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight import files
+from limelight.application import apply_method, cut_for, place
 from limelight.errors import InputError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
@@ -19,21 +20,15 @@ from limelight.finish import relu, resize
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT, Layout, ModuleCall
 from limelight.layers.sites import Layer
-from limelight.methods import METHODS, Method, find_method
+from limelight.methods import METHODS, Method, chosen_methods, find_method
 from limelight.options import Options
 from limelight.photos.preprocess import Preprocess
-from limelight.pipeline import (
-    Skipped,
-    apply_method,
-    chosen_methods,
-    cuts_for,
-    gather,
-    place,
-)
+from limelight.pipeline import Skipped
 from limelight.progress import ProgressCallback
 from limelight.runtime.costs import costs
 from limelight.runtime.record import record
-from limelight.targets import AnyOf, LogitsKey, Rank, Target, output_spec
+from limelight.target_evidence import TargetEvidence
+from limelight.targets import AnyOf, LogitsKey, Rank, Target, as_target
 from limelight.targets.class_names import label_of, names_for
 from limelight.targets.outputs import answers, class_logits
 
@@ -113,14 +108,9 @@ def walkthrough(
             f"photo is a {type(photo).__name__}; a picture was expected, as limelight.load_photo "
             "returns it."
         )
-    settings = Options(output_spec(classes, output, grid), chunk=chunk)
-    (run,) = cuts_for(model, given, [row, *rows], [where], settings)
-    gathered = gather(run, target, settings)
-
-    def told(one: Method) -> None:
-        if progress is not None:
-            progress(str(one), 0, 0)
-            gathered.progress = lambda done, of: progress(str(one), done, of)
+    options = Options.read(classes=classes, output=output, grid=grid, chunk=chunk)
+    (run,) = cut_for(model, given, [row, *rows], [where], options)
+    gathered = TargetEvidence(run, as_target(target), options)
 
     def taken_apart(one: Method) -> tuple[Explanation, list[tuple[Tensor, Tensor]]]:
         parts = list[tuple[Tensor, Tensor]]()
@@ -129,8 +119,10 @@ def walkthrough(
             parts.append((weights.detach(), values.detach()))
             return total(weights, values)
 
-        told(one)
-        return apply_method(gathered, one, settings, noted), parts
+        if progress is not None:
+            progress(str(one), 0, 0)
+        gathered.begin(str(one), progress)
+        return apply_method(gathered, one, noted), parts
 
     explanation, [(weights, values)] = taken_apart(row)
     others, skipped = list[Beside](), list[Skipped]()

@@ -280,7 +280,8 @@ def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarg
     kind = type(around).__name__
     if isinstance(choice, ScoreTarget):
         name = type(choice).__name__
-        turned = f" Turn it round: {name}(target={kind}(...))." if hasattr(choice, "target") else ""
+        turns = isinstance(around, ClassTarget) and hasattr(choice, "target")
+        turned = f" Turn it round: {name}(target={kind}(...))." if turns else ""
         raise TargetError(f"{kind} takes a class, not a {name}.{turned}")
     if callable(choice) and not isinstance(choice, Tensor):
         raise TargetError(

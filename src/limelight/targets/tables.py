@@ -17,6 +17,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import class_logits
+
 #: Reads class scores off another output: from an output of M rows, and the image `[M]` that each
 #: row belongs to, to `[M, C]`.
 
