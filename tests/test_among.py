@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import ready
+from helpers.tolerances import assert_agrees
 from limelight import Among, Contrast, Counterfactual, Region
 from limelight.errors import TargetError, UnknownNameError
 from limelight.targets import Box, Rank, of_image
-from networks import ready
-from tolerances import assert_agrees
 
 CLASSES = ("ant", "bee", "cat, moggy", "dog", "elk")
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 import limelight
 import limelight.cli
+from helpers.commands import Runner, folder, full_after, run
+from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
 from limelight.cli import options
 from limelight.compare import compare_each
 from limelight.errors import OutputError
 from limelight.measure.measurement import Measurement
 from limelight.measure.photos import Journal, measure_photos
 from limelight.models import Network
-from test_cli import Runner, folder, full_after, run
-from test_cli_measure import NET, QUICK, SANITY, noise, photos
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 

@@ -5,14 +5,12 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import CHOSEN, ready
+from helpers.tolerances import assert_agrees, of_differences
 from limelight.errors import InputError, LayerError, MethodError, OptionError, UnknownNameError
 from limelight.finish import normalise, relu, resize
 from limelight.methods.combinators import find_views, fuse_maps
-from networks import ready
-from tolerances import assert_agrees, of_differences
-
-CHOSEN = [1, 0, 2]
 
 
 def pictures(*size: int) -> Tensor:

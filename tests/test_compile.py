@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
+from helpers.commands import Runner, folder, run, save_photo
+from helpers.tolerances import assert_agrees
 from limelight.cut.compiled import _known, parts_of
 from limelight.errors import OptionError
 from limelight.models import Network
 from limelight.photos import Preprocess
-from test_cli import Runner, folder, run, save_photo
-from tolerances import assert_agrees
 
 __all__ = ["folder", "run"]  # fixtures
 

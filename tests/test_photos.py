@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from helpers.tolerances import assert_agrees
 from limelight.cli.options import placed
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
 from limelight.photos import (
@@ -25,7 +26,6 @@ from limelight.photos import (
     photo_size,
 )
 from limelight.targets import Box
-from tolerances import assert_agrees
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.networks import ready
+from helpers.tolerances import assert_agrees, of_differences
 from limelight.errors import MethodError, TargetError
 from limelight.methods import METHODS
-from networks import ready
-from tolerances import assert_agrees, of_differences
 
 SHORT = {
     "rise": "rise:masks=12",
