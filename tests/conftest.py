@@ -10,7 +10,7 @@ import torch
 
 from limelight import Explanation
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("helpers")  # so that what failed there is shown as in a test
 from helpers import tolerances  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,9 +16,6 @@ from limelight.cut import cut, cuts
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
 
-# The three worked examples of the article
-
-
 INPUT = [[1, 2, 3], [1, 1, 2], [2, 1, 2]]
 CONV_WEIGHT = [[1, 0], [1, 2]]
 FC_WEIGHT = [[0, 1, 0, 1], [1, 0, 1, 1]]

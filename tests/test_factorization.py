@@ -11,8 +11,6 @@ from torch import Tensor
 from helpers.tolerances import assert_agrees
 from limelight.methods.spectral import factorize
 
-# Deep feature factorization
-
 
 def factorizable(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     """Return A = W H, and W and H: each concept has cells and channels of its own."""

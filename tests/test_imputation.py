@@ -16,8 +16,6 @@ from helpers.tolerances import assert_agrees, rounding
 from limelight.measure.imputation import impute
 from oracles import metrics as oracles
 
-# Imputation
-
 SIZES = [
     (2, 2),
     (3, 3),

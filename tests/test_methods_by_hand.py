@@ -16,8 +16,6 @@ from limelight.evidence import Evidence
 from limelight.methods import METHODS, find_method
 from oracles.evidence import classes
 
-# Where methods coincide, and what is known by hand
-
 
 @pytest.mark.parametrize("method", ["cam", "hirescam", "xgradcam", "shapleycam", "reciprocam"])
 @pytest.mark.parametrize("name", SCENES_OF_CAM)

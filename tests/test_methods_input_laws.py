@@ -17,8 +17,6 @@ from helpers.model_state import untouched
 from helpers.networks import CHOSEN
 from helpers.tolerances import assert_agrees, assert_differs, of_heatmaps
 
-# Laws
-
 
 class Law(NamedTuple):
     method: str

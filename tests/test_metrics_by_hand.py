@@ -14,8 +14,6 @@ from helpers.metric_scenes import first
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
 
-# By hand, on a linear network
-
 
 class Plain(nn.Module):
     """Scores `w x + b`, and `-w x`."""

@@ -16,8 +16,6 @@ from limelight.measure.statistics import (
 )
 from oracles import metrics as oracles
 
-# Parts
-
 
 @pytest.mark.parametrize("size", [(1, 7), (3, 4), (12, 16), (30,), (4, 5, 6), (1, 1)], ids=str)
 def test_the_blur_equals_the_oracle(size: tuple[int, ...]) -> None:

@@ -34,8 +34,6 @@ from limelight.inputs import Given
 from limelight.measure import METRICS, find_metric
 from limelight.measure.measurement import Measurement
 
-# Errors
-
 
 def refused(kind: type[LimelightError], text: str, **given: Any) -> None:
     model = Counts()

@@ -22,8 +22,6 @@ from helpers.plain_network import (
 from helpers.tolerances import assert_agrees
 from limelight.errors import ModelError
 
-# ---- training on several machines ------------------------------------------------------------
-
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[None]:

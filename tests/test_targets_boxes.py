@@ -22,8 +22,6 @@ from limelight.targets import (
     Scores,
 )
 
-# Boxes
-
 BOXES = torch.tensor(
     [[0.0, 0, 10, 10], [2, 0, 12, 10], [20, 20, 30, 40], [20, 20, 30, 30], [50, 50, 64, 60]]
 )

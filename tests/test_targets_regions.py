@@ -18,8 +18,6 @@ from limelight.targets import (
     Region,
 )
 
-# Regions
-
 
 def dense(batch: int = 2, classes: int = 3, grid: tuple[int, ...] = (4, 4)) -> Tensor:
     """Whole numbers, all different."""

@@ -17,9 +17,6 @@ from helpers.page_truth import laid_out
 from helpers.pages import Reader, packed_in, read
 from limelight.render.walkthrough import readable
 
-# In a browser
-
-
 #: Reads pages in frames 400 pixels wide: how wide they are, what pointing and the table show.
 PROBE = """
 <script>

@@ -14,9 +14,6 @@ from limelight.methods import METHODS
 from limelight.render.formulas import MINUS, marked, typeset
 from limelight.render.walkthrough import readable
 
-# Formulas
-
-
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 
 

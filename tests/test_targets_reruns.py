@@ -16,8 +16,6 @@ from limelight.targets import (
     Words,
 )
 
-# Methods that run the network again, and views
-
 
 class Dense(nn.Module):
     """A segmenter whose logits have half the image's size."""
