@@ -13,9 +13,9 @@ import limelight
 from helpers import networks
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
-from limelight import Among, Contrast, Counterfactual, Region
+from limelight import AnyOf, Contrast, Counterfactual, Region
 from limelight.errors import TargetError, UnknownNameError
-from limelight.targets import Box, Rank, of_image
+from limelight.targets import Box, Rank
 
 CLASSES = ("ant", "bee", "cat, moggy", "dog", "elk")
 
@@ -46,7 +46,7 @@ def test_each_image_has_its_own_highest_among_them(among: Any) -> None:
     logits = network()(pictures()).detach()
     numbers = [{"bee": 1, "moggy": 2, "ELK": 4}.get(one, one) for one in among]
     best = [max(numbers, key=lambda one: float(row[one])) for row in logits]
-    found = explained(Among(among))
+    found = explained(AnyOf(among))
     assert found.index is not None
     assert found.index.tolist() == best
     assert found.label == tuple(CLASSES[one] for one in best)
@@ -57,33 +57,33 @@ def test_each_image_has_its_own_highest_among_them(among: Any) -> None:
 def test_the_pictures_tell_the_classes_apart() -> None:
     """Or the test above could not fail."""
     for among in ([0, 1], [1, 2, 4], range(5)):
-        index = explained(Among(list(among))).index
+        index = explained(AnyOf(list(among))).index
         assert index is not None
         assert len(set(index.tolist())) > 1
 
 
 def test_among_all_is_the_predicted_class_and_among_one_is_it() -> None:
-    assert torch.equal(explained(Among(range(5))).raw, explained(None).raw)
-    assert torch.equal(explained(Among(["dog"])).raw, explained("dog").raw)
+    assert torch.equal(explained(AnyOf(range(5))).raw, explained(None).raw)
+    assert torch.equal(explained(AnyOf(["dog"])).raw, explained("dog").raw)
 
 
 def test_neither_order_nor_repetition_matters() -> None:
-    wanted = explained(Among([4, 1, 2]))
+    wanted = explained(AnyOf([4, 1, 2]))
     for among in ([1, 2, 4], [2, 4, 1, 1, 2]):
-        found = explained(Among(among))
+        found = explained(AnyOf(among))
         assert found.label == wanted.label
         assert torch.equal(found.raw, wanted.raw)
 
 
 def test_among_stands_where_a_class_does() -> None:
-    among = Among([1, 2])
+    among = AnyOf([1, 2])
     chosen = explained(among).index
     assert chosen is not None
     for target, wanted in (
         (Counterfactual(among), Counterfactual(chosen)),
         (Contrast(among, 0), Contrast(chosen, 0)),
         (Contrast(0, among), Contrast(0, chosen)),
-        (Contrast(among, Among([3, 4])), Contrast(chosen, explained(Among([3, 4])).index)),
+        (Contrast(among, AnyOf([3, 4])), Contrast(chosen, explained(AnyOf([3, 4])).index)),
         (Contrast(among), Contrast(chosen)),
     ):
         found, other = explained(target), explained(wanted)
@@ -92,9 +92,9 @@ def test_among_stands_where_a_class_does() -> None:
 
 
 def test_perturbed_images_keep_the_class_that_was_chosen() -> None:
-    chosen = explained(Among([1, 2])).index
+    chosen = explained(AnyOf([1, 2])).index
     for method in ("occlusion", "scorecam", "smoothgrad:samples=3"):
-        found = explained(Among([1, 2]), method=method)
+        found = explained(AnyOf([1, 2]), method=method)
         assert_agrees(found.raw, explained(chosen, method=method).raw)
 
 
@@ -112,7 +112,7 @@ def test_among_in_a_segmenter_is_chosen_over_the_region() -> None:
     mask = torch.zeros(9, 8, dtype=torch.bool)
     mask[2:6, 3:7] = True
     found = limelight.explain(
-        model, pictures(), target=Region(Among([1, 3]), where=mask), layer="body"
+        model, pictures(), target=Region(AnyOf([1, 3]), where=mask), layer="body"
     )
     assert found.index is not None
     assert set(found.index.tolist()) <= {1, 3}
@@ -139,7 +139,7 @@ def test_what_is_no_list_of_classes_is_refused(
     classes: Any, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error) as caught:
-        explained(Among(classes))
+        explained(AnyOf(classes))
     assert says in str(caught.value)
 
 
@@ -159,14 +159,14 @@ def test_what_is_no_list_of_classes_is_refused(
         torch.tensor(3),
         np.int64(3),
         Rank(2),
-        Among([1, 2]),
-        Among(["bee", "elk"]),
+        AnyOf([1, 2]),
+        AnyOf(["bee", "elk"]),
         Counterfactual([0, 1, 2, 3, 4, 0]),
-        Counterfactual(Among([1, 2])),
+        Counterfactual(AnyOf([1, 2])),
         Contrast([0, 1, 2, 3, 4, 0], 4, weight=0.3),
         Contrast(None, torch.tensor([0, 1, 2, 3, 4, 0])),
         Contrast([0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 0, 1]),
-        Contrast(Among([0, 1]), Among([2, 3])),
+        Contrast(AnyOf([0, 1]), AnyOf([2, 3])),
         Contrast(None, similar=2),
     ],
     ids=str,
@@ -210,7 +210,7 @@ def test_masks_boxes_and_classes_of_each_image() -> None:
 
 
 def test_what_is_asked_of_all_images_stays_as_it_is() -> None:
-    for target in (None, 3, "dog", Rank(1), Among([1, 2]), lambda output: output[:, 1]):
+    for target in (None, 3, "dog", Rank(1), AnyOf([1, 2]), lambda output: output[:, 1]):
         assert of_image(target, 2, 2) is target
 
 

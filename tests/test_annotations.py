@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.annotations import Annotations, joined, read_matches, read_names
+from limelight.metrics.objects import Objects
+from limelight.photos.decode import load_photo
+from limelight.photos.preprocess import Preprocess
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.measure.annotations import Annotations, joined, read_matches, read_names
-from limelight.measure.objects import Objects
-from limelight.photos import Preprocess, load_photo
 
 #: Of a photo of 60 x 40 pixels, the middle 40 x 40, as it is.
 SEEN = Preprocess(size=(40, 40), resize=40, mean=(0.0,), std=(1.0,))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limelight.pipeline import explain_many
 from PIL import Image
 
 import limelight.cli.compare as command
 from helpers.commands import Runner, folder, run, save_photo
-from limelight.compare import compare_each
 from limelight.methods import METHODS
 
 __all__ = ["folder", "run"]  # fixtures
@@ -66,7 +66,7 @@ def test_compare_knows_all_methods(run: Runner, monkeypatch: pytest.MonkeyPatch)
         asked.extend(row.name for row in options["methods"])  # type: ignore[attr-defined]
         return []
 
-    monkeypatch.setattr(command, "compare_each", none_of_them)
+    monkeypatch.setattr(command, "explain_many", none_of_them)
     assert run("compare", "--methods", "all")[0] == 2
     assert asked == list(METHODS)
 
@@ -75,11 +75,11 @@ def test_an_interrupted_comparison_shows_what_was_done(
     run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*args: object, **options: object) -> object:
-        results = compare_each(*args, **options)  # type: ignore[arg-type]
+        results = explain_many(*args, **options)  # type: ignore[arg-type]
         yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "compare_each", stopped)
+    monkeypatch.setattr(command, "explain_many", stopped)
     save_photo(folder / "cat.jpg")
     code, out, _ = run("compare", "cat.jpg", "--methods", "gradcam layercam")
     assert code == 130

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limelight.metrics.journal import Journal, measure_photos
+from limelight.metrics.measurement import Measurement
+from limelight.models.network import Network
+from limelight.pipeline import explain_many
 from PIL.Image import Image
 from torch import Tensor
 
@@ -20,11 +24,7 @@ import limelight.cli
 from helpers.commands import Runner, folder, full_after, run
 from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
 from limelight.cli import options
-from limelight.compare import compare_each
 from limelight.errors import OutputError
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import Journal, measure_photos
-from limelight.models import Network
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
@@ -37,7 +37,7 @@ ALL = {
 }
 WHOLE = {
     "explain": ("explain", "explain_photos", limelight.explain_photos),
-    "compare": ("compare", "compare_each", compare_each),
+    "compare": ("compare", "explain_many", explain_many),
     "measure": ("measure", "measure_photos", measure_photos),
     "sanity": ("measure", "find_sanity", limelight.sanity),
 }
@@ -137,10 +137,10 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
 
     def stopping(*args: Any, **options: Any) -> Iterator[Any]:
         begun.append(1)
-        yield next(compare_each(*args, **options))
+        yield next(explain_many(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(HERE["compare"], "compare_each", stopping)
+    monkeypatch.setattr(HERE["compare"], "explain_many", stopping)
     (folder / "out" / "0-compare.png" / "x").mkdir(parents=True)
     code, out, _ = run(*started("compare", "--json"))
     assert (code, len(begun)) == (130, 1)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limelight.photos.samples import find_sample
 from PIL import Image
 
 import limelight
 from helpers.commands import MODELS, Runner, flat, folder, run, save_photo
 from helpers.pages import Node, read
 from helpers.tolerances import assert_agrees
-from limelight.samples import find_sample
 
 __all__ = ["folder", "run"]  # fixtures
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from limelight.metrics.measurement import Measurement
 from PIL import Image
 
 import limelight
@@ -26,7 +27,6 @@ from helpers.measure_commands import (
     table,
 )
 from helpers.tolerances import assert_agrees
-from limelight.measure.measurement import Measurement
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
@@ -393,8 +393,8 @@ def test_matched_classes_are_explained_one_by_one(run: Runner, folder: Path, pho
     network, total = net(), Measurement()
     for photo, target, label, objects in (
         (0, "cat", "cat", [box]),
-        (0, limelight.Among(["ant", "bee"]), "insect", [other, box]),
-        (1, limelight.Among(["ant", "bee"]), "insect", [box]),
+        (0, limelight.AnyOf(["ant", "bee"]), "insect", [other, box]),
+        (1, limelight.AnyOf(["ant", "bee"]), "insect", [box]),
         (3, "cat", "cat", [box]),
     ):
         picture = limelight.load_photo(photos / f"{photo}.png")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limelight.metrics.journal import MeasureSpec, PhotoMeasured, measure_photos
 
 import limelight
 import limelight.cli.measure
@@ -32,7 +33,6 @@ from helpers.measure_commands import (
 )
 from limelight.errors import OutputError
 from limelight.lock import only_run
-from limelight.measure.photos import Asked, PhotoMeasured, measure_photos
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
@@ -232,7 +232,7 @@ def test_measure_photos_from_python(folder: Path, photos: Path) -> None:
         photos / "none.jpg",
         str(photos / "1.png"),
     ]
-    asked = Asked(
+    asked = MeasureSpec(
         methods=[limelight.METHODS["gradcam"]], metrics=[limelight.METRICS["increase"]], target=1
     )
     told = list[str]()

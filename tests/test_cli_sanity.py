@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limelight.metrics import METRICS
+from limelight.metrics.measurement import Measurement
+from limelight.pipeline import explain_many
 from PIL import Image
 
 import limelight
@@ -14,9 +17,6 @@ import limelight.cli.compare
 import limelight.cli.measure
 from helpers.commands import Runner, flat, folder, run, save_photo
 from helpers.measure_commands import CLASSES, NET, SANITY, assert_same, net, noise, photos, table
-from limelight.compare import compare_each
-from limelight.measure import METRICS
-from limelight.measure.measurement import Measurement
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
@@ -211,9 +211,9 @@ def test_what_cannot_be_measured_in_compare_is_told_before_any_work(
 
     def counting(*args: Any, **options: Any) -> Any:
         began.append(1)
-        return compare_each(*args, **options)
+        return explain_many(*args, **options)
 
-    monkeypatch.setattr(limelight.cli.compare, "compare_each", counting)
+    monkeypatch.setattr(limelight.cli.compare, "explain_many", counting)
     code, _, err = run("compare", "photos", *NET, *COMPARED[:-2], *words)
     assert code == 2
     assert says in flat(err)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from limelight.methods.fusing import fuse_maps
+from limelight.methods.views import find_views
 from torch import Tensor, nn
 
 import limelight
@@ -10,7 +12,6 @@ from helpers.networks import CHOSEN, ready
 from helpers.tolerances import assert_agrees, assert_is_slope
 from limelight.errors import InputError, LayerError, MethodError, OptionError, UnknownNameError
 from limelight.finish import normalise, relu, resize
-from limelight.methods.combinators import find_views, fuse_maps
 
 
 def pictures(*size: int) -> Tensor:
@@ -229,7 +230,7 @@ def test_views_by_name() -> None:
 def test_eigen_smoothing_takes_the_first_component_of_the_contributions() -> None:
     model, images = ready(networks.ResidualCNN()), pictures()
     found = limelight.explain(model, images, target=CHOSEN, layer="block1", eigen=True)
-    at = limelight.cut(model, "block1", images)
+    at = limelight.cut(model, images, "block1")
     alpha = at.gradients(CHOSEN).mean((2, 3), keepdim=True)
     for map_, parts in zip(found.raw, (alpha * at.activations).flatten(2), strict=True):
         left, values, _ = torch.linalg.svd(parts.T)
@@ -301,7 +302,7 @@ def test_different_methods_can_be_fused() -> None:
 
 def test_a_contrast_is_the_score_less_a_share_of_those_of_the_nearest_classes() -> None:
     model, images = ready(networks.ResidualCNN()), pictures()
-    logits = limelight.cut(model, "block1", images).output
+    logits = limelight.cut(model, images, "block1").output
     near = [
         sorted((i for i in range(5) if i != c), key=lambda i: abs(row[i] - row[c]))[:2]
         for row, c in zip(logits.tolist(), CHOSEN, strict=True)

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
+from limelight.runtime.compiled import _known, parts_of
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
 from helpers.commands import Runner, folder, run, save_photo
 from helpers.tolerances import assert_agrees
-from limelight.cut.compiled import _known, parts_of
 from limelight.errors import OptionError
-from limelight.models import Network
-from limelight.photos import Preprocess
 
 __all__ = ["folder", "run"]  # fixtures
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.runtime.cut import cut, cuts
+from limelight.runtime.record import record
 from torch import Tensor, nn
 
 from helpers import networks
@@ -15,13 +17,7 @@ from helpers.cut_cases import VIT, Case, every_case, every_mode
 from helpers.model_state import untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import assert_agrees
-from limelight.cut import cut, cuts, record
-from limelight.errors import (
-    InputError,
-    LayerError,
-    ModelError,
-    UnknownNameError,
-)
+from limelight.errors import InputError, LayerError, ModelError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
 from oracles.evidence import channels_first, classes, probe, run, substituted
@@ -35,7 +31,7 @@ from oracles.weighted import gradcam
 def test_activations_output_and_gradients_equal_the_oracle(case: Case, dtype: torch.dtype) -> None:
     model, images = case.model(dtype), case.images(dtype=dtype)
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     assert found.layer == case.layer
     assert found.reason == "named"
     assert_agrees(found.activations, expected.activations)
@@ -47,7 +43,7 @@ def test_activations_output_and_gradients_equal_the_oracle(case: Case, dtype: to
 def test_gradcam_equals_the_oracle(case: Case) -> None:
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     evidence = Evidence(
         activations=found.activations,
         image=found.image,
@@ -60,16 +56,16 @@ def test_gradcam_equals_the_oracle(case: Case) -> None:
 
 def test_activations_before_an_in_place_relu_are_those_that_were_there() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    assert cut(model, "block1.bn1", images).activations.min() < 0
+    assert cut(model, images, "block1.bn1").activations.min() < 0
     with torch.no_grad():
         expected = model.block1.bn1(model.block1.conv1(model.stem(images)))
-    assert_agrees(cut(model, "block1.bn1", images).activations, expected)
+    assert_agrees(cut(model, images, "block1.bn1").activations, expected)
 
 
 def test_the_target_defaults_to_the_predicted_class() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(4, *PICTURE, dtype=torch.float64)
     predicted = model(images).argmax(1).tolist()
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     assert torch.equal(found.gradients(), found.gradients(predicted))
     assert found.score().indices is not None
     assert_agrees(found.score().values, model(images).detach().max(1).values)
@@ -81,12 +77,12 @@ def test_the_gradient_of_any_callable_equals_the_oracle() -> None:
 
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "block1", images, margin, channels_first)
-    assert_agrees(cut(model, "block1", images).gradients(margin), expected.gradients)
+    assert_agrees(cut(model, images, "block1").gradients(margin), expected.gradients)
 
 
 def test_one_cut_gives_the_gradients_of_many_targets_in_any_order() -> None:
     model, images = ready(networks.TinyViT()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "blocks.0", images)
+    found = cut(model, images, "blocks.0")
     for target in (3, 0, 3, 4):
         expected = probe(model, "blocks.0", images, classes([target] * 2), VIT)
         assert_agrees(found.gradients(target), expected.gradients)
@@ -94,7 +90,7 @@ def test_one_cut_gives_the_gradients_of_many_targets_in_any_order() -> None:
 
 def test_the_gradient_is_zero_where_the_score_does_not_depend_on_the_layer() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     gradients = found.gradients(lambda _output: torch.ones(2))
     assert gradients.shape == found.activations.shape
     assert not gradients.any()
@@ -102,7 +98,7 @@ def test_the_gradient_is_zero_where_the_score_does_not_depend_on_the_layer() -> 
 
 def test_changing_what_a_cut_handed_out_does_not_change_its_gradients_or_head() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found, again = cut(model, "block1", images), cut(model, "block1", images)
+    found, again = cut(model, images, "block1"), cut(model, images, "block1")
     original = found.activations.clone()
     found.activations.zero_()
     found.output.zero_()
@@ -117,7 +113,7 @@ def test_a_layer_may_be_a_path_a_path_with_indices_or_the_module_itself() -> Non
     model, images = ready(networks.PoolLinear()), torch.randn(2, *PICTURE, dtype=torch.float64)
     last = model.features[2]
     layers: list[str | nn.Module] = ["features.2", "features[2]", "features[-1]", last]
-    found = [cut(model, layer, images) for layer in layers]
+    found = [cut(model, images, layer) for layer in layers]
     assert {one.layer for one in found} == {"features.2"}
     for one in found[1:]:
         assert torch.equal(one.gradients(1), found[0].gradients(1))
@@ -125,10 +121,10 @@ def test_a_layer_may_be_a_path_a_path_with_indices_or_the_module_itself() -> Non
 
 def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, None, images)
+    found = cut(model, images, None)
     assert found.layer == "block2"
     assert "last layer with a grid" in found.reason
-    assert torch.equal(found.gradients(1), cut(model, "block2", images).gradients(1))
+    assert torch.equal(found.gradients(1), cut(model, images, "block2").gradients(1))
 
 
 @pytest.mark.parametrize(
@@ -164,13 +160,13 @@ def test_a_layer_that_cannot_be_cut_at_says_why(
 ) -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(error, match=text):
-        cut(model, layer, images)
+        cut(model, images, layer)
 
 
 def test_the_whole_model_is_no_layer() -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(LayerError, match="is the whole model; a layer inside Chain was expected"):
-        cut(model, model, images)
+        cut(model, images, model)
 
 
 def test_a_module_that_the_model_itself_does_not_run_says_so() -> None:
@@ -180,7 +176,7 @@ def test_a_module_that_the_model_itself_does_not_run_says_so() -> None:
 
     model, images = ready(Direct()), torch.randn(2, *PICTURE, dtype=torch.float64)
     with pytest.raises(LayerError, match=r"'second' \(Conv2d\) did not run"):
-        cut(model, "second", images)
+        cut(model, images, "second")
 
 
 def test_a_layer_without_a_floating_point_output_says_so() -> None:
@@ -197,21 +193,21 @@ def test_a_layer_without_a_floating_point_output_says_so() -> None:
             return super().forward(x + self.rounds(x))
 
     with pytest.raises(LayerError, match=r"'rounds' \(Rounds\) put out no floating point tensor"):
-        cut(ready(Model()), "rounds", torch.randn(2, *PICTURE, dtype=torch.float64))
+        cut(ready(Model()), torch.randn(2, *PICTURE, dtype=torch.float64), "rounds")
 
 
 def test_an_image_without_a_batch_axis_is_told_how_to_get_one() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.Flatten(0), nn.LazyLinear(4))
     model(torch.randn(PICTURE))
     with pytest.raises(LayerError, match=r"first axis is not the batch.*image\[None\]"):
-        cut(model, "0", torch.randn(PICTURE))
+        cut(model, torch.randn(PICTURE), "0")
 
 
 @pytest.mark.parametrize("call", [1, 2])
 def test_one_call_of_several_can_be_chosen(call: int) -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "conv", images, classes(CHOSEN), channels_first, call=call)
-    found = cut(model, f"conv#{call}", images)
+    found = cut(model, images, f"conv#{call}")
     assert found.layer == f"conv#{call}"
     assert_agrees(found.activations, expected.activations)
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
@@ -224,7 +220,7 @@ def test_an_in_place_relu_that_runs_twice_can_be_chosen_by_its_call() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     for call in (1, 2):
         expected = probe(model, "block1.relu", images, classes(CHOSEN), channels_first, call=call)
-        found = cut(model, f"block1.relu#{call}", images)
+        found = cut(model, images, f"block1.relu#{call}")
         assert_agrees(found.activations, expected.activations)
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
 
@@ -237,7 +233,7 @@ def test_tuple_and_dict_inputs_are_what_the_model_takes() -> None:
     image, known = (torch.randn(3, *s, dtype=torch.float64) for s in (PICTURE, (2,)))
     for inputs in ((image, known), {"known": known, "image": image}):
         expected = probe(model, "conv", inputs, classes(CHOSEN), channels_first)
-        found = cut(model, "conv", inputs)
+        found = cut(model, inputs, "conv")
         assert torch.equal(found.image, image)
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         other = torch.randn(2, *found.activations.shape[1:], dtype=torch.float64)
@@ -258,7 +254,7 @@ def test_inputs_made_under_inference_mode_may_be_read_after_the_layer(
     with torch.inference_mode():
         made = image * 1, known * 1
     with mode():
-        found = cut(model, "conv", made)
+        found = cut(model, made, "conv")
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -271,17 +267,17 @@ def test_logits_are_found_in_what_the_model_returns(kind: str) -> None:
     plain = ready(networks.Chain())
     images = torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(plain, "second", images, classes(CHOSEN), channels_first)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     assert type(found.output) is type(model(images))
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
     assert_agrees(found.score(CHOSEN).values, classes(CHOSEN)(expected.output).detach())
-    assert cut(model, None, images).layer == "third"
+    assert cut(model, images, None).layer == "third"
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list", "dict", "object"])
 def test_the_output_has_no_graph(kind: str) -> None:
     model = ready(networks.Returns(kind))
-    output = cut(model, "second", torch.randn(2, *PICTURE, dtype=torch.float64)).output
+    output = cut(model, torch.randn(2, *PICTURE, dtype=torch.float64), "second").output
     parts = vars(output) if isinstance(output, networks.Result) else output
     parts = list(parts.values()) if isinstance(parts, dict) else parts
     assert [part.requires_grad for part in parts] == [False, False]
@@ -290,16 +286,16 @@ def test_the_output_has_no_graph(kind: str) -> None:
 def test_a_model_that_returns_no_tensor_says_so() -> None:
     model, images = ready(networks.Returns("nothing")), torch.randn(2, *PICTURE).double()
     with pytest.raises(ModelError, match=r"The model returned None.*Wrap the model"):
-        cut(model, "second", images).gradients(1)
+        cut(model, images, "second").gradients(1)
 
 
 def test_several_layers_in_one_pass_are_what_each_is_on_its_own() -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     names = ["block2", "stem.0", "block1.relu#2", "block2.conv1", "block1", "stem.0"]
-    together = cuts(model, [*names, None], images)
+    together = cuts(model, images, [*names, None])
     assert [one.layer for one in together] == [*names, "block2"]
     for one in together:
-        alone = cut(model, one.layer, images)
+        alone = cut(model, images, one.layer)
         assert_agrees(one.activations, alone.activations)
         assert_agrees(one.gradients(CHOSEN), alone.gradients(CHOSEN))
         other = torch.randn_like(one.activations)
@@ -310,7 +306,7 @@ def test_several_layers_take_one_pass() -> None:
     model, images = ready(networks.Chain()), torch.randn(3, *PICTURE, dtype=torch.float64)
     ran: list[int] = []
     model.fc.register_forward_hook(lambda *_: ran.append(1))
-    for one in cuts(model, ["first", "second", "third"], images):
+    for one in cuts(model, images, ["first", "second", "third"]):
         one.gradients(1)
         one.gradients(2)
     assert len(ran) == 1
@@ -348,16 +344,16 @@ def test_several_layers_take_one_pass() -> None:
 )
 def test_inputs_that_cannot_be_explained_say_why(inputs: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        cut(networks.Chain(), "second", inputs)
+        cut(networks.Chain(), inputs, "second")
 
 
 def test_only_the_images_that_are_not_finite_are_named() -> None:
     images = torch.randn(3, *PICTURE)
     images[1, 0, 0, 0], images[1, 1, 2, 3] = torch.inf, torch.nan
     with pytest.raises(InputError, match=r"\(2 in image 1\)"):
-        cut(networks.Chain(), "second", images)
+        cut(networks.Chain(), images, "second")
     with pytest.raises(InputError, match="NaN or infinite"):
-        cut(networks.Chain(), "second", torch.tensor([1.0, torch.nan]))
+        cut(networks.Chain(), torch.tensor([1.0, torch.nan]), "second")
 
 
 # Models in wrappers, and models that cannot be cut
@@ -365,7 +361,7 @@ def test_only_the_images_that_are_not_finite_are_named() -> None:
 
 def test_wrapped_models_are_looked_through() -> None:
     model, images = ready(networks.Chain()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    expected = cut(model, "second", images)
+    expected = cut(model, images, "second")
     wrapped = [
         networks.Wrapper(model),
         nn.DataParallel(model),
@@ -373,10 +369,10 @@ def test_wrapped_models_are_looked_through() -> None:
         cast("nn.Module", torch.compile(model, backend="eager")),
     ]
     for wrapper in wrapped:
-        found = cut(wrapper, "second", images)
+        found = cut(wrapper, images, "second")
         assert_agrees(found.gradients(1), expected.gradients(1))
         assert_agrees(found.head(found.activations).detach(), expected.output)
-        assert cut(wrapper, None, images).layer == "third"
+        assert cut(wrapper, images, None).layer == "third"
         assert record(wrapper, images)
 
 
@@ -390,7 +386,7 @@ def test_modules_compiled_in_place_are_cut_as_they_were_written() -> None:
     model.block1.compile(backend=refuse)
     model.compile(backend=refuse)
     with untouched(model):
-        found = cut(model, "block1.conv2", images)
+        found = cut(model, images, "block1.conv2")
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -400,7 +396,7 @@ def test_a_layer_inside_a_compiled_child_can_be_cut_at() -> None:
     expected = probe(model, "block1.conv2", images, classes(CHOSEN), channels_first)
     compiled = torch.compile(model.block1, backend="eager")
     model.add_module("block1", cast("nn.Module", compiled))
-    found = cut(model, "block1._orig_mod.conv2", images)
+    found = cut(model, images, "block1._orig_mod.conv2")
     assert_agrees(found.gradients(CHOSEN), expected.gradients)
     assert_agrees(found.head(found.activations).detach(), expected.output.detach())
 
@@ -410,9 +406,9 @@ def test_a_scripted_model_is_refused() -> None:
     images = torch.randn(1, *PICTURE)
     traced = torch.jit.trace(networks.Chain(), images)  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=r"is a ScriptModule.*Pass the eager model"):
-        cut(traced, "second", images)
+        cut(traced, images, "second")
     with pytest.raises(ModelError, match=r"is a ScriptModule.*Pass the eager model"):
-        cut(nn.Sequential(traced, nn.ReLU()), "0.second", images)
+        cut(nn.Sequential(traced, nn.ReLU()), images, "0.second")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -423,13 +419,13 @@ def test_a_model_with_uninitialised_parameters_is_told_to_run_first(
     model = nn.Sequential(nn.Conv2d(3, 4, 3), lazy(), nn.Flatten(), nn.LazyLinear(3))
     for layer in ("0", None):
         with pytest.raises(ModelError, match=r"not initialised yet\. Run the model once"):
-            cut(model.train(training), layer, torch.randn(1, *PICTURE))
+            cut(model.train(training), torch.randn(1, *PICTURE), layer)
 
 
 @pytest.mark.parametrize("model", ["resnet50", None, networks.Chain, lambda x: x])
 def test_what_is_no_module_is_refused(model: Any) -> None:
     with pytest.raises(ModelError, match=r"The model is a \w+; a torch.nn.Module was expected"):
-        cut(model, "second", torch.randn(1, *PICTURE))
+        cut(model, torch.randn(1, *PICTURE), "second")
 
 
 def test_the_oracle_itself_runs_tuples_and_dicts_alike() -> None:

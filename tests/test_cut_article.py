@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.runtime.cut import cut, cuts
 from torch import Tensor, nn
 
 from helpers.tolerances import assert_agrees
-from limelight.cut import cut, cuts
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
 
@@ -68,7 +68,7 @@ class ByHand(nn.Module):
 
 def test_the_article_s_gradient_at_the_convolution_and_at_the_input() -> None:
     image = numbers(INPUT)[None, None]
-    at_conv, at_input = cuts(ByHand(), ["conv", "pixels"], image)
+    at_conv, at_input = cuts(ByHand(), image, ["conv", "pixels"])
     exactly(at_conv.activations[0, 0], CONV_OUTPUT)
     exactly(at_conv.output[0], FC_OUTPUT)
     exactly(at_conv.gradients(0)[0, 0], GRADIENT_AT_CONV)
@@ -79,7 +79,7 @@ def test_the_article_s_gradient_at_the_convolution_and_at_the_input() -> None:
 def test_the_article_s_jacobian_of_the_convolution() -> None:
     by_hand = ByHand()
     model = nn.Sequential(by_hand.pixels, by_hand.conv)
-    found = cut(model, "0", numbers(INPUT)[None, None])
+    found = cut(model, numbers(INPUT)[None, None], "0")
     cells: list[Callable[[Tensor], Tensor]] = [
         lambda output: output[:, 0, 0, 0],
         lambda output: output[:, 0, 0, 1],

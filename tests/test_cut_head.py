@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 import torch
+from limelight.runtime.cut import cut
 from torch import Tensor, nn
 
 from helpers import networks
@@ -14,11 +15,7 @@ from helpers.cut_cases import CASES, Case, every_case, every_mode, few_cases, na
 from helpers.model_state import untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import assert_agrees
-from limelight.cut import cut
-from limelight.errors import (
-    InputError,
-    MethodError,
-)
+from limelight.errors import InputError, MethodError
 from oracles.evidence import channels_first, channels_last, classes, probe, substituted
 
 # The weights of CAM
@@ -26,7 +23,7 @@ from oracles.evidence import channels_first, channels_last, classes, probe, subs
 
 def test_class_weights_are_the_linear_layer_s_for_the_class_of_each_image() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    found = cut(model, "features", images)
+    found = cut(model, images, "features")
     assert torch.equal(found.class_weights(CHOSEN), model.fc.weight.detach()[CHOSEN])
     predicted = model(images).argmax(1)
     assert torch.equal(found.class_weights(), model.fc.weight.detach()[predicted])
@@ -34,7 +31,7 @@ def test_class_weights_are_the_linear_layer_s_for_the_class_of_each_image() -> N
 
 def test_class_weights_of_a_difference_are_the_difference_of_the_weights() -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(3, *PICTURE, dtype=torch.float64)
-    weights = cut(model, "features", images).class_weights(lambda y: y[:, 3] - y[:, 1])
+    weights = cut(model, images, "features").class_weights(lambda y: y[:, 3] - y[:, 1])
     weight = model.fc.weight.detach()
     assert_agrees(weights, (weight[3] - weight[1]).expand(3, -1))
 
@@ -48,14 +45,14 @@ def test_class_weights_are_found_in_every_precision_and_grad_mode(
 ) -> None:
     model, images = ready(networks.PoolLinear(), dtype), torch.randn(3, *PICTURE, dtype=dtype)
     with mode(), untouched(model):
-        weights = cut(model, "features", images).class_weights(2)
+        weights = cut(model, images, "features").class_weights(2)
     assert torch.equal(weights, model.fc.weight.detach()[[2, 2, 2]])
 
 
 def test_a_convolution_of_one_cell_before_the_pool_is_a_linear_layer_too() -> None:
     conv = nn.Conv2d(6, 4, 1)
     model = nn.Sequential(nn.Conv2d(3, 6, 3), conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
-    found = cut(model, "0", torch.randn(2, *PICTURE, dtype=torch.float64))
+    found = cut(model, torch.randn(2, *PICTURE, dtype=torch.float64), "0")
     assert torch.equal(found.class_weights(3), conv.weight.detach()[[3, 3], :, 0, 0])
 
 
@@ -75,7 +72,7 @@ def test_class_weights_do_not_exist_where_the_head_is_something_else(
     with pytest.raises(
         MethodError, match=rf"average pool and one linear.*after '{layer}'.*gradcam"
     ):
-        cut(model, layer, images).class_weights(1)
+        cut(model, images, layer).class_weights(1)
 
 
 # The head
@@ -98,7 +95,7 @@ def ungrid(case: Case, activations: Tensor, raw: Tensor) -> Tensor:
 @every_case
 def test_the_head_of_the_layer_s_own_activations_is_the_output(case: Case) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     for _ in range(2):
         assert_agrees(found.head(found.activations).detach(), found.output)
 
@@ -109,7 +106,7 @@ def test_the_head_of_other_activations_equals_a_forward_with_them_in_place(
     case: Case, mode: Callable[[], AbstractContextManager[object]]
 ) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     raw = probe(model, case.layer, images, classes(CHOSEN), case.grid).raw
     for _ in range(2):
         other = torch.randn_like(found.activations)
@@ -123,7 +120,7 @@ def test_the_head_of_other_activations_equals_a_forward_with_them_in_place(
 @pytest.mark.parametrize("rows", [[1], [2, 0], [2, 1, 0], [0, 0, 1, 2, 2, 2, 1]], ids=str)
 def test_the_head_takes_other_batches(case: Case, rows: list[int]) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     other = torch.randn(len(rows), *found.activations.shape[1:], dtype=torch.float64)
     raw = probe(model, case.layer, images[rows], lambda y: y[:, 0], case.grid).raw
     expected = substituted(model, case.layer, images[rows], ungrid(case, other, raw))
@@ -134,7 +131,7 @@ def test_the_head_takes_other_batches(case: Case, rows: list[int]) -> None:
 @pytest.mark.parametrize("count", [1, 3, 5])  # 3 is also how many rows the table has
 def test_one_image_needs_no_rows(case: Case, count: int) -> None:
     model, image = case.model(), case.images(1)
-    found = cut(model, case.layer, image)
+    found = cut(model, image, case.layer)
     other = torch.randn(count, *found.activations.shape[1:], dtype=torch.float64)
     images = image.expand(count, *image.shape[1:])
     raw = probe(model, case.layer, images, lambda y: y[:, 0], case.grid).raw
@@ -145,7 +142,7 @@ def test_one_image_needs_no_rows(case: Case, count: int) -> None:
 @few_cases
 def test_the_head_is_differentiable(case: Case) -> None:
     model, images = case.model(), case.images()
-    found = cut(model, case.layer, images)
+    found = cut(model, images, case.layer)
     activations = found.activations.clone().requires_grad_()
     with untouched(model):
         score = classes(CHOSEN)(found.head(activations)).sum()
@@ -157,7 +154,7 @@ def test_the_head_is_differentiable(case: Case) -> None:
 
 def test_the_head_keeps_to_the_caller_s_grad_mode() -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     activations = found.activations.clone().requires_grad_()
     with torch.no_grad():
         assert not found.head(activations).requires_grad
@@ -175,7 +172,7 @@ def test_the_head_does_not_run_the_body() -> None:
     model = networks.Chain()
     model.first, model.second, model.third = Counted(3, 5, 3), Counted(5, 6, 3), Counted(6, 6, 3)
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(ready(model), "second", images)
+    found = cut(ready(model), images, "second")
     found.head(found.activations)
     found.head(found.activations[:1], rows=torch.tensor([1]))
     ran.clear()
@@ -203,7 +200,7 @@ def test_activations_that_do_not_fit_the_head_say_why(
     shape: tuple[int, ...], rows: list[int] | None, text: str
 ) -> None:
     model, images = ready(networks.Chain()), torch.randn(2, *PICTURE, dtype=torch.float64)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     given = None if rows is None else torch.tensor(rows)
     with pytest.raises(InputError, match=text):
         found.head(torch.zeros(shape, dtype=torch.float64), rows=given)

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.runtime.cut import cut
+from limelight.runtime.record import record
 from torch import Tensor, nn
 
 from helpers import networks
@@ -19,10 +21,7 @@ from helpers.cut_cases import CASES, Case, every_case, every_mode, few_cases, na
 from helpers.model_state import Raised, live, untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import LAYERS, assert_agrees
-from limelight.cut import cut, record
-from limelight.errors import (
-    LimelightError,
-)
+from limelight.errors import LimelightError
 from oracles.evidence import channels_first, classes, probe
 
 # The body runs without a graph, and no gradient of a parameter is computed
@@ -36,7 +35,7 @@ def test_the_graph_begins_at_the_layer() -> None:
         outputs.append(output)
         return output[:, 0]
 
-    cut(model, "block1", images).gradients(watched)
+    cut(model, images, "block1").gradients(watched)
     reached, waiting = set[Any](), [outputs[0].grad_fn]
     leaves = []
     while waiting:
@@ -64,7 +63,7 @@ def test_what_the_body_puts_out_has_no_graph_and_what_the_head_puts_out_has() ->
             graphs[path] = out.grad_fn is not None
 
         module.register_forward_hook(see)
-    cut(model, "second", images)
+    cut(model, images, "second")
     assert graphs == {"first": False, "second": False, "third": True, "fc": True}
 
 
@@ -73,7 +72,7 @@ def test_no_gradient_of_a_parameter_is_computed() -> None:
     computed: list[str] = []
     for path, parameter in model.named_parameters():
         parameter.register_hook(lambda _, path=path: computed.append(path))  # type: ignore[no-untyped-call]
-    found = cut(model, "block1", images)
+    found = cut(model, images, "block1")
     found.gradients(1)
     record(model, images)
     assert computed == []
@@ -120,12 +119,12 @@ def test_a_model_is_left_as_it_was(
     model.register_forward_hook(lambda *_: None)
     first.register_forward_pre_hook(lambda *_: None)
     with mode(), untouched(model):
-        found = cut(model, middle(model), images)
+        found = cut(model, images, middle(model))
         found.gradients(1)
         found.head(found.activations)
         found.head(found.activations[:1], rows=torch.tensor([1]))
         record(model, images)
-        cut(model, None, images)
+        cut(model, images, None)
 
 
 @pytest.mark.parametrize("norm", ["weight_norm", "spectral_norm", "pruned", "parametrized"])
@@ -147,7 +146,7 @@ def test_weights_that_are_made_anew_for_every_forward_are_left_as_they_were(norm
     model(images)
     expected = model(images).detach()
     with untouched(model):
-        found = cut(model, "second", images)
+        found = cut(model, images, "second")
         found.gradients(1)
         assert_agrees(found.output, expected)
         assert_agrees(found.head(found.activations).detach(), expected)
@@ -162,7 +161,7 @@ def test_a_model_that_raises_in_the_middle_is_left_as_it_was(layer: str | None) 
     model = ready(networks.RaisesLate()).train()
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     with untouched(model), pytest.raises(RuntimeError, match="in the middle of the model"):
-        cut(model, layer, images)
+        cut(model, images, layer)
 
 
 @every_mode
@@ -172,7 +171,7 @@ def test_a_target_that_raises_leaves_the_model_as_it_was_and_its_own_error_comes
     model = ready(networks.ResidualCNN()).train()
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     with mode(), untouched(model), pytest.raises(Raised):
-        cut(model, "block1", images).gradients(fails)
+        cut(model, images, "block1").gradients(fails)
 
 
 def test_a_head_that_raises_leaves_the_model_as_it_was_and_works_afterwards() -> None:
@@ -184,7 +183,7 @@ def test_a_head_that_raises_leaves_the_model_as_it_was_and_works_afterwards() ->
             raise Raised
 
     model.third.register_forward_hook(maybe)
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     for _ in range(2):  # the first raises while it records, the second while it replays
         with untouched(model):
             raising = True
@@ -199,7 +198,7 @@ def test_a_layer_that_is_refused_leaves_the_model_as_it_was() -> None:
     images = torch.randn(2, *PICTURE, dtype=torch.float64)
     for layer in ("conv", "unused", "nowhere"):
         with untouched(model), pytest.raises(LimelightError):
-            cut(model, layer, images)
+            cut(model, images, layer)
 
 
 # Whatever state the caller and the model are in
@@ -213,11 +212,11 @@ def test_it_works_in_every_grad_mode(
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     with mode():
-        found = cut(model, case.layer, images)
+        found = cut(model, images, case.layer)
         gradients = found.gradients(CHOSEN)
         again = found.head(found.activations)
         fewer = found.head(found.activations[1:2], rows=torch.tensor([1]))
-        chosen = cut(model, None, images)
+        chosen = cut(model, images, None)
         assert chosen.gradients(CHOSEN).any()
     assert_agrees(found.activations, expected.activations)
     assert_agrees(gradients, expected.gradients)
@@ -242,11 +241,11 @@ def test_a_model_and_images_made_under_inference_mode_give_the_same(case: Case) 
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     for mode in (nullcontext, torch.inference_mode):
         with mode(), untouched(made):
-            found = cut(made, case.layer, pictures)
+            found = cut(made, pictures, case.layer)
             assert_agrees(found.activations, expected.activations)
             assert_agrees(found.gradients(CHOSEN), expected.gradients)
             assert_agrees(found.head(found.activations).detach(), expected.output.detach())
-            assert cut(made, None, pictures).gradients(CHOSEN).any()
+            assert cut(made, pictures, None).gradients(CHOSEN).any()
 
 
 @every_case
@@ -254,7 +253,7 @@ def test_a_frozen_model_gives_the_same(case: Case) -> None:
     model, images = case.model(), case.images()
     expected = probe(model, case.layer, images, classes(CHOSEN), case.grid)
     model.requires_grad_(False)
-    assert_agrees(cut(model, case.layer, images).gradients(CHOSEN), expected.gradients)
+    assert_agrees(cut(model, images, case.layer).gradients(CHOSEN), expected.gradients)
 
 
 def test_a_model_whose_forward_turns_grad_off_around_its_body_gives_a_gradient() -> None:
@@ -264,7 +263,7 @@ def test_a_model_whose_forward_turns_grad_off_around_its_body_gives_a_gradient()
     model = ready(networks.Chain())
     images = torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
-    assert_agrees(cut(own, "second", images).gradients(CHOSEN), expected.gradients)
+    assert_agrees(cut(own, images, "second").gradients(CHOSEN), expected.gradients)
 
 
 def test_a_model_in_training_mode_is_run_in_evaluation_mode() -> None:
@@ -272,7 +271,7 @@ def test_a_model_in_training_mode_is_run_in_evaluation_mode() -> None:
     expected = probe(model, "block1", images, classes(CHOSEN), channels_first)
     model.train()
     with untouched(model):
-        found = cut(model, "block1", images)
+        found = cut(model, images, "block1")
         assert_agrees(found.output, expected.output.detach())
         assert_agrees(found.gradients(CHOSEN), expected.gradients)
         assert_agrees(found.head(found.activations).detach(), expected.output.detach())
@@ -284,7 +283,7 @@ def test_a_model_can_be_trained_on_right_after_a_cut() -> None:
     expected = [cast("Tensor", p.grad).clone() for p in model.parameters()]
     model.zero_grad()
     loss = model(images).sum()
-    cut(model, "block1", images).gradients(1)
+    cut(model, images, "block1").gradients(1)
     loss.backward()
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         assert torch.equal(cast("Tensor", parameter.grad), gradient)
@@ -296,7 +295,7 @@ def test_a_model_in_half_precision_gives_the_same_gradient_up_to_its_precision(
 ) -> None:
     model, images = ready(networks.ResidualCNN()), torch.randn(3, *PICTURE, dtype=torch.float64)
     expected = probe(model, "block1", images, classes(CHOSEN), channels_first)
-    found = cut(model.to(dtype), "block1", images.to(dtype))
+    found = cut(model.to(dtype), images.to(dtype), "block1")
     assert found.gradients(CHOSEN).dtype is dtype
     assert_agrees(found.gradients(CHOSEN), expected.gradients, terms=LAYERS, dtype=dtype)
 
@@ -305,7 +304,7 @@ def test_it_works_under_autocast() -> None:
     model, images = ready(networks.Chain(), torch.float32), torch.randn(3, *PICTURE)
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
     with torch.autocast("cpu", torch.bfloat16):
-        found = cut(model, "second", images)
+        found = cut(model, images, "second")
         gradients = found.gradients(CHOSEN)
         assert found.head(found.activations).shape == (3, 4)
     assert_agrees(gradients, expected.gradients, terms=LAYERS, dtype=torch.bfloat16)
@@ -316,8 +315,8 @@ def test_eight_threads_on_one_model_find_what_one_thread_finds() -> None:
     batches = [torch.randn(2, *PICTURE, dtype=torch.float64) for _ in range(8)]
 
     def everything(images: Tensor) -> list[Tensor]:
-        chosen = cut(model, None, images)
-        found = cut(model, "second", images)
+        chosen = cut(model, images, None)
+        found = cut(model, images, "second")
         head = found.head(found.activations * 2)
         return [chosen.gradients(1), found.activations, found.gradients(2), head.detach()]
 
@@ -364,7 +363,7 @@ def test_a_hook_of_the_user_s_is_honoured_once(place: str, kind: str) -> None:
         module.register_forward_pre_hook(lambda _module, args: double(args))
     else:
         module.register_full_backward_hook(lambda _module, into, _out: double(into))
-    found = cut(model, "second", images)
+    found = cut(model, images, "second")
     gradients = found.gradients(CHOSEN)
     assert len(fired) == (place == "third" or kind != "full backward")
     expected = probe(model, "second", images, classes(CHOSEN), channels_first)
@@ -378,7 +377,7 @@ def test_a_hook_of_the_user_s_is_honoured_at_every_call_of_the_layer() -> None:
     model, images = ready(networks.CalledTwice()), torch.randn(3, *PICTURE, dtype=torch.float64)
     model.listed = nn.ModuleList([nn.Tanh()])
     model.conv.register_forward_hook(lambda _module, _args, output: output * 2)
-    found = cut(model, "conv#1", images)
+    found = cut(model, images, "conv#1")
     assert_agrees(found.output, model(images).detach())
     assert_agrees(found.head(found.activations).detach(), found.output)
 
@@ -391,7 +390,7 @@ def test_two_hundred_cuts_leave_nothing_behind() -> None:
 
     def work(times: int) -> None:
         for _ in range(times):
-            found = cut(model, None, images)
+            found = cut(model, images, None)
             found.gradients(1)
             found.class_weights(1)
             found.head(found.activations)
@@ -412,7 +411,7 @@ def test_a_cut_is_freed_without_waiting_for_the_garbage_collector(
 
     def work(times: int) -> None:
         for _ in range(times):
-            cut(model, None, images).gradients(1)
+            cut(model, images, None).gradients(1)
 
     work(1)
     before = live()
@@ -429,7 +428,7 @@ def test_a_model_is_freed_after_a_cut() -> None:
     import weakref
 
     model, images = ready(networks.PoolLinear()), torch.randn(1, 3, 8, 8).double()
-    found = cut(model, None, images)
+    found = cut(model, images, None)
     found.head(found.activations)
     gone = weakref.ref(model)
     del model, found

@@ -79,7 +79,7 @@ def test_maps_do_not_depend_on_the_defaults_of_torch(method: str) -> None:
 
     def ask() -> Any:
         result = limelight.explain(model, images, method=SHORT.get(method, method))
-        return result.raw, result.heatmap, result.score, result.status, result.gap
+        return result.raw, result.heatmap, result.score, result.status, result.completeness_gap
 
     assert_same_under_all(ask)
 
@@ -132,7 +132,7 @@ def test_other_results_do_not_depend_on_the_defaults_of_torch() -> None:
     [
         limelight.Contrast(1),
         limelight.Counterfactual(2),
-        limelight.Among([1, 3]),
+        limelight.AnyOf([1, 3]),
         limelight.Rank(2),
         limelight.Similarity(torch.arange(5.0)),
         torch.tensor([3, 1]),

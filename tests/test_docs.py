@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from limelight.metrics import METRICS
 from PIL import Image
 from torch import nn
 from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
-from limelight.measure import METRICS
 from limelight.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -156,7 +156,7 @@ def test_the_readme_lists_every_method(name: str) -> None:
 def test_the_readme_lists_every_status() -> None:
     from typing import get_args
 
-    from limelight.explanation import StatusName
+    from limelight.status import StatusName
 
     for status in get_args(StatusName):
         assert f"| `{status}` |" in README

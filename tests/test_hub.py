@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from limelight.photos.decode import load_photo
+from limelight.photos.samples import find_sample
 from PIL import Image
 
 import limelight
 from helpers.tolerances import assert_agrees
 from limelight.errors import ModelError, OptionError, WeightsError
 from limelight.models.hub import preprocess_of
-from limelight.photos import load_photo
-from limelight.samples import find_sample
 
 hf: Any = transformers  # whose own types are not all there
 

@@ -147,7 +147,7 @@ def test_pictures_are_run_again_with_all_the_prompts(batch: int, count: int, met
 @any_counts
 def test_the_head_of_other_rows_sees_all_the_prompts(batch: int, count: int) -> None:
     model, inputs = asked(batch, count)
-    cut = limelight.cut(model, None, inputs)
+    cut = limelight.cut(model, inputs, None)
     with torch.no_grad():
         whole = model(**inputs).logits_per_image
         for b in range(batch):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.imputation import impute
 from torch import Tensor
 
 import limelight
 from helpers.metric_scenes import SCENES, Recorder, Seen
 from helpers.tolerances import assert_agrees, rounding
-from limelight.measure.imputation import impute
 from oracles import metrics as oracles
 
 SIZES = [

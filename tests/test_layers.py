@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 import pytest
 import timm
 import torch
+from limelight.runtime.cut import Cut, cut
+from limelight.runtime.record import record
 from torch import Tensor, nn
 from torchvision import models
 
@@ -14,7 +16,6 @@ import limelight
 from helpers import networks
 from helpers.networks import PICTURE, ready
 from helpers.tolerances import assert_agrees
-from limelight.cut import Cut, cut, record
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.layers import Layout, candidates, choose, layout_of, mismatch, resolve
@@ -113,7 +114,7 @@ def studied(request: pytest.FixtureRequest) -> Studied:
     model = network()
     image = torch.randn(1, 3, 224, 224)
     expected = probe(model, network.chosen, image, classes([CLASS]), network.grid)
-    return Studied(network, model, image, cut(model, None, image), expected)
+    return Studied(network, model, image, cut(model, image, None), expected)
 
 
 def raw_gradcam(found: Cut) -> Tensor:
@@ -141,7 +142,7 @@ def test_the_raw_map_equals_the_oracle_s(studied: Studied) -> None:
 
 
 def test_the_layer_that_the_article_names_gives_the_same_map(studied: Studied) -> None:
-    found = cut(studied.model, studied.network.named, studied.image)
+    found = cut(studied.model, studied.image, studied.network.named)
     assert found.reason == "named"
     expected = gradcam(studied.probe.activations, studied.probe.gradients)
     assert_agrees(raw_gradcam(found), expected)
@@ -181,7 +182,7 @@ def test_behind_the_last_attention_no_gradient_arrives_at_the_patches(
 ) -> None:
     # Fewer blocks would do, but the names would not be those that people type.
     model, image = NETWORKS[name](), torch.randn(1, 3, 224, 224)
-    found = cut(model, last, image)
+    found = cut(model, image, last)
     assert found.layout == Layout("tokens", (14, 14), 1)
     assert found.activations.any()
     assert not found.gradients(CLASS).any()
@@ -440,7 +441,7 @@ def test_a_grid_finer_than_the_image_or_without_cells_does_not_match(grid: tuple
 def test_the_layout_of_a_cut_is_found(
     network: Callable[[], nn.Module], layer: str, size: tuple[int, ...], layout: Layout
 ) -> None:
-    found = cut(ready(network()), layer, torch.randn(2, *size, dtype=torch.float64))
+    found = cut(ready(network()), torch.randn(2, *size, dtype=torch.float64), layer)
     assert found.layout == layout
     assert found.activations.shape[2:] == layout.grid
 
@@ -472,7 +473,7 @@ def test_the_choice_does_not_depend_on_the_weights(
     model = ready(network())
     image = torch.randn(1, *size, dtype=torch.float64)
     inputs = (image, torch.randn(1, 2).double()) if network is networks.TwoInputs else image
-    assert cut(model, None, inputs).layer == layer
+    assert cut(model, inputs, None).layer == layer
 
 
 @pytest.mark.parametrize("network", [networks.PoolLinear, networks.TinyViT])
@@ -491,7 +492,7 @@ def test_a_head_whose_weights_are_all_zero_does_not_hide_the_layer(
 
 def test_the_choice_is_the_same_for_any_batch() -> None:
     model, images = ready(networks.TinyViT()), torch.randn(4, *PICTURE, dtype=torch.float64)
-    assert {cut(model, None, images[:count]).layer for count in (1, 2, 4)} == {"blocks.1.norm1"}
+    assert {cut(model, images[:count], None).layer for count in (1, 2, 4)} == {"blocks.1.norm1"}
 
 
 def test_what_speaks_against_a_layer_is_said() -> None:
@@ -564,7 +565,7 @@ def test_a_trace_is_remembered_until_the_model_or_the_shape_of_the_images_change
 def test_a_network_without_a_grid_says_so() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 3))
     with pytest.raises(LayerError, match=r"No layer to cut at was found.*Name one with layer="):
-        cut(model, None, torch.randn(1, 3, 8, 8))
+        cut(model, torch.randn(1, 3, 8, 8), None)
 
 
 def test_a_network_whose_only_grids_cannot_be_cut_at_names_them_with_their_reasons() -> None:
@@ -577,7 +578,7 @@ def test_a_network_whose_only_grids_cannot_be_cut_at_names_them_with_their_reaso
             return cast("Tensor", self.conv(self.conv(x)).mean((2, 3)))
 
     with pytest.raises(LayerError, match=r"No layer to cut at was found.*\(conv: it runs 2 times"):
-        cut(Twice(), None, torch.randn(1, 3, 8, 8))
+        cut(Twice(), torch.randn(1, 3, 8, 8), None)
 
 
 class Pooler(nn.Module):

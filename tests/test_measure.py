@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from limelight.metrics.annotations import Annotations
+from limelight.metrics.imputation import impute
+from limelight.metrics.journal import Journal, MeasureSpec, measure_photos
+from limelight.metrics.statistics import mean, mean_over_groups
+from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils import prune
@@ -20,12 +26,6 @@ import limelight
 from helpers import networks
 from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, OutputError
-from limelight.measure.annotations import Annotations
-from limelight.measure.imputation import impute
-from limelight.measure.photos import Asked, Journal, measure_photos
-from limelight.measure.statistics import mean, mean_over_groups
-from limelight.models import Network
-from limelight.photos import Preprocess
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_outputs_that_are_read_differently_are_measured_apart(images: Tensor) ->
 
 def test_whichever_class_is_highest_is_told_by_name(model: nn.Module, images: Tensor) -> None:
     names = ["ant", "bee", "cat", "dog", "elk"]
-    result = limelight.explain(model, images, target=limelight.Among(["bee", 3]), classes=names)
+    result = limelight.explain(model, images, target=limelight.AnyOf(["bee", 3]), classes=names)
     assert set(result.label) <= {"bee", "dog"}
 
 
@@ -219,7 +219,7 @@ def test_what_changed_is_measured_again(tmp_path: Path) -> None:
     labels.mkdir()
     for photo in photos:
         (labels / f"{photo.stem}.txt").write_text("0 .5 .5 .5 .5")
-    asked = Asked(
+    asked = MeasureSpec(
         [limelight.METHODS["gradcam"]],
         [limelight.METRICS["energy-pointing"]],
         annotations=Annotations(boxes=labels),
@@ -257,7 +257,7 @@ def test_a_copy_of_a_network_measures_the_same(model: nn.Module, images: Tensor)
 
 @pytest.mark.parametrize("left", [9, 1000])
 def test_a_run_killed_at_its_first_words_begins_anew(tmp_path: Path, left: int) -> None:
-    path, asked = tmp_path / "readings.jsonl", Asked([], [])
+    path, asked = tmp_path / "readings.jsonl", MeasureSpec([], [])
     begin = json.dumps({"measured": {"model": "net"}}, sort_keys=True)
     path.write_text(begin[:left])
     assert Journal(path, {"model": "net"}, [], asked).done == set()

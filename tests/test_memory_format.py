@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from limelight.photo_pipeline import MANY_PHOTOS
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import resnet18
@@ -13,7 +14,6 @@ from torchvision.models import resnet18
 import limelight
 from helpers.tolerances import assert_agrees, terms_of
 from limelight import Network, Preprocess
-from limelight.explain import MANY_PHOTOS
 
 MANY = "rise:masks=64"
 

@@ -344,7 +344,7 @@ def test_attention_x_gradient_of_a_small_score_is_that_of_its_first_order(key: s
 @pytest.mark.parametrize("key", list(TRANSFORMERS))
 def test_rows_of_attention_and_of_rollout_sum_to_one(key: str) -> None:
     model, images = attend(key).model, attend(key).images
-    found = limelight.cut(model, "<input>", images).attention(CHOSEN)
+    found = limelight.cut(model, images, "<input>").attention(CHOSEN)
     ones = torch.ones_like(found.weights[0][..., 0])
     for weights in found.weights:
         assert_agrees(weights.sum(-1), ones)
@@ -475,7 +475,7 @@ def test_attention_of_transformers_is_what_it_returns_itself(kind: str) -> None:
     output = written_out(images, output_attentions=True)
     gradients = torch.autograd.grad(output.logits[:, 3].sum(), output.attentions)
     with untouched(model):
-        found = limelight.cut(model, "<input>", images).attention(3)
+        found = limelight.cut(model, images, "<input>").attention(3)
     assert (found.prefix, found.grid) == (1, (4, 4))
     for one, other in zip(found.weights, output.attentions, strict=True):
         # Written out, that library takes the softmax in single precision.

@@ -18,7 +18,7 @@ from helpers.input_studies import CNN, SAMPLE, as_grid, images_of, study
 from helpers.model_state import untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import assert_agrees
-from limelight.methods.perturbed import rise_masks, superpixels
+from limelight.methods.perturbed import RiseMasks, superpixels
 from oracles import controls, evidence, perturbed, pixels
 from oracles.evidence import classes
 
@@ -121,11 +121,13 @@ def test_integrated_gradients_are_complete_where_the_network_is_smooth() -> None
             )
             gained = found.score - gain_over(model, images, baseline)
             assert_agrees(found.raw.sum((1, 2)), gained)
-            assert found.gap is not None
-            assert found.gap.shape == (3,)
+            assert found.completeness_gap is not None
+            assert found.completeness_gap.shape == (3,)
             # A share of what each image gained, which cancels to what it is.
             cancels = (found.score.abs() + gained.abs()).max() / gained.abs().min()
-            assert_agrees(found.gap, torch.zeros_like(found.gap), scale=cancels)
+            assert_agrees(
+                found.completeness_gap, torch.zeros_like(found.completeness_gap), scale=cancels
+            )
 
 
 def gain_over(model: nn.Module, images: Tensor, baseline: float) -> Tensor:
@@ -144,22 +146,24 @@ def test_the_gap_of_integrated_gradients_is_what_is_missing() -> None:
         )
         gained = found.score - gain_over(studied.model, studied.images, 0.3)
         missing = (found.raw.sum((1, 2)) - gained).abs() / gained.abs()
-        assert found.gap is not None
+        assert found.completeness_gap is not None
         assert (missing > 1e-6).all()
-        assert_agrees(found.gap, missing)
+        assert_agrees(found.completeness_gap, missing)
 
 
 def test_the_gap_is_zero_of_an_image_that_is_the_baseline() -> None:
     images = torch.zeros(2, *PICTURE, dtype=torch.float64)
     found = limelight.explain(study(CNN).model, images, target=1, method="integrated-gradients")
-    assert found.gap is not None
-    assert found.gap.tolist() == [0, 0]
+    assert found.completeness_gap is not None
+    assert found.completeness_gap.tolist() == [0, 0]
 
 
 def test_only_a_method_that_promises_a_sum_has_a_gap() -> None:
     studied = study(CNN)
     for method in ("saliency", "input-x-gradient", "centre"):
-        assert limelight.explain(studied.model, studied.images, method=method).gap is None
+        assert (
+            limelight.explain(studied.model, studied.images, method=method).completeness_gap is None
+        )
 
 
 def test_input_x_gradient_is_integrated_gradients_of_a_linear_model() -> None:
@@ -203,7 +207,7 @@ def test_gradients_at_the_input_and_at_all_biases_make_up_the_score(
 ) -> None:
     torch.manual_seed(9)
     model, images = ready(build()), images_of()
-    cut = limelight.cut(model, "<input>", images)
+    cut = limelight.cut(model, images, "<input>")
     with untouched(model):
         found = cut.bias_gradients(CHOSEN)
     told = pixels.bias_gradients(model, images, classes(CHOSEN), as_grid)
@@ -241,7 +245,7 @@ def test_every_kind_of_layer_with_a_bias_takes_part() -> None:
     model, images = ready(Norms()), images_of()
     for parameter in model.parameters():
         nn.init.normal_(parameter)  # norms begin with a bias of zero
-    found = limelight.cut(model, "<input>", images).bias_gradients(CHOSEN)
+    found = limelight.cut(model, images, "<input>").bias_gradients(CHOSEN)
     assert_same_terms(found, pixels.bias_gradients(model, images, classes(CHOSEN), as_grid))
 
 
@@ -281,7 +285,7 @@ def test_occlusion_of_a_linear_model_by_hand() -> None:
 def test_masks_are_between_zero_and_one_and_keep_a_share(
     size: tuple[int, ...], keep: float
 ) -> None:
-    drawn = rise_masks(size, 2000, cells=4, keep=keep, seed=0)
+    drawn = RiseMasks(size, 2000, cells=4, keep=keep, seed=0)
     made = drawn(torch.arange(2000))
     assert made.shape == (2000, *size)
     assert made.min() == 0
@@ -294,7 +298,7 @@ def test_masks_are_between_zero_and_one_and_keep_a_share(
 
 def test_masks_are_the_grids_interpolated_and_shifted() -> None:
     size, cells = (12, 17), (4, 4)
-    drawn = rise_masks(size, 6, cells=4, keep=0.5, seed=1)
+    drawn = RiseMasks(size, 6, cells=4, keep=0.5, seed=1)
     assert drawn.grids.shape == (6, *(n + 1 for n in cells))
     assert set(drawn.grids.flatten().tolist()) == {0, 1}
     cell = [math.ceil(length / n) for length, n in zip(size, cells, strict=True)]
@@ -306,13 +310,13 @@ def test_masks_are_the_grids_interpolated_and_shifted() -> None:
 
 
 def test_shifts_take_every_value_less_than_a_cell() -> None:
-    shifts = rise_masks((12, 20), 500, cells=4, keep=0.5, seed=0).shifts
+    shifts = RiseMasks((12, 20), 500, cells=4, keep=0.5, seed=0).shifts
     assert set(shifts[:, 0].tolist()) == set(range(3))
     assert set(shifts[:, 1].tolist()) == set(range(5))
 
 
 def test_more_cells_than_pixels_are_as_many_as_pixels() -> None:
-    made = rise_masks((3, 4), 50, cells=7, keep=0.5, seed=0)(torch.arange(50))
+    made = RiseMasks((3, 4), 50, cells=7, keep=0.5, seed=0)(torch.arange(50))
     assert made.shape == (50, 3, 4)
     assert set(made.flatten().tolist()) == {0, 1}
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from limelight.metrics import METRICS
 from scipy import stats
 from scipy.integrate import trapezoid
 from torch import Tensor
@@ -18,7 +19,6 @@ import limelight
 from helpers.metric_scenes import ORACLES, SCENES, Scene, expected, ranks
 from helpers.networks import CHOSEN
 from helpers.tolerances import assert_agrees
-from limelight.measure import METRICS
 from oracles import metrics as oracles
 from oracles.metrics import Array, Mask, Value
 

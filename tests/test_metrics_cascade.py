@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
+from limelight.runtime.randomise import cascade
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -20,8 +21,7 @@ from helpers.metric_cases import QUICK, explained, network, pictures
 from helpers.model_state import untouched
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
-from limelight.cut.randomise import cascade
-from limelight.inputs import Given
+from limelight.inputs import ModelInputs
 
 # The network is left as it was
 
@@ -160,7 +160,7 @@ def stages(
 ) -> list[tuple[str, float, dict[str, Tensor], Tensor]]:
     """Return each stage: its layer, share, weights, and what the network puts out."""
     found = []
-    for layer, share, shadow in cascade(model, Given.of(images), steps, seed):
+    for layer, share, shadow in cascade(model, ModelInputs.of(images), steps, seed):
         state = {name: one.detach().clone() for name, one in shadow.named_parameters()}
         with torch.no_grad():
             found.append((layer, share, state, shadow(images)))
@@ -198,7 +198,7 @@ def test_the_cascade_goes_from_the_logits_to_all_weights(kind: str) -> None:
 @every_network
 def test_the_shadow_is_an_ordinary_network_with_those_weights(kind: str) -> None:
     model, images = of_kind(kind), pictures(2, size=(3, 12, 16))
-    for _layer, _share, shadow in cascade(model, Given.of(images), 100, 0):
+    for _layer, _share, shadow in cascade(model, ModelInputs.of(images), 100, 0):
         twin = copy.deepcopy(model)
         twin.load_state_dict(shadow.state_dict())
         with torch.no_grad():
@@ -226,7 +226,7 @@ def test_the_first_stage_is_the_layer_that_makes_the_logits(kind: str, logits: s
 
 def test_tied_weights_stay_tied() -> None:
     model, images = of_kind("tied"), pictures(2)
-    for _layer, _share, shadow in cascade(model, Given.of(images), 100, 0):
+    for _layer, _share, shadow in cascade(model, ModelInputs.of(images), 100, 0):
         third, fourth = shadow.get_submodule("third"), shadow.get_submodule("fourth")
         assert third.weight is fourth.weight
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.statistics import Estimate, mean, mean_over_groups
 from torch import Tensor
 
 import limelight
@@ -29,12 +31,7 @@ from helpers.metric_cases import (
     total,
 )
 from helpers.tolerances import assert_agrees
-from limelight.errors import (
-    InputError,
-    MetricError,
-)
-from limelight.measure.measurement import Measurement
-from limelight.measure.statistics import Estimate, mean, mean_over_groups
+from limelight.errors import InputError, MetricError
 from oracles import metrics as oracles
 
 # Laws

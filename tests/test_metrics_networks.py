@@ -25,9 +25,7 @@ from helpers.metric_cases import (
 )
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
-from limelight.errors import (
-    MetricError,
-)
+from limelight.errors import MetricError
 from oracles import metrics as oracles
 
 # Networks and targets

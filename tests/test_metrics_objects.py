@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.objects import Objects
 from torch import nn
 
 import limelight
@@ -27,11 +29,7 @@ from helpers.metric_cases import (
     total,
 )
 from helpers.tolerances import assert_agrees
-from limelight.errors import (
-    MetricError,
-)
-from limelight.measure.measurement import Measurement
-from limelight.measure.objects import Objects
+from limelight.errors import MetricError
 from oracles import metrics as oracles
 
 # Objects

@@ -5,15 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.faithfulness import blur, ranked
+from limelight.metrics.statistics import pearson, spearman, structural_similarity
 
 from helpers.metric_scenes import SCENES
 from helpers.tolerances import assert_agrees
-from limelight.measure.faithfulness import blur, ranked
-from limelight.measure.statistics import (
-    pearson,
-    spearman,
-    structural_similarity,
-)
 from oracles import metrics as oracles
 
 

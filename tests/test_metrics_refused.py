@@ -9,6 +9,9 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.metrics import METRICS, find_metric
+from limelight.metrics.measurement import Measurement
+from limelight.runtime.randomise import cascade
 from torch import Tensor
 
 import limelight
@@ -21,7 +24,6 @@ from helpers.metric_cases import (
     network,
     pictures,
 )
-from limelight.cut.randomise import cascade
 from limelight.errors import (
     InputError,
     LimelightError,
@@ -30,9 +32,7 @@ from limelight.errors import (
     OptionError,
     UnknownNameError,
 )
-from limelight.inputs import Given
-from limelight.measure import METRICS, find_metric
-from limelight.measure.measurement import Measurement
+from limelight.inputs import ModelInputs
 
 
 def refused(kind: type[LimelightError], text: str, **given: Any) -> None:
@@ -153,7 +153,7 @@ def test_a_network_without_weights_has_none_to_draw() -> None:
     with pytest.raises(MetricError, match=r"has no parameters.*Measure it by another metric"):
         limelight.measure(Sum(), images, result, metrics=["parameter-randomisation"])
     with pytest.raises(ModelError, match=r"a Sum, has no parameters"):
-        next(cascade(Sum(), Given.of(images), 2, 0))
+        next(cascade(Sum(), ModelInputs.of(images), 2, 0))
 
 
 def test_what_cannot_be_had_is_told_beside_what_can() -> None:

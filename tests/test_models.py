@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from limelight.models.sources import model_names
+from limelight.photos.preprocess import Preprocess
+from limelight.targets.class_names import imagenet_classes
 from torch import nn
 
 import limelight
 from limelight.errors import ModelError, OptionError, UnknownNameError, WeightsError
-from limelight.models import imagenet_classes, model_names
-from limelight.photos import Preprocess
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_head_leaves_nothing_to_the_garbage_collector() -> None:
     model = Net().eval()
 
     def once() -> None:
-        cut = limelight.cut(model, "b", IMAGES)
+        cut = limelight.cut(model, IMAGES, "b")
         cut.head(cut.activations)
         cut.head(cut.activations[[0, 0, 1]], rows=torch.tensor([0, 0, 1]))
         cut.gradients(1)
@@ -307,7 +307,7 @@ def test_a_models_own_exception_comes_with_what_it_was_given() -> None:
 
 
 def test_rows_may_be_a_list() -> None:
-    cut = limelight.cut(Net().eval(), "b", IMAGES)
+    cut = limelight.cut(Net().eval(), IMAGES, "b")
     found = cut.head(cut.activations[[1, 0, 1]], rows=[1, 0, 1])
     assert_agrees(found, cut.output[[1, 0, 1]])
 

@@ -412,7 +412,7 @@ def test_open_the_picture(tmp_path: Path) -> None:
         colour = cast("tuple[int, int, int]", heat.getpixel(pixel))
         assert colour[channel] > 100
         assert colour[2 - channel] == 0
-    found.save(tmp_path / "overlay.png", [red], picture="overlay")
+    found.save(tmp_path / "overlay.png", photos=[red], picture="overlay")
     written = np.asarray(Image.open(tmp_path / "overlay.png").convert("RGB")).astype(int)
     coldest = written[0, 0]  # black in the default colours, so that the photo shows
     assert coldest[0] > 3 * coldest[1] > 0

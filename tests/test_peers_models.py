@@ -135,7 +135,7 @@ def test_bring_a_vit_deit_dinov2_swin_swinv2_maxvit_or_non_square_input(
     model, images = ready(network()), pictures(2, (3, *size))
     found = limelight.explain(model, images, target=CLASS)
     assert found.layer == layer
-    assert str(limelight.cut(model, None, images).layout) == layout
+    assert str(limelight.cut(model, images, None).layout) == layout
     assert found.raw.shape[1] != found.raw.shape[2]
     assert found.heatmap.shape == (2, *size)
     assert_agrees(found.raw, by_hand(model, layer, images, grid=grid))
@@ -222,7 +222,7 @@ def test_have_in_place_relus(
 ) -> None:
     """The activations are those that were there, not what a later ReLU left of them."""
     model, images = ready(network()), pictures()
-    found = limelight.cut(model, layer, images)
+    found = limelight.cut(model, images, layer)
     with torch.no_grad():
         expected = before(model, images)
     assert_agrees(found.activations, expected)

@@ -12,16 +12,19 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from limelight.photos.batches import prepared
+from limelight.photos.decode import load_photo
+from limelight.photos.pieces import pieces
+from limelight.photos.preprocess import Preprocess
+from limelight.status import Status
 from PIL import Image
 
 import limelight
 from limelight import photos, render
 from limelight.ahead import Room, ahead
 from limelight.errors import OutputError, PhotoError
-from limelight.explanation import Explanation, Status
+from limelight.explanation import Explanation
 from limelight.finish import FinishedInPieces, finish
-from limelight.photos import Preprocess, load_photo, prepared
-from limelight.pieces import pieces
 
 SIDE = 2000
 STATUS = Path("/proc/self/status")
@@ -85,9 +88,11 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
     path = tmp_path / f"x.{form}"
-    result.save(path, [photo.crop((0, 0, 200, 200))], picture=picture)  # what is made once is made
+    result.save(
+        path, photos=[photo.crop((0, 0, 200, 200))], picture=picture
+    )  # what is made once is made
     with peak(2000 * 2100) as found:
-        result.save(path, [photo], picture=picture)
+        result.save(path, photos=[photo], picture=picture)
     assert found.per_pixel < 12  # of them 4 for the picture; it was 44 and more
 
 
@@ -113,7 +118,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
     result = explanation(torch.rand(1, 7, 7))
     whole = [np.asarray(result.overlay([photo], alpha=alpha)[0], int) for alpha in (None, 0.4)]
     monkeypatch.setattr("limelight.explanation._LARGE", 0)
-    monkeypatch.setattr("limelight.pieces.pieces.__defaults__", (1000,))
+    monkeypatch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
     for alpha, one in zip((None, 0.4), whole, strict=True):
         in_pieces = np.asarray(result.overlay([photo], alpha=alpha)[0], int)
         assert np.abs(in_pieces - one).max() <= 3  # a value between two colours may take the other
@@ -176,7 +181,7 @@ def test_results_are_the_same_however_little_room_there_is(
         Image.fromarray(pixels).save(paths[-1])
     all_at_once = list(limelight.explain_photos(network, paths, layer="0"))
     monkeypatch.setattr(sys.modules["limelight.explain"], "PHOTO_BYTES", 1)
-    monkeypatch.setattr("limelight.photos.PHOTO_BYTES", 8 * 40 * 30)
+    monkeypatch.setattr("limelight.photos.memory.PHOTO_BYTES", 8 * 40 * 30)
     one_by_one = list(limelight.explain_photos(network, paths, layer="0"))
     for one, other in zip(all_at_once, one_by_one, strict=True):
         assert one.path == other.path

@@ -11,20 +11,16 @@ import numpy as np
 import PIL
 import pytest
 import torch
+from limelight.photos.decode import load_photo, photo_size
+from limelight.photos.files import find_photos
+from limelight.photos.memory import MAX_PIXELS, PhotoSize
+from limelight.photos.preprocess import Preprocess
 from PIL import Image
 from torchvision import models
 
 from helpers.tolerances import assert_agrees
 from limelight.cli.options import placed
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
-from limelight.photos import (
-    MAX_PIXELS,
-    PhotoSize,
-    Preprocess,
-    find_photos,
-    load_photo,
-    photo_size,
-)
 from limelight.targets import Box
 
 
@@ -373,7 +369,7 @@ def test_the_size_of_a_photo_is_known_without_decoding_it(
 
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", explode)
     assert photo_size(tmp_path / "x.jpg") == size
-    monkeypatch.setattr("limelight.cli.options.load_photo", explode)
+    monkeypatch.setattr("limelight.photos.decode.load_photo", explode)
     (box,) = placed([None], "1,2,10,20", None, Preprocess(None, None), [tmp_path / "x.jpg"])
     assert isinstance(box, Box)
     assert box.box == [1, 2, 10, 20]
@@ -418,7 +414,7 @@ def test_a_photo_larger_than_pillow_likes_is_read_without_a_word(
 ) -> None:
     gradient(90, 60).save(tmp_path / "x.tif", compression="tiff_lzw")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
-    monkeypatch.setattr("limelight.photos._CUT", 1000)
+    monkeypatch.setattr("limelight.photos.preprocess._CUT", 1000)
     photo = load_photo(tmp_path / "x.tif")  # warnings are errors here
     assert Preprocess().view(photo).size == (52, 52)
 
@@ -426,7 +422,7 @@ def test_a_photo_larger_than_pillow_likes_is_read_without_a_word(
 def test_libtiff_does_not_write_to_stderr_on_its_own(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from limelight.photos import silence_decoders
+    from limelight.photos.decode import silence_decoders
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (90, 90, 3), dtype=np.uint8)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.journal import Journal, MeasureSpec, PhotoMeasured
+from limelight.metrics.measurement import Measurement
 
 import limelight
 from helpers.networks import PoolLinear, ready
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import Asked, Journal, PhotoMeasured
 from limelight.plain import as_json, number, spelled, written
 
 SOURCE = Path(limelight.__file__).parent
@@ -84,7 +84,7 @@ def test_a_measurement_is_saved_as_json_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_journal_is_json_and_comes_back(tmp_path: Path) -> None:
-    photo, path, asked = tmp_path / "a.png", tmp_path / "readings.jsonl", Asked([], [])
+    photo, path, asked = tmp_path / "a.png", tmp_path / "readings.jsonl", MeasureSpec([], [])
     book = Journal(path, {"model": "net"}, [photo], asked)
     one = measured()
     book.keep(PhotoMeasured(photo, one))
@@ -96,7 +96,7 @@ def test_a_journal_is_json_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_journal_with_the_tokens_of_earlier_versions_is_read(tmp_path: Path) -> None:
-    photo, path, asked = tmp_path / "a.png", tmp_path / "readings.jsonl", Asked([], [])
+    photo, path, asked = tmp_path / "a.png", tmp_path / "readings.jsonl", MeasureSpec([], [])
     one = measured()
     Journal(path, {"model": "net"}, [photo], asked).keep(PhotoMeasured(photo, one))
     path.write_text(path.read_text().replace('"Infinity"', "Infinity").replace("null", "NaN"))

@@ -86,7 +86,7 @@ def test_unknown_colour_map(explanation: limelight.Explanation) -> None:
 def test_every_picture_in_every_format(
     explanation: limelight.Explanation, tmp_path: Path, picture: Picture, form: str
 ) -> None:
-    path = explanation.save(tmp_path / "new" / f"x.{form}", [photo()], picture=picture)
+    path = explanation.save(tmp_path / "new" / f"x.{form}", photos=[photo()], picture=picture)
     assert path.stat().st_size > 500
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     if form in ("png", "jpg", "webp"):

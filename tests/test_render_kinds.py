@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from limelight.status import Status, to_heatmap
 from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ import limelight
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
-from limelight.explanation import Explanation, Picture, Status, finished
+from limelight.explanation import Explanation, Picture
 from limelight.render.volumes import shown_slices
 
 OK = Status("ok")
@@ -29,7 +30,7 @@ def explained(image: Tensor, raw: Tensor, *status: Status) -> Explanation:
     status = status or (OK,) * len(image)
     return Explanation(
         raw=raw,
-        heatmap=finished(raw, image.shape[2:], status),
+        heatmap=to_heatmap(raw, image.shape[2:], status),
         score=torch.ones(len(image)),
         index=None,
         label=("a label",) * len(image),

@@ -111,7 +111,7 @@ def test_a_record_that_is_shared_by_many_rows_is_not_written_on(method: str) -> 
         for in_place in (False, True)
     )
     assert_agrees(found.raw, expected.raw)
-    at = limelight.cut(ready(Masks(True)), "main", images)
+    at = limelight.cut(ready(Masks(True)), images, "main")
     rows = at.activations.repeat(3, 1, 1, 1)
     first = at.head(rows)
     assert_agrees(at.head(rows), first)
@@ -342,7 +342,7 @@ class WritesOnWhatItIsGiven(nn.Module):
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_activations_that_a_head_is_given_stay_as_they_are(rows: int) -> None:
-    cut = limelight.cut(ready(WritesOnWhatItIsGiven()), "conv", pictures()[:1])
+    cut = limelight.cut(ready(WritesOnWhatItIsGiven()), pictures()[:1], "conv")
     given = cut.activations.repeat(rows, 1, 1, 1) - 0.1
     before = given.clone()
     outputs = [cut.head(given) for _ in range(3)]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.sanity import passed, verdicts
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import spearmanr
@@ -37,8 +39,6 @@ from limelight.errors import (
     TargetError,
     UnknownNameError,
 )
-from limelight.measure.measurement import Measurement
-from limelight.measure.sanity import passed, verdicts
 
 # Measured by compare
 
@@ -255,7 +255,7 @@ def test_methods_that_share_a_name_have_their_own_likeness_in_the_strip() -> Non
 def test_the_strip_is_saved(tmp_path: Path, form: str) -> None:
     found = limelight.sanity(network(), pictures(1), methods=["gradcam"], steps=2)
     photo = Image.new("RGB", (64, 64), "red")
-    path = found.save(tmp_path / "a" / f"strip.{form}", [photo], colormap="viridis")
+    path = found.save(tmp_path / "a" / f"strip.{form}", photos=[photo], colormap="viridis")
     assert path.stat().st_size > 1000
     assert len(list(path.parent.iterdir())) == 1
 

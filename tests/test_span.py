@@ -147,7 +147,7 @@ def test_on_the_picture_cells_keep_about_their_size() -> None:
 
 
 def spans(model: nn.Module, image: Tensor, layers: Sequence[str]) -> list[Any]:
-    found = limelight.cuts(model.eval(), layers, image)
+    found = limelight.cuts(model.eval(), image, layers)
     return [(cut.layout.grid, cut.layout.span) for cut in found]
 
 
@@ -369,7 +369,7 @@ def test_a_box_on_a_canvas_is_where_it_is_in_the_picture() -> None:
     for x, y in ((4, 6), (60, 30), (34, 20)):
         image = torch.zeros(1, 3, 48, 80)
         image[:, :, y : y + 14, x : x + 14] = 5
-        cut = limelight.cut(model, "backbone.early", image)
+        cut = limelight.cut(model, image, "backbone.early")
         bright = cut.activations[:, 0] - cut.activations[:, 0, -1:, -1:]
         seen = resize(bright.abs(), (48, 80), cut.layout.span)[0]
         seen = seen / seen.sum()

@@ -7,20 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from limelight.targets.class_names import class_index, label_of
 from torch import Tensor
 
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
-from limelight.targets import (
-    Asked,
-    Rank,
-    Reading,
-    Scores,
-    class_index,
-    find_logits,
-    label_of,
-    top,
-)
+from limelight.targets import OutputSpec, Rank, Scores, TargetContext, top
 from limelight.targets import score as score_
+from limelight.targets.outputs import find_logits
 
 CLASSES = ["tabby, tabby cat", "tiger cat", "pug, pug-dog", "crane", "crane"]
 LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])
@@ -28,7 +21,7 @@ LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])
 
 def score(output: object, target: Any, batch: int, classes: Any) -> Scores:
     """Score an output of a classifier of pictures."""
-    return score_(output, target, Asked(batch, (8, 8), Reading(classes)))
+    return score_(output, target, TargetContext(batch, (8, 8), OutputSpec(classes)))
 
 
 def values_of(target: Any, output: object = LOGITS, classes: list[str] | None = CLASSES) -> Any:

@@ -13,14 +13,8 @@ import limelight
 from helpers.scores import refused, scored
 from helpers.tolerances import assert_agrees
 from limelight.errors import TargetError
-from limelight.targets import (
-    Box,
-    Contrast,
-    Counterfactual,
-    Detected,
-    Rank,
-    Scores,
-)
+from limelight.targets import Box, Contrast, Counterfactual, Rank, Scores
+from limelight.targets.outputs import Detected
 
 BOXES = torch.tensor(
     [[0.0, 0, 10, 10], [2, 0, 12, 10], [20, 20, 30, 40], [20, 20, 30, 30], [50, 50, 64, 60]]

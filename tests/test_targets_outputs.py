@@ -14,13 +14,9 @@ import limelight
 from helpers.scores import Pick, scored
 from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, LayerError, OptionError, TargetError, UnknownNameError
-from limelight.inputs import Given
-from limelight.targets import (
-    Counterfactual,
-    Similarity,
-    find_logits,
-    reading_of,
-)
+from limelight.inputs import ModelInputs
+from limelight.targets import Counterfactual, Similarity, output_spec
+from limelight.targets.outputs import find_logits
 
 # Which part of the output
 
@@ -164,7 +160,7 @@ def test_a_list_of_images_reaches_the_model_as_a_list(method: str) -> None:
 )
 def test_a_list_that_is_none_of_images_is_refused(images: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        Given.of(images)
+        ModelInputs.of(images)
 
 
 # A grid that has to be said
@@ -200,7 +196,7 @@ def test_an_ambiguous_grid_is_asked_for_and_can_be_said() -> None:
     assert found.raw.shape == (2, 6, 10)
     assert found.layer == "mix"
     # Each cell is the token of its patch, row by row.
-    cut = limelight.cut(model, "mix", images, grid=(6, 10))
+    cut = limelight.cut(model, images, "mix", grid=(6, 10))
     patches = nn.functional.unfold(images, 4, stride=4).transpose(1, 2)
     with torch.no_grad():
         tokens = model.mix(model.norm(model.embed(patches)).tanh())
@@ -223,7 +219,7 @@ def test_a_grid_that_does_not_hold_the_tokens_is_refused(grid: tuple[int, ...]) 
 @pytest.mark.parametrize("grid", [(), (0, 4), (2.5, 4), "77", 7, (-1, 3)], ids=str)
 def test_a_grid_of_no_sizes_is_refused(grid: Any) -> None:
     with pytest.raises(OptionError, match=r"the sizes of its axes were expected"):
-        reading_of(None, None, grid)
+        output_spec(None, None, grid)
 
 
 # Signs

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from helpers.scores import refused, rows_of, scored
 from helpers.tolerances import assert_agrees
-from limelight.targets import (
-    Contrast,
-    Counterfactual,
-    Rank,
-    Region,
-)
+from limelight.targets import Contrast, Counterfactual, Rank, Region
 
 
 def dense(batch: int = 2, classes: int = 3, grid: tuple[int, ...] = (4, 4)) -> Tensor:

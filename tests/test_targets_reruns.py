@@ -10,11 +10,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
-from limelight.targets import (
-    Region,
-    Similarity,
-    Words,
-)
+from limelight.targets import Region, Similarity, Words
 
 
 class Dense(nn.Module):
@@ -110,7 +106,7 @@ def test_ablation_of_any_target_is_what_the_score_loses_without_each_channel(kin
     model, inputs, target, scores = prepared(kind)
     layer = "late" if kind == "region" else "conv"
     found = limelight.explain(model, inputs, target=target, method="ablationcam", layer=layer)
-    cut = limelight.cut(model, layer, inputs)
+    cut = limelight.cut(model, inputs, layer)
     rows = torch.arange(2)
     expected = torch.zeros_like(cut.activations[:, 0])
     with torch.no_grad():
@@ -144,7 +140,7 @@ def test_a_batch_is_as_each_image_alone(kind: str, method: str) -> None:
 @pytest.mark.parametrize("kind", ["region", "similarity", "words"])
 def test_scores_again_of_many_rows_of_one_image(kind: str) -> None:
     model, inputs, target, scores = prepared(kind)
-    cut = limelight.cut(model, None, inputs)
+    cut = limelight.cut(model, inputs, None)
     found = cut.score(target)
     for b in range(2):
         rows = torch.full((3,), b)

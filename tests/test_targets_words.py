@@ -12,11 +12,7 @@ from torch.nn.functional import cross_entropy
 from helpers.scores import refused, rows_of, scored
 from helpers.tolerances import assert_agrees
 from limelight.errors import TargetError
-from limelight.targets import (
-    Similarity,
-    Words,
-    each_word,
-)
+from limelight.targets import Similarity, Words, each_word
 
 # Words
 

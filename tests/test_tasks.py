@@ -453,7 +453,7 @@ def test_ablation_of_a_box_is_what_its_logit_loses_without_each_channel(
     images = unseen.images[:2]
     target = Box(unseen.boxes[:2, 1], unseen.labels[:2, 1])
     found = limelight.explain(detector, images, target=target, method="ablationcam", layer=layer)
-    cut = limelight.cut(detector, found.layer, images)
+    cut = limelight.cut(detector, images, found.layer)
     twin, without = copy.deepcopy(detector), -1
 
     def remove(_module: Any, _args: object, output: Tensor) -> Tensor:
@@ -497,7 +497,7 @@ def test_score_cam_runs_on_a_box(
             detector, unseen.images[b : b + 1], target=own, method="scorecam", layer=layer
         )
         logits = size(proposals(detector, unseen.images[b : b + 1]))
-        activations = limelight.cut(detector, alone.layer, unseen.images[b : b + 1]).activations
+        activations = limelight.cut(detector, unseen.images[b : b + 1], alone.layer).activations
         added = logits * float(activations.abs().sum(1).max())
         assert_agrees(together.raw[b], alone.raw[0], scale=added)
 

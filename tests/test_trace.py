@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from limelight.runtime.layer_gradients import LayerGradient
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,7 +26,6 @@ from helpers.model_state import state
 from helpers.networks import ready
 from helpers.plain_network import IMAGES, old, quantised_dynamically, quantised_statically
 from helpers.tolerances import assert_agrees
-from limelight.cut import Slope
 from limelight.errors import (
     InputError,
     LayerError,
@@ -129,7 +129,7 @@ def test_activations_and_gradients_are_those_of_ordinary_hooks(name: str) -> Non
     assert torch.equal(found.image, images)
 
 
-def assert_same(found: Sequence[Slope], expected: Sequence[tuple[Tensor, Tensor]]) -> None:
+def assert_same(found: Sequence[LayerGradient], expected: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Check activations and gradients, relative to the largest of each layer."""
     for one, pair in zip(found, expected, strict=True):
         for tensor, true in zip((one.activations, one.gradients), pair, strict=True):
@@ -148,7 +148,7 @@ def assert_same(found: Sequence[Slope], expected: Sequence[tuple[Tensor, Tensor]
     ],
     ids=["channels", "images", "after the in-place ReLU", "rounding"],
 )
-def test_a_doctored_trace_is_caught(doctor: Callable[[Slope], Slope]) -> None:
+def test_a_doctored_trace_is_caught(doctor: Callable[[LayerGradient], LayerGradient]) -> None:
     model, images = ready(networks.ResidualCNN()), noise(3, 16, 12)
     found = limelight.trace(model, images, "block1.bn1", target=[1, 2]).layers
     _, expected = by_hooks(model, images, ["block1.bn1"], [1, 2])
@@ -177,7 +177,7 @@ def test_a_layer_alone_or_none_or_the_input_named(layers: Any) -> None:
     model, images = ready(networks.ResidualCNN()), noise(3, 16, 16)
     found = limelight.trace(model, images, layers)
     assert [one.layer for one in found.layers] == ["block2", limelight.INPUT]
-    cut = limelight.cut(model, None, images)
+    cut = limelight.cut(model, images, None)
     assert torch.equal(found.layers[0].activations, cut.activations)
     assert torch.equal(found.layers[0].gradients, cut.gradients())
     reason = found.layers[0].reason

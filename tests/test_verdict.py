@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from limelight.metrics.measurement import FORMATS, Measurement
+from limelight.metrics.readings import Unmeasured
+from limelight.metrics.statistics import mean
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -30,13 +33,7 @@ from helpers.measurements import (
 )
 from helpers.tolerances import assert_agrees
 from limelight import render
-from limelight.errors import (
-    InputError,
-    LimelightError,
-    OutputError,
-)
-from limelight.measure.measurement import FORMATS, Measurement, Unmeasured
-from limelight.measure.statistics import mean
+from limelight.errors import InputError, LimelightError, OutputError
 
 
 def test_words_that_cannot_be_read_are_seen() -> None:

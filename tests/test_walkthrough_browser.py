@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from limelight.steps.page import readable
 
 from helpers.page_cases import case, page
 from helpers.page_truth import laid_out
 from helpers.pages import Reader, packed_in, read
-from limelight.render.walkthrough import readable
 
 #: Reads pages in frames 400 pixels wide: how wide they are, what pointing and the table show.
 PROBE = """

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 
 import pytest
+from limelight.steps.formulas import MINUS, marked, typeset
+from limelight.steps.page import readable
 from markupsafe import Markup
 
 from helpers.pages import read
 from limelight.methods import METHODS
-from limelight.render.formulas import MINUS, marked, typeset
-from limelight.render.walkthrough import readable
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.steps.formulas import MINUS, NONE
+from limelight.steps.walkthrough import Language
 from torch import Tensor, nn
 
 import limelight
@@ -33,8 +35,6 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.methods import METHODS
-from limelight.render.formulas import MINUS, NONE
-from limelight.walkthrough import Language
 
 # The page
 

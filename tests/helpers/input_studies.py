@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import limelight
 from helpers import networks
 from helpers.networks import CHOSEN, PICTURE, ready
-from limelight.methods.perturbed import rise_masks, superpixels
+from limelight.methods.perturbed import RiseMasks, superpixels
 from oracles import controls, evidence, perturbed, pixels, weighted
 from oracles.evidence import ScoreOf, channels_first, classes, probe
 from oracles.pixels import Quadrature
@@ -110,7 +110,7 @@ def covers(studied: Studied) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def masks(studied: Studied) -> Tensor:
-    drawn = rise_masks(studied.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
+    drawn = RiseMasks(studied.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
     return drawn(torch.arange(20)).double()
 
 

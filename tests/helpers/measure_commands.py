@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from limelight.metrics import journal as measuring
+from limelight.metrics.journal import PhotoMeasured, measure_photos
+from limelight.metrics.measurement import Measurement
+from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
 import limelight
 from helpers.commands import save_photo
-from limelight.measure import photos as measuring
-from limelight.measure.measurement import Measurement
-from limelight.measure.photos import PhotoMeasured, measure_photos
-from limelight.models import Network
-from limelight.photos import Preprocess
 
 CLASSES = ("ant", "bee", "cat", "dog")
 FILES = {"curves.png", "readings.jsonl", "table.csv", "table.json"}

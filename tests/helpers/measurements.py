@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
+from limelight.metrics.measurement import Measurement
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from helpers import networks
 from helpers.networks import ready
-from limelight.measure.measurement import Measurement
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 NAN = math.nan

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 import torch
+from limelight.metrics import METRICS
+from limelight.metrics.measurement import Measurement
 from torch import Tensor, nn
 
 import limelight
 from helpers import networks
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
-from limelight.measure import METRICS
-from limelight.measure.measurement import Measurement
 
 #: Every metric with few steps, so that all of them are quick.
 QUICK = {

@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from limelight.metrics.measurement import Measurement
+from limelight.runtime.randomise import cascade
 from torch import Tensor, nn
 
 import limelight
 from helpers import networks
 from helpers.networks import CHOSEN, ready
-from limelight.cut.randomise import cascade
-from limelight.inputs import Given
-from limelight.measure.measurement import Measurement
+from limelight.inputs import ModelInputs
 from oracles import metrics as oracles
 from oracles.evidence import channels_first, classes, probe, upsampled
 from oracles.metrics import Array, Mask, Value
@@ -172,7 +172,7 @@ class Scene:
     def randomised(self, steps: int = 8, seed: int = 0) -> list[nn.Module]:
         """Return the networks of a cascade, each an ordinary one with those weights."""
         found = []
-        for _name, _share, shadow in cascade(self.model, Given.of(self.images), steps, seed):
+        for _name, _share, shadow in cascade(self.model, ModelInputs.of(self.images), steps, seed):
             with torch.random.fork_rng():
                 twin = ready(self.network())
             twin.load_state_dict(shadow.state_dict())

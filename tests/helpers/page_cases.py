@@ -9,6 +9,8 @@ from typing import cast
 
 import torch
 import torchvision
+from limelight.photos.samples import find_sample
+from limelight.steps.walkthrough import Language
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,8 +18,6 @@ import limelight
 from helpers import networks
 from helpers.networks import ready
 from helpers.page_truth import Truth
-from limelight.samples import find_sample
-from limelight.walkthrough import Language
 from oracles.evidence import Grid, channels_first
 
 

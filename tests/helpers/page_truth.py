@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from limelight.steps.formulas import MINUS, NONE
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 import limelight
 import limelight.render
 from helpers.pages import Node, packed_in, path_of, read, rows_of, unpacked
-from limelight.render.formulas import MINUS, NONE
 from oracles.evidence import Grid, channels_first
 
 #: How far a sum may be off that is made in another order, or a cosine.

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets import (
-    Asked,
-    Reading,
-    Scores,
-    score,
-)
+from limelight.targets import OutputSpec, Scores, TargetContext, score
 
 Pick = Any
 
@@ -29,7 +24,7 @@ def scored(
     pick: Pick = None,
     words: bool = False,
 ) -> Scores:
-    found = score(output, target, Asked(batch, size, Reading(classes, pick), words))
+    found = score(output, target, TargetContext(batch, size, OutputSpec(classes, pick), words))
     # Whatever the target, the same output has the same scores again, in any order and repeated.
     everything = torch.arange(batch)
     assert torch.equal(found.again(output, everything), found.values)
@@ -38,7 +33,7 @@ def scored(
 
 def refused(output: Any, target: Any, batch: int, text: str, size: Any = (8, 8)) -> None:
     with pytest.raises(TargetError, match=text):
-        score(output, target, Asked(batch, size, Reading()))
+        score(output, target, TargetContext(batch, size, OutputSpec()))
 
 
 def rows_of(output: Tensor, rows: list[int]) -> Tensor:
