@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-import tolerances
 from limelight import Explanation
+
+pytest.register_assert_rewrite("helpers")  # so that what failed there is shown as in a test
+from helpers import tolerances  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let packages deprecate what other packages do; what is said of our own code is an error."""
     own = {path.stem for where in ("tests", "examples") for path in (ROOT / where).rglob("*.py")}
-    ours = "|".join(sorted(own | {"limelight", "oracles", "__main__"}))
+    ours = "|".join(sorted(own | {"limelight", "helpers", "oracles", "__main__"}))
     for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
         # The module is the one that the warning is blamed on: who called what is deprecated.
         config.addinivalue_line("filterwarnings", rf"ignore::{kind}:(?!({ours})(\.|$))")

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import ready
+from helpers.tolerances import assert_agrees
 from limelight import AnyOf, Contrast, Counterfactual, Region
 from limelight.errors import TargetError, UnknownNameError
 from limelight.inputs import as_tensor
 from limelight.targets import Box, Rank, as_target
 from limelight.targets.classes import Classes
-from networks import ready
-from tolerances import assert_agrees
 
 CLASSES = ("ant", "bee", "cat, moggy", "dog", "elk")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 import limelight
-from tolerances import assert_agrees
+from helpers.tolerances import assert_agrees
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "bias.md").read_text()

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import limelight.cli.compare as command
+from helpers.commands import Runner, folder, run, save_photo
 from limelight.methods import METHODS
 from limelight.pipeline import explain_many
-from test_cli import Runner, folder, run, save_photo
 
 __all__ = ["folder", "run"]  # fixtures
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 import limelight
 import limelight.cli
+from helpers.commands import Runner, folder, full_after, run
+from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
 from limelight.cli import options
 from limelight.errors import OutputError
 from limelight.metrics.journal import Journal, measure_photos
 from limelight.metrics.measurement import Measurement
 from limelight.models.network import Network
 from limelight.pipeline import explain_many
-from test_cli import Runner, folder, full_after, run
-from test_cli_measure import NET, QUICK, SANITY, noise, photos
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 

@@ -11,16 +11,12 @@ import pytest
 from PIL import Image
 
 import limelight
+from helpers.commands import MODELS, Runner, flat, folder, run, save_photo
+from helpers.pages import Node, read
+from helpers.tolerances import assert_agrees
 from limelight.photos.samples import find_sample
-from test_cli import MODELS, Runner, folder, run, save_photo
-from test_walkthrough import Node, read
-from tolerances import assert_agrees
 
 __all__ = ["folder", "run"]  # fixtures
-
-
-def said(text: str) -> str:
-    return " ".join(text.replace("│", " ").split())
 
 
 def page_at(path: Path) -> Node:
@@ -39,9 +35,9 @@ def test_a_walkthrough_without_a_photo_is_that_of_the_sample(run: Runner, folder
     assert (code, err) == (0, "")
     assert files_in(folder) == ["limelight-out/chelsea-walkthrough.html"]
     for words in ("tiger cat, score", "ok", "bn2: the last layer with a grid", "gradcam", "MB)"):
-        assert words in said(out)
+        assert words in flat(out)
     assert "limelight-out/chelsea-walkthrough.html" in out
-    assert "cam, gradcam++, xgradcam, fem, hirescam, layercam, gradcam-elementwise" in said(out)
+    assert "cam, gradcam++, xgradcam, fem, hirescam, layercam, gradcam-elementwise" in flat(out)
     page = page_at(folder / "limelight-out" / "chelsea-walkthrough.html")
     assert page.one("html").attributes["lang"] == "en"
     assert "efficientnet-lite0" in page.one("dl").text
@@ -97,7 +93,7 @@ def test_choices_reach_the_page(run: Runner, folder: Path) -> None:
     names = [one.one("h4").text for one in page.all("article", "method")]
     assert names == ["layercam", "gradcam", "eigencam", "fem:deviations=1"]
     assert "tabby rather than pug" in page.one("title").text
-    assert "tabby rather than pug" in said(out)
+    assert "tabby rather than pug" in flat(out)
 
 
 def test_a_walkthrough_for_a_machine(run: Runner, folder: Path) -> None:
@@ -139,8 +135,8 @@ def test_what_is_skipped_is_told(run: Runner, folder: Path) -> None:
         *("--beside", "cam", "--size", 64),
     )
     assert code == 0
-    assert "skipped cam: CAM needs a head" in said(out)
-    assert "beside none" in said(out)
+    assert "skipped cam: CAM needs a head" in flat(out)
+    assert "beside none" in flat(out)
     assert "The weights are random" in out
 
 
@@ -283,7 +279,7 @@ def test_bad_input_is_one_clear_sentence(
         save_photo(folder / name)
     before = files_in(folder)
     code, out, err = run(*args)
-    assert text in said(err), err
+    assert text in flat(err), err
     assert code == expected
     assert "Traceback" not in out + err
     assert files_in(folder) == before
@@ -310,6 +306,6 @@ def test_nothing_is_half_written(
     monkeypatch.setattr(Path, "replace", refused)
     code, _, err = run("walkthrough", "a.png", "--out", "page.html", "--beside", "fem")
     assert code == 2
-    assert "Cannot write 'page.html': No space left on device" in said(err)
+    assert "Cannot write 'page.html': No space left on device" in flat(err)
     assert (folder / "page.html").read_text() == "what was there before"
     assert files_in(folder) == ["a.png", "page.html"]

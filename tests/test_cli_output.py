@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import limelight.cli
+from helpers.commands import Runner, folder, run, save_photo
 from limelight.cli import output
 from limelight.plain import visible
-from test_cli import Runner, folder, run, save_photo
 
 __all__ = ["folder", "run"]
 

@@ -5,15 +5,13 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import CHOSEN, ready
+from helpers.tolerances import assert_agrees, assert_is_slope
 from limelight.errors import InputError, LayerError, MethodError, OptionError, UnknownNameError
 from limelight.finish import normalise, relu, resize
 from limelight.methods.fusing import fuse_maps
 from limelight.methods.views import find_views
-from networks import ready
-from tolerances import assert_agrees, of_differences
-
-CHOSEN = [1, 0, 2]
 
 
 def pictures(*size: int) -> Tensor:
@@ -411,16 +409,7 @@ def test_the_gradient_of_a_map_by_a_parameter_is_that_of_finite_differences(
         return found.raw.square().sum()
 
     (gradient,) = torch.autograd.grad(loss(), [parameter])
-    at, step = (0,) * parameter.ndim, 1e-6
-    ends = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            parameter[at] += sign * step
-        ends.append(loss().item())
-        with torch.no_grad():
-            parameter[at] -= sign * step
-    slope = (ends[0] - ends[1]) / (2 * step)
-    assert_agrees(gradient[at], slope, truncation=of_differences(slope, ends, step))
+    assert_is_slope(gradient, loss, parameter, at=(0,) * parameter.ndim, step=1e-6)
 
 
 def test_right_for_the_right_reasons() -> None:

@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import CHOSEN, ready
+from helpers.tolerances import assert_agrees
 from limelight.errors import (
     LayerError,
     MethodError,
@@ -22,10 +24,7 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.methods import METHODS
-from networks import ready
-from tolerances import assert_agrees
 
-CHOSEN = [1, 0, 2]
 QUICK = ["gradcam", "layercam", "eigencam", "saliency", "occlusion", "random"]
 
 

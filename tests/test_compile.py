@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
+from helpers.commands import Runner, folder, run, save_photo
+from helpers.tolerances import assert_agrees
 from limelight.errors import OptionError
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
 from limelight.runtime.compiled import _known, parts_of
-from test_cli import Runner, folder, run, save_photo
-from tolerances import assert_agrees
 
 __all__ = ["folder", "run"]  # fixtures
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
+from helpers.networks import PoolLinear, ResidualCNN, TinyViT, ready
 from limelight.methods import METHODS
-from networks import PoolLinear, ResidualCNN, TinyViT, ready
 
 SOURCE = Path(limelight.__file__).parent
 DEFAULTS = (torch.float64, torch.float16, "meta")

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
+from helpers.tolerances import assert_agrees
 from limelight.errors import MethodError, TargetError, UnknownNameError
 from limelight.targets import Target
-from tolerances import assert_agrees
 
 
 class Pooled(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.tolerances import assert_agrees
 from limelight.finish import finish, normalise, relu, resize
-from tolerances import assert_agrees
 
 SHAPES = [(3, 7), (3, 5, 7), (3, 4, 5, 6)]
 SIZES = {2: (23,), 3: (24, 30), 4: (8, 9, 15)}

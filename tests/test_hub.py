@@ -11,11 +11,11 @@ import transformers
 from PIL import Image
 
 import limelight
+from helpers.tolerances import assert_agrees
 from limelight.errors import ModelError, OptionError, WeightsError
 from limelight.models.hub import preprocess_of
 from limelight.photos.decode import load_photo
 from limelight.photos.samples import find_sample
-from tolerances import assert_agrees
 
 hf: Any = transformers  # whose own types are not all there
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.tolerances import assert_agrees, assert_differs
 from limelight.targets import Similarity, Words, each_word
-from oracles.methods import gradcam, probe, tokens
-from tolerances import assert_agrees, assert_differs
+from oracles.evidence import probe, tokens
+from oracles.weighted import gradcam
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what transformers imports

@@ -11,28 +11,18 @@ from torch import Tensor, nn
 from torchvision import models
 
 import limelight
-import networks
+from helpers import networks
+from helpers.networks import PICTURE, ready
+from helpers.tolerances import assert_agrees
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.layers import Layout, candidates, choose, layout_of, mismatch, resolve
 from limelight.methods import METHODS
 from limelight.runtime.cut import Cut, cut
 from limelight.runtime.record import record
-from networks import ready
-from oracles.methods import (
-    Grid,
-    Probe,
-    cam,
-    channels_first,
-    channels_last,
-    classes,
-    gradcam,
-    probe,
-    tokens,
-)
-from tolerances import assert_agrees
+from oracles.evidence import Grid, Probe, channels_first, channels_last, classes, probe, tokens
+from oracles.weighted import cam, gradcam
 
-PICTURE = (3, 12, 16)
 CLASS = 7
 
 

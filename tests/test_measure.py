@@ -17,7 +17,8 @@ from torch.nn.utils import prune
 from torch.nn.utils.weight_norm import WeightNorm
 
 import limelight
-import networks
+from helpers import networks
+from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, OutputError
 from limelight.metrics.annotations import Annotations
 from limelight.metrics.imputation import impute
@@ -25,7 +26,6 @@ from limelight.metrics.journal import Journal, MeasureSpec, measure_photos
 from limelight.metrics.statistics import mean, mean_over_groups
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
-from tolerances import assert_agrees
 
 
 @pytest.fixture

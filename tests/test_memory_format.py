@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import limelight
+from helpers.tolerances import assert_agrees, terms_of
 from limelight import Network, Preprocess
 from limelight.photo_pipeline import MANY_PHOTOS
-from tolerances import assert_agrees, terms_of
 
 MANY = "rise:masks=64"
 

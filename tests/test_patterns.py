@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.tolerances import assert_agrees
 from limelight.errors import LayerError
-from tolerances import assert_agrees
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -75,7 +75,7 @@ def test_a_photo_is_decoded_with_8_bytes_a_pixel(tmp_path: Path, mode: str) -> N
     exif = Image.Exif()
     exif[0x0112] = 6 if mode == "turned" else 1
     Image.new("RGB" if mode == "turned" else mode, (SIDE, SIDE)).save(path, exif=exif)
-    load_photo(path)  # what is made once is made
+    load_photo(path)
     with peak() as found:
         load_photo(path)
     assert found.per_pixel < 11  # it was 12 and more, 16 with transparency, 24 of floating point
@@ -89,9 +89,7 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
     path = tmp_path / f"x.{form}"
-    result.save(
-        path, photos=[photo.crop((0, 0, 200, 200))], picture=picture
-    )  # what is made once is made
+    result.save(path, photos=[photo.crop((0, 0, 200, 200))], picture=picture)
     with peak(2000 * 2100) as found:
         result.save(path, photos=[photo], picture=picture)
     assert found.per_pixel < 12  # of them 4 for the picture; it was 44 and more
@@ -203,7 +201,7 @@ def test_photos_that_a_network_takes_as_large_as_they_are_fit_in_the_room(tmp_pa
             while batch:
                 room.give(batch.pop().taken)
 
-    run(paths[:1])  # what is made once is made
+    run(paths[:1])
     with peak() as found:
         run(paths)
     assert found.per_pixel < 2 * 32 + 3  # it was 97 and more

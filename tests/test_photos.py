@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from helpers.tolerances import assert_agrees
 from limelight.cli.options import placed
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
 from limelight.photos.decode import load_photo, photo_size
@@ -21,7 +22,6 @@ from limelight.photos.files import find_photos
 from limelight.photos.memory import MAX_PIXELS, PhotoSize
 from limelight.photos.preprocess import Preprocess
 from limelight.targets import Box
-from tolerances import assert_agrees
 
 
 def gradient(width: int = 40, height: int = 30) -> Image.Image:

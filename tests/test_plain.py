@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import limelight
+from helpers.networks import PoolLinear, ready
 from limelight.metrics.journal import Journal, MeasureSpec, PhotoMeasured
 from limelight.metrics.measurement import Measurement
 from limelight.plain import as_json, number, spelled, written
-from networks import PoolLinear, ready
 
 SOURCE = Path(limelight.__file__).parent
 ODD = (math.nan, math.inf, -math.inf)

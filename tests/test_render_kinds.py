@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
+from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
 from limelight.explanation import Explanation, Picture
 from limelight.render.volumes import shown_slices
 from limelight.status import Status, to_heatmap
-from tolerances import assert_agrees
 
 OK = Status("ok")
 BAD = Status("flat", "The map is the same everywhere.")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.networks import ready
+from helpers.tolerances import assert_agrees, assert_is_slope
 from limelight.errors import MethodError, TargetError
 from limelight.methods import METHODS
-from networks import ready
-from tolerances import assert_agrees, of_differences
 
 SHORT = {
     "rise": "rise:masks=12",
@@ -232,15 +232,7 @@ def test_the_gradient_of_every_differentiable_map_is_that_of_finite_differences(
         return found.raw.square().sum()
 
     (gradient,) = torch.autograd.grad(loss(), [parameter])
-    at, step, ends = (1, 2, 0, 1), 1e-5, []
-    for sign in (1, -1):
-        with torch.no_grad():
-            parameter[at] += sign * step
-        ends.append(loss().item())
-        with torch.no_grad():
-            parameter[at] -= sign * step
-    slope = (ends[0] - ends[1]) / (2 * step)
-    assert_agrees(gradient[at], slope, truncation=of_differences(slope, ends, step))
+    assert_is_slope(gradient, loss, parameter, at=(1, 2, 0, 1), step=1e-5)
 
 
 # CAM

@@ -20,9 +20,9 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.swin_transformer import SwinTransformer
 
 import limelight
+from helpers.networks import PoolLinear
+from helpers.tolerances import assert_agrees, rounding
 from limelight.finish import finish, onto_picture, resize
-from networks import PoolLinear
-from tolerances import assert_agrees, rounding
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what transformers imports

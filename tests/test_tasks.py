@@ -16,10 +16,8 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 import limelight
-import tolerances
-from limelight.errors import TargetError
-from limelight.targets import Box, Region
-from shapes import (
+from helpers import tolerances
+from helpers.shapes import (
     NAMES,
     SIZE,
     Scene,
@@ -30,6 +28,8 @@ from shapes import (
     train_detector,
     train_segmenter,
 )
+from limelight.errors import TargetError
+from limelight.targets import Box, Region
 
 METHODS = ["gradcam", "layercam", "hirescam"]
 #: Pictures that no network was trained on.

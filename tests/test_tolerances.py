@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import networks
-import tolerances
-from networks import ready
-from shapes import Segmenter, faster_rcnn, fcos
-from tolerances import (
+from helpers import networks, tolerances
+from helpers.networks import ready
+from helpers.shapes import Segmenter, faster_rcnn, fcos
+from helpers.tolerances import (
     NETWORK,
     SHAPES,
     assert_agrees,
@@ -224,7 +224,7 @@ def test_the_share_of_the_limit_is_recorded() -> None:
 
 
 SOME_TESTS = """
-from tolerances import assert_agrees, rounding
+from helpers.tolerances import assert_agrees, rounding
 
 def test_far():
     assert_agrees(1 + rounding() / 20, 1.0)
@@ -249,9 +249,9 @@ SAID = [
 
 @pytest.fixture
 def some_tests(pytester: pytest.Pytester) -> pytest.Pytester:
-    for name in ("conftest", "tolerances"):
-        text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-        pytester.makepyfile(**{name: text})
+    here = Path(__file__).parent
+    shutil.copy(here / "conftest.py", pytester.path)
+    shutil.copytree(here / "helpers", pytester.path / "helpers")
     pytester.makepyfile(test_some=SOME_TESTS)
     return pytester
 

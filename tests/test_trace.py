@@ -20,7 +20,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
-import networks
+from helpers import networks
+from helpers.model_state import state
+from helpers.networks import ready
+from helpers.plain_network import IMAGES, old, quantised_dynamically, quantised_statically
+from helpers.tolerances import assert_agrees
 from limelight.errors import (
     InputError,
     LayerError,
@@ -32,10 +36,6 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.runtime.layer_gradients import LayerGradient
-from networks import ready
-from test_states import IMAGES, old, quantised_dynamically, quantised_statically
-from test_walkthrough import state
-from tolerances import assert_agrees
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "gradient_by_hand.py"
 

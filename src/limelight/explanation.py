@@ -54,8 +54,9 @@ class Explanation:
         reason: Why this layer.
         image: What the network was given, `[B, C, *image]`.
         output: What the network returned.
-        completeness_gap: For a method whose map sums to something known (integrated gradients to the
-            score gained over the baseline), how far it is from that, as a share, `[B]`; else None.
+        completeness_gap: For a method whose map sums to something known (integrated gradients to
+            the score gained over the baseline), how far it is from that, as a share, `[B]`; else
+            None.
         region: The pixels that the score is about, `[B, *image]`: a mask, a box, where a class is
             predicted; None for all of them.
         span: How long the raw map's grid is along each axis, in picture lengths, when the network

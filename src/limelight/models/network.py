@@ -90,5 +90,5 @@ def _photos(inputs: Images) -> list[Image] | None:
     if isinstance(inputs, Image):
         return [inputs]
     if isinstance(inputs, list | tuple) and inputs and all(isinstance(i, Image) for i in inputs):
-        return list(inputs)  # type: ignore[arg-type]
+        return list(inputs)
     return None

@@ -25,6 +25,7 @@ of its limit each test uses, `pytest --headroom` tells.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,27 @@ def assert_differs(
     gap = float((found.double() - other.double()).abs().max())
     most = 10 * rounding(dtype, terms=terms) * size
     assert gap > most, f"apart by {gap:.1e}, which rounding may be: not more than {most:.1e}"
+
+
+def assert_is_slope(
+    gradient: Tensor,
+    loss: Callable[[], Tensor],
+    parameter: Tensor,
+    *,
+    at: tuple[int, ...],
+    step: float,
+) -> float:
+    """Assert that a gradient is, at one place, what differences of the loss find; return that."""
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            parameter[at] += sign * step
+        ends.append(loss().item())
+        with torch.no_grad():
+            parameter[at] -= sign * step
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert_agrees(gradient[at], slope, truncation=of_differences(slope, ends, step))
+    return slope
 
 
 def _double(numbers: Any) -> Tensor:

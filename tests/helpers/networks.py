@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
+#: The size of pictures that the networks of this file take, where they say no other.
+PICTURE = (3, 12, 16)
+#: One class for each image of a batch of three.
+CHOSEN = [1, 0, 2]
+
 
 def ready(model: AnyModule, dtype: torch.dtype = torch.float64) -> AnyModule:
     """Give batch norms statistics that do something; evaluation mode, float64."""

@@ -1,0 +1,1 @@
+"""What several test files use: networks, pictures, cases, ways to run and to compare."""

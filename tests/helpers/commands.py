@@ -1,0 +1,105 @@
+"""The command line, run in this process, and photos and networks to run it on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import limelight.cli
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Runner:
+    return Runner(capsys, monkeypatch)
+
+
+class Runner:
+    """Runs the command line in this process, as its entry point does."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *args: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["limelight", *map(str, args)])
+        code: object = 0
+        try:
+            limelight.cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        assert isinstance(code, int)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+
+def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = (90, 60)) -> Path:
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).save(path)
+    return path
+
+
+MODELS = """
+import warnings
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+class Silent(Net):
+    def forward(self, x):
+        super().forward(x)
+
+class Broken(Net):
+    def forward(self, x):
+        raise RuntimeError("shapes [1, 2] and [3] do not fit")
+
+class One(Net):
+    def forward(self, x):
+        return super().forward(x)[:, 0]
+
+def nan():
+    net = Net()
+    nn.init.constant_(net.fc.weight, float("nan"))
+    return net
+
+def scripted():
+    warnings.simplefilter("ignore")  # scripting is deprecated, and still found
+    return torch.jit.script(Net())
+"""
+
+
+def full_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let so many files be written whole, then none."""
+    replace, done = Path.replace, list[Path]()
+
+    def moved(self: Path, target: Path) -> Path:
+        if len(done) == count:
+            raise OSError(28, "No space left on device")
+        done.append(target)
+        return replace(self, target)
+
+    monkeypatch.setattr("pathlib.Path.replace", moved)
+
+
+def flat(text: str) -> str:
+    """Return what was printed, without the lines and the frame that it was printed in."""
+    return " ".join(text.replace("│", " ").split())

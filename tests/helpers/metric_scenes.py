@@ -1,0 +1,323 @@
+"""Scenes in which metrics are tried, and what their oracles find there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import limelight
+from helpers import networks
+from helpers.networks import CHOSEN, ready
+from limelight.inputs import ModelInputs
+from limelight.metrics.measurement import Measurement
+from limelight.runtime.randomise import cascade
+from oracles import metrics as oracles
+from oracles.evidence import channels_first, classes, probe, upsampled
+from oracles.metrics import Array, Mask, Value
+from oracles.weighted import gradcam
+
+
+class Seen:
+    """Keeps every batch that a network is shown."""
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+
+
+class Recorder(nn.Module):
+    """A network that keeps what it is shown."""
+
+    def __init__(self, network: nn.Module, seen: Seen) -> None:
+        super().__init__()
+        self.network, self.seen = network, seen
+
+    def forward(self, x: Tensor) -> Any:
+        self.seen.batches.append(x.detach().clone())
+        return self.network(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A network, a layer, images, and boxes of objects in them that do not touch."""
+
+    network: Callable[[], nn.Module]
+    layer: str
+    last: str
+    size: tuple[int, ...]
+    boxes: tuple[tuple[tuple[int, ...], ...], ...]
+    sharp: float
+    seed: int
+
+    @cached_property
+    def model(self) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            model = ready(self.network())
+            with torch.no_grad():  # so that probabilities differ
+                cast("nn.Linear", model.get_submodule(self.last)).weight.mul_(self.sharp)
+            return model
+
+    @cached_property
+    def images(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        return torch.randn(3, *self.size, generator=generator, dtype=torch.float64)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        masks = torch.zeros(3, *self.size[1:], dtype=torch.bool)
+        axes = len(self.size) - 1
+        for mask, boxes in zip(masks, self.boxes, strict=True):
+            for box in boxes:
+                ends = zip(box[axes - 1 :: -1], box[: axes - 1 : -1], strict=True)
+                mask[tuple(slice(*pair) for pair in ends)] = True
+        return masks
+
+    @cached_property
+    def explanation(self) -> limelight.Explanation:
+        return limelight.explain(self.model, self.images, target=list(CHOSEN), layer=self.layer)
+
+    @functools.cache  # noqa: B019 (scenes live as long as the tests)
+    def measured(self, metric: str) -> Measurement:
+        return limelight.measure(
+            self.model, self.images, self.explanation, metrics=[metric], objects=self.masks
+        )
+
+    def readings(self, metric: str) -> dict[str, Tensor]:
+        (sample,) = self.measured(metric).samples.values()
+        return dict(sample.readings["own"])
+
+    def curves(self, metric: str) -> dict[str, Tensor]:
+        (sample,) = self.measured(metric).samples.values()
+        return dict(sample.curves["own"])
+
+    # One image, in numpy
+
+    def image(self, b: int) -> Array:
+        return self.images[b].numpy()
+
+    def mask(self, b: int) -> Mask:
+        return self.masks[b].numpy()
+
+    def raw(self, b: int) -> Array:
+        return self.explanation.raw[b].numpy()
+
+    def heatmap(self, b: int) -> Array:
+        return self.explanation.heatmap[b].numpy()
+
+    def phi(self, b: int) -> Array:
+        return upsampled(self.explanation.raw[b], self.size[1:]).numpy()
+
+    def relevance(self, b: int) -> Array:
+        return upsampled(self.explanation.raw[b].relu(), self.size[1:]).numpy()
+
+    def score(self, b: int) -> Value:
+        return self._read(b, lambda logits: logits[0, CHOSEN[b]])
+
+    def likely(self, b: int) -> Value:
+        return self._read(b, lambda logits: logits.softmax(1)[0, CHOSEN[b]])
+
+    def _read(self, b: int, read: Callable[[Tensor], Tensor]) -> Value:
+        @torch.no_grad()
+        def value(image: Array) -> float:
+            return read(self.model(torch.tensor(image)[None])).item()
+
+        return value
+
+    def explain_raw(self, b: int, model: nn.Module | None = None) -> Callable[[Array], Array]:
+        def raw(image: Array) -> Array:
+            x = torch.tensor(image)[None]
+            found = probe(model or self.model, self.layer, x, classes([CHOSEN[b]]), channels_first)
+            return gradcam(found.activations, found.gradients)[0].numpy()
+
+        return raw
+
+    def explain(self, b: int, model: nn.Module | None = None) -> Callable[[Array], Array]:
+        return lambda image: finished(self.explain_raw(b, model)(image), self.size[1:])
+
+    def noise(self, deviation: float = 0.01, seed: int = 0) -> Array:
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(self.size, generator=generator, dtype=torch.float64)
+        return (drawn * deviation).numpy()
+
+    def nearby(self, samples: int = 10, radius: float = 0.02, seed: int = 0) -> Iterator[Array]:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(samples):
+            drawn = torch.rand(self.size, generator=generator, dtype=torch.float64)
+            yield ((2 * drawn - 1) * radius).numpy()
+
+    @functools.cache  # noqa: B019
+    def shown(self, b: int, metric: str) -> Tensor:
+        """Return the changed images that the network is shown for a metric, controls aside."""
+        seen = Seen()
+        one = self.images[b : b + 1]
+        heatmap = self.explanation.heatmap[b : b + 1]
+        limelight.measure(
+            Recorder(self.model, seen), one, heatmap, target=CHOSEN[b], metrics=[metric]
+        )
+        rows = torch.cat(seen.batches)
+        return rows[(rows != one).flatten(1).any(1)]
+
+    def holes(self, b: int, metric: str) -> list[Mask]:
+        """Return where the changed images are zero, in all channels."""
+        return [(row == 0).all(0).numpy() for row in self.shown(b, metric)]
+
+    @functools.cache  # noqa: B019
+    def randomised(self, steps: int = 8, seed: int = 0) -> list[nn.Module]:
+        """Return the networks of a cascade, each an ordinary one with those weights."""
+        found = []
+        for _name, _share, shadow in cascade(self.model, ModelInputs.of(self.images), steps, seed):
+            with torch.random.fork_rng():
+                twin = ready(self.network())
+            twin.load_state_dict(shadow.state_dict())
+            found.append(twin)
+        return found
+
+
+def finished(raw: Array, size: tuple[int, ...]) -> Array:
+    """Return relu, resize, normalise."""
+    large = upsampled(torch.tensor(raw).relu(), size).numpy()
+    large = large - large.min()
+    return cast("Array", large / large.max()) if large.max() > 0 else large
+
+
+SCENES = {
+    "picture": Scene(
+        networks.ResidualCNN,
+        "block1",
+        "classifier.2",
+        (3, 12, 16),
+        (((1, 2, 7, 8),), ((9, 0, 16, 6), (0, 8, 3, 12)), ((4, 4, 12, 11),)),
+        sharp=25,
+        seed=27,
+    ),
+    "signal": Scene(
+        networks.Signal,
+        "conv",
+        "fc",
+        (2, 37),
+        (((0, 9),), ((20, 37), (2, 4)), ((12, 25),)),
+        sharp=25,
+        seed=18,
+    ),
+    "volume": Scene(
+        networks.Volume,
+        "conv",
+        "fc",
+        (1, 5, 9, 7),
+        (((0, 0, 0, 4, 5, 3),), ((3, 2, 1, 7, 9, 5),), ((0, 6, 3, 2, 9, 5), (4, 0, 0, 7, 4, 2))),
+        sharp=25,
+        seed=17,
+    ),
+}
+
+#: What an oracle finds of one image: the metric, or its parts and curves by name.
+Found = float | Mapping[str, float | list[float]]
+Oracle = Callable[[Scene, int], Found]
+
+
+def with_curve(found: tuple[float, list[float]]) -> Found:
+    return {"value": found[0], "curve": found[1]}
+
+
+def cascaded(s: Scene, b: int, steps: int = 8, seed: int = 0) -> Found:
+    after = [
+        (s.explain_raw(b, model)(s.image(b)), s.explain(b, model)(s.image(b)))
+        for model in s.randomised(steps, seed)
+    ]
+    return oracles.randomised(s.raw(b), s.heatmap(b), after)
+
+
+def boxed(s: Scene, b: int, metric: str, *, scaled: bool = True) -> float:
+    holes = s.holes(b, metric)
+    return oracles.infidelity(s.score(b), s.image(b), s.phi(b), holes, scaled=scaled)
+
+
+#: What each metric should find, by how it is called.
+ORACLES: dict[str, Oracle] = {
+    "deletion": lambda s, b: with_curve(oracles.deletion(s.likely(b), s.image(b), s.heatmap(b))),
+    "deletion:steps=7,baseline=0.5": lambda s, b: with_curve(
+        oracles.deletion(s.likely(b), s.image(b), s.heatmap(b), 7, 0.5)
+    ),
+    "deletion:steps=1": lambda s, b: with_curve(
+        oracles.deletion(s.likely(b), s.image(b), s.heatmap(b), 1)
+    ),
+    "insertion": lambda s, b: with_curve(oracles.insertion(s.likely(b), s.image(b), s.heatmap(b))),
+    "insertion:steps=13": lambda s, b: with_curve(
+        oracles.insertion(s.likely(b), s.image(b), s.heatmap(b), 13)
+    ),
+    "road": lambda s, b: oracles.road(s.likely(b), s.image(b), s.heatmap(b), s.noise()),
+    "road:steps=3,noise=0.2,seed=5": lambda s, b: oracles.road(
+        s.likely(b), s.image(b), s.heatmap(b), s.noise(0.2, 5), 3
+    ),
+    "road:steps=1,noise=0": lambda s, b: oracles.road(
+        s.likely(b), s.image(b), s.heatmap(b), s.noise(0.0), 1
+    ),
+    "average-drop": lambda s, b: oracles.average_drop(s.likely(b), s.image(b), s.heatmap(b)),
+    "increase": lambda s, b: oracles.increase(s.likely(b), s.image(b), s.heatmap(b)),
+    "average-gain": lambda s, b: oracles.average_gain(s.likely(b), s.image(b), s.heatmap(b)),
+    "adcc": lambda s, b: oracles.adcc(s.likely(b), s.image(b), s.heatmap(b), s.explain(b)),
+    "infidelity": lambda s, b: boxed(s, b, "infidelity"),
+    "infidelity:scaled=false": lambda s, b: boxed(s, b, "infidelity", scaled=False),
+    "infidelity:samples=9,patch=0.8,seed=4": lambda s, b: boxed(
+        s, b, "infidelity:samples=9,patch=0.8,seed=4"
+    ),
+    "occlusion-correlation": lambda s, b: oracles.occlusion_correlation(
+        s.score(b), s.image(b), s.heatmap(b)
+    ),
+    "occlusion-correlation:cells=4,baseline=-1": lambda s, b: oracles.occlusion_correlation(
+        s.score(b), s.image(b), s.heatmap(b), 4, -1
+    ),
+    "pointing-game": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b)),
+    "pointing-game:tolerance=0": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b), 0),
+    "pointing-game:tolerance=2.5": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b), 2.5),
+    "energy-pointing": lambda s, b: oracles.energy(s.heatmap(b), s.mask(b)),
+    "energy-pointing:most=0.25": lambda s, b: oracles.energy(s.heatmap(b), s.mask(b), 0.25),
+    "mass-accuracy": lambda s, b: oracles.energy(s.relevance(b), s.mask(b)),
+    "rank-accuracy": lambda s, b: oracles.rank_accuracy(s.heatmap(b), s.mask(b)),
+    "localisation-error": lambda s, b: oracles.localisation_error(s.heatmap(b), s.boxes[b]),
+    "localisation-error:threshold=0.6,iou=0.2": lambda s, b: oracles.localisation_error(
+        s.heatmap(b), s.boxes[b], 0.6, 0.2
+    ),
+    "max-sensitivity": lambda s, b: oracles.max_sensitivity(
+        s.explain_raw(b), s.image(b), s.nearby()
+    ),
+    "max-sensitivity:samples=3,radius=0.5,seed=2": lambda s, b: oracles.max_sensitivity(
+        s.explain_raw(b), s.image(b), s.nearby(3, 0.5, 2)
+    ),
+    "parameter-randomisation": cascaded,
+    "parameter-randomisation:steps=3,seed=7": lambda s, b: cascaded(s, b, 3, 7),
+}
+
+
+@functools.cache
+def expected(name: str, metric: str) -> dict[str, Tensor]:
+    """Return what an oracle finds of all images of a scene: numbers `[B]`, curves `[B, P]`."""
+    scene = SCENES[name]
+    found = [ORACLES[metric](scene, b) for b in range(3)]
+    each = [one if isinstance(one, Mapping) else {"value": one} for one in found]
+    return {
+        part: torch.tensor([one[part] for one in each], dtype=torch.float64) for part in each[0]
+    }
+
+
+def ranks(heatmap: Array, *, stable: bool = True, lowest: bool = False) -> Array:
+    """Return the place of each pixel in the order, 0 for the highest."""
+    flat = heatmap.ravel() if lowest else -heatmap.ravel()
+    if not stable:  # of equal ones the last first
+        order = len(flat) - 1 - np.argsort(flat[::-1], kind="stable")
+    else:
+        order = np.argsort(flat, kind="stable")
+    place = np.empty(len(flat))
+    place[order] = np.arange(len(flat))
+    return place.reshape(heatmap.shape)
+
+
+def first(output: Tensor) -> Tensor:
+    return output[:, 0]

@@ -1,0 +1,312 @@
+"""Laws of measurements, and the statistics that they are told with."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import limelight
+from helpers.metric_cases import (
+    HEATMAPS,
+    QUICK,
+    Sum,
+    every_metric,
+    explained,
+    masks,
+    network,
+    parts,
+    pictures,
+    read,
+    same,
+    total,
+)
+from helpers.tolerances import assert_agrees
+from limelight.errors import InputError, MetricError
+from limelight.metrics.measurement import Measurement
+from limelight.metrics.statistics import Estimate, mean, mean_over_groups
+from oracles import metrics as oracles
+
+# Laws
+
+
+def test_whether_a_score_is_a_probability_does_not_depend_on_the_batch() -> None:
+    images = torch.rand(3, 1, 4, 4, dtype=torch.float64) / 16
+    images[2] += 1  # the sums of the first two are below 1
+    heatmap = torch.rand(3, 4, 4)
+    found = []
+    for rows in (slice(0, 3), slice(0, 1), slice(1, 3)):
+        try:
+            found.append(
+                limelight.measure(
+                    Sum(), images[rows], heatmap[rows], metrics=["average-drop"], target=total
+                ).n
+            )
+        except MetricError:
+            found.append(0)
+    assert found in ([0, 0, 0], [3, 1, 2])
+
+
+def test_classes_may_be_told_for_the_mean_over_them() -> None:
+    model, images = network(), pictures()
+    result = explained(model, images)
+    rows = ["pointing-game:tolerance=0"]
+    hits = limelight.measure(model, images, result, metrics=rows, objects=masks())
+    told = limelight.measure(
+        model, images, result, metrics=rows, objects=masks(), groups=["a", "a", "a", "b"]
+    )
+    same(read(told), read(hits))
+    values = read(hits)
+    wanted = (values[:3].mean() + values[3]) / 2
+    assert_agrees(told.figures()[0].own.value, wanted.item())
+    with pytest.raises(InputError, match=r"There are 3 groups for 4 images"):
+        limelight.measure(
+            model, images, result, metrics=rows, objects=masks(), groups=["a", "a", "b"]
+        )
+
+
+@every_metric
+def test_the_readings_of_a_batch_are_those_of_its_images(metric: str) -> None:
+    model, images, objects = network(), pictures(), masks()
+    objects[2] = 0
+    whole = limelight.measure(
+        model, images, explained(model, images), metrics=[metric], objects=objects
+    )
+    rows = [slice(0, 1), slice(1, 3), slice(3, 4)]
+    each = [
+        limelight.measure(
+            model,
+            images[r],
+            explained(model, images[r]),
+            metrics=[metric],
+            objects=objects[r],
+            chunk=chunk,
+        )
+        for r, chunk in zip(rows, (1, 3, 50), strict=True)
+    ]
+    summed = parts(sum(each, Measurement()))
+    for name, values in parts(whole).items():
+        same(summed[name], values)
+
+
+@every_metric
+def test_permuting_the_batch_permutes_the_readings(metric: str) -> None:
+    model, images, objects = network(), pictures(), masks()
+    order = [2, 0, 3, 1]
+    one = limelight.measure(
+        model, images, explained(model, images), metrics=[metric], objects=objects
+    )
+    other = limelight.measure(
+        model,
+        images[order],
+        explained(model, images[order]),
+        metrics=[metric],
+        objects=objects[order],
+    )
+    for name, values in parts(one).items():
+        same(parts(other)[name], values[order])
+
+
+@pytest.mark.parametrize("factor", [1e-5, 3.0, 1e4])
+def test_the_scale_of_a_map_leaves_what_ranks_or_shares(factor: float) -> None:
+    model, images = network(), pictures()
+    heatmap = torch.rand(4, 12, 16, dtype=torch.float64)
+    rows = [QUICK[name] for name in HEATMAPS]
+    one = limelight.measure(model, images, heatmap, metrics=rows, objects=masks())
+    other = limelight.measure(model, images, heatmap * factor, metrics=rows, objects=masks())
+    for name, values in parts(one).items():
+        same(parts(other)[name], values)
+
+
+def times(factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda y: y[:, 1] * factor
+
+
+@pytest.mark.parametrize("factor", [1e-5, 7.0])
+def test_the_scale_of_a_score_leaves_what_ranks(factor: float) -> None:
+    model, images = network(), pictures()
+    heatmap = torch.rand(4, 12, 16, dtype=torch.float64)
+    rows = ["occlusion-correlation:cells=3", "increase"]
+    found = [
+        limelight.measure(model, images, heatmap, metrics=rows, target=times(f))
+        for f in (1.0, factor)
+    ]
+    for metric in rows:
+        same(read(found[1], metric=metric), read(found[0], metric=metric))
+
+
+def test_the_scale_of_a_score_scales_what_is_in_its_unit() -> None:
+    model, images = network(), pictures()
+    heatmap = torch.rand(4, 12, 16, dtype=torch.float64)
+    rows = {"deletion:steps=5": 3, "insertion:steps=5": 3, "road:steps=2": 3, "infidelity": 9}
+    one, other = (
+        limelight.measure(model, images, heatmap, metrics=list(rows), target=times(f))
+        for f in (1, 3)
+    )
+    for metric, power in rows.items():
+        same(read(other, metric=metric), read(one, metric=metric) * power)
+
+
+def test_figures_do_not_depend_on_the_order_in_which_measurements_are_added() -> None:
+    model, images, objects = network(), pictures(), masks()
+    rows = ["deletion:steps=5", "pointing-game:tolerance=1", "road:steps=2"]
+    shards = [
+        limelight.measure(
+            model,
+            images[b : b + 1],
+            explained(model, images[b : b + 1]),
+            metrics=rows,
+            objects=objects[b : b + 1],
+        )
+        for b in range(4)
+    ]
+    first, second, third, fourth = shards
+    wanted = (first + second + third + fourth).rows()
+    assert ((first + second) + (third + fourth)).rows() == wanted
+    assert (first + (second + (third + fourth))).rows() == wanted
+    assert (Measurement() + first + second + third + fourth + Measurement()).rows() == wanted
+    for order in itertools.islice(itertools.permutations(shards), 0, 24, 5):
+        found = {
+            one["metric"]: one for one in sum(order, Measurement()).rows() if one["part"] == "value"
+        }
+        for row in wanted:
+            if row["part"] == "value":
+                assert found[row["metric"]] == row
+
+
+def test_adding_changes_neither() -> None:
+    model, images = network(), pictures(2)
+    one = limelight.measure(model, images, explained(model, images), metrics=["deletion:steps=3"])
+    before = json.dumps(one.as_dict())
+    _ = one + one
+    assert json.dumps(one.as_dict()) == before
+    assert (one + one).n == 4
+    assert one.n == 2
+
+
+def test_what_was_measured_is_saved_and_read_back_exactly(tmp_path: Path) -> None:
+    model, images, objects = network(), pictures(), masks()
+    objects[1] = 0
+    result = explained(model, images)
+    whole = limelight.measure(model, images, result, metrics="all", objects=objects)
+    whole = whole + limelight.measure(
+        model, images, result.heatmap, metrics=["increase"], objects=objects
+    )
+    back = Measurement.load(whole.save(tmp_path / "measured.json"))
+    assert json.dumps(back.as_dict()) == json.dumps(whole.as_dict())
+    assert [str(row) for row in back.rows()] == [str(row) for row in whole.rows()]
+    assert back.verdict() == whole.verdict()
+    for name, values in parts(whole).items():
+        assert torch.equal(parts(back)[name].nan_to_num(-9), values.nan_to_num(-9))
+        assert parts(back)[name].dtype == torch.float64
+    assert (back + whole).n == 2 * whole.n
+    assert json.loads((tmp_path / "measured.json").read_text())
+
+
+def test_curves_are_means_over_images_and_belong_to_a_method_at_a_layer() -> None:
+    model, images = network(), pictures()
+    both = [explained(model, images, layer=layer) for layer in ("block1", "stem")]
+    curves = limelight.measure(model, images, both, metrics=["deletion:steps=4"]).curves("deletion")
+    alone = [
+        limelight.measure(model, images, one, metrics=["deletion:steps=4"]).curves("deletion")
+        for one in both
+    ]
+    assert not torch.equal(alone[0]["curve"]["gradcam"], alone[1]["curve"]["gradcam"])
+    found = [v for name, v in curves["curve"].items() if not name.startswith("chance")]
+    assert len(found) == 2, "each layer has a curve of its own"
+
+
+# Statistics
+
+
+@pytest.mark.parametrize("n", [2, 5, 40, 300])
+def test_the_interval_is_that_of_an_independent_bootstrap(n: int) -> None:
+    values = np.random.default_rng(n).gamma(2.0, size=n)
+    found = mean(torch.tensor(values), ["a"] * n)
+    assert_agrees(found.value, values.mean(), scale=values.max())
+    assert (found.n, found.left_out) == (n, 0)
+    low, high = oracles.bootstrap(values.tolist(), 2000, seed=99)
+    close = 0.12 * (high - low)
+    assert found.low == pytest.approx(low, abs=close)
+    assert found.high == pytest.approx(high, abs=close)
+    assert found.low <= found.value <= found.high
+
+
+def test_the_interval_over_groups_is_that_of_an_independent_bootstrap() -> None:
+    random = np.random.default_rng(5)
+    groups = random.choice(["cat", "dog", "rare"], 90, p=[0.6, 0.35, 0.05]).tolist()
+    values = [float(random.random() < {"cat": 0.8, "dog": 0.4, "rare": 0.5}[g]) for g in groups]
+    found = mean_over_groups(torch.tensor(values, dtype=torch.float64), groups)
+    by_group = [
+        np.mean([v for v, g in zip(values, groups, strict=True) if g == name])
+        for name in set(groups)
+    ]
+    assert_agrees(found.value, np.mean(by_group), scale=max(values))
+    low, high = oracles.bootstrap(values, 4000, 99, groups)
+    assert found.low == pytest.approx(low, abs=0.12 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.12 * (high - low))
+
+
+def test_the_mean_over_classes_weighs_classes_and_not_images() -> None:
+    values = torch.tensor([1.0, 1, 1, 0])
+    groups = ["a", "a", "a", "b"]
+    assert mean_over_groups(values, groups).value == 0.5
+    assert mean(values, groups).value == 0.75
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(150):
+        found = mean(torch.tensor(random.normal(3.0, 2.0, size=60)), ["a"] * 60)
+        hits += found.low <= 3.0 <= found.high
+    assert 0.88 <= hits / 150 <= 0.99
+
+
+@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
+def test_an_interval_needs_two_values(
+    average: Callable[[Tensor, Sequence[str]], Estimate],
+) -> None:
+    none = average(torch.tensor([math.nan, math.nan]), ["a", "b"])
+    assert math.isnan(none.value)
+    assert (none.n, none.left_out) == (0, 2)
+    one = average(torch.tensor([0.25, math.nan]), ["a", "b"])
+    assert (one.value, one.n, one.left_out) == (0.25, 1, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert str(one) == "0.250"
+
+
+@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
+@pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, 1.0])
+def test_of_values_that_are_all_the_same_so_are_the_ends(
+    average: Callable[[Tensor, Sequence[str]], Estimate], level: float
+) -> None:
+    found = average(torch.full((10,), level, dtype=torch.float64), list("aabbbbbccc"))
+    assert_agrees(found.value, level, terms=1, scale=level or 1.0)
+    assert found.low == found.value == found.high
+
+
+@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
+def test_an_interval_does_not_depend_on_the_order_and_leaves_the_generators(
+    average: Callable[[Tensor, Sequence[str]], Estimate],
+) -> None:
+    values = torch.rand(23, dtype=torch.float64)
+    groups = [str(int(v * 7) % 3) for v in values.tolist()]
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]
+    wanted = average(values, groups)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(1)).tolist()
+    assert average(values[order], [groups[i] for i in order]) == wanted
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.random.get_state()[1].tolist() == numpy_before  # type: ignore[index]
+
+
+def test_values_that_are_not_finite_make_no_warning() -> None:
+    found = mean(torch.tensor([1.0, math.inf, 2.0, 3.0]), list("abcd"))
+    assert (found.value, found.n, found.left_out) == (2.0, 3, 1)
