@@ -72,23 +72,6 @@ def test_public_names_are_told_to_type_checkers() -> None:
     assert set(limelight.__all__) == told.keys() <= set(dir(limelight))
 
 
-def test_functions_keep_their_names_whatever_modules_are_loaded() -> None:
-    # Each module first of all, too: what it imports must not need another one before it.
-    parts = [path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")]
-    names = {".".join(["limelight", *part]).removesuffix(".__init__") for part in parts}
-    code = """
-import sys, importlib
-for name in sys.argv[1:]:
-    for known in [one for one in sys.modules if one.startswith("limelight")]:
-        del sys.modules[known]
-    importlib.import_module(name)
-    package = sys.modules["limelight"]
-    for shared in ("compare", "cut", "explain", "measure", "trace", "walkthrough"):
-        assert type(getattr(package, shared)).__name__ == "function", (name, shared)
-"""
-    told_by(code, *sorted(names))
-
-
 def test_modules_are_attributes_and_nothing_else_is() -> None:
     assert limelight.errors is errors
     with pytest.raises(AttributeError, match="module 'limelight' has no attribute 'explian'"):
