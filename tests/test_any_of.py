@@ -17,7 +17,7 @@ from limelight import AnyOf, Contrast, Counterfactual, Region
 from limelight.errors import TargetError, UnknownNameError
 from limelight.inputs import as_tensor
 from limelight.targets import Box, Rank, as_target
-from limelight.targets.classes import Classes
+from limelight.targets.classes import GivenClasses
 
 CLASSES = ("ant", "bee", "cat, moggy", "dog", "elk")
 
@@ -193,13 +193,13 @@ def test_a_batch_of_one_keeps_its_list() -> None:
         one = limelight.explain(network(), image, target=target)[0]
         assert one.recipe is not None
         kept = one.recipe.parts[0].target
-        assert isinstance(kept, Classes)
+        assert isinstance(kept, GivenClasses)
         assert kept.value == 3
 
 
 def index(target: object) -> object:
     """Return the one class that a target picks."""
-    assert isinstance(target, Classes)
+    assert isinstance(target, GivenClasses)
     return target.value
 
 

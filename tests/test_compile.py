@@ -20,7 +20,7 @@ from helpers.tolerances import assert_agrees
 from limelight.errors import OptionError
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
-from limelight.runtime.compiled import _known, parts_of
+from limelight.runtime.compiled import _kept_shadows, parts_of
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -110,7 +110,7 @@ def test_without_it_nothing_is_compiled_or_prepared(
     compiler: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = list[nn.Module]()
-    monkeypatch.setattr(_known, "of", prepared.append)
+    monkeypatch.setattr(_kept_shadows, "of", prepared.append)
     limelight.explain(network(), IMAGES)
     limelight.explain(network(), IMAGES, method="rise:masks=4")
     assert compiler.made == []

@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from helpers.tolerances import assert_agrees
-from limelight.methods.spectral import factorize
+from limelight.methods.spectral import factorize_activations
 
 
 def factorizable(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,7 +40,7 @@ def test_factors_have_the_grid_nothing_negative_and_concepts_of_length_one(
     shape: tuple[int, ...],
 ) -> None:
     activations = torch.randn(shape, dtype=torch.float64)
-    maps, concepts = factorize(activations, 3)
+    maps, concepts = factorize_activations(activations, 3)
     assert maps.shape == (shape[0], 3, *shape[2:])
     assert concepts.shape == (3, shape[1])
     assert maps.min() >= 0
@@ -53,7 +53,7 @@ def test_factors_have_the_grid_nothing_negative_and_concepts_of_length_one(
 def test_the_error_is_that_of_a_slower_factorization_or_nearly(seed: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     activations = torch.randn(2, 8, 5, 6, generator=generator, dtype=torch.float64).relu()
-    maps, concepts = factorize(activations, count)
+    maps, concepts = factorize_activations(activations, count)
     error = (put_together(maps, concepts) - activations).norm().item()
     samples = activations.movedim(1, -1).reshape(-1, 8)
     best = min(by_least_squares(samples, count, start) for start in range(3))
@@ -62,7 +62,7 @@ def test_the_error_is_that_of_a_slower_factorization_or_nearly(seed: int, count:
 
 def test_a_product_of_three_concepts_is_taken_apart_again() -> None:
     activations, maps, concepts = factorizable()
-    found_maps, found_concepts = factorize(activations, 3)
+    found_maps, found_concepts = factorize_activations(activations, 3)
     assert_agrees(put_together(found_maps, found_concepts), activations)
     order = (concepts @ found_concepts.T).argmax(1)
     assert sorted(order.tolist()) == [0, 1, 2]
@@ -73,17 +73,17 @@ def test_a_product_of_three_concepts_is_taken_apart_again() -> None:
 
 def test_one_pattern_is_one_concept() -> None:
     pattern, strengths = torch.rand(2, 3, 4).double(), torch.rand(5).double()
-    maps, concepts = factorize(strengths[:, None, None] * pattern[:, None], 1)
+    maps, concepts = factorize_activations(strengths[:, None, None] * pattern[:, None], 1)
     assert_agrees(concepts[0], strengths / strengths.norm())
     assert_agrees(maps[:, 0], pattern * strengths.norm())
 
 
 def test_factors_are_always_the_same_and_negative_activations_count_as_zero() -> None:
     activations = torch.randn(2, 7, 4, 5, dtype=torch.float64)
-    maps, concepts = factorize(activations, 3)
+    maps, concepts = factorize_activations(activations, 3)
     torch.manual_seed(1)
     for other in (activations, activations.clone(), activations.relu()):
-        again = factorize(other, 3)
+        again = factorize_activations(other, 3)
         assert torch.equal(again[0], maps)
         assert torch.equal(again[1], concepts)
 
@@ -91,16 +91,16 @@ def test_factors_are_always_the_same_and_negative_activations_count_as_zero() ->
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_scale_of_the_activations_is_in_the_maps(scale: float) -> None:
     activations = torch.rand(2, 7, 4, 5, dtype=torch.float64)
-    maps, concepts = factorize(activations, 3)
-    found = factorize(activations * scale, 3)
+    maps, concepts = factorize_activations(activations, 3)
+    found = factorize_activations(activations * scale, 3)
     assert_agrees(found[0], maps * scale)
     assert_agrees(found[1], concepts)
 
 
 def test_factors_of_a_permuted_batch_are_permuted() -> None:
     activations = torch.rand(3, 7, 4, 5, dtype=torch.float64)
-    maps, concepts = factorize(activations, 3)
-    found = factorize(activations[[2, 0, 1]], 3)
+    maps, concepts = factorize_activations(activations, 3)
+    found = factorize_activations(activations[[2, 0, 1]], 3)
     assert_agrees(found[0], maps[[2, 0, 1]])
     assert_agrees(found[1], concepts)
 
@@ -110,7 +110,7 @@ def test_factors_of_a_permuted_batch_are_permuted() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_factors_of_little_are_finite(dtype: torch.dtype, count: int, value: float) -> None:
     activations = torch.full((1, 4, 2, 3), value, dtype=dtype)  # 9 concepts are more than exist
-    maps, concepts = factorize(activations, count)
+    maps, concepts = factorize_activations(activations, count)
     assert maps.isfinite().all()
     assert concepts.isfinite().all()
     if value:

@@ -16,7 +16,7 @@ from helpers.networks import PICTURE, ready
 from helpers.tolerances import assert_agrees
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
-from limelight.layers import Layout, candidates, choose, layout_of, mismatch, resolve
+from limelight.layers import Layout, candidates, choose_layer, layout_of, mismatch, resolve
 from limelight.methods import METHODS
 from limelight.runtime.cut import Cut, cut
 from limelight.runtime.record import record
@@ -481,13 +481,13 @@ def test_a_head_whose_weights_are_all_zero_does_not_hide_the_layer(
     network: type[nn.Module],
 ) -> None:
     model, image = ready(network()), torch.randn(1, *PICTURE, dtype=torch.float64)
-    expected = choose(record(model, image)).layer
+    expected = choose_layer(record(model, image)).layer
     fresh = ready(network())
     for head in fresh.modules():
         if isinstance(head, nn.Linear) and head.out_features == 5:
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-    assert choose(record(fresh, image)).layer == expected
+    assert choose_layer(record(fresh, image)).layer == expected
 
 
 def test_the_choice_is_the_same_for_any_batch() -> None:
@@ -629,6 +629,6 @@ def test_the_stages_of_a_network_are_found(
 def test_the_stages_of_a_transformer_are_blocks_evenly_apart() -> None:
     calls = record(models.vit_b_32(image_size=64), torch.randn(1, 3, 64, 64))
     found = limelight.stages(calls, 4)
-    assert found[-1] == choose(calls).layer
+    assert found[-1] == choose_layer(calls).layer
     numbers = [int(path.rpartition("_")[2]) for path in found[:-1]]
     assert numbers == [1, 5, 9]

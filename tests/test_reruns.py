@@ -351,7 +351,7 @@ def test_activations_that_a_head_is_given_stay_as_they_are(rows: int) -> None:
     for output in outputs:
         assert_agrees(output, outputs[0])
     for _ in range(3):  # what is spent may be written on, and gives the same
-        assert_agrees(cut.head(given.clone(), spent=True), outputs[0])
+        assert_agrees(cut.head(given.clone(), may_overwrite=True), outputs[0])
 
 
 @pytest.mark.parametrize("method", ["ablationcam", "reciprocam"])

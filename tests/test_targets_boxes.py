@@ -136,10 +136,10 @@ def test_a_box_that_moves_is_followed_and_one_that_goes_is_the_nearest() -> None
     found = boxed(Box([0, 0, 10, 10], 1))
     assert found.values.item() == 3
     # One pixel on, box 0 shares 81 of 119 pixels, and box 1 less than half.
-    moved = found.again(found_by_hand(shift=1.0), torch.tensor([0]))
+    moved = found.read_again(found_by_hand(shift=1.0), torch.tensor([0]))
     assert moved.item() == 2
     # Seven pixels on, nothing overlaps by half; the nearest is read, box 0 with 9 of 191.
-    far = found.again(found_by_hand(shift=7.0), torch.tensor([0]))
+    far = found.read_again(found_by_hand(shift=7.0), torch.tensor([0]))
     assert far.item() == 2
 
 

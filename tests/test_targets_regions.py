@@ -254,7 +254,7 @@ def test_again_reads_other_outputs_over_the_same_region() -> None:
     there = logits.argmax(1) == 1
     rows = [1, 0, 1, 1]
     expected = [other[b, 1][there[b]].mean() for b in rows]
-    assert_agrees(found.again(rows_of(other, rows), torch.tensor(rows)), torch.stack(expected))
+    assert_agrees(found.read_again(rows_of(other, rows), torch.tensor(rows)), torch.stack(expected))
 
 
 @pytest.mark.parametrize(

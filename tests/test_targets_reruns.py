@@ -147,8 +147,8 @@ def test_scores_again_of_many_rows_of_one_image(kind: str) -> None:
         variants = cut.activations[b] * torch.tensor([1.0, 0.5, 2.0])[:, None, None, None].double()
         with torch.no_grad():
             output = cut.head(variants, rows=rows)
-            assert_agrees(found.again(output, rows).double(), scores(output, rows))
-            assert_agrees(found.again(output, rows)[0], found.values[b].detach())
+            assert_agrees(found.read_again(output, rows).double(), scores(output, rows))
+            assert_agrees(found.read_again(output, rows)[0], found.values[b].detach())
 
 
 def test_a_region_of_a_mirror_image_is_flipped_back() -> None:

@@ -62,7 +62,7 @@ def test_words_of_other_rows_keep_their_own_sentences() -> None:
     found = scored(logits, Words(ids, 2), 2)
     rows = [1, 1, 0]
     expected = torch.stack([logits[b, 1].log_softmax(0)[ids[b, 2]] for b in rows])
-    again = found.again(rows_of(logits, rows), torch.tensor(rows))
+    again = found.read_again(rows_of(logits, rows), torch.tensor(rows))
     assert_agrees(again.double(), expected)
 
 
@@ -124,7 +124,7 @@ def test_a_similarity_is_the_cosine() -> None:
     assert scored(embedding, Similarity(torch.ones(2)), 2).labels[0] == "similarity to a vector"
     each = scored(embedding, Similarity(torch.tensor([[0.0, 2.0], [-5.0, 0.0]])), 2)
     assert_agrees(each.values, torch.tensor([4 / 5, -1.0]))
-    swapped = each.again(rows_of(embedding, [1, 0, 1]), torch.tensor([0, 1, 1]))
+    swapped = each.read_again(rows_of(embedding, [1, 0, 1]), torch.tensor([0, 1, 1]))
     assert_agrees(swapped, torch.tensor([0.0, -3 / 5, -1.0]))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
     from limelight.explanation import Explanation as Explanation
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import stages as stages
-    from limelight.layers.sites import INPUT as INPUT
+    from limelight.layers.resolved import INPUT as INPUT
     from limelight.methods import METHODS as METHODS
     from limelight.methods.method import Method as Method
     from limelight.methods.views import (
@@ -73,7 +73,7 @@ _OFFERED = {
     "explanation": ("Explanation",),
     "fusion": ("fuse",),
     "layers.choice": ("stages",),
-    "layers.sites": ("INPUT",),
+    "layers.resolved": ("INPUT",),
     "methods": ("METHODS",),
     "methods.method": ("Method",),
     "methods.views": ("Views", "flips", "noise", "scales"),

@@ -1,4 +1,4 @@
-"""A method applied to a cut: its map, judged and finished, as an explanation."""
+"""A method applied to a cut: the map, its status and its heatmap, as an explanation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from limelight.evidence import Combine, contributions, total
 from limelight.explanation import Explanation
 from limelight.finish import onto_picture
 from limelight.inputs import ModelInputs, map_tensors
-from limelight.layers.sites import INPUT, Layer
+from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import METHODS, Method
 from limelight.methods.spectral import leading
 from limelight.methods.views import View, Views
@@ -29,36 +29,36 @@ from limelight.targets.box_table import mirrored
 from limelight.targets.outputs import Detected
 
 
-def check_options(options: Options, method: Method) -> None:
-    """Refuse options that do not go together with a method."""
+def check_method_options(options: Options, method: Method) -> None:
+    """Raise an error for options that do not go together with the method."""
     if options.eigen and not method.by_channel:
-        having = ", ".join(name for name, row in METHODS.items() if row.by_channel)
+        names = ", ".join(name for name, row in METHODS.items() if row.by_channel)
         raise MethodError(
             f"Eigen smoothing needs a map that is a sum over channels; that of {method.name!r} "
-            f"is not. It goes with {having}."
+            f"is not. It goes with {names}."
         )
     if options.differentiable and (options.eigen or not _carries_graph(method)):
-        able = ", ".join(name for name, row in METHODS.items() if _carries_graph(row))
+        names = ", ".join(name for name, row in METHODS.items() if _carries_graph(row))
         raise MethodError(
             f"The map of {method.name!r}{' with eigen=True' if options.eigen else ''} cannot be "
-            f"differentiated by the parameters. differentiable=True goes with {able}."
+            f"differentiated by the parameters. differentiable=True goes with {names}."
         )
 
 
 def _carries_graph(method: Method) -> bool:
-    """Say whether a method's map is differentiable by what it is made of.
+    """Return whether a method's map can be differentiated with respect to its evidence.
 
-    Leading components are not: their derivative is infinite where channels are dead.
+    Maps of leading components cannot: their derivative is infinite where channels are zero.
     """
     smooth = method.family not in ("control", "spectral")
     return smooth and method.needs <= {"gradients", "curvature"}
 
 
-def place(method: Method, layer: Layer | None) -> Layer | None:
-    """Return where to cut for a method, given the layer that was named.
+def cut_place(method: Method, layer: Layer | None) -> Layer | None:
+    """Return the layer to cut at for a method, given the layer that the user named.
 
     Raises:
-        MethodError: One was named, and the method reads the whole network.
+        MethodError: A layer was named, but the method reads the whole network.
     """
     if method.place == "layer" or (method.place == "input" and layer is not None):
         return layer
@@ -77,24 +77,25 @@ def cut_for(
     layers: Sequence[Layer | None],
     options: Options,
 ) -> list[Cut]:
-    """Run the model once, cut at the layers, with a graph at the input only if one is read."""
+    """Run the model once, cut at the layers; the input has a graph only if one is needed."""
     follow = any("gradients" in method.needs for method in methods)
     return cut_layers(model, inputs, layers, options, follow_input=follow)
 
 
 def apply_method(
-    gathered: TargetEvidence, method: Method, combine: Combine | None = None
+    target_evidence: TargetEvidence, method: Method, combine: Combine | None = None
 ) -> Explanation:
-    """Apply a method to what is known of a cut and a target.
+    """Apply a method to the evidence on a cut and a target.
 
-    1. The method makes a raw map of the evidence; with views, of each view, and they are joined.
+    1. The method makes a raw map from the evidence; with views, one from each view, and these are
+       joined.
     2. The status says whether the map shows something.
     3. ReLU, resize and normalise make the heatmap.
 
-    With `combine`, which must do the same as the default, something can be noted of what the method
+    `combine` may replace the default by a function that computes the same and notes what the method
     adds up.
     """
-    cut, scores, options = gathered.cut, gathered.scores, gathered.options
+    cut, scores, options = target_evidence.cut, target_evidence.scores, target_evidence.options
     name, completeness_gap = str(method), None
     if options.eigen:
         name = f"{name}, eigen"
@@ -102,14 +103,14 @@ def apply_method(
         score = scores.values if options.differentiable else scores.values.detach()
         # 1. The raw map.
         if options.views is None:
-            evidence = gathered.evidence(method.needs, combine or _combine(options))
-            raw, connections = method.raw(evidence), gathered.connections(method.needs)
+            evidence = target_evidence.evidence(method.needs, combine or _combine(options))
+            raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
             on_grid = raw.shape[1:] == evidence.activations.shape[2:]
             span = cut.layout.span if on_grid else ()
             if method.sums_to is not None and not options.eigen:
-                completeness_gap = _completeness_gap(gathered, method, raw)
+                completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
-            raw, connections = _over_views(gathered, method, options.views)
+            raw, connections = _over_views(target_evidence, method, options.views)
             span = ()
             name = f"{name}, {options.views.name}"
         # 2. The status.
@@ -138,34 +139,40 @@ def apply_method(
         completeness_gap=completeness_gap,
         region=scores.region,
         span=span,
-        recipe=Recipe((Part(gathered.target, method, cut.layer, options.to_repeat()),)),
+        recipe=Recipe((Part(target_evidence.target, method, cut.layer, options.to_repeat()),)),
     )
 
 
 def _combine(options: Options) -> Combine:
-    """Return how contributions become one map: their sum, or their first component."""
+    """Return how contributions become one map: their sum, or their first principal component."""
     return (lambda w, v: leading(contributions(w, v))) if options.eigen else total
 
 
-def _completeness_gap(gathered: TargetEvidence, method: Method, raw: Tensor) -> Tensor:
-    """Return how far a map is from what it should sum to, as a share, `[B]`."""
+def _completeness_gap(target_evidence: TargetEvidence, method: Method, raw: Tensor) -> Tensor:
+    """Return how far the sum of a map is from its expected value, as a share of it, `[B]`."""
     assert method.sums_to is not None
-    gathered.progress = None  # the map is done
-    due = method.sums_to(gathered.evidence(method.needs), **method.options)
-    left = (raw.flatten(1).sum(1) - due).abs()
-    return torch.where(left > 0, left / due.abs(), 0)
+    target_evidence.progress = None  # what follows is not part of the map
+    expected = method.sums_to(target_evidence.evidence(method.needs), **method.options)
+    gap = (raw.flatten(1).sum(1) - expected).abs()
+    return torch.where(gap > 0, gap / expected.abs(), 0)
 
 
 def _over_views(
-    gathered: TargetEvidence, method: Method, views: Views
+    target_evidence: TargetEvidence, method: Method, views: Views
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    """Return the raw map of a method over several looks, and what connects score and map in one."""
-    cut, again = gathered.cut, gathered.scores.again
+    """Return the raw map of a method over several views, and the connections of the first view.
+
+    1. Change the images as each view does, and cut the network over them.
+    2. Apply the method to each cut. The score is that of the images themselves, read from the
+       view's output, in which places are moved back first.
+    3. Bring each map back to the images, and join the maps.
+    """
+    cut, read_again = target_evidence.cut, target_evidence.scores.read_again
     image = cut.image
-    options = replace(gathered.options, views=None, progress=None)
+    options = replace(target_evidence.options, views=None, progress=None)
     maps, scores, connections = list[Tensor](), list[Tensor](), list[Tensor]()
-    looks = views.make(image.shape)
-    for number, view in enumerate(looks, start=1):
+    all_views = views.make(image.shape)
+    for number, view in enumerate(all_views, start=1):
 
         def read(output: Any, rows: Tensor, view: View = view) -> Tensor:
             def back(tensor: Tensor) -> Tensor:
@@ -176,23 +183,26 @@ def _over_views(
                 output = mirrored(output, view.turned, image.shape)
             elif views.spatial:
                 output = map_tensors(output, back)
-            return again(output, rows)
+            return read_again(output, rows)
 
-        other = TargetEvidence(cut.on(view.change(image)), FixedScore(read), options)
-        raw = method.raw(other.evidence(method.needs, _combine(options)))
+        # 1. The cut over the view.
+        evidence = TargetEvidence(cut.on(view.change(image)), FixedScore(read), options)
+        # 2. The map of the view.
+        raw = method.raw(evidence.evidence(method.needs, _combine(options)))
+        # 3. The map of the images.
         maps.append(view.back(onto_picture(raw, cut.layout.span)))
-        scores.append(other.scores.values)
-        connections = connections or list(other.connections(method.needs))
-        if gathered.progress:
-            gathered.progress(number, len(looks))
+        scores.append(evidence.scores.values)
+        connections = connections or list(evidence.connections(method.needs))
+        if target_evidence.progress:
+            target_evidence.progress(number, len(all_views))
     return views.join(torch.stack(maps), torch.stack(scores).detach()), connections
 
 
 def follow(recipe: Recipe, model: nn.Module, inputs: ModelInputs, score: FixedScore) -> Explanation:
-    """Explain other images, or another model, in the same way; `score` is read off the output."""
+    """Explain other images, or another model, by the same recipe; `score` reads the output."""
     explanations = []
     for part in recipe.parts:
-        layers = [place(part.method, part.layer)]
+        layers = [cut_place(part.method, part.layer)]
         (cut,) = cut_for(model, inputs, [part.method], layers, part.options)
         evidence = TargetEvidence(cut, score, part.options)
         explanations.append(apply_method(evidence, part.method))

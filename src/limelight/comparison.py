@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limelight import files
 from limelight.explanation import FORMATS, Explanation, as_pictures
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
@@ -201,7 +201,7 @@ def compare(
     Args:
         model, inputs: As in `explain`.
         methods: Names in METHODS, with options if any, or rows of it; "all"; or None for the nine
-            of `limelight.methods.QUICK`, one of each kind that takes no minutes.
+            of `limelight.methods.QUICK_METHODS`, one of each kind that takes no minutes.
         targets: A list of what to explain, each as in `explain`; or one of them.
         layers: A list of where to cut, or one layer; None has the layer chosen.
         classes, output, grid: As in `explain`.

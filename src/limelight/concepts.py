@@ -15,7 +15,7 @@ from limelight.evidence import at_least_float32
 from limelight.explanation import photos_of
 from limelight.finish import resize
 from limelight.inputs import Inputs
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import spectral
 from limelight.runtime.cut import cut
 from limelight.targets import LogitsKey
@@ -139,7 +139,7 @@ def factorize(
             f"The activations of {run.layer!r} hold values that are NaN or infinite, so they have "
             "no concepts. Check the weights; in float16 values overflow."
         )
-    maps, found = spectral.factorize(samples, concepts)
+    maps, found = spectral.factorize_activations(samples, concepts)
     rebuilt = torch.einsum("br...,rk->bk...", maps, found)
     error = float((samples.relu() - rebuilt).norm() / samples.relu().norm())
     strongest, image = maps.flatten(2).amax(2).max(0)  # of each concept, and in which image

@@ -5,18 +5,18 @@
     ├── LayerError       (ValueError)    the network cannot be cut at that layer
     ├── TargetError      (ValueError)    the target gives no score per image
     ├── MethodError      (ValueError)    the method cannot work on this network
-    ├── MetricError      (ValueError)    the metric cannot be had of these maps
+    ├── MetricError      (ValueError)    the metric cannot be measured on these maps
     ├── ModelError       (TypeError)     the model is not one that can be cut
-    ├── OptionError      (ValueError)    a number, file or device asked for that cannot be
-    ├── InputError       (ValueError)    the tensors that were passed in
-    ├── PhotoError       (ValueError)    a file that is no readable picture
-    │   └── MissingPhotoError            there is no photo there at all
-    ├── WeightsError     (ValueError)    weights that do not load, or cannot be had
-    │   └── MissingWeightsError          there is no weights file there at all
-    └── OutputError      (ValueError)    a result that cannot be written there
+    ├── OptionError      (ValueError)    an option, file or device that cannot be used
+    ├── InputError       (ValueError)    the tensors that were passed in cannot be explained
+    ├── PhotoError       (ValueError)    a file that is not a readable picture
+    │   └── MissingPhotoError            there is no file at that path
+    ├── WeightsError     (ValueError)    weights that do not load, or cannot be downloaded
+    │   └── MissingWeightsError          there is no weights file at that path
+    └── OutputError      (ValueError)    a result that cannot be written to that path
 
 Every message says what was given, what was expected and what to do. `exit_code` is what the
-command line exits with: 2 when the request has to change, 1 when the data are at fault.
+command line exits with: 2 for invalid arguments, 1 if the data are at fault.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LimelightError(Exception):
 
     exit_code: ClassVar[int] = 2
 
-    # LookupError's children print the repr of their message; people read the message itself.
+    # KeyError and its like print the repr of their message; people want the message itself.
     def __str__(self) -> str:
         """Return the message."""
         return " ".join(str(part) for part in self.args)
@@ -57,7 +57,7 @@ class MethodError(LimelightError, ValueError):
 
 
 class MetricError(LimelightError, ValueError):
-    """The metric cannot be had of these maps."""
+    """The metric cannot be measured on these maps."""
 
 
 class ModelError(LimelightError, TypeError):
@@ -65,7 +65,7 @@ class ModelError(LimelightError, TypeError):
 
 
 class OptionError(LimelightError, ValueError):
-    """A number, file or device was asked for that cannot be."""
+    """An option, file or device that cannot be used."""
 
 
 class InputError(LimelightError, ValueError):
@@ -75,37 +75,37 @@ class InputError(LimelightError, ValueError):
 
 
 class PhotoError(LimelightError, ValueError):
-    """A file that is no readable picture."""
+    """A file that is not a readable picture."""
 
     exit_code = 1
 
 
 class MissingPhotoError(PhotoError):
-    """There is no photo there at all."""
+    """There is no file at that path."""
 
     exit_code = 2
 
 
 class WeightsError(LimelightError, ValueError):
-    """Weights that do not load, or cannot be had."""
+    """Weights that do not load, or cannot be downloaded."""
 
     exit_code = 1
 
 
 class MissingWeightsError(WeightsError):
-    """There is no weights file there at all."""
+    """There is no weights file at that path."""
 
     exit_code = 2
 
 
 class OutputError(LimelightError, ValueError):
-    """A result that cannot be written there."""
+    """A result that cannot be written to that path."""
 
 
 def nearest(given: str, known: Iterable[str], count: int = 5) -> list[str]:
-    """Return the names in `known` that `given` most likely meant, best first.
+    """Return the names in `known` that `given` most likely stands for, best first.
 
-    Names that contain `given` come before those that are merely spelled like it.
+    Names that contain `given` come before names that are merely spelled similarly.
     """
     folded: dict[str, str] = {}
     for name in known:
@@ -119,48 +119,48 @@ def nearest(given: str, known: Iterable[str], count: int = 5) -> list[str]:
 def unknown(kind: str, given: str, known: Iterable[str], otherwise: str) -> UnknownNameError:
     """Return the error for a name that does not exist, with the nearest names that do.
 
-    `otherwise` says where to look when nothing is near.
+    `otherwise` says where to look if no name is near.
     """
     close = nearest(given, known)
     hint = f"Did you mean {', '.join(repr(name) for name in close)}?" if close else otherwise
     return UnknownNameError(f"There is no {kind} named {given!r}. {hint}")
 
 
-_LINES = 20  # of another's message that are repeated
+_MOST_LINES = 20  # repeated from the message of an error from elsewhere
 
 
-def described(error: BaseException) -> str:
-    """Return what another's error says: its type and its message, if it has one."""
+def describe_error(error: BaseException) -> str:
+    """Return the type and the message, if any, of an error that is not limelight's own."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # another's error can be faulty as well
+    except Exception:  # a foreign error's own __str__ may raise
         lines = []
     if not lines:
         return f"{type(error).__name__} without a message"
-    more = [f"... and {len(lines) - _LINES} more lines"] if len(lines) > _LINES else []
-    return f"{type(error).__name__}: " + "\n".join([*lines[:_LINES], *more])
+    more = [f"... and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
+    return f"{type(error).__name__}: " + "\n".join([*lines[:_MOST_LINES], *more])
 
 
 def origin(error: BaseException) -> str:
     """Return where an error came from: the innermost line outside installed packages, if any."""
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    own = [str(Path(__file__).parent), *installed]
+    ours = [str(Path(__file__).parent), *installed]
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [one for one in frames if not one.filename.startswith((*own, "<frozen"))]
+    theirs = [frame for frame in frames if not frame.filename.startswith((*ours, "<frozen"))]
     return f"{Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
 
 
 def exited(error: SystemExit, whose: str) -> ModelError:
-    """Return the error for code of the user's that wanted to end the process."""
-    given = "" if error.code is None else repr(error.code)
+    """Return the error for the user's code that called `sys.exit`."""
+    code = "" if error.code is None else repr(error.code)
     place = origin(error)
     return ModelError(
-        f"{whose} called sys.exit({given}){f' ({place})' if place else ''}, which would end this "
+        f"{whose} called sys.exit({code}){f' ({place})' if place else ''}, which would end this "
         "run without a result. Take the call out, or raise an error that says what is wrong."
     )
 
 
-#: Said in several places: why a network that runs has no gradient.
+#: Used in several places: why a network that runs has no gradient.
 INFERENCE = (
     "The layer runs under torch.inference_mode inside the model's own forward, where no graph can "
     "begin. Take that off the model; limelight needs no gradient of its parameters."

@@ -1,4 +1,4 @@
-"""What a method may read."""
+"""The evidence that a method may read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from limelight.errors import MethodError
 
-#: What a method may need besides the activations.
-Need = Literal[
+#: The kinds of evidence that a method may need besides the activations.
+EvidenceKind = Literal[
     "gradients",
     "curvature",
     "class weights",
@@ -25,28 +25,28 @@ Need = Literal[
 ]
 
 
-#: Makes M variants of an image's activations: from their numbers `[M]` and which image it is to
-#: `[M, K, *grid]`, a new tensor, which the network may write on.
-Make = Callable[[Tensor, int], Tensor]
+#: Makes M variants of an image's activations: from the numbers of the variants `[M]` and that of
+#: the image to `[M, K, *grid]`, a new tensor, which the network may write on.
+MakeVariants = Callable[[Tensor, int], Tensor]
 
 
 class Rerun(Protocol):
-    """Runs what comes after a cut again, on variants of what it was given, a chunk at a time."""
+    """Runs the head, or the whole network, again on variants of its input, a chunk at a time."""
 
-    def scores(self, wanted: Tensor, make: Make) -> Tensor:
+    def scores(self, wanted: Tensor, make: MakeVariants) -> Tensor:
         """Return the score of each variant of each image, `[V, B]`.
 
         Args:
-            wanted: `[V, B]`, which of them to run; the others have the explained score.
-            make: Makes a chunk of them.
+            wanted: `[V, B]`, which variants to run; the others get the explained score.
+            make: Makes the variants of a chunk.
         """
 
-    def gradients(self, weights: Tensor, make: Make) -> Tensor:
+    def gradients(self, weights: Tensor, make: MakeVariants) -> Tensor:
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`.
 
         Args:
             weights: `[V]`.
-            make: Makes a chunk of them.
+            make: Makes the variants of a chunk.
         """
 
 
@@ -56,7 +56,7 @@ class Attention:
 
     Attributes:
         weights: Each layer's matrix `[B, heads, N, N]`; row i says what token i attends to.
-        gradients: `dy_c/dA` of each of them, the same shape.
+        gradients: `dy_c/dA` for each matrix, of the same shape.
         prefix: P, how many tokens come before the grid.
         grid: The sizes of the grid axes; `N = P + prod(grid)`.
     """
@@ -69,8 +69,9 @@ class Attention:
     def read(self, relevance: Tensor) -> Tensor:
         """Return the map `[B, *grid]` in a relevance of tokens for tokens `[B, N, N]`.
 
-        Its rows are averaged over the tokens that the score reads after the last attention: those
-        that gradient arrives at (the class token alone, or all that are pooled).
+        The rows of the relevance are averaged over the tokens that the score reads after the last
+        attention: the tokens at which gradient arrives (the class token alone, or all tokens that
+        are pooled).
         """
         reached = self.gradients[-1].abs().sum((1, 3)) > 0  # [B, N]
         rows = torch.where(reached.any(1, keepdim=True), reached, torch.ones_like(reached))
@@ -78,7 +79,7 @@ class Attention:
         return (share[:, None] @ relevance)[:, 0, self.prefix :].reshape(-1, *self.grid)
 
 
-_Found = TypeVar("_Found")
+_Kind = TypeVar("_Kind")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -86,8 +87,8 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
 
 
-#: Makes one map `[B, *grid]` of what channels contribute: from weights `w`, `[B, K]` or
-#: `[B, K, *grid]`, and what they weigh `[B, K, *grid]`.
+#: Combines channels into one map `[B, *grid]`: from weights `w`, `[B, K]` or `[B, K, *grid]`, and
+#: the values that they multiply, `[B, K, *grid]`.
 Combine = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -96,7 +97,7 @@ def contributions(weights: Tensor, values: Tensor) -> Tensor:
 
     Args:
         weights: One per channel `[B, K]`, or one per cell `[B, K, *grid]`.
-        values: What they weigh, mostly the activations, `[B, K, *grid]`.
+        values: The values that they multiply, mostly the activations, `[B, K, *grid]`.
     """
     return weights.reshape(*weights.shape, *(1,) * (values.ndim - weights.ndim)) * values
 
@@ -110,22 +111,22 @@ def total(weights: Tensor, values: Tensor) -> Tensor:
 class Evidence:
     """What one pass found out about B images and one score each; a method reads nothing else.
 
-    What a method's row in METHODS says it needs is there; asking for anything else is an error.
+    It holds what the method's row in METHODS says it needs; reading anything else is an error.
 
     Attributes:
         activations: A, the layer's output, `[B, K, *grid]`.
-        image: What the network was given, `[B, C, *image]`.
+        image: The images, `[B, C, *image]`.
         score: The explained score, `[B]`.
-        found: The rest, by need.
-        combine: How weights, and what they weigh, become one map: `sum_k w_k V_k`, unless smoothed.
-        span: How long the grid is along each axis, in picture lengths; () when it covers the
-            picture.
+        found: The other evidence, by kind.
+        combine: How weights and values become one map: `sum_k w_k V_k`, or smoothed.
+        span: How long the grid is along each axis, in picture lengths; () if it covers the picture
+            exactly.
     """
 
     activations: Tensor
     image: Tensor
     score: Tensor
-    found: Mapping[Need, Any] = field(default_factory=dict, repr=False)
+    found: Mapping[EvidenceKind, Any] = field(default_factory=dict, repr=False)
     combine: Combine = field(default=total, repr=False)
     span: tuple[float, ...] = ()
 
@@ -166,27 +167,27 @@ class Evidence:
 
     @property
     def head(self) -> Rerun:
-        """What comes after the layer, to be run on other activations."""
-        found: Rerun = self._have("head", object)  # type: ignore[assignment]
-        return found
+        """The head, to be run on other activations."""
+        head: Rerun = self._have("head", object)  # type: ignore[assignment]
+        return head
 
     @property
     def network(self) -> Rerun:
         """The whole network, to be run on other images."""
-        found: Rerun = self._have("network", object)  # type: ignore[assignment]
-        return found
+        network: Rerun = self._have("network", object)  # type: ignore[assignment]
+        return network
 
     @property
     def axes(self) -> tuple[int, ...]:
         """The grid axes of `activations`, for sums and means over the grid."""
         return tuple(range(2, self.activations.ndim))
 
-    def _have(self, need: Need, kind: type[_Found]) -> _Found:
+    def _have(self, need: EvidenceKind, kind: type[_Kind]) -> _Kind:
         if need not in self.found:
             raise MethodError(
                 f"The method reads the {need}, which were not gathered. Add {need!r} to the "
                 "`needs` of its row in METHODS."
             )
-        found = self.found[need]
-        assert isinstance(found, kind)
-        return found
+        value = self.found[need]
+        assert isinstance(value, kind)
+        return value

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def relu(raw: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Ten
     """
     if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
-    mode = _MODES[len(size)]
+    mode = _INTERPOLATION[len(size)]
     if span:
         larger = _laid_out(maps, size, span, mode)
     else:

@@ -1,4 +1,4 @@
-"""One explanation of several of the same images and targets."""
+"""Several explanations of the same images and targets, fused into one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from limelight.status import map_status, to_heatmap, zero_unless_ok
 
 
 def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanation:
-    """Make one explanation of several of the same images and targets, of several layers say.
+    """Fuse explanations of the same images and targets, at several layers say, into one.
 
-    Each raw map is resized to the finest grid among them and scaled to [0, 1], positive part only;
+    The positive part of each raw map is resized to the finest grid among them and scaled to [0, 1];
     then their `mean`, `max` (Jiang et al. 2021) or `product` (RefineCAM, Domeniconi et al. 2026) is
     taken. A map whose status is not ok counts as zero everywhere.
 
+    1. Check that all explanations are of the same images and targets.
+    2. Fuse the raw maps.
+    3. Find the status: where all parts have the same one that is not ok, that one.
+
     Raises:
         UnknownNameError: There is no such way to fuse.
-        InputError: There are none, or they are not of the same images and targets.
+        InputError: The list is empty, or the explanations differ in images or targets.
     """
+    # 1. The check.
     if not explanations:
         raise InputError("There are no explanations to fuse; pass at least one.")
     first = explanations[0]
@@ -33,15 +38,17 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
                 f"Cannot fuse explanations of {list(first.label)} and of {list(other.label)}; they "
                 "were expected to be of the same images and the same targets."
             )
-    maps = [onto_picture(zero_unless_ok(one.raw, one.status), one.span) for one in explanations]
+    # 2. The map.
+    maps = [onto_picture(zero_unless_ok(part.raw, part.status), part.span) for part in explanations]
     raw = fuse_maps(maps, how)
-    layer = " + ".join(dict.fromkeys(one.layer for one in explanations))
-    method = " + ".join(dict.fromkeys(one.method for one in explanations))
-    judged = map_status(raw, first.score, [], method=method, layer=layer, why=lambda: "")
-    bad = zip(*(one.status for one in explanations), strict=True)
+    layer = " + ".join(dict.fromkeys(part.layer for part in explanations))
+    method = " + ".join(dict.fromkeys(part.method for part in explanations))
+    # 3. The status.
+    fused = map_status(raw, first.score, [], method=method, layer=layer, why=lambda: "")
+    by_image = zip(*(part.status for part in explanations), strict=True)
     status = tuple(
-        each[0] if len(set(each)) == 1 and not each[0].ok else own
-        for each, own in zip(bad, judged, strict=True)
+        parts[0] if len(set(parts)) == 1 and not parts[0].ok else of_fused
+        for parts, of_fused in zip(by_image, fused, strict=True)
     )
     return replace(
         first,
@@ -53,12 +60,12 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
         reason="named",
         completeness_gap=None,
         span=(),
-        recipe=_joined(explanations, how),
+        recipe=_joined_recipe(explanations, how),
     )
 
 
-def _joined(explanations: Sequence[Explanation], how: Fusion) -> Recipe | None:
-    """Return the recipe of what is fused; None where a part of it was fused before."""
-    recipes = [one.recipe for one in explanations]
-    parts = [one.parts[0] for one in recipes if one is not None and len(one.parts) == 1]
+def _joined_recipe(explanations: Sequence[Explanation], how: Fusion) -> Recipe | None:
+    """Return the recipe of the fused explanation; None if one of its parts was fused before."""
+    recipes = [explanation.recipe for explanation in explanations]
+    parts = [r.parts[0] for r in recipes if r is not None and len(r.parts) == 1]
     return Recipe(tuple(parts), how) if len(parts) == len(recipes) else None

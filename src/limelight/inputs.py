@@ -1,4 +1,4 @@
-"""What the user passed in: the model's arguments, and which of them is the batch of images."""
+"""The model's arguments as the user passed them, and which of them is the batch of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils import _pytree as pytree
 
 from limelight.errors import InputError
 
-Form = Literal["tensor", "list", "frames"]
+ImageForm = Literal["tensor", "list", "frames"]
 
 
-#: A batch of images `[B, C, H, W]`, or what the model takes: its arguments, or keyword arguments.
-#: Or a list of images `[C, H, W]` of one size, as detectors take it.
+#: A batch of images `[B, C, H, W]`; or a tuple of the model's arguments, or a dict of its keyword
+#: arguments; or a list of images `[C, H, W]` of one size, as detectors take it.
 Inputs = Tensor | list[Tensor] | tuple[Any, ...] | Mapping[str, Any]
 
 
@@ -28,34 +28,34 @@ def tensors(tree: object) -> list[Tensor]:
 
 
 def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a nest with its first tensor changed: a layer's output, whatever is around it."""
+    """Return a nest with its first tensor changed: a layer's output may hold more than one."""
     leaves, spec = pytree.tree_flatten(tree)
-    at = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
-    if at is None:
+    position = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
+    if position is None:
         return tree
-    leaves[at] = change(leaves[at])
+    leaves[position] = change(leaves[position])
     return pytree.tree_unflatten(leaves, spec)
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Return a tensor where it is, and anything else as one on the CPU.
+    """Return a tensor as it is, and anything else as a tensor on the CPU.
 
-    `torch.as_tensor` puts both where the default device is.
+    `torch.as_tensor` would put either on the default device.
     """
     return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
 
 
 def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a model's output with every tensor changed; of an object, a shallow copy."""
+    """Return a model's output with every tensor changed; an output object is copied shallowly."""
 
     def leaf(value: Any) -> Any:
         if isinstance(value, Tensor):
             return change(value)
         if not tensors(list(getattr(value, "__dict__", {}).values())):
             return value
-        other = copy.copy(value)
-        vars(other).update(pytree.tree_map_only(Tensor, change, vars(value)))
-        return other
+        copied = copy.copy(value)
+        vars(copied).update(pytree.tree_map_only(Tensor, change, vars(value)))
+        return copied
 
     return pytree.tree_map(leaf, output)
 
@@ -69,34 +69,41 @@ class ModelInputs:
         kwargs: Keyword arguments.
         image: `[B, C, *image]`, the first floating point tensor with three axes or more. Video
             `[B, T, C, H, W]` is kept as `[B, C, T, H, W]`.
-        at: Which of the tensors in `args` and `kwargs` that is.
-        fixed: Which of the tensors do not go with the images, one for each, although their first
-            axis is B: as many prompts as there are images, say.
-        form: How the model takes the images: as they are, as a list of `[C, *image]`, or, of video,
-            as frames `[B, T, C, H, W]`.
+        at: The number of that tensor among those in `args` and `kwargs`.
+        unbatched: The numbers of tensors that are not one per image although their first axis is B:
+            as many prompts as there are images, say.
+        form: How the model takes the images: as one tensor, as a list of `[C, *image]`, or, for
+            video, as frames `[B, T, C, H, W]`.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     image: Tensor
     at: int = 0
-    form: Form = "tensor"
-    fixed: frozenset[int] = frozenset()
+    form: ImageForm = "tensor"
+    unbatched: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelInputs:
         """Read the inputs.
 
+        1. Read one tensor of images as it is; this is the common case, and has to be fast.
+        2. Read the positional and keyword arguments, with tensors that can be saved for a backward.
+        3. Find the images among them, and check that they are usable.
+        4. Lay video out as `[B, C, T, H, W]`.
+
         Raises:
-            InputError: They hold no tensor, or images that are empty or not finite.
+            InputError: The inputs hold no tensor, or images that are empty or not finite.
         """
-        form: Form = "list" if isinstance(inputs, list) else "tensor"
+        form: ImageForm = "list" if isinstance(inputs, list) else "tensor"
         if isinstance(inputs, list):
             inputs = (_stacked(inputs),)
+        # 1. A tensor of images.
         if isinstance(inputs, Tensor) and not inputs.is_inference() and not _is_frames(inputs):
             image = inputs.detach()
-            _check(image)
+            _check_images(image)
             return cls((inputs,), {}, image)
+        # 2. The arguments.
         if isinstance(inputs, Mapping):
             args, kwargs = (), dict(inputs)
         elif isinstance(inputs, Tensor | tuple):
@@ -107,34 +114,36 @@ class ModelInputs:
                 "a list of images, or a tuple or dict of what the model takes. "
                 "limelight.load_model(...).preprocess makes a tensor from a photo."
             )
-        # A tensor made under inference mode cannot be saved for a backward; its clone can.
+        # A tensor made in inference mode cannot be saved for a backward; its clone can.
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = pytree.tree_map_only(
                 Tensor, lambda t: t.clone() if t.is_inference() else t, (args, kwargs)
             )
-        found = tensors((args, kwargs))
-        images = [t for t in found if t.is_floating_point() and t.ndim >= 3] or found
+        # 3. The images.
+        all_tensors = tensors((args, kwargs))
+        images = [t for t in all_tensors if t.is_floating_point() and t.ndim >= 3] or all_tensors
         if not images:
             raise InputError(_NO_BATCH)
-        _check(images[0])
-        at = next(i for i, tensor in enumerate(found) if tensor is images[0])
-        given = cls(args, kwargs, images[0].detach(), at, form)
+        _check_images(images[0])
+        at = next(i for i, tensor in enumerate(all_tensors) if tensor is images[0])
+        read = cls(args, kwargs, images[0].detach(), at, form)
+        # 4. Video.
         if not _is_frames(images[0]):
-            return given
-        given = given.on(images[0].movedim(1, 2))
-        return replace(given, image=given.image.detach(), form="frames")
+            return read
+        read = read.on(images[0].movedim(1, 2))
+        return replace(read, image=read.image.detach(), form="frames")
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what the model is called with."""
+        """Return the arguments to call the model with."""
         if self.form == "tensor":
             return self.args, self.kwargs
 
-        def as_taken(number: int, tensor: Tensor) -> Any:
+        def in_form(number: int, tensor: Tensor) -> Any:
             if number != self.at:
                 return tensor
             return list(tensor) if self.form == "list" else tensor.movedim(2, 1)
 
-        return self._changed(as_taken)
+        return self._changed(in_form)
 
     @property
     def batch(self) -> int:
@@ -143,73 +152,75 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """The shapes and dtypes of the tensors, but for the batch."""
+        """The shapes and dtypes of all tensors, without the batch axis."""
         return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
 
-    def fresh(self) -> ModelInputs:
+    def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""
         with torch.inference_mode(False):
             args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (self.args, self.kwargs))
         return replace(self, args=args, kwargs=kwargs)
 
-    def take(self, rows: Tensor, *, spread: bool = False) -> ModelInputs:
+    def take(self, rows: Tensor, *, same_image: bool = False) -> ModelInputs:
         """Return the inputs of these images; tensors without the batch axis stay as they are.
 
-        With `spread` all rows are the same image, and share its memory.
+        With `same_image` all rows are of one image, and share its memory.
         """
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = self._changed(
-                lambda number, tensor: self._pick(number, tensor, rows, spread=spread)
+                lambda number, tensor: self._pick(number, tensor, rows, same_image=same_image)
             )
-            image = self._pick(self.at, self.image, rows, spread=spread)
+            image = self._pick(self.at, self.image, rows, same_image=same_image)
         return replace(self, args=args, kwargs=kwargs, image=image)
 
     def _changed(
         self, change: Callable[[int, Tensor], Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with every tensor changed, each told by its number."""
+        """Return the arguments with every tensor changed; `change` also gets its number."""
         numbers = count()
         args, kwargs = pytree.tree_map_only(
             Tensor, lambda tensor: change(next(numbers), tensor), (self.args, self.kwargs)
         )
         return args, kwargs
 
-    def _pick(self, number: int, tensor: Tensor, rows: Tensor, *, spread: bool = False) -> Tensor:
-        if number in self.fixed or not (tensor.ndim and tensor.shape[0] == self.batch):
+    def _pick(
+        self, number: int, tensor: Tensor, rows: Tensor, *, same_image: bool = False
+    ) -> Tensor:
+        if number in self.unbatched or not (tensor.ndim and tensor.shape[0] == self.batch):
             return tensor.clone()
-        if spread:
+        if same_image:
             return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
         return tensor.index_select(0, rows.to(tensor.device))
 
     def on(self, images: Tensor, rows: Tensor | None = None) -> ModelInputs:
-        """Return the inputs with other images `[M, C, *image]`, in place of the images `rows`.
+        """Return the inputs with other images `[M, C, *image]` that replace the images `rows`.
 
-        All else is a clone, so that the model may write on it.
+        Every other tensor is a clone, so that the model may write on it.
         """
 
-        def other(number: int, tensor: Tensor) -> Tensor:
+        def substitute(number: int, tensor: Tensor) -> Tensor:
             if number == self.at:
                 return images
             return tensor.clone() if rows is None else self._pick(number, tensor, rows)
 
         with torch.inference_mode(False), torch.no_grad():
-            args, kwargs = self._changed(other)
+            args, kwargs = self._changed(substitute)
         return replace(self, args=args, kwargs=kwargs, image=images)
 
     @property
-    def beside(self) -> list[int]:
-        """Which other tensors have a first axis of B, so that they may go with the images."""
-        found = tensors((self.args, self.kwargs))
-        same = (i for i, t in enumerate(found) if t.ndim and t.shape[0] == self.batch)
-        return [i for i in same if i != self.at] if self.batch > 1 else []
+    def maybe_batched(self) -> list[int]:
+        """The numbers of the other tensors whose first axis is B: they may be one per image."""
+        all_tensors = tensors((self.args, self.kwargs))
+        candidates = (i for i, t in enumerate(all_tensors) if t.ndim and t.shape[0] == self.batch)
+        return [i for i in candidates if i != self.at] if self.batch > 1 else []
 
     def first(self, number: int) -> ModelInputs:
-        """Return `number` images: the first ones, repeated where there are fewer."""
+        """Return the inputs of the first `number` images, repeated if there are fewer."""
         with torch.inference_mode(False):
             return self.take(torch.arange(number, device="cpu") % self.batch)
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
-        """Tell, below a model's own exception, what the model was given."""
+        """Add a note to the model's own exception that says what the inputs were."""
         note = f"The images were {self.image.dtype} {list(self.image.shape)}"
         parameter = next(model.parameters(), None)
         if parameter is not None and parameter.dtype != self.image.dtype:
@@ -222,19 +233,19 @@ class ModelInputs:
 
 
 def _is_frames(images: Tensor) -> bool:
-    """Say whether images are video in the order `[B, T, C, H, W]`: colours third, not second."""
+    """Return whether images are video in the order `[B, T, C, H, W]`: colours third, not second."""
     return images.ndim == 5 and images.shape[2] in (1, 3) and images.shape[1] not in (1, 3)
 
 
 def _stacked(images: list[Tensor]) -> Tensor:
     """Return a list of images `[C, *image]` as one tensor `[B, C, *image]`."""
-    if not images or not all(isinstance(one, Tensor) for one in images):
-        kinds = sorted({type(one).__name__ for one in images}) or ["nothing"]
+    if not images or not all(isinstance(image, Tensor) for image in images):
+        kinds = sorted({type(image).__name__ for image in images}) or ["nothing"]
         raise InputError(
             f"The inputs are a list of {', '.join(kinds)}; a list of images [C, H, W] was "
             "expected. What a model takes as several arguments is passed as a tuple."
         )
-    shapes = {tuple(one.shape) for one in images}
+    shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
         raise InputError(
             f"The images in the list have shapes {sorted(map(list, shapes))}; one shape was "
@@ -247,12 +258,12 @@ def _stacked(images: list[Tensor]) -> Tensor:
 _NO_BATCH = "The inputs hold no tensor with a batch axis; a tensor [B, C, H, W] was expected."
 
 
-def _check(image: Tensor) -> None:
+def _check_images(image: Tensor) -> None:
     if not image.ndim:
         raise InputError(_NO_BATCH)
     if image.numel() == 0:
         raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
-    # The sum is cheap and catches every NaN and infinity; it may overflow without one.
+    # The sum is cheap, and not finite if any value is not; it may also overflow by itself.
     if image.is_floating_point() and not image.sum().isfinite():
         bad = (~image.isfinite()).reshape(len(image), -1).sum(1).tolist()
         which = ", ".join(f"{count} in image {i}" for i, count in enumerate(bad) if count)
@@ -263,9 +274,9 @@ def _check(image: Tensor) -> None:
             )
 
 
-def input_problem(given: ModelInputs) -> str:
-    """Return why nothing can be explained at the input itself; "" when it can."""
-    image = given.image
+def input_problem(inputs: ModelInputs) -> str:
+    """Return why nothing can be explained at the input itself; "" if it can."""
+    image = inputs.image
     if image.ndim >= 3 and image.is_floating_point():
         return ""
     return (

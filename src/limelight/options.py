@@ -1,4 +1,4 @@
-"""What a call asks for besides model, inputs, target, method and layer: read once, kept whole."""
+"""The options of a call: read once from the keyword arguments, and passed on whole."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a call asks for. The pass, the evidence and the recipe keep it as it is.
+    """The options of a call. The pass, the evidence and the recipe keep them as they are.
 
     Attributes:
-        spec: How to read what the network puts out.
-        views: Average over several looks at the images; None for one look.
+        spec: How to read the network's output.
+        views: Average over several views of the images; None for the images alone.
         eigen: Take the first principal component over channels instead of their sum.
         differentiable: Let maps and scores carry a graph to the model's parameters.
         chunk: How many variants of an image are run together; None to let limelight choose.
-        compile: Run the network, where no graph is recorded, as `torch.compile` makes it.
+        compile: Run the network through `torch.compile` wherever no graph is recorded.
         progress: Called by methods that run the network many times.
     """
 
@@ -34,9 +34,9 @@ class Options:
     progress: ProgressCallback | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a chunk of nothing, and views that are none."""
-        whole = isinstance(self.chunk, int) and not isinstance(self.chunk, bool)
-        if self.chunk is not None and (not whole or self.chunk < 1):
+        """Refuse a chunk below 1, and views of another type."""
+        is_integer = isinstance(self.chunk, int) and not isinstance(self.chunk, bool)
+        if self.chunk is not None and (not is_integer or self.chunk < 1):
             raise OptionError(f"chunk is {self.chunk!r}; an integer of at least 1 was expected.")
         if not isinstance(self.views, Views | None):
             raise OptionError(
@@ -57,7 +57,7 @@ class Options:
         compile: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Options:
-        """Read the keyword arguments that `explain` and its like share.
+        """Return the options in the keyword arguments that `explain` and similar functions share.
 
         Raises:
             OptionError: One of them cannot have that value.
@@ -66,5 +66,5 @@ class Options:
         return cls(spec, views, eigen, differentiable, chunk, compile, progress)
 
     def to_repeat(self) -> Options:
-        """Return the options without what concerns a single run."""
+        """Return the options without those that concern a single run."""
         return replace(self, differentiable=False, progress=None)

@@ -16,7 +16,7 @@ from limelight.ahead import Room
 from limelight.errors import PhotoError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion
 from limelight.methods.views import Views
@@ -33,14 +33,14 @@ from limelight.targets import LogitsKey, Target, as_target
 
 @dataclass(frozen=True, slots=True)
 class PhotoResult:
-    """What became of one photo.
+    """The result of explaining one photo.
 
     Attributes:
         path: The file.
         view: The part of the photo that the network saw; None when it could not be read.
         explanations: One per target, each of this one image.
-        error: Why there is none, if so.
-        taken: The bytes that are taken for it in the room of `explain_photos`.
+        error: Why there is no explanation; None if there is one.
+        taken: The bytes that it occupies in the `room` of `explain_photos`.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class PhotoResult:
     taken: int = 0
 
 
-#: How many photos are worth two runs, to find out how their images should lie in memory.
+#: From this many photos on, two runs are spent to find out which memory format is faster.
 MANY_PHOTOS = 32
 
 
@@ -74,32 +74,36 @@ def explain_photos(
 ) -> Iterator[PhotoResult]:
     """Explain photo files, a batch at a time, one forward pass per batch.
 
-    The next photos are decoded meanwhile, in threads. Many photos of one size lie channels last in
-    memory on a CPU, if the network gives the same of them, which is tried once.
+    1. Decode the next photos in threads, while a batch is in work.
+    2. Explain the batch: several layers, if named, are fused for each target.
+    3. Cut out of each photo the part that the network saw, and yield the results.
 
-    Photos in work and the inputs made of them take at most `PHOTO_BYTES` (1.2 GB) of memory,
-    whatever their sizes: of large ones fewer go through the network together, and fewer are decoded
-    beforehand. One that takes more with its input is worked on alone.
+    Many photos of one size are run in channels-last memory format on a CPU, if the network returns
+    the same for them, which is tried once.
 
-    A photo that cannot be read yields a result with its error, and the others go on. Anything else
-    that is wrong (a class, a layer, the model) concerns all photos and is raised at once.
+    Photos in work and the inputs made from them take at most `PHOTO_BYTES` (1.2 GB) of memory,
+    whatever their sizes: of large photos fewer go through the network together, and fewer are
+    decoded in advance. A photo that takes more with its input is worked on alone.
+
+    A photo that cannot be read yields a result with its error, and the others go on. Any other
+    error (a class, a layer, the model) concerns all photos and is raised at once.
 
     Args:
         network: From `load_model`, or a `Network` around your own model.
         paths: The photos.
         targets: What to explain of each photo.
-        method: A name in METHODS, with options if any, or a row of it.
-        layer: A dotted path; several, whose maps are fused; None to have it chosen.
+        method: A name in METHODS, with options if any, or a row of METHODS.
+        layer: A dotted path; a list of them, whose maps are fused; None to let limelight choose.
         output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
         batch: How many photos go through the network together.
-        room: The bytes that photos may take, if the caller still works on results when asking for
-            the next; what each has `taken` of them is to be given back. Without it, a result is
-            taken to be done with when the next is asked for.
+        room: The bytes that photos may take, if the caller still works on results while asking for
+            the next one; the caller then gives back what each result has `taken`. Without it, a
+            result counts as done with when the next one is asked for.
 
     Yields:
         One PhotoResult per path, in order.
     """
-    chosen = find_method(method)
+    method_row = find_method(method)
     options = Options.read(
         classes=network.classes,
         output=output,
@@ -113,40 +117,43 @@ def explain_photos(
     rules, several = list(map(as_target, targets)), isinstance(layer, list | tuple)
     layers = as_layers(layer)
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
-    shared = room is not None
+    caller_gives_back = room is not None
     room = room or Room(PHOTO_BYTES)
 
     def explain_batch(images: Tensor) -> Iterator[tuple[Explanation, ...]]:
-        given = ModelInputs.of(images.to(next(network.model.parameters(), images)))
-        if worth_a_trial and suits_channels_last(network.model, given):
-            given = given.on(given.image.contiguous(memory_format=torch.channels_last))
-        found = explain_layers(network.model, given, rules, chosen, layers, options)
+        inputs = ModelInputs.of(images.to(next(network.model.parameters(), images)))
+        if worth_a_trial and suits_channels_last(network.model, inputs):
+            inputs = inputs.on(inputs.image.contiguous(memory_format=torch.channels_last))
+        by_layer = explain_layers(network.model, inputs, rules, method_row, layers, options)
         by_target = [
-            fusion.fuse(of_one, fuse) if several else of_one[0]
-            for of_one in zip(*found, strict=True)
+            fusion.fuse(at_layers, fuse) if several else at_layers[0]
+            for at_layers in zip(*by_layer, strict=True)
         ]
-        return (tuple(one[row] for one in by_target) for row in range(len(images)))
+        return (tuple(explanation[row] for explanation in by_target) for row in range(len(images)))
 
+    # 1. Photos are decoded while the loop's body works on the batch before.
     for loaded in prepared(map(Path, paths), network.preprocess, batch=batch, room=room):
-        done = deque(each for images in _batches(loaded) for each in explain_batch(images))
-        while loaded:  # nothing here keeps a photo whose result is out
+        # 2. The explanations of the batch.
+        done = deque(found for images in _batches(loaded) for found in explain_batch(images))
+        # 3. The results, one by one.
+        while loaded:  # nothing here keeps a photo whose result was yielded
             result = [_result(network, loaded.pop(0), done, room)]
             taken = result[0].taken
             yield result.pop()
-            if not shared:
+            if not caller_gives_back:
                 room.give(taken)
 
 
 def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
-    """Yield the inputs of photos in batches, taken off them: an input may be large.
+    """Yield the inputs of photos in batches, taken off the photos, as an input may be large.
 
-    Those that are not cropped to one size go through the network one by one.
+    Inputs of different sizes go through the network one by one.
     """
     inputs = deque[Tensor]()
-    for one in loaded:
-        if one.image is not None:
-            inputs.append(one.image)
-            one.image = None
+    for photo in loaded:
+        if photo.image is not None:
+            inputs.append(photo.image)
+            photo.image = None
     if len({image.shape for image in inputs}) == 1:
         images = torch.stack(tuple(inputs))
         inputs.clear()
@@ -156,14 +163,14 @@ def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
 
 
 def _result(
-    network: Network, one: Prepared, done: deque[tuple[Explanation, ...]], room: Room
+    network: Network, decoded: Prepared, done: deque[tuple[Explanation, ...]], room: Room
 ) -> PhotoResult:
-    """Cut out what the network saw of a photo, and give back what the rest of it took."""
-    if one.photo is None:
-        room.give(one.taken)
-        return PhotoResult(one.path, None, (), one.error)
-    view, size = network.preprocess.view(one.photo), PhotoSize.of(one.photo)
-    one.photo = None
-    taken = min(one.taken, bytes_to_draw(view) + bytes_of_input(network.preprocess, size))
-    room.give(one.taken - taken)
-    return PhotoResult(one.path, view, done.popleft(), None, taken)
+    """Cut out what the network saw of a photo, and give back the memory that the rest took."""
+    if decoded.photo is None:
+        room.give(decoded.taken)
+        return PhotoResult(decoded.path, None, (), decoded.error)
+    view, size = network.preprocess.view(decoded.photo), PhotoSize.of(decoded.photo)
+    decoded.photo = None
+    taken = min(decoded.taken, bytes_to_draw(view) + bytes_of_input(network.preprocess, size))
+    room.give(decoded.taken - taken)
+    return PhotoResult(decoded.path, view, done.popleft(), None, taken)

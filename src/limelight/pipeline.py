@@ -1,4 +1,4 @@
-"""The sentence: cut -> method -> finish -> Explanation."""
+"""`explain` from end to end: cut -> method -> finish -> Explanation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from torch import nn
 
 from limelight import fusion
-from limelight.application import apply_method, check_options, cut_for, place
+from limelight.application import apply_method, check_method_options, cut_for, cut_place
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs, input_problem
-from limelight.layers.sites import INPUT, Layer
+from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, known_fusion
 from limelight.methods.views import Views
@@ -20,7 +20,7 @@ from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
-from limelight.runtime.record import choose
+from limelight.runtime.record import chosen_layer
 from limelight.runtime.unwrap import unwrap
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
@@ -47,8 +47,8 @@ def explain(
     """Show what a network looked at: one heatmap per image.
 
     The raw map is that of the method, by default Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2),
-    `L = sum_k alpha_k A_k` with `alpha_k = mean_ij dy_c/dA_k`, `[B, *grid]`; the heatmap is relu,
-    resize and normalise of it, `[B, *image]` in [0, 1].
+    `L = sum_k alpha_k A_k` with `alpha_k = mean_ij dy_c/dA_k`, `[B, *grid]`; relu, resize and
+    normalise turn it into the heatmap, `[B, *image]` in [0, 1].
 
         result = limelight.explain(network, photo)
         result = limelight.explain(model, images)
@@ -56,31 +56,33 @@ def explain(
         result.heatmap, result.raw, result.score, result.status
 
     Args:
-        model: A trained network, used as in evaluation mode and left untouched; or a `Network`, as
-            `load_model` returns it, which brings its preprocessing and its class names.
-        inputs: Images `[B, C, *image]`, a list of such, or a tuple or dict of what the model takes;
-            for a `Network` a photo, too, or a list of photos, which are then drawn on.
+        model: A trained network, which runs as in evaluation mode and is left untouched; or a
+            `Network`, as `load_model` returns it, which has its own preprocessing and class names.
+        inputs: Images `[B, C, *image]`, a list of images, or a tuple or dict of the model's
+            arguments; for a `Network` also a photo, or a list of photos, which figures are then
+            drawn on.
         target: What to explain: a class by index or by name, a list with one per image, a
             `Contrast` or `Counterfactual`, a `Region` of a segmenter, a `Box` of a detector,
             `Words` of a sentence, the `Similarity` of an embedding, any callable from output to
             scores `[B]`, or None for the predicted class (or the most probable object).
-        method: A name in METHODS, with options if any as in "rise:masks=1000", or a row of it.
-        layer: A dotted path or a module inside the model; several of them, whose maps are fused;
-            None to have it chosen, or, for methods of the input, to explain there.
-        classes: The names of the classes; a model with 1000 is taken to know ImageNet's.
+        method: A name in METHODS, if need be with options as in "rise:masks=1000", or a row of
+            METHODS.
+        layer: A dotted path or a module inside the model; a list of them, whose maps are fused;
+            None to let limelight choose, or, for methods of the input, to explain there.
+        classes: The names of the classes; by default, for a model with 1000 classes, ImageNet's.
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
-        grid: The sizes of the grid along which tokens were cut, when they cannot be found.
-        views: Average over several looks at the images: `flips()`, `noise()` or `scales()`.
-        eigen: Take, instead of the sum over channels, their first principal component.
+        grid: The sizes of the grid that tokens come from, when they cannot be found.
+        views: Average over several views of the images: `flips()`, `noise()` or `scales()`.
+        eigen: Take the first principal component over channels instead of their sum.
         fuse: How the maps of several layers become one: `mean`, `max` or `product`.
         differentiable: Let raw map, heatmap and score carry a graph to the model's parameters, so
             that a loss on where the network looks can be trained.
-        chunk: How many variants are run together by methods that run the network many times; None
-            takes up to 8 for the whole network on a CPU, up to 32 elsewhere, and for a head what
-            its activations allow; fewer of large images.
-        compile: Let `torch.compile` make what comes before the layer faster, and the whole network
-            where methods run it many times. It takes a fraction of a minute once for each model,
+        chunk: How many variants are run together by methods that run the network many times. None
+            means up to 8 for the whole network on a CPU, up to 32 elsewhere, and as many as the
+            activations allow for a head; fewer if images are large.
+        compile: Let `torch.compile` speed up what comes before the layer, and the whole network for
+            methods that run it many times. It takes a fraction of a minute once for each model,
             layer and size of image, and pays for thousands of images or runs.
         progress: Called as progress(method, done, total) by methods that run the network many
             times.
@@ -154,7 +156,7 @@ def explain_each(
 
 
 def as_layers(layer: Layer | Sequence[Layer] | None) -> Sequence[Layer | None]:
-    """Return the layers that are named, one or several; None stands for the chosen one.
+    """Return the named layers as a list, be it one or several; None stands for the chosen layer.
 
     Raises:
         LayerError: The list is empty.
@@ -178,26 +180,26 @@ def explain_layers(
 
     1. Cut the network, once, at all layers.
     2. Score each target at each cut.
-    3. Apply the method to the evidence of each.
+    3. Apply the method to the evidence on each.
     """
-    check_options(options, method)
-    cuts = cut_for(model, inputs, [method], [place(method, layer) for layer in layers], options)
+    check_method_options(options, method)
+    cuts = cut_for(model, inputs, [method], [cut_place(method, layer) for layer in layers], options)
     by_layer = list[list[Explanation]]()
     for cut in cuts:
-        gathered = [TargetEvidence(cut, target, options) for target in targets]
-        for evidence in gathered:
+        by_target = [TargetEvidence(cut, target, options) for target in targets]
+        for evidence in by_target:
             evidence.begin(str(method), options.progress)
-        by_layer.append([apply_method(evidence, method) for evidence in gathered])
+        by_layer.append([apply_method(evidence, method) for evidence in by_target])
     return by_layer
 
 
 class Skipped(NamedTuple):
-    """A method that this network cannot do.
+    """A method that cannot work on this network.
 
     Attributes:
         method: Its name.
-        layer: The layer it was asked for; None when it was to be chosen.
-        reason: Why not, and what to do.
+        layer: The layer that was named; None if limelight was to choose.
+        reason: Why it cannot work, and what to do.
     """
 
     method: str
@@ -214,10 +216,14 @@ def explain_many(
     layers: Sequence[Layer | None],
     options: Options,
 ) -> Iterator[Explanation | Skipped]:
-    """Yield explanations by methods, at layers, of targets, from one pass, in this order.
+    """Yield the explanations of all targets, at all layers, by all methods, from one pass.
 
-    What the network cannot do is yielded as `Skipped`. They come one by one, so that what is done
-    is not lost when the next raises.
+    1. Cut the network, once, everywhere that a method reads.
+    2. Score each target at each cut.
+    3. For each method, at each layer, apply the method to the evidence on each target.
+
+    What the network cannot do is yielded as `Skipped`. Explanations are yielded one by one, so that
+    those that are done are not lost when a later one raises.
 
     Raises:
         TargetError: There is no target or no layer.
@@ -225,12 +231,15 @@ def explain_many(
     """
     if not targets or not layers:
         raise TargetError("There is no target or no layer to compare; pass at least one of each.")
+    # 1. The cuts.
     cuts, reasons = _cut_all(model, inputs, methods, layers, options)
-    gathered = {
+    # 2. The scores.
+    by_layer_and_target = {
         (layer, number): TargetEvidence(cut, target, options)
         for layer, cut in cuts.items()
         for number, target in enumerate(targets)
     }
+    # 3. The explanations.
     for method in methods:
         for layer in layers if method.place == "layer" else (INPUT,):
             named = None if layer in (None, INPUT) else str(layer)
@@ -238,12 +247,12 @@ def explain_many(
                 yield Skipped(str(method), named, reasons[layer])
                 continue
             for number in range(len(targets)):
-                evidence = gathered[layer, number]
+                evidence = by_layer_and_target[layer, number]
                 if options.progress:
                     options.progress(str(method), 0, 0)
                 evidence.begin(str(method), options.progress)
                 try:
-                    check_options(options, method)
+                    check_method_options(options, method)
                     explanation = apply_method(evidence, method)
                 except LimelightError as error:
                     yield Skipped(str(method), named, str(error))
@@ -254,16 +263,16 @@ def explain_many(
 def sort_results(
     results: Iterable[Explanation | Skipped],
 ) -> tuple[tuple[Explanation, ...], tuple[Skipped, ...]]:
-    """Return the explanations among what `explain_many` yielded, and what was skipped.
+    """Split what `explain_many` yielded into explanations and skipped methods.
 
     Raises:
-        MethodError: There is no explanation among it.
+        MethodError: Every method was skipped.
     """
-    each = list(results)
-    explanations = tuple(one for one in each if isinstance(one, Explanation))
-    skipped = tuple(one for one in each if isinstance(one, Skipped))
+    all_results = list(results)
+    explanations = tuple(r for r in all_results if isinstance(r, Explanation))
+    skipped = tuple(r for r in all_results if isinstance(r, Skipped))
     if not explanations:
-        reasons = "\n".join(f"  {one.method}: {one.reason}" for one in skipped)
+        reasons = "\n".join(f"  {skip.method}: {skip.reason}" for skip in skipped)
         raise MethodError(f"The network can do none of these methods:\n{reasons}")
     return explanations, skipped
 
@@ -275,14 +284,14 @@ def _cut_all(
     layers: Sequence[Layer | None],
     options: Options,
 ) -> tuple[dict[Layer | None, Cut], dict[Layer | None, str]]:
-    """Cut once at everything that is read; return the cuts, and why there is none, by layer."""
+    """Cut once at every layer that is read; return, by layer, the cuts, or why there is none."""
     wanted = list[Layer | None]()
     reasons = dict[Layer | None, str]()
     if any(method.place == "layer" for method in methods):
         wanted += dict.fromkeys(layers)
     if None in wanted:
         try:
-            choose(unwrap(model), inputs, options.spec)
+            chosen_layer(unwrap(model), inputs, options.spec)
         except LayerError as error:
             reasons[None] = str(error)
     if any(method.place != "layer" for method in methods):

@@ -14,7 +14,7 @@ from limelight.targets import ScoreTarget
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one map was made by: target, method, layer, and what else `explain` was asked for."""
+    """How one map was made: target, method, layer, and the other options of `explain`."""
 
     target: ScoreTarget
     method: Method
@@ -30,7 +30,7 @@ class Recipe:
     fuse: Fusion = "mean"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the recipe, or nothing where it holds what cannot be pickled: a lambda, say."""
+        """Pickle the recipe, or None if it cannot be pickled, as with a lambda."""
         try:
             pickle.dumps(self.parts)
         except Exception:  # pickle raises nearly anything
@@ -38,10 +38,10 @@ class Recipe:
         return Recipe, (self.parts, self.fuse)
 
     def of_image(self, image: int, axes: int) -> Recipe:
-        """Return the recipe for one image of the batch alone."""
-        parts = (replace(one, target=one.target.of_image(image, axes)) for one in self.parts)
+        """Return the recipe for one image of the batch."""
+        parts = (replace(part, target=part.target.of_image(image, axes)) for part in self.parts)
         return replace(self, parts=tuple(parts))
 
 
 def _nothing() -> None:
-    """Return what is left of a recipe that could not be pickled."""
+    """Return None: what a recipe that could not be pickled is loaded as."""

@@ -1,4 +1,4 @@
-"""Whether a heatmap can be trusted to show something, and if not, why."""
+"""Whether a heatmap shows something, and if not, why."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Whether a heatmap is worth anything, and if not, why and what to do.
+    """Whether a heatmap shows something, and if not, why and what to do.
 
     Attributes:
         name: `ok`; `no-positive-evidence` (nothing on the grid speaks for the score),
             `disconnected` (the score does not depend on the grid), `flat` (the map is the same
-            everywhere) or `not-finite` (NaN or infinity came out).
-        message: The same in a sentence that says what to do; "" when ok.
+            everywhere) or `not-finite` (the score or the map holds NaN or infinity).
+        message: The same in a sentence that says what to do; "" if ok.
     """
 
     name: StatusName
@@ -42,33 +42,34 @@ class Status:
 def map_status(
     raw: Tensor,
     score: Tensor,
-    evidence: Sequence[Tensor],
+    connections: Sequence[Tensor],
     *,
     method: str,
     layer: str,
     why: Callable[[], str],
 ) -> tuple[Status, ...]:
-    """Say of each raw map `[B, *grid]` whether its heatmap is worth anything.
+    """Return the status of each raw map `[B, *grid]`.
 
     Args:
         raw: The raw maps.
         score: The scores, `[B]`.
-        evidence: What the method read of each score (gradients, class weights), `[B, ...]`.
+        connections: Gradients of each score, or other evidence, whose being zero means
+            "disconnected", `[B, ...]`.
         method: The method's name.
         layer: The layer's path.
-        why: Returns why a score does not depend on the layer; asked only if needed.
+        why: Returns why a score does not depend on the layer; called only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
     connected = torch.ones_like(low)
-    for tensor in evidence:
+    for tensor in connections:
         connected = connected * tensor.flatten(1).any(1)
-    # One transfer from the device for all of them.
-    facts = torch.stack([low, high, score.to(low), connected], 1).tolist()
+    # One transfer from the device for all values.
+    rows = torch.stack([low, high, score.to(low), connected], 1).tolist()
     rounding = 8 * torch.finfo(raw.dtype).eps
     statuses = []
-    for lowest, highest, value, is_connected in facts:
+    for lowest, highest, value, is_connected in rows:
         is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
-        # A difference that rounding alone can make is none.
+        # A difference no larger than rounding counts as zero.
         is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
         if not is_finite:
             status = Status(
@@ -98,15 +99,15 @@ def map_status(
 
 
 def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:
-    """Return maps `[B, ...]` with 0 everywhere in those that are worth nothing."""
-    if all(one.ok for one in status):
+    """Set maps `[B, ...]` whose status is not ok to zero."""
+    if all(s.ok for s in status):
         return maps
-    kept = torch.tensor([one.ok for one in status], device=maps.device)
+    kept = torch.tensor([s.ok for s in status], device=maps.device)
     return torch.where(kept.reshape(-1, *(1,) * (maps.ndim - 1)), maps, torch.zeros_like(maps))
 
 
 def to_heatmap(
     raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
 ) -> Tensor:
-    """Finish raw maps into heatmaps; those that are worth nothing become 0 everywhere."""
+    """Finish raw maps into heatmaps; those whose status is not ok become zero."""
     return zero_unless_ok(finish(raw, size, span), status)

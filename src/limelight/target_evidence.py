@@ -1,4 +1,4 @@
-"""From a cut to evidence: each thing is found out once, for all the methods that read it."""
+"""From a cut to evidence: each kind is found once, for all the methods that read it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from limelight.errors import MethodError
-from limelight.evidence import Attention, Combine, Evidence, Need, at_least_float32, total
+from limelight.evidence import Attention, Combine, Evidence, EvidenceKind, at_least_float32, total
 from limelight.layers import INPUT
 from limelight.options import Options
 from limelight.progress import ProgressCallback, RunCallback
@@ -19,21 +19,21 @@ from limelight.targets import Scores, ScoreTarget
 
 
 class TargetEvidence:
-    """What is known of one cut and one target, growing as methods ask for it."""
+    """The evidence on one cut and one target; it grows as methods ask for more."""
 
     def __init__(self, cut: Cut, target: ScoreTarget, options: Options) -> None:
-        """Score the images; everything else waits until it is needed."""
+        """Score the images; all other evidence is found when it is needed."""
         self.cut, self.target, self.options = cut, target, options
         self.scores = cut.score(target)
-        self.progress: RunCallback | None = None  # of the method at work
-        self._found = dict[Need, Any]()
+        self.progress: RunCallback | None = None  # for the current method
+        self._found = dict[EvidenceKind, Any]()
 
     def begin(self, method: str, progress: ProgressCallback | None) -> None:
-        """Report the runs of a method from now on."""
+        """From now on, report runs as those of this method."""
         self.progress = None if progress is None else partial(progress, method)
 
-    def evidence(self, needs: frozenset[Need], combine: Combine = total) -> Evidence:
-        """Return what a method with these needs may read."""
+    def evidence(self, needs: frozenset[EvidenceKind], combine: Combine = total) -> Evidence:
+        """Return the evidence for a method with these needs."""
         found = {need: self._get(need) for need in sorted(needs)}
         return Evidence(
             activations=at_least_float32(self.cut.activations),
@@ -44,33 +44,33 @@ class TargetEvidence:
             span=self.cut.layout.span,
         )
 
-    def connections(self, needs: frozenset[Need]) -> Sequence[Tensor]:
-        """Return what was found that is zero of an image whose score does not depend on the cut."""
-        found = [self._found.get(need) for need in needs if need != "curvature"]
-        slopes = [one.gradients[-1] if isinstance(one, Attention) else one for one in found]
-        return [slope for slope in slopes if isinstance(slope, Tensor)]
+    def connections(self, needs: frozenset[EvidenceKind]) -> Sequence[Tensor]:
+        """Return the gradients whose being zero means "disconnected", `[B, ...]` each."""
+        values = [self._found.get(need) for need in needs if need != "curvature"]
+        last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
+        return [gradient for gradient in last if isinstance(gradient, Tensor)]
 
     def rerunner(self, scores: Scores) -> Rerunner:
-        """Return the whole network, to be run on other images, and read like these scores."""
+        """Return the whole network, to be run on other images and read by these scores."""
         return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)
 
-    def _get(self, need: Need) -> Any:
+    def _get(self, need: EvidenceKind) -> Any:
         if need == "head":
             whole = self.cut.layer == INPUT
-            head = partial(self.cut.head, spent=True)
+            head = partial(self.cut.head, may_overwrite=True)
             return self._rerunner(head, self.cut.activations, self.scores, whole=whole)
         if need == "network":
             return self.rerunner(self.scores)
         if need not in self._found:
             try:
                 self._found[need] = self._find(need)
-            except MethodError as error:  # so that it is not tried for every method
+            except MethodError as error:  # kept, so that no other method tries again
                 self._found[need] = str(error)
         if isinstance(self._found[need], str):
             raise MethodError(self._found[need])
         return self._found[need]
 
-    def _find(self, need: Need) -> Any:
+    def _find(self, need: EvidenceKind) -> Any:
         cut, scores = self.cut, self.scores
         if need != "class weights":
             cut.check_gradient(scores)
@@ -84,16 +84,16 @@ class TargetEvidence:
             case "guided gradients":
                 return at_least_float32(cut.guided_gradients(scores))
             case "bias gradients":
-                return [at_least_float32(one) for one in cut.bias_gradients(scores)]
+                return [at_least_float32(layer) for layer in cut.bias_gradients(scores)]
             case _:
                 return cut.attention(scores, by_layer=need == "layer attention")
 
     def _rerunner(
-        self, run: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool
+        self, network: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool
     ) -> Rerunner:
         chunk = self.options.chunk or _chunk(like, whole=whole)
         return Rerunner(
-            lambda variants, rows: run(variants.to(like.dtype), rows=rows),
+            lambda variants, rows: network(variants.to(like.dtype), rows=rows),
             scores,
             chunk,
             self.progress,
@@ -104,11 +104,11 @@ class TargetEvidence:
 
 
 def _chunk(like: Tensor, *, whole: bool) -> int:
-    """Return how many variants to run together when nobody said.
+    """Return how many variants to run together if the user did not say.
 
-    Of a whole network on a CPU up to 8: more do not fit its caches, and took up to twice as long
-    for each; fewer where images are large. Of a head as many as hold 2^22 numbers: a run has a cost
-    of its own, and so has memory that is asked for anew each time.
+    For a whole network on a CPU this is up to 8: more do not fit the caches, and took up to twice
+    as long each; fewer if images are large. For a head it is as many as hold 2^22 numbers: each run
+    has a cost of its own, and so has memory that is allocated anew each time.
     """
     most, numbers = 128, 2**22
     if whole:

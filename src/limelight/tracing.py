@@ -17,7 +17,7 @@ from limelight.evidence import at_least_float32
 from limelight.explanation import FORMATS
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.plain import as_json
 from limelight.runtime.layer_gradients import LayerGradient, layer_gradients

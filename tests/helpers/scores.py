@@ -27,7 +27,7 @@ def scored(
     found = score(output, target, TargetContext(batch, size, OutputSpec(classes, pick), words))
     # Whatever the target, the same output has the same scores again, in any order and repeated.
     everything = torch.arange(batch)
-    assert torch.equal(found.again(output, everything), found.values)
+    assert torch.equal(found.read_again(output, everything), found.values)
     return found
 
 

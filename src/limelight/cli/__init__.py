@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from limelight.cli import output
 from limelight.cli.words import paragraphs, worded
-from limelight.errors import LimelightError, OutputError, described, exited
+from limelight.errors import LimelightError, OutputError, describe_error, exited
 
 #: The commands: the file that each is in, and the first line of its help.
 COMMANDS = {
@@ -177,7 +177,7 @@ def _complain(error: Exception) -> int:
     elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
         kind, message, code = "UsageError", _usage(error), 2
     else:  # what a model of the user's raises, most likely
-        message = " ".join([described(error), *getattr(error, "__notes__", [])])
+        message = " ".join([describe_error(error), *getattr(error, "__notes__", [])])
         hint = "\nSee where with: limelight --traceback ..."
     console = output.Console(stderr=True)
     with suppress(OutputError):  # no room on stderr either: the exit code says it

@@ -36,7 +36,7 @@ from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.explanation import Explanation
 from limelight.files import file_name, refuses_all
 from limelight.inputs import ModelInputs
-from limelight.methods import QUICK, Method
+from limelight.methods import QUICK_METHODS, Method
 from limelight.methods.views import find_views
 from limelight.metrics import Metric
 from limelight.metrics.measurement import Measurement
@@ -117,7 +117,7 @@ def compare(
     limelight compare cat.jpg --methods "gradcam rise:masks=500" --layer layer3 --layer layer4
     """
     targets = options.targets(target, topk, against, counterfactual)
-    rows = options.methods(methods or QUICK)
+    rows = options.methods(methods or QUICK_METHODS)
     measure = measure or metrics is not None
     asked = options.metrics([metrics or _METRICS], with_objects=False) if measure else []
     if needing := [row.name for row in asked if "objects" in row.needs]:

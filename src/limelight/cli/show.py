@@ -18,7 +18,7 @@ from limelight.cli import options
 from limelight.cli.output import Console, document
 from limelight.comparison import compare
 from limelight.errors import LayerError, unknown
-from limelight.layers import Candidate, ModuleCall, candidates, choose, stages
+from limelight.layers import Candidate, ModuleCall, candidates, choose_layer, stages
 from limelight.methods import METHODS
 from limelight.models.network import DEFAULT, Network
 from limelight.models.sources import model_names
@@ -75,7 +75,7 @@ def layers(
     calls = record(network.model, images)
     ranked = candidates(calls)
     cost = costs(network.model, images)
-    shares = [cost[one.call.own] for one in ranked]
+    shares = [cost[one.call.number] for one in ranked]
     if seen is not None:
         _draw_stages(network, *seen, calls, target, method, out, colormap)
     if as_json:
@@ -107,7 +107,7 @@ def layers(
     console.print(f"[bold]{escape(network.name)}[/] for an input of {by}")
     console.print(table)
     try:
-        choice = choose(calls, tuple(images.shape[2:]))
+        choice = choose_layer(calls, tuple(images.shape[2:]))
         layer, reason = escape(str(choice.layer)), escape(choice.reason)
         console.print(f"Chosen: [bold green]{layer}[/], {reason}.")
     except LayerError as error:

@@ -1,6 +1,6 @@
 """Which layer to cut at, and how its output becomes a grid.
 
-Nothing here runs a model: `limelight.cut` records one pass, and this file reads the record.
+Nothing here runs a model: `limelight.runtime` records one pass, and this room reads the record.
 
 Words: a *layer* is named by its dotted path (`"layer4"`, `"features.16"`, also `"features[-1]"`),
 with `#k` for its k-th call when one module runs several times (`"layer4.0.relu#2"`). A *layout*
@@ -9,23 +9,23 @@ says how the layer's output, whatever its axes, becomes activations `A` `[B, K, 
 
 from __future__ import annotations
 
-from limelight.layers.choice import Candidate, Choice, candidates, choose, stages
+from limelight.layers.choice import Candidate, Choice, candidates, choose_layer, stages
 from limelight.layers.layouts import Layout, ambiguous, layout_of, mismatch
-from limelight.layers.record import ModuleCall, Picture, RawCall, read
-from limelight.layers.sites import INPUT, Site, resolve
+from limelight.layers.record import InputGeometry, ModuleCall, RawCall, read
+from limelight.layers.resolved import INPUT, ResolvedLayer, resolve
 
 __all__ = [
     "INPUT",
     "Candidate",
     "Choice",
+    "InputGeometry",
     "Layout",
     "ModuleCall",
-    "Picture",
     "RawCall",
-    "Site",
+    "ResolvedLayer",
     "ambiguous",
     "candidates",
-    "choose",
+    "choose_layer",
     "layout_of",
     "mismatch",
     "read",

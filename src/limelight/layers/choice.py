@@ -1,4 +1,4 @@
-"""Which layer to cut at when none is named: the record's layers ranked, and why."""
+"""Which layer to cut at when none is named: the recorded layers ranked, with reasons."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from limelight.errors import LayerError
 from limelight.layers.layouts import ambiguous
 from limelight.layers.record import ModuleCall
 
-#: A layer with a longer run of unread channels than this share is several things side by side:
-#: queries, keys and values, say, or the scores of the other classes. (Channels that a ReLU
-#: happens to switch off are scattered, and make no such run.)
+#: If the score does not depend on a longer run of channels than this share, the output holds
+#: several things side by side: queries, keys and values, say, or the scores of other classes.
+#: (Channels that a ReLU happens to switch off are scattered, and make no such run.)
 UNREAD_RUN = 0.3
 
 
@@ -23,9 +23,9 @@ class Candidate:
     """A layer that could be cut at.
 
     Attributes:
-        call: How it ran.
+        call: Its recorded call.
         objection: What speaks against it; "" when nothing does.
-        possible: Whether it could be cut at for all that.
+        possible: Whether it could be cut at nevertheless.
     """
 
     call: ModuleCall
@@ -50,20 +50,22 @@ def candidates(calls: Sequence[ModuleCall]) -> list[Candidate]:
     """Rank the layers of a recorded pass: the one to cut at first, the impossible ones last.
 
     A layer can be cut at when its output is a grid of more than one cell, it runs once, and
-    gradient of the score arrives on the grid. It had better hold parameters, be read in all its
-    channels, and not be one of several branches that read the same tensor. Of those that remain
-    the latest is best: later layers see more meaning. Among modules that put out the very same
-    tensor (a stage and its last block) the outermost stands for all.
+    gradient of the score arrives on the grid. Preferably it has parameters, the score depends on
+    all of its channels, and it is not one of several branches that read the same tensor. Among the
+    layers left the latest is best: later layers hold more meaning. Where several modules put out
+    the very same tensor (a stage and its last block), the outermost represents them all.
     """
     outermost: dict[int, tuple[int, ModuleCall]] = {}
     for order, call in enumerate(calls):
         if not (call.path and call.layout and math.prod(call.layout.grid) > 1):
             continue
-        # What merely passes a tensor on (a dropout, an identity) does not stand for its maker.
+        # A module that merely passes a tensor on (a dropout, an identity) does not represent it,
         _, inner = outermost.get(call.result, (0, None))
-        # Nor does what puts it out beside other things, or what was made of it is read instead.
-        stands = call.learned and not call.several and (call.cells or not inner or not inner.cells)
-        if inner is None or stands:
+        # nor does a module with several outputs, or one whose own output no gradient reaches.
+        represents = (
+            call.learned and not call.several and (call.cells or not inner or not inner.cells)
+        )
+        if inner is None or represents:
             outermost[call.result] = order, call
     latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
     readers: dict[int | None, list[str]] = {}
@@ -71,21 +73,21 @@ def candidates(calls: Sequence[ModuleCall]) -> list[Candidate]:
         if call.learned and call.path:
             readers.setdefault(call.source, []).append(call.path)
     readers.pop(None, None)
-    ranked = [_judge(call, readers.get(call.source, [])) for call in latest_first]
+    ranked = [_as_candidate(call, readers.get(call.source, [])) for call in latest_first]
     return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
 
 
 def stages(calls: Sequence[ModuleCall], count: int = 6) -> list[str]:
     """Return the paths of up to `count` layers of a recorded pass, early to late: its stages.
 
-    Of the layers that nothing speaks against, at each size of grid the last of the outermost; where
-    there are fewer sizes than asked for (in a transformer there is one), blocks evenly between
-    them. The last one is the layer that is chosen when none is named.
+    From the layers without objection, this takes at each size of grid the last of the outermost
+    layers. Where there are fewer sizes than `count` (a transformer has one), blocks spaced evenly
+    fill the rest. The last stage is the layer that is chosen when none is named.
     """
     ranked = candidates(calls)
-    good = [one.call for one in ranked if one.possible and not one.objection]
+    good = [layer.call for layer in ranked if layer.possible and not layer.objection]
     if not good:
-        return [one.path for one in ranked[:1] if one.possible]
+        return [layer.path for layer in ranked[:1] if layer.possible]
     order = {id(call): number for number, call in enumerate(calls)}
     chosen = good[0]
     by_grid: dict[tuple[int, ...], list[ModuleCall]] = {}
@@ -104,12 +106,12 @@ def stages(calls: Sequence[ModuleCall], count: int = 6) -> list[str]:
             picked = [between[(2 * i + 1) * len(between) // (2 * room)] for i in range(room)]
             taken |= {id(call): call for call in picked}
             break
-    # More than asked for: the earliest, which are mere edges, go first.
+    # If there are more than `count`, the earliest are left out: they show mere edges.
     return [call.path for call in sorted(taken.values(), key=lambda c: order[id(c)])][-count:]
 
 
-def _judge(call: ModuleCall, readers: Sequence[str]) -> Candidate:
-    """Say what speaks against choosing a layer unasked; `readers` read the same tensor as it."""
+def _as_candidate(call: ModuleCall, readers: Sequence[str]) -> Candidate:
+    """Return a layer with the objection to it, if any; `readers` read the same tensor as it."""
     if call.calls > 1:
         return Candidate(call, f"it runs {call.calls} times", possible=False)
     if call.cells == 0:
@@ -120,17 +122,19 @@ def _judge(call: ModuleCall, readers: Sequence[str]) -> Candidate:
         return Candidate(call, "it puts out several grids, and only the first would be cut at")
     if call.unread > UNREAD_RUN:
         return Candidate(call, f"the score skips {call.unread:.0%} of its channels in a row")
-    beside = [
+    siblings = [
         other
         for other in readers
         if not f"{call.path}.".startswith(f"{other}.")
         and not f"{other}.".startswith(f"{call.path}.")
     ]
-    beside = [call.beside] if call.beside and not beside else beside
-    return Candidate(call, f"it is one of several branches, beside {beside[0]}" if beside else "")
+    siblings = [call.sibling] if call.sibling and not siblings else siblings
+    return Candidate(
+        call, f"it is one of several branches, beside {siblings[0]}" if siblings else ""
+    )
 
 
-def choose(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
+def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
     """Choose the layer to cut at from a recorded pass, over an image of these sizes.
 
     Raises:
@@ -139,15 +143,15 @@ def choose(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
     ranked = candidates(calls)
     if ranked and ranked[0].possible:
         reason = "the last layer with a grid on which gradient of the score arrives"
-        but = f", although {ranked[0].objection}" if ranked[0].objection else ""
-        return Choice(ranked[0].path, reason + but)
+        although = f", although {ranked[0].objection}" if ranked[0].objection else ""
+        return Choice(ranked[0].path, reason + although)
     unclear = [call for call in calls if call.path and call.learned and call.layout is None]
-    said = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
-    if image and said and not any(candidate.call.cells for candidate in ranked):
-        raise LayerError(said)
-    near = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
+    advice = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
+    if image and advice and not any(candidate.call.cells for candidate in ranked):
+        raise LayerError(advice)
+    nearest = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
     raise LayerError(
         "No layer to cut at was found: none has a grid of several cells on which gradient of the "
-        f"score arrives ({near or 'no output in this network is a grid'}). Name one with "
+        f"score arrives ({nearest or 'no output in this network is a grid'}). Name one with "
         "layer=..., and see `limelight layers` for all of them; a larger input has finer grids."
     )

@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-#: Grids whose `mismatch` with the image is below this have the image's proportions.
+#: A grid has the image's proportions if its `mismatch` with the image is below this.
 SAME_PROPORTIONS = 0.3
 
 
-#: The most extra tokens (class, distillation, registers) looked for in front of the patches.
+#: The most extra tokens (class, distillation, registers) that may come before the patches.
 MOST_PREFIX_TOKENS = 16
 
 
@@ -28,8 +28,8 @@ class Layout:
             `[B, P + prod(grid), K]`, or `frames` `[B * T, K, H, W]` with the grid `[T, H, W]`.
         grid: The sizes of the grid axes.
         prefix: P, how many tokens come before the grid (class token, registers).
-        span: How long the grid is along each axis, in picture lengths: more than 1 when the network
-            pads the picture, less when it drops its edge; () when the grid covers it.
+        span: How long the grid is along each axis, in picture lengths: more than 1 if the network
+            pads the picture, less if it drops an edge; () if the grid covers the picture exactly.
     """
 
     kind: Literal["channels first", "channels last", "tokens", "frames"]
@@ -64,10 +64,10 @@ class Layout:
 
     def __str__(self) -> str:
         """Describe the layout in words, as in `tokens, 1 prefix`."""
-        said = f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
+        words = f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
         if not self.span:
-            return said
-        return f"{said}, spans {' x '.join(f'{s:.0%}' for s in self.span)} of the picture"
+            return words
+        return f"{words}, spans {' x '.join(f'{s:.0%}' for s in self.span)} of the picture"
 
 
 def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
@@ -80,7 +80,7 @@ def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
 
 
 def _deviations(grid: Sequence[int], image: Sequence[int]) -> list[float]:
-    """Return what `mismatch` is the largest of."""
+    """Return the deviations of which `mismatch` is the largest, one per axis."""
     if any(g < 1 or g > s for g, s in zip(grid, image, strict=True)):
         return [math.inf]
     scales = [math.log(g / s) for g, s in zip(grid, image, strict=True)]
@@ -88,16 +88,16 @@ def _deviations(grid: Sequence[int], image: Sequence[int]) -> list[float]:
     return [abs(scale - middle) for scale in scales]
 
 
-def _fits_as_well(one: Sequence[int], other: Sequence[int], image: Sequence[int]) -> bool:
-    """Whether one grid's proportions are as near to the image's as those of another.
+def _fits_as_well(grid: Sequence[int], other: Sequence[int], image: Sequence[int]) -> bool:
+    """Return whether one grid's proportions are at least as near to the image's as another's.
 
-    Where the largest deviations are the same but for rounding, which differs between machines, all
-    of them decide, by their squares.
+    If the largest deviations are the same but for rounding, which differs between machines, the
+    sums of squared deviations decide.
     """
-    ours, theirs = _deviations(one, image), _deviations(other, image)
+    ours, theirs = _deviations(grid, image), _deviations(other, image)
     if not math.isclose(max(ours), max(theirs), rel_tol=1e-9):
         return max(ours) < max(theirs)
-    squares = [sum(d * d for d in each) for each in (ours, theirs)]
+    squares = [sum(d * d for d in deviations) for deviations in (ours, theirs)]
     return squares[0] < squares[1] or math.isclose(*squares, rel_tol=1e-9)
 
 
@@ -109,7 +109,7 @@ def layout_of(
     Args:
         shape: The shape of the layer's output for one image, batch first.
         image: The sizes of the input's grid axes, `[H, W]` for a picture.
-        grids: Grids seen earlier in the same pass, newest last; tokens were cut along one of them.
+        grids: The grids found earlier in the same pass, newest last; tokens come from one of them.
 
     Returns:
         The layout, or None when no reading of the shape makes a grid.
@@ -119,9 +119,9 @@ def layout_of(
         grid = (shape[0], *shape[2:])
         return Layout("frames", grid) if mismatch(grid, image) < math.inf else None
     if axes == 1 and len(shape) == 3 and (shape[2],) not in grids:
-        along = _tokens(shape[1], image, grids)
-        if along:
-            return along
+        as_tokens = _tokens(shape[1], image, grids)
+        if as_tokens:
+            return as_tokens
     if axes and len(shape) == axes + 2:
         first, last = tuple(shape[2:]), tuple(shape[1:-1])
         # On a tie channels come first, as they do in every convolution.
@@ -134,7 +134,7 @@ def layout_of(
 
 
 def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
-    """Find the grid of `count` tokens: the network's own, or else the one like the image."""
+    """Return the layout of `count` tokens: on a grid of the network, else one like the image."""
     fitting = [
         Layout("tokens", grid, count - math.prod(grid))
         for grid in reversed(grids)
@@ -158,9 +158,9 @@ def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) 
 
 
 def _coarser(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield grids whose cells are 2, 4, 8 or 16 of a grid's along each axis, or along the last two.
+    """Yield grids whose cells cover 2, 4, 8 or 16 of `grid` along each axis, or along the last two.
 
-    One that is left over at the edge makes a cell of its own.
+    A cell left over at the edge becomes a cell by itself.
     """
     for factor in (2, 4, 8, 16) if len(grid) > 1 else (2,):
         yield tuple(math.ceil(size / factor) for size in grid)
@@ -171,29 +171,29 @@ def _coarser(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 def possible_grids(count: int, image: Sequence[int]) -> Sequence[tuple[int, ...]]:
     """Return the grids that `count` tokens over a picture could have, the most likely first.
 
-    Those are the grids of roughly the picture's proportions, with up to two tokens in front.
+    They have roughly the picture's proportions, and up to two tokens in front.
     """
     if len(image) == 1:
         return [(count,), (count - 1,)]
     if len(image) != 2:
         return []
-    found = {
+    prefixes = {
         (rows, (count - prefix) // rows): prefix
         for prefix in (2, 1, 0)
         for rows in range(2, count // 2 + 1)
         if (count - prefix) % rows == 0
     }
-    close = [grid for grid in found if mismatch(grid, image) < 2 * SAME_PROPORTIONS]
-    return sorted(close, key=lambda grid: (mismatch(grid, image), found[grid]))[:5]
+    similar = [grid for grid in prefixes if mismatch(grid, image) < 2 * SAME_PROPORTIONS]
+    return sorted(similar, key=lambda grid: (mismatch(grid, image), prefixes[grid]))[:5]
 
 
 def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
-    """Say which grids an output of tokens could have; "" when it is none."""
+    """Return a sentence on the grids that an output of tokens could have; "" for other outputs."""
     grids = possible_grids(shape[1], image) if len(shape) == 3 else []
     if not grids:
         return ""
-    said = ", ".join(" x ".join(map(str, grid)) for grid in grids)
+    choices = ", ".join(" x ".join(map(str, grid)) for grid in grids)
     return (
         f"{path!r} puts out {shape[1]} tokens, and nothing in the network says along which grid "
-        f"they were cut; {said} would do. Say which with grid={grids[0]}."
+        f"they were cut; {choices} would do. Say which with grid={grids[0]}."
     )

@@ -1,8 +1,8 @@
 """The table of methods.
 
 A method is a pure function from evidence to a raw map `[B, *grid]`, signed and unscaled. Its row
-says what it needs, so that one pass can serve many methods. The command line, the docs and the
-tests read this table and nothing else.
+says what evidence it needs, so that one pass can serve many methods. The command line, the docs and
+the tests read this table and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from limelight.methods import attention, controls, perturbed, pixels, pointwise,
 from limelight.methods.method import Method
 from limelight.registry import find_entry
 
-__all__ = ["METHODS", "QUICK", "Method", "chosen_methods", "find_method"]
+__all__ = ["METHODS", "QUICK_METHODS", "Method", "chosen_methods", "find_method"]
 
 
 #: In formulas: g = dy_c/dA, X the image, H_k channel k resized to it and scaled to [0, 1].
@@ -359,8 +359,8 @@ def find_method(method: str | Method) -> Method:
     return find_entry(METHODS, "method", method)
 
 
-#: The methods that `compare` runs when none is named: one of each kind that takes no minutes.
-QUICK = (
+#: The methods that `compare` runs when none is named: one of each kind that does not take minutes.
+QUICK_METHODS = (
     "gradcam",
     "layercam",
     "gradcam++",
@@ -374,16 +374,16 @@ QUICK = (
 
 
 def chosen_methods(methods: str | Method | Sequence[str | Method] | None) -> list[Method]:
-    """Return the methods meant, each once: all of METHODS for "all", the quick ones for None.
+    """Return the methods asked for, each once: all of METHODS for "all", QUICK_METHODS for None.
 
     Raises:
         UnknownNameError, OptionError: As `find_method`.
-        MethodError: There are none.
+        MethodError: The list is empty.
     """
     if methods == "all":
         return list(METHODS.values())
     if methods is None:
-        methods = QUICK
+        methods = QUICK_METHODS
     names = [methods] if isinstance(methods, str | Method) else list(methods)
     if not names:
         raise MethodError("There are no methods to compare; name at least one, or 'all'.")

@@ -1,4 +1,4 @@
-"""Several raw maps of the same images as one."""
+"""Several raw maps of the same images, fused into one."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def known_fusion(how: str) -> None:
 
 
 def fuse_maps(maps: Sequence[Tensor], how: Fusion) -> Tensor:
-    """Make one map of maps `[B, *grid]` of several layers, on the finest of their grids.
+    """Fuse maps `[B, *grid]` of several layers into one, on the finest of their grids.
 
-    Each is resized and scaled to [0, 1] first, positive part only; then `mean`, `max` (Jiang et
-    al. 2021, section 3), or `product` (RefineCAM, Domeniconi et al. 2026).
+    The positive part of each map is resized and scaled to [0, 1] first; then `mean`, `max` (Jiang
+    et al. 2021, section 3), or `product` (RefineCAM, Domeniconi et al. 2026).
 
     Raises:
         UnknownNameError: There is no such way to fuse.
     """
     known_fusion(how)
-    finest = max((one.shape[1:] for one in maps), key=math.prod)
-    stacked = torch.stack([normalise(resize(relu(one), finest)) for one in maps])
+    finest = max((raw.shape[1:] for raw in maps), key=math.prod)
+    stacked = torch.stack([normalise(resize(relu(raw), finest)) for raw in maps])
     if how == "max":
         return stacked.amax(0)
     return stacked.mean(0) if how == "mean" else stacked.prod(0)

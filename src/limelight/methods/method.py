@@ -1,4 +1,4 @@
-"""What a row of METHODS is."""
+"""The type of a row of METHODS."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from limelight.evidence import Evidence, Need
+from limelight.evidence import Evidence, EvidenceKind
 from limelight.registry import Entry
 
-Family = Literal["weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "control"]
+MethodFamily = Literal[
+    "weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "control"
+]
 
 
-Place = Literal["layer", "input", "network"]
+CutPlace = Literal["layer", "input", "network"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,22 +24,22 @@ class Method(Entry):
     """A row of METHODS: its function goes from evidence to a raw map `[B, *grid]`.
 
     Attributes:
-        family: The shape of its formula.
-        needs: What it reads besides the activations.
+        family: The kind of its formula.
+        needs: The evidence that it reads besides the activations.
         place: Where the network is cut when no layer is named: at the chosen `layer`; at the
             `input`; or at the input only, because it reads the whole `network`.
-        by_channel: Whether the map is a sum over channels, so that eigen smoothing makes sense.
-        sums_to: From evidence (and the options) to what the map should sum to, `[B]`, if the method
-            promises that.
+        by_channel: Whether the map is a sum over channels, so that eigen smoothing applies.
+        sums_to: From evidence and options to the value that the map has to sum to, `[B]`, if the
+            method promises one.
     """
 
-    family: Family
-    needs: frozenset[Need] = frozenset()
-    place: Place = "layer"
+    family: MethodFamily
+    needs: frozenset[EvidenceKind] = frozenset()
+    place: CutPlace = "layer"
     by_channel: bool = False
     sums_to: Callable[..., Tensor] | None = None
 
     def raw(self, evidence: Evidence) -> Tensor:
         """Return the raw map `[B, *grid]`."""
-        found: Tensor = self.function(evidence, **dict(self.options))
-        return found
+        raw: Tensor = self.function(evidence, **dict(self.options))
+        return raw

@@ -1,4 +1,4 @@
-"""Many runs: what the score becomes when parts are taken away, or are all that is left."""
+"""Methods of many runs: what the score becomes when parts are removed, or are all that is left."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from limelight.methods.weighted import weigh
 
 
 def ablationcam(evidence: Evidence) -> Tensor:
-    """Weigh each channel by what the score loses without it.
+    """Weight each channel by what the score loses without it.
 
     `w_k = y_c - y_c(A without channel k)`, `L = sum_k w_k A_k`, shape `[B, *grid]`: Desai and
-    Ramaswamy 2020, section 3. The paper divides by `y_c`; that scales a map whose score is positive
-    and would turn one round whose score is negative, so it is left out. A channel that is zero
-    everywhere is not run: nothing changes without it. A difference that rounding can make is none.
+    Ramaswamy 2020, section 3. The paper divides by `y_c`; that only scales the map of a positive
+    score, but would flip the sign of the map of a negative one, so it is left out. A channel that
+    is zero everywhere is not run, as nothing changes without it. A difference no larger than
+    rounding counts as zero.
     """
     activations = evidence.activations
     active = activations.flatten(2).any(2).T  # [K, B]
-    complete = torch.ones_like(active[:1])  # as the last variant, all channels
+    complete = torch.ones_like(active[:1])  # the last variant keeps all channels
 
     def without(channels: Tensor, b: int) -> Tensor:
         rows = activations[b].repeat(len(channels), 1, *[1] * len(evidence.axes))
-        some = channels < len(active)
-        rows[some.nonzero()[:, 0], channels[some]] = 0
+        is_channel = channels < len(active)
+        rows[is_channel.nonzero()[:, 0], channels[is_channel]] = 0
         return rows
 
     scores = evidence.head.scores(torch.cat([active, complete]), without)
@@ -39,13 +40,13 @@ def ablationcam(evidence: Evidence) -> Tensor:
 
 
 def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
-    """Score each cell by what the head says when it sees that cell alone; needs no gradient.
+    """Score each cell by what the head returns when it sees that cell alone; needs no gradient.
 
     `L_ij = y_c(A [only cell ij]) - y_c(0)`, shape `[B, *grid]`: Byun and Lee 2022, section 3; the
-    prefix tokens of a transformer stay as they are (Byun and Lee 2023). With `gaussian` the
-    neighbours stay too, with weights 1 2 1 / 2 4 2 / 1 2 1 over 16. The papers take the probability
-    for the score; here it is the score that was asked for, above what it is with no cell at all.
-    Behind it a pool and a linear layer, this is Grad-CAM.
+    prefix tokens of a transformer stay as they are (Byun and Lee 2023). With `gaussian` the cell's
+    neighbours stay too, with weights 1 2 1 / 2 4 2 / 1 2 1 over 16. The papers use the probability
+    as the score; here it is the score that was asked for, minus the score with no cell at all. If
+    the head is a pool and a linear layer, this is Grad-CAM.
     """
     activations = evidence.activations
     grid = activations.shape[2:]
@@ -53,8 +54,8 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
 
     def alone(number: Tensor, b: int) -> Tensor:
         cells = activations.new_zeros(len(number), count)
-        some = number < count  # the last variant has no cell at all
-        cells[some.nonzero()[:, 0], number[some]] = 1
+        has_cell = number < count  # the last variant has no cell at all
+        cells[has_cell.nonzero()[:, 0], number[has_cell]] = 1
         cells = cells.reshape(-1, *grid)
         for axis in range(1, cells.ndim if gaussian else 0):
             cells = cells / 2 + (_shifted(cells, axis, 1) + _shifted(cells, axis, -1)) / 4
@@ -65,7 +66,7 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
 
 
 def _shifted(cells: Tensor, axis: int, step: int) -> Tensor:
-    """Shift by one cell along an axis; what leaves the grid is lost."""
+    """Shift by one cell along an axis; what leaves the grid is dropped."""
     size = cells.shape[axis]
     moved = torch.zeros_like(cells)
     moved.narrow(axis, max(step, 0), size - 1).copy_(cells.narrow(axis, max(-step, 0), size - 1))
@@ -73,13 +74,13 @@ def _shifted(cells: Tensor, axis: int, step: int) -> Tensor:
 
 
 def scorecam(evidence: Evidence, *, softmax: bool = False) -> Tensor:
-    """Weigh each channel by the score of the image seen through it.
+    """Weight each channel by the score of the image seen through it.
 
     With `H_k` the channel, resized to the image and scaled to [0, 1], and X the image:
     `alpha_k = y_c(X * H_k) - y_c(0)`, `L = sum_k alpha_k A_k`, shape `[B, *grid]`: Wang et al.
-    2020, eq. 6 to 10, with the black baseline of section 4. `softmax` over the channels is what
-    algorithm 1 adds; the map then depends on the scale of the scores. A channel that is the same
-    everywhere masks everything: its alpha (before the softmax) is zero, and it is not run.
+    2020, eq. 6 to 10, with the black baseline of section 4. Algorithm 1 adds a `softmax` over the
+    channels; the map then depends on the scale of the scores. A constant channel masks everything:
+    its alpha (before the softmax) is zero, and it is not run.
     """
     return _through_masks(evidence, _Masks(evidence), softmax=softmax)
 
@@ -92,10 +93,10 @@ def sscam(
     seed: int = 0,
     softmax: bool = False,
 ) -> Tensor:
-    """Weigh each channel by the score of the image seen through it, averaged over noise.
+    """Weight each channel by the score of the image seen through it, averaged over noise.
 
     As `scorecam`, with `alpha_k = mean_i y_c(X * (H_k + noise_i)) - y_c(0)`, the noise normal with
-    the given deviation and the same for all channels: Wang et al. 2020 b, section 3.
+    the given standard deviation and the same for all channels: Wang et al. 2020 b, section 3.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (samples, 1, *evidence.image.shape[2:])
@@ -105,10 +106,10 @@ def sscam(
 
 
 def iscam(evidence: Evidence, *, samples: int = 10, softmax: bool = False) -> Tensor:
-    """Weigh each channel by the score of the image as the channel is faded in.
+    """Weight each channel by the score of the image as the channel is faded in.
 
-    As `scorecam`, with `alpha_k = mean_i y_c(X * i/n H_k) - y_c(0)`, i from 1 to n samples: Naidu
-    et al. 2020, section 3.
+    As `scorecam`, with `alpha_k = mean_i y_c(X * i/n H_k) - y_c(0)`, where i runs from 1 to n
+    samples: Naidu et al. 2020, section 3.
     """
     scale = torch.arange(1, samples + 1, dtype=torch.float64, device="cpu") / samples
     masks = _Masks(evidence, times=scale.to(evidence.image))
@@ -116,7 +117,7 @@ def iscam(evidence: Evidence, *, samples: int = 10, softmax: bool = False) -> Te
 
 
 class _Masks:
-    """The channels as masks over the image, `[B, K]` of them, each in several variations."""
+    """The channels as masks over the image, `[B, K]`, each in several variations."""
 
     def __init__(
         self, evidence: Evidence, *, times: Tensor | None = None, add: Tensor | None = None
@@ -130,17 +131,18 @@ class _Masks:
     def needed(self, *, softmax: bool) -> Tensor:
         """Return which channels have to be run, `[B, K]`.
 
-        A channel that is the same everywhere makes a mask of zero, which gains nothing. With noise
-        added it gains something, which counts unless the channel is zero and there is no softmax.
+        A constant channel makes a mask of zero, which gains nothing. With noise added it does gain
+        something, which counts unless the channel is zero and there is no softmax.
         """
         if self.add is None:
             return self.high > self.low
         return (self.high != 0) | (self.low != 0) | softmax
 
-    def seen(self, number: Tensor, b: int) -> Tensor:
-        """Return image b seen through masks `[M, C, *image]`; numbers are of channel, variation.
+    def masked(self, number: Tensor, b: int) -> Tensor:
+        """Return image b seen through masks `[M, C, *image]`.
 
-        Behind the last channel comes one that is zero everywhere.
+        A number is `channel * variations + variation`; the number behind the last channel means a
+        mask that is zero everywhere.
         """
         evidence = self.evidence
         channel, variation = number // self.variations, number % self.variations
@@ -148,11 +150,11 @@ class _Masks:
         channel = torch.where(black, 0, channel)
         size = evidence.image.shape[2:]
         masks = resize(evidence.activations[b, channel], size, evidence.span)
-        # After the resize: its corners need not reach a channel's extremes.
+        # After the resize, as a resized channel need not reach the channel's extremes.
         low, high = masks.flatten(1).aminmax(dim=1)
         axes = [1] * len(evidence.axes)
-        spread = torch.where(high > low, high - low, 1).reshape(-1, *axes)
-        masks = (masks - low.reshape(-1, *axes)) / spread
+        value_range = torch.where(high > low, high - low, 1).reshape(-1, *axes)
+        masks = (masks - low.reshape(-1, *axes)) / value_range
         masks = masks.to(evidence.image.dtype)[:, None]
         if self.times is not None:
             masks = masks * self.times[variation].reshape(-1, 1, *axes)
@@ -164,7 +166,7 @@ class _Masks:
 def _through_masks(evidence: Evidence, masks: _Masks, *, softmax: bool) -> Tensor:
     count = masks.variations
     wanted = masks.needed(softmax=softmax).T.repeat_interleave(count, 0)  # [K * variations, B]
-    scores = evidence.network.scores(torch.cat([wanted, torch.ones_like(wanted[:1])]), masks.seen)
+    scores = evidence.network.scores(torch.cat([wanted, torch.ones_like(wanted[:1])]), masks.masked)
     gain = torch.where(wanted, scores[:-1] - scores[-1], 0)
     gain = gain.reshape(-1, count, gain.shape[1]).mean(1).T  # [B, K]
     return weigh(evidence, gain.softmax(1) if softmax else gain)
@@ -173,70 +175,70 @@ def _through_masks(evidence: Evidence, masks: _Masks, *, softmax: bool) -> Tenso
 def occlusion(
     evidence: Evidence, *, patch: float = 0.2, stride: float = 0.1, baseline: float = 0.0
 ) -> Tensor:
-    """Cover each part of the image in turn, and see what the score loses.
+    """Cover each part of the image in turn, and measure what the score loses.
 
     `L_ij` is the mean of `y_c - y_c(X covered by w)` over the windows w that cover pixel ij, shape
     `[B, *image]`: Zeiler and Fergus 2014, section 4.2. `patch` and `stride` are shares of the
-    image's sides (at least a pixel); the cover's value is the baseline, in the network's units,
-    where 0 is the mean colour.
+    image's sides (at least one pixel); covered pixels have the value `baseline`, in the network's
+    units, where 0 is the mean colour.
     """
     size = evidence.activations.shape[2:]
     axes = []
     for length in size:
-        wide = min(length, max(1, round(patch * length)))
-        step = min(wide, max(1, round(stride * length)))  # every pixel is covered
-        starts = [*range(0, length - wide, step), length - wide]
-        axes.append([slice(start, start + wide) for start in starts])
-    places = list(product(*axes))
+        width = min(length, max(1, round(patch * length)))
+        step = min(width, max(1, round(stride * length)))  # so that every pixel is covered
+        starts = [*range(0, length - width, step), length - width]
+        axes.append([slice(start, start + width) for start in starts])
+    windows = list(product(*axes))
 
     def covered(number: Tensor, b: int) -> Tensor:
         rows = evidence.activations[b].repeat(len(number), 1, *[1] * len(size))
-        for row, place in zip(rows, number.tolist(), strict=True):
-            row[(slice(None), *places[place])] = baseline
+        for row, index in zip(rows, number.tolist(), strict=True):
+            row[(slice(None), *windows[index])] = baseline
         return rows
 
-    drops = evidence.score - evidence.head.scores(_all(evidence, len(places)), covered)
+    drops = evidence.score - evidence.head.scores(_all(evidence, len(windows)), covered)
     summed = torch.zeros_like(evidence.activations[:, 0])
-    times = torch.zeros_like(summed[0])
-    for drop, place in zip(drops.to(summed), places, strict=True):
-        summed[(slice(None), *place)] += drop.reshape(-1, *[1] * len(size))
-        times[place] += 1
-    return summed / times
+    covers = torch.zeros_like(summed[0])
+    for drop, window in zip(drops.to(summed), windows, strict=True):
+        summed[(slice(None), *window)] += drop.reshape(-1, *[1] * len(size))
+        covers[window] += 1
+    return summed / covers
 
 
 def rise(
     evidence: Evidence, *, masks: int = 4000, cells: int = 7, keep: float = 0.5, seed: int = 0
 ) -> Tensor:
-    """Score random masks, and average them by their scores.
+    """Score random masks, and average them with their scores as weights.
 
     `L = 1 / (N p) sum_i (s_i - mean s) M_i` with `s_i = y_c(X * M_i)`, shape `[B, *image]`: Petsiuk
     et al. 2018, section 3, with N masks that keep a cell with probability p. A mask is a grid of
     cells, a little larger than the image, interpolated linearly and shifted by less than a cell.
-    The same masks serve all images. The paper leaves the mean score in: it adds the same to every
-    pixel, but for the noise of the masks, and would hide the map of a score below zero.
+    The same masks serve all images. The paper leaves the mean score in. That adds the same value to
+    every pixel, apart from the noise of the masks, and would hide the map of a negative score.
     """
     image = evidence.activations
-    found = torch.zeros_like(image[:, 0])
-    drawn = RiseMasks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
+    summed = torch.zeros_like(image[:, 0])
+    random_masks = RiseMasks(image.shape[2:], masks, cells=cells, keep=keep, seed=seed)
 
     def masked(number: Tensor, b: int) -> Tensor:
-        return image[b] * drawn(number).to(image)[:, None]
+        return image[b] * random_masks(number).to(image)[:, None]
 
     scores = evidence.head.scores(_all(evidence, masks), masked)
     scores = scores - scores.mean(0)
     for numbers in torch.split(torch.arange(masks, device="cpu"), 64):
-        part = drawn(numbers).to(image)
-        found += torch.tensordot(scores[numbers.to(scores.device)].T.to(image), part, 1)
-    return found / (masks * keep)
+        chunk = random_masks(numbers).to(image)
+        summed += torch.tensordot(scores[numbers.to(scores.device)].T.to(image), chunk, 1)
+    return summed / (masks * keep)
 
 
 class RiseMasks:
-    """The masks of RISE for images of a size; `masks(numbers)` makes some of them `[M, *size]`."""
+    """The masks of RISE for images of one size; `masks(numbers)` returns some, `[M, *size]`."""
 
     def __init__(
         self, size: Sequence[int], count: int, *, cells: int, keep: float, seed: int
     ) -> None:
-        """Draw the grids; they are interpolated when asked for, as all at once would be large."""
+        """Draw the grids; masks are interpolated on demand, as all would take much memory."""
         generator = torch.Generator().manual_seed(seed)
         self.size = tuple(size)
         self.cell = [math.ceil(length / min(cells, length)) for length in self.size]
@@ -250,16 +252,16 @@ class RiseMasks:
         self.shifts = torch.stack(shifts, 1)
 
     def __call__(self, numbers: Tensor) -> Tensor:
-        """Return masks `[M, *size]` by their numbers."""
+        """Return the masks with these numbers, `[M, *size]`."""
         numbers = numbers.cpu()
         grids = self.grids[numbers]
         pairs = zip(grids.shape[1:], self.cell, strict=True)
         large = resize(grids, [cells * cell for cells, cell in pairs])
-        made = []
-        for one, shift in zip(large, self.shifts[numbers].tolist(), strict=True):
+        cropped = []
+        for mask, shift in zip(large, self.shifts[numbers].tolist(), strict=True):
             ends = zip(shift, self.size, strict=True)
-            made.append(one[tuple(slice(start, start + length) for start, length in ends)])
-        return torch.stack(made)
+            cropped.append(mask[tuple(slice(start, start + length) for start, length in ends)])
+        return torch.stack(cropped)
 
 
 def kernelshap(
@@ -270,51 +272,60 @@ def kernelshap(
     baseline: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
-    """Share the score out among superpixels: their Shapley values, by a weighted regression.
+    """Divide the score among superpixels: their Shapley values, by a weighted regression.
 
     With S superpixels and the kernel `(S - 1) / (C(S, s) s (S - s))` for coalitions of s of them,
     phi minimises the weighted squares of `y_c(X of the coalition) - phi_0 - sum phi`, under
     `phi_0 = y_c(baseline)` and `phi_0 + sum phi = y_c(X)`; `L` is phi of the superpixel that a
     pixel is in, shape `[B, *image]`: Lundberg and Lee 2017, theorem 2. Coalitions are drawn by
-    their weight, each with its complement; if there are no more than `samples`, all are taken, and
-    the values are exact. Superpixels are SLIC's (scikit-image) for pictures; blocks for what is no
-    picture, or where SLIC finds a single part.
+    their weight, each with its complement; if there are at most `samples` of them, all are used,
+    and the values are exact. Pictures are cut into the superpixels of SLIC (scikit-image); other
+    inputs, and pictures in which SLIC finds a single part, into blocks.
+
+    1. Cut each image into parts, and draw coalitions of them.
+    2. Score each image with the parts outside each coalition at the baseline.
+    3. Regress the gains of the coalitions on their members; each pixel gets the value of its part.
     """
     images = evidence.activations
+    # 1. The coalitions.
     parts = [superpixels(image, segments).to(images.device) for image in images]
-    drawn = [_coalitions(int(one.max()) + 1, samples, seed) for one in parts]
-    # As the last variant of each image, the coalition of nobody.
-    members = [torch.cat([one, torch.zeros_like(one[:1])]).to(images) for one, _ in drawn]
+    coalitions_of = [_coalitions(int(numbers.max()) + 1, samples, seed) for numbers in parts]
+    # The last variant of each image is the empty coalition.
+    members = [
+        torch.cat([rows, torch.zeros_like(rows[:1])]).to(images) for rows, _ in coalitions_of
+    ]
     wanted = torch.zeros(max(map(len, members)), len(images), dtype=torch.bool, device="cpu")
-    for b, own in enumerate(members):
-        wanted[: len(own), b] = True
+    for b, rows in enumerate(members):
+        wanted[: len(rows), b] = True
 
     def joined(number: Tensor, b: int) -> Tensor:
         inside = members[b][number][:, parts[b]][:, None] > 0
         return torch.where(inside, images[b], baseline)
 
+    # 2. The scores.
     scores = evidence.head.scores(wanted.to(images.device), joined).cpu().double()
     explained = evidence.score.cpu().double()
-    found = torch.zeros_like(images[:, 0])
-    for b, (coalitions, weights) in enumerate(drawn):
+    # 3. The values.
+    maps = torch.zeros_like(images[:, 0])
+    for b, (coalitions, weights) in enumerate(coalitions_of):
         empty = scores[len(coalitions), b]
         gains = scores[: len(coalitions), b] - empty
-        values = _regress(coalitions.double(), weights, gains, explained[b] - empty)
-        found[b] = values.to(images)[parts[b]]
-    return found
+        shares = _regress(coalitions.double(), weights, gains, explained[b] - empty)
+        maps[b] = shares.to(images)[parts[b]]
+    return maps
 
 
 def superpixels(image: Tensor, count: int) -> Tensor:
-    """Return the number of the superpixel of each pixel, from 0, for an image `[C, *image]`."""
+    """Return the superpixel of each pixel, numbered from 0, for an image `[C, *image]`."""
     size = image.shape[1:]
-    found = torch.zeros(size, dtype=torch.long, device="cpu")
+    labels = torch.zeros(size, dtype=torch.long, device="cpu")
     if len(size) == 2:
         from skimage.segmentation import slic
 
         picture = image.float().cpu()
         low, high = picture.aminmax()
         picture = (picture - low) / torch.where(high > low, high - low, 1)
-        found = torch.from_numpy(
+        labels = torch.from_numpy(
             slic(
                 picture.movedim(0, -1).numpy(),
                 n_segments=count,
@@ -323,14 +334,14 @@ def superpixels(image: Tensor, count: int) -> Tensor:
                 channel_axis=-1,
             )
         )
-    if not found.any():
-        found = blocks(size, max(1, round(count ** (1 / len(size)))))
-    numbers: Tensor = torch.unique(found, return_inverse=True)[1]
+    if not labels.any():
+        labels = blocks(size, max(1, round(count ** (1 / len(size)))))
+    numbers: Tensor = torch.unique(labels, return_inverse=True)[1]
     return numbers
 
 
 def blocks(size: Sequence[int], sides: int) -> Tensor:
-    """Cut an image into `sides` blocks along each axis; return each pixel's block, from 0."""
+    """Cut an image into `sides` blocks along each axis; return the block of each pixel, from 0."""
     numbers = torch.zeros(tuple(size), dtype=torch.long, device="cpu")
     for axis, length in enumerate(size):
         count = min(sides, length)
@@ -340,16 +351,16 @@ def blocks(size: Sequence[int], sides: int) -> Tensor:
 
 
 def _coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return coalitions `[V, S]` of 0 and 1, neither empty nor whole, and their weights `[V]`."""
+    """Return coalitions `[V, S]` of 0 and 1, without the empty and full ones, and weights `[V]`."""
     if count < 2:
         whole = torch.ones(1, count, dtype=torch.float32, device="cpu")
         return whole, torch.ones(1, dtype=torch.float64, device="cpu")
     if count < 30 and 2**count - 2 <= samples:
-        among = list(product((0.0, 1.0), repeat=count))[1:-1]
-        every = torch.tensor(among, dtype=torch.float32, device="cpu")
-        sizes = every.sum(1).int().tolist()
+        rows = list(product((0.0, 1.0), repeat=count))[1:-1]
+        all_coalitions = torch.tensor(rows, dtype=torch.float32, device="cpu")
+        sizes = all_coalitions.sum(1).int().tolist()
         weights = [(count - 1) / (math.comb(count, s) * s * (count - s)) for s in sizes]
-        return every, torch.tensor(weights, dtype=torch.float64, device="cpu")
+        return all_coalitions, torch.tensor(weights, dtype=torch.float64, device="cpu")
     generator = torch.Generator().manual_seed(seed)
     sizes_ = torch.arange(1, count, device="cpu")
     chance = (count - 1) / (sizes_ * (count - sizes_)).float()
@@ -370,10 +381,10 @@ def _regress(coalitions: Tensor, weights: Tensor, gains: Tensor, total: Tensor) 
         return torch.full_like(coalitions[0], torch.nan)
     if coalitions.shape[1] < 2:
         return total.expand(1)
-    last = coalitions[:, -1:]  # its value is what the others leave
+    last = coalitions[:, -1:]  # its value follows from the others and the total
     root = weights.sqrt()[:, None]
-    inputs, wanted = (coalitions[:, :-1] - last) * root, (gains[:, None] - last * total) * root
-    values = torch.linalg.lstsq(inputs, wanted, driver="gelsd").solution[:, 0]
+    inputs, targets = (coalitions[:, :-1] - last) * root, (gains[:, None] - last * total) * root
+    values = torch.linalg.lstsq(inputs, targets, driver="gelsd").solution[:, 0]
     return torch.cat([values, (total - values.sum())[None]])
 
 

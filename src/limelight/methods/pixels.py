@@ -1,4 +1,4 @@
-"""Gradients at the input. Cut in front of the network, A is the images; cut at a layer, A is A."""
+"""Gradients at the input. Cut at the input, A is the images; cut at a layer, A is the layer's A."""
 
 from __future__ import annotations
 
@@ -33,46 +33,46 @@ def smoothgrad(
     """Average the gradient over noisy copies of the image.
 
     `L = max_k |1/n sum_i dy_c/dX_k (X + noise_i)|`, shape `[B, *image]`: Smilkov et al. 2017,
-    section 3, with normal noise whose deviation is a share of the image's range. The same noise
-    serves all images.
+    section 3, with normal noise whose standard deviation is a share of the image's range. All
+    images get the same noise.
     """
     image = evidence.activations
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(
+    unit_noise = torch.randn(
         samples, *image.shape[1:], generator=generator, dtype=torch.float64, device="cpu"
     )
     low, high = image.flatten(1).aminmax(dim=1)
     deviation = (noise * (high - low)).reshape(-1, *[1] * (image.ndim - 1))
 
     def noisy(number: Tensor, b: int) -> Tensor:
-        return image[b] + deviation[b] * drawn[number.cpu()].to(image)
+        return image[b] + deviation[b] * unit_noise[number.cpu()].to(image)
 
     weights = torch.full((samples,), 1 / samples, dtype=image.dtype, device=image.device)
     return evidence.head.gradients(weights, noisy).abs().amax(1)
 
 
 def integrated_gradients(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) -> Tensor:
-    """Add up the gradient on the straight way from a baseline to the image.
+    """Integrate the gradient along the straight line from a baseline to the image.
 
     `L = sum_k (X_k - X'_k) int_0^1 dy_c/dX_k (X' + t (X - X')) dt`, shape `[B, *image]`:
-    Sundararajan et al. 2017, eq. 1, by Gauss and Legendre's quadrature. The map sums to
-    `y_c(X) - y_c(X')`; the gap that is left is reported. The baseline is in the network's units,
+    Sundararajan et al. 2017, eq. 1, by Gauss-Legendre quadrature. The map sums to
+    `y_c(X) - y_c(X')`; the gap that remains is reported. The baseline is in the network's units,
     where 0 is the mean colour.
     """
     image = evidence.activations
     nodes, weights = np.polynomial.legendre.leggauss(steps)
-    where = torch.from_numpy((nodes + 1) / 2).to(image)
+    positions = torch.from_numpy((nodes + 1) / 2).to(image)
 
     def between(number: Tensor, b: int) -> Tensor:
-        share = where[number].reshape(-1, *[1] * (image.ndim - 1))
+        share = positions[number].reshape(-1, *[1] * (image.ndim - 1))
         return baseline + share * (image[b] - baseline)
 
-    mean = evidence.head.gradients(torch.from_numpy(weights / 2).to(image), between)
-    return evidence.combine(mean, image - baseline)
+    mean_gradient = evidence.head.gradients(torch.from_numpy(weights / 2).to(image), between)
+    return evidence.combine(mean_gradient, image - baseline)
 
 
 def score_gained(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) -> Tensor:
-    """Return `y_c(X) - y_c(X')` `[B]`, what integrated gradients sum to."""
+    """Return `y_c(X) - y_c(X')` `[B]`, the value that integrated gradients sum to."""
     del steps
     once = torch.ones(1, len(evidence.score), dtype=torch.bool, device=evidence.score.device)
     empty = evidence.head.scores(
@@ -82,7 +82,7 @@ def score_gained(evidence: Evidence, *, steps: int = 50, baseline: float = 0.0) 
 
 
 def guided_backprop(evidence: Evidence) -> Tensor:
-    """Take the gradient that passes only positive evidence through each ReLU.
+    """Take the gradient that passes each ReLU only where it is positive.
 
     `R_in = 1[x > 0] 1[R_out > 0] R_out` at every ReLU, `L = max_k |R_k|`, shape `[B, *image]`:
     Springenberg et al. 2015, section 3.4. Sharp, but it changes little when the network's weights
@@ -92,7 +92,7 @@ def guided_backprop(evidence: Evidence) -> Tensor:
 
 
 def guided_gradcam(evidence: Evidence) -> Tensor:
-    """Keep of guided backpropagation what lies where Grad-CAM does.
+    """Multiply guided backpropagation by the heatmap of Grad-CAM.
 
     `L = max_k |R_k| * normalise(resize(relu(L_gradcam)))`, shape `[B, *image]`: Selvaraju et al.
     2017, section 3.2.
@@ -102,22 +102,22 @@ def guided_gradcam(evidence: Evidence) -> Tensor:
 
 
 def fullgrad(evidence: Evidence) -> Tensor:
-    """Add to the gradient at the input those at all biases.
+    """Add the gradients at all biases to the gradient at the input.
 
     `L = psi(sum_k X_k dy_c/dX_k) + sum_l sum_k psi(b_l dy_c/dz_l)_k`, shape `[B, *image]`, where
-    psi takes the absolute value, scales a layer to [0, 1] and resizes it to the image: Srinivas
-    and Fleuret 2019, section 4. All layers with a bias and a grid take part, but for those inside
-    `nn.MultiheadAttention`; of a batch norm the bias is what it adds in evaluation mode.
+    psi takes the absolute value, scales a layer to [0, 1] and resizes it to the image: Srinivas and
+    Fleuret 2019, section 4. All layers with a bias and a grid take part, except those inside
+    `nn.MultiheadAttention`; the bias of a batch norm is what it adds in evaluation mode.
     """
     size = evidence.image.shape[2:]
-    found = _psi((evidence.activations * evidence.gradients).sum(1, keepdim=True), size)
+    summed = _psi((evidence.activations * evidence.gradients).sum(1, keepdim=True), size)
     for layer in evidence.bias_gradients:
-        found = found + _psi(layer, size)
-    return found
+        summed = summed + _psi(layer, size)
+    return summed
 
 
 def _psi(tensor: Tensor, size: torch.Size) -> Tensor:
     """Return the sum over channels of `|tensor|` `[B, K, *grid]`, scaled to [0, 1], resized."""
     scaled = normalise(tensor.abs())
-    # A sum of resized maps is the resized sum.
+    # Resizing is linear: the sum of resized maps is the resized sum.
     return resize(scaled.sum(1), size)

@@ -1,6 +1,7 @@
 """Leading components of the activations, with the cells of the grid as samples of K channels.
 
-Components have no sign of their own; here it is always chosen, and never left to the solver.
+The sign of a component is arbitrary; here it is always chosen by a rule, and never left to the
+solver.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from limelight.evidence import Evidence
 
 
 def eigencam(evidence: Evidence, *, centred: bool = False) -> Tensor:
-    """Project the activations onto their first principal direction; of no class.
+    """Project the activations onto their first principal direction; reads no class.
 
     With `A` `[cells, K] = U S V^T`, `L = A V_1`, shape `[B, *grid]`: Muhammad and Yeasin 2020,
-    section III. The sign is that of the correlation with the mean activation. The paper does not
-    centre the channels; `centred` does.
+    section III. The sign is chosen so that the map correlates positively with the mean activation.
+    The paper does not centre the channels; `centred` does.
     """
     return leading(evidence.activations, centred=centred)
 
@@ -34,85 +35,87 @@ def segeigencam(evidence: Evidence) -> Tensor:
     """Project activations times absolute gradient onto their first principal direction.
 
     As `eigencam` of `|dy_c/dA_k| A_k`, centred, shape `[B, *grid]`: Chung and Ying 2025, eq. 10 to
-    13. The sign is theirs: the largest absolute value is positive.
+    13. The sign is as in the paper: the largest absolute value is positive.
     """
-    found = leading(evidence.gradients.abs() * evidence.activations, centred=True)
-    low, high = found.flatten(1).aminmax(dim=1)
-    flip = torch.where(low.abs() > high.abs(), -1, 1).to(found)
-    return found * flip.reshape(-1, *[1] * (found.ndim - 1))
+    component = leading(evidence.gradients.abs() * evidence.activations, centred=True)
+    low, high = component.flatten(1).aminmax(dim=1)
+    flip = torch.where(low.abs() > high.abs(), -1, 1).to(component)
+    return component * flip.reshape(-1, *[1] * (component.ndim - 1))
 
 
 def kpcacam(evidence: Evidence, *, gamma: float | None = None, offset: float = 1.0) -> Tensor:
-    """Take the first kernel principal component of the activations; of no class.
+    """Take the first kernel principal component of the activations; reads no class.
 
     With channels centred and `x_i` the K values of cell i, the kernel is
     `k_ij = tanh(gamma x_i . x_j + offset)`, centred in its own space, and `L = sqrt(l_1) u_1` for
     its largest eigenvalue and eigenvector, shape `[B, *grid]`: Karmani et al. 2024, section III,
-    with the sigmoid kernel and gamma = 1 / K. The sign is that of the correlation with the mean
-    activation.
+    with the sigmoid kernel and gamma = 1 / K. The sign is chosen so that the map correlates
+    positively with the mean activation.
     """
     samples, broken = _finite(evidence.activations.flatten(2).transpose(1, 2))
-    samples = centre(samples)
+    samples = subtract_mean(samples)
     scale = 1 / samples.shape[2] if gamma is None else gamma
     kernel = (scale * samples @ samples.transpose(1, 2) + offset).tanh()
-    kernel = centre(centre(kernel).transpose(1, 2))
+    kernel = subtract_mean(subtract_mean(kernel).transpose(1, 2))
     values, vectors = torch.linalg.eigh(kernel)
-    found = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
-    found = torch.where(broken, torch.nan, signed(found, evidence.activations))
-    return found.reshape(-1, *evidence.activations.shape[2:])
+    component = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
+    component = torch.where(broken, torch.nan, signed(component, evidence.activations))
+    return component.reshape(-1, *evidence.activations.shape[2:])
 
 
 def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:
     """Return the projection of `[B, K, *grid]` onto its first principal direction, `[B, *grid]`.
 
-    The eigenvectors are those of the smaller of the two Gram matrices, channels by channels or
-    cells by cells; both give `M V_1`.
+    The eigenvectors come from the smaller of the two Gram matrices, channels by channels or cells
+    by cells; both give `M V_1`.
     """
     samples, broken = _finite(contributions.flatten(2).transpose(1, 2))  # [B, cells, K]
-    samples = centre(samples) if centred else samples
-    # An eigenvector has no scale; without it small gradients would underflow when they are squared.
-    size = samples.abs().amax((1, 2), keepdim=True)
-    samples = samples / torch.where(size > 0, size, torch.ones_like(size))
+    samples = subtract_mean(samples) if centred else samples
+    # Eigenvectors do not depend on the scale; unscaled, small gradients would underflow squared.
+    scale = samples.abs().amax((1, 2), keepdim=True)
+    samples = samples / torch.where(scale > 0, scale, torch.ones_like(scale))
     if samples.shape[1] < samples.shape[2]:
         values, vectors = torch.linalg.eigh(samples @ samples.transpose(1, 2))
-        found = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
+        component = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
     else:
         _, vectors = torch.linalg.eigh(samples.transpose(1, 2) @ samples)
-        found = (samples @ vectors[:, :, -1:])[:, :, 0]
-    found = torch.where(broken, torch.nan, signed(found * size[:, :, 0], contributions))
-    return found.reshape(-1, *contributions.shape[2:])
+        component = (samples @ vectors[:, :, -1:])[:, :, 0]
+    component = torch.where(broken, torch.nan, signed(component * scale[:, :, 0], contributions))
+    return component.reshape(-1, *contributions.shape[2:])
 
 
 def _finite(samples: Tensor) -> tuple[Tensor, Tensor]:
-    """Return samples without NaN or infinity, which no solver takes, and who has some, `[B, 1]`."""
+    """Return samples, zero for images that hold NaN or infinity, and a mask of these, `[B, 1]`."""
     broken = ~samples.isfinite().flatten(1).all(1, keepdim=True)
     return torch.where(broken[..., None], 0, samples), broken
 
 
 def signed(component: Tensor, contributions: Tensor) -> Tensor:
-    """Give a component `[B, cells]` the sign of its correlation with the mean over channels.
+    """Flip the sign of a component `[B, cells]` that correlates negatively with the channel mean.
 
-    Where that is no more than rounding (behind a fresh layer norm the mean is zero), the largest
-    absolute value is positive.
+    Where the correlation is no more than rounding (behind a newly made layer norm the mean is
+    zero), the largest absolute value is made positive.
     """
     channels = contributions.flatten(2)
     mean, size = channels.mean(1), channels.abs().mean(1)
     noise = 64 * torch.finfo(component.dtype).eps * component.norm(dim=1) * size.norm(dim=1)
     low, high = component.aminmax(dim=1)
-    side = low + high
-    for product in (component * mean, centre(component[..., None])[..., 0] * mean):
-        alike = product.sum(1)
-        side = torch.where(alike.abs() > noise, alike, side)
-    return torch.where(side < 0, -1, 1).to(component)[:, None] * component
+    sign = low + high
+    for product in (component * mean, subtract_mean(component[..., None])[..., 0] * mean):
+        correlation = product.sum(1)
+        sign = torch.where(correlation.abs() > noise, correlation, sign)
+    return torch.where(sign < 0, -1, 1).to(component)[:, None] * component
 
 
-def centre(samples: Tensor) -> Tensor:
-    """Subtract from `[B, samples, K]` the mean over samples."""
+def subtract_mean(samples: Tensor) -> Tensor:
+    """Subtract the mean over samples from `[B, samples, K]`."""
     return samples - samples.mean(1, keepdim=True)
 
 
-def factorize(activations: Tensor, count: int, *, rounds: int = 500) -> tuple[Tensor, Tensor]:
-    """Factorize activations `[B, K, *grid]` into concepts: `A ~ W H`, nothing negative.
+def factorize_activations(
+    activations: Tensor, count: int, *, rounds: int = 500
+) -> tuple[Tensor, Tensor]:
+    """Factorize activations `[B, K, *grid]` into concepts: `A ~ W H`, both non-negative.
 
     Deep feature factorization (Collins et al. 2018): non-negative matrix factorization of the
     cells of all images, `[B * cells, K]`, one concept at a time (hierarchical alternating least
@@ -138,7 +141,7 @@ def factorize(activations: Tensor, count: int, *, rounds: int = 500) -> tuple[Te
 
 
 def _least_squares(rows: Tensor, gram: Tensor, product: Tensor) -> Tensor:
-    """Improve non-negative rows one after the other: `gram rows ~ product`."""
+    """Improve the non-negative rows of `gram rows ~ product`, one after the other."""
     rows = rows.clone()
     for i, curvature in enumerate(gram.diagonal().tolist()):
         if curvature > 0:
@@ -147,18 +150,18 @@ def _least_squares(rows: Tensor, gram: Tensor, product: Tensor) -> Tensor:
 
 
 def _singular_start(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return a first W^T `[count, N]` and H `[count, K]`: NNDSVDa, zeros filled with a little."""
+    """Return a first W^T `[count, N]` and H `[count, K]`: NNDSVDa, zeros made small values."""
     left, values, right = torch.linalg.svd(samples, full_matrices=False)
-    little = samples.mean().sqrt() / 100
-    maps = little.expand(count, len(samples)).clone()
-    concepts = little.expand(count, samples.shape[1]).clone()
+    small = samples.mean().sqrt() / 100
+    maps = small.expand(count, len(samples)).clone()
+    concepts = small.expand(count, samples.shape[1]).clone()
     for i in range(min(count, len(values))):
-        # Of the positive and the negative part of a pair of vectors, the larger pair counts.
+        # A pair of vectors is split into positive and negative parts; the larger pair is used.
         pairs = [((sign * left[:, i]).relu(), (sign * right[i]).relu()) for sign in (1, -1)]
         u, v = max(pairs, key=lambda pair: float(pair[0].norm() * pair[1].norm()))
         sizes = u.norm() * v.norm()
         if sizes > 0:
             scale = (values[i] * sizes).sqrt()
-            maps[i] = torch.where(u > 0, scale * u / u.norm(), little)
-            concepts[i] = torch.where(v > 0, scale * v / v.norm(), little)
+            maps[i] = torch.where(u > 0, scale * u / u.norm(), small)
+            concepts[i] = torch.where(v > 0, scale * v / v.norm(), small)
     return maps, concepts

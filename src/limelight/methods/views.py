@@ -1,4 +1,4 @@
-"""Several looks at the same images, averaged: flips, noise, scales."""
+"""Several views of the same images, with their maps averaged: flips, noise, scales."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from limelight.registry import check_options, options_of, read_settings
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Another look at the images.
+    """One view: a changed version of the images.
 
     Attributes:
         change: From images `[B, C, *image]` to what the network sees, of the same shape.
-        back: From a map on what it saw, `[B, *grid]` or with more axes in front of the grid, to
-            one on the images.
-        turned: The axes that it flips, from the end.
+        back: From a map of the view, `[B, *grid]` or with more axes in front of the grid, to a map
+            of the images.
+        turned: The axes that the view flips, counted from the end.
     """
 
     change: Callable[[Tensor], Tensor]
@@ -35,12 +35,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Several looks at the images, whose maps are made one.
+    """Several views of the images, and how their maps are joined.
 
     Attributes:
         name: As in "3 flips", for people to read.
         make: From the images' shape `[B, C, *image]` to the views.
-        join: From the maps `[V, B, *grid]`, brought back, and the scores `[V, B]` to a raw map.
+        join: From the maps `[V, B, *grid]` brought back, and the scores `[V, B]`, to a raw map.
         spatial: Whether outputs with the image's axes have to be brought back too.
     """
 
@@ -53,16 +53,16 @@ class Views:
 def flips(*axes: int) -> Views:
     """Average the maps over the images and their mirror images: test-time augmentation.
 
-    `L = mean_v v^-1(L(v(X)))`. Where the network's output has the image's axes it is flipped back
-    before the target sees it, so that a target that names a place still means it.
+    `L = mean_v v^-1(L(v(X)))`. If the network's output has the image's axes, it is flipped back
+    before the target sees it, so that a target that names a place still means the same place.
 
     Args:
-        axes: The image axes to flip, from the end; -1, left and right, when none is given. All
-            combinations are taken.
+        axes: The image axes to flip, counted from the end; -1, left and right, if none is given.
+            All combinations are used.
     """
     chosen = axes or (-1,)
-    whole = all(isinstance(axis, int) for axis in chosen)
-    if not whole or not {-1, -2, -3}.issuperset(chosen) or len(set(chosen)) < len(chosen):
+    are_integers = all(isinstance(axis, int) for axis in chosen)
+    if not are_integers or not {-1, -2, -3}.issuperset(chosen) or len(set(chosen)) < len(chosen):
         raise OptionError(
             f"The axes to flip are {chosen}; different ones of -1 (left and right), -2 (top and "
             "bottom) and -3 (depth) were expected."
@@ -74,12 +74,12 @@ def flips(*axes: int) -> Views:
                 f"Axis {min(chosen)} cannot be flipped: the images {list(shape)} have "
                 f"{len(shape) - 2} axes."
             )
-        made = []
-        for picked in product((False, True), repeat=len(chosen)):
-            turned = [axis for axis, pick in zip(chosen, picked, strict=True) if pick]
+        views = []
+        for flipped in product((False, True), repeat=len(chosen)):
+            turned = [axis for axis, flip in zip(chosen, flipped, strict=True) if flip]
             turn = partial(torch.flip, dims=turned)
-            made.append(View(turn, turn, tuple(turned)))
-        return made
+            views.append(View(turn, turn, tuple(turned)))
+        return views
 
     return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True)
 
@@ -87,11 +87,12 @@ def flips(*axes: int) -> Views:
 def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views:
     """Average the maps over noisy copies of the images.
 
-    `L = mean_i L(X + noise_i)`, the noise normal, its deviation a share of each image's range
-    (Smilkov et al. 2017, section 3). With `gradcam++` this is Smooth Grad-CAM++ (Omeiza et al.
-    2019), which averages the derivatives rather than the maps. The same noise serves all images.
+    `L = mean_i L(X + noise_i)`, with normal noise whose standard deviation is a share of each
+    image's range (Smilkov et al. 2017, section 3). With `gradcam++` this is Smooth Grad-CAM++
+    (Omeiza et al. 2019), which averages the derivatives rather than the maps. All images get the
+    same noise.
     """
-    _check(noise, samples=samples, deviation=deviation, seed=seed)
+    _check_view_options(noise, samples=samples, deviation=deviation, seed=seed)
 
     def make(shape: torch.Size) -> Sequence[View]:
         generator = torch.Generator().manual_seed(seed)
@@ -99,12 +100,12 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
             samples, *shape[1:], generator=generator, dtype=torch.float64, device="cpu"
         )
 
-        def noisy(images: Tensor, one: Tensor) -> Tensor:
+        def noisy(images: Tensor, draw: Tensor) -> Tensor:
             low, high = images.flatten(1).aminmax(dim=1)
             scale = (deviation * (high - low)).reshape(-1, *[1] * (images.ndim - 1))
-            return images + scale * one.to(images)
+            return images + scale * draw.to(images)
 
-        return [View(partial(noisy, one=one), _same) for one in drawn]
+        return [View(partial(noisy, draw=draw), _same) for draw in drawn]
 
     return Views(f"{samples} noisy copies", make, _mean)
 
@@ -113,27 +114,27 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
     """Explain windows of the enlarged images, and put their maps together: SESS.
 
     The images are enlarged by 1, 1 + growth, 1 + 2 growth, ..., and covered with windows of the
-    size that the network takes. Each window's map is scaled to [0, 1] and weighed by its score over
-    the highest; a pixel gets the mean of what is positive there (Tursun et al. 2022, section 3).
-    The raw map has the size of the images.
+    size that the network takes. Each window's map is scaled to [0, 1] and weighted by its score
+    over the highest score; a pixel gets the mean of the positive values there (Tursun et al. 2022,
+    section 3). The raw map has the size of the images.
     """
-    _check(scales, count=count, growth=growth)
+    _check_view_options(scales, count=count, growth=growth)
 
     def make(shape: torch.Size) -> Sequence[View]:
-        size, made = shape[2:], list[View]()
+        size, windows = shape[2:], list[View]()
         for number in range(count):
             large = [round(length * (1 + number * growth)) for length in size]
             starts = [
                 sorted({*range(0, big - length, length), big - length})
                 for big, length in zip(large, size, strict=True)
             ]
-            made += [_window(size, large, place) for place in product(*starts)]
-        return made
+            windows += [_window(size, large, place) for place in product(*starts)]
+        return windows
 
     return Views(f"{count} scales", make, _mean_of_positive)
 
 
-#: The ways to look, by the name that `--views` takes.
+#: The kinds of views, by the name that `--views` takes.
 VIEWS: dict[str, Callable[..., Views]] = {"flips": flips, "noise": noise, "scales": scales}
 
 
@@ -151,8 +152,8 @@ def find_views(text: str) -> Views:
     return VIEWS[name](**options)
 
 
-def _check(views: Callable[..., Views], **options: Any) -> None:
-    """Refuse options that views cannot have."""
+def _check_view_options(views: Callable[..., Views], **options: Any) -> None:
+    """Raise an error for options that these views cannot have."""
     check_options(views.__name__, options_of(views), options)
 
 
@@ -182,7 +183,7 @@ def _mean(maps: Tensor, _scores: Tensor) -> Tensor:
 
 
 def _mean_of_positive(maps: Tensor, scores: Tensor) -> Tensor:
-    weight = scores - scores.amin(0).clamp(max=0)  # scores below zero have no share of the highest
+    weight = scores - scores.amin(0).clamp(max=0)  # so that no weight is negative
     highest = weight.amax(0)
     weight = torch.where(highest > 0, weight / torch.where(highest > 0, highest, 1), 1)
     weighed = maps * weight.reshape(*weight.shape, *[1] * (maps.ndim - 2))

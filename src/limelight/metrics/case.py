@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import MetricError
-from limelight.evidence import Make, at_least_float32
+from limelight.evidence import MakeVariants, at_least_float32
 from limelight.finish import relu, resize
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
@@ -119,7 +119,7 @@ class PerturbedModel:
         """`y_c(x)`, the score that is explained, `[B]`."""
         return at_least_float32(self.scores.values.detach())
 
-    def values(self, count: int, make: Make) -> Tensor:
+    def values(self, count: int, make: MakeVariants) -> Tensor:
         """Return `p_c` (or the score, where there is none) of changed images, `[V, B]`.
 
         Args:
@@ -129,14 +129,14 @@ class PerturbedModel:
         """
         if self.scores.probability is None:
             return self.scored(count, make)
-        likely = self.scores._replace(values=self.value, again=self.scores.probability)
+        likely = self.scores._replace(values=self.value, read_again=self.scores.probability)
         return self._run(self._gathered.rerunner(likely), count, make)
 
-    def scored(self, count: int, make: Make) -> Tensor:
+    def scored(self, count: int, make: MakeVariants) -> Tensor:
         """Return `y_c` of changed images, `[V, B]`; as `values`."""
         return self._run(self._gathered.rerunner(self.scores), count, make)
 
-    def _run(self, runner: Rerunner, count: int, make: Make) -> Tensor:
+    def _run(self, runner: Rerunner, count: int, make: MakeVariants) -> Tensor:
         runner.progress = self.progress or (lambda _done, _count: None)
         everything = torch.ones(count, len(self.images), dtype=torch.bool, device="cpu")
         return runner.scores(everything.to(self.images.device), make)
@@ -152,7 +152,7 @@ class PerturbedModel:
 
     def read(self) -> FixedScore:
         """Return the score as a target for other outputs of the same images."""
-        return FixedScore(self.scores.again)
+        return FixedScore(self.scores.read_again)
 
     def once(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
         """Find something the first time it is asked for."""

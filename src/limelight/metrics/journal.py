@@ -13,7 +13,7 @@ from limelight.errors import LimelightError, OutputError, PhotoError
 from limelight.explanation import Explanation
 from limelight.files import write_whole
 from limelight.inputs import ModelInputs
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import Method
 from limelight.metrics.annotations import Annotations, joined
 from limelight.metrics.measurement import Measurement

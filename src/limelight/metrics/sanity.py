@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from limelight.errors import MetricError, OptionError
 from limelight.explanation import Explanation, as_pictures
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS
 from limelight.metrics.measurement import Measurement

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from limelight.errors import ModelError, OptionError, WeightsError, described
+from limelight.errors import ModelError, OptionError, WeightsError, describe_error
 from limelight.models.network import Network
 from limelight.models.online import unreachable
 from limelight.models.state import fit, read_state
@@ -182,7 +182,7 @@ def _had(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
     except (OSError, ValueError, ImportError) as error:
         missing = why and isinstance(error, OSError)
         said = f"{why}, and not all of it was downloaded before"
-        reason = said if missing else described(error).splitlines()[0]
+        reason = said if missing else describe_error(error).splitlines()[0]
         raise WeightsError(
             f"The network {source!r} cannot be had from the hub or a folder: {reason}. Pass the "
             "folder that save_pretrained wrote, of the model and of its image processor."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from limelight.errors import LimelightError, ModelError, described, exited, origin
+from limelight.errors import LimelightError, ModelError, describe_error, exited, origin
 from limelight.models.network import Network
 from limelight.models.state import fit, read_state
 
@@ -114,5 +114,5 @@ def _theirs(doing: str) -> Iterator[None]:
     except BaseException as error:  # code that is only imported may raise anything
         place = origin(error)
         raise ModelError(
-            f"{doing} raised {described(error)}{f' ({place})' if place else ''}"
+            f"{doing} raised {describe_error(error)}{f' ({place})' if place else ''}"
         ) from error

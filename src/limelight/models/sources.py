@@ -10,7 +10,7 @@ from threading import RLock
 
 import torch
 
-from limelight.errors import ModelError, OptionError, described
+from limelight.errors import ModelError, OptionError, describe_error
 from limelight.models.network import DEFAULT, Network
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names
@@ -75,7 +75,7 @@ def load_model(
     try:
         network.model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:
-        reason = described(error).splitlines()[0]
+        reason = describe_error(error).splitlines()[0]
         raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
     return network
 

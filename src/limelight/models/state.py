@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from limelight.errors import MissingWeightsError, WeightsError, described
+from limelight.errors import MissingWeightsError, WeightsError, describe_error
 
 _SHOWN = 12  # keys of each kind that an error lists
 
@@ -58,7 +58,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
-    reason = described(error).splitlines()[0]
+    reason = describe_error(error).splitlines()[0]
     return WeightsError(
         f"{str(path)!r} cannot be read as a state dict ({reason}). A file was expected that "
         "torch.save(model.state_dict(), path) has written, or a .safetensors file."
@@ -128,7 +128,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     try:
         model.load_state_dict(state)
     except Exception as error:  # a module's own loading
-        raise WeightsError(f"{refusal} {described(error)}\n{_SAME}") from error
+        raise WeightsError(f"{refusal} {describe_error(error)}\n{_SAME}") from error
 
 
 _SAME = (

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limelight.errors import ModelError, UnknownNameError, WeightsError, described, unknown
+from limelight.errors import ModelError, UnknownNameError, WeightsError, describe_error, unknown
 from limelight.models.network import DEFAULT, Network
 from limelight.models.online import downloaded, unreachable
 from limelight.models.state import fit, read_state
@@ -97,7 +97,7 @@ def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         return build()
     except (OSError, RuntimeError) as error:
-        raise _not_had(name, described(error).splitlines()[0]) from error
+        raise _not_had(name, describe_error(error).splitlines()[0]) from error
     finally:
         socket.setdefaulttimeout(before)
 

@@ -14,7 +14,7 @@ from limelight.errors import WRITTEN_ON
 
 
 class KeepGrad(TorchFunctionMode):
-    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
+    """Keeps grad on where a model turns it off in its own forward, around a frozen backbone say."""
 
     def __torch_function__(
         self,
@@ -51,15 +51,16 @@ def differentiate(
     retain: bool = True,
     graph: bool = False,
 ) -> list[Tensor]:
-    """Return the gradient of `total` with respect to each source, zero where there is none.
+    """Return the gradient of `total` with respect to each source, zero if it does not depend on it.
 
-    A total that is no number is weighed by `along`. With `graph` the gradients can be
-    differentiated again. An error about what was written on meanwhile gets a note on what to do.
+    Where `total` is not a single number, `along` weighs its entries, as in `torch.autograd.grad`.
+    With `graph` the gradients can be differentiated again. The error that autograd raises when a
+    tensor was written on in place gets a note that says what to do.
     """
     if not total.requires_grad:
         return [torch.zeros_like(source) for source in sources]
     try:
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             total, sources, along, retain_graph=retain, create_graph=graph, allow_unused=True
         )
     except RuntimeError as error:
@@ -68,38 +69,39 @@ def differentiate(
         raise
     return [
         torch.zeros_like(source) if gradient is None else gradient
-        for source, gradient in zip(sources, found, strict=True)
+        for source, gradient in zip(sources, gradients, strict=True)
     ]
 
 
 def node_of(tensor: Tensor) -> Any:
-    """Return where a tensor stands in the graph; None outside it."""
+    """Return the graph node that made a tensor; None if the tensor is not in a graph."""
     if not tensor.requires_grad:
         return None
     return torch.autograd.graph.get_gradient_edge(tensor).node
 
 
 def origins(nodes: Sequence[Any], count: int) -> list[int]:
-    """Return, of each node of a graph, what it was made of: a bit for each of the first ones.
+    """Return, for each node of a graph, a bit mask of the first `count` nodes that it depends on.
 
-    Each is made of all that the nodes below it are.
+    Bit i is set when node i can be reached from the node. A node's mask is that of all nodes below
+    it, and its own bit if it has one.
     """
     numbers: dict[Any, int] = {}
     for number, node in enumerate(nodes[:count]):
         numbers.setdefault(node, number)
-    known: dict[Any, int] = {None: 0}
+    masks: dict[Any, int] = {None: 0}
     waiting = [(node, False) for node in nodes]
     while waiting:
         node, ready = waiting.pop()
-        if node is None or node in known:
+        if node is None or node in masks:
             continue
-        below = [one for one, _ in node.next_functions if one is not None]
+        below = [other for other, _ in node.next_functions if other is not None]
         if ready:
             bits = 1 << numbers[node] if node in numbers else 0
-            for one in below:
-                bits |= known.get(one, 0)
-            known[node] = bits
+            for other in below:
+                bits |= masks.get(other, 0)
+            masks[node] = bits
         else:
             waiting.append((node, True))
-            waiting += [(one, False) for one in below if one not in known]
-    return [known[node] for node in nodes]
+            waiting += [(other, False) for other in below if other not in masks]
+    return [masks[node] for node in nodes]

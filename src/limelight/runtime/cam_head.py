@@ -18,21 +18,22 @@ def class_weights(
     """Return the weights `w^c = (d score / d y) W` for a head `y = W mean_ij(A) + b`, `[B, K]`.
 
     Args:
-        run: The pass.
+        run: The pass through the network.
         layer: The layer's path, for the error.
         activations: A, `[B, K, *grid]`.
-        gradients: Those of the score, of the same shape.
+        gradients: The gradients of the score at A, of the same shape.
         scores: What is explained.
 
     Raises:
-        MethodError: The head is something else.
+        MethodError: The head is not an average pool and one linear layer.
     """
     logits = find_logits(run.output, run.spec.key)
     pooled = activations.detach().flatten(2).mean(2)
     weight = _linear_weight(run.model, class_logits(logits.detach()), pooled)
     low, high = gradients.flatten(2).aminmax(dim=2)
-    spread = 64 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
-    if weight is None or bool((high - low > spread).any()):  # an average weighs all cells alike
+    tolerance = 64 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
+    # Behind a mean all cells of a channel have the same gradient.
+    if weight is None or bool((high - low > tolerance).any()):
         raise MethodError(
             "CAM needs a head that is an average pool and one linear layer, y = W mean(A) + b; "
             f"after {layer!r} this network computes something else. Use method='gradcam', "
@@ -44,7 +45,7 @@ def class_weights(
 
 
 def _linear_weight(model: nn.Module, logits: Tensor, pooled: Tensor) -> Tensor | None:
-    """Return the W `[C, K]` with `y = W mean(A) + b` on this pass, if there is one."""
+    """Return the W `[C, K]` for which `y = W mean(A) + b` holds on this pass, or None."""
     precise = torch.promote_types(logits.dtype, torch.float32)
     coarsest = max(torch.finfo(t.dtype).eps for t in (logits, pooled))
     for module in model.modules():
@@ -55,7 +56,7 @@ def _linear_weight(model: nn.Module, logits: Tensor, pooled: Tensor) -> Tensor |
             continue
         bias = 0 if module.bias is None else module.bias.detach()
         deviation = (pooled.to(precise) @ weight.T + bias - logits).abs().max()
-        # Room for the coarsest precision on the way, as a share of the logits' size.
+        # The tolerance is that of the coarsest precision on the way, relative to the logits.
         if deviation <= 64 * coarsest * logits.abs().max():
             return weight
     return None

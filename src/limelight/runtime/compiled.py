@@ -1,8 +1,8 @@
-"""The body compiled: the parts of a network that hold no layer to cut at, each by `torch.compile`.
+"""`torch.compile` for the body: for the parts of a network that hold no layer to cut at.
 
-A compiled function belongs to the modules that it was made from, and a shadow is new for every
-pass. So there is one more shadow for each model, which stays: its parts are compiled when they are
-first run, and serve every later pass. They run where no graph is recorded, which is the body.
+A compiled function belongs to the modules that it was made from, and every pass makes a new shadow.
+Each model therefore has one more shadow, which is kept: its parts are compiled when they first run,
+and every later pass uses them. They run only where no graph is recorded, which is the body.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ Forward = Callable[..., Any]
 
 
 def parts_of(model: nn.Module, layers: Collection[int]) -> list[nn.Module]:
-    """Return the largest modules that hold none of the layers (by id), though they may be one.
+    """Return the largest modules that hold none of the layers (by id), but may be one themselves.
 
-    Those of a single operation are left out, as are those with hooks inside, which may do anything.
+    Modules of a single operation are left out, and modules with hooks inside, which may do
+    anything.
     """
-    found = list[nn.Module]()
+    parts = list[nn.Module]()
     for child in model.children():
         if any(id(inner) in layers for inner in child.modules() if inner is not child):
-            found += parts_of(child, layers)
+            parts += parts_of(child, layers)
         elif child._modules and not any(map(_has_hooks, child.modules())):
-            found.append(child)
-    return found
+            parts.append(child)
+    return parts
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -43,21 +44,21 @@ def _has_hooks(module: nn.Module) -> bool:
 def compiled(
     model: nn.Module, copies: Mapping[int, nn.Module], parts: Collection[nn.Module]
 ) -> Iterator[None]:
-    """Let copies in a shadow of these parts run compiled wherever grad is off."""
-    if not parts:  # nor is anything prepared
+    """Let the copies of these parts in a shadow run compiled wherever grad is off."""
+    if not parts:
         yield
         return
     with torch.inference_mode(False), torch.no_grad():
-        stays = _known.of(model)
+        kept = _kept_shadows.of(model)
         for part in parts:
-            stays.refresh(part)
+            kept.refresh(part)
     for part in parts:
         copy = copies[id(part)]
-        copy.__dict__["forward"] = _either(copy.forward, stays.function(part))
+        copy.__dict__["forward"] = _either(copy.forward, kept.function(part))
     try:
         yield
     finally:
-        for part in parts:  # or they would hold on to themselves
+        for part in parts:  # a copy must not refer to itself
             copies[id(part)].__dict__.pop("forward", None)
 
 
@@ -68,43 +69,43 @@ def _either(eager: Forward, fast: Forward) -> Forward:
     return forward
 
 
-class _Stays:
-    """A shadow that stays, and what was compiled of it."""
+class _KeptShadow:
+    """A shadow that is kept from pass to pass, and the compiled functions of its parts."""
 
     def __init__(self, model: nn.Module) -> None:
         _, self._copies = shadow(model)
         self._functions = dict[int, Forward]()
 
     def refresh(self, part: nn.Module) -> None:
-        """Take over the buffers, which training changes; parameters are shared."""
+        """Copy the buffers from the model, as training changes them; parameters are shared."""
         for module in part.modules():
             copy = self._copies[id(module)]
             for name, buffer in module._buffers.items():
-                own = copy._buffers.get(name)
-                if own is None or buffer is None or own.shape != buffer.shape:
+                kept_buffer = copy._buffers.get(name)
+                if kept_buffer is None or buffer is None or kept_buffer.shape != buffer.shape:
                     copy._buffers[name] = None if buffer is None else buffer.clone()
                 else:
-                    own.copy_(buffer)
+                    kept_buffer.copy_(buffer)
 
     def function(self, part: nn.Module) -> Forward:
         """Return a part's compiled forward."""
-        key, kind = id(part), type(part).__name__
+        key, name = id(part), type(part).__name__
         if key not in self._functions:
             copy = self._copies[key]
             fast = torch.compile(copy)
 
-            def run(*args: Any, **kwargs: Any) -> Any:
+            def run_compiled(*args: Any, **kwargs: Any) -> Any:
                 try:
                     return fast(*args, **kwargs)
                 except torch._dynamo.exc.TorchDynamoException as error:
                     raise OptionError(
-                        f"torch.compile cannot compile the part {kind} of the network: {error} "
+                        f"torch.compile cannot compile the part {name} of the network: {error} "
                         "Leave compile out, or install what it needs (on a CPU, a C++ compiler)."
                     ) from error
 
-            self._functions[key] = run
+            self._functions[key] = run_compiled
         return self._functions[key]
 
 
-#: The shadow that stays, of each model.
-_known = ModelCache(_Stays)
+#: The kept shadow of each model.
+_kept_shadows = ModelCache(_KeptShadow)

@@ -1,4 +1,4 @@
-"""The share of a pass's cost at every module call."""
+"""How much of a pass's cost is spent by the end of each module call."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from limelight.runtime.unwrap import unwrap
 def costs(model: nn.Module, inputs: Inputs) -> list[float]:
     """Return, for each call of `record` in its order, the share of the pass's cost up to its end.
 
-    The cost is counted in multiplications and additions of one pass over the first image.
+    The cost is the number of multiplications and additions in one pass over the first image.
     """
-    model, given = unwrap(model), ModelInputs.of(inputs).first(1)
-    from torch.utils.flop_counter import FlopCounterMode  # it loads Triton
+    model, first_image = unwrap(model), ModelInputs.of(inputs).first(1)
+    from torch.utils.flop_counter import FlopCounterMode  # imported here: it loads Triton
 
-    counter, spent = FlopCounterMode(display=False), list[int]()
+    counter, flops_so_far = FlopCounterMode(display=False), list[int]()
 
     def leave(_key: int, _arguments: object, output: Any) -> Any:
         def note(tensor: Tensor) -> Tensor:
             if tensor.is_floating_point():
-                spent.append(counter.get_total_flops())
+                flops_so_far.append(counter.get_total_flops())
             return tensor
 
         return substitute_first(output, note)
 
     with no_grad(), counter:
         root, copies = shadow(model)
-        observe(model, root, copies, given, lambda _key: None, leave)
+        observe(model, root, copies, first_image, lambda _key: None, leave)
     total = max(1, counter.get_total_flops())
-    return [flops / total for flops in spent]
+    return [flops / total for flops in flops_so_far]

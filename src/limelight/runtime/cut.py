@@ -1,4 +1,8 @@
-"""TODO."""
+"""What a user calls to cut a network at a layer: `A = body(x)`, `y = head(A)`.
+
+A `Cut` holds the activations of one layer from one pass (`forward`), and asks the other modules of
+this room for what depends on them: gradients, the head run again, and attention.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from limelight.errors import QUANTISED, MethodError
 from limelight.evidence import Attention
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
-from limelight.layers import INPUT, Layout, Site
-from limelight.layers.sites import Layer
+from limelight.layers import INPUT, Layout, ResolvedLayer
+from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.runtime import deep
 from limelight.runtime.autograd import differentiate, no_grad, node_of, origins
@@ -50,25 +54,25 @@ def cut(
         alpha = cut.gradients(target=281).mean((-2, -1), keepdim=True)
         L = (alpha * cut.activations).sum(1).relu()
 
-    The model is used as in evaluation mode, whatever mode it is in, and is left untouched.
+    The model runs as in evaluation mode, whatever mode it is in, and is left untouched.
 
     Args:
         model: Any eager `nn.Module`; wrappers (DataParallel, DDP, `torch.compile`) are looked
             through.
         inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
-        layer: A dotted path, the module itself, or None to have it chosen; `"<input>"` cuts in
-            front of the network, so that A is the images.
+        layer: A dotted path, the module itself, or None to have limelight choose; `"<input>"` cuts
+            in front of the network, so that A is the images.
         classes: The names of the classes, for targets given by name.
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
-        grid: The sizes of the grid along which tokens were cut, when they cannot be found.
+        grid: The sizes of the grid that the tokens come from, when they cannot be found.
         differentiable: Let activations and gradients carry a graph to the model's parameters, so
             that a loss on them can be trained. It costs the graph of a training step.
 
     Raises:
         UnknownNameError: The model has no such layer.
-        LayerError: The layer did not run, ran several times, or put out no grid.
-        ModelError: The model is scripted, has uninitialised parameters, or is no `nn.Module`.
+        LayerError: The layer did not run, ran several times, or its output is not a grid.
+        ModelError: The model is scripted, has uninitialised parameters, or is not an `nn.Module`.
         InputError: The images are empty, or not finite.
     """
     options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
@@ -99,18 +103,18 @@ def cut_layers(
     *,
     follow_input: bool = True,
 ) -> list[Cut]:
-    """Cut as `cuts`, for a call that was read already.
+    """Cut as `cuts`, with inputs and options that are already read.
 
-    Without `follow_input` a cut at the input has no gradient, and the pass no graph because of it.
+    Without `follow_input` a cut at the input has no gradient, and needs no graph.
     """
     run, outputs = run_pass(model, inputs, layers, options, follow_input=follow_input)
     return [
         Cut(
-            output.site.name,
+            output.layer.name,
             output.reason,
-            layout_at(output.raw, output.site, run),
+            layout_at(output.raw, output.layer, run),
             _raw=output.raw,
-            _site=output.site,
+            _resolved=output.layer,
             _run=run,
         )
         for output in outputs
@@ -123,7 +127,7 @@ class Cut:
 
     Attributes:
         layer: The layer's dotted path.
-        reason: Why this layer: "named", or what spoke for it.
+        reason: Why this layer: "named", or why limelight chose it.
         layout: How the layer's output becomes a grid.
     """
 
@@ -131,7 +135,7 @@ class Cut:
     reason: str
     layout: Layout
     _raw: Tensor = field(repr=False)
-    _site: Site = field(repr=False)
+    _resolved: ResolvedLayer = field(repr=False)
     _run: Pass = field(repr=False)
 
     @property
@@ -147,13 +151,13 @@ class Cut:
 
     @property
     def image(self) -> Tensor:
-        """The images `[B, C, *image]`: the first tensor of the inputs that looks like some."""
+        """The images `[B, C, *image]`: the first tensor of the inputs that can be images."""
         return self._run.inputs.image
 
     def on(self, images: Tensor) -> Cut:
         """Cut the same network at the same layer over other images `[B, C, *image]`.
 
-        What else the model takes stays the same.
+        The model's other arguments stay the same.
         """
         run, follow = self._run, self._raw.requires_grad
         inputs = run.inputs.on(images)
@@ -161,7 +165,7 @@ class Cut:
         return other
 
     def score(self, target: Target = None) -> Scores:
-        """Return the score of each image, `[B]`; the target defaults to the predicted class.
+        """Return the score of each image, `[B]`; the default target is the predicted class.
 
         The values carry the graph of the head.
         """
@@ -169,9 +173,9 @@ class Cut:
             return score(self._run.output, target, self._run.context)
 
     def probability(self, target: Target | Scores = None) -> Tensor | None:
-        """Return the probability of what is explained, `[B]`: `p_c = softmax(y)_c` of a class.
+        """Return the probability of the explained class, `[B]`: `p_c = softmax(y)_c`.
 
-        None where the score is not that of one class among several, or of words.
+        None where the score is neither that of one class among several, nor that of words.
         """
         probability = self._scores(target).probability
         if probability is None:
@@ -183,8 +187,8 @@ class Cut:
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 
-        Shape `[B, K, *grid]`; zero where the score does not depend on A. What `score` returned may
-        stand for the target.
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. The target may also be
+        what `score` returned.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
@@ -208,22 +212,24 @@ class Cut:
         except RuntimeError as error:
             if "derivative for" not in str(error):
                 raise
-        # Fused attention cannot be differentiated twice; written out it can.
-        given = self._run.inputs
+        # Fused attention cannot be differentiated twice; its plain implementation can.
+        inputs = self._run.inputs
         with sdpa_kernel(SDPBackend.MATH):
             options = Options(self._run.spec)
-            (again,) = cut_layers(self._run.model, given, [self.layer], options)
+            (cut_again,) = cut_layers(self._run.model, inputs, [self.layer], options)
         with torch.inference_mode(False), torch.enable_grad():
-            values = scores.again(again._run.output, torch.arange(given.batch, device="cpu"))
-        return self._curvature(values, again._raw)
+            values = scores.read_again(
+                cut_again._run.output, torch.arange(inputs.batch, device="cpu")
+            )
+        return self._curvature(values, cut_again._raw)
 
     def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
-            (slope,) = differentiate(values.sum(), [raw], graph=True)
-            again = self._run.options.differentiable
-            on_grid = self.layout.to_grid(raw if again else raw.detach())
+            (gradient,) = differentiate(values.sum(), [raw], graph=True)
+            with_graph = self._run.options.differentiable
+            on_grid = self.layout.to_grid(raw if with_graph else raw.detach())
             along = self.layout.from_grid(on_grid, torch.zeros_like(raw))
-            (product,) = differentiate(slope, [raw], along=along, graph=again)
+            (product,) = differentiate(gradient, [raw], along=along, graph=with_graph)
         return self.layout.to_grid(product)
 
     def head(
@@ -231,49 +237,49 @@ class Cut:
         activations: Tensor,
         *,
         rows: Tensor | Sequence[int] | None = None,
-        spent: bool = False,
+        may_overwrite: bool = False,
     ) -> Any:
         """Run the rest of the network on other activations and return its output.
 
-        Only what comes after the layer is computed; what ran before it is replayed. The first call
-        records one more pass over the whole network. Differentiable with respect to `activations`
-        in the caller's grad mode.
+        Only what comes after the layer is computed; what ran before it is replayed from a record.
+        The first call makes that record in one more pass over the whole network. The output is
+        differentiable with respect to `activations`, in the caller's grad mode.
 
         Args:
             activations: `[M, K, *grid]`.
             rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
                 Not needed when M = B (row m belongs to image m) or when B = 1.
-            spent: Whether nobody reads the activations again, so that the network may write on
-                them, and no copy is needed.
+            may_overwrite: Whether the network may write on the activations, because the caller does
+                not read them again; this saves a copy.
 
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
         """
-        chosen = None if rows is None else as_tensor(rows)
-        if self._site.path == INPUT:
-            return self.network(activations, rows=chosen)
-        return self._head(activations, chosen, spent=spent)
+        row_images = None if rows is None else as_tensor(rows)
+        if self._resolved.path == INPUT:
+            return self.network(activations, rows=row_images)
+        return self._head(activations, row_images, may_overwrite=may_overwrite)
 
     def network(self, images: Tensor, *, rows: Tensor | Sequence[int] | None = None) -> Any:
         """Run the whole network on other images and return its output.
 
         Args:
             images: `[M, C, *image]`.
-            rows: `[M]` integers, the image (0 to B - 1) in whose place each of them stands: what
-                else the model takes is that image's. Not needed when M = B or B = 1.
+            rows: `[M]` integers, the image (0 to B - 1) that each of them replaces: the model's
+                other arguments are those of that image. Not needed when M = B or B = 1.
 
         Raises:
             InputError: `rows` is needed or wrong.
         """
-        given = self._run.inputs
-        chosen = None if rows is None else as_tensor(rows)
-        chosen = checked_rows(chosen, len(images), given.batch, images.device)
+        inputs = self._run.inputs
+        row_images = None if rows is None else as_tensor(rows)
+        row_images = checked_rows(row_images, len(images), inputs.batch, images.device)
         return run_network(
-            self._run.model, given.on(images, chosen), compile=self._run.options.compile
+            self._run.model, inputs.on(images, row_images), compile=self._run.options.compile
         )
 
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
-        """Return the gradient at the images where ReLUs pass on only what is positive.
+        """Return the gradient at the images when each ReLU passes on only positive gradients.
 
         Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`.
 
@@ -285,15 +291,16 @@ class Cut:
     def bias_gradients(self, target: Target | Scores = None) -> list[Tensor]:
         """Return `b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`.
 
-        With the gradient at the input they make up the score (Srinivas and Fleuret 2019).
+        Together with the gradient at the input they sum to the score (Srinivas and Fleuret 2019).
         """
         return deep.bias_gradients(self._run, self._scores(target))
 
     def attention(self, target: Target | Scores = None, *, by_layer: bool = False) -> Attention:
-        """Return the attention matrices of all layers, and the gradient of the score by them.
+        """Return the attention matrices of all layers, with the gradient of the score at each.
 
-        With `by_layer` it is not the gradient of the score, but of what the score would be if the
-        network went on behind its last block with the tokens that come out of this one.
+        With `by_layer` each layer's gradient is that of its own score: the score that the network
+        would give if the tokens that come out of this block went straight into what follows the
+        last block.
 
         Raises:
             MethodError: The network has no attention among all its tokens.
@@ -304,17 +311,17 @@ class Cut:
     @cached_property
     def _head(self) -> Head:
         with no_grad():
-            return Head(self._run.model, self._site, self._run.inputs, self.layout)
+            return Head(self._run.model, self._resolved, self._run.inputs, self.layout)
 
     def class_weights(self, target: Target | Scores = None) -> Tensor:
         """Return the weights `w^c` of the linear layer for the explained class, `[B, K]`.
 
         They exist when the head is an average pool and one linear layer, `y = W mean_ij(A) + b`
-        (Zhou et al. 2016, eq. 1), which is checked on the numbers of this pass. For a target that
-        is not a class, `w = (d score / d y) W`.
+        (Zhou et al. 2016, eq. 1), which is checked on the values of this pass. For a target that is
+        not a class, `w = (d score / d y) W`.
 
         Raises:
-            MethodError: The head is something else.
+            MethodError: The head is not an average pool and one linear layer.
         """
         gradients = self.gradients(target)
         return class_weights(
@@ -323,16 +330,16 @@ class Cut:
 
     @property
     def suits_channels_last(self) -> bool:
-        """Whether the network runs faster, and to the same end, on images channels last."""
+        """Whether images in channels-last format run faster, with the same result."""
         return suits_channels_last(self._run.model, self._run.inputs)
 
     @property
     def keeps_nothing(self) -> bool:
-        """Whether the model is known to keep nothing of a pass, so that inference mode is safe."""
+        """Whether the model surely stores nothing in a pass, so that inference mode is safe."""
         return writes_nothing(self._run.model)
 
     def check_gradient(self, target: Target | Scores = None) -> None:
-        """Refuse to look for gradients where there cannot be any.
+        """Raise an error where no gradient can exist.
 
         Raises:
             MethodError: The network is quantised.
@@ -341,8 +348,10 @@ class Cut:
             raise MethodError(QUANTISED)
 
     def why_disconnected(self, target: Target | Scores = None) -> str:
-        """Return, of a score whose gradient is zero on the whole grid, why, and what to do."""
-        return why_disconnected(self._run, self.layer, leads=self._leads_here(self._scores(target)))
+        """Return why the gradient of a score is zero on the whole grid, and what to do."""
+        return why_disconnected(
+            self._run, self.layer, in_graph=self._leads_here(self._scores(target))
+        )
 
     def _leads_here(self, scores: Scores) -> bool:
         """Return whether the graph leads from the scores back to the layer."""

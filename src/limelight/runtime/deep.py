@@ -1,4 +1,4 @@
-"""Passes with a graph through the whole network: what single layers cannot tell."""
+"""Passes with a graph through the whole network, for what a cut at a single layer cannot tell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from limelight.targets import Scores
 def guided_gradients(run: Pass, scores: Scores) -> Tensor:
     """Return the guided gradient at the images, `[B, C, *image]`."""
     rule = GuidedReLU()
-    total, image = _score_again(run, scores, rule)
+    total, image = _rerun_under_rule(run, scores, rule)
     if not rule.met:
         raise MethodError(
             "Guided backpropagation changes the gradient of ReLUs, and this network runs none "
@@ -37,41 +37,50 @@ def guided_gradients(run: Pass, scores: Scores) -> Tensor:
 def bias_gradients(run: Pass, scores: Scores) -> list[Tensor]:
     """Return `b_l * dy_c/dz_l` of every layer with a bias and a grid, `[B, K_l, *grid_l]`."""
     rule = KeepBiases()
-    total, _ = _score_again(run, scores, rule)
-    slopes = differentiate(total, [kept.output for kept in rule.kept], retain=False)
-    found, tokens = [], _token_layouts(run)
-    for kept, slope in zip(rule.kept, slopes, strict=True):
-        layout = _layout(run, kept, tokens)
+    total, _ = _rerun_under_rule(run, scores, rule)
+    gradients = differentiate(total, [kept.output for kept in rule.kept], retain=False)
+    on_grids, token_layouts = [], _token_layouts(run)
+    for kept, gradient in zip(rule.kept, gradients, strict=True):
+        layout = _layout(run, kept, token_layouts)
         if layout is not None:
-            axes = 0 if kept.last else slope.ndim - 2
-            found.append(layout.to_grid(slope * kept.bias.reshape(*kept.bias.shape, *[1] * axes)))
-    return found
+            axes = 0 if kept.last else gradient.ndim - 2
+            on_grids.append(
+                layout.to_grid(gradient * kept.bias.reshape(*kept.bias.shape, *[1] * axes))
+            )
+    return on_grids
 
 
 def attention(run: Pass, scores: Scores) -> Attention:
-    """Return the attention matrices of all layers and the gradient of the score by them."""
+    """Return the attention matrices of all layers, with the gradient of the score at each."""
     layouts = _token_layouts(run)
     rule = KeepAttention(run.inputs.batch, layouts)
-    total, _ = _score_again(run, scores, rule)
-    layout = _checked(run, rule.kept, layouts)
-    slopes = differentiate(total, rule.kept, retain=False)
-    return _attention(run, rule.kept, slopes, layout)
+    total, _ = _rerun_under_rule(run, scores, rule)
+    layout = _layout_of_attention(run, rule.kept, layouts)
+    gradients = differentiate(total, rule.kept, retain=False)
+    return _pack_attention(run, rule.kept, gradients, layout)
 
 
 def layer_attention(run: Pass, scores: Scores) -> Attention:
-    """Return the attention matrices of all layers, and of each the gradient of its own score.
+    """Return the attention matrices of all layers, and for each the gradient of its own score.
 
-    That is the score when the head behind the last block gets the tokens that this block put out.
+    A layer's own score is that of the head behind the last block, run on the tokens that this
+    layer's block put out.
+
+    1. Run the network with a graph, keeping each attention matrix, and the output of the block
+       around it.
+    2. Check that each attention has a block of its own.
+    3. Prepare the head behind the last block.
+    4. For each block, run the head on its tokens, and differentiate the score by its attention.
     """
     layouts = _token_layouts(run)
     rule = KeepAttention(run.inputs.batch, layouts)
-    began, blocks = list[int](), dict[int, tuple[int, Tensor]]()
+    kept_at_entry, blocks = list[int](), dict[int, tuple[int, Tensor]]()
 
     def enter(_key: int) -> None:
-        began.append(len(rule.kept))
+        kept_at_entry.append(len(rule.kept))
 
     def leave(key: int, _arguments: object, output: Any) -> Any:
-        before = began.pop()
+        before = kept_at_entry.pop()
         if len(rule.kept) != before + 1:
             return output
         size = rule.kept[before].shape[-1]
@@ -84,60 +93,69 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
 
         return substitute_first(output, keep)
 
+    # 1. The run with a graph.
     with with_graph():
         image = run.inputs.image.clone().requires_grad_()
         root, copies = shadow(run.model)
         with rule:
             observe(run.model, root, copies, run.inputs.on(image.clone()), enter, leave)
-    layout = _checked(run, rule.kept, layouts)
+
+    # 2. The check.
+    layout = _layout_of_attention(run, rule.kept, layouts)
     if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
         raise MethodError(
             "LeGrad needs a block of its own around each attention, which puts out all tokens; "
             "here some share a module, or have none. Use 'attention-x-gradient'."
         )
+
+    # 3. The head behind the last block.
     key, _ = blocks[len(rule.kept) - 1]
-    last = resolve(run.model, next(one for one in run.model.modules() if id(one) == key))
+    last = resolve(run.model, next(module for module in run.model.modules() if id(module) == key))
     tokens = [blocks[number][1] for number in range(len(rule.kept))]
-    # All tokens go in, the prefix too: as a grid of one axis, they pass as they are.
+    # A layout of one axis hands on all tokens, the prefix too, as they are.
     every_token = Layout("channels first", (tokens[-1].shape[2],))
     with no_grad():
         head = Head(run.model, last, run.inputs, every_token)
+
+    # 4. The gradient of each block's own score.
     rows = torch.arange(run.inputs.batch, device=image.device)
-    slopes = []
+    gradients = []
     for weights, after in zip(rule.kept, tokens, strict=True):
         with with_graph():
-            values = scores.again(head(after), rows)
-            slopes += differentiate(values.sum(), [weights])
-    return _attention(run, rule.kept, slopes, layout)
+            values = scores.read_again(head(after), rows)
+            gradients += differentiate(values.sum(), [weights])
+    return _pack_attention(run, rule.kept, gradients, layout)
 
 
-def _checked(run: Pass, kept: Sequence[Tensor], layouts: Mapping[int, Layout]) -> Layout:
-    """Return the layout of the tokens that all attention is among.
+def _layout_of_attention(
+    run: Pass, kept: Sequence[Tensor], layouts: Mapping[int, Layout]
+) -> Layout:
+    """Return the layout of the tokens that every attention matrix is over.
 
     Raises:
-        MethodError: There is no attention, or not among all the tokens of one grid.
+        MethodError: There is no attention, or it is not over all the tokens of one grid.
     """
     batch = run.inputs.batch
     sizes = {size for weights in kept for size in weights.shape[-2:]}
-    whole = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
-    if len(sizes) == 1 and whole and sizes <= layouts.keys():
+    all_images = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
+    if len(sizes) == 1 and all_images and sizes <= layouts.keys():
         return layouts[sizes.pop()]
-    met = ", ".join(sorted({str(list(weights.shape[-2:])) for weights in kept}))
+    matrices = ", ".join(sorted({str(list(weights.shape[-2:])) for weights in kept}))
     tokens = " or ".join(map(str, sorted(layouts))) or "no"
-    has = "has none"
-    if met:
-        has = (
-            f"has {tokens} tokens on a grid, and attention matrices {met}: within windows or on "
-            "several grids, or as a pool"
+    found = "has none"
+    if matrices:
+        found = (
+            f"has {tokens} tokens on a grid, and attention matrices {matrices}: within windows or "
+            "on several grids, or as a pool"
         )
     raise MethodError(
         "The method needs attention among all tokens of one grid in every layer; this network "
-        f"{has}. Use 'gradcam' or 'layercam'."
+        f"{found}. Use 'gradcam' or 'layercam'."
     )
 
 
-def _attention(
-    run: Pass, kept: Sequence[Tensor], slopes: Sequence[Tensor], layout: Layout
+def _pack_attention(
+    run: Pass, kept: Sequence[Tensor], gradients: Sequence[Tensor], layout: Layout
 ) -> Attention:
     def by_head(weights: Tensor) -> Tensor:
         weights = at_least_float32(weights.detach())
@@ -145,25 +163,25 @@ def _attention(
 
     return Attention(
         weights=tuple(map(by_head, kept)),
-        gradients=tuple(map(by_head, slopes)),
+        gradients=tuple(map(by_head, gradients)),
         prefix=layout.prefix,
         grid=layout.grid,
     )
 
 
-def _score_again(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
-    """Run the network once more under a rule; return the sum of scores, and the images, a leaf."""
+def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
+    """Run the network again under a rule; return the sum of scores, and the images as a leaf."""
     with with_graph():
         image = run.inputs.image.clone().requires_grad_()
-        given = run.inputs.on(image.clone())
+        inputs = run.inputs.on(image.clone())
         with rule:
-            output = run_network(run.model, given)
-        values = scores.again(output, torch.arange(given.batch, device=image.device))
+            output = run_network(run.model, inputs)
+        values = scores.read_again(output, torch.arange(inputs.batch, device=image.device))
         return values.sum(), image
 
 
 def _token_layouts(run: Pass) -> dict[int, Layout]:
-    """Return the layouts of tokens that the network has, by their number N."""
+    """Return the network's token layouts, by the number of tokens N."""
     layouts = dict[int, Layout]()
     for call in cached_record(run.model, run.inputs, run.spec).calls:
         if call.layout is not None and call.layout.kind == "tokens":
@@ -171,8 +189,8 @@ def _token_layouts(run: Pass) -> dict[int, Layout]:
     return layouts
 
 
-def _layout(run: Pass, kept: KeptBias, tokens: Mapping[int, Layout]) -> Layout | None:
-    """Return how an output becomes a grid, None when it has none."""
+def _layout(run: Pass, kept: KeptBias, token_layouts: Mapping[int, Layout]) -> Layout | None:
+    """Return how an output becomes a grid; None if it cannot."""
     shape, axes = kept.output.shape, run.inputs.image.ndim
     if shape[0] != run.inputs.batch or len(shape) < 3:
         return None
@@ -181,4 +199,4 @@ def _layout(run: Pass, kept: KeptBias, tokens: Mapping[int, Layout]) -> Layout |
         kind: Literal["channels first", "channels last"]
         kind = "channels last" if channels_last else "channels first"
         return Layout(kind, tuple(shape[1:-1] if channels_last else shape[2:]))
-    return tokens.get(shape[1]) if len(shape) == 3 else None
+    return token_layouts.get(shape[1]) if len(shape) == 3 else None

@@ -1,4 +1,4 @@
-"""Running a shadow of the whole network, plainly or with every module call observed."""
+"""Runs of a shadow of the whole network, plain or with every module call observed."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from limelight.runtime.detectors import call
 from limelight.runtime.shadow import shadow
 
 
-def run_network(model: nn.Module, given: ModelInputs, *, compile: bool = False) -> Any:
+def run_network(model: nn.Module, inputs: ModelInputs, *, compile: bool = False) -> Any:
     """Run a shadow of the whole model in the caller's grad mode, and return its output."""
     parts = parts_of(model, ()) if compile else []
     with torch.inference_mode(False):
         root, copies = shadow(model, set(map(id, parts)))
     with compiled(model, copies, parts):
-        return call(model, root, copies, given)
+        return call(model, root, copies, inputs)
 
 
 def observe(
     model: nn.Module,
     root: nn.Module,
     copies: Mapping[int, nn.Module],
-    given: ModelInputs,
+    inputs: ModelInputs,
     enter: Enter,
     leave: Leave,
     *,
     propose_all: bool = False,
 ) -> Any:
-    """Run a shadow in the current grad mode, telling of every call of a copied module.
+    """Run a shadow in the current grad mode, with a callback before and after each module call.
 
-    `enter(key)` is called before and `leave(key, arguments, output)` after each; what `leave`
-    returns takes the place of the output. The key is the id of the original module. For
+    `enter(key)` is called before and `leave(key, arguments, output)` after each call of a copied
+    module; what `leave` returns replaces the output. The key is the id of the original module. For
     `propose_all` see `call`.
     """
     for key, copy in copies.items():
@@ -51,7 +51,7 @@ def observe(
 
         copy.register_forward_pre_hook(before)
         copy.register_forward_hook(after, with_kwargs=True)
-    return call(model, root, copies, given.fresh(), propose_all=propose_all)
+    return call(model, root, copies, inputs.clone(), propose_all=propose_all)
 
 
 #: Called with the id of a module before it runs.

@@ -1,8 +1,8 @@
 """The pass: the network runs once, cut at one or several layers.
 
 The body runs without a graph. The output of the first layer becomes a leaf that requires grad, and
-from there on a graph is recorded. `torch.autograd.grad(score, A)` then differentiates the head
-alone, and no gradient of a parameter is ever computed.
+from there on autograd records the graph. `torch.autograd.grad(score, A)` then differentiates the
+head alone; no gradient of a parameter is ever computed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import INFERENCE, LayerError
 from limelight.inputs import ModelInputs, input_problem, tensors
-from limelight.layers import INPUT, Site, resolve
-from limelight.layers.sites import Layer
+from limelight.layers import INPUT, ResolvedLayer, resolve
+from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.runtime.autograd import no_grad, with_graph
 from limelight.runtime.capture import Capture
@@ -33,30 +33,30 @@ from limelight.targets.outputs import OutputSpec, returned
 
 
 class LayerOutput(NamedTuple):
-    """What one layer put out in a pass.
+    """The output of one layer in a pass.
 
     Attributes:
-        site: The layer.
+        layer: The layer.
         reason: Why this layer.
-        raw: Its output, a leaf of the graph behind it or a part of the graph of an earlier layer.
+        raw: Its output: a leaf of the graph, or a part of the graph that an earlier layer began.
     """
 
-    site: Site
+    layer: ResolvedLayer
     reason: str
     raw: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass: what went in, and what came out, with the graph behind the first layer.
+    """One pass: its inputs and its output, with the graph behind the first layer; called `run`.
 
     Attributes:
         model: The network, without wrappers.
-        inputs: What it was given.
+        inputs: The model's arguments.
         output: What it returned.
-        options: What the call asked for.
-        context: What a target has to know besides the output.
-        plan: What was known before it ran.
+        options: The options of the call.
+        context: What a target needs to know besides the output.
+        plan: What was decided before the pass.
     """
 
     model: nn.Module
@@ -68,7 +68,7 @@ class Pass:
 
     @property
     def traits(self) -> Traits:
-        """What is known of the network by its modules."""
+        """What the network's modules tell about it."""
         return self.plan.traits
 
     @property
@@ -87,24 +87,25 @@ def run_pass(
 ) -> tuple[Pass, list[LayerOutput]]:
     """Run a model once, cut at layers.
 
-    1. Look through wrappers, and plan: which layers, named or chosen from a recorded pass, and
-       which inputs do not go with the images.
+    1. Unwrap the network, and plan: which layers, named or chosen from a recorded pass, and which
+       inputs are not one per image.
     2. Find the layers' modules.
-    3. Make a shadow, on which the layers are copies with a hook.
-    4. Run it: without a graph up to the first layer, with one from there on.
-    5. Take what the layers put out off the hooks, and keep it with what went in and came out.
+    3. Make a shadow, in which the layers are copies with a hook.
+    4. Run the shadow: without a graph up to the first layer, with one from there on.
+    5. Take the layers' outputs from the hooks, and keep them with the inputs and the output.
 
     Args:
         model: Any eager network.
-        inputs: What it is given.
-        layers: Where to cut; None has the layer chosen.
-        options: What the call asks for.
-        follow_input: Whether a cut at the input begins a graph. Without one there is no gradient.
+        inputs: Its arguments.
+        layers: Where to cut; limelight chooses the layer for None.
+        options: The options of the call.
+        follow_input: Whether a cut at the input begins a graph; without a graph there is no
+            gradient.
 
     Raises:
         UnknownNameError, LayerError, ModelError, InputError: As `cut`.
     """
-    # 1. The network inside wrappers, and the plan.
+    # 1. The unwrapped network, and the plan.
     model, spec = unwrap(model), options.spec
     if spec.grid and len(spec.grid) != inputs.image.ndim - 2:
         raise LayerError(
@@ -112,12 +113,12 @@ def run_pass(
             "expected."
         )
     plan = plan_pass(model, inputs, layers, spec)
-    if plan.fixed:
-        inputs = replace(inputs, fixed=plan.fixed)
+    if plan.unbatched:
+        inputs = replace(inputs, unbatched=plan.unbatched)
 
-    # 2. The layers.
-    sites = [resolve(model, path) for path, _ in plan.layers]
-    at_input = any(site.path == INPUT for site in sites)
+    # 2. The layers' modules.
+    resolved = [resolve(model, path) for path, _ in plan.layers]
+    at_input = any(layer.path == INPUT for layer in resolved)
 
     with ExitStack() as stack:
         stack.enter_context(no_grad())
@@ -125,10 +126,12 @@ def run_pass(
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if options.differentiable or (at_input and follow_input):
             stack.enter_context(with_graph())
-        image, given = _leaf(inputs, follow_input) if at_input else (inputs.image, inputs.fresh())
+        image, call_inputs = (
+            _leaf(inputs, follow_input) if at_input else (inputs.image, inputs.clone())
+        )
 
         # 3. The shadow.
-        capture = Capture([site for site in sites if site.path != INPUT])
+        capture = Capture([layer for layer in resolved if layer.path != INPUT])
         parts = parts_of(model, capture.wanted) if options.compile else []
         root, copies = shadow(model, {*capture.wanted, *map(id, parts)})
         if parts:
@@ -137,29 +140,29 @@ def run_pass(
 
         # 4. The run.
         try:
-            output = call(model, root, copies, given)
+            output = call(model, root, copies, call_inputs)
         finally:
             capture.stop()
-            for hook in hooks:  # or they, and A, would wait for the garbage collector
+            for hook in hooks:  # a cycle through a hook would keep A alive
                 hook.remove()
     if at_input and follow_input and _all_inference(output):
         raise LayerError(INFERENCE)
 
-    # 5. What is kept.
-    raws = [image if site.path == INPUT else capture.raw(site) for site in sites]
+    # 5. What the pass keeps.
+    raws = [image if layer.path == INPUT else capture.raw(layer) for layer in resolved]
     context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec, plan.words)
     reasons = (reason for _, reason in plan.layers)
     run = Pass(model, inputs, output, options, context, plan)
-    return run, list(map(LayerOutput, sites, reasons, raws))
+    return run, list(map(LayerOutput, resolved, reasons, raws))
 
 
-def _leaf(inputs: ModelInputs, follow: bool) -> tuple[Tensor, ModelInputs]:
-    """Return the images as a leaf to differentiate by, and inputs that pass them on as a clone."""
+def _leaf(inputs: ModelInputs, follow_input: bool) -> tuple[Tensor, ModelInputs]:
+    """Return the images as a leaf of the graph, and inputs with a clone of the leaf as images."""
     problem = input_problem(inputs)
     if problem:
         raise LayerError(problem)
-    if not follow:
-        return inputs.image, inputs.fresh()
+    if not follow_input:
+        return inputs.image, inputs.clone()
     leaf = inputs.image.clone().requires_grad_()
     return leaf, inputs.on(leaf.clone())
 

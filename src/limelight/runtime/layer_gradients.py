@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from limelight.errors import QUANTISED, LayerError, MethodError
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, Layout
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.runtime.autograd import differentiate
 from limelight.runtime.forward import run_pass
@@ -20,16 +20,16 @@ from limelight.targets import Scores, Target, score
 
 
 class LayerGradient(NamedTuple):
-    """What a layer put out, and the gradient of the score there.
+    """A layer's output, and the gradient of the score there.
 
     Attributes:
         layer: The layer's dotted path; "<input>" for the images.
-        kind: What the module is called.
+        kind: The type of the module, by name.
         reason: Why this layer.
-        activations: What it put out, as it did, `[B, ...]`.
-        gradients: `d score_b / d` that, of the same shape; zero where the score does not depend on
-            it.
-        layout: How both become a grid over the image; None when they do not.
+        activations: The output, as the layer put it out, `[B, ...]`.
+        gradients: `d score_b / d activations`, of the same shape; zero where the score does not
+            depend on them.
+        layout: How both become a grid over the image; None if they cannot.
     """
 
     layer: str
@@ -47,7 +47,7 @@ def layer_gradients(
     target: Target,
     options: Options,
 ) -> tuple[Scores, list[LayerGradient]]:
-    """Run a model once, and differentiate the score at several layers, of any shape.
+    """Run a model once, and differentiate the score at several layers, whatever their shapes.
 
     Raises:
         MethodError: The network is quantised.
@@ -59,14 +59,14 @@ def layer_gradients(
         gradients = differentiate(scores.values.sum(), [output.raw for output in outputs])
     if run.traits.quantised and not any(gradient.any() for gradient in gradients):
         raise MethodError(QUANTISED)
-    found = []
-    for (site, reason, raw), gradient in zip(outputs, gradients, strict=True):
+    at_layers = []
+    for (layer, reason, raw), gradient in zip(outputs, gradients, strict=True):
         try:
-            layout = layout_at(raw, site, run)
-        except LayerError:  # a vector, a window: what it put out can be shown for all that
+            layout = layout_at(raw, layer, run)
+        except LayerError:  # a vector or a window: no grid, but it can still be shown
             layout = None
-        kind = "" if site.path == INPUT else type(site.module).__name__
-        found.append(
-            LayerGradient(site.name, kind, reason, raw.detach(), gradient.detach(), layout)
+        kind = "" if layer.path == INPUT else type(layer.module).__name__
+        at_layers.append(
+            LayerGradient(layer.name, kind, reason, raw.detach(), gradient.detach(), layout)
         )
-    return scores, found
+    return scores, at_layers

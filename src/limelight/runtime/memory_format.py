@@ -1,4 +1,4 @@
-"""Whether images should lie channels last in memory."""
+"""Whether a network should be given images in channels-last memory format."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from limelight.runtime.model_cache import model_cache
 from limelight.runtime.unwrap import unwrap
 from limelight.targets.outputs import returned
 
-#: What convolutions of other layouts than channels first are made for.
-_FASTER = (torch.float32, torch.bfloat16, torch.float16)
+#: The dtypes for which convolutions in channels-last format are implemented.
+_FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def suits_channels_last(model: nn.Module, given: ModelInputs) -> bool:
-    """Say whether images should lie channels last in memory.
+def suits_channels_last(model: nn.Module, inputs: ModelInputs) -> bool:
+    """Return whether the model runs faster, with the same result, on channels-last images.
 
-    Convolutions on a CPU are faster so, mostly by a quarter. A network that takes it for granted
-    how its tensors lie fails, or makes something else of it; so the first image is run both ways,
-    once, and has to give the same.
+    On a CPU convolutions are faster so, mostly by a quarter. A network that relies on how its
+    tensors lie in memory fails, or returns something else; so the first image is run in both
+    formats, once, and the outputs have to be the same.
     """
-    model, image = unwrap(model), given.image
-    if image.ndim != 4 or image.device.type != "cpu" or image.dtype not in _FASTER:
+    model, image = unwrap(model), inputs.image
+    if image.ndim != 4 or image.device.type != "cpu" or image.dtype not in _FAST_DTYPES:
         return False
-    facts, key = model_cache(model), ("channels last", given.signature)
-    known: bool | None = facts.get(key)
-    if known is None:
-        convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        known = facts[key] = convolves and _same_either_way(model, given.first(1))
-    return known
+    cache, key = model_cache(model), ("channels last", inputs.signature)
+    suits: bool | None = cache.get(key)
+    if suits is None:
+        has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        suits = cache[key] = has_convolutions and _same_either_way(model, inputs.first(1))
+    return suits
 
 
 def _same_either_way(model: nn.Module, first: ModelInputs) -> bool:
     outputs = list[list[Tensor]]()
-    for layout in (torch.contiguous_format, torch.channels_last):
-        lying = first.on(first.image.contiguous(memory_format=layout))
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        inputs = first.on(first.image.contiguous(memory_format=memory_format))
         with no_grad(), suppress(RuntimeError):
-            outputs.append(tensors([returned(run_network(model, lying))]))
+            outputs.append(tensors([returned(run_network(model, inputs))]))
     same = len(outputs) == 2 and len(outputs[0]) == len(outputs[1])
-    return same and all(map(_alike, *outputs))
+    return same and all(map(_same_but_rounding, *outputs))
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors are the same but for rounding."""
-    if one.shape != other.shape:
+def _same_but_rounding(tensor: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are the same but for rounding."""
+    if tensor.shape != other.shape:
         return False
-    if not one.is_floating_point() or not one.numel():
-        return torch.equal(one, other)
-    room = torch.finfo(one.dtype).eps ** 0.5 * one.abs().max()
-    return bool(((one - other).abs() <= room).all())
+    if not tensor.is_floating_point() or not tensor.numel():
+        return torch.equal(tensor, other)
+    tolerance = torch.finfo(tensor.dtype).eps ** 0.5 * tensor.abs().max()
+    return bool(((tensor - other).abs() <= tolerance).all())

@@ -9,52 +9,52 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
-_Made = TypeVar("_Made")
+_Value = TypeVar("_Value")
 
 
 def fingerprint(model: nn.Module) -> tuple[int, ...]:
-    """Return the ids of all modules inside a model: it changes when the model is rebuilt."""
-    found: dict[int, None] = {}
+    """Return the ids of all modules inside a model; they change when the model is rebuilt."""
+    ids: dict[int, None] = {}
     waiting: list[nn.Module | None] = [model]
-    for module in waiting:  # it grows meanwhile
-        if module is not None and id(module) not in found:
-            found[id(module)] = None
+    for module in waiting:  # the list grows meanwhile
+        if module is not None and id(module) not in ids:
+            ids[id(module)] = None
             if module._modules:
                 waiting += module._modules.values()
-    return tuple(found)
+    return tuple(ids)
 
 
-class ModelCache(Generic[_Made]):
-    """What is made once for each model, and again when the model is rebuilt; it goes with it."""
+class ModelCache(Generic[_Value]):
+    """Per-model cache, dropped when its modules change."""
 
     def __init__(
         self,
-        make: Callable[[nn.Module], _Made],
+        make: Callable[[nn.Module], _Value],
         *,
-        worn: Callable[[_Made], bool] = lambda _made: False,
+        is_stale: Callable[[_Value], bool] = lambda _value: False,
     ) -> None:
-        """Prepare; what is `worn` is made again too."""
-        self._make, self._worn, self._lock = make, worn, threading.Lock()
-        self._known: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Made]]
-        self._known = weakref.WeakKeyDictionary()
+        """Cache what `make` returns for a model, for as long as `is_stale` of it is false."""
+        self._make, self._is_stale, self._lock = make, is_stale, threading.Lock()
+        self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Value]]
+        self._entries = weakref.WeakKeyDictionary()
 
-    def of(self, model: nn.Module) -> _Made:
-        """Return that of a model."""
+    def of(self, model: nn.Module) -> _Value:
+        """Return the value for a model."""
         modules = fingerprint(model)
         with self._lock:
-            known = self._known.get(model)
-            if known is None or known[0] != modules or self._worn(known[1]):
-                known = self._known[model] = modules, self._make(model)
-        return known[1]
+            entry = self._entries.get(model)
+            if entry is None or entry[0] != modules or self._is_stale(entry[1]):
+                entry = self._entries[model] = modules, self._make(model)
+        return entry[1]
 
 
-_facts: ModelCache[dict[object, Any]]
-_facts = ModelCache(lambda _model: {}, worn=lambda facts: len(facts) > 32)
+_caches: ModelCache[dict[object, Any]]
+_caches = ModelCache(lambda _model: {}, is_stale=lambda cache: len(cache) > 32)
 
 
 def model_cache(model: nn.Module) -> dict[object, Any]:
-    """Return what was found out about a model: a dict to be filled.
+    """Return the cache of a model, a dict for its callers to fill.
 
-    It is empty again when the model is rebuilt, and when it has grown large.
+    It is emptied when the model is rebuilt, and when it has more than 32 entries.
     """
-    return _facts.of(model)
+    return _caches.of(model)

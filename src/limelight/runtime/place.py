@@ -1,51 +1,51 @@
-"""The layout of a layer's output in a pass: by its shape, or by what the record knows of it."""
+"""The layout of a layer's output in a pass: from its shape, or from the recorded pass."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from limelight.errors import LayerError
-from limelight.layers import INPUT, Layout, ModuleCall, Site, ambiguous, layout_of
+from limelight.layers import INPUT, Layout, ModuleCall, ResolvedLayer, ambiguous, layout_of
 from limelight.runtime.forward import Pass
 from limelight.runtime.record import cached_record
 
 
-def layout_at(raw: Tensor, site: Site, run: Pass) -> Layout:
+def layout_at(raw: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
     """Return the layout of a layer's output, and keep it for passes with the same shapes.
 
     Raises:
-        LayerError: The output is no grid over the image.
+        LayerError: The output is not a grid over the image.
     """
-    key = site.name, raw.shape
+    key = layer.name, raw.shape
     if key not in run.plan.layouts:
-        run.plan.layouts[key] = _find_layout(raw, site, run)
+        run.plan.layouts[key] = _find_layout(raw, layer, run)
     return run.plan.layouts[key]
 
 
-def _find_layout(raw: Tensor, site: Site, run: Pass) -> Layout:
+def _find_layout(raw: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
     image = run.inputs.image.shape[2:]
-    if site.path == INPUT:
+    if layer.path == INPUT:
         return Layout("channels first", tuple(image))
-    kind = type(site.module).__name__
+    kind = type(layer.module).__name__
     batch = run.inputs.batch
     frames = len(image) == 3 and raw.ndim == 4 and raw.shape[0] == batch * image[0]
     if raw.shape[0] != batch and not frames:
         raise LayerError(
-            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for {batch} "
+            f"The layer {layer.path!r} ({kind}) put out {list(raw.shape)} for {batch} "
             "images, so its first axis is not the batch. If one image was passed, add the batch "
             "axis, image[None]; inside windowed attention, take the block around the layer."
         )
     single = raw.shape[0] // batch, *raw.shape[1:]
     layout = layout_of(single, image) if raw.ndim != 3 else None
     if layout is None or _may_pad(run, layout):
-        # Of tokens, and of pictures that are padded on the way, the record knows more.
-        calls = _calls_of(site, run)
-        layout = calls[(site.call or 1) - 1].layout if calls else layout
+        # For tokens, and where the network pads the picture, the record knows more.
+        calls = _recorded_calls(layer, run)
+        layout = calls[(layer.call or 1) - 1].layout if calls else layout
     if layout is None:
-        if raw.ndim == 3 and (said := ambiguous(site.path, raw.shape, image)):
-            raise LayerError(said)
+        if raw.ndim == 3 and (advice := ambiguous(layer.path, raw.shape, image)):
+            raise LayerError(advice)
         raise LayerError(
-            f"The layer {site.path!r} ({kind}) put out {list(raw.shape)} for images "
+            f"The layer {layer.path!r} ({kind}) put out {list(raw.shape)} for images "
             f"{list(run.inputs.image.shape)}, and no reading of that is a grid over the image: "
             "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
             "`limelight layers` lists the layers with a grid."
@@ -54,16 +54,16 @@ def _find_layout(raw: Tensor, site: Site, run: Pass) -> Layout:
 
 
 def _may_pad(run: Pass, layout: Layout) -> bool:
-    """Return whether a grid may span more or less than the picture, for all that its sizes tell."""
+    """Return whether the grid may cover more or less than the picture: its sizes cannot tell."""
     traits = run.traits
     return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"
 
 
-def _calls_of(site: Site, run: Pass) -> list[ModuleCall]:
-    """Return the calls of a layer in the record, which knows a shared module by its first path."""
-    known = cached_record(run.model, run.inputs, run.spec).calls
-    calls = [call for call in known if call.path == site.path]
+def _recorded_calls(layer: ResolvedLayer, run: Pass) -> list[ModuleCall]:
+    """Return a layer's calls in the record, which lists a shared module under its first path."""
+    recorded = cached_record(run.model, run.inputs, run.spec).calls
+    calls = [call for call in recorded if call.path == layer.path]
     if calls:
         return calls
-    path = next(path for path, m in run.model.named_modules() if m is site.module)
-    return [call for call in known if call.path == path]
+    path = next(path for path, m in run.model.named_modules() if m is layer.module)
+    return [call for call in recorded if call.path == path]

@@ -1,4 +1,4 @@
-"""What a pass knows before it runs. It depends on the model and on shapes, and is kept for both."""
+"""What is decided before a pass. It depends on the model and on shapes, and is kept for both."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch import nn
 
 from limelight.inputs import ModelInputs, tensors
 from limelight.layers import INPUT, Layout, resolve
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.runtime.model_cache import model_cache
-from limelight.runtime.record import choose
+from limelight.runtime.record import chosen_layer
 from limelight.runtime.traits import Traits, traits_of
 from limelight.runtime.unbatched import mark_unbatched_inputs
 from limelight.targets.outputs import OutputSpec
 
-#: How many plans are kept for a model: for so many shapes and layers.
-_KEPT = 64
+#: How many plans are kept per model, one for each combination of shapes and layers.
+_MOST_PLANS = 64
 
 
 class Plan(NamedTuple):
-    """What a pass knows before it runs.
+    """What is decided before a pass.
 
     Attributes:
-        fixed: Which tensors of the inputs are not one for each image.
-        layers: The path of each layer to cut at, and why there.
-        traits: What is known of the network by its modules.
-        words: Whether the network is given words too: whole numbers `[B, N]`.
-        layouts: How outputs of layers become grids, by layer and shape; it grows with every pass.
+        unbatched: The numbers of the input tensors that are not one per image.
+        layers: For each layer to cut at, its path and the reason for it.
+        traits: What the network's modules tell about it.
+        words: Whether the inputs include words: integers `[B, N]`.
+        layouts: How layers' outputs become grids, by layer and shape; every pass adds to it.
     """
 
-    fixed: frozenset[int]
+    unbatched: frozenset[int]
     layers: tuple[tuple[str, str], ...]
     traits: Traits
     words: bool
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 def plan_pass(
     model: nn.Module, inputs: ModelInputs, layers: Sequence[Layer | None], spec: OutputSpec
 ) -> Plan:
-    """Return the plan for a model, inputs of these shapes, and layers; make it the first time.
+    """Return the plan for a model, inputs of these shapes, and layers; it is made once.
 
     Raises:
         UnknownNameError, LayerError, ModelError: As `cut`.
@@ -55,7 +55,7 @@ def plan_pass(
     key = inputs.signature, inputs.batch, named, spec.key, spec.grid
     plan = plans.get(key)
     if plan is None:
-        if len(plans) >= _KEPT:
+        if len(plans) >= _MOST_PLANS:
             plans.clear()
         plan = plans[key] = _plan(model, inputs, layers, spec)
     return plan
@@ -65,16 +65,16 @@ def _plan(
     model: nn.Module, inputs: ModelInputs, layers: Sequence[Layer | None], spec: OutputSpec
 ) -> Plan:
     inputs = mark_unbatched_inputs(model, inputs, spec)
-    found = list[tuple[str, str]]()
+    paths = list[tuple[str, str]]()
     for layer in layers:
         if layer is None:
-            choice = choose(model, inputs, spec)
-            found.append((resolve(model, choice.layer).name, choice.reason))
+            choice = chosen_layer(model, inputs, spec)
+            paths.append((resolve(model, choice.layer).name, choice.reason))
         else:
             reason = "what the method reads" if layer == INPUT else "named"
-            found.append((resolve(model, layer).name, reason))
+            paths.append((resolve(model, layer).name, reason))
     words = any(
         t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
         for t in tensors((inputs.args, inputs.kwargs))
     )
-    return Plan(inputs.fixed, tuple(found), traits_of(model), words, {})
+    return Plan(inputs.unbatched, tuple(paths), traits_of(model), words, {})

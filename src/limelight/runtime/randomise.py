@@ -1,4 +1,4 @@
-"""The same network with weights drawn anew, from the logits down: for the parameter test."""
+"""The same network with its weights drawn anew, from the logits down, for the parameter test."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from limelight.runtime.unwrap import unwrap
 
 
 def cascade(
-    model: nn.Module, given: ModelInputs, steps: int, seed: int
+    model: nn.Module, inputs: ModelInputs, steps: int, seed: int
 ) -> Iterator[tuple[str, float, nn.Module]]:
     """Yield a shadow of the model in which more and more layers have weights drawn anew.
 
     Cascading randomisation (Adebayo et al. 2018, section 3.1): first the layer that makes the
-    logits, in the end all of them, in the reverse of the order in which they begin to run. The
-    model itself keeps its weights. The shadow is the same each time, so use it before going on.
+    logits, at the end all layers, in the reverse of the order in which they begin to run. The model
+    itself keeps its weights. Each yield is the same shadow, so use it before going on.
 
     Args:
         model: The network.
-        given: What it is given, to learn the order.
-        steps: How many times to stop, evenly from the first layer to all.
-        seed: Of the draws; the generator of the process is left as it is.
+        inputs: The arguments of a pass, which shows the order of the layers.
+        steps: How many times to yield, evenly from one layer to all.
+        seed: The seed of the draws; the process's own random generator is left as it is.
 
     Yields:
         The layer randomised last, the share of layers that are random, and the shadow.
@@ -39,7 +39,7 @@ def cascade(
         ModelError: The network has no parameters.
     """
     model = unwrap(model)
-    order = [module for module in _order(model, given) if _own(module)][::-1]
+    order = [module for module in _order(model, inputs) if _weights_of(module)][::-1]
     if not order:
         raise ModelError(
             f"The model, a {type(model).__name__}, has no parameters, so that none can be drawn "
@@ -48,86 +48,94 @@ def cascade(
     names = {module: name or "the model" for name, module in model.named_modules()}
     with no_grad():
         root, copies = shadow(model)
-        _part(copies)
+        _unshare_weights(copies)
     done = 0
     even = torch.linspace(1, len(order), steps, dtype=torch.float32, device="cpu")
     counts = even.round().int().tolist()
     for count in dict.fromkeys([*counts[:-1], len(order)]):
         for number in range(done, count):
-            _draw(copies[id(order[number])], crc32(f"{seed}, {number}".encode()))
+            _redraw_weights(copies[id(order[number])], crc32(f"{seed}, {number}".encode()))
         done = count
         yield names[order[count - 1]], count / len(order), root
 
 
-def _order(model: nn.Module, given: ModelInputs) -> list[nn.Module]:
-    """Return all modules in the order in which they begin; those that are not called, where their
-    parent does, which then reads their weights itself."""
-    met: dict[int, None] = {}
+def _order(model: nn.Module, inputs: ModelInputs) -> list[nn.Module]:
+    """Return all modules in the order in which they begin to run.
+
+    A module that is never called takes the place of its parent, which then reads its weights
+    itself.
+    """
+    started: dict[int, None] = {}
     with no_grad():
         root, copies = shadow(model)
-        observe(model, root, copies, given, met.setdefault, lambda *_call: _call[2])
-    begin = {key: number for number, key in enumerate(met)}
-    found = list[tuple[int, nn.Module]]()
+        observe(model, root, copies, inputs, started.setdefault, lambda *_call: _call[2])
+    starts = {key: number for number, key in enumerate(started)}
+    modules = list[tuple[int, nn.Module]]()
 
     def visit(module: nn.Module, at: int) -> None:
-        at = begin.get(id(module), at)
-        found.append((at, module))
+        at = starts.get(id(module), at)
+        modules.append((at, module))
         for child in module.children():
             visit(child, at)
 
     visit(model, 0)
-    found.sort(key=lambda pair: pair[0])  # stable: children stay behind their parents
-    return list(dict.fromkeys(module for _, module in found))
+    modules.sort(key=lambda pair: pair[0])  # stable: children stay behind their parents
+    return list(dict.fromkeys(module for _, module in modules))
 
 
-def _own(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Return a module's own weights, by name."""
+def _weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return a module's weights by name, without those of its children."""
     named = module._parameters.items()
-    return {name: one for name, one in named if one is not None and one.is_floating_point()}
+    return {
+        name: weight for name, weight in named if weight is not None and weight.is_floating_point()
+    }
 
 
-def _part(copies: dict[int, nn.Module]) -> None:
-    """Give the copies in a shadow weights of their own; what was one tensor stays one."""
-    fresh: dict[int, nn.Parameter] = {}
+def _unshare_weights(copies: dict[int, nn.Module]) -> None:
+    """Give the copies in a shadow weights of their own; tied weights stay tied."""
+    clones: dict[int, nn.Parameter] = {}
     for copy in copies.values():
         old = copy._parameters
-        for one in old.values():
-            if one is not None and id(one) not in fresh:
-                fresh[id(one)] = nn.Parameter(one.detach().clone(), requires_grad=one.requires_grad)
-        new = {name: None if one is None else fresh[id(one)] for name, one in old.items()}
+        for weight in old.values():
+            if weight is not None and id(weight) not in clones:
+                clones[id(weight)] = nn.Parameter(
+                    weight.detach().clone(), requires_grad=weight.requires_grad
+                )
+        new = {name: None if weight is None else clones[id(weight)] for name, weight in old.items()}
         copy.__dict__["_parameters"] = new
         for name, value in copy.__dict__.items():
-            if isinstance(value, Tensor):  # what old-style weight norm and pruning compute
+            if isinstance(value, Tensor):  # computed by old-style weight norm and by pruning
                 copy.__dict__[name] = value.detach().clone()
-        flat = copy.__dict__.get("_flat_weights")  # where recurrent layers look for them
+        flat = copy.__dict__.get("_flat_weights")  # where recurrent layers keep them
         if flat is not None:
-            copy.__dict__["_flat_weights"] = [fresh.get(id(one), one) for one in flat]
+            copy.__dict__["_flat_weights"] = [clones.get(id(weight), weight) for weight in flat]
 
 
-def _draw(module: nn.Module, seed: int) -> None:
-    """Draw a module's weights anew: by its own `reset_parameters`, else from a normal distribution
-    with the mean and the deviation that they had.
+def _redraw_weights(module: nn.Module, seed: int) -> None:
+    """Draw a module's weights anew.
 
-    Weights that are all the same stay. A batch norm forgets its statistics too.
+    This is done by its `reset_parameters`, or else from a normal distribution with the mean and
+    standard deviation that they had. Weights that are all the same stay. A batch norm also resets
+    its running statistics.
     """
-    weights = _own(module)
-    devices = sorted({one.device.index for one in weights.values() if one.is_cuda})
+    weights = _weights_of(module)
+    devices = sorted({weight.device.index for weight in weights.values() if weight.is_cuda})
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        # Not torch.manual_seed: it would seed devices that are none of ours.
+        # Not torch.manual_seed, which would seed every device.
         for generator in (
             torch.default_generator,
             *(torch.cuda.default_generators[d] for d in devices),
         ):
             generator.manual_seed(seed)
-        before = {name: one.clone() for name, one in weights.items()}
+        before = {name: weight.clone() for name, weight in weights.items()}
         reset: Any = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         if callable(reset):
             reset()
-        for name, one in weights.items():
-            if _varies(before[name]) and torch.equal(one, before[name]):
-                one.copy_(one.mean() + one.std() * torch.randn_like(one))
+        for name, weight in weights.items():
+            if _has_different_values(before[name]) and torch.equal(weight, before[name]):
+                weight.copy_(weight.mean() + weight.std() * torch.randn_like(weight))
 
 
-def _varies(tensor: Tensor) -> bool:
-    """Say whether a tensor holds different numbers."""
+def _has_different_values(tensor: Tensor) -> bool:
+    """Return whether the values in a tensor are not all the same."""
     return bool((tensor != tensor.flatten()[0]).any())

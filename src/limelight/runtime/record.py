@@ -34,9 +34,10 @@ def record(
 ) -> tuple[ModuleCall, ...]:
     """Record one pass over the first image: every module call, its shape, and where gradient flows.
 
-    The score whose gradient is followed is the highest logit; of a detector, those of a small, a
-    middling and a large box; of a segmenter, its mean over the picture. A record is remembered for
-    as long as the model lives with the same modules, for inputs of the same shape.
+    The score whose gradient is followed is the highest logit; for a detector, the highest logits of
+    a small, a medium and a large box; for a segmenter, the highest mean logit over the picture. A
+    record is kept for as long as the model lives with the same modules, for inputs of the same
+    shape.
 
     Args:
         model, inputs, output, grid: As in `cut`.
@@ -44,46 +45,46 @@ def record(
     Raises:
         ModelError, InputError: As `cut`.
     """
-    reading = output_spec(None, output, grid)
-    return cached_record(unwrap(model), ModelInputs.of(inputs), reading).calls
+    spec = output_spec(None, output, grid)
+    return cached_record(unwrap(model), ModelInputs.of(inputs), spec).calls
 
 
-class _Known(NamedTuple):
-    """A remembered record, and what was chosen from it."""
+class CachedRecord(NamedTuple):
+    """A recorded pass, and the layer chosen from it."""
 
     calls: tuple[ModuleCall, ...]
     choice: layers_.Choice | LayerError
 
 
-def cached_record(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> _Known:
-    """Return what is known of a model for such inputs; find it out the first time."""
-    facts, key = model_cache(model), ("record", given.signature, reading.key, reading.grid)
-    known: _Known | None = facts.get(key)
-    if known is None:
-        calls = _record_or_say_why(model, given, reading)
+def cached_record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> CachedRecord:
+    """Return the record of a model for inputs of these shapes; it is made once."""
+    cache, key = model_cache(model), ("record", inputs.signature, spec.key, spec.grid)
+    cached: CachedRecord | None = cache.get(key)
+    if cached is None:
+        calls = _record_or_explain(model, inputs, spec)
         try:
-            choice: layers_.Choice | LayerError = layers_.choose(
-                calls, tuple(given.image.shape[2:])
+            choice: layers_.Choice | LayerError = layers_.choose_layer(
+                calls, tuple(inputs.image.shape[2:])
             )
         except LayerError as error:
-            choice = LayerError(str(error))  # without the traceback, which holds on to this pass
-        known = facts[key] = _Known(calls, choice)
-    return known
+            choice = LayerError(str(error))  # the traceback would keep this pass alive
+        cached = cache[key] = CachedRecord(calls, choice)
+    return cached
 
 
-def _record_or_say_why(
-    model: nn.Module, given: ModelInputs, reading: OutputSpec
+def _record_or_explain(
+    model: nn.Module, inputs: ModelInputs, spec: OutputSpec
 ) -> tuple[ModuleCall, ...]:
     try:
-        return _record(model, given.first(1), reading)
+        return _record(model, inputs.first(1), spec)
     except LimelightError:
         raise
     except Exception as error:
         with no_grad():  # if the model itself raises, that is what the user should see
             try:
-                run_network(model, given.fresh())
-            except Exception as own:
-                raise own from None
+                run_network(model, inputs.clone())
+            except Exception as models_error:
+                raise models_error from None
         written = WRITTEN_ON in getattr(error, "__notes__", [])
         advice = "Name a layer with layer=..., one after what stops them."
         raise LayerError(
@@ -94,32 +95,34 @@ def _record_or_say_why(
 
 
 class _Recorder:
-    """Notes every call of one pass, and hands on its output with a leaf of a graph in between."""
+    """Notes every call of one pass, and puts a leaf of a graph behind each output."""
 
-    def __init__(self, model: nn.Module, given: ModelInputs) -> None:
-        every = tensors((given.args, given.kwargs))
-        self._sentences = {t.shape[1] for t in every if t.ndim == 2 and not t.is_floating_point()}
+    def __init__(self, model: nn.Module, inputs: ModelInputs) -> None:
+        input_tensors = tensors((inputs.args, inputs.kwargs))
+        self._sentences = {
+            t.shape[1] for t in input_tensors if t.ndim == 2 and not t.is_floating_point()
+        }
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._modules = {id(module): module for module in model.modules()}
         self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
-        self._results: Any = WeakTensorKeyDictionary()  # by tensor: the number of its result
-        self._sources: Any = WeakTensorKeyDictionary()  # by tensor: a number of its own
-        self.nodes = list[Any]()  # of the graph, by the number of what was handed on
-        self.reached: list[Tensor | None] = []  # by the same: where gradient arrived
-        self.roots = list[Tensor]()  # what the graph begins with, besides the image
-        self.seen = list[layers_.RawCall]()
+        self._results: Any = WeakTensorKeyDictionary()  # by tensor handed on: `RawCall.result`
+        self._sources: Any = WeakTensorKeyDictionary()  # by input tensor: `RawCall.source`
+        self.nodes = list[Any]()  # by number of the call: the graph node of its output
+        self.reached: list[Tensor | None] = []  # by number of the call: where gradient arrived
+        self.roots = list[Tensor]()  # leaves of the graph besides the image
+        self.calls = list[layers_.RawCall]()
         self.canvas: tuple[int, ...] = ()
         self.span: tuple[float, ...] = ()
         self.recording = True  # a backward may run modules again
 
     def leave(self, key: int, arguments: object, output: Any) -> Any:
-        """Note a call; return the output to go on with."""
+        """Note a call, and return the output to go on with."""
         if not self.recording:
             return output
-        for laid in output if isinstance(output, tuple) else ():
-            if hasattr(laid, "image_sizes") and hasattr(laid, "tensors"):  # torchvision's detectors
-                self.canvas = tuple(laid.tensors.shape[2:])
-                sizes = zip(self.canvas, laid.image_sizes[0], strict=True)
+        for part in output if isinstance(output, tuple) else ():
+            if hasattr(part, "image_sizes") and hasattr(part, "tensors"):  # torchvision's detectors
+                self.canvas = tuple(part.tensors.shape[2:])
+                sizes = zip(self.canvas, part.image_sizes[0], strict=True)
                 self.span = tuple(padded / size for padded, size in sizes)
         grids = [t for t in tensors(output) if t.ndim >= 3 and t.shape[0] == 1]
         several = len({id(tensor) for tensor in grids if tensor.is_floating_point()}) > 1
@@ -127,44 +130,46 @@ class _Recorder:
             output, lambda tensor: self._follow(key, tensors(arguments), tensor, several=several)
         )
 
-    def _follow(self, key: int, given: list[Tensor], tensor: Tensor, *, several: bool) -> Tensor:
+    def _follow(
+        self, key: int, arguments: list[Tensor], tensor: Tensor, *, several: bool
+    ) -> Tensor:
         if not tensor.is_floating_point():
             return tensor
         if tensor.is_inference():
             raise LayerError(INFERENCE)
-        own = len(self.nodes)
-        result = self._results.get(tensor, own)
-        # A container may use what it returns on the way too; only what it hands on is its own.
+        number = len(self.nodes)
+        result = self._results.get(tensor, number)
+        # A container may also use its output inside; only the view behind it counts as its output.
         leaf = tensor.view_as(tensor) if self._modules[key]._modules else tensor
         if not leaf.requires_grad:
             leaf = leaf.detach().requires_grad_()
             self.roots.append(leaf)
-        handed = leaf.clone()  # which may be written on
-        leaf.register_hook(partial(_note, self.reached, own))  # type: ignore[no-untyped-call]
+        handed_on = leaf.clone()  # the network may write on it
+        leaf.register_hook(partial(_note, self.reached, number))  # type: ignore[no-untyped-call]
         self.nodes.append(node_of(leaf))
         self.reached.append(None)
-        self._results[handed] = result
-        source = max(given, key=lambda t: self._results.get(t, -1), default=None)
+        self._results[handed_on] = result
+        source = max(arguments, key=lambda t: self._results.get(t, -1), default=None)
         call = layers_.RawCall(
             path=self._paths[key],
             shape=tuple(tensor.shape),
             source=None if source is None else self._sources.setdefault(source, len(self._sources)),
             result=result,
-            own=own,
+            number=number,
             learned=self._learned[key],
-            given=tuple(given[0].shape) if given else (),
+            input_shape=tuple(arguments[0].shape) if arguments else (),
             patch=patch_of(self._modules[key]),
             several=several,
             kind=type(self._modules[key]).__name__,
-            words=max((t.shape[1] for t in given if self._are_words(t)), default=0),
+            words=max((t.shape[1] for t in arguments if self._are_words(t)), default=0),
         )
-        self.seen.append(call)
-        return handed
+        self.calls.append(call)
+        return handed_on
 
     def _are_words(self, tensor: Tensor) -> bool:
-        """Say whether a tensor holds numbers of words of a sentence that the user gave.
+        """Return whether a tensor holds the word numbers of a sentence that the user passed in.
 
-        Positions, which are numbers one after the other, are none.
+        Positions, which are consecutive numbers, do not count.
         """
         if tensor.ndim != 2 or tensor.shape[1] not in self._sentences:
             return False
@@ -172,73 +177,87 @@ class _Recorder:
         return whole and not bool((tensor[:, 1:] - tensor[:, :-1] == 1).all())
 
 
-def _record(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> tuple[ModuleCall, ...]:
-    recorder = _Recorder(model, given)
+def _record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> tuple[ModuleCall, ...]:
+    """Record one pass over one image.
+
+    1. Run a shadow with every call observed, and a leaf of the graph behind each output.
+    2. Find which outputs the scores depend on.
+    3. Differentiate the scores, and note where gradient arrives at each output.
+    4. Read the record: the layout of each output, and where gradient arrives on its grid.
+    """
+    # 1. The observed run.
+    recorder = _Recorder(model, inputs)
     with torch.inference_mode(False), torch.enable_grad():
-        image = given.image.clone()
+        image = inputs.image.clone()
         root, copies = shadow(model)
         for copy in copies.values():
             fill_zeros(copy)
-        if image.is_floating_point():  # the graph then tells what is made of it
-            given = given.on(image.requires_grad_().clone())
+        if image.is_floating_point():  # then the graph tells what depends on it
+            inputs = inputs.on(image.requires_grad_().clone())
         with KeepGrad():
             output = observe(
-                model, root, copies, given, lambda _key: None, recorder.leave, propose_all=True
+                model, root, copies, inputs, lambda _key: None, recorder.leave, propose_all=True
             )
         recorder.recording = False
+
+        # 2. What the scores depend on.
         followed = scores_to_follow(
-            output, TargetContext(given.batch, tuple(given.image.shape[2:]), reading)
+            output, TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec)
         )
         nodes = [*recorder.nodes, node_of(image)]
         made_of = origins([*nodes, *map(node_of, followed)], len(nodes))
         reached = made_of[len(nodes) :]
         if image.requires_grad and not any(bits >> len(recorder.nodes) for bits in reached):
             raise LayerError(QUANTISED if traits_of(model).quantised else DETACHED)
+
+        # 3. Where gradient arrives.
         sources = [image] if image.requires_grad else recorder.roots
         arrived, alive = _arrived_from_all(followed, sources, recorder.reached)
     if image.requires_grad and not alive:
-        # The score is at a limit (a ReLU, a clamp) for this image, and need not be for the next.
+        # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
         arrived = [
             torch.ones((), dtype=torch.bool, device="cpu").expand(call.shape)
-            if all(bits >> call.own & 1 for bits in reached)
+            if all(bits >> call.number & 1 for bits in reached)
             else None
-            for call in recorder.seen
+            for call in recorder.calls
         ]
+
+    # 4. The record, read.
     if not image.requires_grad:
         made_of = [bits | 1 << len(recorder.nodes) for bits in made_of]
-    size = tuple(given.image.shape[2:])
-    picture = layers_.Picture(size, recorder.canvas, recorder.span, reading.grid)
-    return layers_.read(recorder.seen, arrived, made_of, picture)
+    size = tuple(inputs.image.shape[2:])
+    geometry = layers_.InputGeometry(size, recorder.canvas, recorder.span, spec.grid)
+    return layers_.read(recorder.calls, arrived, made_of, geometry)
 
 
 def _note(reached: list[Tensor | None], number: int, gradient: Tensor | None) -> None:
-    """Note where gradient arrived: a truth for each number takes a quarter of its memory."""
-    if gradient is not None:  # as behind an operation without a derivative
+    """Note where gradient arrived; a bool per value takes a quarter of the gradient's memory."""
+    if gradient is not None:  # None behind an operation without a derivative
         reached[number] = gradient != 0
 
 
 def _arrived_from_all(
     scores: Sequence[Tensor], sources: Sequence[Tensor], reached: list[Tensor | None]
 ) -> tuple[list[Tensor | None], bool]:
-    """Return where the gradient of any score arrived; None where that of one did not at all.
+    """Return where gradient of any score arrived, and whether any arrived at the sources.
 
-    And whether any arrived at the sources.
+    A call's entry is None if no gradient arrived from one of the scores.
     """
     total: list[Tensor | None] = []
     alive = False
-    for number, one in enumerate(scores):
+    for number, score in enumerate(scores):
         reached[:] = [None] * len(reached)
-        found = differentiate(one, sources, retain=number < len(scores) - 1)
-        alive = alive or any(bool(gradient.any()) for gradient in found)
-        now = [None if mask is None or not mask.any() else mask for mask in reached]
-        pairs = zip(total or now, now, strict=True)
+        gradients = differentiate(score, sources, retain=number < len(scores) - 1)
+        alive = alive or any(bool(gradient.any()) for gradient in gradients)
+        arrived = [None if mask is None or not mask.any() else mask for mask in reached]
+        pairs = zip(total or arrived, arrived, strict=True)
         total = [None if a is None or b is None else a | b for a, b in pairs]
     return total, alive
 
 
-def choose(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> layers_.Choice:
-    """Return the layer to cut at when none is named, or raise the LayerError that says why none."""
-    choice = cached_record(model, given, reading).choice
+def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> layers_.Choice:
+    """Return the layer to cut at when none is named; raise a LayerError if there is none."""
+    choice = cached_record(model, inputs, spec).choice
     if isinstance(choice, LayerError):
         raise LayerError(str(choice))
     return choice

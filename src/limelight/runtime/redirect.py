@@ -1,4 +1,4 @@
-"""Attributes that lead to modules from outside the module tree, pointed at the copies."""
+"""Attributes that hold modules outside the module tree, pointed at the copies in a shadow."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-#: How deep, and in collections of up to which size, attributes are searched for modules.
+#: Attributes are searched for modules to this depth, in collections of up to this size.
 _DEPTH, _SIZE = 4, 4096
 
 
 def redirect(  # noqa: PLR0911 (a line per kind of value)
     value: Any, copies: Mapping[int, nn.Module], depth: int = _DEPTH
 ) -> Any:
-    """Point an attribute at the copies: a module, its bound method, or what holds one of them.
+    """Point a value at the copies: a module, its bound method, or something that holds one.
 
-    Lists, tuples, dicts, partials, closures and plain objects are looked into; what holds no
-    copied module is returned as it is.
+    Lists, tuples, dicts, partials, closures and plain objects are searched; a value that holds no
+    copied module is returned unchanged.
     """
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)
@@ -56,18 +56,18 @@ def redirect(  # noqa: PLR0911 (a line per kind of value)
 def _redirect_function(
     function: types.FunctionType, copies: Mapping[int, nn.Module], depth: int
 ) -> Any:
-    """Rebuild a function whose closure holds a copied module; look through torch.compile's."""
+    """Rebuild a function whose closure holds a copied module, also one behind torch.compile."""
     compiled = function.__dict__.get("_torchdynamo_orig_callable")
     if compiled is not None:
         followed = redirect(compiled, copies, depth - 1)
         return function if followed is compiled else followed
     cells = function.__closure__ or ()
     try:
-        held = [cell.cell_contents for cell in cells]
+        contents = [cell.cell_contents for cell in cells]
     except ValueError:  # a cell that is still empty
         return function
-    items = [redirect(item, copies, depth - 1) for item in held]
-    if not _differ(items, held):
+    items = [redirect(item, copies, depth - 1) for item in contents]
+    if not _differ(items, contents):
         return function
     closure = tuple(types.CellType(item) for item in items)
     rebuilt = types.FunctionType(

@@ -1,4 +1,4 @@
-"""What comes after a cut, run again on many variants: in chunks, with bounded memory."""
+"""The head, or the whole network, run again on many variants: in chunks, with bounded memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limelight.evidence import Make, at_least_float32
+from limelight.evidence import MakeVariants, at_least_float32
 from limelight.progress import RunCallback
 from limelight.runtime.autograd import differentiate, with_graph
 from limelight.targets import Scores
 
-#: How many runs are worth two more, to find out how they are faster.
-_MANY = 64
+#: From this many runs on, two more are spent to find out which memory format is faster.
+_WORTH_A_TRIAL = 64
 
 
 class Rerunner:
-    """Runs `y = head(A)`, or the whole network, on variants of what it was given."""
+    """Runs `y = head(A)`, or the whole network, on variants of its input."""
 
     def __init__(
         self,
-        run: Callable[[Tensor, Tensor], Any],
+        network: Callable[[Tensor, Tensor], Any],
         scores: Scores,
         chunk: int,
         progress: RunCallback | None,
@@ -34,52 +34,51 @@ class Rerunner:
         """Prepare.
 
         Args:
-            run: From variants `[M, ...]` and the images `[M]` that they are of to an output.
+            network: From variants `[M, ...]` and the number of the image of each, `[M]`, to an
+                output.
             scores: What is explained.
             chunk: How many variants are run together.
-            progress: Is told how many of them are done.
-            inference: Whether scores are found in inference mode. What a network kept of such a
-                pass for later could not take part in training.
-            mixed: Whether variants of several images may run together; a head shares the records
-                of one image.
-            suits_channels_last: Whether pictures should be run channels last, which takes two runs
-                to find out.
+            progress: Called as progress(done, total).
+            inference: Whether scores are found in inference mode. Tensors that a network stores in
+                such a pass cannot take part in training later.
+            mixed: Whether variants of several images may run together; in a head only variants of
+                one image share its record.
+            suits_channels_last: Returns whether images should be run in channels-last memory
+                format; finding that out takes two runs.
         """
-        self._run, self._scores, self._chunk, self._mixed = run, scores, chunk, mixed
+        self._network, self._scores, self._chunk, self._mixed = network, scores, chunk, mixed
         self._suits_channels_last = suits_channels_last
         self._mode = torch.inference_mode if inference else torch.no_grad
         self.progress: RunCallback = progress or (lambda _done, _count: None)
 
-    def scores(self, wanted: Tensor, make: Make) -> Tensor:
+    def scores(self, wanted: Tensor, make: MakeVariants) -> Tensor:
         """Return the score of each variant of each image, `[V, B]`; see `limelight.evidence`."""
         explained = at_least_float32(self._scores.values.detach())
-        found = explained.repeat(len(wanted), 1)
+        scores = explained.repeat(len(wanted), 1)
         with self._mode():
             done, count = 0, int(wanted.sum())
-            last = count >= _MANY and self._suits_channels_last()
-            layout = torch.channels_last if last else torch.preserve_format
-            for parts in self._together(wanted):
-                variants = torch.cat([numbers for numbers, _ in parts])
-                rows = torch.cat([torch.full_like(numbers, b) for numbers, b in parts])
-                made = [make(numbers, b) for numbers, b in parts]
-                together = made[0] if len(made) == 1 else torch.cat(made)
-                output = self._run(together.to(memory_format=layout), rows)
-                found[variants, rows] = self._scores.again(output, rows).to(found.dtype)
+            channels_last = count >= _WORTH_A_TRIAL and self._suits_channels_last()
+            memory_format = torch.channels_last if channels_last else torch.preserve_format
+            for pieces in self._together(wanted):
+                variants = torch.cat([numbers for numbers, _ in pieces])
+                rows = torch.cat([torch.full_like(numbers, b) for numbers, b in pieces])
+                made = [make(numbers, b) for numbers, b in pieces]
+                batch = made[0] if len(made) == 1 else torch.cat(made)
+                output = self._network(batch.to(memory_format=memory_format), rows)
+                scores[variants, rows] = self._scores.read_again(output, rows).to(scores.dtype)
                 self.progress(done := done + len(variants), count)
-        return found
+        return scores
 
-    def gradients(self, weights: Tensor, make: Make) -> Tensor:
+    def gradients(self, weights: Tensor, make: MakeVariants) -> Tensor:
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`."""
         total: Tensor | None = None
-        everything = torch.ones(
-            len(weights), len(self._scores.values), dtype=torch.bool, device="cpu"
-        )
-        done, count = 0, everything.numel()
-        for variants, b in self._chunks(everything.to(weights.device)):
+        wanted = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool, device="cpu")
+        done, count = 0, wanted.numel()
+        for variants, b in self._chunks(wanted.to(weights.device)):
             rows = torch.full_like(variants, b)
             with with_graph():
                 leaf = make(variants, b).detach().requires_grad_()
-                scores = self._scores.again(self._run(leaf.clone(), rows), rows)
+                scores = self._scores.read_again(self._network(leaf.clone(), rows), rows)
                 (gradient,) = differentiate(scores.sum(), [leaf], retain=False)
             if total is None:
                 total = gradient.new_zeros(len(self._scores.values), *gradient.shape[1:])
@@ -90,7 +89,7 @@ class Rerunner:
         return total
 
     def _together(self, wanted: Tensor) -> Iterator[list[tuple[Tensor, int]]]:
-        """Yield what runs together: the numbers of variants, by the image that they are of."""
+        """Yield what runs together: numbers of variants, with the number of their image."""
         waiting, room = list[tuple[Tensor, int]](), self._chunk
         for numbers, image in self._chunks(wanted):
             if waiting and (not self._mixed or len(numbers) > room):
@@ -102,7 +101,7 @@ class Rerunner:
             yield waiting
 
     def _chunks(self, wanted: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Yield the numbers of variants, and the one image whose records they share."""
+        """Yield the numbers of up to `chunk` variants, and of the one image that they belong to."""
         for image in range(wanted.shape[1]):
             numbers = wanted[:, image].nonzero()[:, 0]
             for variants in torch.split(numbers, self._chunk) if len(numbers) else ():

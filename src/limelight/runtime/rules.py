@@ -1,7 +1,7 @@
-"""What a pass does differently: other rules for single operations, without touching the model.
+"""Rules for a pass: single operations that keep something, or have another gradient.
 
-Each is a mode that sees the calls of torch functions while it is entered: the same forward, with
-something kept, or with another gradient.
+Each rule is a torch function mode: while it is entered, it sees the calls of torch functions. The
+forward values are the same, and the model is not touched.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Rule(TorchFunctionMode, ABC):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Hand the call on, with whatever it was given."""
+        """Pass the call on with its arguments."""
         return self.call(func, args, kwargs or {})
 
 
@@ -53,11 +53,11 @@ class GuidedReLU(Rule):
     the same for ReLU6, whose own gradient is 1 for `0 < x < 6`.
 
     Attributes:
-        met: How many ReLUs the pass ran.
+        met: How many ReLUs ran in the pass.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin with no ReLU counted."""
         super().__init__()
         self.met = 0
 
@@ -106,12 +106,12 @@ class _Guided(torch.autograd.Function):
 
 
 class KeptBias(NamedTuple):
-    """What a layer with a bias put out.
+    """The output of a layer with a bias, and the bias.
 
     Attributes:
         output: The output, part of the graph.
-        bias: `[K]`, or more axes for a layer norm over several.
-        last: Whether the bias goes with the last axes, rather than with the second.
+        bias: `[K]`, or with more axes for a layer norm over several.
+        last: Whether the bias is added along the last axes, rather than along the second.
     """
 
     output: Tensor
@@ -120,31 +120,31 @@ class KeptBias(NamedTuple):
 
 
 class KeepBiases(Rule):
-    """Keeps what every layer with a bias puts out, in the order in which they run.
+    """Keeps the output of every layer with a bias, in the order in which they run.
 
-    Of a batch norm the bias is what it adds in evaluation mode, `beta - gamma mu / sigma`.
+    The bias of a batch norm is what it adds in evaluation mode, `beta - gamma mu / sigma`.
 
     Attributes:
         kept: Each output, with its bias.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin with nothing kept."""
         super().__init__()
         self.kept: list[KeptBias] = []
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Keep an output, and hand on a clone, which a later in-place operation may change."""
+        """Keep the output, and return a clone, which a later in-place operation may change."""
         result = func(*args, **kwargs)
         names = _WITH_BIAS.get(func)
         if names is None:
             return result
-        given = dict(zip(names, args, strict=False)) | kwargs
-        bias: Tensor | None = given.get("bias")
-        mean: Tensor | None = given.get("running_mean")
+        arguments = dict(zip(names, args, strict=False)) | kwargs
+        bias: Tensor | None = arguments.get("bias")
+        mean: Tensor | None = arguments.get("running_mean")
         if mean is not None:
-            scale = (given["running_var"] + given.get("eps", 1e-5)).rsqrt()
-            weight = given.get("weight")
+            scale = (arguments["running_var"] + arguments.get("eps", 1e-5)).rsqrt()
+            weight = arguments.get("weight")
             scale = scale if weight is None else scale * weight
             bias = (0 if bias is None else bias) - scale * mean
         if bias is None:
@@ -164,45 +164,48 @@ _WITH_BIAS: dict[Function, tuple[str, ...]] = {
     **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, F.linear), _CONVOLUTION),
     **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), _CONVOLUTION),
     F.batch_norm: _NORM,
-    F.instance_norm: _NORM,  # the sixth, never read, is called otherwise there
+    F.instance_norm: _NORM,  # its sixth argument has another name, but is never read
     F.layer_norm: ("input", "normalized_shape", "weight", "bias"),
     F.group_norm: ("input", "num_groups", "weight", "bias"),
 }
 
 
 class KeepAttention(Rule):
-    """Keeps the attention matrices of a pass, also where they are computed in one fused step.
+    """Keeps the attention matrices of a pass, also where fused kernels would never form them.
 
     Fused attention (`scaled_dot_product_attention`, and what `nn.MultiheadAttention` calls) is
-    written out: `A = softmax(Q K^T / sqrt(d) + mask)`, then `A V`. Attention that a network writes
-    out itself is met at its softmax.
+    replaced by its plain implementation: `A = softmax(Q K^T / sqrt(d) + mask)`, then `A V`.
+    Attention that a network implements itself is recognised by its softmax.
 
     Attributes:
         kept: Each matrix `[B, heads, N, N]` in the order in which they ran, part of the graph.
     """
 
     def __init__(self, batch: int, tokens: Collection[int]) -> None:
-        """Look for the attention over `batch` images, in which there are so many tokens."""
+        """Look for attention over `batch` images; `tokens` are the numbers of tokens to expect."""
         super().__init__()
         self.batch, self.tokens = batch, frozenset(tokens)
         self.kept: list[Tensor] = []
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Write attention out, and keep it."""
+        """Compute the attention matrix, and keep it."""
         if func is F.scaled_dot_product_attention:
             kwargs = {name: value for name, value in kwargs.items() if name != "dropout_p"}
-            output, weights = _attention(*args, **kwargs)
+            output, weights = _written_out_attention(*args, **kwargs)
             self.kept.append(weights)
             return output
         if func is F.multi_head_attention_forward:
-            asked = bool(kwargs.get("need_weights", True)), kwargs.get("average_attn_weights", True)
+            needed, averaged = (
+                bool(kwargs.get("need_weights", True)),
+                kwargs.get("average_attn_weights", True),
+            )
             kwargs = kwargs | {"need_weights": True, "average_attn_weights": False}
             output, weights = func(*args, **kwargs)
-            # What is returned is a view made after use; the softmax itself is on the way.
+            # The returned weights may be a view made after use; the softmax itself is its base.
             self.kept.append(weights if weights._base is None else weights._base)
-            if not asked[0]:
+            if not needed:
                 return output, None
-            return output, weights.mean(-3) if asked[1] else weights
+            return output, weights.mean(-3) if averaged else weights
         result = func(*args, **kwargs)
         if func in _SOFTMAX and isinstance(result, Tensor) and result.ndim in (3, 4):
             rows, columns = result.shape[-2:]
@@ -212,7 +215,7 @@ class KeepAttention(Rule):
         return result
 
 
-def _attention(
+def _written_out_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -235,6 +238,7 @@ def _attention(
         similarity = similarity.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         similarity = similarity + attn_mask
-    hidden = similarity.isneginf().all(-1, keepdim=True)  # from everything: attends to nothing
+    # A token for which everything is masked attends to nothing.
+    hidden = similarity.isneginf().all(-1, keepdim=True)
     weights = similarity.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
     return weights @ value, weights

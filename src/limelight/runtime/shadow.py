@@ -1,8 +1,8 @@
-"""A stand-in for the user's model, so that the model itself is never touched.
+"""A shadow: a stand-in for the user's model, so that the model itself is never touched.
 
 A shadow is the model with some of its modules copied: shallowly, sharing every parameter. Hooks,
-evaluation mode and replaced forwards live on the copies and go away with them. There is nothing to
-restore when something raises, and threads that use one model cannot disturb each other.
+evaluation mode and replaced forwards live on the copies and disappear with them. When something
+raises, nothing has to be restored, and threads that use one model cannot disturb each other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from limelight.runtime.redirect import redirect
 from limelight.runtime.traits import SORTS_BOXES
 from limelight.runtime.unwrap import scripted_error
 
-_COMMON = frozenset(nn.Module().__dict__)  # attributes of every module; the others are the user's
+_COMMON = frozenset(nn.Module().__dict__)  # what every module has; other attributes are the user's
 
 
 def shadow(
@@ -29,13 +29,13 @@ def shadow(
 ) -> tuple[nn.Module, dict[int, nn.Module]]:
     """Copy, shallowly, the modules that a pass must not share with the user.
 
-    Those are the modules that are `touched` (their ids; None for all), those in training mode (the
-    copies are in evaluation mode), those compiled in place, those that a forward may write on
-    (buffers, attributes, hooks), and every module on the way to one of them. Call it outside
+    These are: the modules in `touched` (their ids; None for all), those in training mode (the
+    copies are in evaluation mode), those compiled in place, those whose forward may write on them
+    (buffers, attributes, hooks), and every module that contains one of these. Call this outside
     inference mode.
 
     Returns:
-        The model's stand-in, and the copies by the id of their originals.
+        The model's shadow, and the copies by the id of their originals.
 
     Raises:
         ModelError: A module to copy is scripted, or has uninitialised parameters.
@@ -47,7 +47,7 @@ def shadow(
         if _may_change(module) or touched is None or key in touched
     ]
     copies: dict[int, nn.Module] = {}
-    for key in waiting:  # it grows by those on the way
+    for key in waiting:  # the list grows by the modules that contain them
         if key not in copies:
             copies[key] = _copy(modules[key])
             waiting += parents.get(key, ())
@@ -59,26 +59,27 @@ def shadow(
 
 
 def twin(copy: nn.Module) -> nn.Module:
-    """Return another copy of a module in a shadow, with the same children and its own hooks."""
+    """Return another copy of a module in a shadow, with the same children and hooks of its own."""
     return _copy(copy)
 
 
 def clear_hooks(copy: nn.Module) -> None:
-    """Take all hooks off a module in a shadow."""
+    """Remove all hooks from a module in a shadow."""
     for name in _COMMON:
         if isinstance(copy.__dict__.get(name), OrderedDict):
             copy.__dict__[name].clear()
 
 
 def fill_zeros(copy: nn.Module) -> None:
-    """Put noise in place of weights that are all zero, as fresh heads and gates are.
+    """Replace weights that are all zero, as in newly made heads and gates, by noise.
 
-    They would stop the gradient for reasons that have nothing to do with how the network is built.
+    Such weights would stop the gradient for reasons that have nothing to do with how the network is
+    built.
     """
     for name, weight in tuple(copy._parameters.items()):
         if weight is None or "bias" in name or not weight.is_floating_point() or weight.any():
             continue
-        copy.__dict__["_parameters"] = dict(copy._parameters)  # it was the original's
+        copy.__dict__["_parameters"] = dict(copy._parameters)  # the dict was the original's
         seeded = torch.Generator().manual_seed(0)
         noise = torch.randn(weight.shape, generator=seeded, dtype=torch.float32, device="cpu")
         noise /= max(1, weight[0].numel()) ** 0.5 if weight.ndim > 1 else 1
@@ -86,13 +87,13 @@ def fill_zeros(copy: nn.Module) -> None:
 
 
 def _walk(model: nn.Module) -> tuple[dict[int, nn.Module], dict[int, list[int]]]:
-    """Return all modules inside a model, and the ids of those that hold each, by its id.
+    """Return all modules inside a model by id, and for each id the ids of its parents.
 
-    This runs for every module of every pass, so it is kept lean, as is `_may_change`.
+    This and `_may_change` run for every module in every pass, so they are kept fast.
     """
     modules, parents = {id(model): model}, dict[int, list[int]]()
     waiting = [model]
-    for module in waiting:  # it grows meanwhile
+    for module in waiting:  # the list grows meanwhile
         for child in module._modules.values():
             if child is None:
                 continue
@@ -113,57 +114,59 @@ def _adopt(copy: nn.Module, copies: dict[int, nn.Module]) -> None:
         if id(child) in copies:
             children[name] = copies[id(child)]
     compiled = children.get("_orig_mod")
-    if compiled is not None:  # torch.compile's wrapper calls the original by a closure
+    if compiled is not None:  # torch.compile's wrapper calls the original in a closure
         copy.__dict__["forward"] = compiled
 
 
-#: Where modules come from that write nothing on themselves in evaluation mode, buffers aside.
+#: Libraries whose modules write nothing on themselves in evaluation mode, except for buffers.
 _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
 def writes_nothing(model: nn.Module) -> bool:
-    """Return whether all modules come from libraries that keep nothing of a pass."""
+    """Return whether all modules come from libraries that store nothing during a pass."""
     return all(type(module).__module__.startswith(_TRUSTED) for module in model.modules())
 
 
-class _Kind(NamedTuple):
-    """What is known of a module by its type.
+class _TypeTraits(NamedTuple):
+    """What the type of a module tells about it.
 
     Attributes:
-        plain: Whether its forward writes on nothing in evaluation mode, not even on buffers: that
-            of torch.nn's modules, and of batch norms that timm and torchvision derive from them.
-        changes: Whether its forward may write on it, or is listened to.
+        plain: Whether its forward writes on nothing in evaluation mode, not even on buffers: true
+            for torch.nn's modules, and for batch norms that timm and torchvision derive from them.
+        changes: Whether its forward may write on it, or limelight replaces one of its methods.
     """
 
     plain: bool
     changes: bool
 
 
-#: What is known of the libraries' types; those of the user are not held on to.
-_kinds: dict[type, _Kind] = {}
+#: The traits of the libraries' types; the user's types are not kept, so that they can be freed.
+_traits_by_type: dict[type, _TypeTraits] = {}
 
 
-def _kind(kind: type) -> _Kind:
-    """Return what is known of a module by its type."""
-    known = _kinds.get(kind)
-    if known is None:
-        trusted = kind.__module__.startswith(_TRUSTED)
-        plain = kind.__module__.startswith("torch.nn.") or (trusted and issubclass(kind, _NormBase))
-        # A detector is listened to where it sorts boxes (limelight.runtime.detectors).
-        known = _Kind(plain, changes=not trusted or hasattr(kind, SORTS_BOXES))
+def _traits_of_type(module_type: type) -> _TypeTraits:
+    """Return what the type of a module tells about it."""
+    traits = _traits_by_type.get(module_type)
+    if traits is None:
+        trusted = module_type.__module__.startswith(_TRUSTED)
+        plain = module_type.__module__.startswith("torch.nn.") or (
+            trusted and issubclass(module_type, _NormBase)
+        )
+        # A detector's method that sorts boxes is replaced (limelight.runtime.detectors).
+        traits = _TypeTraits(plain, changes=not trusted or hasattr(module_type, SORTS_BOXES))
         if trusted:
-            _kinds[kind] = known
-    return known
+            _traits_by_type[module_type] = traits
+    return traits
 
 
 def _may_change(module: nn.Module) -> bool:
-    """Return whether running a module could change it, or whether it must be changed to run."""
-    state, kind = module.__dict__, type(module)
-    plain, changes = _kinds.get(kind) or _kind(kind)
+    """Return whether running a module could change it, or whether it has to be changed to run."""
+    state, module_type = module.__dict__, type(module)
+    plain, changes = _traits_by_type.get(module_type) or _traits_of_type(module_type)
     if (
         changes
         or state["training"]
-        # Hooks may write too: those of weight_norm and pruning do.
+        # Hooks may write on it too: those of weight_norm and pruning do.
         or state["_forward_pre_hooks"]
         or state["_forward_hooks"]
         or state.get("_compiled_call_impl") is not None
@@ -171,11 +174,11 @@ def _may_change(module: nn.Module) -> bool:
     ):
         if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
             raise ModelError(
-                f"{kind.__name__} has parameters that are not initialised yet. Run the model "
-                "once on an input first."
+                f"{module_type.__name__} has parameters that are not initialised yet. Run the "
+                "model once on an input first."
             )
         return True
-    # Made under inference mode, a tensor cannot take part in a graph; its clone can.
+    # A tensor made in inference mode cannot take part in a graph; its clone can.
     for tensors in (state["_parameters"], state["_buffers"]):
         for tensor in tensors.values():
             if tensor is not None and tensor.is_inference():
@@ -184,7 +187,7 @@ def _may_change(module: nn.Module) -> bool:
 
 
 def _checkpoints(state: dict[str, Any]) -> bool:
-    """Return whether a module runs again in the backward, where it would not see the cut."""
+    """Return whether a module runs again in the backward pass, where it would not see the cut."""
     return bool(state.get("grad_checkpointing") or state.get("gradient_checkpointing"))
 
 
@@ -199,13 +202,13 @@ _FLAGS = (
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a module with the same children; what its forward may write is its own."""
+    """Copy a module, with the same children; what its forward may write on is copied too."""
     if isinstance(module, torch.jit.ScriptModule):
         raise scripted_error(module)
     copy = object.__new__(type(module))
     state = copy.__dict__
     for name, value in module.__dict__.items():
-        # The dicts of hooks are copied too: what is registered here must not reach the original.
+        # Dicts of hooks are copied too: a hook on the copy must not reach the original.
         hooks = name in _COMMON and isinstance(value, OrderedDict)
         state[name] = value.copy() if hooks else value
     state["_modules"] = dict(module._modules)
@@ -218,7 +221,7 @@ def _copy(module: nn.Module) -> nn.Module:
         name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()
     }
     # The same dict, not a copy of it: FSDP puts the weights into it while the model runs.
-    if any(one is not None and one.is_inference() for one in module._parameters.values()):
+    if any(p is not None and p.is_inference() for p in module._parameters.values()):
         state["_parameters"] = {
             name: nn.Parameter(parameter.clone(), requires_grad=False)
             if parameter is not None and parameter.is_inference()

@@ -1,4 +1,4 @@
-"""What is known of a network by the modules that it is built of."""
+"""What the modules of a network tell about it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import nn
 
 from limelight.runtime.model_cache import model_cache
 
-#: The method that sorts boxes, in every detector of torchvision.
+#: The method that sorts boxes in each of torchvision's detectors.
 SORTS_BOXES = "postprocess_detections"
 
 
 class Traits(NamedTuple):
-    """What is known of a network by the modules that it is built of.
+    """What the modules of a network tell about it.
 
     Attributes:
         quantised: Whether it computes with integers, through which no gradient flows.
-        sorts_boxes: Whether it is a detector of torchvision.
-        cuts_patches: Whether it cuts something into patches side by side.
+        sorts_boxes: Whether it is one of torchvision's detectors.
+        cuts_patches: Whether it cuts its input, or something inside, into patches side by side.
     """
 
     quantised: bool
@@ -28,23 +28,23 @@ class Traits(NamedTuple):
 
 
 def traits_of(model: nn.Module) -> Traits:
-    """Return the traits of a network; to look at all its modules takes its time."""
-    facts = model_cache(model)
-    known: Traits | None = facts.get("traits")
-    if known is None:
+    """Return the traits of a network; they are cached, as looking at all modules takes time."""
+    cache = model_cache(model)
+    traits: Traits | None = cache.get("traits")
+    if traits is None:
         modules = list(model.modules())
-        known = facts["traits"] = Traits(
-            quantised=any(".quantized" in type(one).__module__ for one in modules),
-            sorts_boxes=any(hasattr(type(one), SORTS_BOXES) for one in modules),
-            cuts_patches=any(patch_of(one) for one in modules),
+        traits = cache["traits"] = Traits(
+            quantised=any(".quantized" in type(module).__module__ for module in modules),
+            sorts_boxes=any(hasattr(type(module), SORTS_BOXES) for module in modules),
+            cuts_patches=any(patch_of(module) for module in modules),
         )
-    return known
+    return traits
 
 
 def patch_of(module: nn.Module) -> tuple[int, ...]:
-    """Return the sizes of the patches that a convolution cuts side by side; () if it slides."""
+    """Return the sizes of the patches that a convolution cuts side by side; () if they overlap."""
     if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return ()
     kernel = tuple(module.kernel_size)
-    slides = kernel != tuple(module.stride) or any(side != 0 for side in module.padding)
-    return () if slides or math.prod(kernel) == 1 else kernel
+    overlaps = kernel != tuple(module.stride) or any(side != 0 for side in module.padding)
+    return () if overlaps or math.prod(kernel) == 1 else kernel

@@ -1,4 +1,4 @@
-"""Inputs beside the images that are not one for each image."""
+"""Which of the model's other inputs are not one per image."""
 
 from __future__ import annotations
 
@@ -15,33 +15,39 @@ from limelight.targets import OutputSpec
 from limelight.targets.outputs import find_logits
 
 
-def mark_unbatched_inputs(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> ModelInputs:
-    """Return the inputs, knowing which of them go with the images, one for each.
+def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> ModelInputs:
+    """Return the inputs with those tensors marked that are not one per image.
 
-    Two prompts for two images do not. That is found by trying: where the first image with all the
-    prompts gives what it gives among all the images, they do not go with the images.
+    Two prompts for two images look like one per image, but may not be. This is found by trying: if
+    the first image with all prompts gives the output that it has among all images, the prompts are
+    not one per image.
     """
-    if not given.beside:
-        return given
-    facts, key = model_cache(model), ("fixed", given.signature, given.batch, reading.key)
-    fixed = facts.get(key)
-    if fixed is None:
-        tried = (frozenset(given.beside), *(frozenset([one]) for one in given.beside))
-        alike = (f for f in tried if _stays_the_same(model, replace(given, fixed=f), reading))
-        fixed = facts[key] = next(alike, frozenset())
-    return replace(given, fixed=fixed)
+    if not inputs.maybe_batched:
+        return inputs
+    cache, key = model_cache(model), ("unbatched", inputs.signature, inputs.batch, spec.key)
+    unbatched = cache.get(key)
+    if unbatched is None:
+        candidates = (
+            frozenset(inputs.maybe_batched),
+            *(frozenset([number]) for number in inputs.maybe_batched),
+        )
+        confirmed = (
+            f for f in candidates if _stays_the_same(model, replace(inputs, unbatched=f), spec)
+        )
+        unbatched = cache[key] = next(confirmed, frozenset())
+    return replace(inputs, unbatched=unbatched)
 
 
-def _stays_the_same(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> bool:
-    """Say whether the first image alone gives what it gives among all the images."""
+def _stays_the_same(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> bool:
+    """Return whether the first image alone gives the output that it has among all images."""
     outputs = []
     with no_grad():
-        for some in (given, given.first(1)):
+        for variant in (inputs, inputs.first(1)):
             try:
-                outputs.append(find_logits(run_network(model, some.fresh()), reading.key))
-            except Exception:  # of any kind: the model does not take that
+                outputs.append(find_logits(run_network(model, variant.clone()), spec.key))
+            except Exception:  # whatever it is: the model does not take these inputs
                 return False
     whole, alone = outputs
-    if whole.shape[:1] != (given.batch,) or alone.shape != (1, *whole.shape[1:]):
+    if whole.shape[:1] != (inputs.batch,) or alone.shape != (1, *whole.shape[1:]):
         return False
     return torch.allclose(alone, whole[:1], rtol=1e-3, atol=1e-5 * float(whole.abs().max()))

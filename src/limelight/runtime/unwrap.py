@@ -1,4 +1,4 @@
-"""The network inside what wraps it."""
+"""The network inside its wrappers: DataParallel, DistributedDataParallel, `torch.compile`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     """Return the network inside DataParallel, DistributedDataParallel or `torch.compile`.
 
     Raises:
-        ModelError: It is not an eager `nn.Module`.
+        ModelError: The model is not an eager `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"The model is a {type(model).__name__}; a torch.nn.Module was expected.")
@@ -32,7 +32,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         )
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrap(model.module)
-    # Not by attribute: a wrapper that passes unknown names on would be taken for what it wraps.
+    # Not getattr: a module that passes unknown attributes on would be taken for a wrapper.
     compiled = model._modules.get("_orig_mod")
     if compiled is not None:
         return unwrap(compiled)
@@ -40,7 +40,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def _runs_modules(graph: torch.fx.GraphModule) -> bool:
-    """Say whether a traced graph still calls modules (but for the guards that export adds)."""
+    """Return whether a traced graph still calls modules, apart from the guards that export adds."""
     return any(
         node.op == "call_module" and not str(node.target).startswith("_guards")
         for node in graph.graph.nodes
@@ -48,7 +48,7 @@ def _runs_modules(graph: torch.fx.GraphModule) -> bool:
 
 
 def scripted_error(module: nn.Module) -> ModelError:
-    """Return the error that says that a module is scripted."""
+    """Return the error for a module that is scripted."""
     return ModelError(
         f"{type(module).__name__} is a ScriptModule, which cannot be cut: its inside no longer "
         "runs in Python. Pass the eager model that it was scripted or traced from."

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from limelight import files
-from limelight.application import apply_method, cut_for, place
+from limelight.application import apply_method, cut_for, cut_place
 from limelight.errors import InputError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
 from limelight.finish import relu, resize
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT, Layout, ModuleCall
-from limelight.layers.sites import Layer
+from limelight.layers.resolved import Layer
 from limelight.methods import METHODS, Method, chosen_methods, find_method
 from limelight.options import Options
 from limelight.photos.preprocess import Preprocess
@@ -94,7 +94,7 @@ def walkthrough(
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
     row = walkable(method)
-    where = place(row, layer)
+    where = cut_place(row, layer)
     named = chosen_methods(beside) if beside else []
     rows = _siblings(where) if beside is None else list(map(_at_layer, named))
     rows = [one for one in rows if str(one) != str(row)]
@@ -422,7 +422,7 @@ def _steps(calls: Sequence[ModuleCall], shares: Sequence[float], cut: str) -> tu
         side: Literal["body", "cut", "head"] = "cut" if here else "head" if past else "body"
         past = past or here
         path = f"{call.path}#{seen[call.path]}" if call.calls > 1 else call.path
-        found.append(Step(path, call.kind, call.shape, call.layout, shares[call.own], side))
+        found.append(Step(path, call.kind, call.shape, call.layout, shares[call.number], side))
     return tuple(found)
 
 

@@ -11,12 +11,13 @@
     Region(15, where=mask)     a class of a segmenter, over a mask, a pixel or where it is predicted
     Box([3, 4, 50, 60], 18)    a class of a detector, in a box
     Words(ids, at=3)           a word of a caption or an answer, by its log-probability
-    Similarity(vector)         an embedding, by its likeness to another
+    Similarity(vector)         an embedding, by its similarity to another
     any callable               output -> scores [B]
     your own ScoreTarget       one class with `score(output, context)`
 
-A class score is the logit `y_c`, before softmax, as in Grad-CAM (Selvaraju et al. 2017, eq. 1). Of
-a segmenter, None means the class predicted on most pixels; of a detector, the most probable object.
+A class score is the logit `y_c`, before softmax, as in Grad-CAM (Selvaraju et al. 2017, eq. 1).
+None means, for a segmenter, the class predicted on most pixels; for a detector, the most probable
+object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table of class scores of one box of a detector's output."""
+"""The class scores of one box in a detector's output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected
 from limelight.targets.tables import ClassScores, kth
 
-#: Boxes of one class that overlap more than this are one object.
+#: Boxes of one class that overlap more than this count as one object.
 _SAME_OBJECT = 0.5
 
 
@@ -29,7 +29,7 @@ BoxCorners = Sequence[float] | Tensor
 
 
 class Object(NamedTuple):
-    """An object in one image: its box, its class, and more probable ones of the same class."""
+    """An object in one image: its box and class; `rivals` are more probable ones of that class."""
 
     box: Tensor
     label: int
@@ -37,7 +37,7 @@ class Object(NamedTuple):
 
 
 class BoxTable:
-    """What a detector proposed, and the box to read it at."""
+    """The proposals of a detector, read at one box per image."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class BoxTable:
         """Read the output and the box.
 
         Raises:
-            TargetError: The model is no detector, or the box is none.
+            TargetError: The model is not a detector, or the box is not valid.
         """
         if not isinstance(output, Detected):
             raise TargetError(
@@ -61,7 +61,7 @@ class BoxTable:
         if not all(len(boxes) for boxes in output.boxes):
             raise TargetError("The detector proposed no box at all in one of the images.")
         self._detected, self._context, self._iou = output, context, iou
-        self._box = None if box is None else self._checked(box)
+        self._box = None if box is None else self._check_box(box)
 
     @property
     def count(self) -> int:
@@ -69,9 +69,9 @@ class BoxTable:
         return self._detected.logits[0].shape[1]
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of the object of this rank; at a given box, the class of this rank."""
-        if among is not None:  # the most probable box of each
-            likely = torch.stack([one.amax(0) for one in self._detected.probabilities])
+        """Return the class of the object of this rank; at a box, the class of this rank there."""
+        if among is not None:  # for each class its most probable box
+            likely = torch.stack([boxes.amax(0) for boxes in self._detected.probabilities])
             return kth(likely, rank, among)
         return torch.tensor(
             [self._object(image, rank).label for image in range(self._context.batch)],
@@ -80,40 +80,42 @@ class BoxTable:
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
         """Return the logits `[B, C]` of one box of each image."""
-        wanted = classes.tolist()
-        found = [self._wanted(image, index, rank) for image, index in enumerate(wanted)]
+        indices = classes.tolist()
+        objects = [self._wanted(image, index, rank) for image, index in enumerate(indices)]
         iou = self._iou
 
         def read(output: Any, rows: Tensor, what: str) -> Tensor:
-            each = [
-                getattr(output, what)[m][_place(output, m, found[image], iou)]
+            rows_read = [
+                getattr(output, what)[m][_matching_box(output, m, objects[image], iou)]
                 for m, image in enumerate(rows.tolist())
             ]
-            return torch.stack(each)
+            return torch.stack(rows_read)
 
-        again = partial(read, what="logits")
+        read_again = partial(read, what="logits")
         probability = partial(read, what="probabilities")
 
-        boxes = torch.stack([one.box for one in found])
+        boxes = torch.stack([obj.box for obj in objects])
         where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
-        rows = torch.arange(len(wanted), device="cpu")
+        rows = torch.arange(len(indices), device="cpu")
         return ClassScores(
-            again(self._detected, rows), again, where, self._region(boxes), probability
+            read_again(self._detected, rows), read_again, where, self._region(boxes), probability
         )
 
     def _wanted(self, image: int, index: int, rank: int | None) -> Object:
-        """Return the object asked for, of a class, in one image."""
-        likely = self._detected.probabilities[image][:, index]
-        if not likely.any():
+        """Return the object that is explained in one image, for a class."""
+        probabilities = self._detected.probabilities[image][:, index]
+        if not probabilities.any():
             raise TargetError(f"Class {index} is no object but the background; name another class.")
         if self._box is not None:
             return Object(self._box[image], index)
         if rank is not None:
             return self._object(image, rank)
-        return Object(_boxes_of(self._detected.boxes[image], index)[likely.argmax()], index)
+        return Object(
+            _boxes_of_class(self._detected.boxes[image], index)[probabilities.argmax()], index
+        )
 
     def _object(self, image: int, rank: int) -> Object:
-        """Return the object of a rank in one image; with a box given, the class of a rank there."""
+        """Return the object of a rank in one image; at a given box, the class of a rank there."""
         probabilities = self._detected.probabilities[image]
         if self._box is not None:
             boxes = self._detected.boxes[image]
@@ -129,9 +131,9 @@ class BoxTable:
                 f"The object of rank {rank} was asked for; in image {image} the detector proposed "
                 f"{len(objects)}."
             )
-        found = objects[rank - 1]
-        rivals = [one.box for one in objects[: rank - 1] if one.label == found.label]
-        return found._replace(rivals=tuple(rivals))
+        chosen = objects[rank - 1]
+        rivals = [obj.box for obj in objects[: rank - 1] if obj.label == chosen.label]
+        return chosen._replace(rivals=tuple(rivals))
 
     @cached_property
     def _objects(self) -> list[list[Object]]:
@@ -139,15 +141,15 @@ class BoxTable:
         both = zip(self._detected.boxes, self._detected.probabilities, strict=True)
         return [_distinct(boxes, probabilities) for boxes, probabilities in both]
 
-    def _checked(self, given: Sequence[float] | Tensor) -> Tensor:
-        """Return the boxes asked for, `[B, 4]`, and check that something was proposed there."""
+    def _check_box(self, box: Sequence[float] | Tensor) -> Tensor:
+        """Return the given boxes as `[B, 4]`, after checking that something was proposed there."""
         first = self._detected.boxes[0]
-        boxes = torch.as_tensor(given, dtype=first.dtype, device=first.device)
+        boxes = torch.as_tensor(box, dtype=first.dtype, device=first.device)
         batch, (height, width) = self._context.batch, self._context.size
         boxes = boxes[None] if boxes.ndim == 1 else boxes
         if boxes.shape not in ((1, 4), (batch, 4)):
             raise TargetError(
-                f"The box has shape {list(as_tensor(given).shape)}; x1, y1, x2, y2 were "
+                f"The box has shape {list(as_tensor(box).shape)}; x1, y1, x2, y2 were "
                 f"expected, or one such row per image [{batch}, 4]."
             )
         inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
@@ -181,35 +183,35 @@ class BoxTable:
         return down[:, :, None] & across[:, None, :]
 
 
-def mirrored(found: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
-    """Return what a detector proposed in flipped images, with its boxes flipped back.
+def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
+    """Return the proposals of a detector for flipped images, with their boxes flipped back.
 
     Args:
-        found: What it proposed.
-        axes: The image axes along which the images were flipped, from the end.
-        size: Height and width of the images.
+        detected: What the detector proposed.
+        axes: The image axes along which the images were flipped, counted from the end.
+        size: The shape of the images; its last two sizes are height and width.
     """
-    boxes = list(found.boxes)
+    boxes = list(detected.boxes)
     for axis in axes:
         low, high = (0, 2) if axis == -1 else (1, 3)
-        for image, one in enumerate(boxes):
-            turned = one.clone()
+        for image, box in enumerate(boxes):
+            turned = box.clone()
             turned[..., low], turned[..., high] = (
-                size[axis] - one[..., high],
-                size[axis] - one[..., low],
+                size[axis] - box[..., high],
+                size[axis] - box[..., low],
             )
             boxes[image] = turned
-    return replace(found, boxes=tuple(boxes))
+    return replace(detected, boxes=tuple(boxes))
 
 
-def largest_logits(found: Detected) -> list[Tensor]:
-    """Return the highest logit of a small, a middling and a large box of the first image."""
-    boxes, likely = found.boxes[0], found.probabilities[0]
+def largest_logits(detected: Detected) -> list[Tensor]:
+    """Return the highest logit of a small, a medium and a large box in the first image."""
+    boxes, probabilities = detected.boxes[0], detected.probabilities[0]
     sides = boxes[..., 2:] - boxes[..., :2]
     area = sides.prod(-1).reshape(len(boxes), -1).amax(1)
     order = area.argsort()
-    at = {int(order[round(share * (len(order) - 1))]) for share in (0, 0.5, 1)}
-    return [found.logits[0][i, likely[i].argmax()] for i in sorted(at)]
+    chosen = {int(order[round(share * (len(order) - 1))]) for share in (0, 0.5, 1)}
+    return [detected.logits[0][i, probabilities[i].argmax()] for i in sorted(chosen)]
 
 
 def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:
@@ -219,42 +221,42 @@ def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:
     count = min(_CONSIDERED, int((probabilities > 0).sum()))
     values, places = probabilities.flatten().topk(count)
     rows, classes = places // probabilities.shape[1], places % probabilities.shape[1]
-    own = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
-    chosen = own[rows] if boxes.ndim == 2 else own[places]
-    kept = batched_nms(chosen.float(), values.float(), classes, _SAME_OBJECT)
+    candidates = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
+    top_boxes = candidates[rows] if boxes.ndim == 2 else candidates[places]
+    kept = batched_nms(top_boxes.float(), values.float(), classes, _SAME_OBJECT)
     labels = classes[kept].tolist()
-    return [Object(box, label) for box, label in zip(chosen[kept], labels, strict=True)]
+    return [Object(box, label) for box, label in zip(top_boxes[kept], labels, strict=True)]
 
 
-def _boxes_of(boxes: Tensor, index: int) -> Tensor:
+def _boxes_of_class(boxes: Tensor, index: int) -> Tensor:
     """Return the boxes `[N, 4]` that belong to a class."""
     return boxes if boxes.ndim == 2 else boxes[:, index]
 
 
-def _place(output: Any, image: int, wanted: Object, iou: float) -> Tensor:
-    """Return which box is the most probable near the one wanted, else which is the nearest.
+def _matching_box(output: Any, image: int, wanted: Object, iou: float) -> Tensor:
+    """Return the number of the most probable box near the wanted object, or of the nearest box.
 
-    What is nearer to a rival is not near.
+    A box that is nearer to one of the object's rivals does not count as near.
     """
     if not isinstance(output, Detected) or not len(output.boxes[image]):
         raise TargetError("The detector proposed no box when it was run once more.")
-    boxes = _boxes_of(output.boxes[image], wanted.label)
+    boxes = _boxes_of_class(output.boxes[image], wanted.label)
     overlap = _overlap(boxes, wanted.box)
     near = overlap >= iou
     for rival in wanted.rivals:
         near &= overlap > _overlap(boxes, rival)
-    likely = output.probabilities[image][:, wanted.label] * near
-    return likely.argmax() if bool(likely.any()) else overlap.argmax()
+    probabilities = output.probabilities[image][:, wanted.label] * near
+    return probabilities.argmax() if bool(probabilities.any()) else overlap.argmax()
 
 
 def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:
-    """Return the intersection over union of boxes with one, `[N, C]`, or `[N, 1]` for all C."""
-    each = boxes if boxes.ndim == 3 else boxes[:, None]
-    return _overlap(each.flatten(0, 1), box).reshape(each.shape[:2])
+    """Return the overlap of boxes with one box, `[N, C]`; `[N, 1]` if classes share boxes."""
+    by_class = boxes if boxes.ndim == 3 else boxes[:, None]
+    return _overlap(by_class.flatten(0, 1), box).reshape(by_class.shape[:2])
 
 
 def _overlap(boxes: Tensor, box: Tensor) -> Tensor:
-    """Return the intersection over union of boxes `[N, 4]` with one, `[N]`."""
+    """Return the overlap (intersection over union) of boxes `[N, 4]` with one box, `[N]`."""
     from torchvision.ops import box_iou
 
     overlap: Tensor = box_iou(boxes.float(), box[None].float())[:, 0]

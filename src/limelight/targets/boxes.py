@@ -16,23 +16,23 @@ from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
 class Box(ScoreTarget):
     """One box of a detector: the logit of its class.
 
-    The detector proposes many boxes, and drops most of them. Of those that it proposed, the score
-    is read off the one that overlaps the box asked for by at least `iou` and is most probable.
-    Also a box that the detector did not return can be explained, then: an object that it missed.
+    The detector proposes many boxes, and drops most of them. The score is that of the most probable
+    proposal that overlaps the given box by at least `iou`. So a box that the detector did not
+    return can be explained too: an object that it missed.
 
         Box([30, 40, 200, 220])            the class that is most probable there
         Box([30, 40, 200, 220], "dog")     this class there
         Box(target="dog")                  the most probable dog
 
     `limelight.top(5)` explains the five most probable objects of each image. `hirescam` and
-    `layercam` suit boxes better than `gradcam`, which weighs channels over the whole picture.
+    `layercam` suit boxes better than `gradcam`, whose weights are means over the whole picture.
 
     Attributes:
         box: x1, y1, x2, y2 in pixels of the image that was passed in, `[4]` or one per image
             `[B, 4]`; None for the most probable one.
         target: The class, or a `Contrast` or `Counterfactual` of classes; None for the most
             probable one.
-        iou: The least overlap with a box that was proposed, intersection over union.
+        iou: The least overlap with a proposed box, as intersection over union.
     """
 
     box: BoxCorners | None = None
@@ -40,7 +40,7 @@ class Box(ScoreTarget):
     iou: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse an overlap that means nothing."""
+        """Refuse an overlap outside (0, 1]."""
         if not 0 < self.iou <= 1:
             raise TargetError(f"iou is {self.iou}; a share above 0 and up to 1 was expected.")
 
@@ -48,7 +48,7 @@ class Box(ScoreTarget):
         """Return the logit of the class in the box.
 
         Raises:
-            TargetError: The model is no detector, or it proposed no such box.
+            TargetError: The model is not a detector, or it proposed no such box.
         """
         rule = as_class_target(self.target, self)
         return score_classes(BoxTable(output, context, self.box, self.iou), rule, context)

@@ -43,20 +43,20 @@ def read_class_names(path: str | Path) -> list[str]:
 
 
 def names_for(count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the names of `count` classes: those given, ImageNet's for 1000, or None."""
+    """Return the names of `count` classes: the given ones, ImageNet's for 1000 classes, or None."""
     return imagenet_classes() if classes is None and count == 1000 else classes
 
 
 def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
     """Return the index of a class given by index or by name.
 
-    A name matches whatever its case; where a class has several names ("tabby, tabby cat"), each of
-    them matches. Without `classes`, a model with 1000 outputs is taken to know ImageNet's.
+    Names match whatever their case; if a class has several names ("tabby, tabby cat"), each of them
+    matches. Without `classes`, the names for a model with 1000 outputs are ImageNet's.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
-        TargetError: The index is out of range, the name is shared by several classes, or names
-            are not known.
+        TargetError: The index is out of range, several classes share the name, or the names are not
+            known.
     """
     if isinstance(name, str):
         return _named_class(name, count, classes)
@@ -80,16 +80,20 @@ def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
             "not known. Pass classes=[...], or the class's index."
         )
     wanted = name.strip().casefold()
-    whole = [i for i, known in enumerate(classes) if known.casefold() == wanted]
-    part = [i for i, known in enumerate(classes) if wanted in known.casefold().split(", ")]
-    found = whole or part
-    if not found:
+    by_whole_name = [i for i, class_name in enumerate(classes) if class_name.casefold() == wanted]
+    by_part = [
+        i for i, class_name in enumerate(classes) if wanted in class_name.casefold().split(", ")
+    ]
+    indices = by_whole_name or by_part
+    if not indices:
         otherwise = f"Class names are those of the weights, such as {', '.join(classes[:3])}."
         known = [part for names in classes for part in (names, *names.split(", "))]
         raise unknown("class", name, known, otherwise)
-    if len(found) > 1:
-        raise TargetError(f"Several classes are named {name!r}: {found}. Pass one of the indices.")
-    return found[0]
+    if len(indices) > 1:
+        raise TargetError(
+            f"Several classes are named {name!r}: {indices}. Pass one of the indices."
+        )
+    return indices[0]
 
 
 def label_of(index: int, classes: Sequence[str] | None) -> str:

@@ -1,4 +1,4 @@
-"""Classes by index, by name or by rank, and differences between them."""
+"""Classes by index, by name or by rank, and differences between classes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, class_logits
 from limelight.targets.region_table import RegionTable
 from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
-from limelight.targets.tables import LastWord, Logits, Ranking, Table, kth
+from limelight.targets.tables import ClassRanking, ClassTable, LastWord, Logits, kth
 
 
 class Chosen(NamedTuple):
-    """The class of each image that is explained.
+    """The explained class of each image.
 
     Attributes:
         indices: `[B]`.
-        rank: Their rank, when they were chosen by it; else None.
-        names: The names of all classes; None when they are not known.
+        rank: Their rank, if they were chosen by rank; else None.
+        names: The names of all classes; None if they are not known.
     """
 
     indices: Tensor
@@ -41,7 +41,7 @@ class Terms(NamedTuple):
     Attributes:
         classes: `[B, n]`.
         weights: `[B, n]`.
-        labels: For each image, what the sum is, in words.
+        labels: For each image, the sum in words.
     """
 
     classes: Tensor
@@ -50,7 +50,7 @@ class Terms(NamedTuple):
 
 
 class ClassTarget(ScoreTarget):
-    """A target that picks a class of each image, and is scored by a table of class scores."""
+    """A target that picks a class of each image, and reads its score from a table."""
 
     __slots__ = ()
 
@@ -58,7 +58,7 @@ class ClassTarget(ScoreTarget):
     is_one_class = True
 
     @abstractmethod
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
 
     def terms(
@@ -68,12 +68,12 @@ class ClassTarget(ScoreTarget):
         labels: list[str],
         context: TargetContext,  # noqa: ARG002 (a contrast reads it)
     ) -> Terms:
-        """Return which class scores to add up, of all of them `[B, C]`: that of the class alone."""
-        own = chosen.indices.to(values.device)[:, None]
-        return Terms(own, torch.ones_like(values[:, :1], requires_grad=False), labels)
+        """Return which of the class scores `[B, C]` to add up: here, the chosen class alone."""
+        index = chosen.indices.to(values.device)[:, None]
+        return Terms(index, torch.ones_like(values[:, :1], requires_grad=False), labels)
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        """Score by the class scores that the output holds."""
+        """Return the scores of the chosen classes in the output."""
         return score_classes(find_table(output, context), self, context)
 
 
@@ -83,28 +83,28 @@ class Rank(ClassTarget):
 
     k: int
 
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of this rank."""
         return Chosen(scores.best(self.k), self.k, context.spec.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnyOf(ClassTarget):
-    """Whichever of these classes has the highest logit, each image having its own.
+    """The class with the highest logit among these, for each image by itself.
 
-    For a network that tells more kinds apart than matter: `AnyOf(["tabby", "tiger cat"])`.
+    For a network that tells apart more kinds than matter: `AnyOf(["tabby", "tiger cat"])`.
     """
 
     classes: Sequence[ClassName]
 
     def __post_init__(self) -> None:
-        """Refuse none."""
+        """Refuse an empty list."""
         if isinstance(self.classes, str) or not len(self.classes):
             raise TargetError(
                 f"AnyOf is given {self.classes!r}; a list of at least one class was expected."
             )
 
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class with the highest logit among these."""
         names = _names_to_read(self.classes, scores.count, context)
         indices = [class_index(name, scores.count, names) for name in self.classes]
@@ -112,16 +112,18 @@ class AnyOf(ClassTarget):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Classes(ClassTarget):
+class GivenClasses(ClassTarget):
     """Classes by index or by name: one for all images, or one per image."""
 
     value: ClassName | Sequence[ClassName] | Tensor
 
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
         names = _names_to_read(self.value, scores.count, context)
-        each = (class_index(one, scores.count, names) for one in self._per_image(context.batch))
-        return Chosen(torch.tensor(list(each), device="cpu"), None, names)
+        indices = (
+            class_index(value, scores.count, names) for value in self._per_image(context.batch)
+        )
+        return Chosen(torch.tensor(list(indices), device="cpu"), None, names)
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
         """Return the class of one image of the batch."""
@@ -155,7 +157,7 @@ class Classes(ClassTarget):
         return list(value)
 
 
-#: What picks one class of each image; None for the predicted one.
+#: Picks one class of each image; None for the predicted class.
 ClassChoice = ClassTarget | ClassName | Sequence[ClassName] | Tensor | None
 
 
@@ -166,9 +168,9 @@ class Contrast(ClassTarget):
     Attributes:
         target: The class c; None for the predicted one.
         against: The class d; None for the `similar` classes whose logits are nearest to that of c,
-            each image having its own.
+            found for each image by itself.
         similar: How many classes to take when `against` is None.
-        weight: How much of what both have in common is taken away, in [0, 1].
+        weight: How much of what both classes have in common is subtracted, in [0, 1].
     """
 
     target: ClassChoice = None
@@ -179,13 +181,13 @@ class Contrast(ClassTarget):
     is_one_class = False
 
     def __post_init__(self) -> None:
-        """Refuse a weight or a number that means nothing."""
+        """Refuse a weight outside [0, 1], and fewer than one similar class."""
         if not 0 <= self.weight <= 1:
             raise TargetError(f"weight is {self.weight}; a share from 0 to 1 was expected.")
         if self.similar < 1:
             raise TargetError(f"similar is {self.similar}; ask for at least one class.")
 
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class c of each image."""
         return _inner(self).choose(scores, context)
 
@@ -193,13 +195,13 @@ class Contrast(ClassTarget):
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
     ) -> Terms:
         """Return the class c with weight 1, and the classes d with `-weight / D` each."""
-        own = chosen.indices.to(values.device)[:, None]
-        others = self._others(values.detach(), own, context)
+        index = chosen.indices.to(values.device)[:, None]
+        others = self._others(values.detach(), index, context)
         ones = torch.ones_like(values[:, :1], requires_grad=False)
         shared = ones.expand(-1, others.shape[1]) * self.weight / others.shape[1]
         rows = [", ".join(label_of(i, chosen.names) for i in row) for row in others.tolist()]
         return Terms(
-            torch.cat([own, others], 1),
+            torch.cat([index, others], 1),
             torch.cat([ones, -shared], 1),
             [f"{label} rather than {row}" for label, row in zip(labels, rows, strict=True)],
         )
@@ -211,16 +213,16 @@ class Contrast(ClassTarget):
             against = as_class_target(against, self).of_image(image, axes)
         return replace(self, target=_inner(self).of_image(image, axes), against=against)
 
-    def _others(self, values: Tensor, own: Tensor, context: TargetContext) -> Tensor:
+    def _others(self, values: Tensor, index: Tensor, context: TargetContext) -> Tensor:
         """Return the classes d of each image, `[B, D]`, given all class scores `[B, C]`."""
         if self.against is not None:
             against = as_class_target(self.against, self)
-            return against.choose(_Values(values), context).indices[:, None].to(values.device)
+            return against.choose(_ValueRanking(values), context).indices[:, None].to(values.device)
         count = values.shape[1]
         if count < 2:
             raise TargetError("A contrast needs at least two classes; the model has one output.")
-        distance = (values - values.gather(1, own)).abs()
-        distance.scatter_(1, own, torch.inf)
+        distance = (values - values.gather(1, index)).abs()
+        distance.scatter_(1, index, torch.inf)
         return distance.topk(min(self.similar, count - 1), dim=1, largest=False).indices
 
 
@@ -228,15 +230,15 @@ class Contrast(ClassTarget):
 class Counterfactual(ClassTarget):
     """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
 
-    The gradient is negated with it, so that the map shows what would, if it were taken away, make
-    the class more likely.
+    The gradient is negated too: the map shows what would make the class more likely if it were
+    removed.
     """
 
     target: ClassChoice = None
 
     is_one_class = False
 
-    def choose(self, scores: Ranking, context: TargetContext) -> Chosen:
+    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
         return _inner(self).choose(scores, context)
 
@@ -244,16 +246,16 @@ class Counterfactual(ClassTarget):
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
     ) -> Terms:
         """Return the class with weight -1."""
-        own = super(Counterfactual, self).terms(values, chosen, labels, context)
-        return Terms(own.classes, -own.weights, [f"against {label}" for label in labels])
+        terms = super(Counterfactual, self).terms(values, chosen, labels, context)
+        return Terms(terms.classes, -terms.weights, [f"against {label}" for label in labels])
 
     def of_image(self, image: int, axes: int) -> Self:
-        """Return the same of one image of the batch."""
+        """Return the counterfactual of one image of the batch."""
         return replace(self, target=_inner(self).of_image(image, axes))
 
 
 def top(k: int) -> list[Rank]:
-    """Return targets for the k highest classes, each image having its own.
+    """Return targets for the k classes with the highest scores, found for each image by itself.
 
     Raises:
         TargetError: k is not positive.
@@ -264,14 +266,14 @@ def top(k: int) -> list[Rank]:
 
 
 def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarget:
-    """Return what picks a class of each image.
+    """Return a target that picks a class of each image.
 
     Args:
         choice: A class target, or classes by index or by name; None for the predicted class.
-        around: The target that holds it, for the error.
+        around: The target that contains it, for the error.
 
     Raises:
-        TargetError: It is a target of another kind.
+        TargetError: It is another kind of target.
     """
     if choice is None:
         return Rank(1)
@@ -280,22 +282,22 @@ def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarg
     kind = type(around).__name__
     if isinstance(choice, ScoreTarget):
         name = type(choice).__name__
-        turns = isinstance(around, ClassTarget) and hasattr(choice, "target")
-        turned = f" Turn it round: {name}(target={kind}(...))." if turns else ""
-        raise TargetError(f"{kind} takes a class, not a {name}.{turned}")
+        can_be_inside = isinstance(around, ClassTarget) and hasattr(choice, "target")
+        advice = f" Turn it round: {name}(target={kind}(...))." if can_be_inside else ""
+        raise TargetError(f"{kind} takes a class, not a {name}.{advice}")
     if callable(choice) and not isinstance(choice, Tensor):
         raise TargetError(
             f"{kind} takes a class, not a callable. Write the difference into the callable, as in "
             "target=lambda output: output[:, 281] - output[:, 282]."
         )
-    return Classes(choice)
+    return GivenClasses(choice)
 
 
 def _inner(outer: Contrast | Counterfactual) -> ClassTarget:
     """Return the class that a contrast or a counterfactual is about.
 
     Raises:
-        TargetError: It is a contrast or a counterfactual again, or no class.
+        TargetError: It is itself a contrast or a counterfactual, or no class.
     """
     inner = as_class_target(outer.target, outer)
     if isinstance(inner, Contrast | Counterfactual):
@@ -306,7 +308,7 @@ def _inner(outer: Contrast | Counterfactual) -> ClassTarget:
     return inner
 
 
-class _Values:
+class _ValueRanking:
     """The ranking of class scores `[B, C]`."""
 
     def __init__(self, values: Tensor) -> None:
@@ -317,17 +319,17 @@ class _Values:
 
 
 def _names_to_read(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
-    """Return the class names to read a target with: ImageNet's for 1000, if a name is in it."""
-    several = isinstance(value, list | tuple) and any(isinstance(one, str) for one in value)
-    named = several or isinstance(value, str)
-    return names_for(count, context.spec.classes) if named else context.spec.classes
+    """Return the class names to read a target by: for 1000, ImageNet's if it has a name."""
+    names_in_list = isinstance(value, list | tuple) and any(isinstance(name, str) for name in value)
+    has_names = names_in_list or isinstance(value, str)
+    return names_for(count, context.spec.classes) if has_names else context.spec.classes
 
 
-def find_table(output: object, context: TargetContext) -> Table:
+def find_table(output: object, context: TargetContext) -> ClassTable:
     """Return the class scores that an output holds.
 
     Raises:
-        TargetError: It holds none.
+        TargetError: The output holds none.
     """
     if isinstance(output, Detected) and context.spec.key is None:
         return BoxTable(output, context)
@@ -347,8 +349,12 @@ def find_table(output: object, context: TargetContext) -> Table:
     )
 
 
-def score_classes(table: Table, target: ClassTarget, context: TargetContext) -> Scores:
+def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext) -> Scores:
     """Score each image by a weighted sum of the class scores in a table.
+
+    1. Let the target choose a class of each image, and read the table for these classes.
+    2. Let the target say which class scores to add up, with what weights.
+    3. Read the same sum from other outputs by the same classes and weights.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
@@ -360,18 +366,21 @@ def score_classes(table: Table, target: ClassTarget, context: TargetContext) -> 
             f"There are {len(classes)} class names for a model with {count} classes. Pass the "
             "names that belong to this model, one per class."
         )
+    # 1. The classes.
     chosen = target.choose(table, context)
     read = table.read(chosen.indices, chosen.rank)
-    only = count == 1 and chosen.names is None
+    single_output = count == 1 and chosen.names is None
     labels = [
-        f"{'the output' if only else label_of(index, chosen.names)}{where}"
+        f"{'the output' if single_output else label_of(index, chosen.names)}{where}"
         for index, where in zip(chosen.indices.tolist(), read.where, strict=True)
     ]
+    # 2. The terms of the sum.
     terms, weights, labels = target.terms(read.values, chosen, labels, context)
 
-    def again(output: Any, rows: Tensor) -> Tensor:
+    # 3. The same sum of other outputs.
+    def read_again(output: Any, rows: Tensor) -> Tensor:
         rows = rows.to(terms.device)
-        return (read.again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
+        return (read.read_again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
 
     def probability(output: Any, rows: Tensor) -> Tensor:
         assert read.probability is not None
@@ -381,7 +390,7 @@ def score_classes(table: Table, target: ClassTarget, context: TargetContext) -> 
         (read.values.gather(1, terms) * weights).sum(1),
         chosen.indices.to(read.values.device),
         tuple(labels),
-        again,
+        read_again,
         read.region,
         probability if read.probability is not None and target.is_one_class else None,
     )

@@ -1,4 +1,4 @@
-"""What a target has to know besides the output."""
+"""What a target needs to know besides the output."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from limelight.targets.outputs import OutputSpec
 
 @dataclass(frozen=True, slots=True)
 class TargetContext:
-    """What is known besides the output.
+    """What a target needs to know besides the output.
 
     Attributes:
         batch: B, the number of images.
         size: The sizes of the image's axes, `[H, W]` for a picture.
         spec: How to read an output.
-        words: Whether the model was given words too: whole numbers `[B, N]`.
+        words: Whether the model's inputs include words: integers `[B, N]`.
     """
 
     batch: int

@@ -1,4 +1,4 @@
-"""What a model returned: its logits, wherever they are, and what a detector found."""
+"""What a model returned: where its logits are, and what a detector proposed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from limelight.errors import ModelError, OptionError, TargetError, unknown
 
-#: Which part of an output holds the logits: its key, attribute or index, several of them joined by
+#: The part of an output that holds the logits: a key, attribute or index, several of them joined by
 #: dots as in "aux.logits", or a callable from the output to the logits.
 LogitsKey = str | int | Callable[[Any], Any]
 
 
-#: Where logits are looked for first, in this order: as a key, or as an attribute.
+#: The keys or attributes that are searched for logits first, in this order.
 _KEYS = (
     "logits",
     "out",
@@ -31,12 +31,12 @@ _KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """How to read what a network puts out.
+    """How to read the output of a network.
 
     Attributes:
-        classes: The names of the classes, by index, if they are known.
-        key: Which part of the output holds the logits; None to find it.
-        grid: The sizes of the grid that tokens were cut along; None to find them.
+        classes: The names of the classes, by index; None if they are not known.
+        key: The part of the output that holds the logits; None to find it.
+        grid: The sizes of the grid that tokens come from; None to find them.
     """
 
     classes: Sequence[str] | None = None
@@ -45,31 +45,31 @@ class OutputSpec:
 
 
 def output_spec(
-    classes: Sequence[str] | None, pick: LogitsKey | None, grid: Sequence[int] | None
+    classes: Sequence[str] | None, key: LogitsKey | None, grid: Sequence[int] | None
 ) -> OutputSpec:
-    """Return how to read what a network puts out, from what a user said.
+    """Return how to read the output of a network, from the arguments that a user passed.
 
     Raises:
-        OptionError: The grid is none.
+        OptionError: The grid is not a sequence of positive sizes.
     """
     if grid is None:
-        return OutputSpec(classes, pick)
+        return OutputSpec(classes, key)
     sizes = tuple(grid) if isinstance(grid, Sequence) else ()
     if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise OptionError(f"grid is {grid!r}; the sizes of its axes were expected, as in (7, 7).")
-    return OutputSpec(classes, pick, sizes)
+    return OutputSpec(classes, key, sizes)
 
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """What a detector returned, and what it had before boxes were sorted out.
+    """The output of a detector, and its proposals before it sorted out boxes.
 
     Attributes:
         output: What the model returned.
-        boxes: Of each image, the boxes it proposed, `[N, 4]`, or `[N, C, 4]` when each class has
-            its own: x1, y1, x2, y2 in pixels of the image that was passed in.
-        logits: Of each image, `[N, C]`, before softmax or sigmoid.
-        probabilities: Of each image, `[N, C]`, after it; 0 for what is no class (the background).
+        boxes: For each image, the proposed boxes `[N, 4]`, or `[N, C, 4]` if each class has its
+            own: x1, y1, x2, y2 in pixels of the image that was passed in.
+        logits: For each image, `[N, C]`, before softmax or sigmoid.
+        probabilities: For each image, `[N, C]`, after softmax or sigmoid; 0 for the background.
     """
 
     output: Any
@@ -84,62 +84,62 @@ def returned(output: Any) -> Any:
 
 
 def part_named(output: Any, name: str) -> Any:
-    """Return the part of an output with a name, a key or an attribute; None without."""
+    """Return the part of an output under this key or attribute; None if there is none."""
     return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
-def find_logits(output: object, pick: LogitsKey | None = None) -> Tensor:
+def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """Return the logits in what a model returned.
 
-    Those are what was picked; else the output itself if it is a tensor; else its `logits`, `out`,
+    These are the part at `key`; else the output itself if it is a tensor; else its `logits`, `out`,
     `logits_per_image`, `pred_logits`, `image_embeds` or `pooler_output` (a key or an attribute);
     else its first tensor.
 
     Raises:
         ModelError: There is no tensor in the output.
-        UnknownNameError, TargetError: The output has no such part, or it is no tensor.
+        UnknownNameError, TargetError: The output has no such part, or the part is no tensor.
     """
     output = returned(output)
-    if pick is not None:
-        return _picked(output, pick)
+    if key is not None:
+        return _part_at(output, key)
     if isinstance(output, Tensor):
         return output
-    for key in _KEYS:
-        found = part_named(output, key)
-        if isinstance(found, Tensor):
-            return found
+    for name in _KEYS:
+        part = part_named(output, name)
+        if isinstance(part, Tensor):
+            return part
     first = _first_tensor(output)
     if first is None:
-        without = "None" if output is None else f"{_kind(output)} without a tensor"
+        what = "None" if output is None else f"{_type_in_words(output)} without a tensor"
         raise ModelError(
-            f"The model returned {without}; a tensor was expected, or a tuple, list, dict or "
+            f"The model returned {what}; a tensor was expected, or a tuple, list, dict or "
             "object that holds one. Wrap the model so that it returns its logits [B, C], "
             "or say with output=... which part of what it returns they are."
         )
     return first
 
 
-def class_logits(output: object, pick: LogitsKey | None = None) -> Tensor:
+def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """Return the logits `[B, C]` in what a model returned; one number per image is `[B, 1]`.
 
     Raises:
         ModelError: There is no tensor in the output.
-        UnknownNameError, TargetError: The output has no such part, or it is no tensor.
+        UnknownNameError, TargetError: The output has no such part, or the part is no tensor.
     """
-    logits = find_logits(output, pick)
+    logits = find_logits(output, key)
     return logits[:, None] if logits.ndim == 1 else logits
 
 
 def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
     """Return a model's first answers for the first image, as people would read them.
 
-    Of a classifier the most probable classes, of a detector the most probable objects, of a
-    segmenter the classes predicted on most pixels, each with its probability or share.
+    These are the most probable classes of a classifier, the most probable objects of a detector, or
+    the classes that a segmenter predicts on most pixels, each with its probability or share.
     """
     output = returned(output)
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
-        found = output[0]
-        both = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        detections = output[0]
+        both = zip(detections["labels"].tolist(), detections["scores"].tolist(), strict=True)
         return sorted(both, key=lambda pair: -pair[1])[:count]
     logits = class_logits(output)[0].detach().float()
     if part_named(output, "pred_boxes") is not None:
@@ -156,22 +156,23 @@ def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
     return [(index, value) for index, value in pairs if logits.ndim == 1 or value > 0]
 
 
-def _picked(output: object, pick: LogitsKey) -> Tensor:
-    """Return the part of an output that was picked."""
-    if callable(pick):
-        found = pick(output)
+def _part_at(output: object, key: LogitsKey) -> Tensor:
+    """Return the part of an output at a key."""
+    if callable(key):
+        part = key(output)
     else:
-        steps = [pick] if isinstance(pick, int) else pick.split(".")
-        found = functools.reduce(functools.partial(_step, pick=pick), steps, output)
-    if not isinstance(found, Tensor):
+        steps = [key] if isinstance(key, int) else key.split(".")
+        part = functools.reduce(functools.partial(_step, key=key), steps, output)
+    if not isinstance(part, Tensor):
         raise TargetError(
-            f"output={pick!r} is {_kind(found)}; the tensor that holds the logits was expected."
+            f"output={key!r} is {_type_in_words(part)}; the tensor that holds the logits was "
+            "expected."
         )
-    return found
+    return part
 
 
-def _step(value: object, step: str | int, pick: LogitsKey) -> object:
-    """Go one step into an output."""
+def _step(value: object, step: str | int, key: LogitsKey) -> object:
+    """Return the part of a value that one step of a key leads to."""
     if isinstance(value, Mapping) and step in value:
         return value[step]
     if isinstance(step, str) and not step.isdigit() and hasattr(value, step):
@@ -180,11 +181,11 @@ def _step(value: object, step: str | int, pick: LogitsKey) -> object:
         with suppress(ValueError, IndexError):
             return value[int(step)]
     keys = parts(value)
-    raise unknown("output", str(pick), keys, f"{_kind(value)} has {', '.join(keys)}.")
+    raise unknown("output", str(key), keys, f"{_type_in_words(value)} has {', '.join(keys)}.")
 
 
 def parts(output: object) -> dict[str, object]:
-    """Return what an output consists of, by key, attribute or index."""
+    """Return the parts of an output, by key, attribute or index."""
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
     if isinstance(output, list | tuple):
@@ -196,7 +197,7 @@ def parts(output: object) -> dict[str, object]:
 
 
 def _first_tensor(output: object, depth: int = 4) -> Tensor | None:
-    """Return the first tensor in an output: those near its surface come before those deeper in."""
+    """Return the first tensor in an output; tensors at its surface come before those deeper in."""
     if depth == 0 or isinstance(output, str):
         return None
     values = parts(output).values()
@@ -206,8 +207,8 @@ def _first_tensor(output: object, depth: int = 4) -> Tensor | None:
     return next((t for t in (_first_tensor(v, depth - 1) for v in values) if t is not None), None)
 
 
-def _kind(output: object) -> str:
-    """Return what an output is, in words."""
+def _type_in_words(output: object) -> str:
+    """Return the type of an output in words."""
     if output is None:
         return "None"
     size = f" of {len(output)}" if isinstance(output, Mapping | list | tuple) else ""

@@ -1,4 +1,4 @@
-"""A table of class scores over a region of a segmenter's output."""
+"""The class scores over a region of a segmenter's output."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from limelight.targets.tables import (
 _POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
-#: Names of what is no object; with names known, it is not explained unless asked for.
+#: Names of the background; a class with such a name is chosen last, unless it is asked for.
 _BACKGROUND = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
 
 
-#: A mask, a pixel, or None for where the class is predicted.
-Where = Tensor | Sequence[int] | None
+#: A mask, a pixel, or None for the pixels where the class is predicted.
+MaskOrPixel = Tensor | Sequence[int] | None
 
 
 class RegionTable:
-    """Dense logits `[B, C, *grid]`, and the region over which to read them."""
+    """Dense logits `[B, C, *grid]`, read over a region."""
 
-    def __init__(self, output: object, where: Where, context: TargetContext) -> None:
+    def __init__(self, output: object, where: MaskOrPixel, context: TargetContext) -> None:
         """Read the output and the region.
 
         Raises:
@@ -52,7 +52,7 @@ class RegionTable:
                 f"returns; the model returned {list(self._logits.shape)}. Leave `where` out, or "
                 "pick the dense part of what it returns with output=..."
             )
-        self._mask, self._said = self._read_mask(where)
+        self._mask, self._label = self._read_mask(where)
 
     @property
     def count(self) -> int:
@@ -60,14 +60,14 @@ class RegionTable:
         return self._logits.shape[1]
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class that is predicted on so many pixels that it has this rank.
+        """Return the class of this rank, by the number of pixels each class is predicted on.
 
-        A background, where class names tell of one, comes last.
+        A background, if the class names tell of one, comes last.
         """
         if self.count == 1:
             return kth(self._logits.detach().flatten(2).mean(2), rank, among)
         predicted = self._predicted.flatten(1)
-        # Classes that are predicted nowhere follow by their logits.
+        # Classes that are predicted nowhere follow in the order of their mean logits.
         dense = self._logits.detach().flatten(2).float()
         area = dense.mean(2).softmax(1) * 1e-3
         inside = torch.ones_like(predicted) if self._mask is None else self._mask.flatten(1)
@@ -79,15 +79,15 @@ class RegionTable:
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:  # noqa: ARG002 (protocol)
         """Return the mean logits over the region, `[B, C]`."""
-        mask, said = self._mask, self._said
+        mask, label = self._mask, self._label
         if mask is None:
-            place = (-1, *[1] * len(self._context.size))
-            mask = (self._predicted == classes.reshape(place)).float()
+            per_image = (-1, *[1] * len(self._context.size))
+            mask = (self._predicted == classes.reshape(per_image)).float()
             anywhere = mask.flatten(1).any(1)
-            mask = torch.where(anywhere.reshape(place), mask, torch.ones_like(mask))
-            where = tuple("" if one else ", predicted nowhere" for one in anywhere.tolist())
+            mask = torch.where(anywhere.reshape(per_image), mask, torch.ones_like(mask))
+            where = tuple("" if found else ", predicted nowhere" for found in anywhere.tolist())
         else:
-            where = (said,) * len(classes)
+            where = (label,) * len(classes)
 
         def dense(output: Any, rows: Tensor) -> Tensor:
             logits = find_logits(output, self._key)
@@ -95,7 +95,7 @@ class RegionTable:
                 raise shape_changed(logits, rows, "C, *grid")
             return logits
 
-        def again(output: Any, rows: Tensor) -> Tensor:
+        def read_again(output: Any, rows: Tensor) -> Tensor:
             return _mean_over(dense(output, rows), mask[rows.to(mask.device)])
 
         def probability(output: Any, rows: Tensor) -> Tensor:
@@ -103,8 +103,10 @@ class RegionTable:
             return _mean_over(shares, mask[rows.to(mask.device)])
 
         region = torch.nn.functional.interpolate(mask[:, None], size=self._context.size)[:, 0] > 0
-        found = _mean_over(self._logits, mask)
-        return ClassScores(found, again, where, region, probability if self.count > 1 else None)
+        means = _mean_over(self._logits, mask)
+        return ClassScores(
+            means, read_again, where, region, probability if self.count > 1 else None
+        )
 
     @cached_property
     def _normalised(self) -> bool:
@@ -112,12 +114,15 @@ class RegionTable:
 
     @cached_property
     def _predicted(self) -> Tensor:
-        """Return the predicted class of each cell, `[B, *grid]`; of one class, where it is > 0."""
+        """The predicted class of each cell, `[B, *grid]`.
+
+        A single class is predicted (0) where its logit is positive.
+        """
         logits = self._logits.detach()
         return logits.argmax(1) if self.count > 1 else (logits[:, 0] <= 0).long()
 
-    def _read_mask(self, where: Where) -> tuple[Tensor | None, str]:
-        """Return the share of each cell that is inside, `[B, *grid]`, and what to call it."""
+    def _read_mask(self, where: MaskOrPixel) -> tuple[Tensor | None, str]:
+        """Return the share of each cell that is inside, `[B, *grid]`, and words for the region."""
         if where is None:
             return None, ""
         size, grid = self._context.size, tuple(self._logits.shape[2:])
@@ -137,7 +142,8 @@ class RegionTable:
         if not bool(inside.flatten(1).any(1).all()):
             raise TargetError("The mask is empty: no pixel is inside. Pass where=None, or another.")
         if tuple(inside.shape[1:]) != grid:
-            # A cell counts by the share of it that is inside, so that nothing small gets lost.
+            # Each cell counts by the share of it that is inside, so that small regions are not
+            # lost.
             inside = _POOL[len(size)](inside[:, None], list(grid))[:, 0]  # type: ignore[arg-type]
         return inside.expand(self._context.batch, *grid), " in the mask"
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from limelight.targets.classes import ClassChoice, as_class_target, score_classes
 from limelight.targets.context import TargetContext
-from limelight.targets.region_table import RegionTable, Where
+from limelight.targets.region_table import MaskOrPixel, RegionTable
 from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
 
 
@@ -15,23 +15,23 @@ from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
 class Region(ScoreTarget):
     """A class of a segmenter over a region M: `sum_{p in M} y_c(p) / |M|`.
 
-    As in Seg-Grad-CAM (Vinogradova et al. 2020, section 2), which takes the sum: the map is the
-    same but for its scale, and a mean stays a logit, however large the region.
+    Seg-Grad-CAM (Vinogradova et al. 2020, section 2) takes the sum instead: the map differs only in
+    scale, and a mean stays on the scale of a logit, however large the region is.
 
         Region(15)                        where the network predicts class 15
         Region("cat", where=mask)         inside a mask [H, W], or one per image [B, H, W]
         Region(where=(120, 64))           the class predicted at the pixel in row 120, column 64
 
     Attributes:
-        target: The class, or a `Contrast` or `Counterfactual` of classes; None for the one that
+        target: The class, or a `Contrast` or `Counterfactual` of classes; None for the class that
             is predicted on most of the region.
-        where: A mask `[*image]` or `[B, *image]` (nonzero inside), also at the resolution of the
+        where: A mask `[*image]` or `[B, *image]` (nonzero inside), or one at the resolution of the
             logits; a pixel `(row, column)`; None for the pixels at which the class is predicted, or
-            the whole picture where it is predicted nowhere.
+            the whole picture if it is predicted nowhere.
     """
 
     target: ClassChoice = None
-    where: Where = None
+    where: MaskOrPixel = None
 
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return the mean logit of the class over the region.

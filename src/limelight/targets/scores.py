@@ -15,7 +15,7 @@ from limelight.inputs import as_tensor, map_tensors
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import returned
 
-#: Reads a number per row off an output: from an output of M rows, and the image `[M]` that each row
+#: Reads one score per row of an output: from an output of M rows, and the image `[M]` that each row
 #: belongs to, to `[M]`.
 ReadScore = Callable[[Any, Tensor], Tensor]
 
@@ -24,25 +24,25 @@ class Scores(NamedTuple):
     """One score per image.
 
     Attributes:
-        values: `[B]`, with a graph when the output has one.
-        indices: `[B]`, the class of each image; None when the target is not about classes.
-        labels: For each image, what was explained, for people to read.
-        again: Reads the same score off another output. The classes stay those of this output.
-        region: The pixels that the score is about, `[B, *image]`; None for all of them.
-        probability: As `again`, but reads the probability; None where the score is not that of one
-            class among several, or of words.
+        values: `[B]`, with a graph if the output has one.
+        indices: `[B]`, the class of each image; None if the target is not about classes.
+        labels: For each image, what is explained, for people to read.
+        read_again: Reads the same score from another output; the classes stay those of this output.
+        region: The pixels that the score is about, `[B, *image]`; None for all pixels.
+        probability: As `read_again`, but reads the probability; None if the score is neither that
+            of one class among several, nor that of words.
     """
 
     values: Tensor
     indices: Tensor | None
     labels: tuple[str, ...]
-    again: ReadScore
+    read_again: ReadScore
     region: Tensor | None = None
     probability: ReadScore | None = None
 
 
 class ScoreTarget(ABC):
-    """What is explained. A new target is one class with these two methods."""
+    """A target: what is explained. A new target is one class with these two methods."""
 
     __slots__ = ()
 
@@ -51,7 +51,7 @@ class ScoreTarget(ABC):
         """Turn the output of a model into one score per image.
 
         Args:
-            output: What the model returned; a `Detected` of a detector.
+            output: What the model returned; for a detector, a `Detected`.
             context: How many images there are, their size, and how to read the output.
 
         Raises:
@@ -60,12 +60,12 @@ class ScoreTarget(ABC):
         """
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
-        """Return what is asked of one image of the batch alone; images have so many axes."""
+        """Return the target of one image of the batch; images have `axes` grid axes."""
         return self
 
 
 class RowTarget(ScoreTarget):
-    """A target whose score is read off the rows of any output in the same way."""
+    """A target that reads the score of each row of an output by itself."""
 
     __slots__ = ()
 
@@ -75,44 +75,44 @@ class RowTarget(ScoreTarget):
 
     @abstractmethod
     def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
-        """Return the score of an output's rows `[M]`, each of the image that it is of."""
+        """Return the score of each row of an output, `[M]`; `rows` are the images of the rows."""
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        """Read the score of every image."""
+        """Return the score of each image."""
 
-        def again(output: Any, rows: Tensor) -> Tensor:
+        def read_again(output: Any, rows: Tensor) -> Tensor:
             return self.read(output, rows, context)
 
-        values = again(output, torch.arange(context.batch, device="cpu"))
-        return Scores(values, None, (self.label(),) * context.batch, again)
+        values = read_again(output, torch.arange(context.batch, device="cpu"))
+        return Scores(values, None, (self.label(),) * context.batch, read_again)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedScore(RowTarget):
-    """A score that was found before, read off other outputs."""
+    """A score that was chosen on an earlier output, read from other outputs."""
 
-    again: ReadScore
+    read_again: ReadScore
 
     def label(self) -> str:
-        """Return no words: those of the score that was found before stand."""
+        """Return "": the labels of the earlier score are used."""
         return ""
 
     def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:  # noqa: ARG002
-        """Return the score of an output's rows `[M]`."""
-        return self.again(output, rows)
+        """Return the score of each row of an output, `[M]`."""
+        return self.read_again(output, rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CustomScore(ScoreTarget):
-    """A callable of the user's, from the output of B images to scores `[B]`."""
+    """A callable of the user's, from the output for B images to scores `[B]`."""
 
     function: Callable[[Any], Tensor]
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        """Call it.
+        """Return what the callable returns.
 
         Raises:
-            TargetError: It does not return scores `[B]`.
+            TargetError: The callable does not return scores `[B]`.
         """
         batch, function = context.batch, self.function
         values = function(returned(output))
@@ -123,33 +123,35 @@ class CustomScore(ScoreTarget):
                 f"[{batch}]. For class 281: lambda output: output[:, 281]."
             )
 
-        def again(output: Any, rows: Tensor) -> Tensor:
-            # It may read each image in its own way, so each row is shown to it in that image's
-            # place.
+        def read_again(output: Any, rows: Tensor) -> Tensor:
+            # The callable may treat each image differently, so it sees each row at the position
+            # of the image that the row belongs to.
             output, images = returned(output), rows.tolist()
-            shown = (_row_everywhere(output, row, len(images), batch) for row in range(len(images)))
+            batches = (
+                _row_everywhere(output, row, len(images), batch) for row in range(len(images))
+            )
             return torch.stack(
-                [function(one)[image] for one, image in zip(shown, images, strict=True)]
+                [function(copies)[image] for copies, image in zip(batches, images, strict=True)]
             )
 
         name: str = getattr(function, "__name__", type(function).__name__)
         label = name.replace("<lambda>", "custom target")
-        return Scores(values, None, (label,) * batch, again)
+        return Scores(values, None, (label,) * batch, read_again)
 
 
 def _row_everywhere(output: Any, row: int, count: int, batch: int) -> Any:
-    """Return an output of `count` rows as one of B rows that are all the same row."""
+    """Return an output of B rows, each of them the given row of an output of `count` rows."""
     if isinstance(output, list) and len(output) == count:  # one entry per image
         return [output[row]] * batch
 
-    def spread(tensor: Tensor) -> Tensor:
+    def repeat(tensor: Tensor) -> Tensor:
         batched = tensor.ndim and len(tensor) == count
         return tensor[row : row + 1].expand(batch, *tensor.shape[1:]) if batched else tensor
 
-    return map_tensors(output, spread)
+    return map_tensors(output, repeat)
 
 
 def rows_of_image(value: Any, image: int, axes: int) -> Any:
-    """Return one image's part of a value of so many axes, or one more for the batch."""
+    """Return one image's part of a value that has `axes` axes, or one more for the batch."""
     rows = as_tensor(value)
     return value if rows.ndim == axes else rows[image if len(rows) > 1 else 0]

@@ -1,7 +1,7 @@
-"""From an output to a table of class scores `[B, C]`, from which a class target then picks.
+"""From an output to a table of class scores `[B, C]`, from which a class target picks.
 
-Of a classifier the table is its logits. Of a segmenter it is their mean over a region, of a
-detector the logits of one box, of a language model those of the last word.
+For a classifier the table holds its logits; for a segmenter, the mean logits over a region; for a
+detector, the logits of one box; for a language model, the logits of the last word.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from limelight.errors import TargetError
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import class_logits
 
-#: Reads class scores off another output: from an output of M rows, and the image `[M]` that each
+#: Reads class scores from another output: from an output of M rows, and the image `[M]` that each
 #: row belongs to, to `[M, C]`.
 
 #: belongs to, to `[M, C]`.
@@ -27,24 +27,24 @@ ReadClasses = Callable[[Any, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """The class scores of a table, read for the class of each image that is explained.
+    """The class scores of a table, read for the class that is explained in each image.
 
     Attributes:
-        values: `[B, C]`, with a graph when the output has one.
-        again: Reads the same off another output.
-        where: For each image, what to say after the class: " in box [3, 4, 50, 60]".
-        region: The pixels that the score is about, `[B, *image]`; None for all of them.
-        probability: As `again`, as probabilities; None where one number stands for no probability.
+        values: `[B, C]`, with a graph if the output has one.
+        read_again: Reads the same class scores from another output.
+        where: For each image, the words to add to the class's label: " in box [3, 4, 50, 60]".
+        region: The pixels that the score is about, `[B, *image]`; None for all pixels.
+        probability: As `read_again`, but probabilities; None if the model has a single output.
     """
 
     values: Tensor
-    again: ReadClasses
+    read_again: ReadClasses
     where: tuple[str, ...]
     region: Tensor | None = None
     probability: ReadClasses | None = None
 
 
-class Ranking(Protocol):
+class ClassRanking(Protocol):
     """Classes in the order of their scores."""
 
     @property
@@ -52,14 +52,14 @@ class Ranking(Protocol):
         """C, the number of classes."""
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of a rank, 1 for the first, `[B]`; of some classes only, if given."""
+        """Return the class of a rank, `[B]`: 1 is the highest; only classes `among`, if given."""
 
 
-class Table(Ranking, Protocol):
-    """Class scores of an output."""
+class ClassTable(ClassRanking, Protocol):
+    """The class scores of an output."""
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
-        """Return the table for these classes `[B]`; `rank` is theirs if that is how they came."""
+        """Return the scores for these classes `[B]`; `rank` is theirs if it chose them."""
 
 
 class Logits:
@@ -68,7 +68,7 @@ class Logits:
     axes, where = "C", ""
 
     def __init__(self, output: object, context: TargetContext) -> None:
-        """Find them."""
+        """Find the logits."""
         self._key = context.spec.key
         self._logits = self._rows(class_logits(output, self._key))
 
@@ -85,16 +85,16 @@ class Logits:
         """Return the logits."""
         where = (self.where,) * len(classes)
         probability = self._probability if self.count > 1 else None
-        return ClassScores(self._logits, self._again, where, probability=probability)
+        return ClassScores(self._logits, self._read_again, where, probability=probability)
 
     def _probability(self, output: Any, rows: Tensor) -> Tensor:
-        return probabilities(self._again(output, rows), self._normalised)
+        return probabilities(self._read_again(output, rows), self._normalised)
 
     @cached_property
     def _normalised(self) -> bool:
         return are_probabilities(self._logits)
 
-    def _again(self, output: Any, rows: Tensor) -> Tensor:
+    def _read_again(self, output: Any, rows: Tensor) -> Tensor:
         logits = class_logits(output, self._key)
         if logits.ndim != 1 + len(self.axes.split()) or len(logits) != len(rows):
             raise shape_changed(logits, rows, self.axes)
@@ -105,7 +105,7 @@ class Logits:
 
 
 class LastWord(Logits):
-    """The logits `[B, N, C]` of a language model: those of the word that comes next."""
+    """The logits `[B, N, C]` of a language model, read at the last word: those of the next word."""
 
     axes, where = "N, C", " as the next word"
 
@@ -114,20 +114,20 @@ class LastWord(Logits):
 
 
 def are_probabilities(values: Tensor) -> bool:
-    """Say whether values `[B, C, ...]` are probabilities already: the model ends in a softmax."""
+    """Return whether values `[B, C, ...]` are probabilities: the model ends in a softmax."""
     sums = values.detach().sum(1)
-    near = torch.finfo(sums.dtype).eps ** 0.5
-    return bool((values >= 0).all() and (sums - 1).abs().max() <= near)
+    tolerance = torch.finfo(sums.dtype).eps ** 0.5
+    return bool((values >= 0).all() and (sums - 1).abs().max() <= tolerance)
 
 
 def probabilities(logits: Tensor, normalised: bool) -> Tensor:
-    """Return the softmax over classes of logits `[M, C, ...]`, unless they are that already."""
+    """Return the softmax of logits `[M, C, ...]` over classes, unless they are `normalised`."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits if normalised else logits.softmax(1)
 
 
 def shape_changed(logits: Tensor, rows: Tensor, axes: str) -> TargetError:
-    """Say that a network treats another number of images in another way."""
+    """Return the error for a model whose output has another shape for another number of images."""
     return TargetError(
         f"For {len(rows)} images the model returned logits {list(logits.shape)}, not "
         f"[{len(rows)}, {axes}]. A squeeze() without an axis does this to a single image: name "
@@ -136,16 +136,16 @@ def shape_changed(logits: Tensor, rows: Tensor, axes: str) -> TargetError:
 
 
 def kth(values: Tensor, rank: int, among: Sequence[int] | None = None) -> Tensor:
-    """Return the class whose value has a rank, 1 for the largest, from `[..., C]`.
+    """Return the class whose value has a rank, where 1 is the largest, from `[..., C]`.
 
-    With `among`, only these classes are looked at.
+    With `among`, only these classes are considered.
 
     Raises:
-        TargetError: There are not so many classes.
+        TargetError: There are fewer classes than the rank.
     """
     if among is not None:
-        some = torch.tensor(among, device=values.device)
-        return some[kth(values[..., some], rank)]
+        candidates = torch.tensor(among, device=values.device)
+        return candidates[kth(values[..., candidates], rank)]
     count = values.shape[-1]
     if not 1 <= rank <= count:
         raise TargetError(f"The class of rank {rank} was asked for; the model has {count} classes.")

@@ -1,4 +1,4 @@
-"""Any target as one that can be scored."""
+"""Any target that a user may pass, as a `ScoreTarget`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, find_logits, returned
 from limelight.targets.scores import CustomScore, Scores, ScoreTarget
 
-#: What can be explained; see the head of `limelight.targets`.
+#: What can be explained; see the docstring of `limelight.targets`.
 Target = ScoreTarget | ClassName | Sequence[ClassName] | Tensor | Callable[[Any], Tensor] | None
 
 
 def as_target(target: Target) -> ScoreTarget:
-    """Return a target that can be scored: classes by index or name and callables are wrapped."""
+    """Return a target as a `ScoreTarget`: classes by index or name, and callables, are wrapped."""
     if isinstance(target, ScoreTarget):
         return target
     if callable(target) and not isinstance(target, Tensor):
@@ -33,7 +33,7 @@ def score(output: object, target: Target, context: TargetContext) -> Scores:
 
     Args:
         output: What the model returned.
-        target: See the head of `limelight.targets`.
+        target: See the docstring of `limelight.targets`.
         context: How many images there are, their size, and how to read the output.
 
     Raises:
@@ -48,17 +48,17 @@ def score(output: object, target: Target, context: TargetContext) -> Scores:
 def scores_to_follow(output: object, context: TargetContext) -> list[Tensor]:
     """Return the scores, one number each, whose gradient shows which layers matter.
 
-    Of a detector three: of a small, a middling and a large box. They may be found on different
-    levels of a feature pyramid, and only a layer that serves all of them will do.
+    For a detector these are three: those of a small, a medium and a large box. They may be found on
+    different levels of a feature pyramid, and the layer has to serve all of them.
     """
     key = context.spec.key
     if isinstance(output, Detected) and key is None:
         return largest_logits(output)
-    values = [t for t in tensors([returned(output)]) if t.is_floating_point()]
-    alone = len(values) == 1 and key is None
-    logits = values[0] if alone else find_logits(output, key)
+    floats = [t for t in tensors([returned(output)]) if t.is_floating_point()]
+    single_tensor = len(floats) == 1 and key is None
+    logits = floats[0] if single_tensor else find_logits(output, key)
     if not logits.ndim:
         return [logits]
-    if logits.ndim == len(context.size) + 2:  # of a segmenter, of all pixels
+    if logits.ndim == len(context.size) + 2:  # a segmenter: the mean over all pixels
         return [logits.flatten(2).mean(2).amax(1).sum()]
     return [logits.reshape(len(logits), -1).amax(1).sum()]

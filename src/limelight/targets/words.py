@@ -1,4 +1,4 @@
-"""Language and embeddings: how probable a word is, and how similar a vector."""
+"""Targets for language and embeddings: how probable a word is, how similar a vector."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Words(RowTarget):
     """The log-probability of words, given the picture and the words before them.
 
     `sum_t log p(w_t | w_<t, picture)`, as for captions and answers in Selvaraju et al. 2017,
-    sections 5 and 8. The model is given the sentence, and its logits `[B, N, V]` at each word are
-    those of the next.
+    sections 5 and 8. The sentence is an input of the model, and its logits `[B, N, V]` at each word
+    are those of the next word.
 
-        Words(ids)                 the whole sentence, but for the token that begins it
+        Words(ids)                 the whole sentence, except for the token that begins it
         Words(ids, at=3)           the fourth token
         Words(ids, at=[3, 4])      a word of two tokens
 
     Attributes:
-        ids: The tokens of the sentence that the model was given, `[N]`, or `[B, N]`.
-        at: Which of them are explained, from 1 (the first begins the sentence: nothing comes
-            before it); None for all.
+        ids: The tokens of the sentence that is the model's input, `[N]`, or `[B, N]`.
+        at: Which tokens are explained, from 1 (token 0 begins the sentence, and nothing predicts
+            it); None for all.
         text: The words, for people to read.
     """
 
@@ -50,12 +50,18 @@ class Words(RowTarget):
         return f"token {self.at}" if isinstance(self.at, int) else f"tokens {list(self.at)}"
 
     def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
-        """Return the log-probability of an output's rows `[M]`, each of the image that it is of.
+        """Return the log-probability of the words in each row of an output, `[M]`.
+
+        1. Read the sentences as token numbers, one per image or one for all.
+        2. Find the logits at the words of the sentence.
+        3. Find which words are explained.
+        4. Sum the log-probabilities of these words, each read at the word before it.
 
         Raises:
             TargetError: The tokens do not fit the output.
         """
         logits = find_logits(output, context.spec.key)
+        # 1. The sentences.
         ids = torch.as_tensor(self.ids, device=logits.device)
         ids = ids[None] if ids.ndim == 1 else ids
         if ids.ndim != 2 or len(ids) not in (1, context.batch) or ids.is_floating_point():
@@ -63,17 +69,19 @@ class Words(RowTarget):
                 f"The tokens have shape {list(ids.shape)}; integers [N] were expected, or "
                 f"[{context.batch}, N], one sentence per image."
             )
+        # 2. The logits.
         count = ids.shape[1]
         if logits.ndim != 3 or len(logits) != len(rows):
             raise shape_changed(logits, rows, "N, V")
-        # A model may put picture tokens in front of the sentence; its words come last.
+        # A model may put picture tokens in front of the sentence; the words come last.
         logits = logits[:, -count:]
-        low, high = (int(one) for one in ids.aminmax())
+        low, high = map(int, ids.aminmax())
         if logits.shape[1] != count or low < 0 or high >= logits.shape[2]:
             raise TargetError(
                 f"There are {count} tokens from number {low} to {high}, and the model returned "
                 f"logits {list(logits.shape)}. Give it the same sentence that is explained."
             )
+        # 3. The words.
         at = (
             range(1, count)
             if self.at is None
@@ -86,16 +94,18 @@ class Words(RowTarget):
                 f"at is {self.at}; positions from 1 to {count - 1} were expected, of a sentence of "
                 f"{count} tokens whose first begins it."
             )
-        places = torch.tensor(list(at), device=logits.device)
-        wanted = ids.expand(context.batch, count)[rows.to(ids.device)][:, places]
-        chosen = logits[:, places - 1]
-        likely = chosen.to(torch.promote_types(chosen.dtype, torch.float32)).log_softmax(-1)
-        return likely.gather(-1, wanted[..., None])[..., 0].sum(1)
+        # 4. Their log-probabilities.
+        positions = torch.tensor(list(at), device=logits.device)
+        wanted = ids.expand(context.batch, count)[rows.to(ids.device)][:, positions]
+        chosen = logits[:, positions - 1]
+        precise = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+        log_probabilities = precise.log_softmax(-1)
+        return log_probabilities.gather(-1, wanted[..., None])[..., 0].sum(1)
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        """Return the log-probability of the words, and their probability."""
+        """Return the log-probability of the words, with their probability."""
         scores = super(Words, self).score(output, context)
-        return scores._replace(probability=lambda *rows: scores.again(*rows).exp())
+        return scores._replace(probability=lambda *rows: scores.read_again(*rows).exp())
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
         """Return the words of one image of the batch."""
@@ -108,9 +118,9 @@ def each_word(
     """Return a target for every token of a sentence `[N]`, for `explain_each`: a map per word.
 
     Args:
-        ids: The tokens that the model was given.
+        ids: The tokens of the sentence that is the model's input.
         words: The text of each token, as a tokenizer gives it.
-        first: Where to begin: after the tokens of a question, say.
+        first: The first token to explain: the one after a question, say.
 
     Raises:
         TargetError: There is not one text per token.
@@ -123,16 +133,16 @@ def each_word(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Similarity(RowTarget):
-    """How alike the model's embedding and another vector are: `e . v / (|e| |v|)`.
+    """How similar the model's embedding is to another vector: `e . v / (|e| |v|)`.
 
-    The vector is what the model returned for another picture, a text's embedding, or the mean of
-    some class (Chen et al. 2020, "Adapting Grad-CAM for embedding networks"):
+    The vector is the model's output for another picture, the embedding of a text, or the mean over
+    a class (Chen et al. 2020, "Adapting Grad-CAM for embedding networks"):
 
         Similarity(model(other_image)[0])
 
     Attributes:
         to: `[D]`, or one per image `[B, D]`.
-        text: What the vector is of, for people to read.
+        text: What the vector stands for, for people to read.
     """
 
     to: Tensor
@@ -143,7 +153,7 @@ class Similarity(RowTarget):
         return f"similarity to {self.text or 'a vector'}"
 
     def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
-        """Return the cosine similarity of an output's rows `[M]`.
+        """Return the cosine similarity of each row of an output, `[M]`.
 
         Raises:
             TargetError: The vectors do not fit the output.
@@ -164,8 +174,8 @@ class Similarity(RowTarget):
             )
         if not bool(to.any(1).all()):
             raise TargetError("The vector is zero; nothing is similar to it.")
-        mine = to.expand(context.batch, -1)[rows.to(to.device)]
-        return cosine_similarity(embedding, mine, dim=1)
+        wanted = to.expand(context.batch, -1)[rows.to(to.device)]
+        return cosine_similarity(embedding, wanted, dim=1)
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
         """Return the vector of one image of the batch."""

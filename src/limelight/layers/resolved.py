@@ -1,4 +1,4 @@
-"""A layer by its name: the module, and which of its calls."""
+"""A layer found by its name: the module, and which of its calls."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from limelight.errors import LayerError, UnknownNameError, unknown
 Layer = str | nn.Module
 
 
-#: In place of a layer: the network's input. Then `A` is the images, and `head` the whole network.
+#: Stands for the network's input instead of a layer: `A` is the images, `head` the whole network.
 INPUT = "<input>"
 
 
-class Site(NamedTuple):
-    """A resolved layer: the module, its dotted path, and which of its calls is meant."""
+class ResolvedLayer(NamedTuple):
+    """A layer in a model: the module, its path, and which of its calls (None: the only one)."""
 
     module: nn.Module
     path: str
@@ -29,8 +29,12 @@ class Site(NamedTuple):
         return self.path if self.call is None else f"{self.path}#{self.call}"
 
 
-def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
+def resolve(model: nn.Module, layer: str | nn.Module) -> ResolvedLayer:
     """Find a layer inside a model.
+
+    1. The input and modules are found as they are.
+    2. A text is split into the path and the number of the call.
+    3. The path is followed from module to module, by name or by index.
 
     Args:
         model: The network.
@@ -41,12 +45,13 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
         UnknownNameError: No module has that path; the nearest ones are named.
         LayerError: The module is not part of the model, or is the whole model.
     """
+    # 1. The input, or a module.
     if layer == INPUT:
-        return Site(model, INPUT)
+        return ResolvedLayer(model, INPUT)
     if isinstance(layer, nn.Module):
         for path, module in model.named_modules():
             if module is layer and path:
-                return Site(module, path)
+                return ResolvedLayer(module, path)
         what = (
             "the whole model" if layer is model else f"a {type(layer).__name__} outside the model"
         )
@@ -54,6 +59,7 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
             f"The layer given is {what}; a layer inside {type(model).__name__} was expected. "
             "Pass its dotted path; `limelight layers` lists them."
         )
+    # 2. The path and the call.
     path, numbered, call = layer.partition("#")
     readable = re.fullmatch(r"[^.\[\]]+(\.[^.\[\]]+|\[-?\d+\])*", path)
     if not readable or (numbered and not re.fullmatch(r"[1-9]\d*", call)):
@@ -61,6 +67,7 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
             f"Cannot read the layer {layer!r}. A dotted path was expected, as in 'layer4.0' or "
             "'features[-1]'; after '#' may stand which call is meant, from 1, as in 'layer4#2'."
         )
+    # 3. The module at the path.
     module, steps = model, list[str]()
     for step in re.findall(r"[^.\[\]]+|\[-?\d+\]", path):
         children = dict(module._modules.items())
@@ -79,8 +86,8 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> Site:
             name = names[index]
         child = children.get(name)
         if child is None:
-            known = (known for known, _ in model.named_modules() if known)
+            paths = (other for other, _ in model.named_modules() if other)
             inside = ", ".join(repr(n) for n in names[:8]) or "nothing"
-            raise unknown("layer", path, known, f"Inside {where!r} there is {inside}.")
+            raise unknown("layer", path, paths, f"Inside {where!r} there is {inside}.")
         module, steps = child, [*steps, name]
-    return Site(module, ".".join(steps), int(call) if call else None)
+    return ResolvedLayer(module, ".".join(steps), int(call) if call else None)
