@@ -44,4 +44,4 @@ class Recipe:
 
 
 def _nothing() -> None:
-    """Return None: what a recipe that could not be pickled is loaded as."""
+    """Return None: unpickling gives this for a recipe that could not be pickled."""

@@ -24,8 +24,8 @@ class Candidate:
 
     Attributes:
         call: Its recorded call.
-        objection: What speaks against it; "" when nothing does.
-        possible: Whether it could be cut at nevertheless.
+        objection: Why not to choose it unasked; "" if there is no reason.
+        possible: Whether it can be cut at nevertheless.
     """
 
     call: ModuleCall

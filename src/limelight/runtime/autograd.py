@@ -38,7 +38,7 @@ def no_grad() -> Iterator[None]:
 
 @contextmanager
 def with_graph() -> Iterator[None]:
-    """Record a graph, whatever the caller or the model says."""
+    """Record a graph, whatever grad mode the caller or the model asks for."""
     with torch.inference_mode(False), torch.enable_grad(), KeepGrad():
         yield
 

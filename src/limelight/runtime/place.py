@@ -54,7 +54,7 @@ def _find_layout(raw: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
 
 
 def _may_pad(run: Pass, layout: Layout) -> bool:
-    """Return whether the grid may cover more or less than the picture: its sizes cannot tell."""
+    """Return whether the grid may cover more or less than the picture."""
     traits = run.traits
     return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"
 
