@@ -23,7 +23,18 @@ _OWN_HEATMAPS = "heatmaps"
 
 @dataclass(frozen=True, eq=False)
 class GivenMaps:
-    """Maps of one method, and what they explain."""
+    """Maps of one method, and what they explain.
+
+    Attributes:
+        method: The method; "heatmaps" for the user's own.
+        layer: The layer at which the network was cut; "" for the user's own.
+        maps: The maps.
+        status: The status of each.
+        target: What they explain.
+        options: How the network's output is read.
+        label: The label of what each map explains; None where it is not known.
+        remake: Makes the maps again; None where it is not known how they were made.
+    """
 
     method: str
     layer: str
@@ -33,7 +44,6 @@ class GivenMaps:
     options: Options
     label: tuple[str, ...] | None = None
     remake: Remake | None = None
-    recipe: Recipe | None = None
 
     @property
     def counts(self) -> dict[tuple[str, str], dict[str, int]]:
@@ -114,7 +124,6 @@ def _read_explanation(
         options,
         explanation.label,
         remake,
-        recipe,
     )
 
 
@@ -128,14 +137,14 @@ def _remake_by(recipe: Recipe) -> Remake:
     return remake
 
 
-def number_heatmaps(subjects: list[GivenMaps]) -> list[GivenMaps]:
-    """Return maps with numbers in the names of the user's own heatmaps, if there are several."""
-    heatmaps = [subject for subject in subjects if subject.method == _OWN_HEATMAPS]
+def number_heatmaps(several: list[GivenMaps]) -> list[GivenMaps]:
+    """Return the maps; where several are the user's own heatmaps, their names have numbers."""
+    heatmaps = [given for given in several if given.method == _OWN_HEATMAPS]
     if len(heatmaps) < 2:
-        return subjects
+        return several
     return [
-        replace(subject, method=f"{_OWN_HEATMAPS} {heatmaps.index(subject) + 1}")
-        if subject in heatmaps
-        else subject
-        for subject in subjects
+        replace(given, method=f"{_OWN_HEATMAPS} {heatmaps.index(given) + 1}")
+        if given in heatmaps
+        else given
+        for given in several
     ]

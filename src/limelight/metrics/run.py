@@ -124,32 +124,33 @@ def measure_all(
     if not several:
         raise InputError("There are no maps to measure; pass at least one explanation.")
     rows, marked = check_metrics(inputs.image, metrics, objects)
-    subjects = number_heatmaps(
-        [read_maps(given, inputs, as_target(target), options) for given in several]
+    all_given = number_heatmaps(
+        [read_maps(item, inputs, as_target(target), options) for item in several]
     )
-    rows = _possible(rows, metrics, known=any(subject.recipe is not None for subject in subjects))
+    remakable = any(given.remake is not None for given in all_given)
+    rows = _possible_metrics(rows, metrics, remakable=remakable)
     models, total = dict[object, PerturbedModel](), Measurement()
-    for subject in subjects:
-        perturbed = subject.perturbed_model(models, model, inputs)
-        labels = tuple(groups or subject.label or perturbed.scores.labels)
+    for given in all_given:
+        perturbed = given.perturbed_model(models, model, inputs)
+        labels = tuple(groups or given.label or perturbed.scores.labels)
         if len(labels) != inputs.batch:
             raise InputError(
                 f"There are {len(labels)} groups for {inputs.batch} images; the class of each "
                 "image was expected, or None for what is explained."
             )
-        total = total + _measure_maps(subject, perturbed, rows, marked, labels)
+        total = total + _measure_maps(given, perturbed, rows, marked, labels)
     return total
 
 
-def _possible(
-    rows: list[Metric], asked: str | Sequence[str | Metric] | None, *, known: bool
+def _possible_metrics(
+    rows: list[Metric], asked: str | Sequence[str | Metric] | None, *, remakable: bool
 ) -> list[Metric]:
-    """Return the metrics for which enough is known of how the maps were made.
+    """Return the metrics that can be measured, where some need to make the maps again.
 
     Raises:
-        MetricError: One was named for which it is not.
+        MetricError: One that needs to was named, and it is not known how the maps were made.
     """
-    if known:
+    if remakable:
         return rows
     if asked == "all":
         return [row for row in rows if "recipe" not in row.needs]
@@ -203,27 +204,27 @@ def chosen_metrics(
 
 
 def _measure_maps(
-    subject: GivenMaps,
+    given: GivenMaps,
     perturbed: PerturbedModel,
     rows: Sequence[Metric],
     objects: Objects | None,
     groups: Sequence[str],
 ) -> Measurement:
     """Measure one method's maps, and the controls on the same grid."""
-    case = MapCase(subject.maps, perturbed, subject.remake, objects)
+    case = MapCase(given.maps, perturbed, given.remake, objects)
     measured, unmeasured = dict[ReadingsKey, MapReadings](), list[Unmeasured]()
     for row in rows:
-        perturbed.begin(f"{row.name} of {subject.method}")
+        perturbed.begin(f"{row.name} of {given.method}")
         try:
             readings: dict[MapSource, Readings] = {"own": row.update(case)}
         except LimelightError as error:
-            unmeasured.append(Unmeasured(subject.method, str(row), str(error)))
+            unmeasured.append(Unmeasured(given.method, str(row), str(error)))
             continue
         readings |= measure_controls(row, case)
-        measured[ReadingsKey(subject.method, subject.layer, str(row))] = MapReadings.of(
+        measured[ReadingsKey(given.method, given.layer, str(row))] = MapReadings.of(
             row, readings, groups, perturbed.digests
         )
-    return Measurement(measured, subject.counts, tuple(unmeasured))
+    return Measurement(measured, given.counts, tuple(unmeasured))
 
 
 def measure_randomised(
@@ -236,22 +237,22 @@ def measure_randomised(
     """Measure by parameter randomisation, and keep the maps of its stages, for each explanation."""
     models, kept, total = dict[object, PerturbedModel](), list[tuple[Stage, ...]](), Measurement()
     for explanation in explanations:
-        subject = read_maps(explanation, inputs, as_target(None), options)
-        perturbed = subject.perturbed_model(models, model, inputs)
-        case = MapCase(subject.maps, perturbed, subject.remake)
-        perturbed.begin(f"randomising for {subject.method}")
+        given = read_maps(explanation, inputs, as_target(None), options)
+        perturbed = given.perturbed_model(models, model, inputs)
+        case = MapCase(given.maps, perturbed, given.remake)
+        perturbed.begin(f"randomising for {given.method}")
         try:
             stages = tuple(randomised(case, **row.known_options))
         except LimelightError as error:
-            unmeasured = (Unmeasured(subject.method, str(row), str(error)),)
-            total = total + Measurement(status=subject.counts, unmeasured=unmeasured)
+            unmeasured = (Unmeasured(given.method, str(row), str(error)),)
+            total = total + Measurement(status=given.counts, unmeasured=unmeasured)
             kept.append(())
             continue
         readings: dict[MapSource, Readings]
         readings = {"own": likeness(case.maps, [stage.maps for stage in stages])}
         readings |= measure_controls(row, case)
-        key = ReadingsKey(subject.method, subject.layer, str(row))
+        key = ReadingsKey(given.method, given.layer, str(row))
         maps = MapReadings.of(row, readings, explanation.label, perturbed.digests)
-        total = total + Measurement({key: maps}, subject.counts)
+        total = total + Measurement({key: maps}, given.counts)
         kept.append(stages)
     return tuple(kept), total
