@@ -106,13 +106,13 @@ def centres_aligned() -> AbstractContextManager[object]:
 PAIRS = (
     Pair("gradcam", theirs.GradCAM),
     Pair("gradcam++", theirs.GradCAMPlusPlus, "theirs adds 1e-6 to a denominator of squares"),
-    Pair("gradcam++", theirs.GradCAMPlusPlus, "the same, of the score / 1000", target="small"),
-    Pair(DAMPED, theirs.GradCAMPlusPlus, "undone, of the score / 1000", target="small"),
+    Pair("gradcam++", theirs.GradCAMPlusPlus, "the same, with the score / 1000", target="small"),
+    Pair(DAMPED, theirs.GradCAMPlusPlus, "undone, with the score / 1000", target="small"),
     Pair("xgradcam", theirs.XGradCAM),
     Pair("hirescam", theirs.HiResCAM),
     Pair("layercam", theirs.LayerCAM),
     Pair("gradcam-elementwise", theirs.GradCAMElementWise),
-    Pair("shapleycam", theirs.ShapleyCAM, "of the probability", target="probability"),
+    Pair("shapleycam", theirs.ShapleyCAM, "target: the probability", target="probability"),
     Pair("eigencam", theirs.EigenCAM, "up to sign; theirs centres", signless=True),
     Pair("eigencam:centred=true", theirs.EigenCAM, "undone", signless=True),
     Pair("eigengradcam", theirs.EigenGradCAM, "up to sign; theirs centres", signless=True),
@@ -123,7 +123,7 @@ PAIRS = (
     Pair("ablationcam", theirs.AblationCAM, "score above 0"),
     Pair("ablationcam", theirs.AblationCAM, "below 0: theirs divides by it", target="lowest"),
     Pair(OVER_SCORE, theirs.AblationCAM, "undone", target="lowest"),
-    Pair("fem", theirs.FEM, "theirs weighs A by how many of its cells stand out"),
+    Pair("fem", theirs.FEM, "theirs weights A by its share of strong cells"),
     Pair(BY_SHARE, theirs.FEM, "undone"),
 )
 

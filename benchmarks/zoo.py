@@ -251,23 +251,29 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *NETWORKS))
     parts = [
         "# The zoo",
-        "`benchmarks/zoo.py` wrote this page. Every network was given to `limelight.explain(model, "
-        "inputs)`, with no other argument and random weights. Three things stand in for training: "
-        "weights that are zero everywhere, as those of torchvision's fresh ViT heads, were drawn "
-        "from N(0, 0.02), as nothing can be explained through them; batch norms saw the picture "
-        "and its mirror image, as activations die out in fresh ones; and detectors keep boxes of "
-        "any score, as no box is sure. In a fresh network it is a matter of luck whether anything "
-        "on the grid speaks for the score: where a map agreed with autograd's and was against it "
-        f"everywhere, the weights were drawn once more, up to {SEEDS} times in all. *Seed* says "
-        "which draw a row is of. Nothing else was tried twice.",
-        "*Depth* is how far into the network the layer is: the place of its return among those of "
-        "all modules that return something made of the picture. A map of a shallow layer may agree "
-        "with autograd's and say little: read the column, and the guide on what is not done.",
-        "*Difference* is that of the raw map from one made by autograd with an ordinary hook on "
-        "the model itself, at the same layer, of the same score: the highest logit, or the highest "
-        "value of an embedding; for segmenters the mean logit of the class predicted on most "
-        "pixels, over those pixels; for detectors the logit that has the value of the score, as it "
-        "is left to limelight which box that is.",
+        "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs)` on every "
+        "network, with no other argument and with random weights. Three things replace training:",
+        "* Weights that are zero everywhere are drawn from N(0, 0.02), because nothing can be "
+        "explained through them. The fresh ViT heads of torchvision have such weights.\n"
+        "* Batch norms see the picture and its mirror image, because activations die out in fresh "
+        "batch norms.\n"
+        "* Detectors keep boxes of any score, because untrained detectors have low confidence.",
+        "In a fresh network it is a matter of luck whether anything on the grid speaks for the "
+        "score. If a map agrees with autograd's but is against the score everywhere, the weights "
+        f"are drawn again, up to {SEEDS} times in all. *Seed* says which draw a row shows. Nothing "
+        "else is tried twice.",
+        "*Depth* says how far into the network the layer is, in percent. It is the place of the "
+        "layer's return among the returns of all modules that return something made of the "
+        "picture. A map of a shallow layer may agree with autograd's and say little. So read this "
+        "column, and the guide's section on what is not done yet.",
+        "*Difference* compares the raw map with one that autograd makes, with an ordinary hook on "
+        "the model itself, at the same layer and for the same score. The score is:",
+        "* for classifiers, the highest logit;\n"
+        "* for embeddings, the highest value;\n"
+        "* for segmenters, the mean logit of the class predicted on most pixels, over those "
+        "pixels;\n"
+        "* for detectors, the logit whose value is the score: limelight says which box is "
+        "explained.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
