@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.recipe import Recipe
-    from limelight.render import Flat, Heat
+    from limelight.render import Heat, InputPicture
 
 
-Picture = Literal["figure", "overlay", "blend", "heatmap"]
+PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
 
 
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
@@ -184,20 +184,21 @@ class Explanation:
         if self.image.ndim == 4:
             flats = as_pictures([self], photos, as_panels=True)
             rows = [
-                render.Row(
+                render.ExplainedPhoto(
                     flat.photo, flat.heatmaps[0], label, note, self._region_at(b, flat.photo)
                 )
                 for b, (flat, label, note) in enumerate(zip(flats, self.label, notes, strict=True))
             ]
-            return render.figure(rows, method=self.method, layer=self.layer, colormap=colormap)
-        no_photos(self.image, photos)
+            return render.photo_figure(
+                rows, method=self.method, layer=self.layer, colormap=colormap
+            )
+        refuse_photos(self.image, photos)
         heatmaps = self.heatmap.detach().float().cpu()
         samples = [
-            render.Sample(*one) for one in zip(self.image, heatmaps, self.label, notes, strict=True)
+            render.ExplainedInput(*one)
+            for one in zip(self.image, heatmaps, self.label, notes, strict=True)
         ]
-        return render.sample_figure(
-            samples, method=self.method, layer=self.layer, colormap=colormap
-        )
+        return render.input_figure(samples, method=self.method, layer=self.layer, colormap=colormap)
 
     def _region_at(self, b: int, photo: Image) -> Tensor | None:
         """Return the outlined region of one image at the photo's size; None when it is all."""
@@ -212,7 +213,7 @@ class Explanation:
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
-        picture: Picture = "figure",
+        picture: PictureKind = "figure",
         colormap: str = "inferno",
     ) -> Path:
         """Write a picture, or the arrays, whole or not at all.
@@ -229,8 +230,8 @@ class Explanation:
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        if picture not in get_args(Picture):
-            known = get_args(Picture)
+        if picture not in get_args(PictureKind):
+            known = get_args(PictureKind)
             raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
@@ -252,7 +253,7 @@ class Explanation:
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _one_picture(
-        self, photos: Sequence[Image] | None, picture: Picture, colormap: str
+        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str
     ) -> Image:
         from limelight import render
 
@@ -293,7 +294,7 @@ def as_pictures(
     photos: Sequence[Image] | None = None,
     *,
     as_panels: bool = False,
-) -> Iterator[Flat]:
+) -> Iterator[InputPicture]:
     """Yield for each image the picture to draw on, and the heatmap of each explanation at its size.
 
     Args:
@@ -312,24 +313,26 @@ def as_pictures(
     if images.ndim == 4:
         for b, photo in enumerate(photos_of(images, photos)):
             small = render.as_panel(photo) if as_panels else photo
-            yield render.Flat("photo", small, [_heat(one[b], small) for one in explanations])
+            yield render.InputPicture(
+                "photo", small, [_heatmap_for(one[b], small) for one in explanations]
+            )
         return
-    no_photos(images, photos)
+    refuse_photos(images, photos)
     for b, image in enumerate(images):
         heats = [one.heatmap[b].detach().float().cpu() for one in explanations]
-        yield render.lay_flat(image, heats)
+        yield render.input_picture(image, heats)
 
 
-def _heat(one: Explanation, photo: Image) -> Heat:
+def _heatmap_for(one: Explanation, photo: Image) -> Heat:
     """Return the heatmap of one image at a photo's size; of a large one in pieces."""
     size = (photo.height, photo.width)
-    if photo.height * photo.width <= _LARGE:
+    if photo.height * photo.width <= _MAX_WHOLE_PIXELS:
         return one.heatmap_at(size)[0].detach().float().cpu()
     return FinishedInPieces(zero_unless_ok(one.raw, one.status)[0], size, one.span)
 
 
 #: Heatmaps of more pixels than this are not made as a whole to be drawn.
-_LARGE = 4_000_000
+_MAX_WHOLE_PIXELS = 4_000_000
 
 
 def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:
@@ -356,7 +359,7 @@ def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]
     return photos
 
 
-def no_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
+def refuse_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
     """Refuse photos for images that are no pictures.
 
     Raises:

@@ -25,7 +25,7 @@ def make_folder(folder: Path) -> Path:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".limelight-"):
             pass
     except OSError as error:
-        raise _refused(folder, error) from error
+        raise _output_error(folder, error) from error
     return folder
 
 
@@ -53,7 +53,7 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
         temporary.chmod(0o666 & ~mask)  # temporary files are private; a picture is not
         temporary.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _output_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ _ADVICE = {
 }
 
 
-def _refused(path: Path, error: OSError) -> OutputError:
+def _output_error(path: Path, error: OSError) -> OutputError:
     why = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "Pass another path.")
     return OutputError(f"Cannot write {str(path)!r}: {why}. {advice}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def relu(raw: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Ten
     """
     if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
-    mode = _MODES[len(size)]
+    mode = _INTERPOLATIONS[len(size)]
     if span:
         larger = _laid_out(maps, size, span, mode)
     else:
@@ -135,7 +135,7 @@ class FinishedInPieces:
         Between four centres a bilinear function has its extremes at the outermost samples.
         """
         rows, columns = (self._next_to_centres(axis) for axis in (0, 1))
-        for some in torch.split(rows, max(1, _PIECE // len(columns))):
+        for some in torch.split(rows, max(1, _VALUES_AT_ONCE // len(columns))):
             yield self._resized(some, columns)
 
     def _next_to_centres(self, axis: int) -> Tensor:
@@ -147,4 +147,4 @@ class FinishedInPieces:
 
 
 #: So many values are made at a time when the extremes are looked for.
-_PIECE = 2**20
+_VALUES_AT_ONCE = 2**20

@@ -124,7 +124,7 @@ class Trace:
             InputError: There is no such image.
             OptionError: The window is empty, or a layer has no such channel.
         """
-        self._check(image)
+        self._check_image(image)
         lines = [f"{self.label[image]}, score {self.score[image]:.6g}"]
         for number in range(len(self.layers)):
             lines += ["", *self._describe(number, image, window, channel)]
@@ -148,7 +148,7 @@ class Trace:
             OptionError: There is no such layer, the window is empty, or the layer has no such
                 channel.
         """
-        self._check(image)
+        self._check_image(image)
         if not -len(self.layers) <= layer < len(self.layers):
             raise OptionError(f"There is no layer {layer}; there are {len(self.layers)}, from 0.")
         if size < 1:
@@ -218,14 +218,14 @@ class Trace:
         """
         from limelight.render import traces
 
-        self._check(image)
+        self._check_image(image)
         rows = []
         for number, one in enumerate(self.layers):
             activations, gradients = self.of_image(one, image)
             title = f"{one.layer}  {list(one.activations.shape)}"
             channel = self.window(number, image).channel
-            rows.append(traces.Row(title, activations, gradients, channel))
-        return traces.figure(rows, f"{self.label[image]}, score {self.score[image]:.4g}")
+            rows.append(traces.TracedLayer(title, activations, gradients, channel))
+        return traces.trace_figure(rows, f"{self.label[image]}, score {self.score[image]:.4g}")
 
     def save(self, path: str | Path, *, image: int = 0) -> Path:
         """Write the figure of one image, or with .npz the arrays of all, whole or not at all.
@@ -257,7 +257,7 @@ class Trace:
         np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
         return buffer.getvalue()
 
-    def _check(self, image: int) -> None:
+    def _check_image(self, image: int) -> None:
         if not 0 <= image < len(self.label):
             raise InputError(
                 f"There is no image {image}; there are {len(self.label)}, counted from 0."
@@ -283,8 +283,8 @@ class Trace:
                 f"  gradients of the {one.layout.prefix} tokens before the grid  {_range(before)}"
             )
         seen = self.window(number, image, size=window, channel=channel)
-        lines.append(f"  {_place(seen)}")
-        lines += [f"    {line}" for line in _side_by_side(seen)]
+        lines.append(f"  {_window_heading(seen)}")
+        lines += [f"    {line}" for line in _window_lines(seen)]
         return lines
 
 
@@ -316,7 +316,7 @@ def _range(values: Tensor) -> str:
     return f"{low:.4g} to {high:.4g}, mean {mean:.4g}, {zero:.1%} zero"
 
 
-def _place(seen: Window) -> str:
+def _window_heading(seen: Window) -> str:
     """Say what a window shows."""
     ends = zip(seen.start, seen.activations.shape, strict=True)
     where = ", ".join(f"{s}:{s + n}" if n > 1 else str(s) for s, n in ends)
@@ -325,7 +325,7 @@ def _place(seen: Window) -> str:
     return f"channel {seen.channel}, mean gradient alpha = {seen.alpha:.4g}, cells [{where}]"
 
 
-def _side_by_side(seen: Window) -> list[str]:
+def _window_lines(seen: Window) -> list[str]:
     """Return the numbers of a window: activations on the left, gradients on the right."""
     blocks = []
     for name, values in (("activations", seen.activations), ("gradients", seen.gradients)):

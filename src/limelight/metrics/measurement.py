@@ -189,7 +189,7 @@ class Measurement:
             [one for one in self.figures() if one.metric == metric and one.part == "value"]
         )
 
-    def rankings(self) -> list[render.Ranking]:
+    def rankings(self) -> list[render.MetricRanking]:
         """Return, for each metric, its methods as lines to be printed, best first."""
         from limelight import render
 
@@ -206,7 +206,7 @@ class Measurement:
                 )
                 for one in best
             ]
-            found.append(render.Ranking(metric, f"{best[0].better} is better", lines))
+            found.append(render.MetricRanking(metric, f"{best[0].better} is better", lines))
         return found
 
     def verdict(self) -> Verdict:

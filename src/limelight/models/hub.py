@@ -22,10 +22,10 @@ _Loaded = TypeVar("_Loaded")
 
 
 #: By the number that Pillow gives it.
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_FILTER_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
-def load(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
+def load_hub(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
     """Load a network of transformers from the hub or a folder, as the class it was saved as.
 
     Of a model of images and texts, `classes` are the texts, and the scores are how well each fits.
@@ -158,7 +158,7 @@ def preprocess_of(processor: dict[str, Any]) -> Preprocess:
         longest=longest,
         mean=tuple(processor["image_mean"]) if normalised else (0.0, 0.0, 0.0),
         std=tuple(processor["image_std"]) if normalised else (1.0, 1.0, 1.0),
-        interpolation=_FILTERS.get(int(processor.get("resample") or 2), "bilinear"),
+        interpolation=_FILTER_NAMES.get(int(processor.get("resample") or 2), "bilinear"),
     )
 
 

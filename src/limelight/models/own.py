@@ -17,7 +17,7 @@ from limelight.models.network import Network
 from limelight.models.state import fit, read_state
 
 
-def load(name: str, weights: str | Path) -> Network:
+def load_factory(name: str, weights: str | Path) -> Network:
     """Import and call a factory, looked for in the working directory too.
 
     It may be a function or class that, called without arguments, returns an `nn.Module` or a

@@ -53,13 +53,13 @@ def load_model(
 
     names = read_class_names(classes) if isinstance(classes, str | Path) else classes
     if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:")):
-        network = own.load(name, weights)
+        network = own.load_factory(name, weights)
     else:
         with _library_defaults():
             if name.startswith("hf:"):
-                network = hub.load(name, weights, names)
+                network = hub.load_hub(name, weights, names)
             else:
-                network = zoo.load(name, weights, None if names is None else len(names))
+                network = zoo.load_library(name, weights, None if names is None else len(names))
     network = replace(
         network,
         preprocess=preprocess or network.preprocess,

@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from limelight.errors import MissingWeightsError, WeightsError, described
 
-_SHOWN = 12  # keys of each kind that an error lists
+_MAX_LISTED = 12  # keys of each kind that an error lists
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -113,10 +113,10 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     odd = [f"{key}: {kind}" for key, kind in kinds.items() if kind]
     shapes = [(key, _shape(state[key]), _shape(wanted[key])) for key in both if not kinds[key]]
     problems = [
-        *_listed("missing", [key for key in wanted if key not in state]),
-        *_listed("unexpected", [key for key in state if key not in wanted]),
-        *_listed("of another kind", odd),
-        *_listed(
+        *_list_keys("missing", [key for key in wanted if key not in state]),
+        *_list_keys("unexpected", [key for key in state if key not in wanted]),
+        *_list_keys("of another kind", odd),
+        *_list_keys(
             "of another shape",
             [f"{key}: file {a}, model {b}" for key, a, b in shapes if a != b and b is not None],
         ),
@@ -147,10 +147,10 @@ def _unfit(value: object, wanted: object) -> str:
     """Return why a value cannot stand where the model has another; "" if it can."""
     if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
         return ""
-    kinds = f"file {_kind(value)}, model {_kind(wanted)}"
+    kinds = f"file {_tensor_kind(value)}, model {_tensor_kind(wanted)}"
     if value.is_meta:
         return f"{kinds}; a meta tensor has no values"
-    if _kind(value) == _kind(wanted):
+    if _tensor_kind(value) == _tensor_kind(wanted):
         return ""
     plain = all(one.layout == torch.strided and not one.is_quantized for one in (value, wanted))
     return "" if plain and not value.is_nested and _converts(value, wanted) else kinds
@@ -172,7 +172,7 @@ def _converts(value: Tensor, wanted: Tensor) -> bool:
         return False
 
 
-def _kind(value: Tensor) -> str:
+def _tensor_kind(value: Tensor) -> str:
     """Return what a tensor is made of, in words."""
     words = {"sparse_coo": "sparse ", "strided": ""}
     layout = str(value.layout).removeprefix("torch.")
@@ -188,8 +188,8 @@ def _shape(value: object) -> list[int] | str | None:
     return None if is_lazy(value) else list(value.shape)
 
 
-def _listed(kind: str, keys: list[str]) -> list[str]:
+def _list_keys(kind: str, keys: list[str]) -> list[str]:
     if not keys:
         return []
-    more = [f"    ... and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
-    return [f"  {len(keys)} {kind}:", *(f"    {key}" for key in keys[:_SHOWN]), *more]
+    more = [f"    ... and {len(keys) - _MAX_LISTED} more"] if len(keys) > _MAX_LISTED else []
+    return [f"  {len(keys)} {kind}:", *(f"    {key}" for key in keys[:_MAX_LISTED]), *more]

@@ -19,7 +19,7 @@ from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import imagenet_classes
 
 
-def load(name: str, weights: str | Path, class_count: int | None) -> Network:
+def load_library(name: str, weights: str | Path, class_count: int | None) -> Network:
     """Load a network by name; `class_count` sizes the head where the weights leave it open.
 
     Raises:
@@ -76,7 +76,7 @@ def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
     )
 
 
-def _words(weights: str | Path) -> str:
+def _weights_source(weights: str | Path) -> str:
     return "random" if str(weights) == "none" else str(weights)
 
 
@@ -134,7 +134,7 @@ def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Net
         model=model,
         preprocess=_torchvision_preprocess(default.transforms()),
         classes=categories if class_count in (None, len(categories)) else None,
-        weights=f"torchvision {default}" if str(weights) == "default" else _words(weights),
+        weights=f"torchvision {default}" if str(weights) == "default" else _weights_source(weights),
     )
 
 
@@ -184,7 +184,7 @@ def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
         classes=_timm_classes(model),
         weights=f"timm {pretrained.get('tag') or 'default'}"
         if str(weights) == "default"
-        else _words(weights),
+        else _weights_source(weights),
     )
 
 
@@ -260,7 +260,7 @@ def _embedded(weights: str | Path, class_count: int | None) -> Network:
         model=model,
         preprocess=Preprocess((224, 224), 256, half, half, "bicubic"),
         classes=imagenet_classes() if class_count in (None, 1000) else None,
-        weights="embedded, ImageNet" if str(weights) == "default" else _words(weights),
+        weights="embedded, ImageNet" if str(weights) == "default" else _weights_source(weights),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from limelight.errors import MissingPhotoError, PhotoError
-from limelight.photos.files import FORMATS, no_photo_message, photo_path, photos_inside
+from limelight.photos.files import DECODERS, no_photo_message, photo_path, photos_inside
 from limelight.photos.memory import PhotoSize, check_size
 from limelight.photos.pieces import pieces
 
@@ -47,7 +47,7 @@ def open_photo(path: str | Path) -> Image.Image:
         _check_file(path)
         # Formats that this Pillow was built without are not known to it.
         Image.init()
-        picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        picture = Image.open(path, formats=[name for name in DECODERS if name in Image.OPEN])
         try:
             check_size(path, picture)
             picture.seek(0)
@@ -158,14 +158,14 @@ def telling(path: Path) -> Iterator[None]:
             "make it smaller first."
         ) from error
     except Exception as error:  # decoders raise nearly anything on damaged files
-        refused = _refused(path, error)
+        refused = _system_error(path, error)
         raise refused or PhotoError(
             f"{name} cannot be decoded: {error or type(error).__name__}. The file is "
             "damaged or cut short; save or download it again."
         ) from error
 
 
-def _refused(path: Path, error: Exception) -> PhotoError | None:
+def _system_error(path: Path, error: Exception) -> PhotoError | None:
     """Return what the system has against a file; None when it is the decoder that complains."""
     name, code = repr(str(path)), getattr(error, "errno", None)
     if "\0" in str(path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from limelight.errors import MissingPhotoError
 
 #: The decoders that are let at a file. Others, some of them programs of their own, never see one.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
 
 
 #: The suffixes that make a file in a folder a photo.

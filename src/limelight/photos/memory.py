@@ -92,7 +92,7 @@ _BITS, _STRIP_ROWS, _TILE_WIDTH, _TILE_ROWS = 258, 278, 322, 323
 
 
 #: Larger photos than this, after the resize, are not resized as a whole.
-LARGE = 64_000_000
+MAX_WHOLE_RESIZE = 64_000_000
 
 
 def check_size(path: Path, picture: Image.Image) -> None:

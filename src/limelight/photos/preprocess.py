@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.photos.memory import LARGE, MAX_PIXELS, PhotoSize, Sized
+from limelight.photos.memory import MAX_PIXELS, MAX_WHOLE_RESIZE, PhotoSize, Sized
 from limelight.photos.pieces import pieces
 
 _FILTERS = {
@@ -22,11 +22,11 @@ _FILTERS = {
 }
 
 
-_MODES = {1: "L", 3: "RGB"}
+_PICTURE_MODES = {1: "L", 3: "RGB"}
 
 
 #: So many pixels are cut out of a photo at a time.
-_CUT = 16_000_000
+_CROP_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,11 @@ class Preprocess:
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize or ()
         if min(*(self.size or ()), *sides, self.longest or 1, 1) < 1:
             raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
-        if len(self.mean) != len(self.std) or len(self.mean) not in _MODES or min(self.std) <= 0:
+        if (
+            len(self.mean) != len(self.std)
+            or len(self.mean) not in _PICTURE_MODES
+            or min(self.std) <= 0
+        ):
             raise OptionError(
                 f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
                 "(grey) or three (RGB) were expected, and positive deviations."
@@ -104,13 +108,13 @@ class Preprocess:
 
     def _seen(self, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
         """Return the photo resized to a size and cropped; outside of it the border is black."""
-        mode, filter_ = _MODES[len(self.mean)], _FILTERS[self.interpolation]
+        mode, filter_ = _PICTURE_MODES[len(self.mean)], _FILTERS[self.interpolation]
         whole = photo if photo.mode == mode else photo.convert(mode)
         width, height = size
         left, top, right, bottom = self._box(width, height)
         if size == photo.size:
             return whole.crop((left, top, right, bottom))
-        if width * height <= LARGE:
+        if width * height <= MAX_WHOLE_RESIZE:
             return whole.resize(size, filter_).crop((left, top, right, bottom))
         # Of a photo so thin, only what is seen of it is resized.
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
@@ -130,12 +134,12 @@ class Preprocess:
         """Return the part of the photo that the network saw, at the photo's own resolution."""
         left, top, right, bottom = self._view_box(photo)
         size = right - left, bottom - top
-        if size[0] * size[1] <= _CUT:
+        if size[0] * size[1] <= _CROP_PIXELS:
             return photo.crop((left, top, right, bottom))
         seen = Image.new(photo.mode, size)
         if photo.mode == "P":
             seen.putpalette(photo.getpalette() or [])
-        for x1, y1, x2, y2 in pieces(*size, _CUT):  # of larger ones Pillow warns
+        for x1, y1, x2, y2 in pieces(*size, _CROP_PIXELS):  # of larger ones Pillow warns
             seen.paste(photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
         return seen
 
@@ -158,7 +162,7 @@ class Preprocess:
         width, height = self._resized(photo)
         if (width, height) == (photo.width, photo.height):
             return 0
-        if width * height > LARGE:  # only what is seen is resized
+        if width * height > MAX_WHOLE_RESIZE:  # only what is seen is resized
             seen = self.input_size(photo)
             width, height = min(width, seen[1]), min(height, seen[0])
         return 4 * width * (height + photo.height)

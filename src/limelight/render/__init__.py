@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from limelight.render.figures import (
     PANEL_PIXELS,
-    Flat,
-    Row,
-    Sample,
+    ExplainedInput,
+    ExplainedPhoto,
+    InputPicture,
     as_panel,
     encode_figure,
-    figure,
+    photo_figure,
     save_figure,
 )
-from limelight.render.kinds import lay_flat, sample_figure
+from limelight.render.kinds import input_figure, input_picture
 from limelight.render.measures import Bars, Curves, measured
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
-from limelight.render.sheets import Block, Panel, Ranking, sheet
+from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 
 __all__ = [
     "PANEL_PIXELS",
     "Bars",
     "Block",
     "Curves",
-    "Flat",
+    "ExplainedInput",
+    "ExplainedPhoto",
     "Heat",
+    "InputPicture",
+    "MetricRanking",
     "Panel",
-    "Ranking",
-    "Row",
-    "Sample",
     "as_panel",
     "colourise",
     "encode_figure",
-    "figure",
-    "lay_flat",
+    "input_figure",
+    "input_picture",
     "measured",
     "overlay",
-    "sample_figure",
+    "photo_figure",
     "save_figure",
     "sheet",
     "stretched",

@@ -22,7 +22,7 @@ from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
 
-_PANEL = 3.1  # inches: the longer side of a picture
+_PANEL_INCHES = 3.1  # inches: the longer side of a picture
 
 
 _DPI = 200
@@ -33,11 +33,11 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
 
 
 #: Of a photo in a figure, more pixels than this on its longer side are not seen.
-PANEL_PIXELS = round(_PANEL * _DPI)
+PANEL_PIXELS = round(_PANEL_INCHES * _DPI)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExplainedPhoto:
     """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words.
 
     What the score is about, a box or a mask `[H, W]`, is outlined; None is all of it.
@@ -51,7 +51,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ExplainedInput:
     """One explained input that is no photo: `[C, *image]`, its heatmap `[*image]`, and words."""
 
     image: Tensor
@@ -60,7 +60,7 @@ class Sample:
     note: str = ""
 
 
-class Flat(NamedTuple):
+class InputPicture(NamedTuple):
     """An input as a picture, and heatmaps of it `[H, W]` at the picture's size.
 
     Attributes:
@@ -81,24 +81,26 @@ def as_panel(photo: Image) -> Image:
     return photo.reduce(max(1, max(photo.size) // PANEL_PIXELS))
 
 
-def figure(rows: Sequence[Row], *, method: str, layer: str, colormap: str = "inferno") -> Figure:
+def photo_figure(
+    rows: Sequence[ExplainedPhoto], *, method: str, layer: str, colormap: str = "inferno"
+) -> Figure:
     """Draw a row of photo, heatmap with colour bar, and overlay for each explained image.
 
     The figure belongs to nobody's window: it is drawn without pyplot, so that it can be made in any
     thread and is freed with its last reference.
     """
     shape = max(row.photo.height / row.photo.width for row in rows)
-    wide = _PANEL if shape <= 1 else max(_PANEL / shape, 1.6)
+    wide = _PANEL_INCHES if shape <= 1 else max(_PANEL_INCHES / shape, 1.6)
     tall = wide * shape
     sheet = Figure(figsize=(3 * wide + 1.1, len(rows) * (tall + 0.3) + 0.08), dpi=_DPI)
     sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
     for axes, row in zip(sheet.subplots(len(rows), 3, squeeze=False), rows, strict=True):
-        _draw(axes, row, colormap)
+        _draw_row(axes, row, colormap)
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
 
 
-def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
+def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     pictures = (
         row.photo,
         colourise(row.heatmap, colormap),

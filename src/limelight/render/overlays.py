@@ -30,10 +30,10 @@ def colours(heatmap: Tensor, colormap: str) -> Pixels:
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    return _coloured(heatmap, _table(colormap))
+    return _look_up(heatmap, _colour_table(colormap))
 
 
-def _table(colormap: str) -> Pixels:
+def _colour_table(colormap: str) -> Pixels:
     """Return all colours of a colour map, `[N, 3]` in [0, 1]: a heatmap has no others."""
     if colormap not in colormaps:
         known = [name for name in colormaps if not name.endswith("_r")]
@@ -42,22 +42,22 @@ def _table(colormap: str) -> Pixels:
     return np.asarray(found(np.arange(found.N))[:, :3], dtype=np.float32)
 
 
-def _coloured(heatmap: Tensor, table: Pixels) -> Pixels:
+def _look_up(heatmap: Tensor, table: Pixels) -> Pixels:
     index = (heatmap.nan_to_num(0) * len(table)).clamp(0, len(table) - 1).to(torch.int32)
     return np.asarray(table[index.numpy()])
 
 
 def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
     """Return a heatmap `[H, W]` in [0, 1] as a picture of its colours."""
-    table = _table(colormap)
+    table = _colour_table(colormap)
     height, width = heatmap.shape
     drawn = Image.new("RGB", (width, height))
     for box in pieces(width, height):
-        drawn.paste(_picture(_coloured(_part(heatmap, box), table)), box)
+        drawn.paste(_to_picture(_look_up(_crop(heatmap, box), table)), box)
     return drawn
 
 
-def _part(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
+def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
     left, top, right, bottom = box
     return heatmap[top:bottom, left:right]
 
@@ -79,12 +79,12 @@ def overlay(
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    table = _table(colormap)
+    table = _colour_table(colormap)
     boxes = list(pieces(*photo.size))
 
     def both(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
-        return pixels, _coloured(_part(heatmap, box), table)
+        return pixels, _look_up(_crop(heatmap, box), table)
 
     def laid(pixels: Pixels, heat: Pixels) -> Pixels:
         if curve:
@@ -98,7 +98,7 @@ def overlay(
         brightest = max((float(np.add(*both(box)).max()) for box in boxes), default=0.0) or 1.0
     drawn = Image.new("RGB", photo.size)
     for box in boxes:
-        drawn.paste(_picture(laid(*both(box))), box)
+        drawn.paste(_to_picture(laid(*both(box))), box)
     return drawn
 
 
@@ -142,7 +142,7 @@ def write(picture: Image.Image, form: str, file: IO[bytes]) -> None:
 
 
 #: The longest side that a format holds, and how many pixels its encoder has memory for.
-_MOST = {
+_FORMAT_LIMITS = {
     "jpg": (65_500, math.inf),
     "jpeg": (65_500, math.inf),
     "pdf": (65_500, math.inf),
@@ -152,7 +152,7 @@ _MOST = {
 
 def _check_size(picture: Image.Image, form: str) -> None:
     width, height = picture.size
-    side, pixels = _MOST.get(form, (math.inf, math.inf))
+    side, pixels = _FORMAT_LIMITS.get(form, (math.inf, math.inf))
     if max(width, height) > side or width * height > pixels:
         raise OutputError(
             f"Cannot write a picture of {width} x {height} pixels as {form}, which holds sides of "
@@ -181,5 +181,5 @@ class _Base64:
         self._file.write(b2a_base64(self._left, newline=False))
 
 
-def _picture(pixels: Pixels) -> Image.Image:
+def _to_picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray((pixels * 255).round().astype(np.uint8))

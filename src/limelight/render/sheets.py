@@ -16,13 +16,13 @@ from limelight.render.figures import write_note
 from limelight.render.measures import shortened
 from limelight.render.overlays import Heat, overlay
 
-_WIDE = 1.55  # inches: the width of a panel
+_SHEET_PANEL_INCHES = 1.55  # inches: the width of a panel
 
 
-_COLUMNS = 7
+_DEFAULT_COLUMNS = 7
 
 
-_RANKING = 3.0  # inches: the width of a ranking
+_RANKING_INCHES = 3.0  # inches: the width of a ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class MetricRanking:
     """Methods ranked by one metric: name, value, random's, centre's, and whether it beats both."""
 
     title: str
@@ -59,8 +59,8 @@ def sheet(
     blocks: Sequence[Block],
     *,
     colormap: str = "inferno",
-    columns: int = _COLUMNS,
-    rankings: Sequence[Ranking] = (),
+    columns: int = _DEFAULT_COLUMNS,
+    rankings: Sequence[MetricRanking] = (),
     sentence: str = "",
 ) -> Figure:
     """Draw the blocks one below the other: the photo first, then its maps, in rows.
@@ -71,15 +71,15 @@ def sheet(
     most = columns
     if shape < 0.4 or any(block.curve for block in blocks):  # wide ones get more room
         most = max(1, min(3, round(8 * shape)))
-    wide = _WIDE * columns / most
+    wide = _SHEET_PANEL_INCHES * columns / most
     tall = wide * shape
     columns = min(most, 1 + max(len(block.panels) for block in blocks))
     rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
-    titles = [_words(panel, wide) for block in blocks for panel in block.panels]
+    titles = [_panel_title(panel, wide) for block in blocks for panel in block.panels]
     lines = 0.08 + 0.14 * max((words.count("\n") + 1 for words in titles), default=1)
     across = columns * (wide + 0.08)
     heights = [count * (tall + lines) + 0.3 for count in rows]
-    side_by_side = max(1, int(across / _RANKING)) if rankings else 1
+    side_by_side = max(1, int(across / _RANKING_INCHES)) if rankings else 1
     beside = [rankings[i : i + side_by_side] for i in range(0, len(rankings), side_by_side)]
     heights += [0.125 * max(len(one.lines) for one in some) + 0.5 for some in beside]
     words = fill(sentence, max(24, int(11 * across)))
@@ -106,19 +106,19 @@ def sheet(
         for one, panel in zip(axes[1:], block.panels, strict=False):
             laid = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
             one.imshow(np.asarray(laid))
-            one.set_title(_words(panel, wide), fontsize=7, parse_math=False)
+            one.set_title(_panel_title(panel, wide), fontsize=7, parse_math=False)
             if panel.note:
                 write_note(one, panel.note, width=44, size=6)
     return figure
 
 
-def _words(panel: Panel, wide: float) -> str:
+def _panel_title(panel: Panel, wide: float) -> str:
     """Return what stands over a panel, in lines that fit its width in inches."""
     told = (panel.title, panel.subtitle) if panel.subtitle else (panel.title,)
     return "\n".join(fill(one, int(16 * wide)) for one in told)
 
 
-def _write_ranking(axes: Axes, ranking: Ranking) -> None:
+def _write_ranking(axes: Axes, ranking: MetricRanking) -> None:
     """Write one metric's methods, best first, with chance beside them; grey is not above chance."""
     axes.set_title(
         f"{ranking.title} ({ranking.note})",

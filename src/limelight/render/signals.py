@@ -14,38 +14,45 @@ from PIL.ImageOps import invert
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool1d
 
-from limelight.render.figures import Flat, Sample, add_bar, add_titles, encode_figure, write_note
+from limelight.render.figures import (
+    ExplainedInput,
+    InputPicture,
+    add_bar,
+    add_titles,
+    encode_figure,
+    write_note,
+)
 from limelight.render.overlays import colours, is_dark
 
 _LANES = 12  # more channels than the leads of an ECG are drawn as their mean
 
 
-_WIDE = 8.0  # inches
+_FIGURE_INCHES = 8.0  # inches
 
 
-_COLUMNS = 1200  # pixels of a picture's width; more columns of a band are not seen either
+_PICTURE_PIXELS = 1200  # pixels of a picture's width; more columns of a band are not seen either
 
 
-def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
+def signal_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
     """Draw a signal `[C, L]` white on black, and spread heatmaps `[L]` of it over the picture."""
-    photo = _picture(image)
+    photo = _curve_picture(image)
     flat = [_band(one, photo.width).expand(photo.height, -1) for one in heatmaps]
     name = "signal" if len(image) == 1 else f"signal, {len(image)} channels"
-    return Flat(name, photo, flat, curve=True)
+    return InputPicture(name, photo, flat, curve=True)
 
 
-def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
+def signal_figure(samples: Sequence[ExplainedInput], *, right: str, colormap: str) -> Figure:
     """Draw the curves of each signal over its index, on the colours of its heatmap."""
     tall = sum(_tall(sample.image) + 0.75 for sample in samples)
-    sheet = Figure(figsize=(_WIDE + 1.2, tall), dpi=200)
+    sheet = Figure(figsize=(_FIGURE_INCHES + 1.2, tall), dpi=200)
     sheet.set_layout_engine("constrained", h_pad=0.06)
     ratios = [_tall(sample.image) for sample in samples]
     rows = sheet.subplots(len(samples), 1, squeeze=False, height_ratios=ratios)[:, 0]
     for axes, sample in zip(rows, samples, strict=True):
         length = len(sample.heatmap)
         white = is_dark(colours(sample.heatmap, colormap))
-        low, high = _draw(axes, sample.image, white)
-        band = colours(_band(sample.heatmap, min(length, _COLUMNS)), colormap)
+        low, high = _draw_signal(axes, sample.image, white)
+        band = colours(_band(sample.heatmap, min(length, _PICTURE_PIXELS)), colormap)
         axes.imshow(
             band[None],
             extent=(-0.5, length - 0.5, low, high),
@@ -61,10 +68,10 @@ def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
     return sheet
 
 
-def _picture(image: Tensor) -> Image.Image:
-    sheet = Figure(figsize=(_COLUMNS / 200, _tall(image)), dpi=200)
+def _curve_picture(image: Tensor) -> Image.Image:
+    sheet = Figure(figsize=(_PICTURE_PIXELS / 200, _tall(image)), dpi=200)
     axes = sheet.add_axes((0, 0, 1, 1))
-    _draw(axes, image, np.zeros(image.shape[1], dtype=bool))
+    _draw_signal(axes, image, np.zeros(image.shape[1], dtype=bool))
     axes.set_axis_off()
     with Image.open(BytesIO(encode_figure(sheet, "png"))) as drawn:
         return invert(drawn.convert("RGB"))
@@ -80,7 +87,7 @@ def _band(heatmap: Tensor, columns: int) -> Tensor:
     return adaptive_max_pool1d(heatmap[None], columns)[0]
 
 
-def _draw(axes: Axes, image: Tensor, white: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _draw_signal(axes: Axes, image: Tensor, white: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Draw a signal `[C, L]`, white where `white` `[L]` is true, else black; return the limits."""
     channels, length = image.shape
     values = image.detach().float().cpu().numpy()

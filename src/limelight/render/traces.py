@@ -14,10 +14,10 @@ from torch import Tensor
 
 from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
 
-_WIDE, _TALL = 2.6, 2.35  # inches: a panel with its bar
+_PANEL_WIDTH, _PANEL_HEIGHT = 2.6, 2.35  # inches: a panel with its bar
 
 
-class Row(NamedTuple):
+class TracedLayer(NamedTuple):
     """Activations and gradients at one layer: `[K, *grid]`, or of any shape without a channel."""
 
     title: str
@@ -26,22 +26,22 @@ class Row(NamedTuple):
     channel: int | None
 
 
-def figure(rows: Sequence[Row], title: str) -> Figure:
+def trace_figure(rows: Sequence[TracedLayer], title: str) -> Figure:
     """Draw a row of panels for each layer."""
-    sheet = Figure(figsize=(4 * _WIDE, len(rows) * _TALL + 0.4), dpi=150)
+    sheet = Figure(figsize=(4 * _PANEL_WIDTH, len(rows) * _PANEL_HEIGHT + 0.4), dpi=150)
     sheet.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
     sheet.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
     parts = sheet.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, row in zip(parts, rows, strict=True):
         part.suptitle(row.title, x=0.01, ha="left", fontsize=8, parse_math=False)
         if row.channel is None:
-            _draw_curves(part.subplots(1, 2), row)
+            _draw_values(part.subplots(1, 2), row)
         else:
             _draw_maps(part.subplots(1, 4), row, row.channel)
     return sheet
 
 
-def _draw_maps(axes: Sequence[Axes], row: Row, k: int) -> None:
+def _draw_maps(axes: Sequence[Axes], row: TracedLayer, k: int) -> None:
     """Draw one channel, and what all channels make together."""
     alpha = row.gradients.flatten(1).mean(1)
     weighed = torch.tensordot(alpha, row.activations, 1)
@@ -70,7 +70,7 @@ def _draw_maps(axes: Sequence[Axes], row: Row, k: int) -> None:
         bar.outline.set_linewidth(0.4)
 
 
-def _draw_curves(axes: Sequence[Axes], row: Row) -> None:
+def _draw_values(axes: Sequence[Axes], row: TracedLayer) -> None:
     """Draw all values one after the other."""
     panels = (("A", row.activations), (r"$\partial y_c / \partial A$", row.gradients))
     for one, (name, values) in zip(axes, panels, strict=True):

@@ -11,28 +11,28 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from limelight.render.figures import Flat, Sample, add_bar, add_titles, write_note
+from limelight.render.figures import ExplainedInput, InputPicture, add_bar, add_titles, write_note
 from limelight.render.overlays import overlay, stretched
 
-_SHOWN = 8
+_MAX_SLICES = 8
 
 
-_PANEL = 1.35  # inches: the width of a slice
+_SLICE_INCHES = 1.35  # inches: the width of a slice
 
 
-def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
+def slices_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
     """Lay slices of a volume `[C, D, H, W]`, and of heatmaps `[D, H, W]` of it, side by side."""
     nothing = torch.zeros((), dtype=torch.float32, device="cpu")
-    shown = shown_slices(sum(map(_heat, heatmaps), nothing))
+    shown = shown_slices(sum(map(_mean_heat, heatmaps), nothing))
     numbers = ", ".join(map(str, shown))
-    pixels = _side_by_side(stretched(image)[shown])
-    flat = [_side_by_side(one[shown]) for one in heatmaps]
-    return Flat(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), flat)
+    pixels = _join_slices(stretched(image)[shown])
+    flat = [_join_slices(one[shown]) for one in heatmaps]
+    return InputPicture(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), flat)
 
 
 def shown_slices(heat: Tensor) -> list[int]:
     """Return up to eight slices, evenly spaced, among them the one with the most heat `[D]`."""
-    count = min(len(heat), _SHOWN)
+    count = min(len(heat), _MAX_SLICES)
     places = torch.linspace(0, len(heat) - 1, count, dtype=torch.float32, device="cpu")
     even = places.round().int().tolist()
     peak = int(heat.argmax())
@@ -40,11 +40,11 @@ def shown_slices(heat: Tensor) -> list[int]:
     return [*even[:nearest], peak, *even[nearest + 1 :]]
 
 
-def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
+def volume_figure(samples: Sequence[ExplainedInput], *, right: str, colormap: str) -> Figure:
     """Draw of each volume the heat over all slices, and some slices without and with colours."""
     depth, high, wide = samples[0].heatmap.shape
-    count = min(depth, _SHOWN)
-    width = max(count * _PANEL, 6.0)
+    count = min(depth, _MAX_SLICES)
+    width = max(count * _SLICE_INCHES, 6.0)
     tall = min(width / count * high / wide, 2.2)
     size = (width + 1.2, len(samples) * (2 * tall + 1.6))
     sheet = Figure(figsize=size, dpi=200)
@@ -52,14 +52,14 @@ def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
     parts = sheet.subfigures(len(samples), 1, squeeze=False)[:, 0]
     for part, sample in zip(parts, samples, strict=True):
         grid = part.add_gridspec(3, count, height_ratios=[0.75, tall, tall])
-        word, heat = _word(sample.image), _heat(sample.heatmap)
+        word, heat = _word(sample.image), _mean_heat(sample.heatmap)
         shown = shown_slices(heat)
         curve = part.add_subplot(grid[0, :])
         _draw_heat(curve, heat, shown, word)
         add_titles(curve, sample.title, right)
         if sample.note:
             write_note(curve, sample.note, width=int(12 * width))
-        flat = lay_flat(sample.image, [sample.heatmap])
+        flat = slices_picture(sample.image, [sample.heatmap])
         laid = overlay(flat.photo, flat.heatmaps[0], colormap=colormap)
         panels = []
         for column, number in enumerate(shown):
@@ -95,7 +95,7 @@ def _word(image: Tensor) -> str:
     return "frame" if len(image) == 3 else "slice"
 
 
-def _heat(heatmap: Tensor) -> Tensor:
+def _mean_heat(heatmap: Tensor) -> Tensor:
     """Return the mean of a heatmap `[D, H, W]` over each slice, `[D]`."""
     return heatmap.mean((1, 2))
 
@@ -104,7 +104,7 @@ def _gap(wide: int) -> int:
     return max(1, wide // 40)
 
 
-def _side_by_side(slices: Tensor) -> Tensor:
+def _join_slices(slices: Tensor) -> Tensor:
     """Join slices `[D, H, W, ...]` into one `[H, D * W, ...]`, with a gap of zeros between them."""
     gap = slices.new_zeros(slices.shape[1], _gap(slices.shape[2]), *slices.shape[3:])
     parts = [part for one in slices for part in (gap, one)]
