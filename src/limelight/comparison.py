@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from limelight import files
-from limelight.explanation import FORMATS, Explanation, as_pictures
+from limelight.explanation import Explanation, as_pictures
 from limelight.layers.sites import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
@@ -24,7 +22,6 @@ from limelight.metrics.run import check_metrics, measure_all
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
-from limelight.plain import as_json
 from limelight.progress import ProgressCallback
 from limelight.targets import LogitsKey, Target, as_target
 
@@ -136,38 +133,26 @@ class Comparison:
         """
         from limelight import render
 
-        path = Path(path)
-        form = files.known_suffix(path, FORMATS)
-        if form == "npz":
-            return files.write_whole(path, self._arrays())
-        return files.write_whole(
-            path, render.encode_figure(self.figure(photos, colormap=colormap), form)
+        return render.save_figure_or_arrays(
+            path, lambda: self.figure(photos, colormap=colormap), self._arrays
         )
 
-    def _arrays(self) -> bytes:
-        import numpy as np
-
-        arrays, names = dict[str, Any](), []
-        for number, one in enumerate(self):
-            arrays |= {
-                f"{name}_{number}": tensor.detach().float().cpu().numpy()
-                for name, tensor in (
-                    ("raw", one.raw),
-                    ("heatmap", one.heatmap),
-                    ("score", one.score),
-                )
-            }
+    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+        """Return what an .npz file holds: the arrays, and their names."""
+        arrays, names = dict[str, Tensor](), []
+        for number, explanation in enumerate(self):
+            arrays[f"raw_{number}"] = explanation.raw.detach().float()
+            arrays[f"heatmap_{number}"] = explanation.heatmap.detach().float()
+            arrays[f"score_{number}"] = explanation.score.detach().float()
             names.append(
                 {
-                    "method": one.method,
-                    "layer": one.layer,
-                    "label": list(one.label),
-                    "status": [str(status) for status in one.status],
+                    "method": explanation.method,
+                    "layer": explanation.layer,
+                    "label": list(explanation.label),
+                    "status": [str(status) for status in explanation.status],
                 }
             )
-        buffer = BytesIO()
-        np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
-        return buffer.getvalue()
+        return arrays, names
 
 
 def compare(

@@ -1,10 +1,9 @@
-"""The result: a map, what it explains, and whether it is worth anything."""
+"""The result of `explain`: maps, what they explain, and whether they show anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +14,6 @@ from torch.utils import _pytree as pytree
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
 from limelight.finish import FinishedInPieces
-from limelight.plain import as_json
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
@@ -236,7 +234,7 @@ class Explanation:
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_whole(path, self._arrays())
+            return files.write_arrays(path, *self._arrays())
         if picture == "figure":
             from limelight import render
 
@@ -263,24 +261,15 @@ class Explanation:
         alpha = None if picture == "overlay" else 0.5
         return self.overlay(photos, colormap=colormap, alpha=alpha)[0]
 
-    def _arrays(self) -> bytes:
-        import numpy as np
-
-        buffer = BytesIO()
-        names = {
+    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+        """Return what an .npz file holds: the arrays, and their names."""
+        arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
+        return arrays, {
             "label": list(self.label),
             "status": [str(status) for status in self.status],
             "method": self.method,
             "layer": self.layer,
         }
-        np.savez_compressed(
-            buffer,
-            raw=self.raw.detach().cpu().numpy(),
-            heatmap=self.heatmap.detach().cpu().numpy(),
-            score=self.score.detach().float().cpu().numpy(),
-            names=np.array(as_json(names)),
-        )
-        return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""

@@ -6,12 +6,17 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 from zlib import crc32
 
 from limelight.errors import LimelightError, OutputError
+from limelight.plain import as_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def make_folder(folder: Path) -> Path:
@@ -58,6 +63,26 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Path:
+    """Write tensors as a compressed .npz file, whole or not at all.
+
+    Args:
+        path: The file.
+        arrays: The tensors, by their names in the file.
+        names: What they are, as plain values; JSON text in the file, also called `names`.
+
+    Raises:
+        OutputError: The file cannot be written there; what was there before is untouched.
+    """
+    import numpy as np
+
+    buffer = BytesIO()
+    values: dict[str, Any]
+    values = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    np.savez_compressed(buffer, names=np.array(as_json(names)), **values)
+    return write_whole(path, buffer.getvalue())
 
 
 #: A list of names, boxes or matches is no larger than this, in bytes.

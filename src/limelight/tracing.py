@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from limelight import files
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
-from limelight.explanation import FORMATS
-from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT
 from limelight.layers.sites import Layer
+from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
-from limelight.plain import as_json
 from limelight.runtime.layer_gradients import LayerGradient, layer_gradients
 from limelight.targets import LogitsKey, Target
 
@@ -28,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def trace(
-    model: nn.Module,
-    inputs: Inputs,
+    model: Model,
+    inputs: Images,
     layers: Layer | Sequence[Layer | None] | None = None,
     *,
     target: Target = None,
@@ -39,19 +35,21 @@ def trace(
 ) -> Trace:
     """Look at a score on its way back: activations and gradients at layers, and at the input.
 
-    One pass forward and one back through the whole network. Of every layer: what it put out, A,
-    and `d score_b / dA_b`, in the shape in which it put it out; and both of the input, last.
+    One pass forward and one back through the whole network. For every layer: its output A and
+    `d score_b / dA_b`, both in the shape of the output; and the same for the input, last.
 
-        found = limelight.trace(model, images, ["layer3", "layer4"], target=281)
-        print(found)                               # shapes, ranges, a window of values
-        found.layers[0].gradients                  # [B, 1024, 14, 14]
-        found.save("trace.npz")
+        trace = limelight.trace(model, images, ["layer3", "layer4"], target=281)
+        print(trace)                               # shapes, ranges, a window of values
+        trace.layers[0].gradients                  # [B, 1024, 14, 14]
+        trace.save("trace.npz")
 
     Args:
-        model: A trained network; used as in evaluation mode and left untouched.
-        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
-        layers: Dotted paths or modules, of any output, a linear layer's too; None has the layer
-            chosen at which `explain` cuts, an empty list is the input alone.
+        model: A trained network, or a `Network` as `load_model` returns it; used as in evaluation
+            mode and left untouched.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes; with a
+            `Network` also a photo, or a list of photos.
+        layers: Dotted paths or modules, with outputs of any shape, a linear layer's too; None for
+            the layer at which `explain` cuts, an empty list for the input alone.
         target: What is scored, as in `explain`.
         classes, output, grid: As in `explain`.
 
@@ -61,11 +59,12 @@ def trace(
     """
     named: Sequence[Layer | None]
     named = layers if isinstance(layers, list | tuple) else [layers]  # type: ignore[list-item]
-    options = Options.read(classes=classes, output=output, grid=grid)
-    given = ModelInputs.of(inputs)
-    wanted = [*(layer for layer in named if layer != INPUT), INPUT]
-    scores, slopes = layer_gradients(model, given, wanted, target, options)
-    return Trace(tuple(slopes), scores.values.detach(), scores.labels, given.image)
+    subject = read_subject(model, inputs, classes)
+    options = Options.read(classes=subject.classes, output=output, grid=grid)
+    sites = [*(layer for layer in named if layer != INPUT), INPUT]
+    scores, gradients = layer_gradients(subject.model, subject.inputs, sites, target, options)
+    image = subject.inputs.image
+    return Trace(tuple(gradients), scores.values.detach(), scores.labels, image)
 
 
 class Window(NamedTuple):
@@ -239,23 +238,15 @@ class Trace:
         """
         from limelight import render
 
-        path = Path(path)
-        form = files.known_suffix(path, FORMATS)
-        if form == "npz":
-            return files.write_whole(path, self._arrays())
-        return files.write_whole(path, render.encode_figure(self.figure(image), form))
+        return render.save_figure_or_arrays(path, lambda: self.figure(image), self._arrays)
 
-    def _arrays(self) -> bytes:
-        import numpy as np
-
-        arrays: dict[str, Any] = {"score": at_least_float32(self.score).cpu().numpy()}
-        for number, one in enumerate(self.layers):
-            arrays[f"activations_{number}"] = at_least_float32(one.activations).cpu().numpy()
-            arrays[f"gradients_{number}"] = at_least_float32(one.gradients).cpu().numpy()
-        names = {"layers": [one.layer for one in self.layers], "label": list(self.label)}
-        buffer = BytesIO()
-        np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
-        return buffer.getvalue()
+    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+        """Return what an .npz file holds: the arrays, and their names."""
+        arrays = {"score": at_least_float32(self.score)}
+        for number, layer in enumerate(self.layers):
+            arrays[f"activations_{number}"] = at_least_float32(layer.activations)
+            arrays[f"gradients_{number}"] = at_least_float32(layer.gradients)
+        return arrays, {"layers": [layer.layer for layer in self.layers], "label": list(self.label)}
 
     def _check_image(self, image: int) -> None:
         if not 0 <= image < len(self.label):

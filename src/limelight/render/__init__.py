@@ -11,6 +11,7 @@ from limelight.render.figures import (
     encode_figure,
     photo_figure,
     save_figure,
+    save_figure_or_arrays,
 )
 from limelight.render.kinds import input_figure, input_picture
 from limelight.render.measures import Bars, Curves, measured
@@ -37,6 +38,7 @@ __all__ = [
     "overlay",
     "photo_figure",
     "save_figure",
+    "save_figure_or_arrays",
     "sheet",
     "stretched",
     "write",

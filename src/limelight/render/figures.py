@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -177,7 +177,7 @@ def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
 
 
 def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
-    """Draw a figure and write it, whole or not at all; the suffix says as what.
+    """Draw a figure and write it, whole or not at all, in the format of the suffix.
 
     Raises:
         OutputError: The format is unknown, or the file cannot be written there.
@@ -185,6 +185,22 @@ def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
     path = Path(path)
     form = files.known_suffix(path, PICTURES)
     return files.write_whole(path, encode_figure(draw(), form))
+
+
+def save_figure_or_arrays(
+    path: str | Path,
+    draw: Callable[[], Figure],
+    arrays: Callable[[], tuple[Mapping[str, Tensor], object]],
+) -> Path:
+    """Write a figure as `save_figure` does, or with the suffix .npz the arrays and their names.
+
+    Raises:
+        OutputError: The format is unknown, or the file cannot be written there.
+    """
+    path = Path(path)
+    if files.known_suffix(path, (*PICTURES, "npz")) == "npz":
+        return files.write_arrays(path, *arrays())
+    return save_figure(path, draw)
 
 
 def encode_figure(sheet: Figure, form: str) -> bytes:
