@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files: written whole or not at all, read with a limit, and their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder and prove that files can be written in it, before any work is done.
+    """Create a folder, and check that files can be written in it before any work is done.
 
     Raises:
         OutputError: They cannot.
@@ -35,14 +35,14 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path:
-    """Write a file under a temporary name, then move it into place; make its folder if need be.
+    """Write a file under a temporary name, then move it into place; make its folder if needed.
 
     Args:
         path: The file.
-        data: What to write, or what writes it, given the open file.
+        data: The bytes, or a function that writes them to the open file.
 
     Raises:
-        OutputError: The file cannot be written there; what was there before is untouched.
+        OutputError: The file cannot be written there; a file that was there is untouched.
     """
     folder = make_folder(path.parent)
     temporary = None
@@ -55,7 +55,7 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
                 file.write(data)
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # temporary files are private; a picture is not
+        temporary.chmod(0o666 & ~mask)  # temporary files are private; results are not
         temporary.replace(path)
     except OSError as error:
         raise _output_error(path, error) from error
@@ -74,7 +74,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Pat
         names: What they are, as plain values; JSON text in the file, also called `names`.
 
     Raises:
-        OutputError: The file cannot be written there; what was there before is untouched.
+        OutputError: The file cannot be written there; a file that was there is untouched.
     """
     import numpy as np
 
@@ -85,18 +85,19 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Pat
     return write_whole(path, buffer.getvalue())
 
 
-#: A list of names, boxes or matches is no larger than this, in bytes.
+#: The largest list of names, boxes or matches that is read, in bytes.
 _TEXT_BYTES = 256_000_000
 
 
 def read_text(path: Path) -> str:
-    """Return what is in a text file, in UTF-8.
+    """Return the text of a file in UTF-8.
 
-    A pipe that a shell hands over, as in `<(cut -f1 table.txt)`, is read too.
+    A pipe that a shell passes, as in `<(cut -f1 table.txt)`, is read too.
 
     Raises:
-        OSError: It cannot be read; is a pipe or a device, which may never end; or is too large.
-        UnicodeDecodeError: It is no text.
+        OSError: It cannot be read, is another pipe or a device (which may never end), or is too
+            large.
+        UnicodeDecodeError: It is not UTF-8.
     """
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind) and not (stat.S_ISFIFO(kind) and path.parts[:2] == ("/", "dev")):
@@ -108,7 +109,7 @@ def read_text(path: Path) -> str:
     return content.decode("utf-8-sig")
 
 
-#: What to do when the system refuses to write, by its reason; otherwise another place is taken.
+#: What to do when the system cannot write, by the error; else: pass another path.
 _ADVICE = {
     errno.ENOSPC: "Free some space, or pass another path.",
     errno.EDQUOT: "Free some space, or pass another path.",
@@ -124,22 +125,22 @@ def _output_error(path: Path, error: OSError) -> OutputError:
 
 
 def refuses_all(error: LimelightError) -> bool:
-    """Say whether what keeps a file from being written will keep all others from it, too."""
+    """Return whether no other file can be written either: the disk is full, read-only or broken."""
     cause = error.__cause__
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    broken = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
     writing = isinstance(error, OutputError)
-    return writing and isinstance(cause, OSError) and cause.errno in full
+    return writing and isinstance(cause, OSError) and cause.errno in broken
 
 
-#: No file's name is longer than this, in bytes.
+#: The longest name of a file, in bytes.
 _NAME_BYTES = 255
 
 
 def file_name(parts: Sequence[str], suffix: str) -> str:
     """Return the parts of a name joined by dashes, with a suffix (without its dot).
 
-    Of a name that is too long for a file, the longest part is shortened and a checksum of the whole
-    added, so that names that differ still do.
+    When the name is too long for a file, its longest parts are shortened and a checksum of the
+    whole name is added, so that different names stay different.
     """
     whole = "-".join(part for part in parts if part)
     if _bytes(f"{whole}.{suffix}") <= _NAME_BYTES:
@@ -160,7 +161,7 @@ def known_suffix(path: Path, known: Sequence[str]) -> str:
     """Return the suffix of a file to write, without its dot, in lower case.
 
     Raises:
-        OutputError: It is none of those known.
+        OutputError: It is not among the known ones.
     """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in known:

@@ -21,7 +21,7 @@ from limelight.metrics.metric import Readings
 from limelight.metrics.readings import WHOSE, Key, Sample, Unmeasured
 from limelight.metrics.statistics import Estimate
 from limelight.metrics.verdict import Measured, Verdict, judge, ranked
-from limelight.plain import as_json, number, written
+from limelight.plain import as_json, from_json_number, to_json_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -399,12 +399,12 @@ def _interval(estimate: Estimate) -> tuple[float, float, float]:
 
 def _plain(readings: Readings) -> dict[str, Any]:
     # Of a batch `[N]`, of curves the sum `[P]`.
-    return {name: list(map(written, values.tolist())) for name, values in readings.items()}
+    return {name: list(map(to_json_number, values.tolist())) for name, values in readings.items()}
 
 
 def _tensors(plain: Mapping[str, Sequence[float | str | None]]) -> Readings:
     """Return plain values as tensors, as they were written."""
     return {
-        name: torch.tensor(list(map(number, values)), dtype=torch.float64, device="cpu")
+        name: torch.tensor(list(map(from_json_number, values)), dtype=torch.float64, device="cpu")
         for name, values in plain.items()
     }
