@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from limelight.errors import OptionError, PhotoError
 from limelight.files import read_text
 from limelight.metrics.objects import Objects
-from limelight.photos.decode import open_photo, telling
+from limelight.photos.decode import open_photo, photo_errors
 from limelight.photos.memory import Sized
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
@@ -183,7 +183,11 @@ class Annotations:
 
     def _object_of(self, file: Path) -> Image.Image:
         """Return where a mask marks the object, as a picture in black and white."""
-        with warnings.catch_warnings(action="ignore"), telling(file), open_photo(file) as picture:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            photo_errors(file),
+            open_photo(file) as picture,
+        ):
             picture.load()
         # A palette's numbers are what counts, not its colours; of colours, any but black.
         grey = picture.mode in ("1", "L", "P") or picture.mode.startswith("I")

@@ -1,10 +1,10 @@
-"""Large pictures, piece by piece, so that what is made on the way stays small."""
+"""Large pictures in pieces, so that intermediate arrays stay small."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-#: So many pixels are worked on at a time.
+#: How many pixels are worked on at a time.
 PIECE_PIXELS = 2**18
 
 

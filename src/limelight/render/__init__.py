@@ -1,4 +1,4 @@
-"""Pictures of maps. Nothing here sees a model."""
+"""Pictures of maps: colours, overlays, figures and contact sheets. Nothing here sees a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs that are no photos: signals `[C, L]`, volumes and video `[C, D, H, W]`."""
+"""Pictures of inputs that are no photos: signals `[C, L]`, volumes and video `[C, D, H, W]`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from limelight.render.figures import ExplainedInput, InputPicture
 
 
 def input_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
-    """Lay an image `[C, *image]` and heatmaps `[*image]` of it flat, to be drawn as a photo is."""
+    """Return an input `[C, *image]` as a picture, with its heatmaps `[*image]` at its size."""
     if image.ndim == 2:
         return signals.signal_picture(image, heatmaps)
     return volumes.slices_picture(image, heatmaps)
 
 
 def input_figure(
-    samples: Sequence[ExplainedInput], *, method: str, layer: str, colormap: str = "inferno"
+    inputs: Sequence[ExplainedInput], *, method: str, layer: str, colormap: str = "inferno"
 ) -> Figure:
-    """Draw what suits the samples, one below the other: curves, or slices."""
+    """Draw the inputs one below the other: signals as curves, volumes as slices."""
     right = f"{method} at {layer}"
-    if samples[0].image.ndim == 2:
-        return signals.signal_figure(samples, right=right, colormap=colormap)
-    return volumes.volume_figure(samples, right=right, colormap=colormap)
+    if inputs[0].image.ndim == 2:
+        return signals.signal_figure(inputs, right=right, colormap=colormap)
+    return volumes.volume_figure(inputs, right=right, colormap=colormap)
