@@ -16,6 +16,7 @@ from helpers.commands import Runner, flat, folder, run, save_photo
 from helpers.measure_commands import CLASSES, NET, SANITY, assert_same, net, noise, photos, table
 from limelight.metrics import METRICS
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.run import measure_all
 from limelight.pipeline import explain_many
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
@@ -241,7 +242,7 @@ def test_interrupted_while_measuring_the_sheet_is_drawn(
         if done:
             raise KeyboardInterrupt
         done.append(1)
-        return limelight.measure(*args, **options)
+        return measure_all(*args, **options)
 
     monkeypatch.setattr(limelight.cli.compare, "measure_all", stopping)
     code, out, _ = run("compare", "photos", *NET, *COMPARED, "--out", "out", "--json")
