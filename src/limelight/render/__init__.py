@@ -14,7 +14,7 @@ from limelight.render.figures import (
     save_figure_or_arrays,
 )
 from limelight.render.kinds import input_figure, input_picture
-from limelight.render.measures import Bars, Curves, measured
+from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 
@@ -34,7 +34,7 @@ __all__ = [
     "encode_figure",
     "input_figure",
     "input_picture",
-    "measured",
+    "measurement_figure",
     "overlay",
     "photo_figure",
     "save_figure",

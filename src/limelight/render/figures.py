@@ -22,7 +22,7 @@ from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
 
-_PANEL_INCHES = 3.1  # the longer side of a picture
+_PHOTO_INCHES = 3.1  # the longer side of a picture
 
 
 _DPI = 200
@@ -33,7 +33,7 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
 
 
 #: The longest side of a photo in a figure, in pixels; more would not be seen.
-PANEL_PIXELS = round(_PANEL_INCHES * _DPI)
+PANEL_PIXELS = round(_PHOTO_INCHES * _DPI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def photo_figure(
     reference.
     """
     shape = max(row.photo.height / row.photo.width for row in rows)
-    width = _PANEL_INCHES if shape <= 1 else max(_PANEL_INCHES / shape, 1.6)
+    width = _PHOTO_INCHES if shape <= 1 else max(_PHOTO_INCHES / shape, 1.6)
     height = width * shape
     sheet = Figure(figsize=(3 * width + 1.1, len(rows) * (height + 0.3) + 0.08), dpi=_DPI)
     sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
