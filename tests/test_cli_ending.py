@@ -21,8 +21,9 @@ from helpers.commands import Runner, folder, full_after, run
 from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
 from limelight.cli import options
 from limelight.errors import OutputError
-from limelight.metrics.journal import Journal, measure_photos
+from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.photo_measurement import measure_photos
 from limelight.models.network import Network
 from limelight.pipeline import explain_many
 

@@ -30,7 +30,7 @@ from limelight.cli.progress import (
 )
 from limelight.cli.words import worded
 from limelight.errors import OutputError
-from limelight.explanation import Explanation, Picture
+from limelight.explanation import Explanation, PictureKind
 from limelight.files import refuses_all
 from limelight.methods.fusing import Fusion
 from limelight.methods.views import find_views
@@ -105,7 +105,9 @@ def explain(
         Path, options.a_path("--out", "-o", help="A folder; or a file, for one picture.")
     ] = Path("limelight-out"),
     form: options.Form = None,
-    picture: Annotated[Picture, typer.Option("--picture", "-p", help="What to draw.")] = "figure",
+    picture: Annotated[
+        PictureKind, typer.Option("--picture", "-p", help="What to draw.")
+    ] = "figure",
     colormap: options.Colormap = "inferno",
     classes: options.Classes = None,
     size: options.Size = None,
@@ -205,7 +207,7 @@ def _write(
     result: PhotoResult,
     place: Path,
     form: str,
-    picture: Picture,
+    picture: PictureKind,
     colormap: str,
     *,
     fixed: bool,

@@ -19,7 +19,8 @@ from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
 from limelight.models.network import DEFAULT
 from limelight.photos.decode import load_photo
-from limelight.steps.walkthrough import Language, walkable
+from limelight.steps.data import Language
+from limelight.steps.walkthrough import walkable
 from limelight.steps.walkthrough import walkthrough as walkthrough_
 from limelight.tracing import trace as trace_
 

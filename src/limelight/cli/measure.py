@@ -20,13 +20,14 @@ from limelight.errors import OptionError, OutputError, PhotoError
 from limelight.files import make_folder, refuses_all
 from limelight.lock import only_run
 from limelight.metrics import METRICS
-from limelight.metrics.annotations import Annotations, read_matches, read_names
-from limelight.metrics.journal import Journal, MeasureSpec, PhotoMeasured, measure_photos
+from limelight.metrics.annotation_files import Annotations, read_matches, read_names
+from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.sanity import passed, verdicts
+from limelight.metrics.photo_measurement import MeasureSpec, PhotoMeasured, measure_photos
 from limelight.metrics.sanity import sanity as find_sanity
+from limelight.metrics.sanity import verdict_of, verdicts
 from limelight.metrics.statistics import Estimate
-from limelight.metrics.verdict import Measured
 from limelight.models.network import DEFAULT, Network
 
 #: So many reasons why photos were left out are shown.
@@ -152,7 +153,7 @@ def measure(
         metrics=options.metrics(metrics, with_objects=marked),
         target=None if target is None else options.class_of(target),
         layer=layer,
-        annotations=Annotations(boxes=boxes, masks=masks, names=named, value=mask_value)
+        annotations=Annotations(boxes=boxes, masks=masks, names=named, mask_value=mask_value)
         if marked
         else None,
         matches=None if match is None else read_matches(match),
@@ -163,21 +164,13 @@ def measure(
     paths = options.photos(photos or ["chelsea"])
     make_folder(out)
     console = Console(stderr=as_json)
-    question = {
-        "model": model,
-        "weights": weights,
-        "methods": [str(row) for row in asked.methods],
-        "metrics": [str(row) for row in asked.metrics],
-        "boxes": str(boxes or ""),
-        "masks": str(masks or ""),
-        "mask value": mask_value,
-        "names": named,
-        "match": {name: list(those) for name, those in (asked.matches or {}).items()},
-        "classes": None if classes is None else read_names(Path(classes)),
-        "target": target,
-        "layer": layer,
-        "input": [size, mean, std, str(dtype)],
-    }
+    question = asked.question(
+        model=model,
+        weights=weights,
+        classes=None if classes is None else read_names(Path(classes)),
+        target=target,
+        preprocessing=[size, mean, std, str(dtype)],
+    )
     with only_run(out / "readings.jsonl"):
         journal = Journal(out / "readings.jsonl", question, paths, asked)
         wanted = [path for path in paths if str(path) not in journal.done]
@@ -223,11 +216,11 @@ def measure(
             _complain(failed, len(paths))
             complain(unwritten)
             tell_untried(left)
-            if total.samples and not unwritten and not ending.early:
+            if total.readings and not unwritten and not ending.early:
                 console.print(f"Table, figure and readings are in {escape(str(out))}.")
         if ending.stopped:
             console.print(f"[yellow]Interrupted:[/] {_AGAIN}")
-    ending.leave(code if total.samples else code or 1)
+    ending.leave(code if total.readings else code or 1)
 
 
 _AGAIN = "the same command again goes on from here."
@@ -235,7 +228,7 @@ _AGAIN = "the same command again goes on from here."
 
 def _save(total: Measurement, out: Path, unwritten: list[dict[str, str]]) -> None:
     """Write table and figure, if anything was measured; note what could not be written."""
-    for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
+    for name in ("table.csv", "table.json", "curves.png") if total.readings else ():
         try:
             total.save(out / name)
         except OutputError as error:  # the figures are still told
@@ -416,7 +409,7 @@ def tell(console: Console, total: Measurement) -> None:
         if worthless:
             told = ", ".join(f"{count} {name}" for name, count in worthless.items())
             console.print(f"[yellow]worthless maps[/] {escape(method)}: {told}")
-    if total.samples:
+    if total.readings:
         console.print(f"[bold]{escape(total.verdict().sentence)}[/]")
 
 
@@ -432,7 +425,7 @@ def _count(one: Estimate) -> str:
     return f"{one.n}{of}" + (f", {one.left_out} left out" if one.left_out else "")
 
 
-def _chance(one: Measured) -> str:
+def _chance(one: MetricEstimate) -> str:
     if not one.judged:
         return ""
     beats = one.beats_chance
@@ -444,7 +437,7 @@ def _chance(one: Measured) -> str:
 def _tell_sanity(
     console: Console, total: Measurement, network: Network, pictures: Sequence[str]
 ) -> None:
-    if not total.samples:
+    if not total.readings:
         return
     table = Table(box=None, padding=(0, 1))
     for heading in ("method", "likeness", "of absolute values", "ssim", "n", "verdict"):
@@ -452,10 +445,10 @@ def _tell_sanity(
     colours = {"passes": "green", "fails": "red", "unclear": "yellow"}
     for one in total.ranking("parameter-randomisation"):
         parts = [
-            total.figure(one.method, one.metric, layer=one.layer, part=part).own
+            total.estimate(one.method, one.metric, layer=one.layer, part=part).own
             for part in ("absolute", "ssim")
         ]
-        said = passed(one)
+        said = verdict_of(one)
         table.add_row(
             escape(one.method),
             *(escape(str(part)) for part in (one.own, *parts)),

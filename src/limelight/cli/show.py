@@ -18,6 +18,7 @@ from limelight.cli import options
 from limelight.cli.output import Console, document
 from limelight.comparison import compare
 from limelight.errors import LayerError, unknown
+from limelight.inputs import ModelInputs
 from limelight.layers import Candidate, ModuleCall, candidates, choose_layer, stages
 from limelight.methods import METHODS
 from limelight.models.network import DEFAULT, Network
@@ -74,7 +75,7 @@ def layers(
     images = _noise(network) if seen is None else seen[0]
     calls = record(network.model, images)
     ranked = candidates(calls)
-    cost = costs(network.model, images)
+    cost = costs(network.model, ModelInputs.of(images))
     shares = [cost[one.call.number] for one in ranked]
     if seen is not None:
         _draw_stages(network, *seen, calls, target, method, out, colormap)

@@ -6,19 +6,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from limelight.inputs import Inputs, ModelInputs, substitute_first
+from limelight.inputs import ModelInputs, substitute_first
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import observe
 from limelight.runtime.shadow import shadow
 from limelight.runtime.unwrap import unwrap
 
 
-def costs(model: nn.Module, inputs: Inputs) -> list[float]:
+def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
     """Return, for each call of `record` in its order, the share of the pass's cost up to its end.
 
     The cost is the number of multiplications and additions in one pass over the first image.
     """
-    model, first_image = unwrap(model), ModelInputs.of(inputs).first(1)
+    model, first_image = unwrap(model), inputs.first(1)
     from torch.utils.flop_counter import FlopCounterMode  # imported here: it loads Triton
 
     counter, flops_so_far = FlopCounterMode(display=False), list[int]()
