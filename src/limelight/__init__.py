@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
     from limelight.evidence import Attention as Attention, Evidence as Evidence
     from limelight.explanation import Explanation as Explanation
     from limelight.fusion import fuse as fuse
-    from limelight.layers.choice import stages as stages
+    from limelight.layers.choice import Candidate as Candidate, stages as stages
+    from limelight.layers.layouts import Layout as Layout
+    from limelight.layers.record import ModuleCall as ModuleCall
     from limelight.layers.resolved import INPUT as INPUT
     from limelight.methods import METHODS as METHODS
     from limelight.methods.method import Method as Method
@@ -29,23 +31,42 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
         scales as scales,
     )
     from limelight.metrics import METRICS as METRICS
+    from limelight.metrics.case import MapCase as MapCase, Maps as Maps
+    from limelight.metrics.estimates import MetricEstimate as MetricEstimate
     from limelight.metrics.measurement import Measurement as Measurement
-    from limelight.metrics.metric import Metric as Metric
+    from limelight.metrics.metric import CurveAxes as CurveAxes, Metric as Metric
     from limelight.metrics.objects import Objects as Objects
+    from limelight.metrics.readings import (
+        MapReadings as MapReadings,
+        ReadingsKey as ReadingsKey,
+        Unmeasured as Unmeasured,
+    )
+    from limelight.metrics.robustness import Stage as Stage
     from limelight.metrics.run import measure as measure
     from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
+    from limelight.metrics.statistics import Estimate as Estimate
+    from limelight.metrics.verdict import Verdict as Verdict
     from limelight.models.network import Network as Network
     from limelight.models.sources import load_model as load_model
+    from limelight.options import Options as Options
     from limelight.photo_pipeline import (
         PhotoResult as PhotoResult,
         explain_photos as explain_photos,
     )
     from limelight.photos.decode import load_photo as load_photo
+    from limelight.photos.memory import PhotoSize as PhotoSize
     from limelight.photos.preprocess import Preprocess as Preprocess
-    from limelight.pipeline import explain as explain, explain_each as explain_each
+    from limelight.pipeline import (
+        Skipped as Skipped,
+        explain as explain,
+        explain_each as explain_each,
+    )
+    from limelight.recipe import Part as Part, Recipe as Recipe
     from limelight.runtime.cut import Cut as Cut, cut as cut, cuts as cuts
+    from limelight.runtime.layer_gradients import LayerGradient as LayerGradient
     from limelight.runtime.record import record as record
     from limelight.status import Status as Status
+    from limelight.steps.data import Answer as Answer, Beside as Beside, Step as Step
     from limelight.steps.walkthrough import Walkthrough as Walkthrough, walkthrough as walkthrough
     from limelight.targets.boxes import Box as Box
     from limelight.targets.classes import (
@@ -55,49 +76,136 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
         Rank as Rank,
         top as top,
     )
+    from limelight.targets.context import TargetContext as TargetContext
+    from limelight.targets.outputs import OutputSpec as OutputSpec
     from limelight.targets.regions import Region as Region
+    from limelight.targets.scores import ScoreTarget as ScoreTarget, Scores as Scores
     from limelight.targets.words import (
         Similarity as Similarity,
         Words as Words,
         each_word as each_word,
     )
-    from limelight.tracing import Trace as Trace, trace as trace
+    from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
 
 #: What is offered, by where it is defined.
 _OFFERED = {
-    "comparison": ("Comparison", "compare"),
-    "concepts": ("Factorization", "factorize"),
+    "comparison": (
+        "Comparison",
+        "compare",
+    ),
+    "concepts": (
+        "Factorization",
+        "factorize",
+    ),
     "errors": ("LimelightError",),
-    "evidence": ("Attention", "Evidence"),
+    "evidence": (
+        "Attention",
+        "Evidence",
+    ),
     "explanation": ("Explanation",),
     "fusion": ("fuse",),
-    "layers.choice": ("stages",),
+    "layers.choice": (
+        "Candidate",
+        "stages",
+    ),
+    "layers.layouts": ("Layout",),
+    "layers.record": ("ModuleCall",),
     "layers.resolved": ("INPUT",),
     "methods": ("METHODS",),
     "methods.method": ("Method",),
-    "methods.views": ("Views", "flips", "noise", "scales"),
+    "methods.views": (
+        "Views",
+        "flips",
+        "noise",
+        "scales",
+    ),
     "metrics": ("METRICS",),
+    "metrics.case": (
+        "MapCase",
+        "Maps",
+    ),
+    "metrics.estimates": ("MetricEstimate",),
     "metrics.measurement": ("Measurement",),
-    "metrics.metric": ("Metric",),
+    "metrics.metric": (
+        "CurveAxes",
+        "Metric",
+    ),
     "metrics.objects": ("Objects",),
+    "metrics.readings": (
+        "MapReadings",
+        "ReadingsKey",
+        "Unmeasured",
+    ),
+    "metrics.robustness": ("Stage",),
     "metrics.run": ("measure",),
-    "metrics.sanity": ("Sanity", "sanity"),
+    "metrics.sanity": (
+        "Sanity",
+        "sanity",
+    ),
+    "metrics.statistics": ("Estimate",),
+    "metrics.verdict": ("Verdict",),
     "models.network": ("Network",),
     "models.sources": ("load_model",),
-    "photo_pipeline": ("PhotoResult", "explain_photos"),
+    "options": ("Options",),
+    "photo_pipeline": (
+        "PhotoResult",
+        "explain_photos",
+    ),
     "photos.decode": ("load_photo",),
+    "photos.memory": ("PhotoSize",),
     "photos.preprocess": ("Preprocess",),
-    "pipeline": ("explain", "explain_each"),
-    "runtime.cut": ("Cut", "cut", "cuts"),
+    "pipeline": (
+        "Skipped",
+        "explain",
+        "explain_each",
+    ),
+    "recipe": (
+        "Part",
+        "Recipe",
+    ),
+    "runtime.cut": (
+        "Cut",
+        "cut",
+        "cuts",
+    ),
+    "runtime.layer_gradients": ("LayerGradient",),
     "runtime.record": ("record",),
     "status": ("Status",),
-    "steps.walkthrough": ("Walkthrough", "walkthrough"),
+    "steps.data": (
+        "Answer",
+        "Beside",
+        "Step",
+    ),
+    "steps.walkthrough": (
+        "Walkthrough",
+        "walkthrough",
+    ),
     "targets.boxes": ("Box",),
-    "targets.classes": ("AnyOf", "Contrast", "Counterfactual", "Rank", "top"),
+    "targets.classes": (
+        "AnyOf",
+        "Contrast",
+        "Counterfactual",
+        "Rank",
+        "top",
+    ),
+    "targets.context": ("TargetContext",),
+    "targets.outputs": ("OutputSpec",),
     "targets.regions": ("Region",),
-    "targets.words": ("Similarity", "Words", "each_word"),
-    "tracing": ("Trace", "trace"),
+    "targets.scores": (
+        "ScoreTarget",
+        "Scores",
+    ),
+    "targets.words": (
+        "Similarity",
+        "Words",
+        "each_word",
+    ),
+    "tracing": (
+        "Trace",
+        "Window",
+        "trace",
+    ),
     "version": ("__version__",),
 }
 _HOMES = {name: home for home, names in _OFFERED.items() for name in names}
