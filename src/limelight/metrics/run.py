@@ -16,7 +16,7 @@ from limelight.evidence import Evidence, at_least_float32
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.methods import METHODS
-from limelight.metrics import METRICS, find_metric
+from limelight.metrics import METRICS
 from limelight.metrics.case import Again, MapCase, Maps, PerturbedModel
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.metric import Metric, Readings
@@ -27,6 +27,7 @@ from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.progress import ProgressCallback
 from limelight.recipe import Recipe
+from limelight.registry import find_entries, means_all
 from limelight.status import Status, map_status, to_heatmap
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 
@@ -191,18 +192,20 @@ def chosen_metrics(
 ) -> list[Metric]:
     """Return the rows meant, each once: all of METRICS that can be had for "all".
 
+    Names may stand in one text, with spaces or commas between them.
+
     Raises:
         UnknownNameError, OptionError: As `find_metric`.
         MetricError: There are none.
     """
-    if metrics == "all":
+    if means_all(metrics):
         return [row for row in METRICS.values() if with_objects or "objects" not in row.needs]
     if metrics is None:
         metrics = QUICK + (QUICK_OBJECTS if with_objects else ())
-    named = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
-    if not named:
+    rows = find_entries(METRICS, "metric", metrics)
+    if not rows:
         raise MetricError("There are no metrics to measure by; name at least one, or 'all'.")
-    return list({str(row): row for row in map(find_metric, named)}.values())
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
