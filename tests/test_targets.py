@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import limelight
+from helpers import networks
+from helpers.tolerances import assert_agrees
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
-from limelight.targets import OutputSpec, Rank, Scores, TargetContext, top
+from limelight.targets import OutputSpec, Rank, Scores, ScoreTarget, TargetContext, top
 from limelight.targets import score as score_
 from limelight.targets.class_names import class_index, label_of
 from limelight.targets.outputs import find_logits
@@ -348,3 +351,30 @@ def test_an_output_without_a_tensor_says_what_it_is(output: object, text: str) -
     with pytest.raises(ModelError, match=text) as caught:
         find_logits(output)
     assert isinstance(caught.value, TypeError)
+
+
+def test_a_target_of_ones_own_is_one_class() -> None:
+    class Margin(ScoreTarget):
+        """How far the highest logit is above the second."""
+
+        def score(self, output: Any, context: TargetContext) -> Scores:
+            def read(output: Any, rows: Tensor) -> Tensor:
+                highest: Tensor = output.topk(2).values
+                return highest[:, 0] - highest[:, 1]
+
+            return Scores(read(output, torch.arange(context.batch)), None, ("margin",) * 2, read)
+
+    model = networks.ready(networks.PoolLinear())
+    images = torch.rand(2, 3, 24, 24, dtype=torch.float64)
+    result = limelight.explain(model, images, target=Margin())
+    top = model(images).topk(2).indices
+    expected = limelight.explain(
+        model,
+        images,
+        target=lambda y: y.gather(1, top[:, :1])[:, 0] - y.gather(1, top[:, 1:])[:, 0],
+    )
+    assert result.label == ("margin", "margin")
+    assert_agrees(result.raw, expected.raw)
+    assert_agrees(result.score, expected.score)
+    masked = limelight.explain(model, images, target=Margin(), method="ablationcam")  # reads again
+    assert masked.raw.flatten(1).any(1).all()

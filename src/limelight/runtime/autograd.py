@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from limelight.errors import WRITTEN_ON
-from limelight.runtime.rules import KeepGrad
+
+
+class KeepGrad(TorchFunctionMode):
+    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Switch grad on where the model would switch it off."""
+        if func is torch._C._set_grad_enabled:
+            args = (True,)
+        return func(*args, **kwargs) if kwargs else func(*args)
 
 
 @contextmanager

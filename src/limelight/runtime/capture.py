@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from limelight.errors import INFERENCE, QUANTISED, LayerError
 from limelight.inputs import substitute_first
 from limelight.layers import Site
-from limelight.runtime.rules import KeepGrad
+from limelight.runtime.autograd import KeepGrad
 
 
 class Capture:

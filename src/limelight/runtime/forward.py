@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,19 +17,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import INFERENCE, LayerError
 from limelight.inputs import ModelInputs, input_problem, tensors
-from limelight.layers import INPUT, Choice, Site, resolve
+from limelight.layers import INPUT, Site, resolve
 from limelight.layers.sites import Layer
 from limelight.options import Options
 from limelight.runtime.autograd import no_grad, with_graph
 from limelight.runtime.capture import Capture
 from limelight.runtime.compiled import compiled, parts_of
 from limelight.runtime.detectors import call
-from limelight.runtime.record import choose
+from limelight.runtime.plan import Plan, plan_pass
 from limelight.runtime.shadow import shadow
-from limelight.runtime.traits import Traits, traits_of
-from limelight.runtime.unbatched import mark_unbatched_inputs
+from limelight.runtime.traits import Traits
 from limelight.runtime.unwrap import unwrap
-from limelight.targets.context import TargetContext, target_context
+from limelight.targets.context import TargetContext
 from limelight.targets.outputs import OutputSpec, returned
 
 
@@ -57,7 +56,7 @@ class Pass:
         output: What it returned.
         options: What the call asked for.
         context: What a target has to know besides the output.
-        traits: What is known of the network by its modules.
+        plan: What was known before it ran.
     """
 
     model: nn.Module
@@ -65,7 +64,12 @@ class Pass:
     output: Any
     options: Options
     context: TargetContext
-    traits: Traits
+    plan: Plan
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of the network by its modules."""
+        return self.plan.traits
 
     @property
     def spec(self) -> OutputSpec:
@@ -83,8 +87,9 @@ def run_pass(
 ) -> tuple[Pass, list[LayerOutput]]:
     """Run a model once, cut at layers.
 
-    1. Look through wrappers, and find which inputs do not go with the images.
-    2. Find the layers: those that are named, or the one that a recorded pass speaks for.
+    1. Look through wrappers, and plan: which layers, named or chosen from a recorded pass, and
+       which inputs do not go with the images.
+    2. Find the layers' modules.
     3. Make a shadow, on which the layers are copies with a hook.
     4. Run it: without a graph up to the first layer, with one from there on.
     5. Take what the layers put out off the hooks, and keep it with what went in and came out.
@@ -99,18 +104,19 @@ def run_pass(
     Raises:
         UnknownNameError, LayerError, ModelError, InputError: As `cut`.
     """
-    # 1. The network inside wrappers, and its inputs.
+    # 1. The network inside wrappers, and the plan.
     model, spec = unwrap(model), options.spec
     if spec.grid and len(spec.grid) != inputs.image.ndim - 2:
         raise LayerError(
             f"grid is {spec.grid}; a size for each axis of {list(inputs.image.shape[2:])} was "
             "expected."
         )
-    inputs = mark_unbatched_inputs(model, inputs, spec)
+    plan = plan_pass(model, inputs, layers, spec)
+    if plan.fixed:
+        inputs = replace(inputs, fixed=plan.fixed)
 
     # 2. The layers.
-    choices = [_choice(model, inputs, layer, spec) for layer in layers]
-    sites = [resolve(model, choice.layer) for choice in choices]
+    sites = [resolve(model, path) for path, _ in plan.layers]
     at_input = any(site.path == INPUT for site in sites)
 
     with ExitStack() as stack:
@@ -125,7 +131,8 @@ def run_pass(
         capture = Capture([site for site in sites if site.path != INPUT])
         parts = parts_of(model, capture.wanted) if options.compile else []
         root, copies = shadow(model, {*capture.wanted, *map(id, parts)})
-        stack.enter_context(compiled(model, copies, parts))
+        if parts:
+            stack.enter_context(compiled(model, copies, parts))
         hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
 
         # 4. The run.
@@ -140,19 +147,10 @@ def run_pass(
 
     # 5. What is kept.
     raws = [image if site.path == INPUT else capture.raw(site) for site in sites]
-    context = target_context(inputs, spec)
-    reasons = (choice.reason for choice in choices)
-    return (
-        Pass(model, inputs, output, options, context, traits_of(model)),
-        list(map(LayerOutput, sites, reasons, raws)),
-    )
-
-
-def _choice(model: nn.Module, inputs: ModelInputs, layer: Layer | None, spec: OutputSpec) -> Choice:
-    """Return the layer to cut at, and why there."""
-    if layer is None:
-        return choose(model, inputs, spec)
-    return Choice(layer, "what the method reads" if layer == INPUT else "named")
+    context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec, plan.words)
+    reasons = (reason for _, reason in plan.layers)
+    run = Pass(model, inputs, output, options, context, plan)
+    return run, list(map(LayerOutput, sites, reasons, raws))
 
 
 def _leaf(inputs: ModelInputs, follow: bool) -> tuple[Tensor, ModelInputs]:

@@ -11,7 +11,18 @@ from limelight.runtime.record import cached_record
 
 
 def layout_at(raw: Tensor, site: Site, run: Pass) -> Layout:
-    """Find the layout of a layer's output."""
+    """Return the layout of a layer's output, and keep it for passes with the same shapes.
+
+    Raises:
+        LayerError: The output is no grid over the image.
+    """
+    key = site.name, raw.shape
+    if key not in run.plan.layouts:
+        run.plan.layouts[key] = _find_layout(raw, site, run)
+    return run.plan.layouts[key]
+
+
+def _find_layout(raw: Tensor, site: Site, run: Pass) -> Layout:
     image = run.inputs.image.shape[2:]
     if site.path == INPUT:
         return Layout("channels first", tuple(image))
@@ -43,7 +54,7 @@ def layout_at(raw: Tensor, site: Site, run: Pass) -> Layout:
 
 
 def _may_pad(run: Pass, layout: Layout) -> bool:
-    """Say whether a grid may span more or less than the picture, for all that its sizes tell."""
+    """Return whether a grid may span more or less than the picture, for all that its sizes tell."""
     traits = run.traits
     return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"
 

@@ -14,15 +14,14 @@ from limelight import layers as layers_
 from limelight.errors import DETACHED, INFERENCE, QUANTISED, WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs, substitute_first, tensors
 from limelight.layers import ModuleCall
-from limelight.runtime.autograd import differentiate, no_grad, node_of, origins
+from limelight.runtime.autograd import KeepGrad, differentiate, no_grad, node_of, origins
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.model_cache import model_cache
-from limelight.runtime.rules import KeepGrad
 from limelight.runtime.shadow import fill_zeros, shadow
 from limelight.runtime.traits import patch_of, traits_of
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, output_spec
-from limelight.targets.context import target_context
+from limelight.targets.context import TargetContext
 from limelight.targets.target import scores_to_follow
 
 
@@ -187,7 +186,9 @@ def _record(model: nn.Module, given: ModelInputs, reading: OutputSpec) -> tuple[
                 model, root, copies, given, lambda _key: None, recorder.leave, propose_all=True
             )
         recorder.recording = False
-        followed = scores_to_follow(output, target_context(given, reading))
+        followed = scores_to_follow(
+            output, TargetContext(given.batch, tuple(given.image.shape[2:]), reading)
+        )
         nodes = [*recorder.nodes, node_of(image)]
         made_of = origins([*nodes, *map(node_of, followed)], len(nodes))
         reached = made_of[len(nodes) :]

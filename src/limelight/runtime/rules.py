@@ -46,16 +46,6 @@ class Rule(TorchFunctionMode, ABC):
         return self.call(func, args, kwargs or {})
 
 
-class KeepGrad(Rule):
-    """Overrules a model that turns grad off in its own forward, around a frozen backbone say."""
-
-    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Switch grad on where the model would switch it off."""
-        if func is torch._C._set_grad_enabled:
-            args = (True,)
-        return func(*args, **kwargs)
-
-
 class GuidedReLU(Rule):
     """Lets only positive gradients through a ReLU: guided backpropagation.
 

@@ -17,15 +17,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from limelight.errors import ModelError
-from limelight.runtime.model_cache import ModelCache, fingerprint
 from limelight.runtime.redirect import redirect
 from limelight.runtime.traits import SORTS_BOXES
 from limelight.runtime.unwrap import scripted_error
 
 _COMMON = frozenset(nn.Module().__dict__)  # attributes of every module; the others are the user's
-
-
-_facts: ModelCache[dict[object, Any]]
 
 
 def shadow(
@@ -44,18 +40,27 @@ def shadow(
     Raises:
         ModelError: A module to copy is scripted, or has uninitialised parameters.
     """
-    touched = set(fingerprint(model)) if touched is None else touched
+    modules, parents = _walk(model)
+    waiting = [
+        key
+        for key, module in modules.items()
+        if _may_change(module) or touched is None or key in touched
+    ]
     copies: dict[int, nn.Module] = {}
-    root = _visit(model, touched, {}, copies)
+    for key in waiting:  # it grows by those on the way
+        if key not in copies:
+            copies[key] = _copy(modules[key])
+            waiting += parents.get(key, ())
     for copy in copies.values():
+        _adopt(copy, copies)
         for name in copy.__dict__.keys() - _COMMON:
             copy.__dict__[name] = redirect(copy.__dict__[name], copies)
-    return root, copies
+    return copies.get(id(model), model), copies
 
 
 def twin(copy: nn.Module) -> nn.Module:
     """Return another copy of a module in a shadow, with the same children and its own hooks."""
-    return _copy(copy, dict(copy._modules))
+    return _copy(copy)
 
 
 def clear_hooks(copy: nn.Module) -> None:
@@ -80,27 +85,36 @@ def fill_zeros(copy: nn.Module) -> None:
         copy._parameters[name] = nn.Parameter(noise.to(weight), requires_grad=False)
 
 
-def _visit(
-    module: nn.Module,
-    touched: Collection[int],
-    seen: dict[int, nn.Module],
-    copies: dict[int, nn.Module],
-) -> nn.Module:
-    """Return a module's stand-in. This runs for every module of every pass, so it is kept lean."""
-    key, new = id(module), None
-    seen[key] = module
-    for name, child in module._modules.items():
-        if child is None:
-            continue
-        other = seen.get(id(child))
-        if other is None:
-            other = _visit(child, touched, seen, copies)
-        if other is not child:
-            new = dict(module._modules) if new is None else new
-            new[name] = other
-    if _may_change(module) or new is not None or key in touched:
-        seen[key] = copies[key] = _copy(module, dict(module._modules) if new is None else new)
-    return seen[key]
+def _walk(model: nn.Module) -> tuple[dict[int, nn.Module], dict[int, list[int]]]:
+    """Return all modules inside a model, and the ids of those that hold each, by its id.
+
+    This runs for every module of every pass, so it is kept lean, as is `_may_change`.
+    """
+    modules, parents = {id(model): model}, dict[int, list[int]]()
+    waiting = [model]
+    for module in waiting:  # it grows meanwhile
+        for child in module._modules.values():
+            if child is None:
+                continue
+            key = id(child)
+            if key in modules:
+                parents[key].append(id(module))
+            else:
+                modules[key], parents[key] = child, [id(module)]
+                if child._modules:
+                    waiting.append(child)
+    return modules, parents
+
+
+def _adopt(copy: nn.Module, copies: dict[int, nn.Module]) -> None:
+    """Give a copy the copies of its children."""
+    children = copy._modules
+    for name, child in children.items():
+        if id(child) in copies:
+            children[name] = copies[id(child)]
+    compiled = children.get("_orig_mod")
+    if compiled is not None:  # torch.compile's wrapper calls the original by a closure
+        copy.__dict__["forward"] = compiled
 
 
 #: Where modules come from that write nothing on themselves in evaluation mode, buffers aside.
@@ -108,7 +122,7 @@ _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
 def writes_nothing(model: nn.Module) -> bool:
-    """Say whether all modules come from libraries that keep nothing of a pass."""
+    """Return whether all modules come from libraries that keep nothing of a pass."""
     return all(type(module).__module__.startswith(_TRUSTED) for module in model.modules())
 
 
@@ -130,6 +144,7 @@ _kinds: dict[type, _Kind] = {}
 
 
 def _kind(kind: type) -> _Kind:
+    """Return what is known of a module by its type."""
     known = _kinds.get(kind)
     if known is None:
         trusted = kind.__module__.startswith(_TRUSTED)
@@ -142,36 +157,35 @@ def _kind(kind: type) -> _Kind:
 
 
 def _may_change(module: nn.Module) -> bool:
-    """Say whether running this module could change it, or whether it must be changed to run."""
-    state, buffers = module.__dict__, module._buffers
-    kind: type = type(module)
-    plain, changes = _kind(kind)
-    changes = (
+    """Return whether running a module could change it, or whether it must be changed to run."""
+    state, kind = module.__dict__, type(module)
+    plain, changes = _kinds.get(kind) or _kind(kind)
+    if (
         changes
-        or module.training
-        or state.get("_compiled_call_impl") is not None
+        or state["training"]
         # Hooks may write too: those of weight_norm and pruning do.
-        or bool(state["_forward_pre_hooks"] or state["_forward_hooks"])
-        or (
-            not plain
-            # A second run in the backward, which checkpointing makes, would not see the cut.
-            and bool(
-                buffers or state.get("grad_checkpointing") or state.get("gradient_checkpointing")
+        or state["_forward_pre_hooks"]
+        or state["_forward_hooks"]
+        or state.get("_compiled_call_impl") is not None
+        or (not plain and (state["_buffers"] or _checkpoints(state)))
+    ):
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise ModelError(
+                f"{kind.__name__} has parameters that are not initialised yet. Run the model "
+                "once on an input first."
             )
-        )
-    )
-    if not changes:
-        # Made under inference mode, a tensor cannot take part in a graph; its clone can.
-        for tensor in (*module._parameters.values(), *buffers.values()):
+        return True
+    # Made under inference mode, a tensor cannot take part in a graph; its clone can.
+    for tensors in (state["_parameters"], state["_buffers"]):
+        for tensor in tensors.values():
             if tensor is not None and tensor.is_inference():
                 return True
-        return False
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-        raise ModelError(
-            f"{kind.__name__} has parameters that are not initialised yet. Run the model "
-            "once on an input first."
-        )
-    return True
+    return False
+
+
+def _checkpoints(state: dict[str, Any]) -> bool:
+    """Return whether a module runs again in the backward, where it would not see the cut."""
+    return bool(state.get("grad_checkpointing") or state.get("gradient_checkpointing"))
 
 
 #: Switched off on copies: checkpointing (timm's and transformers' names), and nested tensors, which
@@ -184,7 +198,8 @@ _FLAGS = (
 )
 
 
-def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
+def _copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with the same children; what its forward may write is its own."""
     if isinstance(module, torch.jit.ScriptModule):
         raise scripted_error(module)
     copy = object.__new__(type(module))
@@ -193,15 +208,12 @@ def _copy(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module
         # The dicts of hooks are copied too: what is registered here must not reach the original.
         hooks = name in _COMMON and isinstance(value, OrderedDict)
         state[name] = value.copy() if hooks else value
-    state["_modules"] = children
+    state["_modules"] = dict(module._modules)
     state["training"] = False
     state["_compiled_call_impl"] = None
     for flag in _FLAGS:
         if flag in state:
             state[flag] = False
-    compiled = children.get("_orig_mod")
-    if compiled is not None:  # torch.compile's wrapper calls the original by a closure
-        state["forward"] = compiled
     state["_buffers"] = {
         name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()
     }

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from limelight.inputs import ModelInputs, tensors
 from limelight.targets.outputs import OutputSpec
 
 
@@ -25,12 +22,3 @@ class TargetContext:
     size: tuple[int, ...]
     spec: OutputSpec
     words: bool = False
-
-
-def target_context(inputs: ModelInputs, spec: OutputSpec) -> TargetContext:
-    """Return what a target has to know besides the output."""
-    words = any(
-        t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
-        for t in tensors((inputs.args, inputs.kwargs))
-    )
-    return TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec, words)
