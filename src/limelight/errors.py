@@ -16,7 +16,7 @@
     └── OutputError      (ValueError)    a result that cannot be written there
 
 Every message says what was given, what was expected and what to do. `exit_code` is what the
-command line exits with: 2 when the request has to change, 1 when the data are at fault.
+command line exits with: 2 for invalid arguments, 1 when the data are at fault.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A command takes such groups as parameters; typer is shown one parameter for each field.
 
-    def explain(*, network: NetworkOptions, layer: Layer = None) -> None: ...
+    def explain(*, network_options: NetworkOptions, layer: OneLayer = None) -> None: ...
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import typer
 
 
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose parameters are single options: each group is taken apart.
+    """Return a command with one parameter for each option, as typer reads them.
 
-    When it is called, the groups are made of the options and handed to the command.
+    When it is called, the groups are made of the options and passed to the command.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
@@ -48,9 +48,11 @@ def _single_options(parameters: Iterable[Parameter], hints: dict[str, Any]) -> I
             continue
         types = get_type_hints(hint, include_extras=True)
         for field in fields(hint):
-            default = field.default
             yield Parameter(
-                field.name, Parameter.KEYWORD_ONLY, default=default, annotation=types[field.name]
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=types[field.name],
             )
 
 

@@ -1,4 +1,4 @@
-"""What became of the photos of a command, so that what was done is told however the run ends."""
+"""What became of the photos of a command: it is reported however the run ends."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class RunRecord:
 
     @property
     def untried(self) -> list[str]:
-        """The photos of which nothing is told, as a full disk or an interrupt came before."""
-        told = {each.get("photo") for each in [*self.done, *self.failed, *self.unwritten]}
-        return [str(path) for path in self.paths if str(path) not in told]
+        """The photos that were not come to: a full disk, an interrupt or an error came before."""
+        known = {each.get("photo") for each in [*self.done, *self.failed, *self.unwritten]}
+        return [str(path) for path in self.paths if str(path) not in known]
 
     @property
     def shortfall(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class RunRecord:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Note what breaks off the work in here, and go on to tell what was done."""
+        """Note what breaks off the work in here; the command goes on to report what was done."""
         try:
             yield
         except KeyboardInterrupt:
@@ -98,12 +98,12 @@ class RunRecord:
         self.code = max(self.code, error.exit_code if len(self.paths) == 1 else 1)
 
     def raise_if_nothing_is_done(self) -> None:
-        """Raise the error at once if nothing was done that could be told beside it."""
+        """Raise the error at once if there is nothing to report beside it."""
         if self.error is not None and not (self.done or self.failed or self.unwritten):
             raise self.error
 
     def print_document(self, report: dict[str, Any], interruption: str) -> None:
-        """Print the document of the run; an error stands in it as soon as that is told.
+        """Print the document of the run; that of a run with an error is printed with the error.
 
         Args:
             report: What was done.

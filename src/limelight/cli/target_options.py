@@ -1,4 +1,4 @@
-"""What a command explains of a photo: classes, sides of them, and places.
+"""What a command explains of a photo: classes, contrasts of classes, and places.
 
 The name of a class is never split: it may hold spaces and commas, as "tiger cat" does.
 """
@@ -26,8 +26,8 @@ OneTarget = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SideOptions:
-    """What speaks for a class, for it rather than another, or against it."""
+class _ContrastOptions:
+    """Whether to ask what speaks for a class, for it rather than another, or against it."""
 
     against: Annotated[
         str | None,
@@ -39,8 +39,8 @@ class _SideOptions:
         bool, typer.Option("--counterfactual", help="Explain what speaks against the target.")
     ] = False
 
-    def sides_of(self, classes: Sequence[ClassChoice]) -> list[Target]:
-        """Return the targets that are about these classes; about the predicted one without any."""
+    def about(self, classes: Sequence[ClassChoice]) -> list[Target]:
+        """Return a target for each class; for the predicted one without any."""
         if self.against and self.counterfactual:
             raise typer.BadParameter("give --against or --counterfactual, not both")
         chosen = classes or [None]
@@ -51,7 +51,7 @@ class _SideOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetOptions(_SideOptions):
+class TargetOptions(_ContrastOptions):
     """Targets of every photo."""
 
     target: Annotated[
@@ -69,25 +69,25 @@ class TargetOptions(_SideOptions):
         if self.target and self.topk:
             raise typer.BadParameter("give --target or --topk, not both")
         if self.topk:
-            return self.sides_of(top(self.topk))
-        return self.sides_of([read_class(text) for text in self.target or []])
+            return self.about(top(self.topk))
+        return self.about([read_class(text) for text in self.target or []])
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneTargetOptions(_SideOptions):
+class OneTargetOptions(_ContrastOptions):
     """The target of one photo."""
 
     target: OneTarget = None
 
     def only_target(self) -> Target:
         """Return the target; the predicted class when none is given."""
-        (target,) = self.sides_of([] if self.target is None else [read_class(self.target)])
+        (target,) = self.about([] if self.target is None else [read_class(self.target)])
         return target
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceOptions:
-    """A place in the one photo, at which its targets are."""
+    """The place in a photo that its targets are about."""
 
     box: Annotated[
         str | None,

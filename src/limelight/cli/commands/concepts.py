@@ -63,7 +63,7 @@ def concepts(
         classes=network.classes,
     )
     file = files.next(paths[0].stem, "concepts")
-    with run.photo(paths[0]):  # what was found is still told
+    with run.photo(paths[0]):  # the concepts are still reported
         factorized.save(file, photos=[panel for _, panel in inputs], colormap=colormap)
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
     for number, labels in enumerate(factorized.labels, start=1):

@@ -157,7 +157,7 @@ def _candidate_as_dict(rank: int, candidate: Candidate, cost: float) -> dict[str
 
 
 def _candidates_table(
-    candidates: Sequence[Candidate], shares: Sequence[float], *, objections: bool
+    shown: Sequence[Candidate], shares: Sequence[float], *, objections: bool
 ) -> Table:
     """Return a table of layers, best first, with their shares of the network's cost."""
     table = Table(box=None, padding=(0, 1))
@@ -166,7 +166,7 @@ def _candidates_table(
     table.add_column("grid", no_wrap=True)
     for heading in ("layout", "cost", "gradient", *(["remark"] if objections else [])):
         table.add_column(heading, overflow="fold")
-    for rank, (candidate, share) in enumerate(zip(candidates, shares, strict=False)):
+    for rank, (candidate, share) in enumerate(zip(shown, shares, strict=False)):
         layout, path = candidate.call.layout, escape(candidate.path)
         assert layout is not None  # every candidate has one
         table.add_row(

@@ -71,7 +71,7 @@ class _ObjectOptions:
 
     @property
     def given(self) -> bool:
-        """Whether it is said where the objects are."""
+        """Whether the objects are given."""
         return self.boxes is not None or self.masks is not None
 
     def check(self, target: str | None) -> None:
@@ -159,7 +159,7 @@ def measure(
         total = journal.total
         with run.work():
             _save(total, out, run)
-        # Those that were measured before are no longer untried.
+        # Photos that were measured before count as done.
         run.done += [{"photo": name} for name in journal.done]
         _report_measurement(run, total, out)
     if not total.samples:
@@ -213,7 +213,7 @@ def _measure_rest(
             if result.error is not None:
                 run.fail(result.path, result.error)
                 continue
-            with run.file(journal.path):  # what was measured before is still told
+            with run.file(journal.path):  # what was measured before is still reported
                 journal.keep(result)
             run.done.append({"photo": str(result.path)})
             if run.unwritten:
@@ -224,7 +224,7 @@ def _measure_rest(
 def _save(total: Measurement, out: Path, run: RunRecord) -> None:
     """Write table and figure, if anything was measured."""
     for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
-        with run.file(out / name):  # the figures are still told
+        with run.file(out / name):  # the figures are still reported
             total.save(out / name)
 
 

@@ -81,7 +81,7 @@ def trace(
     text = traced.text(window=window, channel=channel)
     run, written = RunRecord([path]), list[str]()
     for file in files:
-        with run.file(file):  # what was found is still told
+        with run.file(file):  # the numbers are still reported
             written.append(str(traced.save(file)))
     if as_json:
         numbers = [
