@@ -111,19 +111,17 @@ def layers(
         drawn = stage_options.file()
         calls = record(network.model, images)
         stage_options.draw(network, images, panel, calls, drawn)
-    ranking = candidates(calls)
     cost = costs(network.model, images)
-    shares = [cost[candidate.call.own] for candidate in ranking]
+    ranking = [(candidate, cost[candidate.call.own]) for candidate in candidates(calls)]
     if as_json:
-        ranked = enumerate(zip(ranking, shares, strict=True))
-        document([_candidate_as_dict(rank, *scored) for rank, scored in ranked])
+        document([_candidate_as_dict(rank, *ranked) for rank, ranked in enumerate(ranking)])
         return
     console = Console()
     grid = " x ".join(map(str, images.shape[2:]))
     console.print(f"[bold]{escape(network.name)}[/] for an input of {grid}")
-    good = [candidate for candidate in ranking if not candidate.objection]
+    good = [(candidate, share) for candidate, share in ranking if not candidate.objection]
     shown = ranking if everything else good[:12] or ranking[:12]
-    console.print(_candidates_table(shown, shares, objections=everything))
+    console.print(_candidates_table(shown, objections=everything))
     console.print(_choice_sentence(calls, tuple(images.shape[2:])))
     if more := len(ranking) - len(shown):
         console.print(f"{more} more, earlier or with something against them: --all")
@@ -156,9 +154,7 @@ def _candidate_as_dict(rank: int, candidate: Candidate, cost: float) -> dict[str
     }
 
 
-def _candidates_table(
-    shown: Sequence[Candidate], shares: Sequence[float], *, objections: bool
-) -> Table:
+def _candidates_table(ranking: Sequence[tuple[Candidate, float]], *, objections: bool) -> Table:
     """Return a table of layers, best first, with their shares of the network's cost."""
     table = Table(box=None, padding=(0, 1))
     table.add_column("layer", overflow="fold", no_wrap=True)  # to be copied it must be whole
@@ -166,7 +162,7 @@ def _candidates_table(
     table.add_column("grid", no_wrap=True)
     for heading in ("layout", "cost", "gradient", *(["remark"] if objections else [])):
         table.add_column(heading, overflow="fold")
-    for rank, (candidate, share) in enumerate(zip(shown, shares, strict=False)):
+    for rank, (candidate, share) in enumerate(ranking):
         layout, path = candidate.call.layout, escape(candidate.path)
         assert layout is not None  # every candidate has one
         table.add_row(
