@@ -49,10 +49,10 @@ def picture() -> Tensor:
 def case_of(model: nn.Module, images: Tensor, target: int) -> MapCase:
     """Return a case with a map that was made before."""
     result = limelight.explain(model, images, target=target, method="centre")
-    probe = PerturbedModel(
+    perturbed = PerturbedModel(
         model, ModelInputs.of(images), as_target(target), Options(chunk=TOGETHER)
     )
-    return MapCase(Maps(result.raw, result.heatmap), probe)
+    return MapCase(Maps(result.raw, result.heatmap), perturbed)
 
 
 def curves(network: str, rounds: int) -> Table:
@@ -96,10 +96,10 @@ def road(network: str, rounds: int) -> Table:
     maps = Maps(heatmap, heatmap)
 
     def ours() -> None:
-        probe = PerturbedModel(
+        perturbed = PerturbedModel(
             model, ModelInputs.of(images), as_target(281), Options(chunk=TOGETHER)
         )
-        row.update(MapCase(maps, probe))
+        row.update(MapCase(maps, perturbed))
 
     def theirs() -> None:
         combined = ROADCombined(percentiles=list(PERCENT))

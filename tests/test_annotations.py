@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.metrics.annotations import Annotations, joined, read_matches, read_names
+from limelight.metrics.annotation_files import Annotations, join_objects, read_matches, read_names
 from limelight.metrics.objects import Objects
 from limelight.photos.decode import load_photo
 from limelight.photos.preprocess import Preprocess
@@ -244,11 +244,11 @@ def test_polygons_of_one_class_are_put_together(photo: Path) -> None:
     folder = written(photo.parents[1] / "masks" / "a.txt", text).parent
     objects = found(Annotations(masks=folder, names=["ant", "bee"]), photo)
     assert {name: len(one.boxes[0]) for name, one in objects.items()} == {"ant": 2, "bee": 1}
-    both = joined(objects)
+    both = join_objects(objects)
     assert both is not None
     assert int(both.mask.sum()) == sum(int(one.mask.sum()) for one in objects.values())
     assert len(both.boxes[0]) == 3
-    assert joined({}) is None
+    assert join_objects({}) is None
 
 
 @pytest.mark.parametrize(
@@ -334,9 +334,9 @@ def test_numbers_of_classes_are_what_counts_not_colours(
 ) -> None:
     suffix = "a.tif" if mask.mode == "I" else "a.png"
     assert torch.equal(of_mask(photo, mask, suffix), INSIDE | OTHER)
-    assert torch.equal(of_mask(photo, mask, suffix, value=value), INSIDE)
-    assert torch.equal(of_mask(photo, mask, suffix, value=value + 1), OTHER)
-    assert not of_mask(photo, mask, suffix, value=9).any()
+    assert torch.equal(of_mask(photo, mask, suffix, mask_value=value), INSIDE)
+    assert torch.equal(of_mask(photo, mask, suffix, mask_value=value + 1), OTHER)
+    assert not of_mask(photo, mask, suffix, mask_value=9).any()
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255), (128, 0, 0), (0, 0, 128), (1, 0, 0)], ids=str)

@@ -21,17 +21,14 @@ from helpers.commands import Runner, folder, full_after, run
 from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
 from limelight.cli.photo_options import load_input
 from limelight.errors import OutputError
-from limelight.metrics.journal import Journal, measure_photos
+from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.photo_measurement import measure_photos
 from limelight.models.network import Network
 from limelight.pipeline import explain_many
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
-HERE = {
-    name: import_module(f"limelight.cli.commands.{name}")
-    for name in ("compare", "explain", "measure", "sanity")
-}
 ALL = {
     "explain": ("--batch", 1),
     "compare": ("--methods", "gradcam random"),

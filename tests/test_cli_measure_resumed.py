@@ -32,7 +32,7 @@ from helpers.measure_commands import (
 )
 from limelight.errors import OutputError
 from limelight.lock import only_run
-from limelight.metrics.journal import MeasureSpec, PhotoMeasured, measure_photos
+from limelight.metrics.photo_measurement import MeasureSpec, PhotoMeasured, measure_photos
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 

@@ -20,9 +20,10 @@ import limelight
 from helpers import networks
 from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, OutputError
-from limelight.metrics.annotations import Annotations
+from limelight.metrics.annotation_files import Annotations
 from limelight.metrics.imputation import impute
-from limelight.metrics.journal import Journal, MeasureSpec, measure_photos
+from limelight.metrics.journal import Journal
+from limelight.metrics.photo_measurement import MeasureSpec, measure_photos
 from limelight.metrics.statistics import mean, mean_over_groups
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
@@ -48,7 +49,7 @@ def test_classes_of_one_image_are_no_independent_images(model: nn.Module, images
     one = images[:1]
     grid = limelight.compare(model, one, methods=["gradcam"], targets=[0, 1, 2], metrics=[ROW])
     assert grid.measured is not None
-    found = grid.measured.figure("gradcam", "insertion")
+    found = grid.measured.estimate("gradcam", "insertion")
     assert (found.own.n, found.own.images) == (3, 1)
     assert math.isnan(found.own.low)
     assert found.beats_chance is None
@@ -60,7 +61,7 @@ def test_the_same_image_measured_twice_is_one_image(model: nn.Module, images: Te
         limelight.measure(model, some, limelight.explain(model, some), metrics=[ROW])
         for some in (images[:2], images[1:])
     )
-    own = (once + again).figure("gradcam", "insertion").own
+    own = (once + again).estimate("gradcam", "insertion").own
     assert (own.n, own.images) == (4, 3)
 
 
@@ -85,7 +86,7 @@ def test_several_heatmaps_are_told_apart(model: nn.Module, images: Tensor) -> No
     both = limelight.measure(model, images, [heatmaps, heatmaps**4], metrics=[ROW])  # type: ignore[list-item]
     assert both.methods == ("heatmaps 1", "heatmaps 2")
     alone = limelight.measure(model, images, heatmaps**4, metrics=[ROW])
-    assert both.figure("heatmaps 2", ROW).own == alone.figure("heatmaps", ROW).own
+    assert both.estimate("heatmaps 2", ROW).own == alone.estimate("heatmaps", ROW).own
 
 
 def test_all_that_can_be_had_of_heatmaps_is_measured(model: nn.Module, images: Tensor) -> None:
@@ -140,8 +141,8 @@ def test_outputs_that_are_read_differently_are_measured_apart(images: Tensor) ->
     together = limelight.measure(model, images, found, metrics=[ROW])
     for one in found:
         alone = limelight.measure(model, images, one, metrics=[ROW])
-        wanted = alone.figure(one.method, ROW).own.value
-        assert_agrees(together.figure(one.method, ROW).own.value, wanted)
+        wanted = alone.estimate(one.method, ROW).own.value
+        assert_agrees(together.estimate(one.method, ROW).own.value, wanted)
 
 
 def test_whichever_class_is_highest_is_told_by_name(model: nn.Module, images: Tensor) -> None:
@@ -183,7 +184,7 @@ def test_a_map_that_shows_nothing_does_not_pass(images: Tensor) -> None:
             return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 
     found = limelight.sanity(Blind().double(), images, methods=["gradcam"], layer="seen", steps=3)
-    own = found.measurement.figure("gradcam", "parameter-randomisation").own
+    own = found.measurement.estimate("gradcam", "parameter-randomisation").own
     assert (own.n, own.left_out) == (0, 3)
     assert found.verdicts == {"gradcam": "unclear"}
 
@@ -238,18 +239,84 @@ def test_what_changed_is_measured_again(tmp_path: Path) -> None:
 
     assert measure_rest() == ["a", "b", "c"]
     assert measure_rest() == []
-    before = journal().total.figure("gradcam", "energy-pointing").own
+    before = journal().total.estimate("gradcam", "energy-pointing").own
     (labels / "b.txt").write_text("0 .2 .2 .3 .3")
     assert measure_rest() == ["b"]
-    after = journal().total.figure("gradcam", "energy-pointing").own
+    after = journal().total.estimate("gradcam", "energy-pointing").own
     assert (before.n, after.n) == (3, 3)
     assert after.value != before.value
+
+
+def test_what_decides_whether_a_run_goes_on_stays_as_it_was_written(tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("photo,x1,y1,x2,y2,class\n0.png,5,5,30,40,cat\n0.png,1.5,2,9,11,\n")
+    annotations = Annotations(boxes=boxes, names=["cat"])
+    spec = MeasureSpec(
+        [limelight.METHODS["gradcam"]],
+        [limelight.METRICS["deletion"].set(steps=5)],
+        layer="bn2",
+        annotations=annotations,
+        matches={"cat": [281, "tabby"]},
+    )
+    question = spec.question(
+        model="net", weights="default", classes=None, target="7", preprocessing=[24, None, None]
+    )
+    assert question == {
+        "model": "net",
+        "weights": "default",
+        "methods": ["gradcam"],
+        "metrics": ["deletion:steps=5"],
+        "boxes": str(boxes),
+        "masks": "",
+        "mask value": None,
+        "names": ["cat"],
+        "match": {"cat": [281, "tabby"]},
+        "classes": None,
+        "target": "7",
+        "layer": "bn2",
+        "input": [24, None, None],
+    }
+    assert annotations.fingerprint(Path("photos/0.png")) == "925e4a07"
+
+
+def test_each_class_of_a_photo_has_its_own_explanations(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    preprocess = Preprocess(size=(16, 16), resize=16)
+    network = Network("net", networks.ready(networks.PoolLinear(), torch.float32), preprocess)
+    photo, boxes = tmp_path / "a.png", tmp_path / "boxes.csv"
+    noise = torch.randint(0, 255, (16, 16, 3), dtype=torch.uint8)
+    Image.fromarray(noise.numpy()).save(photo)
+    boxes.write_text("photo,x1,y1,x2,y2,class\na.png,0,0,4,4,cat\na.png,8,8,16,16,dog\n")
+    methods = ["gradcam", "rollout", "saliency"]  # rollout needs attention, which there is not
+    spec = MeasureSpec(
+        [limelight.METHODS[name] for name in methods],
+        [limelight.METRICS["mass-accuracy"]],
+        annotations=Annotations(boxes=boxes),
+        matches={"cat": [0], "dog": [1, 2]},
+    )
+    (result,) = measure_photos(network, [photo], spec)
+    images = network.images(limelight.load_photo(photo))
+    assert [gap.method for gap in result.measurement.unmeasured] == ["rollout"]
+    for key, maps in result.measurement.readings.items():
+        assert maps.groups == ("cat", "dog")
+        for number, (target, box) in enumerate((([0], [0, 0, 4, 4]), ([1, 2], [8, 8, 16, 16]))):
+            alone = limelight.measure(
+                network,
+                images,
+                limelight.explain(
+                    network, images, target=limelight.AnyOf(target), method=key.method
+                ),
+                metrics=["mass-accuracy"],
+                objects=[[box]],
+            )
+            wanted = alone.estimate(key.method, "mass-accuracy").own.value
+            assert_agrees(maps.values["own"]["value"][number].item(), wanted)
 
 
 def test_a_copy_of_a_network_measures_the_same(model: nn.Module, images: Tensor) -> None:
     result = limelight.explain(model, images)
     found = [
-        limelight.measure(one, images, result, metrics=[ROW]).figure("gradcam", ROW)
+        limelight.measure(one, images, result, metrics=[ROW]).estimate("gradcam", ROW)
         for one in (model, copy.deepcopy(model))
     ]
     assert found[0] == found[1]
@@ -291,7 +358,7 @@ def test_few_images_earn_no_trust(model: nn.Module) -> None:
         for count in (7, 9)
     }
     for one in found.values():  # all of the heat lies on the object
-        assert one.figures()[0].beats_chance
+        assert one.estimates()[0].beats_chance
     assert found[7].verdict().trusted == ()
     assert "7 images are too few to earn trust on" in found[7].verdict().sentence
     assert found[9].verdict().trusted == ("heatmaps",)

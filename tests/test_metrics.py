@@ -523,8 +523,8 @@ def test_controls_are_those_methods_on_the_same_grid(name: str, control: str) ->
         scene.model, scene.images, [scene.explanation, maps], metrics=rows, objects=scene.masks
     )
     for metric in rows:
-        own = whole.figure(control, metric)
-        other = whole.figure("gradcam", metric)
+        own = whole.estimate(control, metric)
+        other = whole.estimate("gradcam", metric)
         assert own.own == getattr(other, control)
         assert other.own != other.random
         assert other.random != other.centre

@@ -51,8 +51,8 @@ def by_hand(
     else:
         maps = torch.tensor(heatmap, dtype=torch.float64).reshape(1, *size)
     measured = limelight.measure(model, image, maps, metrics=[metric], target=target)
-    (sample,) = measured.samples.values()
-    return dict(sample.readings["own"]) | dict(sample.curves["own"])
+    (maps,) = measured.readings.values()
+    return dict(maps.values["own"]) | dict(maps.curve_sums["own"])
 
 
 def value(found: dict[str, Tensor]) -> float:

@@ -261,7 +261,7 @@ def test_a_map_that_does_not_read_the_weights_does_not_change() -> None:
             metrics=["parameter-randomisation:steps=3"],
         )
         for part in ("value", "absolute", "ssim"):
-            one = measured.figure(method, "parameter-randomisation", part=part)
+            one = measured.estimate(method, "parameter-randomisation", part=part)
             for estimate in (one.own, one.random, one.centre):
                 assert_agrees(estimate.value, 1.0)
 
@@ -302,10 +302,10 @@ def test_on_a_network_that_was_trained_maps_beat_chance_and_go_away_with_the_wei
         objects=boxes,
     )
     for metric in ("insertion", "road", "energy-pointing"):
-        figure = measured.figure("gradcam", metric)
-        assert figure.own.value > figure.random.value, metric
-    assert measured.figure("gradcam", "energy-pointing").beats(
-        measured.figure("gradcam", "energy-pointing").random
+        estimate = measured.estimate("gradcam", metric)
+        assert estimate.own.value > estimate.random.value, metric
+    assert measured.estimate("gradcam", "energy-pointing").beats(
+        measured.estimate("gradcam", "energy-pointing").random
     )
 
 

@@ -65,7 +65,7 @@ def test_classes_may_be_told_for_the_mean_over_them() -> None:
     same(read(told), read(hits))
     values = read(hits)
     wanted = (values[:3].mean() + values[3]) / 2
-    assert_agrees(told.figures()[0].own.value, wanted.item())
+    assert_agrees(told.estimates()[0].own.value, wanted.item())
     with pytest.raises(InputError, match=r"There are 3 groups for 4 images"):
         limelight.measure(
             model, images, result, metrics=rows, objects=masks(), groups=["a", "a", "b"]

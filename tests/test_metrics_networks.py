@@ -90,7 +90,7 @@ def test_a_score_without_a_probability_is_measured_itself(kind: str) -> None:
     measured = limelight.measure(model, images, result, metrics=["deletion:steps=5", "increase"])
     assert_agrees(read(measured), wanted_deletion(model, images, result.heatmap, value))
     if kind == "callable":  # it might have been one, so each image is looked at
-        dropped = limelight.measure(model, images, result, metrics=["average-drop"]).figures()[0]
+        dropped = limelight.measure(model, images, result, metrics=["average-drop"]).estimates()[0]
         assert (dropped.own.n, dropped.own.left_out) == (0, 4)
         return
     with pytest.raises(MetricError, match=r"Take a class as the target, or a callable"):
@@ -194,8 +194,8 @@ def test_in_lower_precision_too_controls_are_those_methods(
         objects=masks(2),
     )
     for metric in ("energy-pointing", "rank-accuracy"):
-        assert getattr(measured.figure("gradcam", metric), control) == (
-            measured.figure(control, metric).own
+        assert getattr(measured.estimate("gradcam", metric), control) == (
+            measured.estimate(control, metric).own
         )
 
 
@@ -300,7 +300,7 @@ def test_maps_over_views_are_made_again_over_views() -> None:
     model, images = network(), pictures()
     result = explained(model, images, views=limelight.flips())
     measured = limelight.measure(model, images, result, metrics=["max-sensitivity:samples=1"])
-    (key,) = measured.samples
+    (key,) = measured.readings
     assert key.method == "gradcam, 2 flips"
     generator = torch.Generator().manual_seed(0)
     step = (torch.rand(3, 12, 16, generator=generator, dtype=torch.float64) * 2 - 1) * 0.02

@@ -46,21 +46,21 @@ def test_an_image_without_an_object_is_left_out_and_never_a_hit() -> None:
                 Sum(), images, heatmap, metrics=[metric], objects=where, target=total
             )
             assert read(measured).isnan().tolist() == [True, False, True]
-            for estimate in (f := measured.figures()[0]).own, f.random, f.centre:
+            for estimate in (e := measured.estimates()[0]).own, e.random, e.centre:
                 assert (estimate.n, estimate.left_out) == (1, 2)
                 assert not math.isnan(estimate.value)
 
 
-def test_without_any_object_there_is_no_figure() -> None:
+def test_without_any_object_there_is_no_estimate() -> None:
     for metric in LOCALISATION:
         images, heatmap = torch.rand(2, 1, 6, 8), torch.rand(2, 6, 8)
         measured = limelight.measure(
             Sum(), images, heatmap, metrics=[metric], objects=[[], []], target=total
         )
-        figure = measured.figures()[0]
-        assert math.isnan(figure.own.value)
-        assert (figure.own.n, figure.own.left_out) == (0, 2)
-        assert figure.beats_chance is None
+        estimate = measured.estimates()[0]
+        assert math.isnan(estimate.own.value)
+        assert (estimate.own.n, estimate.own.left_out) == (0, 2)
+        assert estimate.beats_chance is None
         json.dumps(measured.as_dict(), allow_nan=False)
 
 
@@ -89,11 +89,11 @@ def test_a_map_that_is_the_same_everywhere_ranks_nothing() -> None:
     flat = limelight.measure(
         model, images, torch.full((4, 12, 16), 0.3), metrics=["road:steps=3", QUICK["infidelity"]]
     )
-    assert flat.figure("heatmaps", "road").own.value == 0
+    assert flat.estimate("heatmaps", "road").own.value == 0
     occluded = limelight.measure(
         model, images, torch.zeros(4, 12, 16), metrics=["occlusion-correlation"]
     )
-    assert occluded.figure("heatmaps", "occlusion-correlation").own.value == 0
+    assert occluded.estimate("heatmaps", "occlusion-correlation").own.value == 0
 
 
 def test_a_map_whose_status_is_not_ok_is_measured_as_nothing_and_told() -> None:
@@ -107,9 +107,9 @@ def test_a_map_whose_status_is_not_ok_is_measured_as_nothing_and_told() -> None:
     measured = limelight.measure(model, images, result, metrics=rows, objects=masks())
     assert measured.status == {("gradcam", "block1"): {"disconnected": 4}}
     assert_agrees(read(measured, metric="energy-pointing"), masks().double().mean((1, 2)))
-    assert measured.figure("gradcam", "road").own.value == 0
-    assert measured.figure("gradcam", "occlusion-correlation").own.value == 0
-    assert measured.figure("gradcam", "max-sensitivity").own.left_out == 4
+    assert measured.estimate("gradcam", "road").own.value == 0
+    assert measured.estimate("gradcam", "occlusion-correlation").own.value == 0
+    assert measured.estimate("gradcam", "max-sensitivity").own.left_out == 4
 
 
 def test_a_blank_map_does_not_come_near_a_whole_one_in_adcc() -> None:
@@ -120,8 +120,8 @@ def test_a_blank_map_does_not_come_near_a_whole_one_in_adcc() -> None:
     measured = limelight.measure(
         model, images, explained(model, images, target=3), metrics=["adcc"]
     )
-    figure = measured.figure("gradcam", "adcc")
-    assert not figure.own.value > figure.random.value
+    estimate = measured.estimate("gradcam", "adcc")
+    assert not estimate.own.value > estimate.random.value
 
 
 def test_a_one_pixel_object() -> None:
@@ -260,7 +260,7 @@ def test_the_smallest_images_have_a_figure_or_a_reason(metric: str, size: tuple[
 
 @every_metric
 @pytest.mark.parametrize("level", [0.0, 0.6])
-def test_an_image_without_structure_gives_finite_figures(metric: str, level: float) -> None:
+def test_an_image_without_structure_gives_finite_estimates(metric: str, level: float) -> None:
     model, images = network(), torch.full((2, 3, 12, 16), level, dtype=torch.float64)
     measured = limelight.measure(
         model, images, explained(model, images), metrics=[metric], objects=masks(2)

@@ -8,7 +8,7 @@ import torch
 
 from helpers.metric_scenes import SCENES
 from helpers.tolerances import assert_agrees
-from limelight.metrics.faithfulness import blur, ranked
+from limelight.metrics.faithfulness import blur, pixel_ranks
 from limelight.metrics.statistics import pearson, spearman, structural_similarity
 from oracles import metrics as oracles
 
@@ -22,9 +22,9 @@ def test_the_blur_equals_the_oracle(size: tuple[int, ...]) -> None:
 
 def test_the_rank_of_pixels_is_stable() -> None:
     maps = torch.tensor([[[0.2, 0.9, 0.2], [0.9, 0.0, 0.2]], [[0.0, -0.0, 0.0], [0.0, -0.0, 0.0]]])
-    assert ranked(maps).tolist() == [[2, 0, 3, 1, 5, 4], [0, 1, 2, 3, 4, 5]]
+    assert pixel_ranks(maps).tolist() == [[2, 0, 3, 1, 5, 4], [0, 1, 2, 3, 4, 5]]
     many = torch.randint(0, 3, (4, 5000)).float()
-    for row, found in zip(many, ranked(many), strict=True):
+    for row, found in zip(many, pixel_ranks(many), strict=True):
         assert found.tolist() == np.argsort(np.argsort(-row.numpy(), kind="stable")).tolist()
 
 

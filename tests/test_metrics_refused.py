@@ -210,14 +210,14 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
         Measurement.load(tmp_path / "none.json")
 
 
-def test_a_figure_that_was_not_measured_says_what_was() -> None:
+def test_an_estimate_that_was_not_measured_says_what_was() -> None:
     model, images = network(), pictures(2)
     one = limelight.measure(model, images, explained(model, images), metrics=["deletion:steps=3"])
-    assert one.figure("gradcam", "deletion") == one.figure("gradcam", "deletion:steps=3")
-    with pytest.raises(UnknownNameError, match=r"gradcam deletion:steps=3"):
-        one.figure("gradcam", "insertion")
+    assert one.estimate("gradcam", "deletion") == one.estimate("gradcam", "deletion:steps=3")
+    with pytest.raises(UnknownNameError, match=r"no estimate named.*gradcam deletion:steps=3"):
+        one.estimate("gradcam", "insertion")
     with pytest.raises(UnknownNameError, match=r"gradcam deletion ssim"):
-        one.figure("gradcam", "deletion", part="ssim")
+        one.estimate("gradcam", "deletion", part="ssim")
 
 
 def test_rows_are_taken_as_names_are() -> None:

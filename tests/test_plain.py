@@ -14,8 +14,9 @@ import torch
 
 import limelight
 from helpers.networks import PoolLinear, ready
-from limelight.metrics.journal import Journal, MeasureSpec, PhotoMeasured
+from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.photo_measurement import MeasureSpec, PhotoMeasured
 from limelight.plain import as_json, number, spelled, written
 
 SOURCE = Path(limelight.__file__).parent
@@ -44,11 +45,11 @@ def measured() -> Measurement:
 
 
 def readings(one: Measurement) -> dict[str, Any]:
-    (sample,) = one.samples.values()
+    (maps,) = one.readings.values()
     return {
         f"{whose} {name}": values.numpy()
         for whose in ("own", "random", "centre")
-        for name, values in {**sample.readings[whose], **sample.curves[whose]}.items()
+        for name, values in {**maps.values[whose], **maps.curve_sums[whose]}.items()
     }
 
 

@@ -38,7 +38,7 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.sanity import passed, verdicts
+from limelight.metrics.sanity import verdict_of, verdicts
 
 # Measured by compare
 
@@ -123,14 +123,14 @@ def test_the_likeness_is_spearman_s_of_the_stages() -> None:
         np.mean([spearmanr(before.raw[b].ravel(), s.maps.raw[b].ravel())[0] for s in stages])
         for b in range(3)
     ]
-    (one,) = [one for one in found.measurement.figures() if one.part == "value"]
+    (one,) = [one for one in found.measurement.estimates() if one.part == "value"]
     assert_agrees(one.own.value, np.mean(wanted))
     absolute = [
         spearmanr(before.raw[b].abs().ravel(), s.maps.raw[b].abs().ravel())[0]
         for b in range(3)
         for s in stages
     ]
-    part = found.measurement.figure("gradcam", "parameter-randomisation", part="absolute")
+    part = found.measurement.estimate("gradcam", "parameter-randomisation", part="absolute")
     assert_agrees(part.own.value, np.mean(absolute))
     # As the metric says.
     measured = limelight.measure(
@@ -205,8 +205,8 @@ def test_images_one_by_one_add_up_to_all_of_them() -> None:
 def test_a_method_passes_if_the_whole_interval_is_below(readings: list[float], wanted: str) -> None:
     some = [0.0] * len(readings)
     measured = made({("gradcam", "parameter-randomisation:steps=3"): (readings, some, some)})
-    (one,) = measured.figures()
-    assert passed(one) == wanted
+    (one,) = measured.estimates()
+    assert verdict_of(one) == wanted
     assert verdicts(measured) == {"gradcam": wanted}
 
 
@@ -225,7 +225,7 @@ def test_the_strip_shows_each_stage() -> None:
     assert sum(words.startswith("trained") for words in written) == 4
     for share, layer in ((stage.share, stage.layer) for stage in found.stages[0]):
         assert written.count(f"{share:.0%} random\n{layer}") == 4
-    gradcam = found.measurement.figure("gradcam", "parameter-randomisation").own
+    gradcam = found.measurement.estimate("gradcam", "parameter-randomisation").own
     assert written.count(f"gradcam passes: likeness {gradcam}") == 2
     assert sum(words.startswith("random fails: likeness 1.000") for words in written) == 2
     # A stage of a map that fails looks as the map did.
@@ -246,9 +246,9 @@ def test_methods_that_share_a_name_have_their_own_likeness_in_the_strip() -> Non
     for order in (methods, methods[::-1], ["occlusion:patch=0.9,stride=0.9", "occlusion"]):
         found = limelight.sanity(network(), pictures(1), methods=order, steps=2)
         written = [words for words, _ in texts(found.figure())]
-        for one in found.measurement.figures():
+        for one in found.measurement.estimates():
             if one.part == "value":
-                assert f"{one.method} {passed(one)}: likeness {one.own}" in written
+                assert f"{one.method} {verdict_of(one)}: likeness {one.own}" in written
 
 
 @pytest.mark.parametrize("form", ["png", "jpg", "pdf", "svg", "webp"])

@@ -31,7 +31,7 @@ from helpers.measurements import (
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, LimelightError, OutputError
-from limelight.metrics.measurement import FORMATS, Measurement
+from limelight.metrics.measurement import MEASUREMENT_FORMATS, Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.statistics import mean
 
@@ -225,7 +225,7 @@ def test_layers_are_told_apart_in_rankings_and_figures() -> None:
     measured = made({("gradcam", "early", "increase"): BAD, ("gradcam", "late", "increase"): GOOD})
     (ranking,) = measured.rankings()
     assert [line[0] for line in ranking.lines] == ["gradcam at late", "gradcam at early"]
-    written = [words for words, _ in texts(measured.plot())]
+    written = [words for words, _ in texts(measured.figure())]
     assert {"gradcam at late", "gradcam at early"} <= set(written)
 
 
@@ -300,21 +300,21 @@ def test_long_names_of_methods_do_not_run_into_each_other() -> None:
 def test_many_methods_and_metrics_are_readable() -> None:
     names = list(limelight.METHODS)[:24]
     metrics = ("increase", "pointing-game", "max-sensitivity", "energy-pointing")
-    figure = made({(name, metric): GOOD for name in names for metric in metrics}).plot()
+    figure = made({(name, metric): GOOD for name in names for metric in metrics}).figure()
     assert_readable(figure)
     written = [words for words, _ in texts(figure)]
     assert all(written.count(name) >= 4 for name in names)
 
 
 def test_a_long_name_leaves_room_for_the_figure() -> None:
-    figure = made({(LONG, metric): GOOD for metric in ("increase", "road", "infidelity")}).plot()
+    figure = made({(LONG, metric): GOOD for metric in ("increase", "road", "infidelity")}).figure()
     texts(figure)  # lays it out
     for axes in figure.axes:
         assert axes.get_position().width > 0.5 / 3
 
 
 def test_a_name_that_a_terminal_would_obey_is_written_out_in_a_figure() -> None:
-    figure = made({("a\x1b[2J", metric): GOOD for metric in ("increase", "road")}).plot()
+    figure = made({("a\x1b[2J", metric): GOOD for metric in ("increase", "road")}).figure()
     written = render.encode_figure(figure, "svg")
     assert b"\x1b" not in written
     assert rb"a\x1b[2J" in written
@@ -324,7 +324,7 @@ def test_a_name_that_a_terminal_would_obey_is_written_out_in_a_figure() -> None:
 def test_the_verdict_is_not_cut_off(metrics: int) -> None:
     names = ("increase", "road", "infidelity")[:metrics]
     for readings in (GOOD, BAD, ([0.8], [0.3], [0.4])):
-        assert_readable(made({("gradcam", name): readings for name in names}).plot())
+        assert_readable(made({("gradcam", name): readings for name in names}).figure())
 
 
 def test_curves_are_drawn_with_chance_beside_them() -> None:
@@ -333,7 +333,7 @@ def test_curves_are_drawn_with_chance_beside_them() -> None:
     measured = limelight.measure(
         model, images, maps, metrics=["insertion:steps=4", "road:steps=3", "increase"]
     )
-    figure = measured.plot()
+    figure = measured.figure()
     assert_readable(figure)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [
@@ -396,7 +396,7 @@ def test_nothing_can_be_drawn_of_nothing(tmp_path: Path) -> None:
 # Files
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", MEASUREMENT_FORMATS)
 def test_every_format_is_written(tmp_path: Path, form: str) -> None:
     measured = made({("gradcam", "increase"): GOOD, ("saliency", "increase"): BAD})
     path = measured.save(tmp_path / "deep" / "er" / f"figure.{form.upper()}")
@@ -414,7 +414,7 @@ def test_every_format_is_written(tmp_path: Path, form: str) -> None:
         assert path.read_bytes()[:5] in (b"%PDF-", b"<?xml")
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", MEASUREMENT_FORMATS)
 def test_a_file_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:

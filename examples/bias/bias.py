@@ -226,7 +226,7 @@ def figures_of(asked: Asked, test: Photos) -> dict[str, Any]:
     parts = {f"maps of '{one}'": asked.said == kind for kind, one in enumerate(CLASSES)}
     parts["wrong answers"] = asked.said != test.kinds
     measured = {
-        name: one.figure("gradcam", "energy-pointing") for name, one in asked.energy.items()
+        name: one.estimate("gradcam", "energy-pointing") for name, one in asked.energy.items()
     }
     return {
         "accuracy": told(mean(right)),
@@ -253,8 +253,8 @@ def figures_of(asked: Asked, test: Photos) -> dict[str, Any]:
 
 def shares_of(measured: limelight.Measurement) -> Tensor:
     """Return what was measured of each map, `[B]`, in their order."""
-    (sample,) = measured.samples.values()
-    return sample.readings["own"]["value"]
+    (maps,) = measured.readings.values()
+    return maps.values["own"]["value"]
 
 
 def counts_of(photos: Photos) -> dict[str, dict[str, int]]:

@@ -126,7 +126,7 @@ def _same_metric(default: Callable[[], object], metric: str) -> None:
     def value() -> torch.Tensor:
         result = limelight.explain(model, images, target=2)
         measured = limelight.measure(model, images, result, metrics=[metric])
-        rows = [measured.figure("gradcam", metric.split(":", maxsplit=1)[0])]
+        rows = [measured.estimate("gradcam", metric.split(":", maxsplit=1)[0])]
         return torch.tensor(
             [[row.own.value, row.random.value, row.centre.value] for row in rows],
             dtype=torch.float64,
@@ -135,7 +135,7 @@ def _same_metric(default: Callable[[], object], metric: str) -> None:
 
     before = value()
     default()
-    _same("figure", before, value())
+    _same("estimate", before, value())
 
 
 def _same_views(default: Callable[[], object], view: str) -> None:

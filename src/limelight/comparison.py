@@ -19,7 +19,7 @@ from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.metric import Metric
-from limelight.metrics.objects import Objects, Where
+from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.run import check_metrics, measure_all
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
@@ -185,7 +185,7 @@ def compare(
     chunk: int | None = None,
     compile: bool = False,
     metrics: str | Sequence[str | Metric] | None = None,
-    objects: Where | Objects | None = None,
+    objects: MasksOrBoxes | Objects | None = None,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
     """Explain the same images in many ways, from one pass through the body.

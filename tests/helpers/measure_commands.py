@@ -16,9 +16,9 @@ from torch import nn
 
 import limelight
 from helpers.commands import save_photo
-from limelight.metrics import journal as measuring
-from limelight.metrics.journal import PhotoMeasured, measure_photos
+from limelight.metrics import photo_measurement
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.photo_measurement import PhotoMeasured, measure_photos
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
 
@@ -67,7 +67,7 @@ def noise(folder: Path) -> Path:
 @pytest.fixture
 def photos(noise: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, where curves.png is of no interest: drawing it takes longer than all the rest."""
-    monkeypatch.setattr(Measurement, "plot", lambda _self: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(Measurement, "figure", lambda _self: Figure(figsize=(1, 1)))
     return noise
 
 
@@ -81,13 +81,13 @@ def lines(folder: Path, name: str = "out") -> list[str]:
 
 
 def told(value: float | str | None) -> float | None:
-    """Return a figure of a table; None where there is none."""
+    """Return a number of a table; None where there is none."""
     number = float("nan" if value is None else value)
     return None if math.isnan(number) else number
 
 
 def assert_same(ours: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
-    """Compare rows of figures, of CSV, of JSON or of the library."""
+    """Compare rows of estimates, of CSV, of JSON or of the library."""
     assert len(ours) == len(others) > 0
     words = ("method", "layer", "metric", "part", "better")
     for own, other in zip(ours, others, strict=True):
@@ -104,7 +104,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         opened.append(Path(path).name)
         return limelight.load_photo(path)
 
-    monkeypatch.setattr(measuring, "load_photo", counting)
+    monkeypatch.setattr(photo_measurement, "load_photo", counting)
     return opened
 
 

@@ -57,18 +57,18 @@ def explained(model: nn.Module, images: Tensor, **options: Any) -> limelight.Exp
 
 def read(measured: Measurement, method: str | None = None, metric: str | None = None) -> Tensor:
     """Return the readings of each image, of the first method and metric or those named."""
-    for key, sample in measured.samples.items():
+    for key, maps in measured.readings.items():
         if method in (None, key.method) and metric in (None, key.metric):
-            return sample.readings["own"]["value"]
+            return maps.values["own"]["value"]
     raise AssertionError("not measured")
 
 
 def parts(measured: Measurement) -> dict[str, Tensor]:
     """Return all readings, by what they are of."""
     return {
-        f"{key} {whose} {name}": values
-        for key, sample in measured.samples.items()
-        for whose, readings in sample.readings.items()
+        f"{key} {source} {name}": values
+        for key, maps in measured.readings.items()
+        for source, readings in maps.values.items()
         for name, values in readings.items()
     }
 

@@ -90,12 +90,12 @@ class Scene:
         )
 
     def readings(self, metric: str) -> dict[str, Tensor]:
-        (sample,) = self.measured(metric).samples.values()
-        return dict(sample.readings["own"])
+        (maps,) = self.measured(metric).readings.values()
+        return dict(maps.values["own"])
 
     def curves(self, metric: str) -> dict[str, Tensor]:
-        (sample,) = self.measured(metric).samples.values()
-        return dict(sample.curves["own"])
+        (maps,) = self.measured(metric).readings.values()
+        return dict(maps.curve_sums["own"])
 
     # One image, in numpy
 

@@ -6,9 +6,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli.output import Console
+from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.statistics import Estimate
-from limelight.metrics.verdict import Measured
 
 
 def print_measurement(console: Console, measurement: Measurement) -> None:
@@ -20,13 +20,13 @@ def print_measurement(console: Console, measurement: Measurement) -> None:
         worthless = [f"{count} {name}" for name, count in counts.items() if name != "ok"]
         if worthless:
             console.print(f"[yellow]worthless maps[/] {escape(method)}: {', '.join(worthless)}")
-    if measurement.samples:
+    if measurement.readings:
         console.print(f"[bold]{escape(measurement.verdict().sentence)}[/]")
 
 
 def _metric_table(measurement: Measurement, metric: str) -> Table:
     ranking = measurement.ranking(metric)
-    counts = {count_readings(figure.own) for figure in ranking}
+    counts = {count_readings(estimate.own) for estimate in ranking}
     shared = f", n = {counts.pop()}" if len(counts) == 1 else ""
     table = Table(
         box=None,
@@ -38,13 +38,13 @@ def _metric_table(measurement: Measurement, metric: str) -> Table:
     headings = ["method", "mean, 95 % interval", "random", "centre", *(["n"] if counts else []), ""]
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading not in ("method", ""))
-    for figure in ranking:
+    for estimate in ranking:
         table.add_row(
-            escape(measurement.names[figure.method, figure.layer]),
-            escape(str(figure.own)),
-            *(f"[dim]{control.value:.3f}[/]" for control in (figure.random, figure.centre)),
-            *([count_readings(figure.own)] if counts else []),
-            _beside_chance(figure),
+            escape(measurement.names[estimate.method, estimate.layer]),
+            escape(str(estimate.own)),
+            *(f"[dim]{control.value:.3f}[/]" for control in (estimate.random, estimate.centre)),
+            *([count_readings(estimate.own)] if counts else []),
+            _beside_chance(estimate),
         )
     return table
 
@@ -63,9 +63,9 @@ def count_readings(estimate: Estimate) -> str:
     return f"{estimate.n}{images}{left_out}"
 
 
-def _beside_chance(figure: Measured) -> str:
-    if not figure.judged:
+def _beside_chance(estimate: MetricEstimate) -> str:
+    if not estimate.judged:
         return ""
-    if figure.beats_chance is None:
-        return "ahead" if figure.ahead else "[yellow]not ahead[/]"
-    return "[green]beats chance[/]" if figure.beats_chance else "[yellow]does not[/]"
+    if estimate.beats_chance is None:
+        return "ahead" if estimate.ahead else "[yellow]not ahead[/]"
+    return "[green]beats chance[/]" if estimate.beats_chance else "[yellow]does not[/]"

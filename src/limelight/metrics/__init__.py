@@ -1,37 +1,37 @@
 """Is the map true? The table of metrics.
 
 A metric is a pure pair: `update`, from a batch of maps to readings, one per image, and `compute`,
-from the readings of all images to a mean with its interval. So readings can be gathered in any
-batches, on any machines, and put together. The command line, the docs and the tests read this table
-and nothing else.
+from the readings of all images to a mean with its interval. So readings can be taken in any
+batches, on any machines, and joined. The command line, the docs and the tests read this table and
+nothing else.
 """
 
 from __future__ import annotations
 
 from limelight.metrics import faithfulness, localisation, robustness
-from limelight.metrics.metric import Axes, Metric
+from limelight.metrics.metric import CurveAxes, Metric
 from limelight.metrics.statistics import mean_over_groups
 from limelight.registry import find_entry
 
 __all__ = ["METRICS", "Metric", "find_metric"]
 
 
-def _share(count: int) -> list[float]:
-    """Return shares from 0 to 1, both ends included."""
+def _shares(count: int) -> list[float]:
+    """Return equally spaced shares from 0 to 1, both ends included."""
     return [i / (count - 1) for i in range(count)]
 
 
-def _inner_share(count: int) -> list[float]:
-    """Return shares from 0 to 1, without the ends."""
+def _inner_shares(count: int) -> list[float]:
+    """Return equally spaced shares from 0 to 1, without the ends."""
     return [(i + 1) / (count + 1) for i in range(count)]
 
 
-def _stage(count: int) -> list[float]:
+def _stage_numbers(count: int) -> list[float]:
     return [float(i + 1) for i in range(count)]
 
 
-#: In formulas: f the probability p_c (the score, where there is none), M the heatmap, x the image,
-#: B the object, phi the raw map.
+#: In the formulas f is the probability p_c (the score, where there is none), M the heatmap, x the
+#: image, B the object, phi the raw map, and y the score.
 METRICS: dict[str, Metric] = {
     row.name: row
     for row in (
@@ -40,7 +40,7 @@ METRICS: dict[str, Metric] = {
             family="faithfulness",
             function=faithfulness.deletion,
             better="lower",
-            axes=Axes("share of pixels removed", "f, the probability", _share),
+            axes=CurveAxes("share of pixels removed", "f, the probability", _shares),
             formula="area under f(x without the highest M)",
             paper="Petsiuk et al. 2018, RISE",
             use="Does the score fall when what lights up is taken away? Holes are seen, too.",
@@ -50,7 +50,7 @@ METRICS: dict[str, Metric] = {
             family="faithfulness",
             function=faithfulness.insertion,
             better="higher",
-            axes=Axes("share of pixels sharp", "f, the probability", _share),
+            axes=CurveAxes("share of pixels sharp", "f, the probability", _shares),
             formula="area under f(blurred x with the highest M sharp)",
             paper="Petsiuk et al. 2018, RISE",
             use="Is what lights up enough to bring the score back? The one to start with.",
@@ -60,8 +60,8 @@ METRICS: dict[str, Metric] = {
             family="faithfulness",
             function=faithfulness.road,
             better="higher",
-            lower=frozenset({"morf"}),
-            axes=Axes("share of pixels removed", "f, the probability", _inner_share),
+            lower_parts=frozenset({"morf"}),
+            axes=CurveAxes("share of pixels removed", "f, the probability", _inner_shares),
             formula="(mean f(x without the lowest M) - mean f(x without the highest M)) / 2",
             paper="Rong et al. 2022, A Consistent and Efficient Evaluation Strategy (ROAD)",
             use="As deletion, with no holes for the network to see: they are filled in.",
@@ -101,7 +101,7 @@ METRICS: dict[str, Metric] = {
             function=faithfulness.adcc,
             better="higher",
             needs=frozenset({"probability", "recipe"}),
-            lower=frozenset({"complexity", "average drop"}),
+            lower_parts=frozenset({"complexity", "average drop"}),
             formula="harmonic mean of coherency, 1 - complexity, 1 - drop",
             paper="Poppi et al. 2021, Revisiting the Evaluation of Class Activation Mapping",
             use="One number for: coherent, small, and enough.",
@@ -130,7 +130,7 @@ METRICS: dict[str, Metric] = {
             function=localisation.pointing_game,
             better="higher",
             needs=frozenset({"objects"}),
-            over=mean_over_groups,
+            average=mean_over_groups,
             formula="[max M within 15 px of B], mean over classes",
             paper="Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop",
             use="Is the hottest point on the object?",
@@ -191,7 +191,7 @@ METRICS: dict[str, Metric] = {
             function=robustness.parameter_randomisation,
             better="lower",
             needs=frozenset({"recipe"}),
-            axes=Axes("stage, from the logits down", "likeness", _stage),
+            axes=CurveAxes("stage, from the logits down", "likeness", _stage_numbers),
             formula="Spearman(phi, phi with random weights), mean over a cascade",
             paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
             use="Does the map go away with what the network learned?",

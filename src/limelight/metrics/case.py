@@ -1,4 +1,4 @@
-"""What a metric may read: maps, the network to run on other images, and where the objects are."""
+"""What a metric may read: maps, the network to run on changed images, and where the objects are."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from limelight.target_evidence import TargetEvidence
 from limelight.targets import FixedScore, ScoreTarget
 from limelight.targets.scores import CustomScore
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class Maps(NamedTuple):
     """Maps of B images.
 
     Attributes:
-        raw: Signed, on the grid, `[B, *grid]`.
+        raw: The signed maps on the grid, `[B, *grid]`.
         heatmap: M, in [0, 1], `[B, *image]`.
         span: How long the grid is along each axis, in picture lengths.
     """
@@ -43,30 +43,31 @@ class Maps(NamedTuple):
     span: tuple[float, ...] = ()
 
 
-class Again(Protocol):
-    """Makes maps again in the same way, of other images or with another model."""
+class Remake(Protocol):
+    """Makes maps in the same way as before, for other images or with another model."""
 
     def __call__(
-        self, probe: PerturbedModel, given: ModelInputs, model: nn.Module | None = None
+        self, perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
     ) -> Maps:
-        """Return the maps of the score that the probe is about."""
+        """Return the maps of the score that is explained."""
 
 
 class PerturbedModel:
     """A network, images and a score, to be run on changed images.
 
-    What is found without looking at a map is found once, for all maps of the same images.
+    What does not depend on a map is computed once, for all maps of the same images.
 
     Attributes:
         model: The network.
-        given: What it was given.
+        inputs: The inputs that are explained.
         scores: What is explained.
+        progress: Called as progress(done, total) while the network runs; None for nothing.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        given: ModelInputs,
+        inputs: ModelInputs,
         target: ScoreTarget,
         options: Options,
     ) -> None:
@@ -75,23 +76,23 @@ class PerturbedModel:
         Raises:
             LayerError: The inputs are no images that can be changed.
         """
-        (cut,) = cut_layers(model, given, [INPUT], options, follow_input=False)
-        self._gathered = TargetEvidence(cut, target, options)
-        self.model, self.given, self.scores = model, given, self._gathered.scores
+        (cut,) = cut_layers(model, inputs, [INPUT], options, follow_input=False)
+        self._evidence = TargetEvidence(cut, target, options)
+        self.model, self.inputs, self.scores = model, inputs, self._evidence.scores
         self.progress: RunCallback | None = None
-        self._kept = dict[Hashable, Any]()
+        self._computed = dict[Hashable, Any]()
 
     @property
     def images(self) -> Tensor:
         """The images x, `[B, C, *image]`."""
-        return self.given.image
+        return self.inputs.image
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """What tells the images apart, also from those of other probes: a digest of each."""
+    def digests(self) -> tuple[str, ...]:
+        """A digest of each image, which tells it apart from all others."""
         rows = self.images.detach().cpu().contiguous().flatten(1)
         digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
-        return tuple(one.hexdigest() for one in digests)
+        return tuple(digest.hexdigest() for digest in digests)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -99,20 +100,20 @@ class PerturbedModel:
         return tuple(self.images.shape[2:])
 
     @property
-    def probable(self) -> bool:
+    def has_probability(self) -> bool:
         """Whether the score has a probability: of one class among several, or of words."""
         return self.scores.probability is not None
 
     @property
-    def custom(self) -> bool:
+    def has_custom_score(self) -> bool:
         """Whether the score is a callable of the user's, which may return a probability."""
-        return isinstance(self._gathered.target, CustomScore)
+        return isinstance(self._evidence.target, CustomScore)
 
     @cached_property
     def value(self) -> Tensor:
-        """`p_c(x)`, the probability of what is explained; the score where there is none, `[B]`."""
-        likely = self._gathered.cut.probability(self.scores)
-        return self.score if likely is None else at_least_float32(likely)
+        """f(x), the probability `p_c(x)` of what is explained, or the score without one, `[B]`."""
+        probability = self._evidence.cut.probability(self.scores)
+        return self.score if probability is None else at_least_float32(probability)
 
     @property
     def score(self) -> Tensor:
@@ -120,46 +121,46 @@ class PerturbedModel:
         return at_least_float32(self.scores.values.detach())
 
     def values(self, count: int, make: Make) -> Tensor:
-        """Return `p_c` (or the score, where there is none) of changed images, `[V, B]`.
+        """Return f of changed images, `[V, B]`.
 
         Args:
-            count: V, how many there are of each image.
-            make: Makes a chunk of them: from their numbers `[M]` and which image it is to
-                `[M, C, *image]`.
+            count: V, how many variants there are of each image.
+            make: Makes some of the variants of one image: from their numbers `[M]` and the image's
+                index to `[M, C, *image]`.
         """
         if self.scores.probability is None:
-            return self.scored(count, make)
-        likely = self.scores._replace(values=self.value, again=self.scores.probability)
-        return self._run(self._gathered.rerunner(likely), count, make)
+            return self.score_values(count, make)
+        probabilities = self.scores._replace(values=self.value, again=self.scores.probability)
+        return self._run(self._evidence.rerunner(probabilities), count, make)
 
-    def scored(self, count: int, make: Make) -> Tensor:
+    def score_values(self, count: int, make: Make) -> Tensor:
         """Return `y_c` of changed images, `[V, B]`; as `values`."""
-        return self._run(self._gathered.rerunner(self.scores), count, make)
+        return self._run(self._evidence.rerunner(self.scores), count, make)
 
     def _run(self, runner: Rerunner, count: int, make: Make) -> Tensor:
         runner.progress = self.progress or (lambda _done, _count: None)
-        everything = torch.ones(count, len(self.images), dtype=torch.bool, device="cpu")
-        return runner.scores(everything.to(self.images.device), make)
+        all_variants = torch.ones(count, len(self.images), dtype=torch.bool, device="cpu")
+        return runner.scores(all_variants.to(self.images.device), make)
 
     def cascade(self, steps: int, seed: int) -> Iterator[tuple[str, float, nn.Module]]:
-        """Yield the network with more and more weights drawn anew; see `cut.randomise`."""
-        return cascade(self.model, self.given, steps, seed)
+        """Yield the network with more and more weights drawn anew; see `runtime.randomise`."""
+        return cascade(self.model, self.inputs, steps, seed)
 
-    def begin(self, doing: str) -> None:
-        """Report the runs of what is done from now on."""
-        progress = self._gathered.options.progress
-        self.progress = None if progress is None else partial(progress, doing)
+    def begin(self, task: str) -> None:
+        """Report the runs from now on as those of a task."""
+        progress = self._evidence.options.progress
+        self.progress = None if progress is None else partial(progress, task)
 
-    def read(self) -> FixedScore:
+    def fixed_score(self) -> FixedScore:
         """Return the score as a target for other outputs of the same images."""
         return FixedScore(self.scores.again)
 
-    def once(self, key: Hashable, find: Callable[[], _Found]) -> _Found:
-        """Find something the first time it is asked for."""
-        if key not in self._kept:
-            self._kept[key] = find()
-        found: _Found = self._kept[key]
-        return found
+    def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """Return what `compute` returns; it is called the first time that the key is asked for."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        result: _Result = self._computed[key]
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,14 +169,14 @@ class MapCase:
 
     Attributes:
         maps: The maps that are measured.
-        probe: The network, run on changed images.
-        again: Makes the maps again; None for maps whose origin is not known.
-        objects: Where the objects are; None when nobody said.
+        perturbed: The network, run on changed images.
+        remake: Makes the maps again; None for maps whose origin is not known.
+        objects: Where the objects are; None when that is not known.
     """
 
     maps: Maps
-    probe: PerturbedModel
-    again: Again | None = None
+    perturbed: PerturbedModel
+    remake: Remake | None = None
     objects: Objects | None = None
 
     @property
@@ -186,29 +187,29 @@ class MapCase:
     @cached_property
     def contributions(self) -> Tensor:
         """The raw maps, signed, resized to the image, `[B, *image]`."""
-        return resize(self.maps.raw, self.probe.size, self.maps.span)
+        return resize(self.maps.raw, self.perturbed.size, self.maps.span)
 
     @cached_property
     def relevance(self) -> Tensor:
         """Their positive part, `[B, *image]`: the heatmap before it is scaled to [0, 1]."""
-        return resize(relu(self.maps.raw), self.probe.size, self.maps.span)
+        return resize(relu(self.maps.raw), self.perturbed.size, self.maps.span)
 
     @cached_property
-    def masked(self) -> Tensor:
-        """`p_c(x * M)`, `[B]`."""
-        images, heatmap = self.probe.images, self.heatmap
-        found = self.probe.values(1, lambda _number, b: (images[b] * heatmap[b])[None])
-        return found[0]
+    def masked_value(self) -> Tensor:
+        """f(x * M), `[B]`."""
+        images, heatmap = self.perturbed.images, self.heatmap
+        values = self.perturbed.values(1, lambda _number, b: (images[b] * heatmap[b])[None])
+        return values[0]
 
-    def repeated(self, images: Tensor, model: nn.Module | None = None) -> Maps:
-        """Return the same maps of other images `[B, C, *image]`, or with another model.
+    def remade(self, images: Tensor, model: nn.Module | None = None) -> Maps:
+        """Return the maps for other images `[B, C, *image]`, or with another model.
 
         Raises:
             MetricError: How the maps were made is not known.
         """
-        if self.again is None:
+        if self.remake is None:
             raise MetricError(
                 "The metric makes the maps again, on changed images or weights, and how these were "
                 "made is not known. Pass what limelight.explain returned rather than its heatmap."
             )
-        return self.again(self.probe, self.probe.given.on(images), model)
+        return self.remake(self.perturbed, self.perturbed.inputs.on(images), model)

@@ -1,8 +1,8 @@
-"""Does the map show what the score depends on? The image is changed, and the network asked again.
+"""Does the map show what the score depends on? The network runs on changed images.
 
-f is the probability `p_c` of the explained class (of a word or a sentence theirs); where a score
-has none (a regression, an embedding, a contrast, a callable), the score itself. M is the heatmap.
-Pixels are ranked by M in a stable order: of equal ones the first comes first.
+f is the probability `p_c` of the explained class, word or sentence; where a score has none (a
+regression, an embedding, a contrast, a callable), it is the score itself. M is the heatmap. Pixels
+are ranked by M in a stable order: among equal ones the first comes first.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from limelight.metrics.imputation import impute
 from limelight.metrics.metric import Readings
 from limelight.metrics.statistics import pearson, spearman
 
-#: How much more than 1 rounding may make of a probability.
+#: By how much a probability may exceed 1 through rounding.
 _ROUNDING = 1e-6
 
 
-_TAKE = (
+_PROBABILITY_ADVICE = (
     "Take a class as the target, or a callable that returns a probability, as in "
     "target=lambda y: y.sigmoid()[:, 3]; or a metric that takes any score (deletion, insertion, "
     "road)."
@@ -42,44 +42,44 @@ def deletion(case: MapCase, *, steps: int = 100, baseline: float = 0.0) -> Readi
     Returns:
         `value` `[B]`, and `curve` `[B, steps + 1]`.
     """
-    probe = case.probe
-    empty = torch.full_like(probe.images, baseline)
-    bare = probe.once(("emptied", baseline), lambda: _unchanged(probe, empty))
-    return _replaced(case, steps, probe.images, empty, (probe.value, bare))
+    perturbed = case.perturbed
+    empty = torch.full_like(perturbed.images, baseline)
+    at_empty = perturbed.once(("empty", baseline), lambda: _value_of(perturbed, empty))
+    return _replace_by_rank(case, steps, perturbed.images, empty, (perturbed.value, at_empty))
 
 
 def insertion(case: MapCase, *, steps: int = 100) -> Readings:
     """Show pixels of a blurred image sharp, those with the highest M first: f should rise fast.
 
     As `deletion`, from a blurred image to the image itself; higher is better. The blur is a
-    Gaussian of 11 pixels along each axis and a deviation of 5, which continues the border outwards.
+    Gaussian of 11 pixels along each axis with a deviation of 5; the border is continued outwards.
     """
-    probe = case.probe
-    blurred = probe.once("blurred", lambda: blur(probe.images))
-    bare = probe.once("bare", lambda: _unchanged(probe, blurred))
-    return _replaced(case, steps, blurred, probe.images, (bare, probe.value))
+    perturbed = case.perturbed
+    blurred = perturbed.once("blurred", lambda: blur(perturbed.images))
+    at_blurred = perturbed.once("at blurred", lambda: _value_of(perturbed, blurred))
+    return _replace_by_rank(case, steps, blurred, perturbed.images, (at_blurred, perturbed.value))
 
 
-def _unchanged(probe: PerturbedModel, images: Tensor) -> Tensor:
-    """Return f of other images as they are, `[B]`."""
-    return probe.values(1, lambda _number, b: images[b][None])[0]
+def _value_of(perturbed: PerturbedModel, images: Tensor) -> Tensor:
+    """Return f of other images, `[B]`."""
+    return perturbed.values(1, lambda _number, b: images[b][None])[0]
 
 
-def _replaced(
+def _replace_by_rank(
     case: MapCase, steps: int, before: Tensor, after: Tensor, ends: tuple[Tensor, Tensor]
 ) -> Readings:
-    """Replace pixels of `before` by those of `after` step by step; f is known at both ends."""
-    rank = ranked(case.heatmap)
-    count = rank.shape[1]
+    """Replace pixels of `before` by those of `after`, the highest M first; `ends` is f of both."""
+    ranks = pixel_ranks(case.heatmap)
+    count = ranks.shape[1]
     shares = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu")
     counts = (shares * count).round().long()
-    inner = counts[1:-1].to(rank.device)
+    inner = counts[1:-1].to(ranks.device)
 
     def replaced(number: Tensor, b: int) -> Tensor:
-        done = rank[b] < inner[number, None]
-        return torch.where(done.reshape(-1, 1, *before.shape[2:]), after[b], before[b])
+        is_replaced = ranks[b] < inner[number, None]
+        return torch.where(is_replaced.reshape(-1, 1, *before.shape[2:]), after[b], before[b])
 
-    between = case.probe.values(len(inner), replaced)
+    between = case.perturbed.values(len(inner), replaced)
     curve = torch.cat([ends[0][None], between, ends[1][None]]).T.cpu().double()
     return {"value": torch.trapezoid(curve, counts.double() / count, dim=1), "curve": curve}
 
@@ -89,36 +89,36 @@ def road(case: MapCase, *, steps: int = 9, noise: float = 0.01, seed: int = 0) -
 
     Removed pixels are imputed from their neighbours (noisy linear imputation, see `impute`), with
     normal noise of the given deviation in the network's units. `morf` is the mean of f over the
-    removed shares `i / (steps + 1)`, i from 1 to steps, the most relevant removed first; `lerf` the
-    same, the least relevant first (Rong et al. 2022); `value` is `(lerf - morf) / 2`, `[B]`, as in
-    the grad-cam library (Gildenblat 2021). Higher is better; a map that is the same everywhere
-    has 0.
+    removed shares `i / (steps + 1)`, i from 1 to steps, the most relevant removed first; `lerf` is
+    the same with the least relevant first (Rong et al. 2022); `value` is `(lerf - morf) / 2`,
+    `[B]`, as in the grad-cam library (Gildenblat 2021). Higher is better; a map that is the same
+    everywhere has 0.
 
     Returns:
         `value`, `morf` and `lerf` `[B]`, and the curves of both, `[B, steps]`.
     """
-    probe = case.probe
+    perturbed = case.perturbed
     count = case.heatmap[0].numel()
-    # One pixel has to stay, or there would be nothing to impute from.
+    # One pixel has to stay: imputing needs a neighbour.
     counts = [min(count - 1, round(count * i / (steps + 1))) for i in range(1, steps + 1)]
     if not any(counts):
         raise MetricError(
             f"Images of {count} pixels are too small to remove some and impute them from the rest."
         )
-    most, least = ranked(case.heatmap), ranked(-case.heatmap)
+    highest_first, lowest_first = pixel_ranks(case.heatmap), pixel_ranks(-case.heatmap)
     generator = torch.Generator().manual_seed(seed)
-    shape = probe.images.shape[1:]
+    shape = perturbed.images.shape[1:]
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu") * noise
-    added = drawn.to(probe.images)
-    limits = torch.tensor(counts, device=most.device)
+    added = drawn.to(perturbed.images)
+    limits = torch.tensor(counts, device=highest_first.device)
 
     def imputed(number: Tensor, b: int) -> Tensor:
-        order = torch.where((number < steps)[:, None], most[b], least[b])
-        removed = (order < limits[number % steps, None]).reshape(-1, *probe.size)
-        return impute(probe.images[b], removed) + torch.where(removed[:, None], added, 0)
+        ranks = torch.where((number < steps)[:, None], highest_first[b], lowest_first[b])
+        removed = (ranks < limits[number % steps, None]).reshape(-1, *perturbed.size)
+        return impute(perturbed.images[b], removed) + torch.where(removed[:, None], added, 0)
 
-    found = probe.values(2 * steps, imputed).T.cpu().double()
-    morf, lerf = found[:, :steps], found[:, steps:]
+    curves = perturbed.values(2 * steps, imputed).T.cpu().double()
+    morf, lerf = curves[:, :steps], curves[:, steps:]
     parts = {"morf": morf.mean(1), "lerf": lerf.mean(1)}
     value = (parts["lerf"] - parts["morf"]) / 2
     return {"value": value, **parts, "morf curve": morf, "lerf curve": lerf}
@@ -129,7 +129,7 @@ def average_drop(case: MapCase) -> Readings:
 
     `max(0, p(x) - p(x * M)) / p(x)`, `[B]`: Chattopadhay et al. 2018, section 4.1; x is in the
     network's units, so that what M hides takes the mean colour. Lower is better. A map that is
-    near 1 nearly everywhere loses nothing: read it beside `average-gain` and the controls.
+    near 1 nearly everywhere loses nothing: read this metric beside `average-gain` and the controls.
     """
     return {"value": _drop(case)}
 
@@ -139,11 +139,11 @@ def increase(case: MapCase) -> Readings:
 
     `[p(x * M) > p(x)]`, `[B]`: Chattopadhay et al. 2018, section 4.1. Higher is better.
     """
-    return {"value": (case.masked > case.probe.value).double().cpu()}
+    return {"value": (case.masked_value > case.perturbed.value).double().cpu()}
 
 
 def average_gain(case: MapCase) -> Readings:
-    """Return how much of what is missing to certainty is gained when only what M shows is seen.
+    """Return which share of the missing probability is gained when only what M shows is seen.
 
     `max(0, p(x * M) - p(x)) / (1 - p(x))`, `[B]`: Zhang et al. 2024, Opti-CAM. Higher is better.
     """
@@ -164,16 +164,15 @@ def adcc(case: MapCase) -> Readings:
     Returns:
         `value`, and its parts `coherency`, `complexity` and `average drop`, `[B]`.
     """
-    images, heatmap, drop = case.probe.images, case.heatmap, _drop(case)
-    seen = case.repeated(images * heatmap[:, None].to(images)).heatmap
-    alike = (pearson(seen.flatten(1), heatmap.flatten(1)) + 1) / 2
-    blank = [one.flatten(1).aminmax(dim=1) for one in (seen, heatmap)]
-    coherency = torch.where(
-        torch.stack([(low == high).cpu() for low, high in blank]).any(0), 0, alike
-    )
+    images, heatmap, drop = case.perturbed.images, case.heatmap, _drop(case)
+    of_masked = case.remade(images * heatmap[:, None].to(images)).heatmap
+    correlation = (pearson(of_masked.flatten(1), heatmap.flatten(1)) + 1) / 2
+    extremes = [maps.flatten(1).aminmax(dim=1) for maps in (of_masked, heatmap)]
+    is_constant = torch.stack([(low == high).cpu() for low, high in extremes]).any(0)
+    coherency = torch.where(is_constant, 0, correlation)
     complexity = heatmap.flatten(1).cpu().double().mean(1)
-    three = torch.stack([coherency, 1 - complexity, 1 - drop])
-    value = torch.where((three == 0).any(0), 0, 3 / (1 / three).sum(0))
+    terms = torch.stack([coherency, 1 - complexity, 1 - drop])
+    value = torch.where((terms == 0).any(0), 0, 3 / (1 / terms).sum(0))
     return {
         "value": value,
         "coherency": coherency,
@@ -185,34 +184,36 @@ def adcc(case: MapCase) -> Readings:
 def infidelity(
     case: MapCase, *, samples: int = 100, patch: float = 0.3, scaled: bool = True, seed: int = 0
 ) -> Readings:
-    """Return how far the map is from telling what the score loses with parts of the image.
+    """Return how far the map is from predicting what the score loses with parts of the image.
 
     `E[(I . phi - (y_c(x) - y_c(x - I)))^2]`, `[B]`: Yeh et al. 2019, definition 2.1. `x - I` is the
-    image with a box, drawn at random, set to 0; a side of it is between a pixel and `patch` times
-    the image's. phi is the raw map, signed, resized to the image, and `I . phi` its sum over the
-    box: what phi says the box is worth. The score is the logit. A raw map has no unit: with
-    `scaled` it is multiplied by `E[(I . phi) d] / E[(I . phi)^2]`, d what is lost, which makes the
-    error least, and phi answers for its proportions alone. Lower is better.
+    image with a box, drawn at random, set to 0; each side is between a pixel and `patch` times the
+    image's. phi is the raw map, signed, resized to the image, and `I . phi` its sum over the box:
+    the loss that phi predicts. The score is the logit. A raw map has no unit: with `scaled` it is
+    multiplied by `E[(I . phi) d] / E[(I . phi)^2]`, d the loss, which makes the error least, so
+    that only the proportions of phi count. Lower is better.
     """
-    probe = case.probe
-    boxes = probe.once(
-        ("boxes", samples, patch, seed), lambda: _boxes(probe.size, samples, patch, seed)
-    ).to(probe.images.device)
+    perturbed = case.perturbed
+    boxes = perturbed.once(
+        ("boxes", samples, patch, seed), lambda: _random_boxes(perturbed.size, samples, patch, seed)
+    ).to(perturbed.images.device)
 
     def without(number: Tensor, b: int) -> Tensor:
-        return torch.where(boxes[number, None], 0, probe.images[b])
+        return torch.where(boxes[number, None], 0, perturbed.images[b])
 
-    lost = probe.once(
-        ("lost", samples, patch, seed), lambda: probe.score - probe.scored(samples, without)
+    lost = perturbed.once(
+        ("lost", samples, patch, seed),
+        lambda: perturbed.score - perturbed.score_values(samples, without),
     )
     lost = lost.T.cpu().double()  # [B, V]
     phi = case.contributions.flatten(1).cpu().double()
-    some = torch.split(boxes.flatten(1).cpu(), 16)
-    said = torch.cat([phi @ part.T.double() for part in some], 1)
+    chunks = torch.split(boxes.flatten(1).cpu(), 16)
+    predicted = torch.cat([phi @ chunk.T.double() for chunk in chunks], 1)
     if scaled:
-        square = (said**2).sum(1, keepdim=True)
-        said = said * torch.where(square > 0, (said * lost).sum(1, keepdim=True) / square, 0)
-    return {"value": ((said - lost) ** 2).mean(1)}
+        square = (predicted**2).sum(1, keepdim=True)
+        product = (predicted * lost).sum(1, keepdim=True)
+        predicted = predicted * torch.where(square > 0, product / square, 0)
+    return {"value": ((predicted - lost) ** 2).mean(1)}
 
 
 def occlusion_correlation(case: MapCase, *, cells: int = 14, baseline: float = 0.0) -> Readings:
@@ -222,26 +223,31 @@ def occlusion_correlation(case: MapCase, *, cells: int = 14, baseline: float = 0
     the mean of M with `y_c(x) - y_c(x with the patch at the baseline)`, `[B]`: Selvaraju et al.
     2017, section 5.3. Higher is better; a map that is the same everywhere has 0.
     """
-    probe = case.probe
-    places = blocks(probe.size, cells).to(probe.images.device)
-    count = int(places.max()) + 1
+    perturbed = case.perturbed
+    patches = blocks(perturbed.size, cells).to(perturbed.images.device)
+    count = int(patches.max()) + 1
 
     def without(number: Tensor, b: int) -> Tensor:
-        covered = places[None] == number.reshape(-1, *[1] * places.ndim)
-        return torch.where(covered[:, None], baseline, probe.images[b])
+        covered = patches[None] == number.reshape(-1, *[1] * patches.ndim)
+        return torch.where(covered[:, None], baseline, perturbed.images[b])
 
-    lost = probe.once(
-        ("occluded", cells, baseline), lambda: probe.score - probe.scored(count, without)
+    lost = perturbed.once(
+        ("occluded", cells, baseline),
+        lambda: perturbed.score - perturbed.score_values(count, without),
     )
-    # What differs by no more than rounding has the same rank: sums are exact, losses rounded.
-    digits = 64 * torch.finfo(probe.score.dtype).eps * probe.score.abs().cpu().double()[:, None]
-    worth = _rounded(lost.T.cpu().double(), digits)
-    return {"value": spearman(_means(case.heatmap, places), worth)}
+    # Values that differ by rounding alone share a rank: the means are exact, the losses rounded.
+    epsilon = 64 * torch.finfo(perturbed.score.dtype).eps
+    unit = epsilon * perturbed.score.abs().cpu().double()[:, None]
+    return {
+        "value": spearman(
+            _patch_means(case.heatmap, patches), _rounded(lost.T.cpu().double(), unit)
+        )
+    }
 
 
-def _means(maps: Tensor, places: Tensor) -> Tensor:
+def _patch_means(maps: Tensor, patches: Tensor) -> Tensor:
     """Return the mean of maps `[B, *image]` over each patch, numbered from 0, `[B, V]`."""
-    numbers = places.flatten().cpu()
+    numbers = patches.flatten().cpu()
     order, sizes = numbers.argsort(), numbers.bincount().tolist()
     rows = maps.flatten(1).cpu().double()[:, order]
     return torch.tensor(
@@ -254,13 +260,13 @@ def _means(maps: Tensor, places: Tensor) -> Tensor:
     )
 
 
-def _rounded(rows: Tensor, digits: Tensor) -> Tensor:
-    """Return rows `[B, N]` as multiples of the digits `[B, 1]` that are left of them."""
-    return torch.where(digits > 0, (rows / torch.where(digits > 0, digits, 1)).round(), rows)
+def _rounded(rows: Tensor, unit: Tensor) -> Tensor:
+    """Return rows `[B, N]` as whole multiples of a unit `[B, 1]`; as they are where it is 0."""
+    return torch.where(unit > 0, (rows / torch.where(unit > 0, unit, 1)).round(), rows)
 
 
-def ranked(maps: Tensor) -> Tensor:
-    """Return the place of each pixel `[B, N]`, 0 for the highest; of equal ones the first first."""
+def pixel_ranks(maps: Tensor) -> Tensor:
+    """Return the rank of each pixel `[B, N]`, 0 for the highest; ties keep their order."""
     order = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
     return torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
@@ -269,8 +275,8 @@ def ranked(maps: Tensor) -> Tensor:
 
 def blur(images: Tensor, width: int = 11, deviation: float = 5.0) -> Tensor:
     """Return images `[B, C, *image]` blurred along each axis; the border is continued outwards."""
-    away = torch.arange(width, dtype=torch.float64, device="cpu") - (width - 1) / 2
-    kernel = (-(away**2) / (2 * deviation**2)).exp()
+    distance = torch.arange(width, dtype=torch.float64, device="cpu") - (width - 1) / 2
+    kernel = (-(distance**2) / (2 * deviation**2)).exp()
     kernel = (kernel / kernel.sum()).to(images)[None, None]
     for axis in range(2, images.ndim):
         rows = images.movedim(axis, -1)
@@ -279,36 +285,38 @@ def blur(images: Tensor, width: int = 11, deviation: float = 5.0) -> Tensor:
     return images
 
 
-def _boxes(size: tuple[int, ...], count: int, patch: float, seed: int) -> Tensor:
+def _random_boxes(size: tuple[int, ...], count: int, patch: float, seed: int) -> Tensor:
     """Return boxes drawn at random, as masks `[V, *image]`."""
     generator = torch.Generator().manual_seed(seed)
     masks = torch.ones(count, *size, dtype=torch.bool, device="cpu")
     for axis, length in enumerate(size):
-        most = max(1, round(patch * length))
-        side = torch.randint(1, most + 1, (count,), generator=generator, device="cpu")
+        longest = max(1, round(patch * length))
+        side = torch.randint(1, longest + 1, (count,), generator=generator, device="cpu")
         place = torch.rand(count, generator=generator, dtype=torch.float32, device="cpu")
         start = (place * (length - side + 1)).long()
-        at = torch.arange(length, device="cpu")
-        inside = (at >= start[:, None]) & (at < (start + side)[:, None])
+        pixel = torch.arange(length, device="cpu")
+        inside = (pixel >= start[:, None]) & (pixel < (start + side)[:, None])
         masks &= inside.reshape(count, *[length if a == axis else 1 for a in range(len(size))])
     return masks
 
 
 def _probabilities(case: MapCase) -> tuple[Tensor, Tensor]:
-    """Return the probabilities of the image and of what M shows of it, `[B]`; NaN without.
+    """Return the probabilities of the image and of what M shows of it, `[B]`.
+
+    They are NaN where a callable returned no probability.
 
     Raises:
         MetricError: What is explained has no probability.
     """
-    if not case.probe.probable and not case.probe.custom:
+    if not case.perturbed.has_probability and not case.perturbed.has_custom_score:
         raise MetricError(
-            f"The metric is about a probability, and {case.probe.scores.labels[0]!r} has none. "
-            f"{_TAKE}"
+            f"The metric is about a probability, and {case.perturbed.scores.labels[0]!r} has none. "
+            f"{_PROBABILITY_ADVICE}"
         )
-    both = torch.stack([one.cpu().double() for one in (case.probe.value, case.masked)])
-    # What a callable returns is only seen now; each image stands for itself.
-    likely = ((both >= 0) & (both <= 1 + _ROUNDING)).all(0)
-    before, after = torch.where(likely, both, math.nan)
+    both = torch.stack([case.perturbed.value.cpu().double(), case.masked_value.cpu().double()])
+    # Only the values show whether a callable returns probabilities; each image is judged alone.
+    is_probability = ((both >= 0) & (both <= 1 + _ROUNDING)).all(0)
+    before, after = torch.where(is_probability, both, math.nan)
     return before, after
 
 

@@ -1,4 +1,4 @@
-"""Noisy linear imputation: removed pixels become what their neighbours say (Rong et al. 2022).
+"""Noisy linear imputation: removed pixels become means of their neighbours (Rong et al. 2022).
 
 Every removed pixel is the weighted mean of its neighbours, known or removed: one sparse linear
 system, symmetric and positive definite, `d_i x_i - sum_removed w_ij x_j = sum_known w_ij x_j`. It
@@ -22,63 +22,65 @@ from limelight.evidence import at_least_float32
 Offset = tuple[int, ...]
 
 
-Place = tuple[slice | EllipsisType, ...]
+CellSlices = tuple[slice | EllipsisType, ...]
 
 
-#: More steps than the solver ever takes.
+#: More steps than the solver takes in practice.
 _MOST_STEPS = 500
 
 
-#: So many numbers of an image, or of several, are worked on together on a CPU.
+#: How many numbers of images are worked on together on a CPU.
 _IN_CACHE = 600_000
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:
     """Replace removed pixels by the weighted means of their neighbours, all at once.
 
-    Neighbours along one axis weigh twice as much as those along two, and so on: of a picture 1/6
-    the four direct ones and 1/12 the four diagonal ones (Rong et al. 2022). At the border the
-    weights of the neighbours that there are are scaled to sum to 1.
+    Neighbours along one axis weigh twice as much as those along two, and so on: in a picture the
+    four direct ones weigh 1/6 and the four diagonal ones 1/12 (Rong et al. 2022). At the border,
+    where some are missing, the weights of the others are scaled to sum to 1.
 
     Args:
         images: `[M, C, *image]`, or one image `[C, *image]` for all.
-        removed: `[M, *image]`, True where a pixel is removed; of each image one pixel has to stay.
+        removed: `[M, *image]`, True where a pixel is removed; in each image one pixel has to stay.
 
     Returns:
         The images `[M, C, *image]`, untouched where nothing was removed.
     """
     dtype = images.dtype
     images = at_least_float32(images).expand(len(removed), *images.shape[-removed.ndim :])
-    # On a CPU, few enough at once that they stay in its caches.
-    few = max(1, _IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(removed)
-    pairs = zip(torch.split(images, few), torch.split(removed[:, None], few), strict=True)
-    each = [torch.where(gone, _solve(some, gone), some) for some, gone in pairs]
-    return torch.cat(each).to(dtype)
+    # On a CPU a chunk has to stay in the caches.
+    chunk = max(1, _IN_CACHE // images[0].numel()) if images.device.type == "cpu" else len(removed)
+    pairs = zip(torch.split(images, chunk), torch.split(removed[:, None], chunk), strict=True)
+    imputed = [torch.where(gone, _solve(some, gone), some) for some, gone in pairs]
+    return torch.cat(imputed).to(dtype)
 
 
 def _solve(images: Tensor, gone: Tensor) -> Tensor:
-    """Solve by preconditioned conjugate gradients, each image and channel with steps of its own."""
+    """Solve by preconditioned conjugate gradients, separately for each image and channel."""
     known, axes = torch.where(gone, 0, images), tuple(range(2, images.ndim))
     system = _Pixels(gone, images.dtype)
     right = torch.where(gone, _neighbours(known), 0)
-    # Begin at the mean of what is known: where a lot is gone, most of it is that.
+    # Begin at the mean of the known pixels: where many are gone, most end near it.
     count = (~gone).sum(axes, keepdim=True).to(right)
     x = torch.where(gone, known.sum(axes, keepdim=True) / count, 0)
     residual = right - system.apply(x)
     limit = torch.finfo(right.dtype).eps ** 0.75 * _dot(right, right, axes).sqrt()
     direction, before = torch.zeros_like(x), torch.ones_like(limit)
     for _ in range(_MOST_STEPS):
-        going = _dot(residual, residual, axes).sqrt() > limit
-        if not going.any():
+        unsolved = _dot(residual, residual, axes).sqrt() > limit
+        if not unsolved.any():
             break
-        better = system.cycle(residual)
-        now = _dot(residual, better, axes)
-        direction.mul_(torch.where(going, now / before, 0)).add_(better)
-        ahead = system.apply(direction)
-        bend = _dot(direction, ahead, axes)
-        step = torch.where(going & (bend > 0), now / torch.where(bend > 0, bend, 1), 0)
+        preconditioned = system.cycle(residual)
+        now = _dot(residual, preconditioned, axes)
+        direction.mul_(torch.where(unsolved, now / before, 0)).add_(preconditioned)
+        image = system.apply(direction)
+        curvature = _dot(direction, image, axes)
+        step = torch.where(
+            unsolved & (curvature > 0), now / torch.where(curvature > 0, curvature, 1), 0
+        )
         x.addcmul_(step, direction)
-        residual.addcmul_(step, ahead, value=-1)
+        residual.addcmul_(step, image, value=-1)
         before = torch.where(now > 0, now, 1)
     return x
 
@@ -87,17 +89,17 @@ class _System(ABC):
     """A linear system over cells that are linked with their neighbours.
 
     Attributes:
-        diagonal: `[M, 1, *grid]`; 0 where nothing is to be found.
+        diagonal: `[M, 1, *grid]`; 0 for cells that are known.
     """
 
     diagonal: Tensor
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
-        """Return the matrix times x `[M, C, *grid]`, which is 0 where nothing is to be found."""
+        """Return the matrix times x `[M, C, *grid]`, which is 0 for known cells."""
 
     def cycle(self, right: Tensor) -> Tensor:
-        """Solve about: smooth, correct on every other cell, smooth again."""
+        """Solve approximately: smooth, correct on every other cell, smooth again."""
         x = self._damping * right
         if self._coarse is None:
             for _ in range(4):
@@ -109,38 +111,38 @@ class _System(ABC):
         return x
 
     def _smooth(self, x: Tensor, right: Tensor) -> None:
-        """Correct every cell by what is left there."""
+        """Correct every cell by its residual."""
         x.addcmul_(self._damping, right - self.apply(x))
 
     @cached_property
-    def _inside(self) -> Tensor:
-        """1 where there is something to find, else 0."""
+    def _unknown(self) -> Tensor:
+        """1 for the cells to be found, else 0."""
         return (self.diagonal > 0).to(self.diagonal)
 
     @cached_property
     def _damping(self) -> Tensor:
-        return 0.8 * self._inside / torch.where(self.diagonal > 0, self.diagonal, 1)
+        return 0.8 * self._unknown / torch.where(self.diagonal > 0, self.diagonal, 1)
 
     @cached_property
     def _coarse(self) -> _Cells | None:
-        """The system of every other cell along each axis; None when there is nothing left.
+        """The system of every other cell along each axis; None for two cells or fewer.
 
-        Its matrix is that of going finer, through this system, and coarser again. A cell is then
-        linked with its neighbours alone, so that every third one can be probed at once.
+        Its matrix interpolates to the finer grid, applies this system, and transposes back. A cell
+        is then linked with its neighbours alone, so that every third one can be tried at once.
         """
         size = [(length + 1) // 2 for length in self.diagonal.shape[2:]]
         if max(self.diagonal.shape[2:]) <= 2:
             return None
         axes = len(size)
         thirds = list(product(range(3), repeat=axes))
-        probes = self.diagonal.new_zeros(1, len(thirds), *size)
+        units = self.diagonal.new_zeros(1, len(thirds), *size)
         for number, third in enumerate(thirds):
-            cells: Place = (..., *(slice(start, None, 3) for start in third))
-            probes[:, number][cells] = 1
-        found = self._coarser(self.apply(self._finer(probes)))
-        diagonal = (probes * found).sum(1, keepdim=True)
+            cells: CellSlices = (..., *(slice(start, None, 3) for start in third))
+            units[:, number][cells] = 1
+        products = self._coarser(self.apply(self._finer(units)))
+        diagonal = (units * products).sum(1, keepdim=True)
         links = {
-            offset: -(probes[_to(offset)] * found[_from(offset)]).sum(1, keepdim=True)
+            offset: -(units[_to(offset)] * products[_from(offset)]).sum(1, keepdim=True)
             for offset in _offsets(axes)
         }
         return _Cells(diagonal, links)
@@ -154,14 +156,14 @@ class _System(ABC):
             even, odd = _halves(fine, axis)
             even.copy_(coarse)
             between = coarse.shape[axis] - 1
-            odd.copy_(coarse.narrow(axis, 0, odd.shape[axis]))  # of the last one, all
+            odd.copy_(coarse.narrow(axis, 0, odd.shape[axis]))  # the last has one neighbour alone
             odd.narrow(axis, 0, between).lerp_(coarse.narrow(axis, 1, between), 0.5)
             coarse = fine
-        return coarse * self._inside
+        return coarse * self._unknown
 
     def _coarser(self, fine: Tensor) -> Tensor:
-        """Do the same the other way round: the transpose."""
-        fine = fine * self._inside
+        """Return the transpose of `_finer`, applied to cells of this grid."""
+        fine = fine * self._unknown
         for axis in range(2, fine.ndim):
             even, odd = _halves(fine, axis)
             coarse = even.clone()
@@ -180,7 +182,7 @@ class _Pixels(_System):
 
     def __init__(self, gone: Tensor, dtype: torch.dtype) -> None:
         self._gone = gone.to(dtype)
-        # The weights of the neighbours that there are.
+        # At the border some neighbours are missing, so the weights sum to less than 1.
         self.diagonal = self._gone * _neighbours(torch.ones_like(self._gone[:1]))
 
     def apply(self, x: Tensor) -> Tensor:
@@ -191,7 +193,7 @@ class _Pixels(_System):
 class _Cells(_System):
     """The system of a coarser grid.
 
-    A link at offset o is, for the cells i that have a neighbour i + o, minus the entry of both.
+    A link at offset o is minus the matrix entry of i and i + o, for cells i with such a neighbour.
     """
 
     def __init__(self, diagonal: Tensor, links: dict[Offset, Tensor]) -> None:
@@ -210,16 +212,16 @@ class _Cells(_System):
 def _neighbours(x: Tensor) -> Tensor:
     """Return the weighted sum of each cell's neighbours in `[M, C, *grid]`.
 
-    The weights are a product of 1, 2, 1 along each axis, without the middle, over their sum.
+    The weights are a product of 1, 2, 1 along each axis, without the middle, divided by their sum.
     """
     axes = x.ndim - 2
     summed = x
     for axis in range(2, x.ndim):
         size = x.shape[axis]
-        wider = summed * 2
-        wider.narrow(axis, 1, size - 1).add_(summed.narrow(axis, 0, size - 1))
-        wider.narrow(axis, 0, size - 1).add_(summed.narrow(axis, 1, size - 1))
-        summed = wider
+        along = summed * 2
+        along.narrow(axis, 1, size - 1).add_(summed.narrow(axis, 0, size - 1))
+        along.narrow(axis, 0, size - 1).add_(summed.narrow(axis, 1, size - 1))
+        summed = along
     return summed.sub_(x, alpha=2**axes).mul_(1 / (4**axes - 2**axes))
 
 
@@ -230,17 +232,17 @@ def _halves(cells: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _offsets(axes: int) -> list[Offset]:
-    """Return one of each pair of opposite steps to a neighbour."""
+    """Return the steps to half of the neighbours: one of each opposite pair."""
     return [step for step in product((-1, 0, 1), repeat=axes) if step > (0,) * axes]
 
 
-def _from(offset: Offset) -> Place:
+def _from(offset: Offset) -> CellSlices:
     """Return the cells that have a neighbour at an offset."""
     return (..., *(slice(max(-o, 0), -o if o > 0 else None) for o in offset))
 
 
-def _to(offset: Offset) -> Place:
-    """Return the neighbours of those."""
+def _to(offset: Offset) -> CellSlices:
+    """Return the neighbours of the cells of `_from`."""
     return _from(tuple(-o for o in offset))
 
 

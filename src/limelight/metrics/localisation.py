@@ -1,7 +1,7 @@
-"""Does the map lie on the object? Metrics that need to be told where it is.
+"""Does the map lie on the object? These metrics need to be told where the object is.
 
-A map that is the same everywhere, zero too, prefers no pixel; it counts as uniform, so that it
-scores what chance would. An image without an object is left out.
+A map that is the same everywhere, zero included, prefers no pixel; it counts as uniform, so that
+it has the value of chance. An image without an object is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from limelight.metrics.case import MapCase
 from limelight.metrics.metric import Readings
-from limelight.metrics.objects import Objects, largest_part, near, overlaps
+from limelight.metrics.objects import Objects, largest_part_box, near, overlaps
 
 
 def pointing_game(case: MapCase, *, tolerance: float = 15.0) -> Readings:
@@ -22,24 +22,24 @@ def pointing_game(case: MapCase, *, tolerance: float = 15.0) -> Readings:
     1 if the maximum of M is within `tolerance` pixels of B, else 0, `[B]`: Zhang et al. 2018,
     with the 15 pixels of their benchmark; then the mean over classes of the mean over
     images. Pixels are those of the image that the network is given. Where several pixels share the
-    maximum, the share of them that hits.
+    maximum, the value is the share of them that hits.
     """
     hit = near(_inside(case), tolerance).flatten(1)
     heatmap = _flat(case.heatmap)
     top = heatmap == heatmap.amax(1, keepdim=True)
-    return {"value": _where_any(case, (hit & top).double().sum(1) / top.sum(1))}
+    return {"value": _where_marked(case, (hit & top).double().sum(1) / top.sum(1))}
 
 
 def energy_pointing(case: MapCase, *, most: float = 1.0) -> Readings:
     """Return the share of the map's energy that lies in the object.
 
-    `sum(M in B) / sum(M)`, `[B]`: Wang et al. 2020 (Score-CAM), section 4.3. Of a uniform map it is
-    area(B) / area(image). Images in which B covers more than `most` are left out: in the paper more
-    than half, where any map scores high.
+    `sum(M in B) / sum(M)`, `[B]`: Wang et al. 2020 (Score-CAM), section 4.3. A uniform map has
+    area(B) / area(image). Images in which B covers more than the share `most` are left out; the
+    paper leaves out more than half, where any map has a high value.
     """
     area = _inside(case).flatten(1).double().mean(1)
-    share = torch.where(area <= most, _share(case.heatmap, case), math.nan)
-    return {"value": _where_any(case, share)}
+    share = torch.where(area <= most, _share_inside(case.heatmap, case), math.nan)
+    return {"value": _where_marked(case, share)}
 
 
 def mass_accuracy(case: MapCase) -> Readings:
@@ -49,48 +49,48 @@ def mass_accuracy(case: MapCase) -> Readings:
     Arras et al. 2022. It is `energy_pointing` without the scaling of the heatmap to [0, 1],
     which takes its minimum away.
     """
-    return {"value": _where_any(case, _share(case.relevance, case))}
+    return {"value": _where_marked(case, _share_inside(case.relevance, case))}
 
 
 def rank_accuracy(case: MapCase) -> Readings:
     """Return the share of the most relevant pixels that lies in the object.
 
-    Of the |B| pixels with the highest values of M, the share that is in B, `[B]`: Arras et al.
-    2022. Pixels that share the value at the border count by the share of them that is in B.
+    The value is the share of the |B| pixels with the highest M that is in B, `[B]`: Arras et al.
+    2022. The pixels that share the lowest of these values count by the share of them in B.
     """
-    found = []
+    accuracies = []
     for values, inside in zip(_flat(case.heatmap), _inside(case).flatten(1), strict=True):
         count = int(inside.sum())
         if not count:
-            found.append(math.nan)
+            accuracies.append(math.nan)
             continue
-        border = values.topk(count).values[-1]
-        above, level = values > border, values == border
+        lowest = values.topk(count).values[-1]
+        above, tied = values > lowest, values == lowest
         left = count - int(above.sum())
-        hits = int((above & inside).sum()) + left * int((level & inside).sum()) / int(level.sum())
-        found.append(hits / count)
-    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
+        hits = int((above & inside).sum()) + left * int((tied & inside).sum()) / int(tied.sum())
+        accuracies.append(hits / count)
+    return {"value": torch.tensor(accuracies, dtype=torch.float64, device="cpu")}
 
 
 def localisation_error(case: MapCase, *, threshold: float = 0.15, iou: float = 0.5) -> Readings:
     """Return whether the box drawn around the map misses every object.
 
-    M is cut off at `threshold` times its maximum; 1 if the box around the largest connected part of
-    what is left overlaps no box of an object by `iou` (intersection over union), else 0, `[B]`:
-    Selvaraju et al. 2017, section 4.1.
+    Pixels of M below `threshold` times its maximum are dropped. The value is 1 if the box around
+    the largest connected part of the rest overlaps no box of an object by `iou` (intersection over
+    union), else 0, `[B]`: Selvaraju et al. 2017, section 4.1.
     """
-    found = []
+    errors = []
     for heatmap, boxes in zip(case.heatmap.cpu(), _objects(case).boxes, strict=True):
         if not len(boxes):
-            found.append(math.nan)
+            errors.append(math.nan)
             continue
-        box = largest_part(heatmap >= threshold * heatmap.max())
-        found.append(float(not (overlaps(box, boxes) >= iou).any()))
-    return {"value": torch.tensor(found, dtype=torch.float64, device="cpu")}
+        box = largest_part_box(heatmap >= threshold * heatmap.max())
+        errors.append(float(not (overlaps(box, boxes) >= iou).any()))
+    return {"value": torch.tensor(errors, dtype=torch.float64, device="cpu")}
 
 
 def _objects(case: MapCase) -> Objects:
-    assert case.objects is not None  # a row of METRICS says that it needs them
+    assert case.objects is not None  # the rows in METRICS need them
     return case.objects
 
 
@@ -104,15 +104,15 @@ def _flat(maps: Tensor) -> Tensor:
     return maps.detach().cpu().double().flatten(1)
 
 
-def _share(maps: Tensor, case: MapCase) -> Tensor:
-    """Return the share of maps `[B, *image]` in the objects, `[B]`."""
+def _share_inside(maps: Tensor, case: MapCase) -> Tensor:
+    """Return the share of each map `[B, *image]` that lies in the objects, `[B]`."""
     inside, values = _inside(case).flatten(1), _flat(maps)
     total = values.sum(1)
     share = (values * inside).sum(1) / torch.where(total > 0, total, 1)
     return torch.where(total > 0, share, inside.double().mean(1))
 
 
-def _where_any(case: MapCase, values: Tensor) -> Tensor:
+def _where_marked(case: MapCase, values: Tensor) -> Tensor:
     """Return values `[B]`, NaN for images without an object."""
-    there = _inside(case).flatten(1).any(1)
-    return torch.where(there, values.double(), math.nan)
+    is_marked = _inside(case).flatten(1).any(1)
+    return torch.where(is_marked, values.double(), math.nan)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limelight.metrics.case import MapCase
 
 
-Family = Literal["faithfulness", "localisation", "robustness", "sanity"]
+MetricFamily = Literal["faithfulness", "localisation", "robustness", "sanity"]
 
 
 Better = Literal["higher", "lower"]
@@ -23,26 +23,26 @@ Better = Literal["higher", "lower"]
 
 #: What a metric may need besides maps and network: where the objects are, a score that has a
 #: probability, and how the maps were made.
-Need = Literal["objects", "probability", "recipe"]
+MetricNeed = Literal["objects", "probability", "recipe"]
 
 
-#: What a metric read off a batch: by name, `[B]`, or a curve `[B, P]`. `value` is the metric
-#: itself; NaN where it is not defined.
+#: What a metric read off a batch, by name: numbers `[B]`, or curves `[B, P]`. `value` is the metric
+#: itself; it is NaN where the metric is not defined.
 Readings = Mapping[str, Tensor]
 
 
-class Axes(NamedTuple):
-    """What curves are drawn over.
+class CurveAxes(NamedTuple):
+    """The axes over which the curves of a metric are drawn.
 
     Attributes:
-        along: What is along.
-        up: What is up.
-        points: The places along of so many points.
+        x_label: What the horizontal axis shows.
+        y_label: What the vertical axis shows.
+        x_values: Returns the horizontal positions of so many points.
     """
 
-    along: str
-    up: str
-    points: Callable[[int], Sequence[float]]
+    x_label: str
+    y_label: str
+    x_values: Callable[[int], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,35 +54,35 @@ class Metric(Entry):
             change does, or what random weights do.
         better: Which way is better.
         needs: What it needs besides maps and network.
-        axes: Of a metric with curves, what they are over.
-        over: How readings `[N]` become one number, given the class of each.
-        lower: Parts of which lower is better, though of the metric higher is.
+        axes: The axes of its curves; None for a metric without curves.
+        average: Makes readings `[N]` one number, given the class and the image of each.
+        lower_parts: The parts of which lower is better, though higher is better for the metric.
     """
 
-    family: Family
+    family: MetricFamily
     better: Better
-    needs: frozenset[Need] = frozenset()
-    axes: Axes | None = None
-    over: Callable[[Tensor, Sequence[str], Sequence[str]], Estimate] = mean
-    lower: frozenset[str] = frozenset()
+    needs: frozenset[MetricNeed] = frozenset()
+    axes: CurveAxes | None = None
+    average: Callable[[Tensor, Sequence[str], Sequence[str]], Estimate] = mean
+    lower_parts: frozenset[str] = frozenset()
 
     def update(self, case: MapCase) -> Readings:
         """Return what the metric reads off a batch of B images."""
-        found: Readings = self.function(case, **dict(self.options))
-        return {name: values.detach().cpu().double() for name, values in found.items()}
+        readings: Readings = self.function(case, **dict(self.options))
+        return {name: values.detach().cpu().double() for name, values in readings.items()}
 
     def compute(
         self, readings: Readings, groups: Sequence[str], images: Sequence[str]
     ) -> dict[str, Estimate]:
-        """Return the figures of N images: the metric's `value`, and its parts, without curves.
+        """Return the estimates over N maps: the metric's `value`, and its parts, without curves.
 
         Args:
-            readings: Of all batches, one after the other.
-            groups: The class of each image, `[N]`.
-            images: Which image each reading is of, `[N]`.
+            readings: Those of all batches, one after the other.
+            groups: The class of each map, `[N]`.
+            images: Which image each map is of, `[N]`.
         """
         parts = {name: values for name, values in readings.items() if values.ndim == 1}
-        return {name: self.over(values, groups, images) for name, values in parts.items()}
+        return {name: self.average(values, groups, images) for name, values in parts.items()}
 
     @property
     def judged(self) -> bool:

@@ -1,4 +1,4 @@
-"""Readings of maps, which can be put behind each other."""
+"""What metrics read off maps, one number for each map, so that batches can be joined."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.metric import Metric, Readings
 
-#: Whose readings: the maps' own, and those of maps that know nothing, on the same grid.
-Whose = Literal["own", "random", "centre"]
+#: Which maps were read: the method's own, or those of a control on the same grid.
+MapSource = Literal["own", "random", "centre"]
 
 
-WHOSE: tuple[Whose, ...] = ("own", "random", "centre")
+MAP_SOURCES: tuple[MapSource, ...] = ("own", "random", "centre")
 
 
-class Key(NamedTuple):
-    """What readings are of: a method at a layer, by a metric, with their options."""
+#: Stands before a control's name; a method may be called random, too.
+CHANCE = "chance: "
+
+
+class ReadingsKey(NamedTuple):
+    """What readings are of: a method at a layer, and a metric, with their options."""
 
     method: str
     layer: str
@@ -41,76 +46,92 @@ class Unmeasured(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """Readings of N maps.
+class MapReadings:
+    """What one metric read off N maps of one method.
 
     Attributes:
-        row: The metric.
-        readings: The maps' own, and those of the controls, each `[N]`.
-        curves: The sums of the curves that are finite, `[P]`.
-        counted: How many they are.
+        metric: The metric.
+        values: The numbers `[N]` of each part, for the method's own maps and for the controls.
+        curve_sums: The sums `[P]` of those curves that are finite.
+        curve_counts: How many curves each sum holds.
         groups: The class of each map, `[N]`.
-        images: What tells the images apart that the maps are of, `[N]`.
+        images: A digest of the image of each map, `[N]`.
     """
 
-    row: Metric
-    readings: Mapping[Whose, Readings]
-    curves: Mapping[Whose, Readings]
-    counted: Mapping[Whose, Mapping[str, int]]
+    metric: Metric
+    values: Mapping[MapSource, Readings]
+    curve_sums: Mapping[MapSource, Readings]
+    curve_counts: Mapping[MapSource, Mapping[str, int]]
     groups: tuple[str, ...]
     images: tuple[str, ...]
 
     @classmethod
     def of(
         cls,
-        row: Metric,
-        found: Mapping[Whose, Readings],
+        metric: Metric,
+        readings: Mapping[MapSource, Readings],
         groups: Sequence[str],
         images: Sequence[str],
-    ) -> Sample:
-        """Keep what a metric read: a number of each map, and of curves the sum."""
-        readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
-        counted = dict[Whose, Mapping[str, int]]()
-        for whose, parts in found.items():
-            readings[whose] = {name: one for name, one in parts.items() if one.ndim == 1}
-            kept = {
-                name: one[one.isfinite().all(1)] for name, one in parts.items() if one.ndim == 2
+    ) -> MapReadings:
+        """Keep the numbers of each map, and the sum of the curves."""
+        values, sums = dict[MapSource, Readings](), dict[MapSource, Readings]()
+        counts = dict[MapSource, Mapping[str, int]]()
+        for source, parts in readings.items():
+            values[source] = {name: part for name, part in parts.items() if part.ndim == 1}
+            curves = {
+                name: part[part.isfinite().all(1)] for name, part in parts.items() if part.ndim == 2
             }
-            curves[whose] = {name: one.sum(0) for name, one in kept.items()}
-            counted[whose] = {name: len(one) for name, one in kept.items()}
-        return cls(row, readings, curves, counted, tuple(groups), tuple(images))
+            sums[source] = {name: rows.sum(0) for name, rows in curves.items()}
+            counts[source] = {name: len(rows) for name, rows in curves.items()}
+        return cls(metric, values, sums, counts, tuple(groups), tuple(images))
 
     @classmethod
-    def joined(cls, samples: Sequence[Sample]) -> Sample:
-        """Put readings of the same metric behind each other.
+    def joined(cls, batches: Sequence[MapReadings]) -> MapReadings:
+        """Join the readings of several batches by the same metric.
 
         Raises:
-            ValueError: They are not of the same kind.
+            ValueError: They have different parts, or curves of different lengths.
         """
-        first = samples[0]
-        if len(samples) == 1:
+        first = batches[0]
+        if len(batches) == 1:
             return first
-        readings, curves = dict[Whose, Readings](), dict[Whose, Readings]()
-        counted = dict[Whose, Mapping[str, int]]()
-        for whose in WHOSE:
-            kinds = {(*one.readings[whose], *_shapes(one.curves[whose])) for one in samples}
+        values, sums = dict[MapSource, Readings](), dict[MapSource, Readings]()
+        counts = dict[MapSource, Mapping[str, int]]()
+        for source in MAP_SOURCES:
+            kinds = {
+                (*batch.values[source], *_shapes(batch.curve_sums[source])) for batch in batches
+            }
             if len(kinds) > 1:
                 raise ValueError
-            readings[whose] = {
-                name: torch.cat([one.readings[whose][name] for one in samples])
-                for name in first.readings[whose]
+            values[source] = {
+                name: torch.cat([batch.values[source][name] for batch in batches])
+                for name in first.values[source]
             }
-            curves[whose] = {
-                name: torch.stack([one.curves[whose][name] for one in samples]).sum(0)
-                for name in first.curves[whose]
+            sums[source] = {
+                name: torch.stack([batch.curve_sums[source][name] for batch in batches]).sum(0)
+                for name in first.curve_sums[source]
             }
-            counted[whose] = {
-                name: sum(one.counted[whose][name] for one in samples)
-                for name in first.counted[whose]
+            counts[source] = {
+                name: sum(batch.curve_counts[source][name] for batch in batches)
+                for name in first.curve_counts[source]
             }
-        groups = tuple(chain.from_iterable(one.groups for one in samples))
-        images = tuple(chain.from_iterable(one.images for one in samples))
-        return cls(first.row, readings, curves, counted, groups, images)
+        groups = tuple(chain.from_iterable(batch.groups for batch in batches))
+        images = tuple(chain.from_iterable(batch.images for batch in batches))
+        return cls(first.metric, values, sums, counts, groups, images)
+
+    def estimates(self, key: ReadingsKey) -> list[MetricEstimate]:
+        """Return the estimate of the metric, and of each of its parts."""
+        metric, found = self.metric, list[MetricEstimate]()
+        by_source = {
+            source: metric.compute(self.values[source], self.groups, self.images)
+            for source in MAP_SOURCES
+        }
+        for part in by_source["own"]:
+            own, random, centre = (by_source[source][part] for source in MAP_SOURCES)
+            better = metric.better if part not in metric.lower_parts else "lower"
+            judged = metric.judged and part == "value"
+            found.append(MetricEstimate(*key, part, better, own, random, centre, judged))
+        return found
 
 
 def _shapes(curves: Readings) -> list[tuple[str, torch.Size]]:

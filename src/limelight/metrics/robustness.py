@@ -1,4 +1,4 @@
-"""What becomes of a map when the image changes a little, or the weights altogether."""
+"""How a map changes when the image changes a little, or the weights are drawn anew."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def max_sensitivity(
 
     `max_d ||phi(x + d) - phi(x)|| / ||phi(x)||`, `[B]`, phi the raw map and d drawn uniformly with
     `|d| <= radius` in every pixel, in the network's units: Yeh et al. 2019, definition 3.1, divided
-    by the length of the map so that its scale does not count. The same d serve all images; the
+    by the length of the map so that its scale does not count. All images have the same d; the
     explained class stays. Lower is better; a raw map that is zero everywhere is left out.
     """
-    images, raw = case.probe.images, case.maps.raw
+    images, raw = case.perturbed.images, case.maps.raw
     generator = torch.Generator().manual_seed(seed)
     length = _length(raw)
     worst = torch.zeros_like(length)
     for number in range(samples):
         shape = images.shape[1:]
         drawn = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1
-        near = case.repeated(images + (drawn * radius).to(images))
-        worst = torch.maximum(worst, _length(near.raw.to(raw) - raw))
-        if case.probe.progress:
-            case.probe.progress(number + 1, samples)
+        nearby = case.remade(images + (drawn * radius).to(images))
+        worst = torch.maximum(worst, _length(nearby.raw.to(raw) - raw))
+        if case.perturbed.progress:
+            case.perturbed.progress(number + 1, samples)
     return {"value": torch.where(length > 0, worst / length, math.nan)}
 
 
@@ -42,11 +42,12 @@ def parameter_randomisation(case: MapCase, *, steps: int = 8, seed: int = 0) -> 
     """Return how much the map stays the same when the weights are drawn anew, layer by layer.
 
     Cascading randomisation (Adebayo et al. 2018, section 3.1): from the logits down to the input,
-    in `steps` stages. At each stage Spearman's correlation of the raw maps before and after, signed
-    and of their absolute values, and the structural similarity of the heatmaps. `value` is the mean
-    of the signed correlation over the stages, `[B]`, `absolute` and `ssim` likewise. Lower is
-    better: a map that random weights do not change does not show what the network learned. A map
-    that is the same everywhere is left out; one that becomes so is alike to nothing any more.
+    in `steps` stages. Each stage gives Spearman's correlation of the raw maps before and after,
+    signed and of their absolute values, and the structural similarity of the heatmaps. `value` is
+    the mean of the signed correlation over the stages, `[B]`; `absolute` and `ssim` are the other
+    two means. Lower is better: a map that random weights do not change does not show what the
+    network learned. A map that is the same everywhere is left out; one that becomes so has
+    correlation 0.
 
     Returns:
         `value`, `absolute`, `ssim` `[B]`, and the curves of all three, `[B, stages]`.
@@ -55,7 +56,7 @@ def parameter_randomisation(case: MapCase, *, steps: int = 8, seed: int = 0) -> 
 
 
 class Stage(NamedTuple):
-    """Maps when some layers are random.
+    """The maps of a network with some random layers.
 
     Attributes:
         layer: The layer randomised last.
@@ -70,17 +71,17 @@ class Stage(NamedTuple):
 
 def randomised(case: MapCase, steps: int, seed: int) -> Iterator[Stage]:
     """Yield the maps at each stage of the cascade, from the logits down."""
-    for layer, share, model in case.probe.cascade(steps, seed):
-        yield Stage(layer, share, case.repeated(case.probe.images, model))
-        if case.probe.progress:
-            case.probe.progress(round(share * 100), 100)
+    for layer, share, model in case.perturbed.cascade(steps, seed):
+        yield Stage(layer, share, case.remade(case.perturbed.images, model))
+        if case.perturbed.progress:
+            case.perturbed.progress(round(share * 100), 100)
 
 
 def likeness(before: Maps, stages: Iterable[Maps]) -> Readings:
     """Return how alike maps are to those of each stage; see `parameter_randomisation`."""
-    alike = [_alike(before, after) for after in stages]
+    by_stage = [_stage_likeness(before, after) for after in stages]
     curves = {
-        name: torch.stack([one[name] for one in alike], 1)
+        name: torch.stack([stage[name] for stage in by_stage], 1)
         for name in ("signed", "absolute", "ssim")
     }
     return {
@@ -93,20 +94,20 @@ def likeness(before: Maps, stages: Iterable[Maps]) -> Readings:
     }
 
 
-def _alike(before: Maps, after: Maps) -> Readings:
+def _stage_likeness(before: Maps, after: Maps) -> Readings:
     """Return how alike maps are, `[B]`: correlation of ranks, `signed` and `absolute`; `ssim`."""
-    # Maps that are lost to NaN or infinity are alike to nothing.
-    one, other = (maps.raw.flatten(1).nan_to_num(0, 0, 0).cpu() for maps in (before, after))
-    low, high = one.aminmax(dim=1)
-    alike = {
-        "signed": spearman(one, other),
-        "absolute": spearman(one.abs(), other.abs()),
+    # Maps of NaN or infinity become constant, which correlate with nothing.
+    first, second = (maps.raw.flatten(1).nan_to_num(0, 0, 0).cpu() for maps in (before, after))
+    low, high = first.aminmax(dim=1)
+    measures = {
+        "signed": spearman(first, second),
+        "absolute": spearman(first.abs(), second.abs()),
         "ssim": structural_similarity(before.heatmap, after.heatmap),
     }
-    return {name: torch.where(high > low, found, math.nan) for name, found in alike.items()}
+    return {name: torch.where(high > low, values, math.nan) for name, values in measures.items()}
 
 
 def _length(maps: Tensor) -> Tensor:
     """Return the Euclidean length of each map `[B, *grid]`."""
-    found: Tensor = torch.linalg.vector_norm(maps.flatten(1), dim=1)
-    return found
+    lengths: Tensor = torch.linalg.vector_norm(maps.flatten(1), dim=1)
+    return lengths

@@ -1,4 +1,4 @@
-"""Does the map go away with what the network learned? The parameter test, to be looked at."""
+"""Does the map go away with what the network learned? The parameter test, and its pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from limelight.explanation import Explanation, as_pictures
 from limelight.layers.sites import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS
+from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
 from limelight.metrics.run import measure_randomised
-from limelight.metrics.verdict import Measured
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import explain_many, sort_results
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-#: A map that stays more alike than this, in rank, does not show what was learned.
-LIKE = 0.5
+#: A map whose rank correlation stays above this does not show what was learned.
+LIKENESS_LIMIT = 0.5
 
 
-Passed = Literal["passes", "fails", "unclear"]
+SanityVerdict = Literal["passes", "fails", "unclear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Sanity:
     Attributes:
         explanations: The maps of the trained network, one explanation per method.
         stages: For each of them, the maps when more and more layers are random.
-        measurement: The readings; those of other images can be added.
+        measurement: The readings, to which those of other images can be added.
     """
 
     explanations: tuple[Explanation, ...]
@@ -52,7 +52,7 @@ class Sanity:
     measurement: Measurement
 
     @property
-    def verdicts(self) -> dict[str, Passed]:
+    def verdicts(self) -> dict[str, SanityVerdict]:
         """Whether each method passes."""
         return verdicts(self.measurement)
 
@@ -60,8 +60,8 @@ class Sanity:
         """Draw a strip for each image and method: its map, then that of every stage.
 
         Args:
-            photos: One per image; those that were explained, or the network's own
-                input, when not given.
+            photos: One per image; None for the photos that were explained, or for the network's
+                own input where those are not known.
             colormap: The name of a matplotlib colour map.
         """
         from limelight import render
@@ -70,14 +70,14 @@ class Sanity:
         for explanation, stages in zip(self.explanations, self.stages, strict=True):
             if not stages:  # it could not be randomised; the measurement says why
                 continue
-            one = self.measurement.figure(explanation.method, "parameter-randomisation")
-            title = f"{explanation.method} {passed(one)}: likeness {one.own}"
-            each = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
-            words = [("trained", ""), *((f"{s.share:.0%} random", s.layer) for s in stages)]
-            for flat in as_pictures(each, photos, as_panels=True):
+            estimate = self.measurement.estimate(explanation.method, "parameter-randomisation")
+            title = f"{explanation.method} {verdict_of(estimate)}: likeness {estimate.own}"
+            strip = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
+            captions = [("trained", ""), *((f"{s.share:.0%} random", s.layer) for s in stages)]
+            for flat in as_pictures(strip, photos, as_panels=True):
                 panels = [
-                    render.Panel(heatmap, *told)
-                    for heatmap, told in zip(flat.heatmaps, words, strict=True)
+                    render.Panel(heatmap, *caption)
+                    for heatmap, caption in zip(flat.heatmaps, captions, strict=True)
                 ]
                 blocks.append(render.Block(flat.photo, title, panels, flat.name, flat.curve))
         return render.sheet(blocks, colormap=colormap, columns=2 + max(map(len, self.stages)))
@@ -114,12 +114,13 @@ def sanity(
     chunk: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Sanity:
-    """Draw the weights anew, layer by layer from the logits down, and see what the maps do.
+    """Draw the weights anew, layer by layer from the logits down, and compare the maps.
 
     Cascading randomisation (Adebayo et al. 2018, section 3.1). A map that stays the same shows
-    edges, not what the network learned: a method *fails* whose raw maps keep, on average over
-    stages and images, a Spearman correlation above 0.5 with those of the trained network (the whole
-    interval above it), and *passes* if the whole interval is below. The model keeps its weights.
+    edges, not what the network learned. The likeness of a method is Spearman's correlation of its
+    raw maps with those of the trained network, averaged over stages and images. A method *fails* if
+    the whole interval of its likeness is above 0.5, and *passes* if the whole interval is below.
+    The model keeps its weights.
 
         found = limelight.sanity(model, images, methods=["gradcam", "guided-backprop"])
         found.verdicts          # {"gradcam": "passes", "guided-backprop": "fails"}
@@ -131,10 +132,10 @@ def sanity(
         target: What to explain, as in `explain`.
         layer: Where to cut; None to have it chosen.
         steps: How many stages, evenly from the first layer to all.
-        seed: Of the new weights.
+        seed: The seed of the new weights.
         classes, output, grid: As in `explain`.
         chunk: As in `explain`.
-        progress: Is told the method at work, how far it is, and of how much.
+        progress: Called as progress(method, done, total).
 
     Raises:
         MethodError: The network can do none of the methods.
@@ -162,10 +163,10 @@ def sanity(
     stages, measurement = measure_randomised(
         subject.model, subject.inputs, explanations, row, options
     )
-    unmeasured = (Unmeasured(one.method, "", one.reason) for one in skipped)
+    unmeasured = (Unmeasured(method.method, "", method.reason) for method in skipped)
     measurement = measurement + Measurement(unmeasured=tuple(unmeasured))
-    if not measurement.samples:
-        reasons = "\n".join(f"  {one.method}: {one.reason}" for one in measurement.unmeasured)
+    if not measurement.readings:
+        reasons = "\n".join(f"  {gap.method}: {gap.reason}" for gap in measurement.unmeasured)
         raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
     drawn = tuple(explanation.drawn_on(subject.photos) for explanation in explanations)
     return Sanity(drawn, stages, measurement)
@@ -178,17 +179,17 @@ def _as_explanation(explanation: Explanation, stage: Stage) -> Explanation:
     return replace(explanation, raw=raw, heatmap=heatmap, span=span, status=status)
 
 
-def verdicts(measurement: Measurement) -> dict[str, Passed]:
-    """Return whether each method passes the parameter test, by what was measured."""
+def verdicts(measurement: Measurement) -> dict[str, SanityVerdict]:
+    """Return whether each measured method passes the parameter test."""
     return {
-        one.method: passed(one)
-        for one in measurement.figures()
-        if one.metric.startswith("parameter-randomisation") and one.part == "value"
+        estimate.method: verdict_of(estimate)
+        for estimate in measurement.estimates()
+        if estimate.metric.startswith("parameter-randomisation") and estimate.part == "value"
     }
 
 
-def passed(one: Measured) -> Passed:
-    """Say whether a method passes, by its likeness."""
-    single = math.isnan(one.own.low)
-    low, high = (one.own.value, one.own.value) if single else (one.own.low, one.own.high)
-    return "passes" if high < LIKE else "fails" if low > LIKE else "unclear"
+def verdict_of(likeness: MetricEstimate) -> SanityVerdict:
+    """Return whether a method passes, by its likeness; without an interval its mean decides."""
+    mean = likeness.own
+    low, high = (mean.value, mean.value) if math.isnan(mean.low) else (mean.low, mean.high)
+    return "passes" if high < LIKENESS_LIMIT else "fails" if low > LIKENESS_LIMIT else "unclear"

@@ -13,7 +13,7 @@ from limelight.render.figures import (
     save_figure,
 )
 from limelight.render.kinds import lay_flat, sample_figure
-from limelight.render.measures import Bars, Curves, measured
+from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, Panel, Ranking, sheet
 
@@ -33,7 +33,7 @@ __all__ = [
     "encode_figure",
     "figure",
     "lay_flat",
-    "measured",
+    "measurement_figure",
     "overlay",
     "sample_figure",
     "save_figure",

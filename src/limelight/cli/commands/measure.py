@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -23,9 +23,10 @@ from limelight.errors import OptionError
 from limelight.files import make_folder
 from limelight.lock import only_run
 from limelight.methods import chosen_methods
-from limelight.metrics.annotations import Annotations, read_matches, read_names
-from limelight.metrics.journal import Journal, MeasureSpec, measure_photos
+from limelight.metrics.annotation_files import Annotations, read_matches, read_names
+from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
+from limelight.metrics.photo_measurement import MeasureSpec, measure_photos
 from limelight.metrics.run import chosen_metrics
 
 _MEASURED_METHODS = "gradcam layercam gradcam++ hirescam eigencam saliency"
@@ -91,12 +92,11 @@ class _ObjectOptions:
         if not self.given:
             return None
         return Annotations(
-            boxes=self.boxes, masks=self.masks, names=self.read_names(), value=self.mask_value
+            boxes=self.boxes,
+            masks=self.masks,
+            names=None if self.names is None else read_names(self.names),
+            mask_value=self.mask_value,
         )
-
-    def read_names(self) -> list[str] | None:
-        """Return the names of the class numbers, if they are given."""
-        return None if self.names is None else read_names(self.names)
 
 
 def measure(
@@ -150,7 +150,14 @@ def measure(
     _refuse_objects(spec)
     paths = photo_paths(photos)
     make_folder(out)
-    question = _question(network_options, object_options, spec, target)
+    classes, dtype = network_options.classes, str(network_options.dtype)
+    question = spec.question(
+        model=network_options.model,
+        weights=network_options.weights,
+        classes=None if classes is None else read_names(Path(classes)),
+        target=target,
+        preprocessing=[network_options.size, network_options.mean, network_options.std, dtype],
+    )
     run = RunRecord(paths, as_json)
     journal_path = out / "readings.jsonl"
     with only_run(journal_path):
@@ -162,7 +169,7 @@ def measure(
         # Photos that were measured before count as done.
         run.done += [{"photo": name} for name in journal.done]
         _report_measurement(run, total, out)
-    if not total.samples:
+    if not total.readings:
         run.code = run.code or 1
     run.leave()
 
@@ -175,27 +182,6 @@ def _refuse_objects(spec: MeasureSpec) -> None:
             f"{', '.join(needing)} need{'s' if len(needing) == 1 else ''} to be told where the "
             "objects are: pass --boxes or --masks."
         )
-
-
-def _question(
-    network: NetworkOptions, objects: _ObjectOptions, spec: MeasureSpec, target: str | None
-) -> dict[str, Any]:
-    """Return what is measured of every photo: readings of another question are not mixed in."""
-    return {
-        "model": network.model,
-        "weights": network.weights,
-        "methods": [str(row) for row in spec.methods],
-        "metrics": [str(row) for row in spec.metrics],
-        "boxes": str(objects.boxes or ""),
-        "masks": str(objects.masks or ""),
-        "mask value": objects.mask_value,
-        "names": objects.read_names(),
-        "match": {name: list(classes) for name, classes in (spec.matches or {}).items()},
-        "classes": None if network.classes is None else read_names(Path(network.classes)),
-        "target": target,
-        "layer": spec.layer,
-        "input": [network.size, network.mean, network.std, str(network.dtype)],
-    }
 
 
 def _measure_rest(
@@ -223,7 +209,7 @@ def _measure_rest(
 
 def _save(total: Measurement, out: Path, run: RunRecord) -> None:
     """Write table and figure, if anything was measured."""
-    for name in ("table.csv", "table.json", "curves.png") if total.samples else ():
+    for name in ("table.csv", "table.json", "curves.png") if total.readings else ():
         with run.file(out / name):  # the figures are still reported
             total.save(out / name)
 
@@ -244,7 +230,7 @@ def _report_measurement(run: RunRecord, total: Measurement, out: Path) -> None:
         print_left_out(run.failed, len(run.paths))
         print_errors(run.unwritten)
         print_untried(run.untried)
-        if total.samples and not run.unwritten and not run.ended_early:
+        if total.readings and not run.unwritten and not run.ended_early:
             run.console.print(f"Table, figure and readings are in {escape(str(out))}.")
     if run.stopped:
         head, tail = _GOES_ON.split(":", 1)

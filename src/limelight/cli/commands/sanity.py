@@ -20,10 +20,10 @@ from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.methods import chosen_methods
+from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.sanity import passed, verdicts
 from limelight.metrics.sanity import sanity as find_sanity
-from limelight.metrics.verdict import Measured
+from limelight.metrics.sanity import verdict_of, verdicts
 from limelight.models.network import Network
 
 _CHECKED_METHODS = "gradcam layercam saliency guided-backprop"
@@ -106,7 +106,7 @@ def _report_sanity(run: RunRecord, total: Measurement, network: Network) -> None
         }
         run.print_document(report, _STRIPS_ARE_DRAWN)
     else:
-        if total.samples:
+        if total.readings:
             _print_verdicts(run.console, total, network)
             _print_strips(run.console, strips)
         print_left_out(run.failed, len(run.paths))
@@ -122,8 +122,8 @@ def _print_verdicts(console: Console, total: Measurement, network: Network) -> N
     for heading in ("method", "likeness", "of absolute values", "ssim", "n", "verdict"):
         table.add_column(heading, overflow="fold")
     ranking = total.ranking("parameter-randomisation")
-    for figure in ranking:
-        table.add_row(*_verdict_row(total, figure))
+    for estimate in ranking:
+        table.add_row(*_verdict_row(total, estimate))
     console.print(f"[bold]{network_title(network)}[/], weights drawn anew")
     console.print(table)
     print_unmeasured(console, total)
@@ -131,17 +131,17 @@ def _print_verdicts(console: Console, total: Measurement, network: Network) -> N
         console.print("One photo has no interval: take several to be sure.")
 
 
-def _verdict_row(total: Measurement, figure: Measured) -> list[str]:
+def _verdict_row(total: Measurement, estimate: MetricEstimate) -> list[str]:
     colours = {"passes": "green", "fails": "red", "unclear": "yellow"}
     parts = [
-        total.figure(figure.method, figure.metric, layer=figure.layer, part=part).own
+        total.estimate(estimate.method, estimate.metric, layer=estimate.layer, part=part).own
         for part in ("absolute", "ssim")
     ]
-    verdict = passed(figure)
+    verdict = verdict_of(estimate)
     return [
-        escape(figure.method),
-        *(escape(str(part)) for part in (figure.own, *parts)),
-        count_readings(figure.own),
+        escape(estimate.method),
+        *(escape(str(part)) for part in (estimate.own, *parts)),
+        count_readings(estimate.own),
         f"[{colours[verdict]}]{verdict}[/]",
     ]
 

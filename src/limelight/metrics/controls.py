@@ -1,0 +1,55 @@
+"""Maps that know nothing, measured beside the others: they show what chance has."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from limelight.evidence import Evidence, at_least_float32
+from limelight.inputs import ModelInputs
+from limelight.methods import METHODS
+from limelight.metrics.case import MapCase, Maps, PerturbedModel
+from limelight.metrics.metric import Metric, Readings
+from limelight.metrics.objects import Objects
+from limelight.metrics.readings import MapSource
+from limelight.status import Status, to_heatmap
+
+CONTROLS: tuple[MapSource, ...] = ("random", "centre")
+
+
+def measure_controls(row: Metric, case: MapCase) -> dict[MapSource, Readings]:
+    """Measure maps that know nothing, on the grid of those that may know something."""
+    grid, span, perturbed = tuple(case.maps.raw.shape[1:]), case.maps.span, case.perturbed
+    readings = dict[MapSource, Readings]()
+    for name in CONTROLS:
+        # All methods with this grid share the controls.
+        control = perturbed.once(
+            (name, grid, span), partial(_control, name, perturbed, grid, span, case.objects)
+        )
+        readings[name] = perturbed.once((str(row), name, grid, span), partial(row.update, control))
+    return readings
+
+
+def _control(
+    name: str,
+    perturbed: PerturbedModel,
+    grid: tuple[int, ...],
+    span: tuple[float, ...],
+    objects: Objects | None,
+) -> MapCase:
+    """Return the case of a map that knows nothing, on a grid."""
+
+    def make(
+        perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
+    ) -> Maps:
+        del model  # a control does not depend on it
+        image = inputs.image
+        cells = at_least_float32(image.new_zeros(len(image), 1, *grid))
+        raw = METHODS[name].raw(Evidence(activations=cells, image=image, score=perturbed.score))
+        status = (Status("ok"),) * len(image)
+        return Maps(raw, to_heatmap(raw, image.shape[2:], status, span), span)
+
+    with torch.no_grad():
+        return MapCase(make(perturbed, perturbed.inputs), perturbed, make, objects)

@@ -1,0 +1,67 @@
+"""What a metric says of a method: its mean over images, beside the means of maps of chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from limelight.metrics.metric import Better
+from limelight.metrics.statistics import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class MetricEstimate:
+    """What one metric says of one method at one layer, beside what chance has.
+
+    Attributes:
+        method: The method, with its options.
+        layer: The layer at which the network was cut.
+        metric: The metric, with its options.
+        part: Which part of the metric; `value` is the metric itself.
+        better: Which way is better.
+        own: The mean over images of the method's own maps, with its interval.
+        random: The same for random maps on the same grid.
+        centre: The same for a blob in the middle.
+        judged: Whether a map has to beat chance in this metric.
+    """
+
+    method: str
+    layer: str
+    metric: str
+    part: str
+    better: Better
+    own: Estimate
+    random: Estimate
+    centre: Estimate
+    judged: bool
+
+    def beats(self, control: Estimate) -> bool | None:
+        """Return whether it is better than a control, intervals apart; None without intervals."""
+        if math.isnan(self.own.low) or math.isnan(control.low):
+            return None
+        if self.better == "higher":
+            return self.own.low > control.high
+        return self.own.high < control.low
+
+    @property
+    def beats_chance(self) -> bool | None:
+        """Whether it is better than both controls, the intervals apart; None without intervals."""
+        both = self.beats(self.random), self.beats(self.centre)
+        return None if None in both else all(both)
+
+    @property
+    def ahead(self) -> bool:
+        """Whether its mean alone is better than those of both controls."""
+        sign = 1 if self.better == "higher" else -1
+        return all(sign * self.own.value > sign * c.value for c in (self.random, self.centre))
+
+
+def best_first(estimates: Sequence[MetricEstimate]) -> list[MetricEstimate]:
+    """Return the estimates of one metric, best first; those without a value come last."""
+
+    def key(estimate: MetricEstimate) -> float:
+        value = estimate.own.value
+        return math.inf if math.isnan(value) else -value if estimate.better == "higher" else value
+
+    return sorted(estimates, key=key)

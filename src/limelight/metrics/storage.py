@@ -1,0 +1,96 @@
+"""Measurements as plain values and as CSV.
+
+The names of the values are part of the files: what was written before has to stay readable.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from limelight.metrics import find_metric
+from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.metric import Readings
+from limelight.metrics.readings import MAP_SOURCES, MapReadings, ReadingsKey
+from limelight.plain import number, written
+
+
+def estimate_row(estimate: MetricEstimate) -> dict[str, Any]:
+    """Return an estimate as plain values: a row of the table."""
+    sources = (("", estimate.own), ("random_", estimate.random), ("centre_", estimate.centre))
+    means = {
+        f"{prefix}{name}": value
+        for prefix, mean in sources
+        for name, value in (("value", mean.value), ("low", mean.low), ("high", mean.high))
+    }
+    return {
+        "method": estimate.method,
+        "layer": estimate.layer,
+        "metric": estimate.metric,
+        "part": estimate.part,
+        "better": estimate.better,
+        "n": estimate.own.n,
+        "images": estimate.own.images,
+        "left_out": estimate.own.left_out,
+        **means,
+        "beats_chance": estimate.beats_chance if estimate.judged else None,
+    }
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, with a header."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["method"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def plain_readings(readings: Mapping[ReadingsKey, MapReadings]) -> list[dict[str, Any]]:
+    """Return readings as plain values, which `parse_readings` reads."""
+    return [
+        {
+            **key._asdict(),
+            "groups": list(maps.groups),
+            "images": list(maps.images),
+            "numbers": {source: _plain(maps.values[source]) for source in MAP_SOURCES},
+            "curves": {source: _plain(maps.curve_sums[source]) for source in MAP_SOURCES},
+            "counted": {source: dict(maps.curve_counts[source]) for source in MAP_SOURCES},
+        }
+        for key, maps in readings.items()
+    ]
+
+
+def parse_readings(plain: Iterable[Mapping[str, Any]]) -> dict[ReadingsKey, MapReadings]:
+    """Return the readings that `plain_readings` wrote.
+
+    Raises:
+        UnknownNameError, OptionError: There is no such metric here.
+        KeyError, TypeError, ValueError, AttributeError: The values are something else.
+    """
+    return {
+        ReadingsKey(entry["method"], entry["layer"], entry["metric"]): MapReadings(
+            find_metric(entry["metric"]),
+            {source: _tensors(entry["numbers"][source]) for source in MAP_SOURCES},
+            {source: _tensors(entry["curves"][source]) for source in MAP_SOURCES},
+            entry["counted"],
+            tuple(entry["groups"]),
+            tuple(entry["images"]),
+        )
+        for entry in plain
+    }
+
+
+def _plain(readings: Readings) -> dict[str, Any]:
+    return {name: list(map(written, values.tolist())) for name, values in readings.items()}
+
+
+def _tensors(plain: Mapping[str, Sequence[float | str | None]]) -> Readings:
+    return {
+        name: torch.tensor(list(map(number, values)), dtype=torch.float64, device="cpu")
+        for name, values in plain.items()
+    }
