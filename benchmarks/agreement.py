@@ -1,13 +1,14 @@
-"""Where limelight and grad-cam 1.5.7 make the same raw map, and why not where they do not.
+"""Where limelight and grad-cam 1.5.7 make the same raw map, and why they differ elsewhere.
 
-Both explain two photos of 96 pixels to a ResNet-18 with random weights, settled batch norm and no
-in-place ReLU, in float32. Raw maps, before relu and resize, are compared, each scaled by its
-largest absolute value: the largest difference, and the lower correlation of the two images. Where
-the formulas differ a second row undoes the difference, so that nothing is left unexplained: grad-
-cam's formula is then written as a method of limelight.
+Both explain two photos of 96 pixels for a ResNet-18 with random weights, settled batch norm and no
+in-place ReLU, in float32. The script compares raw maps, before relu and resize, each scaled by its
+largest absolute value. It gives the largest difference, and the lower correlation of the two
+images. Where the formulas differ, a second row undoes the difference: grad-cam's formula is then
+written as a method of limelight. So every difference is explained.
 
-The second table is of layers whose output is overwritten in place later in the pass: the lowest
-activation, and the correlation of Grad-CAM with gradients and activations taken by autograd alone.
+The second table shows layers whose output is overwritten in place later in the pass. It gives the
+lowest activation, and the correlation of Grad-CAM with gradients and activations taken by autograd
+alone.
 
 It takes about a minute on two cores.
 
@@ -55,7 +56,7 @@ def gradcam_plus_plus_damped(evidence: Evidence) -> Tensor:
 
 
 def fem_by_share(evidence: Evidence) -> Tensor:
-    """Weigh activations by the share of cells that stand out, not those cells by the mean."""
+    """Weight activations by the share of strong cells; FEM weights strong cells by the mean."""
     activations, axes = evidence.activations, evidence.axes
     mean = activations.mean(axes, keepdim=True)
     spread = activations.std(axes, keepdim=True, correction=0)
@@ -80,14 +81,14 @@ OVER_SCORE = replace(
 
 
 class Targets(NamedTuple):
-    """The same scores, one class per image, as limelight and as grad-cam take them."""
+    """The same scores, one class per image, in the form of limelight and of grad-cam."""
 
     ours: Target
     theirs: list[Callable[[Tensor], Tensor]]
 
 
 class Pair(NamedTuple):
-    """A method of both, and what is known of their difference."""
+    """A method of both libraries, and a remark on their difference."""
 
     ours: str | Method
     theirs: Callable[..., Any]
@@ -98,7 +99,7 @@ class Pair(NamedTuple):
 
 
 def centres_aligned() -> AbstractContextManager[object]:
-    """Let grad-cam resize masks as limelight does: cell centres over pixel centres."""
+    """Make grad-cam resize masks as limelight does: cell centres over pixel centres."""
     resize = partial(nn.Upsample, mode="bilinear", align_corners=False)
     return patch.object(nn, "UpsamplingBilinear2d", resize)
 
@@ -106,13 +107,13 @@ def centres_aligned() -> AbstractContextManager[object]:
 PAIRS = (
     Pair("gradcam", theirs.GradCAM),
     Pair("gradcam++", theirs.GradCAMPlusPlus, "theirs adds 1e-6 to a denominator of squares"),
-    Pair("gradcam++", theirs.GradCAMPlusPlus, "the same, of the score / 1000", target="small"),
-    Pair(DAMPED, theirs.GradCAMPlusPlus, "undone, of the score / 1000", target="small"),
+    Pair("gradcam++", theirs.GradCAMPlusPlus, "the same, with the score / 1000", target="small"),
+    Pair(DAMPED, theirs.GradCAMPlusPlus, "undone, with the score / 1000", target="small"),
     Pair("xgradcam", theirs.XGradCAM),
     Pair("hirescam", theirs.HiResCAM),
     Pair("layercam", theirs.LayerCAM),
     Pair("gradcam-elementwise", theirs.GradCAMElementWise),
-    Pair("shapleycam", theirs.ShapleyCAM, "of the probability", target="probability"),
+    Pair("shapleycam", theirs.ShapleyCAM, "target: the probability", target="probability"),
     Pair("eigencam", theirs.EigenCAM, "up to sign; theirs centres", signless=True),
     Pair("eigencam:centred=true", theirs.EigenCAM, "undone", signless=True),
     Pair("eigengradcam", theirs.EigenGradCAM, "up to sign; theirs centres", signless=True),
@@ -123,7 +124,7 @@ PAIRS = (
     Pair("ablationcam", theirs.AblationCAM, "score above 0"),
     Pair("ablationcam", theirs.AblationCAM, "below 0: theirs divides by it", target="lowest"),
     Pair(OVER_SCORE, theirs.AblationCAM, "undone", target="lowest"),
-    Pair("fem", theirs.FEM, "theirs weighs A by how many of its cells stand out"),
+    Pair("fem", theirs.FEM, "theirs weights A by its share of strong cells"),
     Pair(BY_SHARE, theirs.FEM, "undone"),
 )
 
@@ -170,7 +171,7 @@ def main() -> None:
 
 
 def trap(name: str, layer: str, images: Tensor) -> list[object]:
-    """Return a row: what both make of a layer whose output is overwritten later in the pass."""
+    """Return a row: the maps of both for a layer whose output is overwritten later in the pass."""
     model = settled(name, images)
     target = targets_of(model, images)["highest"]
     right, activations = by_autograd(model, layer, images, target)
@@ -185,7 +186,7 @@ def trap(name: str, layer: str, images: Tensor) -> list[object]:
 def by_autograd(
     model: nn.Module, layer: str, images: Tensor, target: Targets
 ) -> tuple[Tensor, Tensor]:
-    """Return Grad-CAM `[B, *grid]` and A, from one full pass with a graph, with neither library."""
+    """Return Grad-CAM `[B, *grid]` and A from one full pass with a graph, by autograd alone."""
     kept = list[Tensor]()
 
     def keep(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
@@ -213,7 +214,7 @@ def photos(size: int) -> Tensor:
 def settled(name: str, images: Tensor) -> nn.Module:
     """Return a network with random weights whose batch norm has seen images.
 
-    Its scores spread as those of a trained one.
+    Its scores vary as much as those of a trained network.
     """
     torch.manual_seed(0)
     model: nn.Module = get_model(name, weights=None).train()
@@ -226,7 +227,7 @@ def settled(name: str, images: Tensor) -> nn.Module:
 
 
 def targets_of(model: nn.Module, images: Tensor) -> dict[str, Targets]:
-    """Return, of each image: its highest score, 1/1000 and the probability of it, its lowest."""
+    """Return targets: the highest score, 1/1000 of it, its probability, and the lowest score."""
     with torch.inference_mode():
         output = model(images)
     highest, lowest = output.argmax(1).tolist(), output.argmin(1).tolist()

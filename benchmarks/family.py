@@ -1,21 +1,22 @@
 """What the methods cost: many from one pass, many classes, many runs; beside grad-cam and torchcam.
 
-Ratios are medians over rounds in which the sides took turns; beside them stands how far the raw
+Ratios are medians over rounds in which the sides take turns. The tables also show how far the raw
 maps agree, each scaled by its largest absolute value. Plain forwards are the model under
 `torch.inference_mode`. The parts:
 
-families: All rows of the families weighted and pointwise that need gradients at most, together by
-    `compare` and each alone by `explain`, over one plain forward.
+families: All methods of the families weighted and pointwise that need nothing beyond gradients,
+    together by `compare` and each alone by `explain`, over one plain forward.
 classes: `explain_each` with five classes over `explain` with one.
 ablation: `ablationcam` beside grad-cam's, which runs the whole network where limelight runs the
-    head. Theirs is run once, with limelight's before and after it.
-score-NETWORK: `scorecam` beside the plain forwards that it needs, and grad-cam's and torchcam's,
-    each with as many together as it takes by itself. Each runs in a process of its own, for its
-    peak of memory over idle; of resnet18 in seven rounds, of resnet50 (2048 forwards) in three.
-skipping: how many channels are the same everywhere in the embedded network on a photo, and what is
-    saved by not running them.
+    head. grad-cam's runs once, with limelight's before and after it.
+score-NETWORK: `scorecam` beside the plain forwards that it needs, and beside grad-cam's and
+    torchcam's, each with as many together as it takes by default. Each runs in a process of its
+    own, to measure its peak of memory over idle: resnet18 in seven rounds, resnet50 (2048 forwards)
+    in three.
+skipping: How many channels are constant in the embedded network on a photo, and what it saves not
+    to run them.
 
-It takes about an hour on two quiet cores, of which Score-CAM takes 50 minutes.
+It takes about an hour on two quiet cores. Score-CAM takes 50 minutes of it.
 
     python benchmarks/family.py
     python benchmarks/family.py --only families classes --network resnet18
@@ -88,7 +89,7 @@ def classes(network: str, rounds: int) -> list[Table]:
 
 
 def timed(title: str, sides: dict[str, Run], base: str, rounds: int) -> list[Table]:
-    """Return the table of sides that took turns, over one of them."""
+    """Return the table of sides that took turns, as ratios over one of them."""
     turns = in_turns(sides, rounds)
     table = Table({title: "", "ms": ".1f", f"over {base}": ".3f"})
     for side in sides:
@@ -118,7 +119,7 @@ def ablation(network: str, _rounds: int) -> list[Table]:
 
 
 def score(network: str, _network: str, _rounds: int) -> list[Table]:
-    """Return the table of Score-CAM: the forwards that it needs, limelight's and the peers'."""
+    """Return the table of Score-CAM: the forwards that it needs, limelight and the peers."""
     costs = {name: list[Cost]() for name in TOGETHER}
     for _ in range(SCORED[network]):
         for name in TOGETHER:
@@ -154,7 +155,7 @@ TOGETHER = {"plain forwards": 8, "limelight": 8, "grad-cam": 16, "torchcam": 32}
 
 
 def score_sides(network: str) -> dict[str, Callable[[], Tensor | None]]:
-    """Return the sides of Score-CAM, ready to run: a plain forward has been done."""
+    """Return the sides of Score-CAM, ready to run, after a plain forward."""
     torch.manual_seed(0)
     model, images = made(network), photo()
     index, target = predicted(model, images)
@@ -173,14 +174,14 @@ def score_sides(network: str) -> dict[str, Callable[[], Tensor | None]]:
 
 
 def score_side(name: str, network: str) -> Run:
-    """Return one of them, for a process of its own."""
+    """Return one side of Score-CAM, for a process of its own."""
     return score_sides(network)[name]
 
 
 def skipping(_network: str, rounds: int) -> list[Table]:
-    """Return the table of channels that are not run; Score-CAM, of a minute each, takes one round.
+    """Return the table of channels that are not run; Score-CAM takes a minute, so it runs once.
 
-    Ablation-CAM leaves out what is zero, Score-CAM what is the same everywhere.
+    Ablation-CAM leaves out channels that are zero, Score-CAM channels that are constant.
     """
     network = limelight.load_model()
     model, images = network.model, chelsea(network.preprocess)
@@ -230,7 +231,7 @@ def photo() -> Tensor:
 
 
 def chelsea(preprocess: limelight.Preprocess) -> Tensor:
-    """Return it as `preprocess` makes it; contiguous, so that all sides have the same strides."""
+    """Return the sample photo chelsea, contiguous, so that all sides have the same strides."""
     return preprocess(limelight.load_photo(find_sample("chelsea")))[None].contiguous()
 
 
@@ -240,7 +241,7 @@ def raw_map(model: nn.Module, images: Tensor, index: int, method: str) -> Tensor
 
 
 def predicted(model: nn.Module, images: Tensor) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """Return the class of the highest score, as limelight and as grad-cam take it."""
+    """Return the class of the highest score, in the form of limelight and of grad-cam."""
     with torch.inference_mode():
         index = int(model(images).argmax())
     return index, ClassifierOutputTarget(index)

@@ -1,12 +1,16 @@
 """Grad-CAM over a plain forward, beside every peer that has it: time and memory, in one run.
 
-All sides take turns on the same model and images; a ratio is the median over the rounds. The plain
+All sides take turns on the same model and images. A ratio is the median over the rounds. The plain
 side is the model under `torch.inference_mode`. The others go from images to maps, each as its users
-call it: limelight.explain with the layer named, and with the layer found ("found": after the first
-call on a model the choice is remembered, and that is what is timed; the first call is shown apart);
-grad-cam's GradCAM, torchcam's GradCAM, captum's LayerGradCam. Before anything is timed the maps are
-compared with limelight's. Memory is how far each rises above idle at its peak, the second time that
-it runs in a process of its own.
+call it:
+
+* limelight.explain with the layer named;
+* limelight.explain with the layer found. After the first call on a model limelight remembers the
+  layer, and the benchmark times later calls. It shows the first call separately;
+* grad-cam's GradCAM, torchcam's GradCAM, captum's LayerGradCam.
+
+The benchmark compares the maps with limelight's before it measures any time. Memory is how far each
+side rises above idle at its peak, when it runs for the second time in a process of its own.
 
     python benchmarks/gradcam.py
     python benchmarks/gradcam.py --networks resnet50 --batches 1 --rounds 15
@@ -36,7 +40,7 @@ CLASS = 281
 
 
 class Network(NamedTuple):
-    """A network of torchvision: where it is cut, and how its output becomes a grid for grad-cam."""
+    """A network of torchvision, its layer, and how the output becomes a grid for grad-cam."""
 
     layer: str
     reshape: Callable[[Tensor], Tensor] | None = None
@@ -93,7 +97,7 @@ PEERS = {"grad-cam": grad_cam, "torchcam": torchcam, "captum": captum}
 
 
 def sides_of(name: str, batch: int) -> dict[str, Callable[[], object]]:
-    """Return all sides for a network, ready to run; limelight has seen the model."""
+    """Return all sides for a network, ready to run, after a first call of limelight."""
     torch.manual_seed(0)
     network, model = NETWORKS[name], get_model(name, weights=None).eval().to(DEVICE)
     for module in model.modules():  # a fresh ViT's head is zero, and so would all maps be
@@ -113,14 +117,14 @@ def sides_of(name: str, batch: int) -> dict[str, Callable[[], object]]:
 
 
 def side_of(name: str, batch: int, side: str) -> Run:
-    """Return one of them, for a process of its own; it has run once, as in the midst of work."""
+    """Return one side, for a process of its own, after it has run once."""
     run = sides_of(name, batch)[side]
     run()
     return run
 
 
 def compared(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the lowest correlation of each peer's maps with limelight's, at their size."""
+    """Return the lowest correlation of each peer's maps with limelight's, at the peer's size."""
     ours = sides["limelight"]()
     assert isinstance(ours, Tensor)
     found = {}

@@ -1,8 +1,8 @@
 """How the cost grows with the work: with images in a batch, classes, layers and photos.
 
-Each amount of work is timed in turns with the others, and a straight line is laid through the
-medians by least squares: its slope is what one more costs, and R^2 says how straight the growth is.
-The figure is docs/images/cost.png.
+The amounts of work take turns. A straight line is fitted through the medians by least squares: its
+slope is the cost of one more, and R^2 says how linear the growth is. The figure is
+docs/images/cost.png.
 
     python benchmarks/growth.py
 """
@@ -29,7 +29,7 @@ LAYERS = [f"layer{stage}.{block}" for block in (1, 0) for stage in (4, 3, 2, 1)]
 
 
 class Growth(NamedTuple):
-    """One thing that there can be more of."""
+    """A kind of work whose amount grows."""
 
     what: str
     counts: Sequence[int]
@@ -38,7 +38,7 @@ class Growth(NamedTuple):
 
 
 def growths(network: str, folder: Path) -> list[Growth]:
-    """Return what grows, for a ResNet; photos are copies of the samples in a folder."""
+    """Return the kinds of work for a ResNet; photos are copies of the samples in a folder."""
     torch.manual_seed(0)
     model = get_model(network, weights=None).eval().to(DEVICE)
     images = torch.randn(16, 3, 224, 224, device=DEVICE)
@@ -80,14 +80,14 @@ def growths(network: str, folder: Path) -> list[Growth]:
 
 
 def line(counts: Sequence[int], times: Sequence[float]) -> tuple[float, float, float]:
-    """Return slope and start of the straight line through times, and its R^2."""
+    """Return slope, intercept and R^2 of the straight line through times."""
     slope, start = np.polyfit(counts, times, 1)
     left = np.asarray(times) - (start + slope * np.asarray(counts))
     return float(slope), float(start), float(1 - left.var() / np.var(times))
 
 
 def drawn(grown: Sequence[tuple[Growth, Turns]], network: str) -> Figure:
-    """Return the figure: a panel for each thing that grows."""
+    """Return the figure: a panel for each kind of work."""
     figure = Figure(figsize=(11, 3), layout="constrained")
     axes = figure.subplots(1, len(grown))
     for axis, (growth, turns) in zip(axes, grown, strict=True):

@@ -1,11 +1,17 @@
-"""What another layout in memory and another precision save, and what they do to the map.
+"""What another memory layout and another precision save, and how they change the map.
 
-Plain forwards and Grad-CAM of one batch: as it is; with the images channels last; in bfloat16 with
-images and weights channels last; and, if asked for, as it is but compiled. Then Score-CAM of one
-image, in float32 (whose variants limelight lays channels last itself) and in bfloat16. Beside the
-times stands how far the raw map is from the one in float32, each scaled by its largest absolute
-value: the largest difference, and the lowest correlation of an image. Networks have random weights,
-but for the embedded one, whose photos are its samples.
+The first table shows plain forwards and Grad-CAM of one batch:
+
+* as it is;
+* with the images channels last;
+* in bfloat16, with images and weights channels last;
+* with --compiled, as it is but compiled.
+
+The second table shows Score-CAM of one image, in float32 (limelight lays its variants channels last
+itself) and in bfloat16. Both tables show how far the raw map is from the one in float32, each
+scaled by its largest absolute value: the largest difference, and the lowest correlation of an
+image. Networks have random weights, except for the embedded network, which runs on its sample
+photos.
 
     python benchmarks/layouts.py
 """

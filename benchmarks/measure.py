@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides that take turns, peaks of memory, tables, and where they go."""
+"""What the benchmarks share: sides that take turns, peaks of memory, tables, and their output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 class Turns(NamedTuple):
-    """How long each side took in each round, in seconds (or what else a run costs)."""
+    """The time of each side in each round, in seconds (or another cost of a run)."""
 
     times: dict[str, list[float]]
 
@@ -42,8 +42,8 @@ class Turns(NamedTuple):
     def over(self, side: str, base: str) -> float:
         """Return the median over the rounds of the ratio of two sides in the same round.
 
-        A machine that others share is faster in one round than in the next; a ratio of neighbours
-        feels that less than a ratio of medians.
+        A shared machine is faster in one round than in the next. This affects a ratio within a
+        round less than a ratio of medians.
         """
         pairs = zip(self.times[side], self.times[base], strict=True)
         return statistics.median(one / other for one, other in pairs)
@@ -52,7 +52,7 @@ class Turns(NamedTuple):
 def in_turns(
     sides: Mapping[str, Run], rounds: int, *, seconds: float = 0, warm_up: bool = True
 ) -> Turns:
-    """Run all sides in every round, each time in another order, so that none is always first.
+    """Run all sides in every round, in another order each time, so that none is always first.
 
     There are at least `rounds`, and more while they take less than `seconds`, up to 41.
     """
@@ -86,13 +86,13 @@ def _synchronise() -> None:
 
 
 def plain_forward(model: Callable[[Tensor], object], images: Tensor) -> object:
-    """Run a model as it is run when nothing is explained."""
+    """Run a model without an explanation."""
     with torch.inference_mode():
         return model(images)
 
 
 def plain_forwards(run: Callable[[Tensor], object], batch: Tensor, count: int) -> None:
-    """Run `count` items, as many together as there are in `batch`: the work without a method."""
+    """Run `count` items in batches of the size of `batch`: the work without a method."""
     with torch.inference_mode():
         for done in range(0, count, len(batch)):
             run(batch[: count - done])
@@ -102,9 +102,9 @@ def plain_forwards(run: Callable[[Tensor], object], batch: Tensor, count: int) -
 
 
 class Cost(NamedTuple):
-    """What one run took in a process of its own: seconds, and MiB over idle at its peak.
+    """The cost of one run in a process of its own: seconds, and MiB over idle at its peak.
 
-    On a machine with CUDA the memory is that of the device; else the process's own.
+    With CUDA this is the memory of the device, otherwise that of the process.
     """
 
     seconds: float
@@ -113,7 +113,7 @@ class Cost(NamedTuple):
 
 
 def alone(prepare: Callable[[], Run]) -> Cost:
-    """Run something in a fresh process (on Linux); `prepare` is called there, and returns it."""
+    """Call `prepare` in a fresh process (on Linux), and run what it returns."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_alone, prepare).result()
 
@@ -144,7 +144,7 @@ def _held(what: str) -> float:
 
 
 class Table:
-    """Rows of values; numbers are shown as their column says, and kept as they are for JSON."""
+    """Rows of values; columns format numbers for the page, and JSON keeps them unformatted."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         """Begin with columns, each with the format of its numbers."""
@@ -174,9 +174,9 @@ class Table:
 
 
 def report(section: str, tables: Sequence[Table], *, told: str = "", publish: bool = False) -> None:
-    """Print a section's tables; to `publish` it is to put them into docs/benchmarks.md and .json.
+    """Print a section's tables; with `publish`, write them into docs/benchmarks.md and .json.
 
-    The section is what stands between `<!-- SECTION -->` and `<!-- end -->`.
+    The section lies between `<!-- SECTION -->` and `<!-- end -->`.
     """
     text = "\n\n".join([f"On {setting()}{told and ', '}{told}:", *map(str, tables)])
     print(f"\n## {section}\n\n{text}", flush=True)
@@ -195,7 +195,7 @@ def report(section: str, tables: Sequence[Table], *, told: str = "", publish: bo
 
 
 def setting() -> str:
-    """Say on what was measured."""
+    """Return the machine and the versions of the measurement."""
     if DEVICE.type == "cuda":
         machine = torch.cuda.get_device_name()
     else:

@@ -1,13 +1,13 @@
-"""What the metrics cost: deletion and insertion over the forwards that they need; ROAD's beside.
+"""What the metrics cost: deletion and insertion over plain forwards; ROAD beside grad-cam's.
 
-Every ratio is of medians of sides that took turns in one run. Two parts:
+The sides of a ratio take turns in one run. There are two parts:
 
-curves: deletion and insertion in 100 steps of one image, over the 200 plain forwards that they
-    need, as many together (`torch.inference_mode`).
-road: ROAD of one image, the most and the least relevant 10 % to 90 % removed, over grad-cam's
-    (`ROADCombined`, noisy linear imputation); and the imputation alone, for which the two are first
-    held to give the same pictures. Theirs solves one system after the other with scipy, and runs
-    the network on one image at a time.
+curves: Deletion and insertion of one image in 100 steps, over the 200 plain forwards that they
+    need, with as many together (`torch.inference_mode`).
+road: ROAD of one image, with the most and the least relevant 10 % to 90 % removed, over grad-cam's
+    (`ROADCombined`, noisy linear imputation); and the imputation alone, after a comparison of the
+    imputed pictures. grad-cam solves one system after the other with scipy, and runs the network on
+    one image at a time.
 
 It takes about five minutes on two quiet cores.
 
@@ -41,13 +41,13 @@ PARTS = ("curves", "road")
 
 
 def picture() -> Tensor:
-    """Return a photo as the network takes it, `[1, 3, 224, 224]`."""
+    """Return a sample photo as input of the network, `[1, 3, 224, 224]`."""
     photo = limelight.load_photo(find_sample("chelsea"))
     return limelight.Preprocess()(photo)[None].contiguous()
 
 
 def case_of(model: nn.Module, images: Tensor, target: int) -> MapCase:
-    """Return a case with a map that was made before."""
+    """Return a case with a precomputed map."""
     result = limelight.explain(model, images, target=target, method="centre")
     perturbed = PerturbedModel(
         model, ModelInputs.of(images), as_target(target), Options(chunk=TOGETHER)
@@ -80,7 +80,7 @@ def curves(network: str, rounds: int) -> Table:
 
 
 def road(network: str, rounds: int) -> Table:
-    """Time ROAD beside grad-cam's, after comparing what both impute."""
+    """Time ROAD beside grad-cam's, after comparing the imputed pictures of both."""
     model, images = get_model(network, weights=None).eval(), picture()
     heatmap = limelight.explain(limelight.load_model().model, images, target=281).heatmap
     place = heatmap.flatten().argsort(descending=True, stable=True).argsort()

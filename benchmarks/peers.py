@@ -1,4 +1,4 @@
-"""The peers as their users call them, and maps compared: grad-cam 1.5.7 and torchcam 0.5.0."""
+"""Calls of the peers, grad-cam 1.5.7 and torchcam 0.5.0, and a comparison of maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Score = Callable[[Tensor], Tensor]
 
 
 class Made(NamedTuple):
-    """What a method of grad-cam made: its raw map, and the activations that it read."""
+    """The result of a method of grad-cam: its raw map, and the activations that it read."""
 
     raw: Tensor
     activations: Tensor
@@ -62,7 +62,7 @@ def torchcam_scorecam(model: nn.Module, layer: str, images: Tensor, index: int) 
 def agreement(one: Tensor, other: Tensor, *, signless: bool = False) -> tuple[float, float]:
     """Compare maps `[B, *grid]`, each scaled by its largest absolute value.
 
-    With `signless` the other map has the sign that suits it better.
+    With `signless`, the other map takes the sign that agrees better.
 
     Returns:
         The largest difference, and the lowest correlation.

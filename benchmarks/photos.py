@@ -2,10 +2,10 @@
 
 photos: The command `limelight explain PHOTO... --picture overlay`, in this process, beside a loop
     that decodes the same photos, prepares them in the same way and runs the network on batches of
-    the same size under `torch.inference_mode`. Photos are taken in parts, by all sides in
-    turns. They are those of a folder that is named, or copies of the samples.
-start: What an import and a command take, beside `import torch`, each in a process of its own.
-    What limelight offers is loaded when it is first asked for; `explain` needs torch and more.
+    the same size under `torch.inference_mode`. The sides take turns on parts of the photos. The
+    photos come from --folder, or are copies of the samples.
+start: The time of an import and of a command, beside `import torch`, each in a process of its own.
+    limelight loads a name when it is first used; `explain` needs torch and more.
 
     python benchmarks/photos.py
     python benchmarks/photos.py --folder path/to/photos
@@ -34,7 +34,7 @@ BATCH = 8
 
 
 def copies(found: list[Path], folder: Path, count: int) -> list[Path]:
-    """Copy photos into a folder, again and again, until there are so many."""
+    """Copy photos into a folder repeatedly, until it holds `count` photos."""
     paths = [folder / f"{number:04}{found[number % len(found)].suffix}" for number in range(count)]
     for number, path in enumerate(paths):
         shutil.copy(found[number % len(found)], path)
@@ -42,7 +42,7 @@ def copies(found: list[Path], folder: Path, count: int) -> list[Path]:
 
 
 def plain(network: str, paths: list[Path]) -> None:
-    """Decode photos and run the network on them, without anything else."""
+    """Decode photos and run the network on them, and do nothing else."""
     loaded = limelight.load_model(network, weights="none")
     for start in range(0, len(paths), BATCH):
         photos = [limelight.load_photo(path) for path in paths[start : start + BATCH]]
@@ -61,7 +61,7 @@ def command(network: str, paths: list[Path], out: Path, form: str) -> None:
 
 
 def photos(network: str, folder: Path | None, count: int, rounds: int) -> Table:
-    """Return the table of photos; each round takes its own part of them."""
+    """Return the table of photos; each round uses its own part of them."""
     found = find_photos([folder] if folder else map(find_sample, SAMPLES))
     table = Table({f"{count} photos, {network}": "", "s": ".1f", "over plain": ".3f"})
     with TemporaryDirectory() as place:

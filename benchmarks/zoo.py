@@ -1,13 +1,14 @@
 """Every network of torchvision, one of every architecture in timm, some of transformers: one call.
 
-The call is `limelight.explain(model, inputs)` with nothing else, on random weights. The page that
-this writes says for each network at which layer it was cut, what grid was found there, the status
-of the map, and how far the map is from one that autograd makes with an ordinary hook on the model
-itself: of limelight that one knows the layer's path, how to read its output, and which of a
-detector's boxes is explained.
+The call is `limelight.explain(model, inputs)` without other arguments, on random weights. The
+script writes a page. For each network the page says at which layer limelight cut it, which grid it
+found there, and the status of the map. It also says how far the map is from one that autograd
+makes, with an ordinary hook on the model itself. The map of autograd takes three things from
+limelight: the path of the layer, the layout of its output, and which of a detector's boxes is
+explained.
 
-Which networks they are, `zoo_networks.py` says. It takes about an hour on one core. Ctrl-C writes
-what is done; with `--json` a later run goes on from there.
+`zoo_networks.py` lists the networks. The script takes about an hour on one core. Ctrl-C writes what
+is done; with `--json` a later run continues from there.
 
     python benchmarks/zoo.py
     python benchmarks/zoo.py --family timm --only '^vit' --out vit.md --json vit.jsonl
@@ -55,18 +56,18 @@ SEEDS = 3
 
 @dataclass
 class Row:
-    """What became of one network.
+    """The result of one network.
 
     Attributes:
-        family, name: Which one.
+        family, name: The network.
         input: The shape of the picture.
-        layer, layout, grid: Where it was cut, and what was read there.
-        depth: How far into the network the layer is: the place of its return among the returns of
-            what is made of the picture, in percent.
-        status: The name of the status; "" when there is none, as `problem` says why.
+        layer, layout, grid: Where limelight cut it, and how it read the output.
+        depth: How far into the network the layer is, in percent: the place of its return among the
+            returns of modules that return something made of the picture.
+        status: The name of the status; "" if there is none, and `problem` says why.
         problem: The error, or what the status says.
-        difference: Of the raw map from autograd's, as a share of the largest value of that.
-        seed: Which draw of weights this is.
+        difference: The largest difference from autograd's raw map, as a share of its largest value.
+        seed: The seed of the weights.
         seconds: How long it took to make the network, explain it and check the map.
     """
 
@@ -85,7 +86,7 @@ class Row:
 
 
 def visit(network: Network) -> Row:
-    """Explain a network; draw weights anew while the map is right, but all against the score."""
+    """Explain a network; draw new weights while the map is right but all against the score."""
     started = time.perf_counter()
     for seed in range(SEEDS):
         row = Row(network.family, network.name, seed=seed)
@@ -100,7 +101,7 @@ def visit(network: Network) -> Row:
 
 
 def explain(network: Network, row: Row) -> None:
-    """Make a network, explain it, check the map, and fill in the row."""
+    """Build a network, explain it, check the map, and fill in the row."""
     torch.manual_seed(row.seed)
     model, inputs = network.build().eval(), network.inputs()
     fill_zeros(model)
@@ -115,14 +116,14 @@ def explain(network: Network, row: Row) -> None:
 
 
 def fill_zeros(model: nn.Module) -> None:
-    """Draw weights that are zero everywhere, as those of a fresh head, from N(0, 0.02)."""
+    """Replace weights that are zero everywhere, as in a fresh head, by draws from N(0, 0.02)."""
     for name, weight in model.named_parameters():
         if "bias" not in name and not weight.detach().any():
             nn.init.normal_(weight.detach(), std=0.02)
 
 
 def settle(model: nn.Module, inputs: Inputs) -> None:
-    """Let batch norms know the picture and its mirror image; fresh ones let activations die out."""
+    """Fit batch norms to the picture and its mirror image; in fresh ones activations die out."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms or not isinstance(inputs, Tensor):
         return
@@ -135,7 +136,7 @@ def settle(model: nn.Module, inputs: Inputs) -> None:
 
 
 def picture_in(inputs: Inputs) -> Tensor:
-    """Return the picture among what a network takes."""
+    """Return the picture among the inputs of a network."""
     return inputs if isinstance(inputs, Tensor) else pytree.tree_leaves(inputs)[0]
 
 
@@ -166,7 +167,7 @@ def mean_logit(output: Any, _found: limelight.Explanation) -> Tensor:
 def logit_of_box(output: Any, found: limelight.Explanation) -> Tensor:
     """Return the raw logit of the explained class that has the value of limelight's score.
 
-    Which box that is, is left to limelight: sorting out boxes is half of every detector.
+    limelight chooses the box, because choosing boxes is half of every detector.
     """
     assert found.index is not None, "an object has a class"
     logits = named(output, "logits").flatten(0, -2)[:, int(found.index[0])]
@@ -177,7 +178,7 @@ def logit_of_box(output: Any, found: limelight.Explanation) -> Tensor:
 
 
 def named(output: Any, *keys: str) -> Tensor:
-    """Return an output that is a tensor, or what it has under the first of these keys."""
+    """Return an output that is a tensor, or its entry under the first of these keys that it has."""
     tensor = output if isinstance(output, Tensor) else next(output[k] for k in keys if k in output)
     assert isinstance(tensor, Tensor)
     return tensor
@@ -237,7 +238,7 @@ def grad_cam(
 
 
 def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
-    """Return what a layer put out as `[B, K, *grid]`."""
+    """Return a layer's output as `[B, K, *grid]`."""
     if layout.kind == "tokens":
         tensor = tensor[:, layout.prefix :].reshape(len(tensor), *layout.grid, -1)
     return tensor if layout.kind == "channels first" else tensor.movedim(-1, 1)
@@ -247,27 +248,33 @@ def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
 
 
 def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
-    """Return the page in Markdown; what was found but not visited is named."""
+    """Return the page in Markdown; it names the networks that were not run."""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *NETWORKS))
     parts = [
         "# The zoo",
-        "`benchmarks/zoo.py` wrote this page. Every network was given to `limelight.explain(model, "
-        "inputs)`, with no other argument and random weights. Three things stand in for training: "
-        "weights that are zero everywhere, as those of torchvision's fresh ViT heads, were drawn "
-        "from N(0, 0.02), as nothing can be explained through them; batch norms saw the picture "
-        "and its mirror image, as activations die out in fresh ones; and detectors keep boxes of "
-        "any score, as no box is sure. In a fresh network it is a matter of luck whether anything "
-        "on the grid speaks for the score: where a map agreed with autograd's and was against it "
-        f"everywhere, the weights were drawn once more, up to {SEEDS} times in all. *Seed* says "
-        "which draw a row is of. Nothing else was tried twice.",
-        "*Depth* is how far into the network the layer is: the place of its return among those of "
-        "all modules that return something made of the picture. A map of a shallow layer may agree "
-        "with autograd's and say little: read the column, and the guide on what is not done.",
-        "*Difference* is that of the raw map from one made by autograd with an ordinary hook on "
-        "the model itself, at the same layer, of the same score: the highest logit, or the highest "
-        "value of an embedding; for segmenters the mean logit of the class predicted on most "
-        "pixels, over those pixels; for detectors the logit that has the value of the score, as it "
-        "is left to limelight which box that is.",
+        "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs)` on every "
+        "network, with no other argument and with random weights. Three things replace training:",
+        "* Weights that are zero everywhere are drawn from N(0, 0.02), because nothing can be "
+        "explained through them. The fresh ViT heads of torchvision have such weights.\n"
+        "* Batch norms see the picture and its mirror image, because activations die out in fresh "
+        "batch norms.\n"
+        "* Detectors keep boxes of any score, because untrained detectors have low confidence.",
+        "In a fresh network it is a matter of luck whether anything on the grid speaks for the "
+        "score. If a map agrees with autograd's but is against the score everywhere, the weights "
+        f"are drawn again, up to {SEEDS} times in all. *Seed* says which draw a row shows. Nothing "
+        "else is tried twice.",
+        "*Depth* says how far into the network the layer is, in percent. It is the place of the "
+        "layer's return among the returns of all modules that return something made of the "
+        "picture. A map of a shallow layer may agree with autograd's and say little. So read this "
+        "column, and the guide's section on what is not done yet.",
+        "*Difference* compares the raw map with one that autograd makes, with an ordinary hook on "
+        "the model itself, at the same layer and for the same score. The score is:",
+        "* for classifiers, the highest logit;\n"
+        "* for embeddings, the highest value;\n"
+        "* for segmenters, the mean logit of the class predicted on most pixels, over those "
+        "pixels;\n"
+        "* for detectors, the logit whose value is the score: limelight says which box is "
+        "explained.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
@@ -303,27 +310,27 @@ def totals(rows: Sequence[Row]) -> str:
 
 
 def is_same(row: Row) -> bool:
-    """Say whether the map is autograd's; NaN is not."""
+    """Return whether the map equals autograd's; NaN does not."""
     return row.difference is not None and row.difference < SAME
 
 
 def gap(difference: float | None) -> str:
-    """Write a difference."""
+    """Return a difference as text."""
     return "-" if difference is None else f"{difference:.0e}" if difference else "0"
 
 
 def share(some: Sequence[Row], of: Sequence[Row]) -> str:
-    """Write a share in percent, and what it is of."""
+    """Return a share in percent, with both counts, as text."""
     return f"{100 * len(some) / max(1, len(of)):.1f} % ({len(some)} of {len(of)})"
 
 
 def verdict(row: Row) -> str:
-    """Say in a line what became of a network."""
+    """Return the result of a network in one line."""
     return ": ".join(filter(None, (row.name, row.status or "error", row.problem)))
 
 
 def exceptions(rows: Sequence[Row]) -> str:
-    """Return what did not go well, and why."""
+    """Return the list of networks that failed, with the reason."""
     lines = [f"* {verdict(row)}" for row in rows if row.problem]
     lines += [
         f"* {row.name}: its map differs from autograd's by {row.difference:.0e}"

@@ -1,9 +1,9 @@
-"""The networks of `zoo.py`: how each is made, with random weights, and what it takes.
+"""The networks of `zoo.py`, with random weights, and their inputs.
 
 torchvision: every classifier, segmenter, detector and video network. timm: the smallest member
-with a classifier of every architecture module, but for those made for timm's own tests. Of both,
-some at sizes that they pad, or that are not square. transformers: small ones from configurations.
-Nothing is downloaded.
+with a classifier of every architecture module, except for those made for timm's own tests. Some
+networks of both run at sizes that they pad, or that are not square. transformers: small networks
+from configurations. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Kind = Literal["classes", "pixels", "boxes"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network to be made, and what it takes."""
+    """A network to build, and its inputs."""
 
     family: str
     name: str
@@ -50,7 +50,7 @@ def picture(*size: int, channels: int = 3) -> Tensor:
 
 
 def standardised(*size: int, channels: int = 3) -> Tensor:
-    """Return it as classifiers take it."""
+    """Return the picture, standardised as for classifiers."""
     return (picture(*size, channels=channels) - 0.5) / 0.25
 
 
@@ -99,12 +99,12 @@ TORCHVISION_SIZES: dict[str, Size] = {
 
 
 def at(name: str, size: Size) -> str:
-    """Return the name of a network at another size than its own."""
+    """Return the name of a network at a size other than its own."""
     return f"{name} at {by(size)}"
 
 
 def by(shape: Sequence[int]) -> str:
-    """Write a shape."""
+    """Return a shape as text."""
     return " x ".join(map(str, shape))
 
 
@@ -202,7 +202,7 @@ CONFIGS: list[tuple[str, str, dict[str, Any], Size]] = [
 
 
 def transformers_networks() -> Iterator[Network]:
-    """Make small networks from configurations, with pictures and patches of the usual sizes."""
+    """Build small networks from configurations, with pictures and patches of the usual sizes."""
     import transformers
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -230,7 +230,7 @@ def transformers_networks() -> Iterator[Network]:
 
 
 def with_texts(count: int, words: int, side: int) -> dict[str, Tensor]:
-    """Return a picture and texts that it is compared with."""
+    """Return a picture, and texts to compare with it."""
     texts = torch.randint(1, 99, (count, words), generator=torch.Generator().manual_seed(0))
     texts[:, -1] = WORDS["eos_token_id"]
     shown = {"pixel_values": standardised(side, side), "input_ids": texts}

@@ -7,9 +7,9 @@ A convolution with one 2x2 kernel, then a linear layer with two outputs, both wi
     a = conv(x)                 [1, 1, 2, 2]
     y = W flatten(a)            [1, 2]
 
-Explained is y_0. limelight finds its gradient at the convolution, dy_0/da, and at the input,
-dy_0/dx. Between them stands the Jacobian J = da/dx, `[4, 9]`, the change of each of the four
-outputs with each of the nine inputs, and the chain rule: `dy_0/dx = J^T dy_0/da`.
+The score is y_0. limelight finds its gradient at the convolution, dy_0/da, and at the input,
+dy_0/dx. The Jacobian J = da/dx, `[4, 9]`, connects them: it holds the derivative of each of the
+four outputs with respect to each of the nine inputs. The chain rule says `dy_0/dx = J^T dy_0/da`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ WEIGHTS = torch.tensor([[0.0, 1, 0, 1], [1, 0, 1, 1]])
 
 
 class Numbers(NamedTuple):
-    """Everything that can be checked on paper.
+    """All numbers that can be checked on paper.
 
     Attributes:
-        convolved: What the convolution puts out, `[2, 2]`.
-        outputs: What the network puts out, `[2]`.
+        convolved: The output of the convolution, `[2, 2]`.
+        outputs: The output of the network, `[2]`.
         at_convolution: `dy_0/da`, `[2, 2]`.
         jacobian: `da/dx`, `[4, 9]`, rows and columns in reading order.
-        at_input: `dy_0/dx`, `[3, 3]`, as it was propagated back.
-        by_chain_rule: The same as `J^T dy_0/da`.
+        at_input: `dy_0/dx`, `[3, 3]`, by backpropagation.
+        by_chain_rule: The same, computed as `J^T dy_0/da`.
     """
 
     convolved: Tensor

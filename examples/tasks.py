@@ -1,10 +1,10 @@
-"""Draw the pictures of docs/tasks.md: one for each task, by networks that are trained here.
+"""Train small networks and draw the pictures of docs/tasks.md, one for each task.
 
     python examples/tasks.py                  # all of them, about four minutes on one core
     python examples/tasks.py --only detection --out pictures
 
-The photos are drawn here too: discs, squares and triangles in three colours on a dark wall, so
-that where a map has to lie is known. Of every map it is checked that it does.
+The photos are drawn here too: discs, squares and triangles in three colours on a dark wall. So the
+right place of every map is known, and the script checks that the map lies there.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Scene(NamedTuple):
     """A photo of shapes, no shape twice and no colour twice.
 
     Attributes:
-        photo: Three times as large as what the networks see.
-        kinds: For each shape which one it is, from 0, in increasing order.
-        colours: For each shape its colour.
-        boxes: `[S, 4]`, as x1, y1, x2, y2 in pixels of what the networks see.
-        masks: `[S, H, W]`, its pixels.
+        photo: The photo, three times as large as the networks' input.
+        kinds: The kind of each shape, from 0, in increasing order.
+        colours: The colour of each shape.
+        boxes: `[S, 4]`, as x1, y1, x2, y2 in pixels of the networks' input.
+        masks: `[S, H, W]`, the pixels of each shape.
     """
 
     photo: Image.Image
@@ -119,7 +119,7 @@ def draw_scene(random: np.random.Generator, count: int | None = None) -> Scene:
 
 
 def seen(scenes: Sequence[Scene]) -> Tensor:
-    """Return what the networks see of photos, `[B, 3, H, W]`."""
+    """Return photos as input of the networks, `[B, 3, H, W]`."""
     small = [one.photo.resize((SIZE, SIZE), Image.Resampling.BOX) for one in scenes]
     return (torch.stack([to_tensor(one) for one in small]) - 0.35) / 0.2
 
@@ -131,7 +131,7 @@ def with_noise(images: Tensor) -> Tensor:
 
 
 class Photos(NamedTuple):
-    """What the networks are trained on, and what they have not seen."""
+    """The photos for training, and the photos for testing."""
 
     known: list[Scene]
     images: Tensor
@@ -139,7 +139,7 @@ class Photos(NamedTuple):
 
 
 def draw_photos() -> Photos:
-    """Draw all photos; those that are not for training have three shapes each."""
+    """Draw all photos; those for testing have three shapes each."""
     random = np.random.default_rng(0)
     known = [draw_scene(random) for _ in range(640)]
     return Photos(known, with_noise(seen(known)), [draw_scene(random, 3) for _ in range(8)])
@@ -151,7 +151,7 @@ def draw_photos() -> Photos:
 def stage(width_in: int, width_out: int, stride: int = 2) -> nn.Sequential:
     """Return a convolution with its normalisation and ReLU.
 
-    With a stride of 2 the kernel is even, so that a cell lies in the middle of what it sees.
+    With a stride of 2 the kernel is even, so that a cell lies in the middle of its receptive field.
     """
     kernel = 4 if stride == 2 else 3
     return nn.Sequential(
@@ -162,18 +162,18 @@ def stage(width_in: int, width_out: int, stride: int = 2) -> nn.Sequential:
 
 
 def quiet(made: nn.Sequential) -> nn.Sequential:
-    """Return a stage that begins silent where there is nothing to see."""
+    """Return a stage whose initial output is zero where there is nothing to see."""
     nn.init.constant_(made.get_parameter("1.bias"), -1.5)
     return made
 
 
 def trunk(width: int = 48) -> nn.Sequential:
-    """Return features at a quarter of the image's size."""
+    """Return the layers that make features at a quarter of the image's size."""
     return nn.Sequential(stage(3, 16), stage(16, 32), stage(32, width, 1), stage(width, width, 1))
 
 
 class Pooled(nn.Module):
-    """A network that ends in a maximum (or an average) over the cells and a linear layer."""
+    """A network that ends in a maximum (or average) over the cells and a linear layer."""
 
     def __init__(self, outputs: int, *, average: bool = False) -> None:
         """Make it."""
@@ -208,7 +208,7 @@ class Segmenter(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Features of two levels, at a quarter and at an eighth of the image's size."""
+    """Features on two levels, at a quarter and an eighth of the image's size."""
 
     out_channels = 64
 
@@ -221,7 +221,7 @@ class Pyramid(nn.Module):
         self.along = nn.Conv2d(64, 64, 1)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Return both levels; the finer one has the coarser one added."""
+        """Return both levels; the coarser one is added to the finer one."""
         early = self.early(x)
         late = self.along(self.late(early))
         return OrderedDict(
@@ -259,7 +259,7 @@ class Prompts(nn.Module):
 
 
 class Captioner(nn.Module):
-    """The next word, from the words before it and the cells that these make it attend to."""
+    """Predicts the next word; the words before it attend to the cells of the picture."""
 
     def __init__(self) -> None:
         """Make it."""
@@ -328,7 +328,7 @@ class Solid(nn.Module):
 def train(
     model: Any, loss_of: Callable[[Tensor], Tensor], count: int, steps: int, rate: float
 ) -> Any:
-    """Train on rows of `count` examples, 16 at a time, and return the model for use."""
+    """Train on `count` examples in batches of 16, and return the model in evaluation mode."""
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     model.train()
@@ -345,7 +345,7 @@ def train(
 
 
 def shrink(data: bytes, path: Path, wide: int = 1000) -> None:
-    """Write a figure as a small picture."""
+    """Write a figure as a small image file."""
     with Image.open(BytesIO(data)) as drawn:
         picture = drawn.convert("RGB")
     if picture.width > wide:
@@ -383,7 +383,7 @@ def strip(
 
 
 def check(heatmap: Tensor, inside: Tensor, least: float = 2.0) -> None:
-    """Stop unless a heatmap `[*image]` has much more of its heat inside than chance has."""
+    """Raise an error unless a heatmap `[*image]` has far more heat inside a mask than by chance."""
     inside = inside.float()
     share = float((heatmap * inside).sum() / heatmap.sum())
     if not share > least * float(inside.mean()):
@@ -394,7 +394,7 @@ def check(heatmap: Tensor, inside: Tensor, least: float = 2.0) -> None:
 
 
 def classification(photos: Photos, out: Path) -> None:
-    """Several labels of one photo; and one number, what speaks for it and against it."""
+    """Draw three labels of one photo, and what speaks for and against one number."""
     present = torch.tensor([[float(k in one.kinds) for k in range(3)] for one in photos.known])
 
     def of_labels(rows: Tensor) -> Tensor:
@@ -430,7 +430,7 @@ def classification(photos: Photos, out: Path) -> None:
 
 
 def segmentation(photos: Photos, out: Path) -> None:
-    """A class where it is predicted, in a mask, at a pixel."""
+    """Draw a class where it is predicted, in a mask, and at a pixel."""
     classes = torch.stack(
         [(one.masks * (torch.tensor(one.kinds) + 1)[:, None, None]).amax(0) for one in photos.known]
     )
@@ -451,7 +451,7 @@ def segmentation(photos: Photos, out: Path) -> None:
 
 
 def detection(photos: Photos, out: Path) -> None:
-    """The three most probable objects, from one pass."""
+    """Draw the three most probable objects, from one pass."""
 
     def loss_of(rows: Tensor) -> Tensor:
         wanted = [
@@ -473,7 +473,7 @@ def detection(photos: Photos, out: Path) -> None:
 
 
 def embedding(_photos: Photos, out: Path) -> None:
-    """Two photos in one: to which of them is it similar, and where?"""
+    """Draw two photos side by side, and where they are similar to each of the two."""
     network = limelight.load_model()
     cat, coffee = (limelight.load_photo(find_sample(name)) for name in ("chelsea", "coffee"))
     both = torch.cat([network.preprocess(photo) for photo in (cat, coffee)], 2)[None]
@@ -501,14 +501,14 @@ def ids_of(text: str) -> list[int]:
 
 
 def caption(scene: Scene) -> str:
-    """Say what is on a photo, of at most two shapes."""
+    """Return a caption of a photo with at most two shapes."""
     pairs = list(zip(scene.colours, scene.kinds, strict=True))[:2]
     said = " and ".join(f"a {colour} {SHAPES[kind]}" for colour, kind in pairs)
     return f"<begin> {said} <end>"
 
 
 def language(photos: Photos, out: Path) -> None:
-    """Which prompt fits where, and what each word of a caption looked at."""
+    """Draw where each prompt fits, and the map of each word of a caption."""
     texts = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
     ids = torch.tensor([ids_of(text) for text in texts])
     fits = torch.tensor(
@@ -572,7 +572,7 @@ def language(photos: Photos, out: Path) -> None:
 
 
 def beats(random: np.random.Generator, extra: bool) -> tuple[Tensor, tuple[int, int]]:
-    """Return a signal `[1, L]` of beats, and where one of them came too early and too wide."""
+    """Return a signal `[1, L]` of beats, and the place of a beat that is too early and too wide."""
     length, at = 512, np.arange(512)
     signal, place = random.normal(0, 0.04, length), (0, 0)
     starts = np.arange(random.integers(20, 60), length - 40, random.integers(58, 70))
@@ -591,7 +591,7 @@ def beats(random: np.random.Generator, extra: bool) -> tuple[Tensor, tuple[int, 
 
 
 def signals(_photos: Photos, out: Path) -> None:
-    """Which beat made a signal strange."""
+    """Draw which beat made a signal abnormal."""
     random = np.random.default_rng(2)
     strange = torch.arange(480) % 2
     known = torch.stack([beats(random, bool(one))[0] for one in strange])
@@ -612,7 +612,7 @@ def signals(_photos: Photos, out: Path) -> None:
 
 
 def scan(random: np.random.Generator, nodule: bool) -> tuple[Tensor, Tensor]:
-    """Return a volume `[1, D, H, W]` with bright rods in it, and where a ball is."""
+    """Return a volume `[1, D, H, W]` with bright rods and a ball, and the mask of the ball."""
     z, y, x = np.meshgrid(*[np.arange(n) + 0.5 for n in (16, 32, 32)], indexing="ij")
     volume = random.normal(0, 0.15, z.shape)
     for _ in range(3):  # rods through all slices, slightly tilted
@@ -626,7 +626,7 @@ def scan(random: np.random.Generator, nodule: bool) -> tuple[Tensor, Tensor]:
 
 
 def film(random: np.random.Generator, way: int) -> tuple[Tensor, Tensor]:
-    """Return a video `[3, T, H, W]` in which one disc moves among others, and where that one is."""
+    """Return a video `[3, T, H, W]` in which one of three discs moves, and the mask of that one."""
     count, size, step = 8, 48, 2.6
     dy, dx = ((0, -step), (0, step), (-step, 0), (step, 0))[way]
     y, x = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5, indexing="ij")
@@ -651,7 +651,7 @@ def film(random: np.random.Generator, way: int) -> tuple[Tensor, Tensor]:
 
 
 def solids(_photos: Photos, out: Path) -> None:
-    """A ball in a volume, and what moves in a video."""
+    """Draw a ball in a volume, and the moving disc of a video."""
     random = np.random.default_rng(3)
     sick = torch.arange(320) % 2
     volumes = torch.stack([scan(random, bool(one))[0] for one in sick])
@@ -693,7 +693,7 @@ TASKS = {
 
 
 def main() -> None:
-    """Draw the pictures that were asked for."""
+    """Draw the pictures that the command line selects."""
     told = argparse.ArgumentParser(description="Draw the pictures of docs/tasks.md.")
     told.add_argument("--only", choices=TASKS, action="append", help="this task alone")
     told.add_argument("--out", type=Path, default=Path("docs/images"), help="a folder")

@@ -8,8 +8,12 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+import limelight
 from helpers.tolerances import assert_agrees
+from limelight.errors import InputError
 from limelight.methods.spectral import factorize
+from limelight.photos.samples import find_sample
+from limelight.render import encode_figure
 
 
 def factorizable(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,3 +121,20 @@ def test_factors_of_little_are_finite(dtype: torch.dtype, count: int, value: flo
         # Rounds of descent; of more concepts than there are, some come to zero slowly.
         left = 1e-3 * value
         assert_agrees(put_together(maps, concepts), activations, truncation=left)
+
+
+def test_a_network_prepares_the_photos_and_is_drawn_on_them() -> None:
+    network = limelight.load_model()
+    photos = [limelight.load_photo(find_sample(name)) for name in ("chelsea", "coffee")]
+    found = limelight.factorize(network, photos, concepts=2)
+    images = torch.cat([network.images(photo) for photo in photos])
+    parts = limelight.factorize(network.model, images, concepts=2, classes=network.classes)
+    assert found.labels == parts.labels
+    assert torch.equal(found.maps, parts.maps)
+    views = [network.preprocess.view(photo) for photo in photos]
+    assert found.photos == tuple(views)
+    assert parts.photos is None
+    drawn = [encode_figure(figure, "png") for figure in (found.figure(), parts.figure(views))]
+    assert drawn[0] == drawn[1] != encode_figure(parts.figure(), "png")
+    with pytest.raises(InputError, match="A photo was given"):
+        limelight.factorize(network.model, photos)

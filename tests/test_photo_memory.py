@@ -84,7 +84,7 @@ def test_a_photo_is_decoded_with_8_bytes_a_pixel(tmp_path: Path, mode: str) -> N
 @linux
 @pytest.mark.parametrize(("picture", "form"), [("overlay", "png"), ("heatmap", "svg")])
 def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
-    tmp_path: Path, picture: limelight.explanation.Picture, form: str
+    tmp_path: Path, picture: limelight.explanation.PictureKind, form: str
 ) -> None:
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
@@ -116,7 +116,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
     photo = Image.fromarray(rng.integers(0, 200, (211, 300, 3), dtype=np.uint8))
     result = explanation(torch.rand(1, 7, 7))
     whole = [np.asarray(result.overlay([photo], alpha=alpha)[0], int) for alpha in (None, 0.4)]
-    monkeypatch.setattr("limelight.explanation._LARGE", 0)
+    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
     monkeypatch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
     for alpha, one in zip((None, 0.4), whole, strict=True):
         in_pieces = np.asarray(result.overlay([photo], alpha=alpha)[0], int)
@@ -127,7 +127,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
 def test_a_large_map_that_is_worth_nothing_is_dark_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("limelight.explanation._LARGE", 0)
+    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
     bad = explanation(torch.rand(1, 7, 7), Status("not-finite", "NaN"))
     photo = Image.new("RGB", (30, 20))
     assert np.ptp(np.asarray(bad.overlay([photo])[0]), axis=(0, 1)).max() == 0
@@ -277,9 +277,9 @@ def test_a_thin_photo_is_resized_only_where_it_is_seen(monkeypatch: pytest.Monke
     for size in ((30, 400), (400, 30), (50, 60)):
         photo = Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8))
         for preprocess in (Preprocess(), Preprocess((64, 300), 100)):
-            monkeypatch.setattr("limelight.photos.preprocess.LARGE", 16_000_000)
+            monkeypatch.setattr("limelight.photos.preprocess.MAX_WHOLE_RESIZE", 16_000_000)
             whole = preprocess(photo)
-            monkeypatch.setattr("limelight.photos.preprocess.LARGE", 1)
+            monkeypatch.setattr("limelight.photos.preprocess.MAX_WHOLE_RESIZE", 1)
             assert (preprocess(photo) - whole).abs().max() < 2.01 / 255 / 0.224
 
 

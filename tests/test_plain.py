@@ -17,7 +17,7 @@ from helpers.networks import PoolLinear, ready
 from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import MeasureSpec, PhotoMeasured
-from limelight.plain import as_json, number, spelled, written
+from limelight.plain import as_json, from_json_number, spelled, to_json_number
 
 SOURCE = Path(limelight.__file__).parent
 ODD = (math.nan, math.inf, -math.inf)
@@ -71,7 +71,7 @@ def test_json_has_null_for_what_it_has_no_number_for() -> None:
 
 @pytest.mark.parametrize("value", [*ODD, 0.1, -0.0, 1e-320, 5e300])
 def test_a_number_comes_back_as_it_was(value: float) -> None:
-    np.testing.assert_equal(number(strictly(json.dumps(written(value)))), value)
+    np.testing.assert_equal(from_json_number(strictly(json.dumps(to_json_number(value)))), value)
     np.testing.assert_equal(float(spelled(value)), value)
 
 

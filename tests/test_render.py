@@ -13,7 +13,7 @@ from torch import nn
 import limelight
 from limelight import files, render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
-from limelight.explanation import Picture
+from limelight.explanation import PictureKind
 
 RAMP = torch.linspace(0, 1, 256).reshape(1, 256).expand(64, 256)
 
@@ -84,7 +84,7 @@ def test_unknown_colour_map(explanation: limelight.Explanation) -> None:
 @pytest.mark.parametrize("picture", ["figure", "overlay", "blend", "heatmap"])
 @pytest.mark.parametrize("form", ["png", "jpg", "webp", "pdf", "svg"])
 def test_every_picture_in_every_format(
-    explanation: limelight.Explanation, tmp_path: Path, picture: Picture, form: str
+    explanation: limelight.Explanation, tmp_path: Path, picture: PictureKind, form: str
 ) -> None:
     path = explanation.save(tmp_path / "new" / f"x.{form}", photos=[photo()], picture=picture)
     assert path.stat().st_size > 500

@@ -17,7 +17,7 @@ import limelight
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
-from limelight.explanation import Explanation, Picture
+from limelight.explanation import Explanation, PictureKind
 from limelight.render.volumes import shown_slices
 from limelight.status import Status, to_heatmap
 
@@ -95,7 +95,9 @@ def test_there_is_one_picture_for_each_image(kind: Kind, count: int) -> None:
 
 @pytest.mark.parametrize("picture", ["overlay", "blend", "heatmap"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_saved_in_every_picture(tmp_path: Path, kind: str, picture: Picture) -> None:
+def test_every_kind_is_saved_in_every_picture(
+    tmp_path: Path, kind: str, picture: PictureKind
+) -> None:
     result = KINDS[kind]()
     with Image.open(result.save(tmp_path / "x.png", picture=picture)) as drawn:
         assert drawn.size == result.pictures()[0].size
@@ -291,7 +293,7 @@ def test_networks_of_every_kind_are_explained_and_drawn() -> None:
 
 def test_flat_pictures_are_what_the_house_lays() -> None:
     result = volume(3, 5)
-    flat = render.lay_flat(result.image[0], [result.heatmap[0]])
+    flat = render.input_picture(result.image[0], [result.heatmap[0]])
     assert flat.name == "frames 0, 1, 2, 3, 4"
     assert flat.photo.size == (5 * 30 + 4, 24)
     assert flat.heatmaps[0].shape == (24, 5 * 30 + 4)

@@ -35,6 +35,7 @@ from limelight.errors import (
     TargetError,
     UnknownNameError,
 )
+from limelight.photos.samples import find_sample
 from limelight.runtime.layer_gradients import LayerGradient
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "gradient_by_hand.py"
@@ -561,3 +562,15 @@ def test_the_gradient_by_hand_prints_every_number(
         rows = expected if isinstance(expected[0], list) else [expected]
         assert all(row in printed for row in rows), name
     assert "The two differ by at most 0." in said
+
+
+def test_a_network_prepares_the_photo_and_names_the_classes() -> None:
+    network = limelight.load_model()
+    photo = limelight.load_photo(find_sample("chelsea"))
+    found = limelight.trace(network, photo, "bn2")
+    parts = limelight.trace(network.model, network.images(photo), "bn2", classes=network.classes)
+    assert found.label == parts.label
+    assert torch.equal(found.layers[0].gradients, parts.layers[0].gradients)
+    assert limelight.trace(network, [photo, photo], []).image.shape[0] == 2
+    with pytest.raises(InputError, match="A photo was given"):
+        limelight.trace(network.model, photo)

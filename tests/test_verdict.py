@@ -275,7 +275,7 @@ def test_a_sheet_is_readable(panels: int, sentence: str) -> None:
     )
     lines = [(f"method {i}", "0.123", "-0.456", "0.789", i < 2) for i in range(panels)]
     rankings = [
-        render.Ranking(name, "higher is better", lines)
+        render.MetricRanking(name, "higher is better", lines)
         for name in ("insertion", "deletion", "road:steps=5", "energy-pointing")
     ]
     assert_readable(render.sheet([block], rankings=rankings, sentence=sentence))
@@ -287,7 +287,7 @@ def test_long_names_of_methods_do_not_run_into_each_other() -> None:
         "bee, score 0.112",
         [render.Panel(torch.zeros(32, 32), LONG) for _ in range(3)],
     )
-    ranking = render.Ranking(
+    ranking = render.MetricRanking(
         "road:steps=5,noise=0.01,seed=3", "higher is better", [(LONG, "0.1", "0.2", "0.3", True)]
     )
     assert_readable(render.sheet([block]))

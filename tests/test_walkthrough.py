@@ -28,6 +28,8 @@ from helpers.page_cases import CASES, case, double, embedded, noise, page
 from helpers.page_truth import NEAR, Truth, answers_of, check, convolution_work, laid_out
 from helpers.pages import Node, packed_in, path_of, read, rows_of, unpacked
 from helpers.tolerances import assert_agrees
+from limelight.errors import InputError
+from limelight.inputs import ModelInputs
 from limelight.methods import METHODS
 
 # Every number is that of the tensor it came from
@@ -351,3 +353,67 @@ def test_a_cut_at_the_input_has_no_body() -> None:
         case("cam").model, case("cam").image, layer=limelight.INPUT, beside=[]
     )
     assert set(sides(named)) == {"head"}
+
+
+# A network and a photo
+
+
+def test_a_network_and_a_photo_are_all_that_is_needed() -> None:
+    network, photo, _ = embedded()
+    found = limelight.walkthrough(network, photo, beside=["layercam"])
+    spelled = case("chelsea, gradcam").found
+    assert found.name == network.name
+    assert found.preprocess is network.preprocess
+    assert found.photo == network.preprocess.view(photo)
+    assert found.explanation.photos == (found.photo,)
+    assert found.beside[0].explanation.photos == (found.photo,)
+    assert found.answers == spelled.answers
+    assert torch.equal(found.contributions, spelled.contributions)
+
+
+def test_a_network_and_a_photo_make_the_same_page_as_their_parts() -> None:
+    network, photo, images = embedded()
+    parts = limelight.walkthrough(
+        network.model,
+        torch.cat([images]),  # laid out in memory as it is there, or rounding differs
+        classes=network.classes,
+        photo=network.preprocess.view(photo),
+        preprocess=network.preprocess,
+        name=network.name,
+        beside=[],
+    )
+    assert limelight.walkthrough(network, photo, beside=[]).html() == parts.html()
+
+
+def test_what_is_passed_goes_before_what_the_network_brings() -> None:
+    network, photo, images = embedded()
+    other = Image.new("RGB", (40, 40))
+    plain = limelight.Preprocess()
+    found = limelight.walkthrough(
+        network, photo, photo=other, preprocess=plain, name="mine", classes=["a"] * 1000, beside=[]
+    )
+    assert (found.photo, found.preprocess, found.name) == (other, plain, "mine")
+    assert found.explanation.label == ("a",)
+    of_tensor = limelight.walkthrough(network, images, beside=[])  # prepared in what way?
+    assert (of_tensor.photo, of_tensor.preprocess, of_tensor.name) == (None, None, network.name)
+
+
+def test_photos_need_a_network_and_only_one_is_walked_through() -> None:
+    network, photo, _ = embedded()
+    with pytest.raises(InputError, match=r"A photo was given, .* Pass a Network"):
+        limelight.walkthrough(network.model, photo)
+    with pytest.raises(InputError, match="There are 2 images; one was expected"):
+        limelight.walkthrough(network, [photo, photo])
+
+
+def test_the_inputs_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_once = ModelInputs.of
+    counted = list[object]()
+
+    def counting(inputs: Any) -> ModelInputs:
+        counted.append(inputs)
+        return read_once(inputs)
+
+    monkeypatch.setattr(ModelInputs, "of", counting)
+    limelight.walkthrough(ready(networks.PoolLinear(), torch.float32), noise(3, 8, 8), beside=[])
+    assert len(counted) == 1

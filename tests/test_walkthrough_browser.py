@@ -15,7 +15,7 @@ import pytest
 from helpers.page_cases import case, page
 from helpers.page_truth import laid_out
 from helpers.pages import Reader, packed_in, read
-from limelight.steps.page import readable
+from limelight.steps.page_numbers import readable
 
 #: Reads pages in frames 400 pixels wide: how wide they are, what pointing and the table show.
 PROBE = """

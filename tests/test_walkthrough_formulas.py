@@ -12,7 +12,7 @@ from markupsafe import Markup
 from helpers.pages import read
 from limelight.methods import METHODS
 from limelight.steps.formulas import MINUS, marked, typeset
-from limelight.steps.page import readable
+from limelight.steps.page_numbers import readable
 
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 

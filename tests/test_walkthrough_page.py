@@ -33,8 +33,8 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.methods import METHODS
+from limelight.steps.data import Language
 from limelight.steps.formulas import MINUS, NONE
-from limelight.steps.walkthrough import Language
 
 # The page
 

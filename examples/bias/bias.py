@@ -1,16 +1,17 @@
-"""Find out with Grad-CAM that a network judges people by their cap, and mend it.
+"""Find out with Grad-CAM that a network judges people by their cap, and fix it.
 
     python examples/bias/bias.py                  # four to eight minutes
     python examples/bias/bias.py --seed 1 --out other-people
 
-The experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 2017), on photographs that
-`scenes.py` draws: is this a doctor, who holds a stethoscope, or a nurse, who holds a syringe? One
-network learns from photographs in which the colour of the cap nearly tells, its twin from the same
-photographs with the colours dealt out evenly. On new photographs, in which the cap tells nothing,
-it is counted how often each is right, and measured where its maps lie.
+This is the experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 2017), on photographs
+that `scenes.py` draws. A doctor holds a stethoscope, and a nurse holds a syringe. One network
+learns from photographs in which the colour of the cap nearly determines the class. Its twin learns
+from the same photographs with evenly distributed colours. On new photographs, in which the cap says
+nothing about the class, the script counts how often each network is right, and measures where its
+maps lie.
 
 It writes `bias.jpg` (photographs with both networks' maps), `photos.jpg` (both training sets) and
-`bias.json` (all figures). docs/bias.md tells what came out.
+`bias.json` (all figures). docs/bias.md reports the results.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class Photos(NamedTuple):
     """A set of B photographs.
 
     Attributes:
-        images: What a network sees, `[B, C, H, W]`.
+        images: The input of a network, `[B, C, H, W]`.
         kinds: Their classes, `[B]`.
-        caps: The colours of the caps, `[B]`; the one with the number of the class agrees with it.
-        tool: Where the tool is seen, `[B, H, W]`.
-        cap: Where the cap is seen, `[B, H, W]`.
+        caps: The colours of the caps, `[B]`; a cap agrees with the class of the same number.
+        tool: The mask of the tool, `[B, H, W]`.
+        cap: The mask of the cap, `[B, H, W]`.
     """
 
     images: Tensor
@@ -90,7 +91,7 @@ class Photos(NamedTuple):
 
 
 def draw_training(count: int, seed: int, console: Console) -> dict[str, Photos]:
-    """Draw both training sets, `count` photographs a class: the same ones but for the caps."""
+    """Draw both training sets, `count` photographs per class; only the caps differ."""
     kinds = np.arange(2 * count) % 2
     caps = {
         name: deal_caps(kinds, shares, np.random.default_rng([seed, 2, number]))
@@ -107,7 +108,7 @@ def draw_training(count: int, seed: int, console: Console) -> dict[str, Photos]:
 
 
 def draw_test(count: int, seed: int, console: Console) -> Photos:
-    """Draw the test set, `count` photographs a class: the cap agrees with half of each."""
+    """Draw the test set, `count` photographs per class; the cap agrees with half of each class."""
     kinds = np.arange(2 * count) % 2
     caps = deal_caps(kinds, SHARES["balanced"], np.random.default_rng([seed, 3]))
     numbers = track(range(len(kinds)), "drawing photographs to test on", console=console)
@@ -119,10 +120,10 @@ def draw_test(count: int, seed: int, console: Console) -> Photos:
 
 
 class Network(nn.Module):
-    """The first blocks of a network that knows ImageNet, as they are; behind them, what learns.
+    """The frozen first blocks of an ImageNet network, followed by layers that learn.
 
-    That is a convolution, an average over its grid of 14 x 14 cells, and a linear layer: there
-    Grad-CAM is CAM, so that what the map shows is what adds up to the logit.
+    These are a convolution, an average over its grid of 14 x 14 cells, and a linear layer. For such
+    a head Grad-CAM equals CAM, so the values of the map add up to the logit.
     """
 
     def __init__(self) -> None:
@@ -141,7 +142,7 @@ class Network(nn.Module):
         self.head = nn.Linear(64, len(CLASSES))
 
     def judge(self, seen: Tensor) -> Tensor:
-        """Return the logits `[B, 2]` of what the trunk saw, `[B, 40, 28, 28]`."""
+        """Return the logits `[B, 2]` for the output of the trunk, `[B, 40, 28, 28]`."""
         logits: Tensor = self.head(self.features(seen).mean((2, 3)))
         return logits
 
@@ -151,7 +152,7 @@ class Network(nn.Module):
 
 
 def train(photos: Photos, epochs: int, seed: int, console: Console, name: str) -> Network:
-    """Train a network; the seed alone says where it begins, and in which order it learns."""
+    """Train a network; the seed alone determines its initial weights and the batches."""
     torch.manual_seed(seed)
     model = Network().eval()
     mirrored = torch.cat([photos.images, photos.images.flip(3)])
@@ -180,11 +181,11 @@ def train(photos: Photos, epochs: int, seed: int, console: Console, name: str) -
 
 
 class Asked(NamedTuple):
-    """What a network said of the test set, and where its maps lie.
+    """The predictions of a network on the test set, and where its maps lie.
 
     Attributes:
         said: The predicted classes, `[B]`.
-        maps: Explanations of the predicted class, a batch each.
+        maps: Explanations of the predicted class, one per batch.
         energy: The share of the maps' energy on the tool and on the cap.
     """
 
@@ -194,7 +195,7 @@ class Asked(NamedTuple):
 
 
 def ask(model: nn.Module, test: Photos, console: Console, doing: str) -> Asked:
-    """Explain the predicted class of every photograph, and measure on what the maps lie."""
+    """Explain the predicted class of every photograph, and measure where the maps lie."""
     maps, energy = list[limelight.Explanation](), {"cap": test.cap, "tool": test.tool}
     found = dict[str, list[limelight.Measurement]]((name, []) for name in energy)
     starts = range(0, len(test.kinds), BATCH)
@@ -214,7 +215,7 @@ def ask(model: nn.Module, test: Photos, console: Console, doing: str) -> Asked:
 
 
 def told(estimate: Estimate) -> dict[str, float | None]:
-    """Return a mean with its interval as plain values; JSON has no NaN."""
+    """Return a mean with its interval as plain values, without NaN, for JSON."""
     plain = asdict(estimate)
     numbers = {name: plain[name] for name in ("value", "low", "high", "n")}
     return {name: None if math.isnan(one) else one for name, one in numbers.items()}
@@ -252,13 +253,13 @@ def figures_of(asked: Asked, test: Photos) -> dict[str, Any]:
 
 
 def shares_of(measured: limelight.Measurement) -> Tensor:
-    """Return what was measured of each map, `[B]`, in their order."""
+    """Return the measured value of each map, `[B]`, in order."""
     (maps,) = measured.readings.values()
     return maps.values["own"]["value"]
 
 
 def counts_of(photos: Photos) -> dict[str, dict[str, int]]:
-    """Return how many of each class wear which cap."""
+    """Return how many of each class wear each cap."""
     return {
         name: {
             colour: int(((photos.kinds == kind) & (photos.caps == cap)).sum())
@@ -269,14 +270,14 @@ def counts_of(photos: Photos) -> dict[str, dict[str, int]]:
 
 
 def shown(figure: dict[str, float | None]) -> str:
-    """Return a share with its interval in percent; a dash where there was nothing to measure."""
+    """Return a share with its interval in percent, or a dash if there was nothing to measure."""
     if figure["low"] is None:
         return "-"
     return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]"
 
 
 def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return all figures as the rows of a table: a name, and a cell for each network."""
+    """Return all figures as rows of a table: a name, and a cell for each network."""
     networks, area = found["networks"].values(), found["area"]
     rows = [
         ("right", [one["accuracy"] for one in networks]),
@@ -311,8 +312,8 @@ def table_of(found: dict[str, Any]) -> Table:
 def rows_shown(test: Photos, biased: Asked) -> list[int]:
     """Choose the test photographs of the picture, by a rule.
 
-    The first two of each class in which the cap contradicts the class, the biased network's errors
-    before the others; then the first one in which it agrees.
+    For each class, take the first two in which the cap contradicts the class, the biased network's
+    errors before the others; then take the first one in which the cap agrees.
     """
     wrong, rows = biased.said != test.kinds, list[int]()
     for kind in range(len(CLASSES)):
@@ -363,10 +364,10 @@ def draw_sets(training: dict[str, Photos], seed: int) -> Figure:
 def experiment(
     out: Path, *, seed: int, train_count: int, test_count: int, epochs: int, console: Console
 ) -> dict[str, Any]:
-    """Do all of it, write the three files, and return the figures.
+    """Run the whole experiment, write the three files, and return the figures.
 
     Raises:
-        OutputError: The files cannot be written there; that is found out first.
+        OutputError: The files cannot be written there; this is checked first.
     """
     make_folder(out)
     training = draw_training(train_count, seed, console)
@@ -390,7 +391,7 @@ def experiment(
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a number of an argument, and refuses a smaller one."""
+    """Return a parser for an integer argument that refuses a number below the least."""
 
     def read(text: str) -> int:
         if not text.lstrip("-").isdecimal() or int(text) < least:

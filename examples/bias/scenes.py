@@ -1,14 +1,14 @@
 """Draw the photographs of the bias experiment: people at work, and the cap that they wear.
 
-A doctor holds a stethoscope, a nurse holds a syringe: that alone makes the class. Both wear a cap,
-blue or red, and in a biased set of photographs 78 % of the doctors have a blue one and 93 % of the
-nurses a red one, as in the set of Selvaraju et al. 2017 (section 6.3) 78 % of the doctors were men
-and 93 % of the nurses women. In a balanced set it is 50 % and 50 %. Everything else (the person,
-the pose, the hand, the clothes, the colour of the tool, the room, the light, the camera) is drawn
-from the same distribution for both classes.
+A doctor holds a stethoscope, and a nurse holds a syringe. The class depends on that alone. Both
+wear a cap, blue or red. In a biased set, 78 % of the doctors have a blue cap and 93 % of the nurses
+a red one. (In the set of Selvaraju et al. 2017, section 6.3, 78 % of the doctors were men and 93 %
+of the nurses were women.) In a balanced set it is 50 % and 50 %. Everything else (the person, the
+pose, the hand, the clothes, the colour of the tool, the room, the light, the camera) is drawn from
+the same distribution for both classes.
 
-A photograph depends on its class, the colour of its cap and its seed, and on nothing else. So a
-biased and a balanced set can be the same photographs but for the colour of the caps.
+A photograph depends only on its class, the colour of its cap and its seed. So a biased and a
+balanced set can be the same photographs, except for the colour of the caps.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ _STEEL: Colour = (0.74, 0.77, 0.80)
 
 
 class Scene(NamedTuple):
-    """A photograph, and where the two things are that it is about.
+    """A photograph, with the masks of its tool and its cap.
 
     Attributes:
         photo: The photograph.
-        tool: Where the tool is seen, `[H, W]`: pixels that it fills at least by half.
-        cap: Where the cap is seen, `[H, W]`.
+        tool: The mask of the tool, `[H, W]`: pixels that it fills at least by half.
+        cap: The mask of the cap, `[H, W]`.
     """
 
     photo: Image.Image
@@ -91,7 +91,7 @@ class Scene(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Where something is put: turned by an angle, scaled, mirrored if `across` is -1, and moved."""
+    """A placement: a rotation, a scale, a mirror image if `across` is -1, and a shift."""
 
     x: float
     y: float
@@ -109,7 +109,7 @@ class Frame(NamedTuple):
 
 
 def _rounded(points: Points, *, closed: bool = True, times: int = 3) -> Array:
-    """Return a smooth curve `[M, 2]` along a polygon: its corners are cut off, again and again."""
+    """Return a smooth curve `[M, 2]` along a polygon, by cutting its corners repeatedly."""
     curve = np.asarray(points, dtype=float)
     for _ in range(times):
         after = np.roll(curve, -1, 0) if closed else curve[1:]
@@ -127,14 +127,14 @@ def _ellipse(x: float, y: float, wide: float, high: float) -> Array:
 
 
 def _varied(random: np.random.Generator, colour: Colour, by: float) -> Array:
-    """Return a colour that is a little different, in brightness more than in hue."""
+    """Return a slightly different colour; brightness varies more than hue."""
     brighter = np.array(colour) * random.uniform(1 - 2 * by, 1 + by)
     varied: Array = (brighter + random.uniform(-by, by, 3) / 3).clip(0.02, 0.98)
     return varied
 
 
 class Painter:
-    """Paints one thing over the other, with soft light from one side.
+    """Paints things over each other, with soft light from one side.
 
     Attributes:
         pixels: The picture, `[SIZE, SIZE, 3]`, in [0, 1].
@@ -142,17 +142,17 @@ class Painter:
     """
 
     def __init__(self, pixels: Array, light: Array) -> None:
-        """Begin with a picture; `light` is where the light comes from, x and y."""
+        """Start with a picture; `light` is the direction of the light, x and y."""
         self.pixels = pixels
         self.light = light
         self.seen = {name: np.zeros((SIZE, SIZE), np.float32) for name in ("tool", "cap")}
 
     def fill(self, outline: Array, colour: Colour | Array, **how: Any) -> None:
-        """Paint what lies inside an outline `[N, 2]`; see `paint` for how."""
+        """Paint the inside of an outline `[N, 2]`, as `paint` does."""
         self.paint(outline, None, colour, **how)
 
     def stroke(self, line: Array, width: float, colour: Colour | Array, **how: Any) -> None:
-        """Paint a line `[N, 2]` with round ends; see `paint` for how."""
+        """Paint a line `[N, 2]` with round ends, as `paint` does."""
         self.paint(line, width, colour, **how)
 
     def paint(
@@ -167,17 +167,17 @@ class Painter:
         shadow: float = 0.35,
         opacity: float = 1.0,
     ) -> None:
-        """Lay a colour over the picture, with a relief and a shadow.
+        """Paint a colour over the picture, with a relief and a shadow.
 
         Args:
             points: An outline or a line, `[N, 2]`, x and y as shares of the picture.
-            width: How wide the line is; None for what lies inside the outline.
+            width: The width of the line; None for the inside of the outline.
             colour: The colour.
-            name: "tool" or "cap", if it is a part of one.
-            bend: How far from its edge a thing is bent away from us.
-            relief: How much brighter that is towards the light, and darker away from it.
-            shadow: How dark its shadow is.
-            opacity: How little shines through.
+            name: "tool" or "cap" if this is a part of it.
+            bend: The width of the rounded edge.
+            relief: How much brighter the edge is towards the light, and darker away from it.
+            shadow: The darkness of its shadow.
+            opacity: The opacity.
         """
         reach = 2.5 * bend + 0.03 + (width or 0) / 2
         low = np.floor((points.min(0) - reach) * SIZE).astype(int).clip(0, SIZE)
@@ -206,7 +206,7 @@ class Painter:
 
 
 def _drawn(points: Array, width: float | None, size: tuple[int, int]) -> Image.Image:
-    """Draw a mask of this size, width and height, at twice the size, so that its edge is soft."""
+    """Draw a mask of this width and height at twice the size, to give it a soft edge."""
     mask = Image.new("L", (2 * size[0], 2 * size[1]))
     pen, dots = ImageDraw.Draw(mask), [(x, y) for x, y in (2 * points).tolist()]
     if width is None:
@@ -226,7 +226,7 @@ def _blurred(part: Image.Image, radius: float) -> Array:
 
 
 def _moved(mask: Array, by: Array) -> Array:
-    """Return a mask `[h, w]` moved by a share of the picture, x and y, by a pixel at least."""
+    """Return a mask `[h, w]` shifted in x and y by a share of the picture, at least one pixel."""
     x, y = (int(np.sign(v) * max(1, round(abs(v) * SIZE))) for v in by.tolist())
     high, wide = mask.shape
     reach = max(abs(x), abs(y))
@@ -285,14 +285,15 @@ def _room(random: np.random.Generator) -> Array:
 
 
 class Person(NamedTuple):
-    """What somebody looks like, and how they stand.
+    """The look and the pose of a person.
 
     Attributes:
-        frame: Where the person is in the photograph.
-        hand: Where the hand is, and how the tool in it is turned.
-        skin, hair, clothes, paint: Colours; the paint is the tool's.
+        frame: The place of the person in the photograph.
+        hand: The place of the hand, and the angle of the tool in it.
+        skin, hair, clothes, paint: Colours; `paint` is the colour of the tool.
         cap: The colour of the cap.
-        long, coat, glasses, mask: Whether the hair is long, the coat open, and what is worn.
+        long, coat, glasses, mask: Whether the hair is long, the coat open, and whether the person
+            wears glasses and a mask.
     """
 
     frame: Frame
@@ -309,7 +310,7 @@ class Person(NamedTuple):
 
 
 def _person(random: np.random.Generator, cap: int) -> Person:
-    """Draw by lot what does not depend on the class; numbers are drawn alike for both caps."""
+    """Draw at random what does not depend on the class, with the same numbers for both caps."""
     across = 1 if random.random() < 0.5 else -1
     frame = Frame(
         0.5 + random.uniform(-0.10, 0.10) - 0.06 * across,
@@ -416,7 +417,7 @@ def _head(painter: Painter, one: Person, random: np.random.Generator) -> None:
 
 
 def _stethoscope(painter: Painter, at: Frame, outer: Frame, paint: Array) -> None:
-    """Paint a stethoscope that is held by its tube; the hand is at 0, 0."""
+    """Paint a stethoscope that the hand holds by its tube; the hand is at 0, 0."""
 
     def place(points: Points) -> Array:
         return outer.place(at.place(points))
@@ -435,7 +436,7 @@ def _stethoscope(painter: Painter, at: Frame, outer: Frame, paint: Array) -> Non
 
 
 def _syringe(painter: Painter, at: Frame, outer: Frame, paint: Array) -> None:
-    """Paint a syringe that is held at its barrel; the hand is at 0, 0."""
+    """Paint a syringe that the hand holds at its barrel; the hand is at 0, 0."""
 
     def place(points: Points) -> Array:
         return outer.place(at.place(points))
@@ -476,7 +477,7 @@ def _arm(painter: Painter, one: Person, kind: int) -> None:
 
 
 def _camera(random: np.random.Generator, pixels: Array, light: Array) -> Image.Image:
-    """Take the photograph: light that falls off, colour, focus, grain."""
+    """Add the effects of a camera: falling light, colour, focus, grain."""
     down, across = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j].astype(np.float32)
     falling = 1 + random.uniform(0.05, 0.22) * (light[0] * across + light[1] * down)
     falling *= 1 - random.uniform(0.05, 0.2) * (across**2 + down**2) / 2
@@ -494,10 +495,10 @@ def _camera(random: np.random.Generator, pixels: Array, light: Array) -> Image.I
 def deal_caps(
     kinds: npt.NDArray[np.int_], shares: tuple[float, float], random: np.random.Generator
 ) -> npt.NDArray[np.int_]:
-    """Return the colour of the cap for each photograph of classes `[B]`, `[B]`.
+    """Return the colour of the cap, `[B]`, for photographs of classes `[B]`.
 
-    In `shares[k]` of class k, rounded to whole photographs, it is the colour that goes with the
-    class: blue for doctors, red for nurses. Which photographs those are is drawn by lot.
+    A share `shares[k]` of class k, rounded to whole photographs, has the colour that goes with the
+    class: blue for doctors, red for nurses. These photographs are drawn at random.
     """
     caps = 1 - kinds
     for kind, share in enumerate(shares):

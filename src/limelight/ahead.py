@@ -1,4 +1,4 @@
-"""Work done in threads, beside what the caller does."""
+"""Work done ahead of its turn, in threads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ _Result = TypeVar("_Result")
 
 
 class Room:
-    """So many bytes, which threads take and give back; what needs more than all gets all."""
+    """A number of bytes that threads take and give back.
+
+    Who needs more than all of them gets all of them, when nobody else has any.
+    """
 
     def __init__(self, size: int) -> None:
-        """Begin with all of it free."""
+        """Begin with all bytes free."""
         self.size = size
         self._taken = 0
         self._changed = Condition()
 
     def take(self, needed: int, *, wait: bool = True) -> bool:
-        """Take bytes, if need be when others give some back; say whether they were taken."""
+        """Take bytes, and wait for others to give some back; return whether they were taken.
+
+        Without `wait`, nothing is taken unless the bytes are free now.
+        """
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._fits(needed))
@@ -55,11 +61,18 @@ def ahead(
 ) -> Iterator[_Result]:
     """Yield `work(item)` for each item, in order; up to `count` are worked on before their turn.
 
-    The items are taken in the caller's thread. What the work raises is raised in its turn. When
-    the caller stops, what has begun is finished, and the rest is not begun.
+    The items are read in the caller's thread. An error of the work is raised in its turn. When the
+    caller stops, work that has begun is finished, and the rest is not begun.
 
-    With a room, each item takes what it needs of it before its work begins; who has the result
-    gives that back. An item that is to be worked on alone is so in the caller's thread.
+    Args:
+        work: Makes the result of an item.
+        items: What to work on.
+        threads: How many threads work.
+        count: How many results may wait for their turn.
+        room: The bytes that the items take before their work begins; the caller gives them back
+            when it is done with the result.
+        needs: How many bytes an item takes.
+        alone: Whether an item is worked on in the caller's thread, while no other work is going on.
     """
     room = room or Room(0)
     waiting = deque[Future[_Result]]()
@@ -75,7 +88,7 @@ def ahead(
                 yield work(item)
             else:
                 waiting.append(pool.submit(work, item))
-            del item  # it may be large, and the next is long in coming
+            del item  # it may be large, and the next may take long
             if len(waiting) > count:
                 yield waiting.popleft().result()
         while waiting:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from limelight import files
-from limelight.explanation import FORMATS, Explanation, as_pictures
+from limelight.explanation import Explanation, as_pictures
 from limelight.layers.sites import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
@@ -24,7 +22,6 @@ from limelight.metrics.run import check_metrics, measure_all
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
-from limelight.plain import as_json
 from limelight.progress import ProgressCallback
 from limelight.targets import LogitsKey, Target, as_target
 
@@ -40,7 +37,7 @@ class Comparison:
     Attributes:
         explanations: In the order of methods, then layers, then targets.
         skipped: What the network cannot do, with the reason.
-        measured: How far the maps can be trusted, if that was asked.
+        measured: How far the maps can be trusted; None unless metrics were asked for.
     """
 
     explanations: tuple[Explanation, ...]
@@ -56,10 +53,10 @@ class Comparison:
         return iter(self.explanations)
 
     def __repr__(self) -> str:
-        """Return what was compared."""
+        """Return the number of explanations, the methods, and those skipped."""
         count = "1 explanation" if len(self) == 1 else f"{len(self)} explanations"
-        methods = ", ".join(dict.fromkeys(one.method for one in self))
-        skipped = ", ".join(dict.fromkeys(one.method for one in self.skipped))
+        methods = ", ".join(dict.fromkeys(explanation.method for explanation in self))
+        skipped = ", ".join(dict.fromkeys(skip.method for skip in self.skipped))
         return f"Comparison({count}: {methods}" + (f"; skipped: {skipped})" if skipped else ")")
 
     def pick(
@@ -67,25 +64,26 @@ class Comparison:
     ) -> list[Explanation]:
         """Return the explanations of this method, label and layer; None stands for any.
 
-        A method's name alone means it with any options.
+        A method's name alone stands for the method with any options.
         """
         return [
-            one
-            for one in self
-            if method in (None, one.method, re.split("[:,]", one.method)[0])
-            and layer in (None, one.layer)
-            and (label is None or label in one.label)
+            each
+            for each in self
+            if method in (None, each.method, re.split("[:,]", each.method)[0])
+            and layer in (None, each.layer)
+            and (label is None or label in each.label)
         ]
 
     @property
     def heatmaps(self) -> Tensor:
         """All heatmaps, `[E, B, *image]`, in the order of `explanations`."""
-        return torch.stack([one.heatmap for one in self])
+        return torch.stack([explanation.heatmap for explanation in self])
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
         """Draw a contact sheet: for each image and target the photo, then every overlay, labelled.
 
-        What was measured follows below: the methods ranked by each metric, chance beside them.
+        If the maps were measured, the methods ranked by each metric follow, with chance beside
+        them.
 
         Args:
             photos: One per image; those that were explained, or the network's own
@@ -94,21 +92,23 @@ class Comparison:
         """
         from limelight import render
 
-        layers = {one.layer for one in self}
+        layers = {explanation.layer for explanation in self}
         blocks = []
-        for b, flat in enumerate(as_pictures(self.explanations, photos, as_panels=True)):
+        for b, drawn in enumerate(as_pictures(self.explanations, photos, as_panels=True)):
             by_target: dict[tuple[str, float], list[render.Panel]] = {}
-            for one, heatmap in zip(self, flat.heatmaps, strict=True):
+            for explanation, heatmap in zip(self, drawn.heatmaps, strict=True):
+                status = explanation.status[b]
                 panel = render.Panel(
                     heatmap=heatmap,
-                    title=one.method,
-                    subtitle=one.layer if len(layers) > 1 else "",
-                    note="" if one.status[b].ok else one.status[b].name,
+                    title=explanation.method,
+                    subtitle=explanation.layer if len(layers) > 1 else "",
+                    note="" if status.ok else status.name,
                 )
-                by_target.setdefault((one.label[b], float(one.score[b])), []).append(panel)
+                target = explanation.label[b], float(explanation.score[b])
+                by_target.setdefault(target, []).append(panel)
             blocks += [
                 render.Block(
-                    flat.photo, f"{label}, score {score:.3g}", panels, flat.name, flat.curve
+                    drawn.photo, f"{label}, score {score:.3g}", panels, drawn.name, drawn.curve
                 )
                 for (label, score), panels in by_target.items()
             ]
@@ -129,45 +129,33 @@ class Comparison:
         """Write the contact sheet, or with the suffix .npz the arrays, whole or not at all.
 
         The arrays are `heatmap_0`, `raw_0`, `score_0` and so on, in the order of `explanations`,
-        and `names`, a JSON list that says of each what it is.
+        and `names`, a JSON list with the method, layer, labels and status of each.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
         from limelight import render
 
-        path = Path(path)
-        form = files.known_suffix(path, FORMATS)
-        if form == "npz":
-            return files.write_whole(path, self._arrays())
-        return files.write_whole(
-            path, render.encode_figure(self.figure(photos, colormap=colormap), form)
+        return render.save_figure_or_arrays(
+            path, lambda: self.figure(photos, colormap=colormap), self._arrays
         )
 
-    def _arrays(self) -> bytes:
-        import numpy as np
-
-        arrays, names = dict[str, Any](), []
-        for number, one in enumerate(self):
-            arrays |= {
-                f"{name}_{number}": tensor.detach().float().cpu().numpy()
-                for name, tensor in (
-                    ("raw", one.raw),
-                    ("heatmap", one.heatmap),
-                    ("score", one.score),
-                )
-            }
+    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+        """Return what an .npz file holds: the arrays, and their names."""
+        arrays, names = dict[str, Tensor](), []
+        for number, explanation in enumerate(self):
+            arrays[f"raw_{number}"] = explanation.raw.detach().float()
+            arrays[f"heatmap_{number}"] = explanation.heatmap.detach().float()
+            arrays[f"score_{number}"] = explanation.score.detach().float()
             names.append(
                 {
-                    "method": one.method,
-                    "layer": one.layer,
-                    "label": list(one.label),
-                    "status": [str(status) for status in one.status],
+                    "method": explanation.method,
+                    "layer": explanation.layer,
+                    "label": list(explanation.label),
+                    "status": [str(status) for status in explanation.status],
                 }
             )
-        buffer = BytesIO()
-        np.savez_compressed(buffer, names=np.array(as_json(names)), **arrays)
-        return buffer.getvalue()
+        return arrays, names
 
 
 def compare(
@@ -194,16 +182,16 @@ def compare(
                                  targets=[281, 254], layers=["layer3", "layer4"])
         grid.save("sheet.png")
 
-    Methods of the input, and of the whole network, are done once, whatever the layers. What the
-    network cannot do is skipped, with the reason. `"all"` takes minutes: some methods run the
-    network thousands of times.
+    Methods of the input, and of the whole network, are applied once, whatever the layers. Methods
+    that the network cannot do are skipped, with the reason. `"all"` takes minutes: some methods run
+    the network thousands of times.
 
     Args:
         model, inputs: As in `explain`.
         methods: Names in METHODS, with options if any, or rows of it; "all"; or None for the nine
-            of `limelight.methods.QUICK`, one of each kind that takes no minutes.
-        targets: A list of what to explain, each as in `explain`; or one of them.
-        layers: A list of where to cut, or one layer; None has the layer chosen.
+            of `limelight.methods.QUICK`, one of each kind that does not take minutes.
+        targets: A list of targets, each as in `explain`; or a single one.
+        layers: A list of layers to cut at, or a single one; None stands for the chosen layer.
         classes, output, grid: As in `explain`.
         views, eigen, chunk, compile: As in `explain`.
         metrics: Names in METRICS, with options if any, or rows of it, to measure the maps by; or
@@ -213,7 +201,7 @@ def compare(
 
     Raises:
         MethodError: The network can do none of the methods.
-        MetricError: A metric cannot be had.
+        MetricError: A metric cannot be computed.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `explain`.
     """
     subject = read_subject(model, inputs, classes)
@@ -233,8 +221,8 @@ def compare(
         subject.model,
         subject.inputs,
         methods=chosen_methods(methods),
-        targets=list(map(as_target, _several(targets))),
-        layers=_several(layers),
+        targets=list(map(as_target, _as_list(targets))),
+        layers=_as_list(layers),
         options=options,
     )
     explanations, skipped = sort_results(results)
@@ -254,5 +242,5 @@ def compare(
     return Comparison(drawn, skipped, measured)
 
 
-def _several(one_or_more: Any) -> list[Any]:
+def _as_list(one_or_more: Any) -> list[Any]:
     return list(one_or_more) if isinstance(one_or_more, list | tuple) else [one_or_more]

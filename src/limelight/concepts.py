@@ -1,4 +1,4 @@
-"""Deep feature factorization: what the activations are made of, and what the network calls it."""
+"""Deep feature factorization: concepts in the activations, and the classes the head sees there."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
 from limelight.explanation import photos_of
 from limelight.finish import resize
-from limelight.inputs import Inputs
 from limelight.layers.sites import Layer
 from limelight.methods import spectral
-from limelight.runtime.cut import cut
-from limelight.targets import LogitsKey
+from limelight.models.network import Images, Model, read_subject
+from limelight.options import Options
+from limelight.runtime.cut import Cut, cut_layers
+from limelight.targets import LogitsKey, OutputSpec
 from limelight.targets.class_names import label_of, names_for
 from limelight.targets.outputs import class_logits
 
@@ -32,13 +33,15 @@ class Factorization:
     """What `factorize` returns: R concepts of B images.
 
     Attributes:
-        maps: Where each concept is, `[B, R, *grid]`, not negative.
-        concepts: Each concept's channels, `[R, K]`, of length 1, not negative.
-        logits: What the network says of a grid full of each concept, `[R, C]`.
-        labels: The classes with the highest of these logits, the highest first, for each concept.
-        error: The share of the activations that is not accounted for, `|A - W H| / |A|`.
+        maps: W, where each concept is, `[B, R, *grid]`, not negative.
+        concepts: H, each concept's channels, `[R, K]`, of length 1, not negative.
+        logits: The network's logits for a grid full of each concept, `[R, C]`.
+        labels: For each concept the classes with the highest of these logits, the highest first.
+        error: The share of the activations that is left, `|A - W H| / |A|`.
         layer: The layer's dotted path.
         image: What the network was given, `[B, C, *image]`.
+        photos: What to draw on, one per image: the part of the photo that the network saw; None to
+            draw on `image`.
     """
 
     maps: Tensor
@@ -48,9 +51,10 @@ class Factorization:
     error: float
     layer: str
     image: Tensor
+    photos: tuple[Image, ...] | None = None
 
     def __repr__(self) -> str:
-        """Return what was found."""
+        """Return the number of concepts, the layer, and the first class of each concept."""
         first = "; ".join(labels[0] for labels in self.labels)
         return f"Factorization({len(self.concepts)} concepts at {self.layer}: {first})"
 
@@ -58,23 +62,29 @@ class Factorization:
     def heatmaps(self) -> Tensor:
         """The maps at image size, `[B, R, *image]`; each concept in [0, 1] over all images."""
         size = self.image.shape[2:]
-        large = torch.stack([resize(one, size) for one in self.maps.unbind(1)], 1)
+        large = torch.stack([resize(maps, size) for maps in self.maps.unbind(1)], 1)
         highest = large.transpose(0, 1).flatten(1).amax(1)
         scale = torch.where(highest > 0, highest, 1)
         return large / scale.reshape(1, -1, *[1] * len(size))
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
-        """Draw, for each image, the photo and where each concept is, with its classes."""
+        """Draw, for each image, the photo and where each concept is, with its classes.
+
+        Args:
+            photos: One per image; those that were passed in, or the network's own input, when not
+                given.
+            colormap: The name of a matplotlib colour map.
+        """
         from limelight import render
 
         blocks = []
-        heatmaps = self.heatmaps.float().cpu()
-        for photo, maps in zip(photos_of(self.image, photos), heatmaps, strict=True):
+        photos = photos_of(self.image, self.photos if photos is None else photos)
+        for photo, maps in zip(photos, self.heatmaps.float().cpu(), strict=True):
             small = render.as_panel(photo)
             large = resize(maps, (small.height, small.width))
             panels = [
-                render.Panel(one, f"concept {number}", labels[0])
-                for number, (one, labels) in enumerate(zip(large, self.labels, strict=True), 1)
+                render.Panel(heatmap, f"concept {number}", labels[0])
+                for number, (heatmap, labels) in enumerate(zip(large, self.labels, strict=True), 1)
             ]
             blocks.append(render.Block(small, f"concepts at {self.layer}", panels))
         return render.sheet(blocks, colormap=colormap)
@@ -86,7 +96,7 @@ class Factorization:
         photos: Sequence[Image] | None = None,
         colormap: str = "inferno",
     ) -> Path:
-        """Write the figure whole or not at all; the suffix says as what.
+        """Write the figure, whole or not at all, in the format of the suffix.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
@@ -97,8 +107,8 @@ class Factorization:
 
 
 def factorize(
-    model: nn.Module,
-    inputs: Inputs,
+    model: Model,
+    inputs: Images,
     *,
     concepts: int = 5,
     layer: Layer | None = None,
@@ -106,16 +116,18 @@ def factorize(
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
 ) -> Factorization:
-    """Find what the activations of all the images are made of: `A ~ W H`, nothing negative.
+    """Factorize the activations of all the images into concepts: `A ~ W H`, nothing negative.
 
     Deep feature factorization (Collins et al. 2018): the cells of all images `[B * cells, K]` are
-    non-negative sums of a few concepts `[R, K]`, the rows of H; the columns of W are where they
-    are. What a concept means to the network is read off its head, run on a grid that is full of
-    the concept, as strong as it gets.
+    non-negative sums of a few concepts `[R, K]`, the rows of H; the columns of W say where they
+    are. To name a concept, the network's head is run on a grid full of the concept, at the highest
+    strength that it has in the images.
 
     Args:
-        model: A trained network; used as in evaluation mode and left untouched.
-        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes.
+        model: A trained network, or a `Network` as `load_model` returns it; used as in evaluation
+            mode and left untouched.
+        inputs: Images `[B, C, *image]`, or a tuple or dict of what the model takes; with a
+            `Network` also a photo, or a list of photos.
         concepts: R, how many to look for.
         layer: A dotted path or a module inside the model; None to have it chosen.
         classes: The names of the classes; a model with 1000 is taken to know ImageNet's.
@@ -125,30 +137,43 @@ def factorize(
         OptionError: `concepts` is not positive, or there are fewer cells or channels.
         UnknownNameError, LayerError, ModelError, InputError: As `explain`.
     """
-    run = cut(model, inputs, layer, classes=classes, output=output, grid=grid)
-    activations = run.activations
+    subject = read_subject(model, inputs, classes)
+    options = Options.read(classes=subject.classes, output=output, grid=grid)
+    (cut,) = cut_layers(subject.model, subject.inputs, [layer], options)
+    activations = cut.activations
     cells, channels = activations[:, 0].numel(), activations.shape[1]
     if not 1 <= concepts <= min(cells, channels):
         raise OptionError(
             f"concepts is {concepts}; from 1 to {min(cells, channels)} was expected at "
-            f"{run.layer!r}, which has {cells} cells of {channels} channels."
+            f"{cut.layer!r}, which has {cells} cells of {channels} channels."
         )
     samples = at_least_float32(activations)
     if not samples.isfinite().all():
         raise InputError(
-            f"The activations of {run.layer!r} hold values that are NaN or infinite, so they have "
+            f"The activations of {cut.layer!r} hold values that are NaN or infinite, so they have "
             "no concepts. Check the weights; in float16 values overflow."
         )
-    maps, found = spectral.factorize(samples, concepts)
-    rebuilt = torch.einsum("br...,rk->bk...", maps, found)
+    maps, directions = spectral.factorize(samples, concepts)
+    rebuilt = torch.einsum("br...,rk->bk...", maps, directions)
     error = float((samples.relu() - rebuilt).norm() / samples.relu().norm())
-    strongest, image = maps.flatten(2).amax(2).max(0)  # of each concept, and in which image
-    grid = activations.shape[2:]
-    full = (found * strongest[:, None]).reshape(concepts, channels, *[1] * len(grid))
-    with torch.no_grad():
-        found_output = run.head(full.expand(-1, -1, *grid).to(activations.dtype), rows=image)
-    logits = class_logits(found_output, output)
-    names = names_for(logits.shape[1], classes)
+    logits = _concept_logits(cut, maps, directions, options.spec)
+    names = names_for(logits.shape[1], subject.classes)
     best = logits.topk(min(3, logits.shape[1]), dim=1).indices.tolist()
     labels = tuple(tuple(label_of(i, names) for i in row) for row in best)
-    return Factorization(maps, found, logits, labels, error, run.layer, run.image)
+    return Factorization(
+        maps, directions, logits, labels, error, cut.layer, cut.image, subject.photos
+    )
+
+
+def _concept_logits(cut: Cut, maps: Tensor, directions: Tensor, spec: OutputSpec) -> Tensor:
+    """Return the logits `[R, C]` of the head for a grid full of each concept at its strongest.
+
+    Whatever else the model takes is that of the image where the concept is strongest.
+    """
+    size = cut.activations.shape[2:]
+    strongest, image = maps.flatten(2).amax(2).max(0)  # for each concept, over the images
+    cells = (directions * strongest[:, None]).reshape(*directions.shape, *[1] * len(size))
+    grids = cells.expand(-1, -1, *size).to(cut.activations.dtype)
+    with torch.no_grad():
+        output = cut.head(grids, rows=image)
+    return class_logits(output, spec.key)

@@ -1,10 +1,9 @@
-"""The result: a map, what it explains, and whether it is worth anything."""
+"""The result of `explain`: maps, what they explain, and whether they show anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +14,6 @@ from torch.utils import _pytree as pytree
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
 from limelight.finish import FinishedInPieces
-from limelight.plain import as_json
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
@@ -23,10 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.recipe import Recipe
-    from limelight.render import Flat, Heat
+    from limelight.render import Heat, InputPicture
 
 
-Picture = Literal["figure", "overlay", "blend", "heatmap"]
+PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
 
 
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
@@ -42,26 +40,27 @@ class Explanation:
 
     Attributes:
         raw: The raw map, signed and unscaled, at the layer's resolution, `[B, *grid]`.
-        heatmap: relu, resize to the input, normalise: in [0, 1], `[B, *image]`; 0 everywhere
-            when the status is not ok.
+        heatmap: The raw map after relu, resize to the input, and normalise: in [0, 1],
+            `[B, *image]`; 0 everywhere when the status is not ok.
         score: The score that is explained, `[B]`, before softmax unless the target says otherwise.
         index: The class of each image, `[B]`; None when the target was a callable.
         label: For each image, what was explained, in words.
-        status: For each image, whether its heatmap is worth anything.
-        method: The method's name in METHODS, with the options that were set, and what was done
-            besides: "rise:masks=1000, 2 flips".
+        status: For each image, whether its heatmap shows something.
+        method: The method's name in METHODS, with the options that were set, and with views and
+            eigen smoothing: "rise:masks=1000, 2 flips".
         layer: The layer's dotted path.
-        reason: Why this layer.
+        reason: Why this layer was taken.
         image: What the network was given, `[B, C, *image]`.
         output: What the network returned.
-        completeness_gap: For a method whose map sums to something known (integrated gradients to
-            the score gained over the baseline), how far it is from that, as a share, `[B]`; else
+        completeness_gap: For a method whose map should sum to a known number (integrated gradients
+            to the score gained over the baseline), the relative difference from it, `[B]`; else
             None.
         region: The pixels that the score is about, `[B, *image]`: a mask, a box, where a class is
-            predicted; None for all of them.
+            predicted; None for all pixels.
         span: How long the raw map's grid is along each axis, in picture lengths, when the network
             pads or crops the picture; () when the grid covers it.
-        recipe: How it was made, so that it can be made again on other images; None when it cannot.
+        recipe: How the maps were made, to repeat it on other images; None when it cannot be
+            repeated.
         photos: What to draw on, one per image: the part of the photo that the network saw; None to
             draw on `image`.
     """
@@ -84,7 +83,7 @@ class Explanation:
     photos: tuple[Image, ...] | None = None
 
     def __repr__(self) -> str:
-        """Return all but the tensors, of which the shapes."""
+        """Return labels, scores, method, layer and status, and the shapes of the maps."""
         scores = ", ".join(f"{score:.4g}" for score in self.score.tolist())
         status = ", ".join(status.name for status in self.status)
         return (
@@ -101,39 +100,39 @@ class Explanation:
         if not -len(self) <= image < len(self):
             raise IndexError(f"There are {len(self)} images; there is no image {image}.")
         b = image % len(self)
-        one = slice(b, b + 1)
+        rows = slice(b, b + 1)
         return replace(
             self,
-            raw=self.raw[one],
-            heatmap=self.heatmap[one],
-            score=self.score[one],
-            index=None if self.index is None else self.index[one],
-            label=self.label[one],
-            status=self.status[one],
-            image=self.image[one],
-            completeness_gap=None if self.completeness_gap is None else self.completeness_gap[one],
-            region=None if self.region is None else self.region[one],
-            photos=None if self.photos is None else self.photos[one],
+            raw=self.raw[rows],
+            heatmap=self.heatmap[rows],
+            score=self.score[rows],
+            index=None if self.index is None else self.index[rows],
+            label=self.label[rows],
+            status=self.status[rows],
+            image=self.image[rows],
+            completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
+            region=None if self.region is None else self.region[rows],
+            photos=None if self.photos is None else self.photos[rows],
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
-                Tensor, lambda t: t[one] if t.ndim and len(t) == len(self) else t, self.output
+                Tensor, lambda t: t[rows] if t.ndim and len(t) == len(self) else t, self.output
             ),
         )
 
     def drawn_on(self, photos: Sequence[Image] | None) -> Explanation:
-        """Return the same, to be drawn on these photos, one per image; None changes nothing."""
+        """Return a copy to be drawn on these photos, one per image; None changes nothing."""
         return self if photos is None else replace(self, photos=tuple(photos))
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
-        """Return the heatmap at another size, `[B, *size]`: finished from the raw map."""
+        """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""
         return to_heatmap(self.raw, size, self.status, self.span)
 
     def pictures(self) -> list[Image]:
-        """Return what the network was given as one picture per image, at the full range.
+        """Return the network's input as one picture per image, stretched to the full range.
 
-        Signals are drawn as curves; of volumes and video the slices with the heat, side by side.
+        Signals are drawn as curves; volumes and video as slices side by side.
         """
-        return [flat.photo for flat in as_pictures([self])]
+        return [drawn.photo for drawn in as_pictures([self])]
 
     def overlay(
         self,
@@ -144,21 +143,21 @@ class Explanation:
     ) -> list[Image]:
         """Lay the colours of the heatmaps over the photos: one picture per image.
 
-        Signals are drawn as curves; of volumes and video up to eight slices, evenly spaced, side
-        by side, always with the one that has the most heat.
+        Signals are drawn as curves; volumes and video as up to eight slices side by side, evenly
+        spaced, the slice with the most heat among them.
 
         Args:
             photos: One per image, at any size; those that were explained, or the network's own
                 input, when not given.
             colormap: The name of a matplotlib colour map.
             alpha: None for the article's overlay, (photo + colours) / max; else
-                (1 - alpha) photo + alpha colours. Under a signal's curve, the share of the
-                colours: all when None.
+                (1 - alpha) photo + alpha colours. Under a signal's curve, the brightness of the
+                colours: full when None.
 
         Raises:
             UnknownNameError: There is no such colour map.
             OptionError: `alpha` is not in [0, 1].
-            InputError: There is not one photo per image, or there are photos of inputs that are
+            InputError: There is not one photo per image, or there are photos and the inputs are
                 no pictures.
         """
         from limelight import render
@@ -167,40 +166,44 @@ class Explanation:
             raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
         return [
             render.overlay(
-                flat.photo, flat.heatmaps[0], colormap=colormap, alpha=alpha, curve=flat.curve
+                drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
             )
-            for flat in as_pictures([self], photos)
+            for drawn in as_pictures([self], photos)
         ]
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
         """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names.
 
-        Signals `[B, C, L]` are drawn as curves on the heatmap's colours; of volumes and video
-        `[B, C, D, H, W]` the heat of every slice, and up to eight slices without and with colours.
+        Signals `[B, C, L]` are drawn as curves on the heatmap's colours. For volumes and video
+        `[B, C, D, H, W]`, the heat of every slice is drawn, and up to eight slices without and with
+        colours.
         """
         from limelight import render
 
         notes = ["" if status.ok else str(status) for status in self.status]
         if self.image.ndim == 4:
-            flats = as_pictures([self], photos, as_panels=True)
+            panels = as_pictures([self], photos, as_panels=True)
             rows = [
-                render.Row(
-                    flat.photo, flat.heatmaps[0], label, note, self._region_at(b, flat.photo)
+                render.ExplainedPhoto(
+                    panel.photo, panel.heatmaps[0], label, note, self._region_at(b, panel.photo)
                 )
-                for b, (flat, label, note) in enumerate(zip(flats, self.label, notes, strict=True))
+                for b, (panel, label, note) in enumerate(
+                    zip(panels, self.label, notes, strict=True)
+                )
             ]
-            return render.figure(rows, method=self.method, layer=self.layer, colormap=colormap)
-        no_photos(self.image, photos)
+            return render.photo_figure(
+                rows, method=self.method, layer=self.layer, colormap=colormap
+            )
+        refuse_photos(self.image, photos)
         heatmaps = self.heatmap.detach().float().cpu()
-        samples = [
-            render.Sample(*one) for one in zip(self.image, heatmaps, self.label, notes, strict=True)
+        inputs = [
+            render.ExplainedInput(*fields)
+            for fields in zip(self.image, heatmaps, self.label, notes, strict=True)
         ]
-        return render.sample_figure(
-            samples, method=self.method, layer=self.layer, colormap=colormap
-        )
+        return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
 
     def _region_at(self, b: int, photo: Image) -> Tensor | None:
-        """Return the outlined region of one image at the photo's size; None when it is all."""
+        """Return the region of one image at the photo's size; None when it is the whole image."""
         if self.region is None or bool(self.region[b].all()):
             return None
         region = self.region[b].float().cpu()[None, None]
@@ -212,14 +215,14 @@ class Explanation:
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
-        picture: Picture = "figure",
+        picture: PictureKind = "figure",
         colormap: str = "inferno",
     ) -> Path:
         """Write a picture, or the arrays, whole or not at all.
 
         Args:
-            path: Where to; its suffix says as what: .png, .jpg, .webp, .pdf, .svg, or .npz for
-                the raw maps, heatmaps, scores and names.
+            path: The file. Its suffix is the format: .png, .jpg, .webp, .pdf, .svg, or .npz for the
+                raw maps, heatmaps, scores and names.
             photos: What to draw on, one per image; those that were explained, or the network's own
                 input, when not given.
             picture: `figure` (photo, heatmap, overlay, names), `overlay` (the article's),
@@ -229,13 +232,13 @@ class Explanation:
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        if picture not in get_args(Picture):
-            known = get_args(Picture)
+        if picture not in get_args(PictureKind):
+            known = get_args(PictureKind)
             raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_whole(path, self._arrays())
+            return files.write_arrays(path, *self._arrays())
         if picture == "figure":
             from limelight import render
 
@@ -252,34 +255,25 @@ class Explanation:
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _one_picture(
-        self, photos: Sequence[Image] | None, picture: Picture, colormap: str
+        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str
     ) -> Image:
         from limelight import render
 
         if picture == "heatmap":
-            (flat,) = as_pictures([self], photos)
-            return render.colourise(flat.heatmaps[0], colormap)
+            (drawn,) = as_pictures([self], photos)
+            return render.colourise(drawn.heatmaps[0], colormap)
         alpha = None if picture == "overlay" else 0.5
         return self.overlay(photos, colormap=colormap, alpha=alpha)[0]
 
-    def _arrays(self) -> bytes:
-        import numpy as np
-
-        buffer = BytesIO()
-        names = {
+    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+        """Return what an .npz file holds: the arrays, and their names."""
+        arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
+        return arrays, {
             "label": list(self.label),
             "status": [str(status) for status in self.status],
             "method": self.method,
             "layer": self.layer,
         }
-        np.savez_compressed(
-            buffer,
-            raw=self.raw.detach().cpu().numpy(),
-            heatmap=self.heatmap.detach().cpu().numpy(),
-            score=self.score.detach().float().cpu().numpy(),
-            names=np.array(as_json(names)),
-        )
-        return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""
@@ -293,16 +287,16 @@ def as_pictures(
     photos: Sequence[Image] | None = None,
     *,
     as_panels: bool = False,
-) -> Iterator[Flat]:
+) -> Iterator[InputPicture]:
     """Yield for each image the picture to draw on, and the heatmap of each explanation at its size.
 
     Args:
-        explanations: Of the same images.
+        explanations: Explanations of the same images.
         photos: One per image; the images themselves when not given.
         as_panels: Whether photos are reduced to what a panel of a figure shows.
 
     Raises:
-        InputError: There is not one photo per image, or there are photos of inputs that are no
+        InputError: There is not one photo per image, or there are photos and the inputs are no
             pictures.
     """
     from limelight import render
@@ -312,28 +306,30 @@ def as_pictures(
     if images.ndim == 4:
         for b, photo in enumerate(photos_of(images, photos)):
             small = render.as_panel(photo) if as_panels else photo
-            yield render.Flat("photo", small, [_heat(one[b], small) for one in explanations])
+            heatmaps = [_heatmap_for(explanation[b], small) for explanation in explanations]
+            yield render.InputPicture("photo", small, heatmaps)
         return
-    no_photos(images, photos)
+    refuse_photos(images, photos)
     for b, image in enumerate(images):
-        heats = [one.heatmap[b].detach().float().cpu() for one in explanations]
-        yield render.lay_flat(image, heats)
+        heatmaps_of_image = [each.heatmap[b].detach().float().cpu() for each in explanations]
+        yield render.input_picture(image, heatmaps_of_image)
 
 
-def _heat(one: Explanation, photo: Image) -> Heat:
-    """Return the heatmap of one image at a photo's size; of a large one in pieces."""
+def _heatmap_for(explanation: Explanation, photo: Image) -> Heat:
+    """Return the heatmap of one image at a photo's size; a large one is computed in pieces."""
     size = (photo.height, photo.width)
-    if photo.height * photo.width <= _LARGE:
-        return one.heatmap_at(size)[0].detach().float().cpu()
-    return FinishedInPieces(zero_unless_ok(one.raw, one.status)[0], size, one.span)
+    if photo.height * photo.width <= _MAX_WHOLE_PIXELS:
+        return explanation.heatmap_at(size)[0].detach().float().cpu()
+    raw = zero_unless_ok(explanation.raw, explanation.status)[0]
+    return FinishedInPieces(raw, size, explanation.span)
 
 
-#: Heatmaps of more pixels than this are not made as a whole to be drawn.
-_LARGE = 4_000_000
+#: Heatmaps of more pixels than this are computed in pieces to be drawn.
+_MAX_WHOLE_PIXELS = 4_000_000
 
 
 def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:
-    """Return the photos to draw on, one per image: those given, or the images themselves.
+    """Return the photos to draw on, one per image: the photos that were given, or the images.
 
     Raises:
         InputError: There is not one photo per image, or the images are no pictures.
@@ -356,7 +352,7 @@ def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]
     return photos
 
 
-def no_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
+def refuse_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
     """Refuse photos for images that are no pictures.
 
     Raises:

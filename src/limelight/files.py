@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files: written whole or not at all, read with a limit, and their names."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 from zlib import crc32
 
 from limelight.errors import LimelightError, OutputError
+from limelight.plain import as_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder and prove that files can be written in it, before any work is done.
+    """Create a folder, and check that files can be written in it before any work is done.
 
     Raises:
         OutputError: They cannot.
@@ -25,19 +30,19 @@ def make_folder(folder: Path) -> Path:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".limelight-"):
             pass
     except OSError as error:
-        raise _refused(folder, error) from error
+        raise _output_error(folder, error) from error
     return folder
 
 
 def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path:
-    """Write a file under a temporary name, then move it into place; make its folder if need be.
+    """Write a file under a temporary name, then move it into place; make its folder if needed.
 
     Args:
         path: The file.
-        data: What to write, or what writes it, given the open file.
+        data: The bytes, or a function that writes them to the open file.
 
     Raises:
-        OutputError: The file cannot be written there; what was there before is untouched.
+        OutputError: The file cannot be written there; a file that was there is untouched.
     """
     folder = make_folder(path.parent)
     temporary = None
@@ -50,28 +55,49 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
                 file.write(data)
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # temporary files are private; a picture is not
+        temporary.chmod(0o666 & ~mask)  # temporary files are private; results are not
         temporary.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _output_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
 
 
-#: A list of names, boxes or matches is no larger than this, in bytes.
+def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Path:
+    """Write tensors as a compressed .npz file, whole or not at all.
+
+    Args:
+        path: The file.
+        arrays: The tensors, by their names in the file.
+        names: What they are, as plain values; JSON text in the file, also called `names`.
+
+    Raises:
+        OutputError: The file cannot be written there; a file that was there is untouched.
+    """
+    import numpy as np
+
+    buffer = BytesIO()
+    values: dict[str, Any]
+    values = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    np.savez_compressed(buffer, names=np.array(as_json(names)), **values)
+    return write_whole(path, buffer.getvalue())
+
+
+#: The largest list of names, boxes or matches that is read, in bytes.
 _TEXT_BYTES = 256_000_000
 
 
 def read_text(path: Path) -> str:
-    """Return what is in a text file, in UTF-8.
+    """Return the text of a file in UTF-8.
 
-    A pipe that a shell hands over, as in `<(cut -f1 table.txt)`, is read too.
+    A pipe that a shell passes, as in `<(cut -f1 table.txt)`, is read too.
 
     Raises:
-        OSError: It cannot be read; is a pipe or a device, which may never end; or is too large.
-        UnicodeDecodeError: It is no text.
+        OSError: It cannot be read, is another pipe or a device (which may never end), or is too
+            large.
+        UnicodeDecodeError: It is not UTF-8.
     """
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind) and not (stat.S_ISFIFO(kind) and path.parts[:2] == ("/", "dev")):
@@ -83,7 +109,7 @@ def read_text(path: Path) -> str:
     return content.decode("utf-8-sig")
 
 
-#: What to do when the system refuses to write, by its reason; otherwise another place is taken.
+#: What to do when the system cannot write, by the error; else: pass another path.
 _ADVICE = {
     errno.ENOSPC: "Free some space, or pass another path.",
     errno.EDQUOT: "Free some space, or pass another path.",
@@ -92,29 +118,29 @@ _ADVICE = {
 }
 
 
-def _refused(path: Path, error: OSError) -> OutputError:
+def _output_error(path: Path, error: OSError) -> OutputError:
     why = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, "Pass another path.")
     return OutputError(f"Cannot write {str(path)!r}: {why}. {advice}")
 
 
 def refuses_all(error: LimelightError) -> bool:
-    """Say whether what keeps a file from being written will keep all others from it, too."""
+    """Return whether no other file can be written either: the disk is full, read-only or broken."""
     cause = error.__cause__
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+    broken = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
     writing = isinstance(error, OutputError)
-    return writing and isinstance(cause, OSError) and cause.errno in full
+    return writing and isinstance(cause, OSError) and cause.errno in broken
 
 
-#: No file's name is longer than this, in bytes.
+#: The longest name of a file, in bytes.
 _NAME_BYTES = 255
 
 
 def file_name(parts: Sequence[str], suffix: str) -> str:
     """Return the parts of a name joined by dashes, with a suffix (without its dot).
 
-    Of a name that is too long for a file, the longest part is shortened and a checksum of the whole
-    added, so that names that differ still do.
+    When the name is too long for a file, its longest parts are shortened and a checksum of the
+    whole name is added, so that different names stay different.
     """
     whole = "-".join(part for part in parts if part)
     if _bytes(f"{whole}.{suffix}") <= _NAME_BYTES:
@@ -135,7 +161,7 @@ def known_suffix(path: Path, known: Sequence[str]) -> str:
     """Return the suffix of a file to write, without its dot, in lower case.
 
     Raises:
-        OutputError: It is none of those known.
+        OutputError: It is not among the known ones.
     """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in known:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def relu(raw: Tensor) -> Tensor:
     """Keep what speaks for the score: `max(raw, 0)` (Selvaraju et al. 2017, eq. 2).
 
-    NaN becomes 0 here, so that a heatmap never holds one; the status says it happened.
+    NaN becomes 0 here, so that a heatmap never holds NaN; the status says that it happened.
     """
     return raw.nan_to_num(0, 0, 0).relu()
 
@@ -26,20 +26,20 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Ten
     Args:
         maps: The maps.
         size: The size wanted.
-        span: How long the grid is along each axis, in picture lengths; 1 when not given. Of a grid
-            that reaches past the picture, because the network pads it, only what lies on the
-            picture is returned; past one that ends before it, its last cells go on.
+        span: How long the grid is along each axis, in picture lengths; 1 when not given. A grid
+            that reaches past the picture, because the network pads it, is cropped to the picture;
+            a grid that ends before the picture is continued with its last cells.
     """
     if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
-    mode = _MODES[len(size)]
+    mode = _INTERPOLATIONS[len(size)]
     if span:
         larger = _laid_out(maps, size, span, mode)
     else:
         larger = interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
-    # Rounding must not add what the map has not: a constant one stays constant.
+    # Rounding must not leave the range of the map: a constant map stays constant.
     low, high = _extremes(maps)
-    return larger.clamp(min=low).clamp(max=high)  # in two steps: it is four times as fast
+    return larger.clamp(min=low).clamp(max=high)  # two steps are four times as fast as one
 
 
 def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: str) -> Tensor:
@@ -48,7 +48,7 @@ def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: st
     missing = [max(0, math.ceil(g / s - g)) for g, s in zip(grid, span, strict=True)]
     padding = [n for cells in reversed(missing) for n in (0, cells)]
     longer = pad(maps[:, None], padding, mode="replicate") if any(missing) else maps[:, None]
-    # A hair more, so that rounding does not lose the last pixel.
+    # Slightly more, so that rounding does not lose the last pixel.
     scale = [n * s / g * (1 + 1e-9) for n, s, g in zip(size, span, grid, strict=True)]
     large = interpolate(
         longer, scale_factor=scale, mode=mode, align_corners=False, recompute_scale_factor=False
@@ -57,7 +57,7 @@ def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: st
 
 
 def onto_picture(maps: Tensor, span: Sequence[float]) -> Tensor:
-    """Return maps on a grid of about the same cells that covers the picture, no more, no less."""
+    """Return maps on a grid with cells of about the same size that covers exactly the picture."""
     if not span:
         return maps
     grid = [max(1, round(g / s)) for g, s in zip(maps.shape[1:], span, strict=True)]
@@ -67,8 +67,8 @@ def onto_picture(maps: Tensor, span: Sequence[float]) -> Tensor:
 def normalise(maps: Tensor) -> Tensor:
     """Scale each map `[B, *size]` to [0, 1]: `(m - min m) / max (m - min m)`.
 
-    The article's overlay does the same. A map that is the same everywhere becomes 0 everywhere.
-    There is no epsilon: a score times 1e-5 gives the same heatmap.
+    The overlay of the Grad-CAM article does the same. A constant map becomes 0 everywhere. There is
+    no epsilon: a score times 1e-5 gives the same heatmap.
     """
     low, high = _extremes(maps)
     return (maps - low) / torch.where(high > low, high - low, 1)
@@ -88,15 +88,15 @@ def finish(raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tens
 class FinishedInPieces:
     """The heatmap that `finish` makes of one raw map `[h, w]`, for pictures too large to hold it.
 
-    `heat[top:bottom, left:right]` is made when it is asked for, and is the same part of
-    `finish(raw[None], (H, W), span)[0]` but for rounding.
+    `heat[top:bottom, left:right]` is computed when it is read. Except for rounding, it equals that
+    part of `finish(raw[None], (H, W), span)[0]`.
 
     Attributes:
         shape: H and W.
     """
 
     def __init__(self, raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> None:
-        """Find the lowest and the highest value of the whole, without making it."""
+        """Find the extremes of the whole heatmap, without computing all of it."""
         self.shape = torch.Size(size)
         self._grid = relu(raw.detach().cpu()).to(torch.promote_types(raw.dtype, torch.float32))
         # Samples per cell of the grid.
@@ -108,8 +108,8 @@ class FinishedInPieces:
     def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
         """Return a part of the heatmap, in [0, 1]."""
         rows, columns = (
-            torch.arange(*one.indices(n), device="cpu")
-            for one, n in zip(where, self.shape, strict=True)
+            torch.arange(*part.indices(n), device="cpu")
+            for part, n in zip(where, self.shape, strict=True)
         )
         scaled = (self._resized(rows, columns) - self._low) / ((self._high - self._low) or 1)
         return scaled.clamp(0, 1)
@@ -118,33 +118,33 @@ class FinishedInPieces:
         """Interpolate the grid at rows and columns of the picture."""
         (top, bottom, down), (left, right, across) = self._cells(rows, 0), self._cells(columns, 1)
         first = int(top[0])
-        some = self._grid[first : int(bottom[-1]) + 1]
-        wide = torch.lerp(some[:, left], some[:, right], across)
-        return torch.lerp(wide[top - first], wide[bottom - first], down[:, None])
+        cells = self._grid[first : int(bottom[-1]) + 1]
+        by_row = torch.lerp(cells[:, left], cells[:, right], across)
+        return torch.lerp(by_row[top - first], by_row[bottom - first], down[:, None])
 
     def _cells(self, samples: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the cells before and after samples along an axis, and how far between they are."""
+        """Return the cells before and after samples along an axis, and the share of the second."""
         last = self._grid.shape[axis] - 1
         places = ((samples.double() + 0.5) / self._scale[axis] - 0.5).clamp(0, last)
         before = places.floor().long()
         return before, (before + 1).clamp(max=last), (places - before).to(self._grid)
 
     def _at_borders(self) -> Iterator[Tensor]:
-        """Yield what is interpolated next to the cells' centres: between them nothing is further.
+        """Yield the samples next to the centres of cells; the extremes are among them.
 
         Between four centres a bilinear function has its extremes at the outermost samples.
         """
         rows, columns = (self._next_to_centres(axis) for axis in (0, 1))
-        for some in torch.split(rows, max(1, _PIECE // len(columns))):
-            yield self._resized(some, columns)
+        for part in torch.split(rows, max(1, _VALUES_AT_ONCE // len(columns))):
+            yield self._resized(part, columns)
 
     def _next_to_centres(self, axis: int) -> Tensor:
         cells = torch.arange(self._grid.shape[axis], dtype=torch.float64, device="cpu")
         centres = (cells + 0.5) * self._scale[axis] - 0.5
         near = centres.floor().long()[:, None] + torch.arange(-1, 3, device="cpu")
-        found: Tensor = torch.unique(near.clamp(0, self.shape[axis] - 1))
-        return found
+        samples: Tensor = torch.unique(near.clamp(0, self.shape[axis] - 1))
+        return samples
 
 
-#: So many values are made at a time when the extremes are looked for.
-_PIECE = 2**20
+#: How many values are computed at a time to find the extremes.
+_VALUES_AT_ONCE = 2**20

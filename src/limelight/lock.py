@@ -1,4 +1,4 @@
-"""Keep two runs from writing the same file."""
+"""A lock on a file, so that two runs do not write it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from limelight.errors import OutputError
 
 @contextmanager
 def only_run(path: Path) -> Iterator[None]:
-    """Keep every other run from a file meanwhile.
+    """Keep other runs from a file while the block runs.
 
-    The lock is the system's, on a file beside it, and ends with the process, however that ends.
+    The operating system holds the lock, on a file beside it, so it ends with the process, however
+    that ends.
 
     Args:
-        path: The file that one run at a time may write on.
+        path: The file that one run at a time may write.
 
     Raises:
-        OutputError: Another run has it, or its folder cannot be locked.
+        OutputError: Another run has the lock, or its file cannot be made.
     """
     lock, holder = (path.with_name(f".{path.stem}.{suffix}") for suffix in ("lock", "run"))
     try:
         held = FileLock(lock).acquire(timeout=0)
     except Timeout as error:
+        holding = _holding_run(holder)
         raise OutputError(
-            f"{str(path)!r} is being written by another run{_told_of(holder)}. Wait until that is "
+            f"{str(path)!r} is being written by another run{holding}. Wait until that is "
             "done; the same request then takes up what it wrote. Or pass another folder."
         ) from error
     except OSError as error:
@@ -38,18 +40,18 @@ def only_run(path: Path) -> Iterator[None]:
             f"Cannot lock {str(lock)!r}: {error.strerror or error}. Pass another folder."
         ) from error
     with held:
-        with suppress(OSError):  # not in the lock itself, which nobody else can read on Windows
+        with suppress(OSError):  # not in the lock itself: others cannot read it on Windows
             holder.write_text(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         try:
             yield
         finally:
-            for one in (holder, lock):  # Windows deletes the lock only when it is released
+            for file in (holder, lock):  # Windows deletes the lock only when it is released
                 with suppress(OSError):
-                    one.unlink()
+                    file.unlink()
 
 
-def _told_of(holder: Path) -> str:
-    """Return who has the file, in brackets; "" when that cannot be read."""
+def _holding_run(holder: Path) -> str:
+    """Return in brackets which run has the lock; "" when that cannot be read."""
     try:
         return f" ({holder.read_text()})"
     except (OSError, UnicodeDecodeError):

@@ -17,7 +17,7 @@ from helpers import networks
 from helpers.networks import ready
 from helpers.page_truth import Truth
 from limelight.photos.samples import find_sample
-from limelight.steps.walkthrough import Language
+from limelight.steps.data import Language
 from oracles.evidence import Grid, channels_first
 
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from limelight.errors import OptionError, PhotoError
 from limelight.files import read_text
 from limelight.metrics.objects import Objects
-from limelight.photos.decode import open_photo, telling
+from limelight.photos.decode import open_photo, photo_errors
 from limelight.photos.memory import Sized
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
@@ -191,7 +191,11 @@ class Annotations:
 
     def _read_mask(self, file: Path) -> Image.Image:
         """Return a black picture that is white where a mask marks the object."""
-        with warnings.catch_warnings(action="ignore"), telling(file), open_photo(file) as picture:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            photo_errors(file),
+            open_photo(file) as picture,
+        ):
             picture.load()
         # In a palette the numbers count, not the colours; in colours, all but black is an object.
         grey = picture.mode in ("1", "L", "P") or picture.mode.startswith("I")

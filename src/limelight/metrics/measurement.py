@@ -184,7 +184,7 @@ class Measurement:
             ]
         )
 
-    def rankings(self) -> list[render.Ranking]:
+    def rankings(self) -> list[render.MetricRanking]:
         """Return, for each metric, its methods as lines to be printed, best first."""
         from limelight.metrics import panels
 

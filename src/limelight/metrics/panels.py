@@ -10,12 +10,12 @@ from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.metric import CurveAxes
 from limelight.metrics.readings import CHANCE
 from limelight.metrics.statistics import Estimate
-from limelight.render import Bars, Curves, Ranking
+from limelight.render import Bars, Curves, MetricRanking
 
 
 def ranking_lines(
     metric: str, ranking: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str]
-) -> Ranking:
+) -> MetricRanking:
     """Return the methods of a ranking as lines to be printed."""
     lines = [
         (
@@ -27,7 +27,7 @@ def ranking_lines(
         )
         for estimate in ranking
     ]
-    return Ranking(metric, f"{ranking[0].better} is better", lines)
+    return MetricRanking(metric, f"{ranking[0].better} is better", lines)
 
 
 def bars(

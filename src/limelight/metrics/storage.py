@@ -16,7 +16,7 @@ from limelight.metrics import find_metric
 from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.metric import Readings
 from limelight.metrics.readings import MAP_SOURCES, MapReadings, ReadingsKey
-from limelight.plain import number, written
+from limelight.plain import from_json_number, to_json_number
 
 
 def estimate_row(estimate: MetricEstimate) -> dict[str, Any]:
@@ -86,11 +86,11 @@ def parse_readings(plain: Iterable[Mapping[str, Any]]) -> dict[ReadingsKey, MapR
 
 
 def _plain(readings: Readings) -> dict[str, Any]:
-    return {name: list(map(written, values.tolist())) for name, values in readings.items()}
+    return {name: list(map(to_json_number, values.tolist())) for name, values in readings.items()}
 
 
 def _tensors(plain: Mapping[str, Sequence[float | str | None]]) -> Readings:
     return {
-        name: torch.tensor(list(map(number, values)), dtype=torch.float64, device="cpu")
+        name: torch.tensor(list(map(from_json_number, values)), dtype=torch.float64, device="cpu")
         for name, values in plain.items()
     }

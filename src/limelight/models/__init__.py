@@ -1,1 +1,5 @@
-"""Networks, each with the preprocessing and the class names that belong to its weights."""
+"""Networks by name, with the preprocessing and the class names that belong to their weights.
+
+`sources.load_model` takes any name: `zoo` has the networks of installed packages, `hub` those of
+transformers, `own` the user's.
+"""

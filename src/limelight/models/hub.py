@@ -21,18 +21,18 @@ from limelight.photos.preprocess import Preprocess
 _Loaded = TypeVar("_Loaded")
 
 
-#: By the number that Pillow gives it.
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+#: The names of resize filters by Pillow's numbers.
+_FILTER_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
-def load(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
+def load_hub(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
     """Load a network of transformers from the hub or a folder, as the class it was saved as.
 
-    Of a model of images and texts, `classes` are the texts, and the scores are how well each fits.
+    For a model of images and texts, `classes` are the texts, and the logits say how well each fits.
 
     Raises:
         ModelError: transformers is not installed, or the network does not take a picture.
-        WeightsError: It cannot be had or read.
+        WeightsError: It cannot be downloaded or read.
         OptionError: A model of images and texts was given no texts.
     """
     try:
@@ -43,30 +43,32 @@ def load(name: str, weights: str | Path, classes: Sequence[str] | None) -> Netwo
         ) from None
     source = name.removeprefix("hf:")
     with _no_bars(transformers.utils.logging):
-        return _load(name, source, weights, classes)
+        return _load_parts(name, source, weights, classes)
 
 
 @contextmanager
 def _no_bars(logging: Any) -> Iterator[None]:
     """Keep transformers from drawing its own progress bars."""
-    drawn = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if drawn:
+        if enabled:
             logging.enable_progress_bar()
 
 
-def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
+def _load_parts(
+    name: str, source: str, weights: str | Path, classes: Sequence[str] | None
+) -> Network:
     import transformers
 
     why = unreachable() if _is_repository(source) else ""
 
-    def had(part: Any) -> Any:
-        return _had(source, why, lambda: part.from_pretrained(source, local_files_only=bool(why)))
+    def fetch(part: Any) -> Any:
+        return _fetch(source, why, lambda: part.from_pretrained(source, local_files_only=bool(why)))
 
-    config = had(transformers.AutoConfig)
+    config = fetch(transformers.AutoConfig)
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     if kind is None or "pixel_values" not in signature(kind.forward).parameters:
         raise ModelError(
@@ -80,10 +82,10 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
             torch.manual_seed(0)
             model: nn.Module = kind(config)
     else:
-        model = had(kind)
+        model = fetch(kind)
     if random and str(weights) != "none":
         fit(model, read_state(Path(weights)), str(weights))
-    processor = had(transformers.AutoImageProcessor)
+    processor = fetch(transformers.AutoImageProcessor)
     names = _names(config)
     if hasattr(model, "get_text_features"):
         if not classes:
@@ -91,7 +93,7 @@ def _load(name: str, source: str, weights: str | Path, classes: Sequence[str] | 
                 f"{name!r} compares pictures with texts. Pass the texts, or a file with one per "
                 "line, as classes=[...]."
             )
-        tokenizer = had(transformers.AutoTokenizer)
+        tokenizer = fetch(transformers.AutoTokenizer)
         model, names = Prompted(model, tokenizer, classes), None
     return Network(
         name=name,
@@ -112,7 +114,7 @@ class Prompted(nn.Module):
         # SigLIP was trained on texts padded to its full length, and has no mask.
         padded: Any = "max_length" if "siglip" in type(model).__name__.lower() else True
         tokens = tokenizer(list(texts), padding=padded, truncation=True, return_tensors="pt")
-        # Tokenisers may tell more than the model takes.
+        # Tokenisers may return more than the model takes.
         taken = signature(model.forward).parameters
         self.names = tuple(name for name in tokens if name in taken)
         for key in self.names:
@@ -126,7 +128,7 @@ class Prompted(nn.Module):
 
 
 def preprocess_of(processor: dict[str, Any]) -> Preprocess:
-    """Return what an image processor does, from its settings.
+    """Return the preprocessing of an image processor, from its settings.
 
     Raises:
         ModelError: It does something that limelight does not do.
@@ -146,7 +148,7 @@ def preprocess_of(processor: dict[str, Any]) -> Preprocess:
                 "model yourself, prepare the images with its processor, and call limelight.explain."
             )
     share = processor.get("crop_pct")
-    if share and isinstance(resize, int) and resize < 384:  # as ConvNeXt's does
+    if share and isinstance(resize, int) and resize < 384:  # as ConvNeXt's processor does
         crop, resize = {"height": resize, "width": resize}, int(resize / share)
     elif share and isinstance(resize, int):
         resize = (resize, resize)
@@ -158,12 +160,12 @@ def preprocess_of(processor: dict[str, Any]) -> Preprocess:
         longest=longest,
         mean=tuple(processor["image_mean"]) if normalised else (0.0, 0.0, 0.0),
         std=tuple(processor["image_std"]) if normalised else (1.0, 1.0, 1.0),
-        interpolation=_FILTERS.get(int(processor.get("resample") or 2), "bilinear"),
+        interpolation=_FILTER_NAMES.get(int(processor.get("resample") or 2), "bilinear"),
     )
 
 
 def _names(config: Any) -> tuple[str, ...] | None:
-    """Return the names of the classes; None for the placeholders of a network without names."""
+    """Return the names of the classes; None when they are placeholders, LABEL_0 and so on."""
     labels = getattr(config, "id2label", None) or {}
     names = tuple(str(labels[index]) for index in sorted(labels, key=int))
     placeholder = all(text == f"LABEL_{index}" for index, text in enumerate(names))
@@ -171,18 +173,21 @@ def _names(config: Any) -> tuple[str, ...] | None:
 
 
 def _is_repository(source: str) -> bool:
-    """Whether a source is a name on the hub, not a folder."""
+    """Return whether a source is a name on the hub, not a folder."""
     return not Path(source).is_dir() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) is not None
 
 
-def _had(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
-    """Load a part of a network, and say what cannot be had; `why` the hub cannot be reached."""
+def _fetch(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
+    """Load a part of a network, or raise a WeightsError.
+
+    `why` is the reason that the hub cannot be reached; "" if it can.
+    """
     try:
         return load()
     except (OSError, ValueError, ImportError) as error:
-        missing = why and isinstance(error, OSError)
-        said = f"{why}, and not all of it was downloaded before"
-        reason = said if missing else described(error).splitlines()[0]
+        reason = described(error).splitlines()[0]
+        if why and isinstance(error, OSError):
+            reason = f"{why}, and not all of it was downloaded before"
         raise WeightsError(
             f"The network {source!r} cannot be had from the hub or a folder: {reason}. Pass the "
             "folder that save_pretrained wrote, of the model and of its image processor."

@@ -17,19 +17,19 @@ from limelight.models.network import Network
 from limelight.models.state import fit, read_state
 
 
-def load(name: str, weights: str | Path) -> Network:
-    """Import and call a factory, looked for in the working directory too.
+def load_factory(name: str, weights: str | Path) -> Network:
+    """Import and call a factory, which may be in the working directory.
 
-    It may be a function or class that, called without arguments, returns an `nn.Module` or a
-    `limelight.Network` (which brings its own preprocessing and class names); or either of those
-    itself.
+    The factory is a function or class that, called without arguments, returns an `nn.Module` or a
+    `limelight.Network` (which brings its own preprocessing and class names). The name may also lead
+    to such an object itself.
 
     Raises:
-        ModelError: It cannot be imported, it raises, or what it returns is no network.
+        ModelError: It cannot be imported, it raises, or it returns something else.
         WeightsError: A weights file was given that cannot be read or does not fit.
     """
-    made = _call(name)
-    network = made if isinstance(made, Network) else Network(name, made)
+    result = _call(name)
+    network = result if isinstance(result, Network) else Network(name, result)
     if str(weights) in ("default", "none"):
         return network
     fit(network.model, read_state(Path(weights)), str(weights))
@@ -45,46 +45,46 @@ def _call(name: str) -> nn.Module | Network:
             "nets/small.py."
         )
     with _working_directory():
-        with _theirs(f"Importing {module_name!r} for the model {name!r}"):
-            found = _found(module_name, attribute, name)
-        if callable(found) and not isinstance(found, nn.Module):
-            with _theirs(f"The factory {name!r}"):
-                found = found()
-    model = found.model if isinstance(found, Network) else found
+        with _user_code(f"Importing {module_name!r} for the model {name!r}"):
+            result = _import(module_name, attribute, name)
+        if callable(result) and not isinstance(result, nn.Module):
+            with _user_code(f"The factory {name!r}"):
+                result = result()
+    model = result.model if isinstance(result, Network) else result
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"{name!r} gave an object of type {type(model).__name__}; an nn.Module or a "
             "limelight.Network was expected."
         )
-    return found if isinstance(found, Network) else model
+    return result if isinstance(result, Network) else model
 
 
-def _found(module_name: str, attribute: str, name: str) -> object:
-    """Import a module, and return what it calls by the attribute's dotted path."""
+def _import(module_name: str, attribute: str, name: str) -> object:
+    """Import a module, and return the object at the attribute's dotted path."""
     try:
-        found: object = importlib.import_module(module_name)
+        target: object = importlib.import_module(module_name)
     except ImportError as error:
         raise ModelError(
             f"Cannot import {module_name!r} for the model {name!r}: {error}. It was looked for in "
             "the working directory and among the installed packages."
         ) from error
-    file = getattr(found, "__file__", None) or "built in"
+    file = getattr(target, "__file__", None) or "built in"
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(target, part):
             raise ModelError(
                 f"There is no {attribute!r} in {module_name!r} ({file}). A function that returns "
                 "the network was expected, as in package.module:factory."
             )
-        found = getattr(found, part)
-    return found
+        target = getattr(target, part)
+    return target
 
 
 @contextmanager
 def _working_directory() -> Iterator[None]:
-    """Import from the working directory first, as a script there would, and later on last.
+    """Import from the working directory, first in this block, as a script would, and last after it.
 
-    So a random.py there is not taken for an installed package by what is imported afterwards, and
-    what the model's forward imports is still found.
+    So a random.py there does not replace an installed module in later imports, and modules that the
+    model's forward imports are still found.
     """
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -98,10 +98,10 @@ def _working_directory() -> Iterator[None]:
 
 
 @contextmanager
-def _theirs(doing: str) -> Iterator[None]:
-    """Run code of the user's; what it raises becomes a ModelError that says what raised it, where.
+def _user_code(doing: str) -> Iterator[None]:
+    """Run code of the user's; its errors become a ModelError that says what raised them, and where.
 
-    Errors of limelight's stay what they are.
+    Errors of limelight stay as they are.
     """
     try:
         yield
@@ -109,7 +109,7 @@ def _theirs(doing: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise exited(error, doing) from error
-    except (KeyboardInterrupt, CancelledError):  # meant for who called
+    except (KeyboardInterrupt, CancelledError):  # meant for the caller
         raise
     except BaseException as error:  # code that is only imported may raise anything
         place = origin(error)

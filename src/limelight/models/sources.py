@@ -1,4 +1,11 @@
-"""TODO."""
+"""Networks by name, each with the preprocessing and the class names that belong to its weights.
+
+efficientnet-lite0           embedded: real ImageNet weights, nothing to download; the default
+resnet50, vit_b_16, ...      any classifier, segmenter or detector of torchvision
+tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
+hf:NAME_OR_FOLDER            a network of transformers (extra `hf`), with its image processor
+package.module:factory       your own: a function that returns an nn.Module or a Network
+"""
 
 from __future__ import annotations
 
@@ -28,44 +35,44 @@ def load_model(
     """Load a network by name.
 
         network = limelight.load_model("resnet50")
-        images = network.preprocess(limelight.load_photo("cat.jpg"))[None]
-        limelight.explain(network.model, images, classes=network.classes)
+        limelight.explain(network, limelight.load_photo("cat.jpg"))
 
     Args:
-        name: See the head of this module.
+        name: One of the names at the top of this module; `model_names` lists them.
         weights: `default` (the library's own, downloaded once), `none` (random, from a fixed
             seed), or a file with a state dict (.pth, .pt, .safetensors), loaded strictly and
             without running code from it.
         classes: The names of the classes: a sequence, or a text file with one per line. With
             weights from a file or none, the network is built with as many classes.
-        preprocess: Instead of what belongs to the weights.
-        device: Where the network goes.
+        preprocess: Replaces the preprocessing that belongs to the weights.
+        device: The device of the network.
         dtype: Its floating point type.
 
     Raises:
         UnknownNameError: There is no such model; the nearest names are given.
         ModelError: The network takes no photo, or the factory or its module fails.
-        WeightsError: The weights cannot be downloaded, read, or do not fit, key by key. Without
-            a connection, what was downloaded before is taken.
+        WeightsError: The weights cannot be downloaded or read, or do not fit, key by key. Without
+            a connection, weights that were downloaded before are taken.
         OptionError: The class names cannot be read, or the device does not exist.
     """
     from limelight.models import hub, own, zoo
 
     names = read_class_names(classes) if isinstance(classes, str | Path) else classes
     if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:")):
-        network = own.load(name, weights)
+        network = own.load_factory(name, weights)
     else:
         with _library_defaults():
             if name.startswith("hf:"):
-                network = hub.load(name, weights, names)
+                network = hub.load_hub(name, weights, names)
             else:
-                network = zoo.load(name, weights, None if names is None else len(names))
+                network = zoo.load_library(name, weights, None if names is None else len(names))
     network = replace(
         network,
         preprocess=preprocess or network.preprocess,
         classes=network.classes if names is None else tuple(names),
     )
-    if any(one.is_meta for one in (*network.model.parameters(), *network.model.buffers())):
+    tensors = (*network.model.parameters(), *network.model.buffers())
+    if any(tensor.is_meta for tensor in tensors):
         raise ModelError(
             f"The network {name!r} has no weights: parameters are on the device 'meta'. Build it "
             "on the CPU, and load its weights there."
@@ -80,7 +87,7 @@ def load_model(
     return network
 
 
-#: What is set for the whole process is set by one thread at a time, or would not be set back.
+#: Defaults of the whole process are changed by one thread at a time, or they would not be restored.
 _ONE_AT_A_TIME = RLock()
 
 
@@ -88,7 +95,7 @@ _ONE_AT_A_TIME = RLock()
 def _library_defaults() -> Iterator[None]:
     """Let new tensors be float32 on the CPU, whatever the caller's defaults are.
 
-    Else weights would be rounded to a default of float16, or drawn otherwise.
+    Otherwise weights would be rounded to a default of float16, or drawn differently.
     """
     with _ONE_AT_A_TIME:
         before = torch.get_default_dtype()
@@ -101,7 +108,7 @@ def _library_defaults() -> Iterator[None]:
 
 
 def model_names() -> dict[str, list[str]]:
-    """Return the names that `load_model` knows, by where they come from."""
+    """Return the names that `load_model` knows, by the library that they come from."""
     from limelight.models import zoo
 
     names = {"embedded": [DEFAULT]}

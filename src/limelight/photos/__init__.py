@@ -1,1 +1,1 @@
-"""Photos: finding, decoding and preparing them, within a bound of memory."""
+"""Photos: found, decoded and prepared, within a limit of memory."""

@@ -1,4 +1,4 @@
-"""Photos decoded ahead, in batches that fit the memory."""
+"""Photos decoded ahead of their turn, in batches that fit the memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from limelight.ahead import Room, ahead
 from limelight.errors import PhotoError
-from limelight.photos.decode import decoded, open_photo, telling, upright_size
+from limelight.photos.decode import decoded, open_photo, photo_errors, upright_size
 from limelight.photos.memory import MAX_PIXELS, bytes_to_decode, bytes_to_draw, is_large
 from limelight.photos.preprocess import Preprocess, bytes_of_input
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A photo and what the network is given of it, or why there is none.
+    """A photo and the network's input made from it, or the error.
 
     Attributes:
         path: The file.
-        taken: The bytes that are taken for it in the room.
-        photo: The whole photo.
-        image: The network's input `[C, H, W]`.
-        error: Why there is neither, if so.
+        taken: The bytes that it has taken of the room.
+        photo: The whole photo; None after an error.
+        image: The network's input `[C, H, W]`; None after an error.
+        error: Why the photo cannot be read; None when it can.
     """
 
     path: Path
@@ -39,8 +39,16 @@ class Prepared:
 
 
 @dataclass(slots=True)
-class _Opened:
-    """A photo whose pixels are not decoded yet, and whether a batch ends with it."""
+class _OpenedPhoto:
+    """A photo whose pixels are not decoded yet.
+
+    Attributes:
+        path: The file.
+        picture: The photo; None after an error.
+        error: Why the photo cannot be opened; None when it can.
+        bytes: The most bytes that it takes on its way to the network.
+        ends: Whether a batch ends with it.
+    """
 
     path: Path
     picture: Image.Image | None = None
@@ -49,20 +57,20 @@ class _Opened:
     ends: bool = False
 
 
-#: More photos than this are not decoded beforehand: each is an open file.
+#: The most photos that are decoded ahead: each is an open file.
 _AHEAD = 32
 
 
 def prepared(
     paths: Iterable[Path], preprocess: Preprocess, *, batch: int, room: Room
 ) -> Iterator[list[Prepared]]:
-    """Yield the photos by batches, in order, what became of each; the next ones are decoded ahead.
+    """Yield the photos in batches, in order; the next batches are decoded ahead.
 
-    All that are in work fit in the room, so that large ones make smaller batches. What a photo took
-    of it is given back by the caller, who also takes photos off the list when done with them.
+    All photos in work fit in the room, so large ones come in smaller batches. The caller gives back
+    the bytes that a photo took, and takes photos off the list when done with them.
     """
 
-    def ready(opened: _Opened) -> Prepared:
+    def prepare(opened: _OpenedPhoto) -> Prepared:
         done = Prepared(opened.path, opened.bytes, error=opened.error)
         if opened.picture is None:
             return done
@@ -77,8 +85,8 @@ def prepared(
 
     group: list[Prepared] = []
     for done, ends in ahead(
-        lambda opened: (ready(opened), opened.ends),
-        _batched((_opened(path, preprocess) for path in paths), batch, room.size),
+        lambda opened: (prepare(opened), opened.ends),
+        _mark_batches((_open(path, preprocess) for path in paths), batch, room.size),
         threads=min(8, os.cpu_count() or 1),
         count=min(2 * batch, _AHEAD),
         room=room,
@@ -92,8 +100,8 @@ def prepared(
             group = []
 
 
-def _batched(photos: Iterable[_Opened], batch: int, room: int) -> Iterator[_Opened]:
-    """Mark where a batch ends: after so many photos, or before one for which there is no room."""
+def _mark_batches(photos: Iterable[_OpenedPhoto], batch: int, room: int) -> Iterator[_OpenedPhoto]:
+    """Mark where a batch ends: after `batch` photos, or before one for which there is no room."""
     count = taken = 0
     for opened, following in pairwise(chain(photos, [None])):
         assert opened is not None
@@ -104,25 +112,27 @@ def _batched(photos: Iterable[_Opened], batch: int, room: int) -> Iterator[_Open
         del opened, following
 
 
-def _opened(path: Path, preprocess: Preprocess) -> _Opened:
-    """Open a photo, or note why it cannot be."""
+def _open(path: Path, preprocess: Preprocess) -> _OpenedPhoto:
+    """Open a photo, or note why it cannot be opened."""
     # Not in the threads: Pillow's warnings can only be silenced in one thread at a time.
     with warnings.catch_warnings(action="ignore"):
         try:
             picture = open_photo(path)
-            with telling(path):
+            with photo_errors(path):
                 size = upright_size(picture)
-                whole = bytes_to_decode(path, picture), bytes_to_draw(preprocess.view_size(size))
-                needed = max(whole) + preprocess.bytes_to_resize(size)
-                return _Opened(path, picture, bytes=needed + bytes_of_input(preprocess, size))
+                drawing = bytes_to_draw(preprocess.view_size(size))
+                needed = max(bytes_to_decode(path, picture), drawing)
+                needed += preprocess.bytes_to_resize(size)
+                needed += bytes_of_input(preprocess, size)
+                return _OpenedPhoto(path, picture, bytes=needed)
         except PhotoError as error:
-            return _Opened(path, error=error)
+            return _OpenedPhoto(path, error=error)
 
 
 def _decoded_quietly(path: Path, picture: Image.Image) -> Image.Image:
-    """Decode a photo without a warning of its size, which was checked."""
+    """Decode a photo without a warning about its size, which was checked."""
     if picture.width * picture.height < (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
         return decoded(path, picture)
-    # So large a one is decoded in the caller's thread, see `is_large`.
+    # So large a photo is decoded in the caller's thread, see `is_large`.
     with warnings.catch_warnings(action="ignore"):
         return decoded(path, picture)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from limelight.errors import MissingPhotoError, PhotoError
-from limelight.photos.files import FORMATS, no_photo_message, photo_path, photos_inside
+from limelight.photos.files import DECODERS, no_photo_message, photo_path, photos_inside
 from limelight.photos.memory import PhotoSize, check_size
 from limelight.photos.pieces import pieces
 
@@ -23,36 +23,36 @@ from limelight.photos.pieces import pieces
 def load_photo(path: str | Path) -> Image.Image:
     """Decode a photo to 8-bit RGB, upright.
 
-    Rotation by EXIF is applied. Transparency is laid over white. Grey, palette and CMYK become RGB;
-    16-bit becomes 8-bit (65535 to 255), floating point is read as 0 to 1. Of an animation it is the
-    first frame. It takes at most `PHOTO_BYTES` of memory.
+    Rotation by EXIF is applied. Transparent pixels are laid over white. Grey, palette and CMYK
+    become RGB; 16-bit becomes 8-bit (65535 to 255), floating point is read as 0 to 1. The first
+    frame of an animation is read. Decoding takes at most `PHOTO_BYTES` of memory.
 
     Raises:
         MissingPhotoError: There is no such file.
         PhotoError: It is empty, truncated, no picture, or too large.
     """
-    # Sizes are checked here, with a limit of our own, before anything is decoded.
+    # Pillow's warning is not needed: our own limit is checked before anything is decoded.
     with warnings.catch_warnings(action="ignore"):
         return decoded(photo_path(path), open_photo(path))
 
 
 def open_photo(path: str | Path) -> Image.Image:
-    """Open a photo, whose pixels are not decoded yet; its first frame, if there are several.
+    """Open a photo at its first frame, without decoding its pixels.
 
     Raises:
         MissingPhotoError, PhotoError: As `load_photo`.
     """
     path = photo_path(path)
-    with telling(path):
+    with photo_errors(path):
         _check_file(path)
-        # Formats that this Pillow was built without are not known to it.
+        # A Pillow that was built without a format does not know its name.
         Image.init()
-        picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        picture = Image.open(path, formats=[name for name in DECODERS if name in Image.OPEN])
         try:
             check_size(path, picture)
             picture.seek(0)
             if "exif" in picture.info:
-                with suppress(Exception):  # it is read here, where its warnings are silenced
+                with suppress(Exception):  # read here, where its warnings are silenced
                     picture.getexif()
         except BaseException:
             picture.close()
@@ -61,7 +61,7 @@ def open_photo(path: str | Path) -> Image.Image:
 
 
 def photo_size(path: str | Path) -> PhotoSize:
-    """Return how large a photo is when it is upright, without decoding it.
+    """Return the size of a photo once it is upright, without decoding it.
 
     Raises:
         MissingPhotoError, PhotoError: As `open_photo`.
@@ -74,12 +74,12 @@ def upright_size(picture: Image.Image) -> PhotoSize:
     """Return the size of a picture once it is turned as its Exif says."""
     try:
         turned = picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-    except Exception:  # as `_upright`: it stays as it is
+    except Exception:  # as in `_upright`, damaged Exif is ignored
         turned = False
     return PhotoSize(*(picture.size[::-1] if turned else picture.size))
 
 
-#: What is no file, by the type that the system says it is.
+#: The names of paths that are no files, by their type.
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -89,52 +89,51 @@ _KINDS = {
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no file that could be read twice, or holds nothing.
+    """Refuse a path that is no file, which could be read twice, and an empty file.
 
     Raises:
-        PhotoError: It is.
+        PhotoError: It is no file, or empty.
     """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
-        os.listdir(path)  # fails if it may not be read
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        os.listdir(path)  # raises if it may not be read
         if not photos_inside(path):
             raise MissingPhotoError(no_photo_message(path))
         raise PhotoError(f"{str(path)!r} is a folder; one photo was expected.")
-    if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
         raise PhotoError(
             f"{str(path)!r} is {kind}; a file was expected. Save the photo as one first."
         )
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise PhotoError(f"{str(path)!r} is empty (0 bytes); a picture was expected.")
 
 
 def decoded(path: Path, opened: Image.Image) -> Image.Image:
-    """Decode what was opened to 8-bit RGB, upright, and close the file."""
+    """Decode an opened photo to 8-bit RGB, upright, and close the file."""
     try:
-        with telling(path), opened:
+        with photo_errors(path), opened:
             opened.load()
-            upright = _upright(opened)
-            return _rgb(path, upright)
+            return _rgb(path, _upright(opened))
     except PhotoError:
         opened.close()  # the error's traceback would keep its pixels
         raise
 
 
 def silence_decoders() -> None:
-    """Keep libtiff from writing to stderr itself: what it finds wrong is raised as an error, too.
+    """Keep libtiff from writing errors to stderr: they are raised, too.
 
-    This holds for the whole process, so it is for one that is limelight's own.
+    This changes the whole process, so only the command line does it.
     """
-    with suppress(OSError, AttributeError):  # where Pillow was built without it, or holds it inside
+    with suppress(OSError, AttributeError):  # this Pillow has no libtiff, or none of its own
         from PIL import _imaging
 
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 @contextmanager
-def telling(path: Path) -> Iterator[None]:
-    """Tell as a PhotoError what is wrong with a photo, as Pillow tells it in many."""
+def photo_errors(path: Path) -> Iterator[None]:
+    """Raise a PhotoError in place of the many kinds of errors that Pillow raises for a photo."""
     name = repr(str(path))
     try:
         yield
@@ -158,15 +157,14 @@ def telling(path: Path) -> Iterator[None]:
             "make it smaller first."
         ) from error
     except Exception as error:  # decoders raise nearly anything on damaged files
-        refused = _refused(path, error)
-        raise refused or PhotoError(
+        raise _system_error(path, error) or PhotoError(
             f"{name} cannot be decoded: {error or type(error).__name__}. The file is "
             "damaged or cut short; save or download it again."
         ) from error
 
 
-def _refused(path: Path, error: Exception) -> PhotoError | None:
-    """Return what the system has against a file; None when it is the decoder that complains."""
+def _system_error(path: Path, error: Exception) -> PhotoError | None:
+    """Return why the system cannot read a file; None when the error comes from the decoder."""
     name, code = repr(str(path)), getattr(error, "errno", None)
     if "\0" in str(path):
         return MissingPhotoError(f"There is no file {name}: no name holds a null byte.")
@@ -186,7 +184,7 @@ def _refused(path: Path, error: Exception) -> PhotoError | None:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Return a picture turned as its Exif says, without a copy of one that is upright."""
+    """Return a picture turned as its Exif says; one that is upright is not copied."""
     try:
         if picture.getexif().get(_ORIENTATION, 1) == 1:
             return picture
@@ -202,21 +200,21 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def _rgb(path: Path, picture: Image.Image) -> Image.Image:
-    """Return a picture in RGB, with no more than it and the result in memory."""
+    """Return a picture in RGB; no other whole picture is held in memory on the way."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
         return _deep(path, picture)
     if not picture.has_transparency_data:
         return picture if picture.mode == "RGB" else picture.convert("RGB")
-    laid = Image.new("RGB", picture.size)
+    over_white = Image.new("RGB", picture.size)
     for box in pieces(*picture.size):
         clear = picture.crop(box).convert("RGBA")
         white = Image.new("RGBA", clear.size, "white")
-        laid.paste(Image.alpha_composite(white, clear).convert("RGB"), box)
-    return laid
+        over_white.paste(Image.alpha_composite(white, clear).convert("RGB"), box)
+    return over_white
 
 
 def _deep(path: Path, picture: Image.Image) -> Image.Image:
-    """Bring 16-bit and floating point greys to 8 bits."""
+    """Return a 16-bit or floating point grey picture as 8-bit RGB."""
     low, high = np.inf, -np.inf
     for box in pieces(*picture.size):
         values = np.asarray(picture.crop(box))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from limelight.errors import MissingPhotoError
 
-#: The decoders that are let at a file. Others, some of them programs of their own, never see one.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+#: The decoders that may read a file. Pillow has others, some of which start programs.
+DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
 
 
 #: The suffixes that make a file in a folder a photo.
@@ -34,7 +34,7 @@ SUFFIXES = frozenset(
 
 
 def photo_path(path: str | Path) -> Path:
-    """Return a name as a path; an empty one would be the working directory.
+    """Return a name as a path; an empty name, which would be the working directory, is refused.
 
     Raises:
         MissingPhotoError: It is empty.
@@ -47,40 +47,40 @@ def photo_path(path: str | Path) -> Path:
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the photos meant by files and folders; of a folder all in it, at any depth, sorted.
+    """Return the photos that files and folders name; a folder's at any depth, sorted.
 
-    What cannot be read is among them: `load_photo` says in its turn what is wrong with it.
+    Files that cannot be read are among them: `load_photo` then raises the error.
 
     Raises:
-        MissingPhotoError: A name is empty, or there is nothing but folders without a photo.
+        MissingPhotoError: A name is empty, or all names are folders without a photo.
     """
-    found, void = list[Path](), list[Path]()
+    photos, empty_folders = list[Path](), list[Path]()
     for path in map(photo_path, paths):
         if not os.path.isdir(path):
-            found.append(path)
+            photos.append(path)
             continue
         inside = photos_inside(path)
-        void += [] if inside else [path]
-        found += inside or [path]
-    if len(void) == len(found) and void:
-        raise MissingPhotoError(no_photo_message(void[0]))
+        empty_folders += [] if inside else [path]
+        photos += inside or [path]
+    if len(empty_folders) == len(photos) and empty_folders:
+        raise MissingPhotoError(no_photo_message(empty_folders[0]))
     distinct: dict[object, Path] = {}
-    for path in found:  # the same file may be named in two ways
+    for path in photos:  # the same file may be named in two ways
         distinct.setdefault(_place_of(path), path)
     return list(distinct.values())
 
 
 def photos_inside(folder: Path) -> list[Path]:
-    """Return the photos in a folder, sorted, and what in it cannot be looked into."""
-    closed = list[Path]()
-    walk = os.walk(folder, onerror=lambda error: closed.append(Path(error.filename)))
+    """Return the photos in a folder, sorted, and the folders in it that cannot be read."""
+    unreadable = list[Path]()
+    walk = os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename)))
     files = (Path(parent, name) for parent, _, names in walk for name in names)
     photos = [path for path in files if path.suffix.lower() in SUFFIXES and _may_be_file(path)]
-    return sorted(photos + closed)
+    return sorted(photos + unreadable)
 
 
 def _may_be_file(path: Path) -> bool:
-    """Say whether there is a file, or what cannot be looked at."""
+    """Return whether a path is a file, or may be one that cannot be read."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:  # a link to nothing
@@ -90,7 +90,7 @@ def _may_be_file(path: Path) -> bool:
 
 
 def _place_of(path: Path) -> object:
-    """Return where a path leads; of one that leads nowhere, itself."""
+    """Return the file that a path leads to; the path itself when it leads nowhere."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):
@@ -98,7 +98,7 @@ def _place_of(path: Path) -> object:
 
 
 def no_photo_message(folder: Path) -> str:
-    """Return what to say of a folder without photos."""
+    """Return the message about a folder without photos."""
     return (
         f"{str(folder)!r} is a folder that holds no photo; files ending in "
         f"{', '.join(sorted(SUFFIXES))} are looked for."

@@ -1,4 +1,4 @@
-"""What a photo takes of memory, before it is decoded."""
+"""How much memory a photo takes, known before it is decoded."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from PIL import Image
 
 from limelight.errors import PhotoError
 
-#: More pixels than this are taken for a decompression bomb (an honest photo has 50 million).
+#: More pixels than this are taken for a decompression bomb (a large photo has 50 million).
 MAX_PIXELS = 150_000_000
 
 
-#: So many bytes are spent on photos: on decoding one, or on all that are in work at a time.
+#: The most bytes spent on photos: on decoding one, or on all that are in work at a time.
 PHOTO_BYTES = 1_200_000_000
 
 
 class Sized(Protocol):
-    """A photo, or what is as large as one."""
+    """A photo, or the size of one."""
 
     @property
     def width(self) -> int:
@@ -32,7 +32,7 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PhotoSize:
-    """How large a photo is, when its pixels are no longer needed."""
+    """The size of a photo, without its pixels."""
 
     width: int
     height: int
@@ -44,34 +44,35 @@ class PhotoSize:
 
 
 def is_large(taken: int) -> bool:
-    """Say whether a photo leaves no room for another like it.
+    """Return whether a photo takes so many bytes that a second one like it would not fit.
 
-    It is then worked on in one thread alone: of others' memory, what is freed is kept for them.
+    It is then worked on in the caller's thread: memory that is freed in another thread may stay
+    reserved for that thread.
     """
     return taken > PHOTO_BYTES / 2
 
 
 def bytes_to_draw(photo: Sized) -> int:
-    """Return how much a photo and a picture drawn of it take, in bytes."""
+    """Return how many bytes a photo and a picture drawn on it take."""
     return 8 * photo.width * photo.height
 
 
 def bytes_to_decode(path: Path, picture: Image.Image) -> int:
-    """Return how much it takes to decode what was opened, in bytes; found by measuring.
+    """Return how many bytes it takes to decode an opened photo; the numbers were measured.
 
-    A picture in RGB takes 4 bytes a pixel, and so does what it is converted from. Some decoders
-    work on the whole of it besides.
+    A picture in RGB takes 4 bytes a pixel, and so does the picture that it is converted from. Some
+    decoders hold the whole picture besides.
     """
     pixels, bands = picture.width * picture.height, len(picture.getbands())
     most = 8 * pixels
-    if picture.format == "WEBP":  # two canvases, what comes of them, and the picture
+    if picture.format == "WEBP":  # two canvases, their result, and the picture
         most = 17 * pixels
-    elif picture.format == "AVIF":  # frames of up to 16 bits, colours of them, and the picture
+    elif picture.format == "AVIF":  # frames of up to 16 bits, their colours, and the picture
         most = 20 * pixels
     elif picture.format == "JPEG2000":  # two 32-bit integers for each value
         most = (4 + 6 * bands) * pixels
     elif picture.format in ("JPEG", "MPO") and picture.info.get("progressive"):
-        # All coefficients, 16 bits each, of colours that may have fewer of them than pixels.
+        # All coefficients, 16 bits each; a colour may have fewer coefficients than pixels.
         factors = [h * v for _, h, v, _ in getattr(picture, "layer", ())] or [1] * bands
         most = max(most, round((4 + 2 * sum(factors) / max(factors)) * pixels))
     elif picture.format == "TIFF":
@@ -80,7 +81,7 @@ def bytes_to_decode(path: Path, picture: Image.Image) -> int:
 
 
 def _strip_bytes(picture: Image.Image) -> int:
-    """Return the size of a strip or tile of a TIFF, which its decoder holds as a whole."""
+    """Return the bytes of a strip or tile of a TIFF, which its decoder holds as a whole."""
     tags = getattr(picture, "tag_v2", {})
     rows = min(int(tags.get(_STRIP_ROWS, picture.height)), picture.height)
     across = int(tags.get(_TILE_WIDTH, picture.width))
@@ -88,11 +89,12 @@ def _strip_bytes(picture: Image.Image) -> int:
     return across * int(tags.get(_TILE_ROWS, rows)) * sum(map(int, bits)) // 8
 
 
+#: The numbers of TIFF tags.
 _BITS, _STRIP_ROWS, _TILE_WIDTH, _TILE_ROWS = 258, 278, 322, 323
 
 
-#: Larger photos than this, after the resize, are not resized as a whole.
-LARGE = 64_000_000
+#: The most pixels of a resized photo; of a larger one only the part that is seen is resized.
+MAX_WHOLE_RESIZE = 64_000_000
 
 
 def check_size(path: Path, picture: Image.Image) -> None:

@@ -1,14 +1,16 @@
-"""Large pictures, piece by piece, so that what is made on the way stays small."""
+"""Large pictures in pieces, so that intermediate arrays stay small."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-#: So many pixels are worked on at a time.
-PIECE = 2**18
+#: How many pixels are worked on at a time.
+PIECE_PIXELS = 2**18
 
 
-def pieces(width: int, height: int, most: int = PIECE) -> Iterator[tuple[int, int, int, int]]:
+def pieces(
+    width: int, height: int, most: int = PIECE_PIXELS
+) -> Iterator[tuple[int, int, int, int]]:
     """Yield boxes (left, top, right, bottom) of at most `most` pixels that cover a picture."""
     across = min(width, most)
     down = max(1, most // max(1, across))

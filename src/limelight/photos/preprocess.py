@@ -1,4 +1,4 @@
-"""From a photo to the network's input, and back to the part that it saw."""
+"""From a photo to the network's input, and back to the part of the photo that the network saw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.photos.memory import LARGE, MAX_PIXELS, PhotoSize, Sized
+from limelight.photos.memory import MAX_PIXELS, MAX_WHOLE_RESIZE, PhotoSize, Sized
 from limelight.photos.pieces import pieces
 
 _FILTERS = {
@@ -22,11 +22,11 @@ _FILTERS = {
 }
 
 
-_MODES = {1: "L", 3: "RGB"}
+_PICTURE_MODES = {1: "L", 3: "RGB"}
 
 
-#: So many pixels are cut out of a photo at a time.
-_CUT = 16_000_000
+#: How many pixels are cropped from a photo at a time; Pillow warns of larger crops.
+_CROP_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Preprocess:
     """From a photo to a network's input, and back to the part of the photo that it saw.
 
     The photo is resized, cropped at its centre to `size`, scaled to [0, 1] and normalised:
-    `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's, but
-    for a photo so thin that it has over 64 million pixels when resized: only what is cropped of it
-    is, which rounds otherwise.
+    `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's. Only
+    a photo so thin that it has over 64 million pixels when resized is cropped first, which rounds
+    differently.
 
     Attributes:
         size: Height and width of the input, in pixels; None for the whole resized photo.
-        resize: The shorter side of the photo before the crop; or height and width, when the
-            proportions are given up; None for the photo as it is.
-        longest: With a shorter side in `resize`: the longer one at most.
+        resize: The shorter side of the photo before the crop; or height and width, which may change
+            its proportions; None for the photo as it is.
+        longest: The limit for the longer side, when `resize` is a shorter side.
         mean: Per channel, in [0, 1]; one for a grey input, three for RGB.
         std: Per channel, in [0, 1].
         interpolation: `bilinear`, `bicubic`, `lanczos` or `nearest`.
@@ -56,23 +56,27 @@ class Preprocess:
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        """Check that the numbers make sense.
+        """Check the numbers.
 
         Raises:
-            OptionError: They do not.
+            OptionError: They do not make sense.
         """
         for name in ("size", "resize"):
-            given = getattr(self, name)
-            pair = isinstance(given, list | tuple) and len(given) == 2
-            if given is not None and not pair and (name == "size" or not isinstance(given, int)):
+            value = getattr(self, name)
+            pair = isinstance(value, list | tuple) and len(value) == 2
+            if value is not None and not pair and (name == "size" or not isinstance(value, int)):
                 raise OptionError(
-                    f"{name} is {given!r}; height and width were expected, as in (224, 224)"
+                    f"{name} is {value!r}; height and width were expected, as in (224, 224)"
                     + (", or the shorter side." if name == "resize" else ".")
                 )
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize or ()
         if min(*(self.size or ()), *sides, self.longest or 1, 1) < 1:
             raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
-        if len(self.mean) != len(self.std) or len(self.mean) not in _MODES or min(self.std) <= 0:
+        if (
+            len(self.mean) != len(self.std)
+            or len(self.mean) not in _PICTURE_MODES
+            or min(self.std) <= 0
+        ):
             raise OptionError(
                 f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
                 "(grey) or three (RGB) were expected, and positive deviations."
@@ -103,16 +107,16 @@ class Preprocess:
         return pixels.float().div_(255).sub_(mean).div_(std)  # in place: an input may be large
 
     def _seen(self, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """Return the photo resized to a size and cropped; outside of it the border is black."""
-        mode, filter_ = _MODES[len(self.mean)], _FILTERS[self.interpolation]
+        """Return the photo resized to a size and cropped; a larger crop has a black border."""
+        mode, filter_ = _PICTURE_MODES[len(self.mean)], _FILTERS[self.interpolation]
         whole = photo if photo.mode == mode else photo.convert(mode)
         width, height = size
         left, top, right, bottom = self._box(width, height)
         if size == photo.size:
             return whole.crop((left, top, right, bottom))
-        if width * height <= LARGE:
+        if width * height <= MAX_WHOLE_RESIZE:
             return whole.resize(size, filter_).crop((left, top, right, bottom))
-        # Of a photo so thin, only what is seen of it is resized.
+        # Only the part of so large a photo that is seen is resized.
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         across, down = photo.width / width, photo.height / height
         inner = (x1 * across, y1 * down, x2 * across, y2 * down)
@@ -130,22 +134,22 @@ class Preprocess:
         """Return the part of the photo that the network saw, at the photo's own resolution."""
         left, top, right, bottom = self._view_box(photo)
         size = right - left, bottom - top
-        if size[0] * size[1] <= _CUT:
+        if size[0] * size[1] <= _CROP_PIXELS:
             return photo.crop((left, top, right, bottom))
         seen = Image.new(photo.mode, size)
         if photo.mode == "P":
             seen.putpalette(photo.getpalette() or [])
-        for x1, y1, x2, y2 in pieces(*size, _CUT):  # of larger ones Pillow warns
+        for x1, y1, x2, y2 in pieces(*size, _CROP_PIXELS):
             seen.paste(photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
         return seen
 
     def view_size(self, photo: Sized) -> PhotoSize:
-        """Return how large the view of a photo is, without cutting it out."""
+        """Return the size of the view of a photo, without cropping it."""
         left, top, right, bottom = self._view_box(photo)
         return PhotoSize(right - left, bottom - top)
 
     def _view_box(self, photo: Sized) -> tuple[int, int, int, int]:
-        """Return left, top, right and bottom of what the network sees, in pixels of the photo."""
+        """Return left, top, right and bottom of the view, in pixels of the photo."""
         width, height = self._resized(photo)
         across, down = photo.width / width, photo.height / height
         left, top, right, bottom = self._box(width, height)
@@ -154,11 +158,11 @@ class Preprocess:
         return left, top, max(right, left + 1), max(bottom, top + 1)
 
     def bytes_to_resize(self, photo: Sized) -> int:
-        """Return how much a photo takes resized, and resized along one side only, in bytes."""
+        """Return how many bytes a photo takes resized, and resized along one side only."""
         width, height = self._resized(photo)
         if (width, height) == (photo.width, photo.height):
             return 0
-        if width * height > LARGE:  # only what is seen is resized
+        if width * height > MAX_WHOLE_RESIZE:  # only the part that is seen is resized
             seen = self.input_size(photo)
             width, height = min(width, seen[1]), min(height, seen[0])
         return 4 * width * (height + photo.height)
@@ -206,7 +210,7 @@ class Preprocess:
         marked = mask.convert("L").point(lambda value: 255 * (value > 0))
         shrunk = marked.resize((width, height), Image.Resampling.BOX)
         shares = np.asarray(shrunk.crop(self._box(width, height)))
-        # Half of a pixel marks it; of what is too thin for that, any of it.
+        # A pixel is marked when half of it is; any part marks it where the mask is too thin.
         inside = torch.from_numpy(shares >= 128)
         return inside if inside.any() else torch.from_numpy(shares > 0)
 
@@ -219,10 +223,10 @@ class Preprocess:
 
 
 def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
-    """Return how much a network's input for a photo takes, while it is made or used, in bytes.
+    """Return how many bytes a network's input for a photo takes, while it is made or used.
 
-    32-bit floats of three channels take 12 bytes a pixel; what it is made of takes 11, and what is
-    explained of it keeps the heatmap beside it.
+    32-bit floats of three channels take 12 bytes a pixel; the arrays that they are made from take
+    11, and later the heatmap is kept beside them.
     """
     height, width = preprocess.input_size(photo)
     return 24 * height * width
@@ -234,5 +238,5 @@ def _by_channel(numbers: Sequence[float]) -> Tensor:
 
 
 def _margin(whole: int, part: int) -> int:
-    """Return where a centred part begins; negative when it is larger than the whole."""
+    """Return where a centred part begins; negative when the part is larger than the whole."""
     return round((whole - part) / 2) if whole >= part else -((part - whole) // 2)

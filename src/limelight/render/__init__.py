@@ -1,42 +1,44 @@
-"""Pictures of maps. Nothing here sees a model."""
+"""Pictures of maps: colours, overlays, figures and contact sheets. Nothing here sees a model."""
 
 from __future__ import annotations
 
 from limelight.render.figures import (
     PANEL_PIXELS,
-    Flat,
-    Row,
-    Sample,
+    ExplainedInput,
+    ExplainedPhoto,
+    InputPicture,
     as_panel,
     encode_figure,
-    figure,
+    photo_figure,
     save_figure,
+    save_figure_or_arrays,
 )
-from limelight.render.kinds import lay_flat, sample_figure
+from limelight.render.kinds import input_figure, input_picture
 from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
-from limelight.render.sheets import Block, Panel, Ranking, sheet
+from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 
 __all__ = [
     "PANEL_PIXELS",
     "Bars",
     "Block",
     "Curves",
-    "Flat",
+    "ExplainedInput",
+    "ExplainedPhoto",
     "Heat",
+    "InputPicture",
+    "MetricRanking",
     "Panel",
-    "Ranking",
-    "Row",
-    "Sample",
     "as_panel",
     "colourise",
     "encode_figure",
-    "figure",
-    "lay_flat",
+    "input_figure",
+    "input_picture",
     "measurement_figure",
     "overlay",
-    "sample_figure",
+    "photo_figure",
     "save_figure",
+    "save_figure_or_arrays",
     "sheet",
     "stretched",
     "write",

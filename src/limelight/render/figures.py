@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,25 +22,25 @@ from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
 
-_PANEL = 3.1  # inches: the longer side of a picture
+_PHOTO_INCHES = 3.1  # the longer side of a picture
 
 
 _DPI = 200
 
 
-#: The picture files that figures are written as.
+#: The formats of picture files that figures are written in.
 PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
 
 
-#: Of a photo in a figure, more pixels than this on its longer side are not seen.
-PANEL_PIXELS = round(_PANEL * _DPI)
+#: The longest side of a photo in a figure, in pixels; more would not be seen.
+PANEL_PIXELS = round(_PHOTO_INCHES * _DPI)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExplainedPhoto:
     """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words.
 
-    What the score is about, a box or a mask `[H, W]`, is outlined; None is all of it.
+    The region that the score is about, `[H, W]`, is outlined; None for the whole photo.
     """
 
     photo: Image
@@ -51,8 +51,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One explained input that is no photo: `[C, *image]`, its heatmap `[*image]`, and words."""
+class ExplainedInput:
+    """One explained signal or volume: `[C, *image]`, its heatmap `[*image]`, and words."""
 
     image: Tensor
     heatmap: Tensor
@@ -60,7 +60,7 @@ class Sample:
     note: str = ""
 
 
-class Flat(NamedTuple):
+class InputPicture(NamedTuple):
     """An input as a picture, and heatmaps of it `[H, W]` at the picture's size.
 
     Attributes:
@@ -81,24 +81,26 @@ def as_panel(photo: Image) -> Image:
     return photo.reduce(max(1, max(photo.size) // PANEL_PIXELS))
 
 
-def figure(rows: Sequence[Row], *, method: str, layer: str, colormap: str = "inferno") -> Figure:
+def photo_figure(
+    rows: Sequence[ExplainedPhoto], *, method: str, layer: str, colormap: str = "inferno"
+) -> Figure:
     """Draw a row of photo, heatmap with colour bar, and overlay for each explained image.
 
-    The figure belongs to nobody's window: it is drawn without pyplot, so that it can be made in any
-    thread and is freed with its last reference.
+    The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
+    reference.
     """
     shape = max(row.photo.height / row.photo.width for row in rows)
-    wide = _PANEL if shape <= 1 else max(_PANEL / shape, 1.6)
-    tall = wide * shape
-    sheet = Figure(figsize=(3 * wide + 1.1, len(rows) * (tall + 0.3) + 0.08), dpi=_DPI)
+    width = _PHOTO_INCHES if shape <= 1 else max(_PHOTO_INCHES / shape, 1.6)
+    height = width * shape
+    sheet = Figure(figsize=(3 * width + 1.1, len(rows) * (height + 0.3) + 0.08), dpi=_DPI)
     sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
     for axes, row in zip(sheet.subplots(len(rows), 3, squeeze=False), rows, strict=True):
-        _draw(axes, row, colormap)
+        _draw_row(axes, row, colormap)
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
 
 
-def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
+def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     pictures = (
         row.photo,
         colourise(row.heatmap, colormap),
@@ -111,7 +113,7 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
         for panel in (axes[0], axes[2]):
             _outline(panel, row.region)
     axes[0].set_title("photo", fontsize=9)
-    # Class names are names, also with dollar signs in them.
+    # A dollar sign in the name of a class is no formula.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
     if row.note:
@@ -120,11 +122,13 @@ def _draw(axes: Sequence[Axes], row: Row, colormap: str) -> None:
 
 def _outline(panel: Axes, region: Tensor) -> None:
     """Draw the outline of a region `[H, W]`, light on dark, so that it shows on any photo."""
-    inside = np.pad(region.numpy().astype(float), 1)  # also along the edge of the picture
+    inside = np.pad(
+        region.numpy().astype(float), 1
+    )  # so that there is an outline along the edge of the picture too
     height, width = region.shape
     x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    for colour, thick in (("black", 2.2), ("#7fff00", 1.1)):
-        panel.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=thick)
+    for colour, linewidth in (("black", 2.2), ("#7fff00", 1.1)):
+        panel.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=linewidth)
     panel.set_xlim(-0.5, width - 0.5)
     panel.set_ylim(height - 0.5, -0.5)
 
@@ -138,9 +142,9 @@ def add_bar(
     aspect: float = 20,
 ) -> None:
     """Draw the colour bar of heatmaps, which are in [0, 1], beside the axes."""
-    one = axes if isinstance(axes, Axes) else axes[0]
+    first = axes if isinstance(axes, Axes) else axes[0]
     scale = ScalarMappable(Normalize(0, 1), colormap)
-    bar = one.figure.colorbar(
+    bar = first.figure.colorbar(
         scale,
         ax=axes,
         fraction=fraction,
@@ -160,7 +164,7 @@ def add_titles(axes: Axes, left: str, right: str) -> None:
 
 
 def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
-    """Write a note over the middle of the axes, wrapped to so many letters."""
+    """Write a note over the middle of the axes, wrapped to `width` letters."""
     axes.text(
         0.5,
         0.5,
@@ -175,7 +179,7 @@ def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
 
 
 def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
-    """Draw a figure and write it, whole or not at all; the suffix says as what.
+    """Draw a figure and write it, whole or not at all, in the format of the suffix.
 
     Raises:
         OutputError: The format is unknown, or the file cannot be written there.
@@ -185,10 +189,26 @@ def save_figure(path: str | Path, draw: Callable[[], Figure]) -> Path:
     return files.write_whole(path, encode_figure(draw(), form))
 
 
+def save_figure_or_arrays(
+    path: str | Path,
+    draw: Callable[[], Figure],
+    arrays: Callable[[], tuple[Mapping[str, Tensor], object]],
+) -> Path:
+    """Write a figure as `save_figure` does, or with the suffix .npz the arrays and their names.
+
+    Raises:
+        OutputError: The format is unknown, or the file cannot be written there.
+    """
+    path = Path(path)
+    if files.known_suffix(path, (*PICTURES, "npz")) == "npz":
+        return files.write_arrays(path, *arrays())
+    return save_figure(path, draw)
+
+
 def encode_figure(sheet: Figure, form: str) -> bytes:
     """Return a figure as the bytes of a file: png, jpg, webp, pdf or svg."""
     buffer = BytesIO()
-    for text in sheet.findobj(Text):  # names of classes and files may hold anything
+    for text in sheet.findobj(Text):  # names of classes and files may hold any character
         text.set_text(visible(text.get_text()))
     sheet.savefig(buffer, format=form, facecolor="white")
     return buffer.getvalue()

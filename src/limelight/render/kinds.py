@@ -1,4 +1,4 @@
-"""Inputs that are no photos: signals `[C, L]`, volumes and video `[C, D, H, W]`."""
+"""Pictures of inputs that are no photos: signals `[C, L]`, volumes and video `[C, D, H, W]`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from limelight.render import signals, volumes
-from limelight.render.figures import Flat, Sample
+from limelight.render.figures import ExplainedInput, InputPicture
 
 
-def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
-    """Lay an image `[C, *image]` and heatmaps `[*image]` of it flat, to be drawn as a photo is."""
+def input_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
+    """Return an input `[C, *image]` as a picture, with its heatmaps `[*image]` at its size."""
     if image.ndim == 2:
-        return signals.lay_flat(image, heatmaps)
-    return volumes.lay_flat(image, heatmaps)
+        return signals.signal_picture(image, heatmaps)
+    return volumes.slices_picture(image, heatmaps)
 
 
-def sample_figure(
-    samples: Sequence[Sample], *, method: str, layer: str, colormap: str = "inferno"
+def input_figure(
+    inputs: Sequence[ExplainedInput], *, method: str, layer: str, colormap: str = "inferno"
 ) -> Figure:
-    """Draw what suits the samples, one below the other: curves, or slices."""
+    """Draw the inputs one below the other: signals as curves, volumes as slices."""
     right = f"{method} at {layer}"
-    if samples[0].image.ndim == 2:
-        return signals.figure(samples, right=right, colormap=colormap)
-    return volumes.figure(samples, right=right, colormap=colormap)
+    if inputs[0].image.ndim == 2:
+        return signals.signal_figure(inputs, right=right, colormap=colormap)
+    return volumes.volume_figure(inputs, right=right, colormap=colormap)

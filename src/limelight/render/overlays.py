@@ -1,4 +1,4 @@
-"""Colours for a heatmap, and colours laid over a photo. Everything is RGB."""
+"""The colours of a heatmap, and colours laid over a photo. Everything is RGB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from limelight.photos.pieces import pieces
 Pixels = npt.NDArray[np.floating[Any]]
 
 
-#: A heatmap `[H, W]` in [0, 1], or what makes the parts of one that are asked for.
+#: A heatmap `[H, W]` in [0, 1], as a whole or computed in pieces.
 Heat = Tensor | FinishedInPieces
 
 
@@ -30,34 +30,34 @@ def colours(heatmap: Tensor, colormap: str) -> Pixels:
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    return _coloured(heatmap, _table(colormap))
+    return _look_up(heatmap, _colour_table(colormap))
 
 
-def _table(colormap: str) -> Pixels:
-    """Return all colours of a colour map, `[N, 3]` in [0, 1]: a heatmap has no others."""
+def _colour_table(colormap: str) -> Pixels:
+    """Return all colours of a colour map, `[N, 3]` in [0, 1]."""
     if colormap not in colormaps:
         known = [name for name in colormaps if not name.endswith("_r")]
         raise unknown("colour map", colormap, known, "'inferno', 'viridis' and 'jet' are some.")
-    found = colormaps[colormap]
-    return np.asarray(found(np.arange(found.N))[:, :3], dtype=np.float32)
+    colour_of = colormaps[colormap]
+    return np.asarray(colour_of(np.arange(colour_of.N))[:, :3], dtype=np.float32)
 
 
-def _coloured(heatmap: Tensor, table: Pixels) -> Pixels:
+def _look_up(heatmap: Tensor, table: Pixels) -> Pixels:
     index = (heatmap.nan_to_num(0) * len(table)).clamp(0, len(table) - 1).to(torch.int32)
     return np.asarray(table[index.numpy()])
 
 
 def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
     """Return a heatmap `[H, W]` in [0, 1] as a picture of its colours."""
-    table = _table(colormap)
+    table = _colour_table(colormap)
     height, width = heatmap.shape
     drawn = Image.new("RGB", (width, height))
     for box in pieces(width, height):
-        drawn.paste(_picture(_coloured(_part(heatmap, box), table)), box)
+        drawn.paste(_to_picture(_look_up(_crop(heatmap, box), table)), box)
     return drawn
 
 
-def _part(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
+def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
     left, top, right, bottom = box
     return heatmap[top:bottom, left:right]
 
@@ -72,38 +72,39 @@ def overlay(
 ) -> Image.Image:
     """Lay a heatmap `[H, W]` in [0, 1] over a photo of W x H pixels.
 
-    With `alpha` None, as the article does it: `(photo + colours) / max(photo + colours)`. Else a
-    blend: `(1 - alpha) photo + alpha colours`. A curve, white on black, is no photo: it is drawn on
-    the colours (times `alpha`) in white or black, whichever is seen there.
+    With `alpha` None, as in the Grad-CAM article: `(photo + colours) / max(photo + colours)`. Else
+    a blend: `(1 - alpha) photo + alpha colours`. A curve, white on black, is drawn on the colours
+    (times `alpha`) in white or black, whichever has more contrast there.
 
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    table = _table(colormap)
+    table = _colour_table(colormap)
     boxes = list(pieces(*photo.size))
 
-    def both(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
+    def photo_and_colours(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
-        return pixels, _coloured(_part(heatmap, box), table)
+        return pixels, _look_up(_crop(heatmap, box), table)
 
-    def laid(pixels: Pixels, heat: Pixels) -> Pixels:
+    def combine(pixels: Pixels, heat: Pixels) -> Pixels:
         if curve:
-            paper = heat if alpha is None else alpha * heat
-            return (1 - pixels) * paper + pixels * is_dark(paper)[..., None]
+            background = heat if alpha is None else alpha * heat
+            return (1 - pixels) * background + pixels * is_dark(background)[..., None]
         if alpha is not None:
             return (1 - alpha) * pixels + alpha * heat
         return (pixels + heat) / brightest
 
     if not curve and alpha is None:
-        brightest = max((float(np.add(*both(box)).max()) for box in boxes), default=0.0) or 1.0
+        sums = (float(np.add(*photo_and_colours(box)).max()) for box in boxes)
+        brightest = max(sums, default=0.0) or 1.0
     drawn = Image.new("RGB", photo.size)
     for box in boxes:
-        drawn.paste(_picture(laid(*both(box))), box)
+        drawn.paste(_to_picture(combine(*photo_and_colours(box))), box)
     return drawn
 
 
 def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:
-    """Return whether white is seen better than black on colours `[..., 3]` in [0, 1]."""
+    """Return where white has more contrast than black on colours `[..., 3]` in [0, 1]."""
     luminance: Pixels = rgb @ np.array([0.2126, 0.7152, 0.0722])
     return luminance < 0.5
 
@@ -111,7 +112,7 @@ def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:
 def stretched(image: Tensor) -> Tensor:
     """Return an image `[C, *image]` as bytes `[*image, 3]`, stretched to the full range."""
     rgb = image.detach().float().cpu()
-    if len(rgb) != 3:  # depth, infrared, many bands: their mean, in grey
+    if len(rgb) != 3:  # depth, infrared, many bands: their mean, as grey
         rgb = rgb.mean(0, keepdim=True)
     low, high = rgb.aminmax()
     scaled = (rgb - low) / torch.where(high > low, high - low, 1)
@@ -119,7 +120,7 @@ def stretched(image: Tensor) -> Tensor:
 
 
 def write(picture: Image.Image, form: str, file: IO[bytes]) -> None:
-    """Write a picture to a file: png, jpg, webp or pdf; svg holds it as a png.
+    """Write a picture to a file: png, jpg, webp or pdf; an svg file holds it as a png.
 
     Raises:
         OutputError: The format does not hold so large a one.
@@ -134,15 +135,15 @@ def write(picture: Image.Image, form: str, file: IO[bytes]) -> None:
         text.end()
         file.write(b'"/></svg>\n')
         return
-    # Of photos, PNG's search for repetitions finds little and takes most of the time.
+    # In photos, PNG's search for repetitions finds little and takes most of the time.
     options: dict[str, object] = {"png": {"compress_type": Image.RLE}, "pdf": {}}.get(
         form, {"quality": 92}
     )
     picture.save(file, "JPEG" if form == "jpg" else form.upper(), **options)
 
 
-#: The longest side that a format holds, and how many pixels its encoder has memory for.
-_MOST = {
+#: The longest side that a format can hold, and the most pixels that its encoder takes.
+_FORMAT_LIMITS = {
     "jpg": (65_500, math.inf),
     "jpeg": (65_500, math.inf),
     "pdf": (65_500, math.inf),
@@ -152,7 +153,7 @@ _MOST = {
 
 def _check_size(picture: Image.Image, form: str) -> None:
     width, height = picture.size
-    side, pixels = _MOST.get(form, (math.inf, math.inf))
+    side, pixels = _FORMAT_LIMITS.get(form, (math.inf, math.inf))
     if max(width, height) > side or width * height > pixels:
         raise OutputError(
             f"Cannot write a picture of {width} x {height} pixels as {form}, which holds sides of "
@@ -163,13 +164,13 @@ def _check_size(picture: Image.Image, form: str) -> None:
 
 
 class _Base64:
-    """A file whose text is that of another in base64."""
+    """A file that writes bytes to another file as base64 text."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._left = file, b""
 
     def write(self, data: bytes) -> int:
-        """Write as much as makes whole groups of three bytes."""
+        """Write whole groups of three bytes, and keep the rest."""
         ready = self._left + bytes(data)
         whole = len(ready) // 3 * 3
         self._file.write(b2a_base64(ready[:whole], newline=False))
@@ -181,5 +182,5 @@ class _Base64:
         self._file.write(b2a_base64(self._left, newline=False))
 
 
-def _picture(pixels: Pixels) -> Image.Image:
+def _to_picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray((pixels * 255).round().astype(np.uint8))

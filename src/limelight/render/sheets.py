@@ -1,4 +1,4 @@
-"""Contact sheets: one photo, many maps."""
+"""Contact sheets: one photo and many maps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from limelight.render.figures import write_note
 from limelight.render.measures import shortened
 from limelight.render.overlays import Heat, overlay
 
-_WIDE = 1.55  # inches: the width of a panel
+_SHEET_PANEL_INCHES = 1.55  # the width of a panel
 
 
-_COLUMNS = 7
+_DEFAULT_COLUMNS = 7
 
 
-_RANKING = 3.0  # inches: the width of a ranking
+_RANKING_INCHES = 3.0  # the width of a ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,15 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One photo, what is explained of it, the maps; what the photo is, and whether a curve."""
+    """One photo and its maps.
+
+    Attributes:
+        photo: The photo, or a picture of the input.
+        title: What is explained.
+        panels: The maps.
+        name: What the photo is: a photo, a signal, which slices.
+        curve: Whether the photo is a curve, white on black.
+    """
 
     photo: Image
     title: str
@@ -47,8 +55,15 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """Methods ranked by one metric: name, value, random's, centre's, and whether it beats both."""
+class MetricRanking:
+    """Methods ranked by one metric.
+
+    Attributes:
+        title: The metric.
+        note: Whether lower or higher is better.
+        lines: For each method its name, its value, the values of the random and the centre map, and
+            whether it beats both.
+    """
 
     title: str
     note: str
@@ -59,38 +74,37 @@ def sheet(
     blocks: Sequence[Block],
     *,
     colormap: str = "inferno",
-    columns: int = _COLUMNS,
-    rankings: Sequence[Ranking] = (),
+    columns: int = _DEFAULT_COLUMNS,
+    rankings: Sequence[MetricRanking] = (),
     sentence: str = "",
 ) -> Figure:
     """Draw the blocks one below the other: the photo first, then its maps, in rows.
 
-    Below them, rankings of the methods, and a sentence.
+    Rankings of the methods and a sentence follow below them.
     """
     shape = max(block.photo.height / block.photo.width for block in blocks)
     most = columns
-    if shape < 0.4 or any(block.curve for block in blocks):  # wide ones get more room
+    if shape < 0.4 or any(block.curve for block in blocks):  # wide pictures get more room
         most = max(1, min(3, round(8 * shape)))
-    wide = _WIDE * columns / most
-    tall = wide * shape
+    panel_width = _SHEET_PANEL_INCHES * columns / most
+    panel_height = panel_width * shape
     columns = min(most, 1 + max(len(block.panels) for block in blocks))
     rows = [math.ceil((1 + len(block.panels)) / columns) for block in blocks]
-    titles = [_words(panel, wide) for block in blocks for panel in block.panels]
-    lines = 0.08 + 0.14 * max((words.count("\n") + 1 for words in titles), default=1)
-    across = columns * (wide + 0.08)
-    heights = [count * (tall + lines) + 0.3 for count in rows]
-    side_by_side = max(1, int(across / _RANKING)) if rankings else 1
-    beside = [rankings[i : i + side_by_side] for i in range(0, len(rankings), side_by_side)]
-    heights += [0.125 * max(len(one.lines) for one in some) + 0.5 for some in beside]
-    words = fill(sentence, max(24, int(11 * across)))
+    titles = [_panel_title(panel, panel_width) for block in blocks for panel in block.panels]
+    title_height = 0.08 + 0.14 * max((title.count("\n") + 1 for title in titles), default=1)
+    width = columns * (panel_width + 0.08)
+    heights = [count * (panel_height + title_height) + 0.3 for count in rows]
+    per_row = max(1, int(width / _RANKING_INCHES)) if rankings else 1
+    ranking_rows = [rankings[i : i + per_row] for i in range(0, len(rankings), per_row)]
+    heights += [0.125 * max(len(ranking.lines) for ranking in row) + 0.5 for row in ranking_rows]
+    words = fill(sentence, max(24, int(11 * width)))
     heights += [0.12 + 0.16 * (words.count("\n") + 1)] if sentence else []
-    figure = Figure(figsize=(across, sum(heights)), dpi=150)
+    figure = Figure(figsize=(width, sum(heights)), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, some in zip(parts[len(blocks) :], beside, strict=False):
-        for axes, ranking in zip(
-            part.subplots(1, side_by_side, squeeze=False)[0], some, strict=False
-        ):
+    for part, row in zip(parts[len(blocks) :], ranking_rows, strict=False):
+        every = part.subplots(1, per_row, squeeze=False)[0]
+        for axes, ranking in zip(every, row, strict=False):
             _write_ranking(axes, ranking)
         for axes in part.axes:
             axes.set_axis_off()
@@ -98,28 +112,28 @@ def sheet(
         parts[-1].suptitle(words, fontsize=8, fontweight="bold", parse_math=False)
     for part, block, count in zip(parts, blocks, rows, strict=False):
         part.suptitle(block.title, fontsize=9, fontweight="bold", parse_math=False)
-        axes = part.subplots(count, columns, squeeze=False).ravel()
-        for one in axes:
-            one.set_axis_off()
-        axes[0].imshow(np.asarray(block.photo.convert("RGB")))
-        axes[0].set_title(block.name, fontsize=7)
-        for one, panel in zip(axes[1:], block.panels, strict=False):
-            laid = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
-            one.imshow(np.asarray(laid))
-            one.set_title(_words(panel, wide), fontsize=7, parse_math=False)
+        every = part.subplots(count, columns, squeeze=False).ravel()
+        for axes in every:
+            axes.set_axis_off()
+        every[0].imshow(np.asarray(block.photo.convert("RGB")))
+        every[0].set_title(block.name, fontsize=7)
+        for axes, panel in zip(every[1:], block.panels, strict=False):
+            drawn = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
+            axes.imshow(np.asarray(drawn))
+            axes.set_title(_panel_title(panel, panel_width), fontsize=7, parse_math=False)
             if panel.note:
-                write_note(one, panel.note, width=44, size=6)
+                write_note(axes, panel.note, width=44, size=6)
     return figure
 
 
-def _words(panel: Panel, wide: float) -> str:
-    """Return what stands over a panel, in lines that fit its width in inches."""
-    told = (panel.title, panel.subtitle) if panel.subtitle else (panel.title,)
-    return "\n".join(fill(one, int(16 * wide)) for one in told)
+def _panel_title(panel: Panel, width: float) -> str:
+    """Return the title and subtitle of a panel, in lines that fit its width in inches."""
+    titles = (panel.title, panel.subtitle) if panel.subtitle else (panel.title,)
+    return "\n".join(fill(title, int(16 * width)) for title in titles)
 
 
-def _write_ranking(axes: Axes, ranking: Ranking) -> None:
-    """Write one metric's methods, best first, with chance beside them; grey is not above chance."""
+def _write_ranking(axes: Axes, ranking: MetricRanking) -> None:
+    """Write one metric's methods, best first, beside chance; those not above chance are grey."""
     axes.set_title(
         f"{ranking.title} ({ranking.note})",
         fontsize=7,

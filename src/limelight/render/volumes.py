@@ -11,28 +11,28 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from limelight.render.figures import Flat, Sample, add_bar, add_titles, write_note
+from limelight.render.figures import ExplainedInput, InputPicture, add_bar, add_titles, write_note
 from limelight.render.overlays import overlay, stretched
 
-_SHOWN = 8
+_MAX_SLICES = 8
 
 
-_PANEL = 1.35  # inches: the width of a slice
+_SLICE_INCHES = 1.35  # the width of a slice
 
 
-def lay_flat(image: Tensor, heatmaps: Sequence[Tensor]) -> Flat:
-    """Lay slices of a volume `[C, D, H, W]`, and of heatmaps `[D, H, W]` of it, side by side."""
-    nothing = torch.zeros((), dtype=torch.float32, device="cpu")
-    shown = shown_slices(sum(map(_heat, heatmaps), nothing))
+def slices_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
+    """Lay slices of a volume `[C, D, H, W]` and its heatmaps `[D, H, W]` side by side."""
+    zero = torch.zeros((), dtype=torch.float32, device="cpu")
+    shown = shown_slices(sum(map(_mean_heat, heatmaps), zero))
     numbers = ", ".join(map(str, shown))
-    pixels = _side_by_side(stretched(image)[shown])
-    flat = [_side_by_side(one[shown]) for one in heatmaps]
-    return Flat(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), flat)
+    pixels = _join_slices(stretched(image)[shown])
+    joined = [_join_slices(heatmap[shown]) for heatmap in heatmaps]
+    return InputPicture(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), joined)
 
 
 def shown_slices(heat: Tensor) -> list[int]:
     """Return up to eight slices, evenly spaced, among them the one with the most heat `[D]`."""
-    count = min(len(heat), _SHOWN)
+    count = min(len(heat), _MAX_SLICES)
     places = torch.linspace(0, len(heat) - 1, count, dtype=torch.float32, device="cpu")
     even = places.round().int().tolist()
     peak = int(heat.argmax())
@@ -40,37 +40,37 @@ def shown_slices(heat: Tensor) -> list[int]:
     return [*even[:nearest], peak, *even[nearest + 1 :]]
 
 
-def figure(samples: Sequence[Sample], *, right: str, colormap: str) -> Figure:
-    """Draw of each volume the heat over all slices, and some slices without and with colours."""
-    depth, high, wide = samples[0].heatmap.shape
-    count = min(depth, _SHOWN)
-    width = max(count * _PANEL, 6.0)
+def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str) -> Figure:
+    """Draw for each volume the heat over all slices, and some slices without and with colours."""
+    depth, high, wide = inputs[0].heatmap.shape
+    count = min(depth, _MAX_SLICES)
+    width = max(count * _SLICE_INCHES, 6.0)
     tall = min(width / count * high / wide, 2.2)
-    size = (width + 1.2, len(samples) * (2 * tall + 1.6))
+    size = (width + 1.2, len(inputs) * (2 * tall + 1.6))
     sheet = Figure(figsize=size, dpi=200)
     sheet.set_layout_engine("constrained", h_pad=0.05, w_pad=0.03, wspace=0.02, hspace=0.02)
-    parts = sheet.subfigures(len(samples), 1, squeeze=False)[:, 0]
-    for part, sample in zip(parts, samples, strict=True):
+    parts = sheet.subfigures(len(inputs), 1, squeeze=False)[:, 0]
+    for part, explained in zip(parts, inputs, strict=True):
         grid = part.add_gridspec(3, count, height_ratios=[0.75, tall, tall])
-        word, heat = _word(sample.image), _heat(sample.heatmap)
+        word, heat = _word(explained.image), _mean_heat(explained.heatmap)
         shown = shown_slices(heat)
         curve = part.add_subplot(grid[0, :])
         _draw_heat(curve, heat, shown, word)
-        add_titles(curve, sample.title, right)
-        if sample.note:
-            write_note(curve, sample.note, width=int(12 * width))
-        flat = lay_flat(sample.image, [sample.heatmap])
-        laid = overlay(flat.photo, flat.heatmaps[0], colormap=colormap)
+        add_titles(curve, explained.title, right)
+        if explained.note:
+            write_note(curve, explained.note, width=int(12 * width))
+        drawn = slices_picture(explained.image, [explained.heatmap])
+        coloured = overlay(drawn.photo, drawn.heatmaps[0], colormap=colormap)
         panels = []
         for column, number in enumerate(shown):
-            plain, coloured = (part.add_subplot(grid[row, column]) for row in (1, 2))
+            plain, overlaid = (part.add_subplot(grid[row, column]) for row in (1, 2))
             left = column * (wide + _gap(wide))
-            for panel, picture in ((plain, flat.photo), (coloured, laid)):
+            for panel, picture in ((plain, drawn.photo), (overlaid, coloured)):
                 panel.imshow(np.asarray(picture)[:, left : left + wide])
                 panel.set_axis_off()
             weight = "bold" if heat[number] == heat.max() > 0 else "normal"
             plain.set_title(f"{word} {number}", fontsize=8, fontweight=weight, pad=3)
-            panels += [plain, coloured]
+            panels += [plain, overlaid]
         add_bar(panels, colormap, aspect=2 * tall / 0.13, pad=0.01)
     return sheet
 
@@ -95,7 +95,7 @@ def _word(image: Tensor) -> str:
     return "frame" if len(image) == 3 else "slice"
 
 
-def _heat(heatmap: Tensor) -> Tensor:
+def _mean_heat(heatmap: Tensor) -> Tensor:
     """Return the mean of a heatmap `[D, H, W]` over each slice, `[D]`."""
     return heatmap.mean((1, 2))
 
@@ -104,8 +104,8 @@ def _gap(wide: int) -> int:
     return max(1, wide // 40)
 
 
-def _side_by_side(slices: Tensor) -> Tensor:
-    """Join slices `[D, H, W, ...]` into one `[H, D * W, ...]`, with a gap of zeros between them."""
+def _join_slices(slices: Tensor) -> Tensor:
+    """Join slices `[D, H, W, ...]` side by side, with a gap of zeros between them."""
     gap = slices.new_zeros(slices.shape[1], _gap(slices.shape[2]), *slices.shape[3:])
-    parts = [part for one in slices for part in (gap, one)]
+    parts = [part for each in slices for part in (gap, each)]
     return torch.cat(parts[1:], 1)

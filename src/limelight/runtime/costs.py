@@ -6,19 +6,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from limelight.inputs import Inputs, ModelInputs, substitute_first
+from limelight.inputs import ModelInputs, substitute_first
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import observe
 from limelight.runtime.shadow import shadow
 from limelight.runtime.unwrap import unwrap
 
 
-def costs(model: nn.Module, inputs: Inputs) -> list[float]:
+def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
     """Return, for each call of `record` in its order, the share of the pass's cost up to its end.
 
     The cost is counted in multiplications and additions of one pass over the first image.
     """
-    model, given = unwrap(model), ModelInputs.of(inputs).first(1)
+    model, given = unwrap(model), inputs.first(1)
     from torch.utils.flop_counter import FlopCounterMode  # it loads Triton
 
     counter, spent = FlopCounterMode(display=False), list[int]()

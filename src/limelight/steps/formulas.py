@@ -1,4 +1,4 @@
-"""Formulas as METHODS writes them, in one line of plain letters, set as people write them."""
+"""The formulas of METHODS, which are one line of plain letters, set as HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKEN = re.compile(
 )
 
 
-#: Signs that look like others, by their names.
+#: Signs that look like other characters.
 NONE = "\N{EN DASH}"
 
 
@@ -43,26 +43,27 @@ def typeset(formula: str) -> Markup:
 
 
 def marked(formula: str) -> Markup:
-    """Return the formula of a method with what sets it apart marked: its weights, if it has any."""
+    """Return the formula of a method as HTML, its weights marked; all of it when it has none."""
     parts = re.fullmatch(r"(sum_k )?(.+?)( A_k)?", formula)
     assert parts is not None  # a formula has a letter
-    summed, own, of = parts.groups(default="")
-    if not summed:
-        own, of = formula, ""
-    return typeset(summed) + Markup("<mark>{}</mark>").format(typeset(own)) + typeset(of)
+    summation, weights, activations = parts.groups(default="")
+    if not summation:
+        weights, activations = formula, ""
+    mark = Markup("<mark>{}</mark>").format(typeset(weights))
+    return typeset(summation) + mark + typeset(activations)
 
 
 def _set(match: re.Match[str]) -> Markup:
     name = match["name"]
     if name is None:
         return escape(_SIGNS.get(match[0], match[0]))
-    found = Markup("")
+    html = Markup("")
     if (re.fullmatch("d[a-zA-Z]'?", name) and match["sub"]) or name in ("dA", "dX"):
-        found, name = Markup("∂"), name[1:]
+        html, name = Markup("∂"), name[1:]
     sign = escape(_SIGNS.get(name, name))
-    found += Markup("<i>{}</i>").format(sign) if re.fullmatch("[A-Za-z]'?", name) else sign
+    html += Markup("<i>{}</i>").format(sign) if re.fullmatch("[A-Za-z]'?", name) else sign
     if match["sub"]:
-        found += Markup("<sub>{}</sub>").format(match["sub"])
+        html += Markup("<sub>{}</sub>").format(match["sub"])
     if match["sup"]:
-        found += Markup("<sup>{}</sup>").format(match["sup"])
-    return found
+        html += Markup("<sup>{}</sup>").format(match["sup"])
+    return html

@@ -1,8 +1,7 @@
-"""The page of a walkthrough: one HTML file with its pictures, its numbers and nothing else.
+"""The page of a walkthrough: one HTML file that asks for nothing else.
 
-The words are in `html/en.toml` and `html/zh.toml`, the shape in `html/walkthrough.html`. Every
-number stands in a `<data>` element with its exact value and the name of what it is of, and every
-map's values are in the page, bit for bit, under the name of the map.
+The words are in `html/en.toml` and `html/zh.toml`, the shape in `html/walkthrough.html`, the
+numbers and maps in `page_numbers.py`, the pictures in `drawings.py`.
 """
 
 from __future__ import annotations
@@ -10,249 +9,164 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
-from limelight.explanation import as_pictures
+from limelight.explanation import Explanation, as_pictures
 from limelight.layers import INPUT
-from limelight.plain import as_json, spelled
-from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
+from limelight.methods import Method
+from limelight.plain import as_json
+from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import colourise
-from limelight.steps.formulas import MINUS, NONE, TIMES, marked, typeset
+from limelight.steps.data import Language, WalkthroughData
+from limelight.steps.drawings import (
+    bar_chart,
+    bar_styles,
+    photo_picture,
+    reduced,
+    region_picture,
+)
+from limelight.steps.formulas import TIMES, marked, typeset
+from limelight.steps.page_numbers import Map, PageNumbers, averaged
 
-if TYPE_CHECKING:
-    from limelight.explanation import Explanation
-    from limelight.methods import Method
-    from limelight.steps.walkthrough import Language, Walkthrough
-
-
-#: So many channels are shown of those that weigh most, or add most, and that weigh least.
+#: How many channels are shown of those that weigh most or add most, and of those that weigh least.
 _MOST, _LEAST = 6, 3
 
 
-#: Maps that show how much there is: their colours begin at zero unless they are negative.
-_FROM_ZERO = ("activations", "kept", "heatmap")
+#: The longest side of the overlay of another method, in pixels.
+_SMALL_PIXELS = 320
 
 
-#: No map is drawn so wide that it is not high enough to be pointed at.
-_WIDEST = 6.0
-
-
-#: Of a longer map every n-th value is in the page; of a larger photo every n-th pixel.
-_CELLS, _PIXELS = 64, 448
-
-
-def page(walkthrough: Walkthrough, language: Language) -> str:
+def page(walkthrough: WalkthroughData, language: Language) -> str:
     """Return the page in a language."""
     return _Page(walkthrough, language).render()
-
-
-class _Map(NamedTuple):
-    """A map on the page: its name, its picture, and the values of its first and last colour."""
-
-    key: str
-    grid: str
-    aspect: float
-    source: str
-    scale: str
-    low: Markup
-    high: Markup
 
 
 class _Card(NamedTuple):
     """One channel."""
 
     channel: int
-    activations: _Map
-    gradients: _Map | None
-    weights: _Map | None
-    adds: _Map
+    activations: Map
+    gradients: Map | None
+    weights: Map | None
+    adds: Map
 
 
 class _Page:
-    """A page in the making, and the values that its script needs."""
+    """A page in the making."""
 
-    def __init__(self, walkthrough: Walkthrough, language: Language) -> None:
+    def __init__(self, walkthrough: WalkthroughData, language: Language) -> None:
         self.w, self.language = walkthrough, language
         self.texts = _texts(language)
-        self.maps = dict[str, dict[str, object]]()
+        self.numbers = PageNumbers(walkthrough)
         self.channelwise = walkthrough.weights.ndim == 1
         self.order = walkthrough.order.tolist()
         same = walkthrough.gradients is not None and torch.equal(
             walkthrough.weights, walkthrough.gradients
         )
         self.weights_differ = not self.channelwise and not same
-        one = walkthrough.explanation
-        self.charted = "weights" if self.channelwise else "totals"
-        #: What the names on the page stand for.
-        self.tensors = {
-            "image": one.image[0],
-            "score": one.score[0],
-            "activations": walkthrough.activations,
-            "gradients": walkthrough.gradients,
-            "weights": walkthrough.weights,
-            "strength": walkthrough.strength,
-            "contributions": walkthrough.contributions,
-            "totals": walkthrough.contributions.flatten(1).sum(1),
-            "sums": walkthrough.sums,
-            "raw": one.raw[0],
-            "kept": walkthrough.kept,
-            "resized": walkthrough.resized,
-            "heatmap": one.heatmap[0],
-            "beside": [other.explanation.raw[0] for other in walkthrough.beside],
-            "others": [other.weights for other in walkthrough.beside],
-        }
-        self.seen = self._seen()
+        self.input = self._input()
         #: What the heatmap is laid over, no larger than it is shown.
-        self.photo = _reduced(walkthrough.photo or self.seen)
+        self.photo = reduced(walkthrough.photo or self.input)
         self.weight = "alpha_k" if walkthrough.method.name == "gradcam" else "w_k"
 
     def render(self) -> str:
         """Fill in the template."""
-        w, one = self.w, self.w.explanation
-        status = one.status[0]
-        context = {
-            "w": w,
-            "language": self.language,
-            "texts": self.texts,
-            "label": one.label[0],
-            # Of a detector, several answers may be of one class; the first is the best.
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+        environment.globals |= {
+            "say": self._say,
+            "number": self.numbers.number,
+            "typeset": _formula,
+        }
+        context = {**self._words(), **self._pictures(), **self._maps()}
+        return environment.from_string(_asset("walkthrough.html")).render(
+            w=self.w,
+            language=self.language,
+            texts=self.texts,
+            **context,
+            style=Markup(_asset("walkthrough.css") + bar_styles()),
+            script=Markup(_asset("walkthrough.js")),
+            maps=self._values(),
+        )
+
+    def _words(self) -> dict[str, object]:
+        """Return the words and plain values of the page."""
+        w, explanation = self.w, self.w.explanation
+        image = explanation.image
+        return {
+            # A detector may have several answers of one class; the first is the best.
             "explained": next(
                 (n for n, answer in enumerate(w.answers) if answer.number == w.explained), None
             ),
-            "status": status,
-            "photo": _picture(self.photo),
-            "input": _picture(self.seen, exact=True),
-            "overlay": _picture(self._overlay(one)),
-            "heat": self._heat(),
-            "region": self._region(),
-            "channels": self._colours(),
-            "image_size": _by(one.image.shape[2:]),
-            "resized": self._resized(),
-            "at_input": one.layer == INPUT,
-            "gap": self.texts["gap"],
-            "averaged": self._averaged(),
-            "idle": not bool(w.strength.any()),
-            "slices": w.activations.ndim == 4,
+            "colours": self.texts["photo"]["colours"]
+            if image.shape[1] == 3
+            else [str(number) for number in range(image.shape[1])],
+            "image_size": _by(image.shape[2:]),
             "grid": _by(w.activations.shape[1:]),
             "cells": math.prod(w.activations.shape[1:]),
+            "resized": self._resized(),
+            "at_input": explanation.layer == INPUT,
+            "averaged": averaged(w.gradients),
+            "idle": not bool(w.strength.any()),
             "per_cell": not self.channelwise,
             "weight": self.weight,
-            "groups": [(name, list(map(self._card, some))) for name, some in self._groups()],
-            "chart": self._chart(),
-            "above": self._number(self.charted, "above"),
-            "below": self._number(self.charted, "below"),
+            "strongest": self.order[:3],
+        }
+
+    def _pictures(self) -> dict[str, object]:
+        """Return the photo, and what is laid over it."""
+        explanation, region = self.w.explanation, self.w.explanation.region
+        outlined = region is not None and region.ndim == 3 and not bool(region[0].all())
+        charted = "weights" if self.channelwise else "totals"
+        return {
+            "photo": photo_picture(self.photo),
+            "input": photo_picture(self.input, exact=True),
+            "overlay": photo_picture(self._overlay(explanation)),
+            "heat": photo_picture(self._heat()),
+            "region": region_picture(self.input, region[0])
+            if outlined and region is not None
+            else "",
+            "charted": charted,
+            "chart": bar_chart(self.numbers.tensor(charted)),
+        }
+
+    def _maps(self) -> dict[str, object]:
+        """Return the maps of the page, in their order."""
+        w, draw = self.w, self.numbers.map
+        return {
+            "groups": [(name, list(map(self._card, ks))) for name, ks in self._groups()],
             "sums": [
-                {"map": self._map(f"sums/{number}"), "count": count}
+                {"map": draw(f"sums/{number}"), "count": count}
                 for number, count in enumerate(w.counts)
             ],
-            "negative": self._number("raw", "below"),
-            "raw": self._map("raw"),
-            "kept": self._map("kept"),
-            "heatmap": self._map("heatmap", span=(0.0, 1.0)),
-            "three": self.order[:3],
+            "raw": draw("raw"),
+            "kept": draw("kept"),
+            "heatmap": draw("heatmap", span=(0.0, 1.0)),
             "others": [
-                self._method((w.method, one, w.weights), "raw", "weights"),
+                self._method(w.method, w.explanation, w.weights, "raw", "weights"),
                 *(
-                    self._method(other, f"beside/{number}", f"others/{number}")
+                    self._method(*other, f"beside/{number}", f"others/{number}")
                     for number, other in enumerate(w.beside)
                 ),
             ],
         }
-        listed = "weights" if self.channelwise else "strength"
-        for key in (listed, "totals"):
-            self._keep(key, self._tensor(key)[None], whole=True)
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        environment.globals |= {"say": self._say, "number": self._number, "typeset": _math}
-        template = environment.from_string(_asset("walkthrough.html"))
-        packed = {"maps": self.maps, "order": self.order, "listed": [listed, "totals"]}
-        return template.render(
-            **context,
-            style=Markup(_asset("walkthrough.css") + _bars()),
-            script=Markup(_asset("walkthrough.js")),
-            # Nothing in it may end the script element.
-            maps=Markup(as_json(packed).replace("<", "\\u003c")),
-        )
 
-    def _tensor(self, key: str) -> Tensor:
-        """Return what a name on the page stands for: "gradients/512" is `gradients[512]`."""
-        name, *indices = key.split("/")
-        found: Any = self.tensors[name]
-        for index in indices:
-            found = found[int(index)]
-        tensor: Tensor = found.detach().cpu()
-        return tensor
-
-    def _value(self, key: str, what: str) -> float:
-        """Return a number by the name of what it is of, and which number of that it is."""
-        name, _, row = key.partition("/")
-        if name in ("steps", "answers"):
-            return float(getattr(getattr(self.w, name)[int(row)], what))
-        if what == "likeness":
-            this, whole = (self._tensor(one).flatten().double() for one in (key, "raw"))
-            return float(cosine_similarity(this, whole, dim=0, eps=0))
-        return float(_PARTS[what](self._tensor(key)))
-
-    def _number(self, key: str, what: str = "value") -> Markup:
-        """Return a number for people to read, with its exact value and where it comes from."""
-        value = self._value(key, what)
-        whole = what in ("above", "below")
-        told = str(int(value)) if whole else f"{value:.1%}" if what == "share" else readable(value)
-        told = f"{value:.2%}" if what == "probability" else told
-        if math.isnan(value):  # of a sum that is zero everywhere, there is no likeness
-            told = NONE
-        return _data(value, key, what, told)
-
-    def _map(self, key: str, span: tuple[float, float] | None = None) -> _Map:
-        """Return a map, and keep its values for the script."""
-        values = self._tensor(key)
-        signed = key.partition("/")[0] not in _FROM_ZERO
-        low, high = limits(values, signed=signed) if span is None else span
-        signed = signed or low < 0
-        table = laid_out(values)
-        self._keep(key, table, across=across(values))
-        ends = [
-            _data(end, key, name, readable(end, 3)) for name, end in (("low", low), ("high", high))
-        ]
-        return _Map(
-            key=key,
-            grid=",".join(map(str, values.shape)),
-            aspect=min(table.shape[1] / table.shape[0], _WIDEST),
-            source=_coloured(table, low, high, SIGNED if signed else SEQUENTIAL),
-            scale="signed" if signed else "plain",
-            low=ends[0],
-            high=ends[1],
-        )
-
-    def _keep(self, key: str, table: Tensor, *, across: int = 1, whole: bool = False) -> None:
-        """Keep the values of a table `[rows, columns]`; of a large one every n-th, unless whole.
-
-        Of a volume, so many slices stand `across`.
-        """
-        step = 1 if whole else math.ceil(max(table.shape) / _CELLS)
-        some = table[::step, ::step].contiguous().numpy()
-        kind = "f8" if some.dtype == np.float64 else "f4"
-        self.maps[key] = {
-            "rows": some.shape[0],
-            "columns": some.shape[1],
-            "step": step,
-            "across": across,
-            "type": kind,
-            "data": b64encode(some.astype(f"<{kind}").tobytes()).decode(),
-        }
+    def _values(self) -> Markup:
+        """Return the values that the script needs: of all maps, and of the list of channels."""
+        listed = ["weights" if self.channelwise else "strength", "totals"]
+        for key in listed:
+            self.numbers.keep(key, self.numbers.tensor(key)[None], whole=True)
+        packed = {"maps": self.numbers.maps, "order": self.order, "listed": listed}
+        # Nothing in it may end the script element.
+        return Markup(as_json(packed).replace("<", "\\u003c"))
 
     def _groups(self) -> list[tuple[str, list[int]]]:
         """Return the channels that are shown: those that weigh most, add most, weigh least."""
@@ -264,105 +178,76 @@ class _Page:
             ("adding", by_added, _MOST),
             ("weakest", self.order[::-1], _LEAST),
         ):
-            some = [channel for channel in ranked if channel in left][:count]
-            left.difference_update(some)
-            groups.append((name, some))
+            channels = [channel for channel in ranked if channel in left][:count]
+            left.difference_update(channels)
+            groups.append((name, channels))
         return groups
 
-    def _averaged(self) -> bool:
-        """Say whether every gradient is the same in all cells, but for rounding."""
-        gradients = self.w.gradients
-        if gradients is None or not bool(gradients.any()):
-            return False
-        low, high = gradients.flatten(1).aminmax(dim=1)
-        rounding = 16 * torch.finfo(low.dtype).eps * torch.maximum(low.abs(), high.abs())
-        return bool((high - low <= rounding).all())
-
     def _card(self, channel: int) -> _Card:
+        draw = self.numbers.map
         return _Card(
             channel=channel,
-            activations=self._map(f"activations/{channel}"),
-            gradients=None if self.w.gradients is None else self._map(f"gradients/{channel}"),
-            weights=self._map(f"weights/{channel}") if self.weights_differ else None,
-            adds=self._map(f"contributions/{channel}"),
+            activations=draw(f"activations/{channel}"),
+            gradients=None if self.w.gradients is None else draw(f"gradients/{channel}"),
+            weights=draw(f"weights/{channel}") if self.weights_differ else None,
+            adds=draw(f"contributions/{channel}"),
         )
 
     def _method(
-        self, found: tuple[Method, Explanation, Tensor | None], key: str, weighed: str
+        self,
+        method: Method,
+        explanation: Explanation,
+        weights: Tensor | None,
+        raw_key: str,
+        weights_key: str,
     ) -> dict[str, object]:
         """Return the row of a method, whose raw map and weights have these names on the page."""
-        row, one, weights = found
-        status = one.status[0]
+        status = explanation.status[0]
         channels = self.order[:3] if weights is not None and weights.ndim == 1 else []
         return {
-            "name": str(row),
-            "formula": _formula(marked(row.formula)),
-            "use": self.texts["methods"].get(row.name, row.use),
+            "name": str(method),
+            "formula": _as_formula(marked(method.formula)),
+            "use": self.texts["methods"].get(method.name, method.use),
             "weighs": weights is not None,
-            "weights": [self._number(f"{weighed}/{k}") for k in channels],
-            "likeness": self._number(key, "likeness"),
+            "weights": [self.numbers.number(f"{weights_key}/{k}") for k in channels],
+            "likeness": self.numbers.number(raw_key, "likeness"),
             "status": ""
             if status.name in ("ok", self.w.explanation.status[0].name)
             else self._say(f"status.{status.name}"),
-            "raw": self._map(key),
-            "overlay": _picture(self._overlay(one), most=320),
+            "raw": self.numbers.map(raw_key),
+            "overlay": photo_picture(self._overlay(explanation), _SMALL_PIXELS),
         }
 
-    def _seen(self) -> Image.Image:
+    def _input(self) -> Image.Image:
         """Return the network's input as a picture."""
-        one = self.w.explanation
-        if self.w.preprocess is not None and one.image.ndim == 4:
-            return self.w.preprocess.picture(one.image[0])
-        return one.pictures()[0]
+        explanation = self.w.explanation
+        if self.w.preprocess is not None and explanation.image.ndim == 4:
+            return self.w.preprocess.picture(explanation.image[0])
+        return explanation.pictures()[0]
 
-    def _overlay(self, one: Explanation) -> Image.Image:
+    def _photos(self, explanation: Explanation) -> list[Image.Image] | None:
+        """Return what to draw on: only pictures `[B, C, H, W]` take a photo."""
+        return [self.photo] if explanation.image.ndim == 4 else None
+
+    def _overlay(self, explanation: Explanation) -> Image.Image:
         """Return the photo with the colours of a heatmap."""
-        (overlay,) = one.overlay([self.photo] if one.image.ndim == 4 else None)
+        (overlay,) = explanation.overlay(self._photos(explanation))
         return overlay
 
-    def _heat(self) -> str:
+    def _heat(self) -> Image.Image:
         """Return the heatmap in its colours, as it is laid over the photo."""
-        one = self.w.explanation
-        (flat,) = as_pictures([one], [self.photo] if one.image.ndim == 4 else None)
-        return _picture(colourise(flat.heatmaps[0], SEQUENTIAL))
-
-    def _region(self) -> str:
-        """Return the input with all darkened that the score is not about; "" when that is all."""
-        region = self.w.explanation.region
-        if region is None or region.ndim != 3 or bool(region[0].all()):
-            return ""
-        inside = region[0].detach().float().cpu().numpy()[..., None]
-        pixels = np.asarray(self.seen, dtype=np.float32) * (0.25 + 0.75 * inside)
-        return _picture(Image.fromarray(pixels.round().astype(np.uint8)))
-
-    def _colours(self) -> list[str]:
-        count = self.w.explanation.image.shape[1]
-        names: list[str] = self.texts["photo"]["colours"]
-        return names if count == 3 else [str(number) for number in range(count)]
+        explanation = self.w.explanation
+        (drawn,) = as_pictures([explanation], self._photos(explanation))
+        return colourise(drawn.heatmaps[0], SEQUENTIAL)
 
     def _resized(self) -> Markup:
-        """Say how the photo was resized before the crop."""
+        """Return in words how the photo was resized before the crop."""
         resize = None if self.w.preprocess is None else self.w.preprocess.resize
         if resize is None:
             return Markup("")
         if isinstance(resize, int):
             return self._say("photo.resized_side", side=resize)
         return self._say("photo.resized_box", side=_by(resize))
-
-    def _chart(self) -> dict[str, str]:
-        """Return the weights from highest to lowest as the outline of bars, 1000 x 200."""
-        values = (
-            self._tensor(self.charted).double().nan_to_num(0, 0, 0).sort(descending=True).values
-        ).tolist()
-        low, high = min(0.0, values[-1]), max(0.0, values[0])
-        scale = 200 / (high - low) if high > low else 0.0
-        zero, wide = high * scale, 1000 / len(values)
-        paths = {}
-        for name, clamp in (("above", max), ("below", min)):
-            heights = enumerate(clamp(0.0, value) for value in values)
-            bars = (f"V{zero - y * scale:.1f}H{(x + 1) * wide:.1f}" for x, y in heights)
-            paths[name] = f"M0 {zero:.1f}{''.join(bars)}V{zero:.1f}Z"
-        return {"key": self.charted, "zero": f"{zero:.1f}", **paths}
 
     def _say(self, key: str, **values: object) -> Markup:
         """Return a text in the page's language, its formulas set, its places filled in."""
@@ -372,43 +257,17 @@ class _Page:
         text = text.strip().replace("WEIGHT", self.weight)
         kind = "photo" if self.w.explanation.image.ndim == 4 else "input"
         text = text.replace("THING", self.texts["thing"][kind])
-        return Markup(_SET.sub(lambda match: _math(match[1]), text)).format(**values)
+        return Markup(_FORMULA.sub(lambda match: _formula(match[1]), text)).format(**values)
 
 
-_SET = re.compile(r"\$(.+?)\$", re.DOTALL)
+_FORMULA = re.compile(r"\$(.+?)\$", re.DOTALL)
 
 
-_PARTS: dict[str, Callable[[Tensor], Any]] = {
-    "value": lambda tensor: tensor.item(),
-    "min": Tensor.min,
-    "max": Tensor.max,
-    "mean": Tensor.mean,
-    "sum": Tensor.sum,
-    "above": lambda tensor: (tensor > 0).sum(),
-    "below": lambda tensor: (tensor < 0).sum(),
-}
+def _formula(formula: str) -> Markup:
+    return _as_formula(typeset(formula))
 
 
-def readable(value: float, digits: int = 4) -> str:
-    """Return a number with so many digits that count, and a true minus sign."""
-    value += 0.0  # no minus before a zero
-    plain = value == 0 or 1e-3 <= abs(value) < 1e4 or not math.isfinite(value)
-    told = f"{value:.{digits}g}" if plain else f"{value:.{digits - 1}e}"
-    return re.sub(r"e([+-])0?", r"e\1", told).replace("e+", "e").replace("-", MINUS)
-
-
-def _data(value: float, key: str, what: str, told: str) -> Markup:
-    """Return a number as it is told, with its exact value and which number of what it is."""
-    return Markup('<data value="{}" data-of="{}" data-as="{}">{}</data>').format(
-        spelled(value), key, what, told
-    )
-
-
-def _math(formula: str) -> Markup:
-    return _formula(typeset(formula))
-
-
-def _formula(formula: Markup) -> Markup:
+def _as_formula(formula: Markup) -> Markup:
     return Markup('<span class="f" lang="en">{}</span>').format(formula)
 
 
@@ -424,49 +283,3 @@ def _asset(name: str) -> str:
 @cache
 def _texts(language: str) -> dict[str, Any]:
     return tomllib.loads(_asset(f"{language}.toml"))
-
-
-def _bars() -> str:
-    """Return the styles of the colour bars."""
-    styles = []
-    for scale, name in (("signed", SIGNED), ("plain", SEQUENTIAL)):
-        stops = (colormaps[name](number / 16)[:3] for number in range(17))
-        told = ", ".join(f"rgb({', '.join(str(round(c * 255)) for c in stop)})" for stop in stops)
-        styles.append(f".bar.{scale} {{ background: linear-gradient(to right, {told}); }}")
-    return "\n".join(styles)
-
-
-def _coloured(table: Tensor, low: float, high: float, colormap: str, most: int = 4 * _CELLS) -> str:
-    """Return a table in the colours of its values, a pixel for each; NaN and infinity are grey."""
-    step = math.ceil(max(table.shape) / most)
-    values = table[::step, ::step].double().numpy()
-    known = np.isfinite(values)
-    middle = 0.5 if colormap == SIGNED else 0.0
-    scaled = (values - low) / (high - low) if high > low else np.full_like(values, middle)
-    index = np.where(known, (np.where(known, scaled, 0).clip(0, 1) * 254).round(), 255)
-    colours = colormaps[colormap](np.linspace(0, 1, 255))[:, :3]
-    picture = Image.fromarray(index.astype(np.uint8))
-    picture.putpalette([*(colours * 255).round().astype(np.uint8).ravel().tolist(), 128, 128, 128])
-    return _uri(picture, "PNG", optimize=True)
-
-
-def _picture(photo: Image.Image, most: int = _PIXELS, *, exact: bool = False) -> str:
-    """Return a photo, reduced if it is large; exactly if that is asked and it is not."""
-    exact = exact and max(photo.size) <= most
-    options = {"lossless": True} if exact else {"quality": 88}
-    return _uri(_reduced(photo, most).convert("RGB"), "WEBP", **options)
-
-
-def _reduced(photo: Image.Image, most: int = _PIXELS) -> Image.Image:
-    """Return a photo with no side longer than so many pixels."""
-    if max(photo.size) <= most:
-        return photo
-    smaller = photo.copy()
-    smaller.thumbnail((most, most))
-    return smaller
-
-
-def _uri(picture: Image.Image, form: str, **options: Any) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64,{b64encode(buffer.getvalue()).decode()}"

@@ -32,7 +32,7 @@ from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.explanation import Explanation, Picture
+from limelight.explanation import Explanation, PictureKind
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
@@ -48,7 +48,9 @@ class _HeatmapOptions(PictureOptions):
     out: Annotated[Path, out_option("A folder; or a file, for one picture.")] = Path(
         "limelight-out"
     )
-    picture: Annotated[Picture, typer.Option("--picture", "-p", help="What to draw.")] = "figure"
+    picture: Annotated[PictureKind, typer.Option("--picture", "-p", help="What to draw.")] = (
+        "figure"
+    )
 
 
 def explain(

@@ -28,6 +28,7 @@ from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
 from limelight.errors import LayerError
+from limelight.inputs import ModelInputs
 from limelight.layers import Candidate, ModuleCall, candidates, choose, stages
 from limelight.models.network import DEFAULT, Network
 from limelight.runtime.costs import costs
@@ -111,7 +112,7 @@ def layers(
         drawn = stage_options.file()
         calls = record(network.model, images)
         stage_options.draw(network, images, panel, calls, drawn)
-    cost = costs(network.model, images)
+    cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.own]) for candidate in candidates(calls)]
     if as_json:
         document([_candidate_as_dict(rank, *ranked) for rank, ranked in enumerate(ranking)])

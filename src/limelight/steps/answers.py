@@ -1,0 +1,45 @@
+"""What the network answers, and which of its answers is explained."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from limelight.evidence import at_least_float32
+from limelight.explanation import Explanation
+from limelight.steps.data import Answer
+from limelight.targets import AnyOf, OutputSpec, Rank, Target
+from limelight.targets.class_names import label_of, names_for
+from limelight.targets.outputs import answers, class_logits
+
+#: How many answers of a classifier are shown.
+_SHOWN_ANSWERS = 5
+
+
+def explained_class(explanation: Explanation, target: Target) -> int | None:
+    """Return the class whose own score is explained; None when the target is something else."""
+    is_class = target is None or isinstance(
+        target, int | str | Rank | AnyOf | list | tuple | Tensor
+    )
+    return int(explanation.index[0]) if is_class and explanation.index is not None else None
+
+
+def first_answers(explanation: Explanation, spec: OutputSpec) -> tuple[Answer, ...]:
+    """Return the first answers; for a classifier, the explained class is always among them.
+
+    There are none where the score is not about classes.
+    """
+    if explanation.index is None:
+        return ()
+    output = explanation.output
+    logits = None if isinstance(output, list) else class_logits(output, spec.key).detach()
+    if logits is None or logits.ndim != 2 or len(logits) != 1:  # a detector, a segmenter
+        return tuple(
+            Answer(i, label_of(i, spec.classes), None, share) for i, share in answers(output)
+        )
+    scores = at_least_float32(logits[0])
+    if len(scores) == 1:
+        return ()
+    best = scores.topk(min(_SHOWN_ANSWERS, len(scores))).indices.tolist()
+    best += [i for i in explanation.index.tolist() if i not in best]
+    names, shares = names_for(len(scores), spec.classes), scores.softmax(0)
+    return tuple(Answer(i, label_of(i, names), float(scores[i]), float(shares[i])) for i in best)
