@@ -132,7 +132,7 @@ def test_what_was_explained_before_an_interrupt_is_drawn(
                 raise KeyboardInterrupt
             yield one
 
-    monkeypatch.setattr(sys.modules["limelight.cli.explain"], "explain_photos", stopping)
+    monkeypatch.setattr(sys.modules["limelight.cli.commands.explain"], "explain_photos", stopping)
     code, out, _ = run("explain", "photos", "--out", "maps", "--json")
     assert code == 130
     report = json.loads(out)

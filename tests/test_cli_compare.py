@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import limelight.cli.compare as command
+import limelight.cli.commands.compare as command
 from helpers.commands import Runner, folder, run, save_photo
 from limelight.methods import METHODS
 from limelight.pipeline import explain_many

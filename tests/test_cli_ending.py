@@ -19,7 +19,7 @@ import limelight
 import limelight.cli
 from helpers.commands import Runner, folder, full_after, run
 from helpers.measure_commands import NET, QUICK, SANITY, noise, photos
-from limelight.cli import options
+from limelight.cli.photo_options import load_input
 from limelight.errors import OutputError
 from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
@@ -29,18 +29,18 @@ from limelight.pipeline import explain_many
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
 
-HERE = {name: import_module(f"limelight.cli.{name}") for name in ("compare", "explain", "measure")}
 ALL = {
     "explain": ("--batch", 1),
     "compare": ("--methods", "gradcam random"),
     "measure": QUICK,
     "sanity": SANITY,
 }
+HERE = {name: import_module(f"limelight.cli.commands.{name}") for name in ALL}
 WHOLE = {
-    "explain": ("explain", "explain_photos", limelight.explain_photos),
-    "compare": ("compare", "explain_many", explain_many),
-    "measure": ("measure", "measure_photos", measure_photos),
-    "sanity": ("measure", "find_sanity", limelight.sanity),
+    "explain": ("explain_photos", limelight.explain_photos),
+    "compare": ("explain_many", explain_many),
+    "measure": ("measure_photos", measure_photos),
+    "sanity": ("find_sanity", limelight.sanity),
 }
 KEYS = ("photos", "failed", "unwritten", "untried")
 
@@ -49,7 +49,7 @@ def broken_by(
     monkeypatch: pytest.MonkeyPatch, command: str, error: BaseException, *, after: int
 ) -> None:
     """Let the work of a command raise, after so many photos."""
-    module, name, whole = WHOLE[command]
+    name, whole = WHOLE[command]
     called = list[int]()
 
     def each(network: Network, paths: list[Path], *args: Any, **options: Any) -> Iterator[Any]:
@@ -63,7 +63,7 @@ def broken_by(
         return whole(*args, **options)  # type: ignore[operator]
 
     by_photo = command in ("explain", "measure")
-    monkeypatch.setattr(HERE[module], name, each if by_photo else one)
+    monkeypatch.setattr(HERE[command], name, each if by_photo else one)
 
 
 def started(command: str, *more: object) -> tuple[object, ...]:
@@ -159,14 +159,12 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
 def test_a_comparison_interrupted_between_photos_tells_of_the_first(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_seen = options.as_seen
-
     def stopping(path: Path, network: Network) -> tuple[Tensor, Image]:
         if path.stem == "1":
             raise KeyboardInterrupt
-        return as_seen(path, network)
+        return load_input(path, network)
 
-    monkeypatch.setattr(options, "as_seen", stopping)
+    monkeypatch.setattr(HERE["compare"], "load_input", stopping)
     code, out, err = run(*started("compare"))
     assert code == 130
     assert "The sheet is out/0-compare.png" in out

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import limelight
-import limelight.cli.measure
+import limelight.cli.commands.measure
 from helpers.commands import Runner, flat, folder, run
 from helpers.measure_commands import (
     BOXES,
@@ -62,7 +62,7 @@ def test_a_run_that_was_broken_off_goes_on_and_ends_the_same(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, done: int
 ) -> None:
     run("measure", "photos", *NET, *QUICK, "--out", "whole")
-    monkeypatch.setattr(limelight.cli.measure, "measure_photos", broken_off_after(done))
+    monkeypatch.setattr(limelight.cli.commands.measure, "measure_photos", broken_off_after(done))
     code, out, _ = run("measure", "photos", *NET, *QUICK, "--out", "out")
     assert code == 130
     assert "Interrupted: the same command again goes on from here." in flat(out)
@@ -70,7 +70,7 @@ def test_a_run_that_was_broken_off_goes_on_and_ends_the_same(
     if done:
         assert len(lines(folder)) == 1 + done
         assert {row["n"] for row in table(folder)} == {str(done)}
-    monkeypatch.setattr(limelight.cli.measure, "measure_photos", measure_photos)
+    monkeypatch.setattr(limelight.cli.commands.measure, "measure_photos", measure_photos)
     opened = counted(monkeypatch)
     code, out, _ = run("measure", "photos", *NET, *QUICK, "--out", "out")
     assert code == 0
@@ -83,7 +83,7 @@ def test_a_run_that_was_broken_off_goes_on_and_ends_the_same(
 def test_interrupted_json_is_still_json(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limelight.cli.measure, "measure_photos", broken_off_after(2))
+    monkeypatch.setattr(limelight.cli.commands.measure, "measure_photos", broken_off_after(2))
     code, out, _ = run("measure", "photos", *NET, *QUICK, "--out", "out", "--json")
     assert code == 130
     assert {row["n"] for row in json.loads(out)["figures"]} == {2}
@@ -261,7 +261,7 @@ def test_a_second_run_into_the_same_folder_is_refused_at_once(
             second[0] = run("measure", "photos", *NET, *QUICK, "--out", "out")
         yield from ordinary(*args, **kwargs)
 
-    monkeypatch.setattr(limelight.cli.measure, "measure_photos", meanwhile)
+    monkeypatch.setattr(limelight.cli.commands.measure, "measure_photos", meanwhile)
     assert run("measure", "photos", *NET, *QUICK, "--out", "out")[0] == 0
     code, _, err = second[0]
     assert code == 2

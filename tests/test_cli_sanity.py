@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import limelight
-import limelight.cli.compare
-import limelight.cli.measure
+import limelight.cli.commands.compare
+import limelight.cli.commands.sanity
 from helpers.commands import Runner, flat, folder, run, save_photo
 from helpers.measure_commands import CLASSES, NET, SANITY, assert_same, net, noise, photos, table
 from limelight.metrics import METRICS
@@ -142,7 +142,7 @@ def test_an_interrupted_sanity_check_keeps_its_strips(
         done.append(1)
         return limelight.sanity(*args, **options)
 
-    monkeypatch.setattr(limelight.cli.measure, "find_sanity", stopping)
+    monkeypatch.setattr(limelight.cli.commands.sanity, "find_sanity", stopping)
     code, out, _ = run("sanity", "photos", *NET, *SANITY, "--out", "out")
     assert code == 130
     assert "Interrupted: the strips of the photos that were done are drawn." in flat(out)
@@ -214,7 +214,7 @@ def test_what_cannot_be_measured_in_compare_is_told_before_any_work(
         began.append(1)
         return explain_many(*args, **options)
 
-    monkeypatch.setattr(limelight.cli.compare, "explain_many", counting)
+    monkeypatch.setattr(limelight.cli.commands.compare, "explain_many", counting)
     code, _, err = run("compare", "photos", *NET, *COMPARED[:-2], *words)
     assert code == 2
     assert says in flat(err)
@@ -244,7 +244,7 @@ def test_interrupted_while_measuring_the_sheet_is_drawn(
         done.append(1)
         return measure_all(*args, **options)
 
-    monkeypatch.setattr(limelight.cli.compare, "measure_all", stopping)
+    monkeypatch.setattr(limelight.cli.commands.compare, "measure_all", stopping)
     code, out, _ = run("compare", "photos", *NET, *COMPARED, "--out", "out", "--json")
     assert code == 130
     report = json.loads(out[out.index("{") :])

@@ -449,8 +449,8 @@ def test_a_method_reads_what_its_row_says_and_no_more(name: str) -> None:
 
 def test_a_method_that_is_not_there_comes_with_the_nearest() -> None:
     assert find_method("gradcam") == METHODS["gradcam"]
-    with pytest.raises(UnknownNameError, match=r"no method named 'grad-cam'\. Did you mean"):
-        find_method("grad-cam")
+    with pytest.raises(UnknownNameError, match=r"no method named 'grad-cem'\. Did you mean"):
+        find_method("grad-cem")
     with pytest.raises(UnknownNameError, match=r"no method named 'xyz'\. There are cam, gradcam"):
         find_method("xyz")
 

@@ -10,7 +10,7 @@ import pytest
 
 import limelight
 from limelight import errors
-from limelight.cli import COMMANDS, load
+from limelight.cli import COMMANDS, load_command
 from limelight.cli.words import PASSED, paragraphs, worded
 from limelight.methods import METHODS
 
@@ -50,8 +50,8 @@ limelight.cli.main()
 
 
 def test_the_help_tells_of_commands_what_they_tell_themselves() -> None:
-    for name, (_, told) in COMMANDS.items():
-        assert (load(name).help or "").splitlines()[0] == told
+    for name, summary in COMMANDS.items():
+        assert (load_command(name).help or "").splitlines()[0] == summary
 
 
 def test_public_names_are_sorted_and_exist() -> None:
@@ -197,7 +197,7 @@ def test_all_that_the_library_tells_to_pass_has_an_option() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_is_broken_where_the_terminal_ends(name: str) -> None:
-    told = load(name).help or ""
+    told = load_command(name).help or ""
     lines = [line for line in told.splitlines() if line]
     assert told.split("\n\n") == lines  # a line is a paragraph
     examples = [line for line in lines if line.startswith("limelight ")]

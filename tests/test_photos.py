@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import models
 
 from helpers.tolerances import assert_agrees
-from limelight.cli.options import placed
+from limelight.cli.target_options import PlaceOptions
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
 from limelight.photos.decode import load_photo, photo_size
 from limelight.photos.files import find_photos
@@ -370,7 +370,8 @@ def test_the_size_of_a_photo_is_known_without_decoding_it(
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", explode)
     assert photo_size(tmp_path / "x.jpg") == size
     monkeypatch.setattr("limelight.photos.decode.load_photo", explode)
-    (box,) = placed([None], "1,2,10,20", None, Preprocess(None, None), [tmp_path / "x.jpg"])
+    place = PlaceOptions(box="1,2,10,20")
+    (box,) = place.place([None], Preprocess(None, None), [tmp_path / "x.jpg"])
     assert isinstance(box, Box)
     assert box.box == [1, 2, 10, 20]
 

@@ -24,7 +24,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "--layer": ("nothing", "0.0", "-1", "99", " ", ".", "0..1", "[0]", "0[", "2#7", "\x1b[31m",
         "6", "x" * 5000),
     "--method": ("gradcams", "grad cam", " ", ":", "gradcam:x=1", "rise:masks=0", "rise:masks=-1",
-        "rise:masks=x", "rise:masks=", "rise:=5", "rise:masks", "GRADCAM:", "rise:keep=2",
+        "rise:masks=x", "rise:masks=", "rise:=5", "rise:masks", "GRADCAMS:", "rise:keep=2",
         "rise:keep=nan", "rise:cells=0", "all", "integrated-gradients:steps=0",
         "smoothgrad:noise=-1", "smoothgrad:samples=0", "occlusion:patch=0", "occlusion:patch=9",
         "occlusion:stride=0", "\x1b[31m", "[red]", "kernelshap:segments=0", "rise:seed=x",

@@ -33,11 +33,10 @@ def load() -> None:
         import_module(name)
 
     import limelight
-    from limelight.cli import COMMANDS
-    from limelight.cli import load as command
+    from limelight.cli import COMMANDS, load_command
 
     for name in COMMANDS:
-        command(name).make_context(name, [])  # what reads the options is loaded only then
+        load_command(name).make_context(name, [])  # what reads the options is loaded only then
     import hostile_tries.tiny
 
     hostile_tries.tiny.build()

@@ -1,12 +1,14 @@
 """What the rows of METHODS and METRICS have in common: a name, a function, and its options.
 
-Views have options too, read and checked in the same way.
+Views have options too, read and checked in the same way. Names are found in any case, and with or
+without `-` and `_` in them: "Grad-CAM++" is `gradcam++`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any, Self, TypeVar
@@ -63,7 +65,7 @@ def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
 
     Raises:
         UnknownNameError: There is no such row, or it has no such option; the nearest are named.
-        OptionError: An option cannot be read, or cannot have that value.
+        OptionError: An option cannot be read, or cannot have that value; or several are named.
     """
     if isinstance(wanted, Entry):
         return wanted
@@ -73,10 +75,81 @@ def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
             "a row."
         )
     name, options = read_settings(wanted)
-    if name not in table:
-        hint = " Several are given with spaces between them." if "," in name else ""
-        raise unknown(kind, name, table, f"There are {', '.join(table)}.{hint}")
-    return table[name].set(**options) if options else table[name]
+    entry = table[find_name(table, kind, name)]
+    return entry.set(**options) if options else entry
+
+
+def find_entries(
+    table: Mapping[str, _R], kind: str, wanted: str | _R | Iterable[str | _R]
+) -> list[_R]:
+    """Return the rows meant, each once: names with spaces or commas between them, or rows.
+
+    Raises:
+        UnknownNameError, OptionError: As `find_entry`.
+    """
+    rows = [find_entry(table, kind, each) for each in _separate(wanted)]
+    return list({str(row): row for row in rows}.values())
+
+
+def means_all(wanted: object) -> bool:
+    """Return whether the one name that is given is "all"."""
+    names = _separate(wanted) if isinstance(wanted, str | list | tuple) else []
+    return len(names) == 1 and isinstance(names[0], str) and names[0].casefold() == "all"
+
+
+def _separate(wanted: Any) -> list[Any]:
+    """Return each name or row that is wanted by itself."""
+    given = [wanted] if isinstance(wanted, str | Entry) else list(wanted)
+    parts = (split_names(each) if isinstance(each, str) else [each] for each in given)
+    return [part for group in parts for part in group]
+
+
+#: A part of a text, and what stands before it.
+_PART = re.compile(r"([\s,]*)([^\s,]+)")
+
+_SETTING = re.compile("[^:=]+=")
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a text, with spaces or commas between them, each with its options.
+
+    Between options of one name stand commas too. What follows a comma is an option if it reads
+    `option=value` and the name before has options: "rise:masks=1000,seed=1,gradcam" is two names.
+    """
+    names = list[str]()
+    for between, part in _PART.findall(text):
+        if "," in between and names and ":" in names[-1] and _SETTING.match(part):
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    return names
+
+
+def find_name(known: Collection[str], kind: str, name: str) -> str:
+    """Return the known name that is meant, in any case, with or without its `-` and `_`.
+
+    Raises:
+        UnknownNameError: No name is spelled like it, or several are; the nearest are named.
+        OptionError: It is several known names.
+    """
+    if name in known:
+        return name
+    alike = _spelled_alike(name, known)
+    if len(alike) == 1:
+        return alike[0]
+    names = split_names(name)
+    if len(names) > 1 and all(_spelled_alike(each, known) for each in names):
+        raise OptionError(f"{name!r} is {len(names)} names; that of one {kind} was expected.")
+    raise unknown(kind, name, known, f"There are {', '.join(known)}.")
+
+
+def _spelled_alike(name: str, known: Iterable[str]) -> list[str]:
+    return [each for each in known if _letters(each) == _letters(name)]
+
+
+def _letters(name: str) -> str:
+    """Return a name without what people spell differently."""
+    return re.sub("[-_]", "", name).casefold()
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Console(rich.console.Console):
         Raises:
             OutputError: There is no room where that leads.
         """
-        with written("report", "stderr" if self.stderr else "stdout"):
+        with writing_to("stderr" if self.stderr else "stdout", "report"):
             super().print(*objects, **options)
 
     def bar(self, share: float) -> str:
@@ -60,11 +60,17 @@ INTERRUPTED = 130
 
 @dataclass
 class _Machine:
-    """Who reads the document."""
+    """The machine that reads the document.
+
+    Attributes:
+        stream: Where the document goes; None when stdout is closed.
+        has_document: Whether it was printed.
+        partial: What was done before the error that ends the run.
+    """
 
     stream: TextIO | None
-    told: bool = False
-    beside: dict[str, Any] = field(default_factory=dict)
+    has_document: bool = False
+    partial: dict[str, Any] = field(default_factory=dict)
 
 
 _MACHINE: ContextVar[_Machine | None] = ContextVar("machine", default=None)
@@ -80,17 +86,17 @@ def document(report: Any) -> None:
     machine = _MACHINE.get()
     stream = sys.stdout
     if machine is not None:
-        stream, machine.told = machine.stream, True
+        stream, machine.has_document = machine.stream, True
     if stream is None:  # stdout is closed
         return
-    with written("result", "stdout"):
+    with writing_to("stdout", "result"):
         stream.write(f"{text}\n")
         stream.flush()
 
 
 @contextmanager
-def written(what: str, stream: str) -> Iterator[None]:
-    """Tell of a stream that cannot be written to; not of one that nobody reads any more.
+def writing_to(stream: str, what: str) -> Iterator[None]:
+    """Name the stream that cannot be written to; one that nobody reads any more is no error.
 
     Raises:
         OutputError: There is no room where it leads.
@@ -108,17 +114,17 @@ def written(what: str, stream: str) -> Iterator[None]:
 
 
 def stand_beside(report: dict[str, Any]) -> None:
-    """Keep what was done for the document, which says of the error that is about to be raised."""
+    """Keep what was done for the document of the error that is about to be raised."""
     machine = _MACHINE.get()
     if machine is not None:
-        machine.beside = report
+        machine.partial = report
 
 
 def end_with(report: dict[str, Any]) -> None:
     """Print the document of a run that ended before its own, if one is wanted."""
     machine = _MACHINE.get()
-    if machine is not None and not machine.told:
-        document(machine.beside | report)
+    if machine is not None and not machine.has_document:
+        document(machine.partial | report)
 
 
 def failed(kind: str, message: str, code: int) -> dict[str, Any]:
@@ -172,7 +178,7 @@ def _kept_descriptor() -> Iterator[TextIO]:
     finally:
         _flush()
         os.dup2(kept.fileno(), 1)
-        with suppress(OSError):  # told when it was written
+        with suppress(OSError):  # the error was raised when it was written
             kept.close()
         # What is printed while the process ends is no part of the document either.
         atexit.unregister(_lead_to_stderr)

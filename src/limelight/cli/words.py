@@ -7,7 +7,7 @@ from inspect import cleandoc
 
 from limelight.errors import LimelightError, OutputError
 
-#: What the library's errors tell to pass, and how the command line calls it.
+#: What the library's errors ask to pass, and how the command line calls it.
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
@@ -32,12 +32,12 @@ def paragraphs(docstring: str) -> str:
 
     An example is a paragraph of its own, and keeps its line.
     """
-    return "\n\n".join(" ".join(one.split()) for one in cleandoc(docstring).split("\n\n"))
+    return "\n\n".join(" ".join(text.split()) for text in cleandoc(docstring).split("\n\n"))
 
 
 def worded(error: LimelightError) -> str:
     """Return what an error of the library says, with the options that the command line has."""
-    text = _GIVEN.sub(lambda found: PASSED.get(found[0], found[0]), str(error))
+    text = _GIVEN.sub(lambda match: PASSED.get(match[0], match[0]), str(error))
     if isinstance(error, OutputError) and _ELSEWHERE.search(text):
         text += " On the command line it is --out."
     return text

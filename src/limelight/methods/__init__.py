@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from limelight.errors import MethodError
 from limelight.methods import attention, controls, perturbed, pixels, pointwise, spectral, weighted
 from limelight.methods.method import Method
-from limelight.registry import find_entry
+from limelight.registry import find_entries, find_entry, means_all
 
 __all__ = ["METHODS", "QUICK_METHODS", "Method", "chosen_methods", "find_method"]
 
@@ -376,15 +376,15 @@ QUICK_METHODS = (
 def chosen_methods(methods: str | Method | Sequence[str | Method] | None) -> list[Method]:
     """Return the methods asked for, each once: all of METHODS for "all", QUICK_METHODS for None.
 
+    Names may stand in one text, with spaces or commas between them.
+
     Raises:
         UnknownNameError, OptionError: As `find_method`.
         MethodError: The list is empty.
     """
-    if methods == "all":
+    if means_all(methods):
         return list(METHODS.values())
-    if methods is None:
-        methods = QUICK_METHODS
-    names = [methods] if isinstance(methods, str | Method) else list(methods)
-    if not names:
+    rows = find_entries(METHODS, "method", QUICK_METHODS if methods is None else methods)
+    if not rows:
         raise MethodError("There are no methods to compare; name at least one, or 'all'.")
-    return list({str(method): method for method in map(find_method, names)}.values())
+    return rows

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from limelight.errors import OptionError, unknown
+from limelight.errors import OptionError
 from limelight.finish import normalise, relu, resize
-from limelight.registry import check_options, options_of, read_settings
+from limelight.registry import check_options, find_name, options_of, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,7 @@ def find_views(text: str) -> Views:
         OptionError: An option cannot be read, or cannot have that value.
     """
     name, options = read_settings(text)
-    if name not in VIEWS:
-        raise unknown("kind of views", name, VIEWS, f"There are {', '.join(VIEWS)}.")
+    name = find_name(VIEWS, "kind of views", name)
     check_options(name, options_of(VIEWS[name]), options)
     return VIEWS[name](**options)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from limelight.errors import InputError, LimelightError, MetricError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
-from limelight.metrics import METRICS, find_metric
+from limelight.metrics import METRICS
 from limelight.metrics.case import MapCase, PerturbedModel
 from limelight.metrics.controls import measure_controls
 from limelight.metrics.given_maps import GivenMaps, number_heatmaps, read_maps
@@ -21,6 +21,7 @@ from limelight.metrics.robustness import Stage, likeness, randomised
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.progress import ProgressCallback
+from limelight.registry import find_entries, means_all
 from limelight.targets import LogitsKey, Target, as_target
 
 #: What is measured when no metrics are named, and what besides where the objects are known.
@@ -152,7 +153,7 @@ def _possible_metrics(
     """
     if remakable:
         return rows
-    if asked == "all":
+    if means_all(asked):
         return [row for row in rows if "recipe" not in row.needs]
     for row in rows:
         if "recipe" in row.needs:
@@ -189,18 +190,20 @@ def chosen_metrics(
 ) -> list[Metric]:
     """Return the rows that are named, each once; for "all" every row that can be measured.
 
+    Names may stand in one text, with spaces or commas between them.
+
     Raises:
         UnknownNameError, OptionError: As `find_metric`.
         MetricError: No metric is named.
     """
-    if metrics == "all":
+    if means_all(metrics):
         return [row for row in METRICS.values() if with_objects or "objects" not in row.needs]
     if metrics is None:
         metrics = QUICK_METRICS + (QUICK_OBJECT_METRICS if with_objects else ())
-    named = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
-    if not named:
+    rows = find_entries(METRICS, "metric", metrics)
+    if not rows:
         raise MetricError("There are no metrics to measure by; name at least one, or 'all'.")
-    return list({str(row): row for row in map(find_metric, named)}.values())
+    return rows
 
 
 def _measure_maps(

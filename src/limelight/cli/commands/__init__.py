@@ -1,0 +1,1 @@
+"""The commands: a file for each, with a function of the same name."""

@@ -1,0 +1,158 @@
+"""`limelight walkthrough`: a page that shows how one map came to be."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli.map_options import Chunk, OneLayer
+from limelight.cli.messages import status_text, warn_of_random_weights
+from limelight.cli.network_options import NetworkOptions
+from limelight.cli.option_groups import out_option
+from limelight.cli.output import Console, document
+from limelight.cli.output_options import AsJson
+from limelight.cli.photo_options import OnePhoto, one_photo_path
+from limelight.cli.progress import Bar
+from limelight.cli.target_options import OneTargetOptions, PlaceOptions
+from limelight.errors import OptionError
+from limelight.files import file_name, make_folder
+from limelight.methods import chosen_methods
+from limelight.models.network import Network
+from limelight.photos.decode import load_photo
+from limelight.steps.data import Language
+from limelight.steps.walkthrough import Walkthrough, walkable
+from limelight.steps.walkthrough import walkthrough as walk_through
+
+
+def walkthrough(
+    *,
+    photo: OnePhoto = "chelsea",
+    network_options: NetworkOptions,
+    target_options: OneTargetOptions,
+    place_options: PlaceOptions,
+    layer: OneLayer = None,
+    method: Annotated[
+        str, typer.Option(help="The method to walk through, whose map sums over channels.")
+    ] = "gradcam",
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Methods to show side by side with it, with spaces or commas between them; "
+            "without it, all that weigh channels or cells by gradients."
+        ),
+    ] = None,
+    chunk: Chunk = None,
+    out: Annotated[Path, out_option("A file that ends in .html, or a folder.")] = Path(
+        "limelight-out"
+    ),
+    lang: Annotated[Language, typer.Option(help="The language of the page.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Show how the heatmap of PHOTO came to be: a page with every step, and its true numbers.
+
+    The photo as the network sees it, the layers and where they are cut, the score, activations,
+    gradients and weights of the channels, the sum as it grows, ReLU, resize, overlay; and what
+    other formulas make of the same evidence. The page is one file that asks for nothing else.
+
+    [bold]Examples[/]
+
+    limelight walkthrough cat.jpg --out page.html
+
+    limelight walkthrough cat.jpg --model swin_t --target tabby --lang zh
+
+    limelight walkthrough cat.jpg --method layercam --layer blocks.4 --beside "gradcam eigencam"
+    """
+    class_meant = target_options.only_target()
+    rows = chosen_methods(beside) if beside else None
+    row = walkable(method)
+    path = one_photo_path(photo)
+    picture = load_photo(path)
+    file = _page_file(out, path)
+    started = time.perf_counter()
+    network = network_options.load()
+    (placed,) = place_options.place([class_meant], network.preprocess, [path])
+    images, view = network.images(picture), network.preprocess.view(picture)
+    del picture  # it may be large
+    console = Console(stderr=as_json)
+    bar = Bar(console, "walking through", 1)
+    for _ in bar.over([None]):
+        page = walk_through(
+            network.model,
+            images,
+            target=placed,
+            method=row,
+            beside=rows,
+            layer=layer,
+            classes=network.classes,
+            photo=view,
+            preprocess=network.preprocess,
+            name=network.name,
+            language=lang,
+            chunk=chunk,
+            progress=bar.show_runs,
+        )
+        page.save(file)
+    report = _page_as_dict(page, path, network, file)
+    report["seconds"] = round(time.perf_counter() - started, 3)
+    if as_json:
+        document(report)
+    else:
+        _print_page(console, report)
+    raise typer.Exit(1 if report["status"] == "not-finite" else 0)
+
+
+def _page_file(out: Path, photo: Path) -> Path:
+    """Return the file to write; fail before any work is done."""
+    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
+        make_folder(out.parent)
+        return out
+    if out.suffix and not out.is_dir():
+        raise OptionError(
+            f"--out is {str(out)!r}; a file that ends in .html was expected, or a folder."
+        )
+    return make_folder(out) / file_name([photo.stem, "walkthrough"], "html")
+
+
+def _page_as_dict(page: Walkthrough, photo: Path, network: Network, file: Path) -> dict[str, Any]:
+    explanation = page.explanation
+    return {
+        "photo": str(photo),
+        "model": network.name,
+        "weights": network.weights,
+        "target": explanation.label[0],
+        "score": float(explanation.score[0]),
+        "method": explanation.method,
+        "layer": explanation.layer,
+        "reason": explanation.reason,
+        "status": explanation.status[0].name,
+        "message": explanation.status[0].message,
+        "beside": [str(other.method) for other in page.beside],
+        "skipped": {skipped.method: skipped.reason for skipped in page.skipped},
+        "page": str(file),
+        "bytes": file.stat().st_size,
+    }
+
+
+def _print_page(console: Console, page: dict[str, Any]) -> None:
+    """Print what is on the page, and where that is."""
+    warn_of_random_weights(console, page["weights"])
+    facts = Table(box=None, padding=(0, 1), show_header=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("target", f"{escape(page['target'])}, score {page['score']:.4g}")
+    facts.add_row("status", status_text(page))
+    facts.add_row("layer", f"{escape(page['layer'])}: {escape(page['reason'])}")
+    facts.add_row("method", escape(page["method"]))
+    facts.add_row("beside", escape(", ".join(page["beside"])) or "none")
+    for name, reason in page["skipped"].items():
+        facts.add_row("skipped", escape(f"{name}: {reason}"))
+    facts.add_row("page", f"{escape(page['page'])} ({page['bytes'] / 1e6:.2f} MB)")
+    facts.add_row("time", f"{page['seconds']:.2f} s")
+    network = escape(f"{page['model']} ({page['weights']})")
+    console.print(f"[bold]{escape(page['photo'])}[/]  {network}")
+    console.print(facts)

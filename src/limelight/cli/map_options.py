@@ -1,0 +1,95 @@
+"""How maps are made: methods, layers, looks, and runs of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from limelight.methods.views import Views, find_views
+from limelight.models.network import Network
+from limelight.options import Options
+from limelight.registry import split_names
+
+OneLayer = Annotated[
+    str | None, typer.Option("--layer", "-l", help="A dotted path; chosen when not given.")
+]
+
+
+def layers_option(help: str) -> Any:
+    """Return the option --layer of a command that takes several."""
+    return typer.Option("--layer", "-l", help=help)
+
+
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        "--chunk", min=1, help="Runs done together by methods that run the network many times."
+    ),
+]
+
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the network first; it pays for thousands of photos or runs."
+    ),
+]
+
+
+def metrics_option(otherwise: str) -> Any:
+    """Return the option --metrics; `otherwise` says what is done without it."""
+    return typer.Option(
+        "--metrics",
+        help="Names that `limelight metrics` lists, with spaces or commas between them, with "
+        f"options if any: 'insertion deletion:steps=50'; or 'all'. {otherwise}",
+    )
+
+
+def methods_option(otherwise: str) -> Any:
+    """Return the option --methods; `otherwise` says what is done without it."""
+    return typer.Option(
+        "--methods",
+        help="Names that `limelight methods` lists, with spaces or commas between them, with "
+        f"options if any; or 'all'. {otherwise}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """How the maps of a target are made, whatever the method."""
+
+    views: Annotated[
+        str | None,
+        typer.Option(help="Average over several looks: flips, noise:samples=25 or scales:count=4."),
+    ] = None
+    eigen: Annotated[
+        bool,
+        typer.Option("--eigen", help="Smooth: take the channels' first component, not their sum."),
+    ] = False
+    chunk: Chunk = None
+    compile: Compile = False
+
+    def __post_init__(self) -> None:
+        """Refuse views that there are not, before any work is done."""
+        self.read_views()
+
+    def read_views(self) -> Views | None:
+        """Return the views, if any are wanted."""
+        return find_views(self.views) if self.views else None
+
+    def options(self, network: Network) -> Options:
+        """Return what the library is asked for, of this network."""
+        return Options.read(
+            classes=network.classes,
+            views=self.read_views(),
+            eigen=self.eigen,
+            chunk=self.chunk,
+            compile=self.compile,
+        )
+
+
+def split_layers(layers: Sequence[str] | None) -> list[str]:
+    """Return the paths of the layers that are named, with spaces or commas between them."""
+    return [path for text in layers or [] for path in split_names(text) or [text]]

@@ -1,0 +1,64 @@
+"""Sentences and cells that several commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+
+from limelight.cli.output import Console
+from limelight.models.network import Network
+
+
+def network_title(network: Network) -> str:
+    """Return the name of a network and where its weights come from, to print."""
+    return escape(f"{network.name} ({network.weights})")
+
+
+def warn_of_random_weights(console: Console, weights: str) -> None:
+    """Warn of random weights, which may look like any others."""
+    if weights == "random":
+        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+
+
+def status_text(explanation: Mapping[str, Any]) -> str:
+    """Return the status of an explanation in colour, with its message."""
+    if explanation["status"] == "ok":
+        return "[green]ok[/]"
+    return f"[yellow]{explanation['status']}[/] {escape(explanation['message'])}"
+
+
+def count_photos(photos: Sequence[object]) -> str:
+    """Return how many photos there are, in words."""
+    return f"{len(photos)} photo{'' if len(photos) == 1 else 's'}"
+
+
+def print_errors(errors: Sequence[Mapping[str, str]]) -> None:
+    """Print what went wrong with some of the photos or files."""
+    console = Console(stderr=True)
+    for each in errors:
+        text = escape(each["error"])
+        console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+
+
+#: So many reasons why photos were left out are shown.
+_REASONS_SHOWN = 5
+
+
+def print_left_out(failed: Sequence[Mapping[str, str]], total: int) -> None:
+    """Print why photos could not be measured, and how many of the total they are."""
+    console = Console(stderr=True)
+    for each in failed[:_REASONS_SHOWN]:
+        text = escape(each["error"])
+        console.print(f"[yellow]left out[/] {text}", soft_wrap=True, highlight=False)
+    if len(failed) > _REASONS_SHOWN:
+        console.print(f"... and {len(failed) - _REASONS_SHOWN} more; --json lists them")
+    if failed and total > 1:
+        console.print(f"{len(failed)} of {total} photos were not measured.")
+
+
+def print_untried(photos: Sequence[str]) -> None:
+    """Print how many photos were not tried, if any."""
+    if photos:
+        Console(stderr=True).print(f"{count_photos(photos)} not tried.")

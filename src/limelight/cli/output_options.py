@@ -1,0 +1,104 @@
+"""Where a command writes its pictures, as what, and for whom it prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limelight.cli.option_groups import out_option
+from limelight.errors import OutputError
+from limelight.explanation import FORMATS, FormatName
+from limelight.files import file_name, make_folder
+
+Colormap = Annotated[
+    str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
+]
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print for a machine: stdout is one JSON document, however the run ends, with 'error' "
+        "if it ended early; all else goes to stderr.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions:
+    """The pictures of a command, one for each photo."""
+
+    out: Annotated[Path, out_option("A folder; or a file, for one photo.")] = Path("limelight-out")
+    format: Annotated[
+        FormatName | None,
+        typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
+    ] = None
+    colormap: Colormap = "inferno"
+
+    def plan(self, *, single: bool) -> PictureFiles:
+        """Return where the pictures go, as `PictureFiles.plan` does."""
+        return PictureFiles.plan(self.out, self.format, single=single)
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Where the pictures of a run are written.
+
+    Attributes:
+        out: The folder; or the file, if it is one.
+        format: What they are written as: the suffix, without its dot.
+        is_folder: Whether `out` is a folder.
+        used: The files that were handed out.
+    """
+
+    out: Path
+    format: str
+    is_folder: bool
+    used: set[Path] = field(default_factory=set)
+
+    @classmethod
+    def plan(cls, out: Path, format: FormatName | None = None, *, single: bool) -> PictureFiles:
+        """Read --out and --format; fail before any work is done.
+
+        Args:
+            out: A folder, or a file.
+            format: What to write; None to have it follow from the file.
+            single: Whether there is but one picture.
+
+        Raises:
+            OutputError: Pictures cannot be written there, or not as that.
+        """
+        suffix = out.suffix.lower().lstrip(".")
+        is_file = bool(suffix) and not out.is_dir() and (single or suffix in FORMATS)
+        if not is_file:
+            return cls(make_folder(out), format or "png", is_folder=True)
+        if suffix not in FORMATS:
+            raise OutputError(
+                f"Cannot write {str(out)!r}: its suffix should be one of {', '.join(FORMATS)}."
+            )
+        if format and format != suffix:
+            raise OutputError(f"--out says {suffix!r} and --format {format!r}; leave one out.")
+        if not single:
+            raise OutputError(
+                f"There are several pictures to write, and --out is one file, {str(out)!r}. Pass "
+                "a folder."
+            )
+        make_folder(out.parent)
+        return cls(out, suffix, is_folder=False)
+
+    def next(self, *parts: str) -> Path:
+        """Return the file of a picture: the one of --out, or one in the folder named by the parts.
+
+        A name that this run has written is followed by a number.
+        """
+        if not self.is_folder:
+            return self.out
+        path, number = self.out / file_name(parts, self.format), 1
+        while path in self.used:
+            number += 1
+            path = self.out / file_name([*parts, str(number)], self.format)
+        self.used.add(path)
+        return path

@@ -1,0 +1,70 @@
+"""The photos that a command is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL.Image import Image
+from torch import Tensor
+
+from limelight.errors import OptionError
+from limelight.models.network import Network
+from limelight.photos.decode import load_photo, silence_decoders
+from limelight.photos.files import find_photos
+from limelight.photos.samples import SAMPLES, find_sample
+from limelight.render import as_panel
+
+Photos = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PHOTO...",
+        help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
+        show_default=False,
+    ),
+]
+
+OnePhoto = Annotated[
+    str,
+    typer.Argument(
+        metavar="PHOTO", help="A photo, or a sample's name; without one, the sample 'chelsea'."
+    ),
+]
+
+
+def photo_paths(given: Sequence[str] | None) -> list[Path]:
+    """Return the photos meant; a sample's name is one unless a file is called that.
+
+    Without any it is the sample 'chelsea'.
+    """
+    silence_decoders()
+    return find_photos(
+        find_sample(name) if name in SAMPLES and not Path(name).exists() else name
+        for name in given or ["chelsea"]
+    )
+
+
+def one_photo_path(given: str) -> Path:
+    """Return the one photo meant.
+
+    Raises:
+        OptionError: It is a folder of several.
+    """
+    paths = photo_paths([given])
+    if len(paths) > 1:
+        raise OptionError(f"{given!r} holds {len(paths)} photos; one was expected.")
+    return paths[0]
+
+
+def load_input(path: Path, network: Network) -> tuple[Tensor, Image]:
+    """Return what the network is given of a photo, `[1, C, H, W]`, and what a panel shows of it.
+
+    The photo itself, which may be large, is not kept.
+
+    Raises:
+        PhotoError: It cannot be read.
+    """
+    photo = load_photo(path)
+    return network.images(photo), as_panel(network.preprocess.view(photo))

@@ -1,0 +1,114 @@
+"""The application behind the commands: it loads a command when it is run, and tells of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer.main
+from rich.markup import escape
+
+from limelight.cli import output
+from limelight.cli.words import paragraphs, worded
+from limelight.errors import LimelightError, OutputError, describe_error, exited
+
+
+class _PrintedHelp:
+    """Help that ends like any other text when it cannot be printed."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        with output.writing_to("stdout", "help"):
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+
+
+class _Command(_PrintedHelp, typer.core.TyperCommand):
+    """One command."""
+
+
+class LazyCommands(_PrintedHelp, typer.core.TyperGroup):
+    """Commands that are loaded when run: torch takes seconds, which --help does not need.
+
+    Attributes:
+        summaries: The commands, each with the first line of its help.
+    """
+
+    summaries: ClassVar[Mapping[str, str]]
+
+    def __init__(self, **attributes: Any) -> None:
+        """Add each command with the line that the help of all shows."""
+        super().__init__(**attributes)
+        for name, summary in self.summaries.items():
+            self.add_command(typer.core.TyperCommand(name, help=summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is run, loaded."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load_command(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; also one that is broken off, or that the user's code wants to end."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            raise exited(error, "The model's own code") from error
+        except KeyboardInterrupt:
+            output.Console(stderr=True).print("[yellow]Interrupted.[/]")
+            output.end_with(output.interrupted("Interrupted."))
+            raise typer.Exit(output.INTERRUPTED) from None
+
+
+def load_command(name: str) -> Any:
+    """Return a command, whole: the function of that name in the module of that name."""
+    from limelight.cli.option_groups import expand_groups
+
+    function = getattr(import_module(f"limelight.cli.commands.{name}"), name)
+    application = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    application.command(name, cls=_Command, help=paragraphs(function.__doc__))(
+        expand_groups(function)
+    )
+    return typer.main.get_command(application)
+
+
+def run_app(app: typer.Typer) -> int:
+    """Run what the arguments say, and tell how it ended; return the exit code."""
+    try:
+        return int(app(prog_name="limelight", standalone_mode=False) or 0)
+    except BrokenPipeError:  # whoever read had enough
+        return 1
+    except Exception as error:
+        return _print_error(error)
+
+
+def _print_error(error: Exception) -> int:
+    """Print an error on stderr, and in the document where one is wanted; return its exit code."""
+    kind, message, hint, code = type(error).__name__, "", "", 1
+    if isinstance(error, LimelightError):
+        message, code = worded(error), error.exit_code
+    elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
+        kind, message, code = "UsageError", _usage_message(error), 2
+    else:  # what a model of the user's raises, most likely
+        message = " ".join([describe_error(error), *getattr(error, "__notes__", [])])
+        hint = "\nSee where with: limelight --traceback ..."
+    console = output.Console(stderr=True)
+    with suppress(OutputError):  # no room on stderr either: the exit code says it
+        if "--traceback" in sys.argv:
+            trace = "".join(traceback.format_exception(error))
+            console.print(trace, markup=False, soft_wrap=True, highlight=False)
+        if message:  # none where the help was printed instead
+            text = escape(message + hint)
+            console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
+    output.end_with(output.failed(kind, message, code))
+    return code
+
+
+def _usage_message(error: Any) -> str:
+    """Return what is wrong with the arguments, and where help is."""
+    message = str(error.format_message()).rstrip(" .")
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "limelight"
+    end = "" if message.endswith("?") else "."
+    return message and f"{message}{end} See '{path} --help'."
