@@ -13,8 +13,7 @@ import limelight
 from helpers import networks
 from helpers.tolerances import assert_agrees
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
-from limelight.targets import OutputSpec, Rank, Scores, ScoreTarget, TargetContext, top
-from limelight.targets import score as score_
+from limelight.targets import OutputSpec, Rank, Scores, ScoreTarget, TargetContext, as_target, top
 from limelight.targets.class_names import class_index, label_of
 from limelight.targets.outputs import find_logits
 
@@ -24,7 +23,7 @@ LOGITS = torch.tensor([[0.1, 0.5, -2.0, 3.0, 1.0], [4.0, 0.0, 2.0, -1.0, 1.5]])
 
 def score(output: object, target: Any, batch: int, classes: Any) -> Scores:
     """Score an output of a classifier of pictures."""
-    return score_(output, target, TargetContext(batch, (8, 8), OutputSpec(classes)))
+    return as_target(target).score(output, TargetContext(batch, (8, 8), OutputSpec(classes)))
 
 
 def values_of(target: Any, output: object = LOGITS, classes: list[str] | None = CLASSES) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets import OutputSpec, Scores, TargetContext, score
+from limelight.targets import OutputSpec, Scores, TargetContext, as_target
 
 Pick = Any
 
@@ -24,7 +24,9 @@ def scored(
     pick: Pick = None,
     words: bool = False,
 ) -> Scores:
-    found = score(output, target, TargetContext(batch, size, OutputSpec(classes, pick), words))
+    found = as_target(target).score(
+        output, TargetContext(batch, size, OutputSpec(classes, pick), words)
+    )
     # Whatever the target, the same output has the same scores again, in any order and repeated.
     everything = torch.arange(batch)
     assert torch.equal(found.read_again(output, everything), found.values)
@@ -33,7 +35,7 @@ def scored(
 
 def refused(output: Any, target: Any, batch: int, text: str, size: Any = (8, 8)) -> None:
     with pytest.raises(TargetError, match=text):
-        score(output, target, TargetContext(batch, size, OutputSpec()))
+        as_target(target).score(output, TargetContext(batch, size, OutputSpec()))
 
 
 def rows_of(output: Tensor, rows: list[int]) -> Tensor:

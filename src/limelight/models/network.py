@@ -69,7 +69,7 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
         InputError: The inputs hold no images, or photos were given to a model that is no `Network`.
     """
     network = model if isinstance(model, Network) else None
-    photos = _photos(inputs)
+    photos = None if isinstance(inputs, Tensor) else _photos(inputs)
     if photos is not None and network is None:
         raise InputError(
             "A photo was given, and how to prepare it for this model is not known. Pass a Network, "
@@ -80,7 +80,14 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     classes = network.classes if classes is None else classes
     if photos is None:
         return Subject(network.model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
-    images = torch.cat([network.images(photo) for photo in photos])
+    prepared = [network.images(photo) for photo in photos]
+    shapes = {tuple(images.shape[1:]) for images in prepared}
+    if len(shapes) > 1:
+        raise InputError(
+            f"The photos make inputs of shapes {sorted(map(list, shapes))}; one shape was expected, "
+            "as their maps are one tensor. Explain them one by one, or with explain_photos."
+        )
+    images = torch.cat(prepared)
     views = tuple(map(network.preprocess.view, photos))
     return Subject(network.model, ModelInputs.of(images), classes, views)
 

@@ -31,7 +31,7 @@ from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.place import layout_at
 from limelight.runtime.shadow import writes_nothing
-from limelight.targets import LogitsKey, Scores, Target, score
+from limelight.targets import LogitsKey, Scores, Target, as_target
 from limelight.targets.outputs import returned
 
 
@@ -108,17 +108,11 @@ def cut_layers(
     Without `follow_input` a cut at the input has no gradient, and needs no graph.
     """
     run, outputs = run_pass(model, inputs, layers, options, follow_input=follow_input)
-    return [
-        Cut(
-            output.layer.name,
-            output.reason,
-            layout_at(output.raw, output.layer, run),
-            _raw=output.raw,
-            _resolved=output.layer,
-            _run=run,
-        )
-        for output in outputs
-    ]
+    cuts = []
+    for layer, reason, raw in outputs:
+        layout = run.plan.layouts.get((layer.name, raw.shape)) or layout_at(raw, layer, run)
+        cuts.append(Cut(layer.name, reason, layout, _raw=raw, _resolved=layer, _run=run))
+    return cuts
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +141,8 @@ class Cut:
     @property
     def output(self) -> Any:
         """What the model returned, without a graph."""
-        return map_tensors(returned(self._run.output), Tensor.detach)
+        output = returned(self._run.output)
+        return output.detach() if isinstance(output, Tensor) else map_tensors(output, Tensor.detach)
 
     @property
     def image(self) -> Tensor:
@@ -170,7 +165,7 @@ class Cut:
         The values carry the graph of the head.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            return score(self._run.output, target, self._run.context)
+            return as_target(target).score(self._run.output, self._run.context)
 
     def probability(self, target: Target | Scores = None) -> Tensor | None:
         """Return the probability of the explained class, `[B]`: `p_c = softmax(y)_c`.

@@ -57,6 +57,8 @@ def call(
     finally:
         for copy in detectors:  # a copy must not refer to itself
             del copy.__dict__[SORTS_BOXES]
+    if isinstance(output, Tensor) and not proposals:
+        return output
     proposed = _to_pixels(*proposals[-1], inputs) if proposals else _as_detr(output, inputs, model)
     if not proposed:
         return output

@@ -16,7 +16,7 @@ from limelight.options import Options
 from limelight.runtime.autograd import differentiate
 from limelight.runtime.forward import run_pass
 from limelight.runtime.place import layout_at
-from limelight.targets import Scores, Target, score
+from limelight.targets import Scores, Target, as_target
 
 
 class LayerGradient(NamedTuple):
@@ -55,7 +55,7 @@ def layer_gradients(
     """
     run, outputs = run_pass(model, inputs, layers, options)
     with torch.inference_mode(False), torch.enable_grad():
-        scores = score(run.output, target, run.context)
+        scores = as_target(target).score(run.output, run.context)
         gradients = differentiate(scores.values.sum(), [output.raw for output in outputs])
     if run.traits.quantised and not any(gradient.any() for gradient in gradients):
         raise MethodError(QUANTISED)

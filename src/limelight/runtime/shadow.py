@@ -23,6 +23,9 @@ from limelight.runtime.unwrap import scripted_error
 
 _COMMON = frozenset(nn.Module().__dict__)  # what every module has; other attributes are the user's
 
+#: Values that lead to no module.
+_SIMPLE = (int, float, str, type, type(None), torch.Size)
+
 
 def shadow(
     model: nn.Module, touched: Collection[int] | None = None
@@ -54,7 +57,9 @@ def shadow(
     for copy in copies.values():
         _adopt(copy, copies)
         for name in copy.__dict__.keys() - _COMMON:
-            copy.__dict__[name] = redirect(copy.__dict__[name], copies)
+            value = copy.__dict__[name]
+            if not isinstance(value, _SIMPLE):
+                copy.__dict__[name] = redirect(value, copies)
     return copies.get(id(model), model), copies
 
 

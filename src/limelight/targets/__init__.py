@@ -29,7 +29,7 @@ from limelight.targets.context import TargetContext
 from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 from limelight.targets.regions import Region
 from limelight.targets.scores import FixedScore, Scores, ScoreTarget
-from limelight.targets.target import Target, as_target, score
+from limelight.targets.target import Target, as_target
 from limelight.targets.words import Similarity, Words, each_word
 
 __all__ = [
@@ -53,6 +53,5 @@ __all__ = [
     "as_target",
     "each_word",
     "output_spec",
-    "score",
     "top",
 ]

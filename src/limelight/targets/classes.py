@@ -336,11 +336,11 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
     logits = class_logits(output, context.spec.key)
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:
-        return Logits(output, context)
+        return Logits(logits, context.spec.key)
     if batched and logits.ndim == len(context.size) + 2:
         return RegionTable(output, None, context)
     if batched and logits.ndim == 3 and context.words:
-        return LastWord(output, context)
+        return LastWord(logits, context.spec.key)
     raise TargetError(
         f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
         f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets.context import TargetContext
-from limelight.targets.outputs import class_logits
+from limelight.targets.outputs import LogitsKey, class_logits
 
 #: Reads class scores from another output: from an output of M rows, and the image `[M]` that each
 #: row belongs to, to `[M, C]`.
@@ -67,10 +66,9 @@ class Logits:
 
     axes, where = "C", ""
 
-    def __init__(self, output: object, context: TargetContext) -> None:
-        """Find the logits."""
-        self._key = context.spec.key
-        self._logits = self._rows(class_logits(output, self._key))
+    def __init__(self, logits: Tensor, key: LogitsKey | None) -> None:
+        """Keep the logits that were found in an output, and the key they were found by."""
+        self._key, self._logits = key, self._rows(logits)
 
     @property
     def count(self) -> int:

@@ -13,7 +13,7 @@ from limelight.targets.class_names import ClassName
 from limelight.targets.classes import as_class_target
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, find_logits, returned
-from limelight.targets.scores import CustomScore, Scores, ScoreTarget
+from limelight.targets.scores import CustomScore, ScoreTarget
 
 #: What can be explained; see the docstring of `limelight.targets`.
 Target = ScoreTarget | ClassName | Sequence[ClassName] | Tensor | Callable[[Any], Tensor] | None
@@ -26,23 +26,6 @@ def as_target(target: Target) -> ScoreTarget:
     if callable(target) and not isinstance(target, Tensor):
         return CustomScore(target)
     return as_class_target(target)
-
-
-def score(output: object, target: Target, context: TargetContext) -> Scores:
-    """Turn the output of a model into one score per image.
-
-    Args:
-        output: What the model returned.
-        target: See the docstring of `limelight.targets`.
-        context: How many images there are, their size, and how to read the output.
-
-    Raises:
-        UnknownNameError: No class has that name; the nearest are named.
-        TargetError: An index is out of range, there is not one target per image, the output is
-            not of the kind that the target needs, or the callable did not return scores `[B]`.
-        ModelError: There is no tensor in the output.
-    """
-    return as_target(target).score(output, context)
 
 
 def scores_to_follow(output: object, context: TargetContext) -> list[Tensor]:
