@@ -109,6 +109,13 @@ def test_a_photo_for_a_bare_model_says_what_to_do(network: limelight.Network) ->
             limelight.explain(network.model, inputs)
 
 
+def test_photos_that_make_no_batch_are_refused(network: limelight.Network) -> None:
+    whole = limelight.Network("whole", network.model, limelight.Preprocess(size=None, resize=None))
+    photos = [photo(), photo().resize((30, 30))]
+    with pytest.raises(InputError, match=r"inputs of shapes \[\[3, 30, 30\], \[3, 40, 60\]\]"):
+        limelight.explain(whole, photos)
+
+
 def test_what_is_saved_is_drawn_on_the_photo(
     network: limelight.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

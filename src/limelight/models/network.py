@@ -84,8 +84,9 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     shapes = {tuple(images.shape[1:]) for images in prepared}
     if len(shapes) > 1:
         raise InputError(
-            f"The photos make inputs of shapes {sorted(map(list, shapes))}; one shape was expected, "
-            "as their maps are one tensor. Explain them one by one, or with explain_photos."
+            f"The photos make inputs of shapes {sorted(map(list, shapes))}; one shape was "
+            "expected, as their maps are one tensor. Explain them one by one, or with "
+            "explain_photos."
         )
     images = torch.cat(prepared)
     views = tuple(map(network.preprocess.view, photos))
