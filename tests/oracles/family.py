@@ -1,0 +1,43 @@
+"""What a family of oracles says about its methods: how to call them, and what has to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+#: What oracles read: a network with images, and what a full forward and backward find there.
+Scene = TypeVar("Scene")
+Oracle = Callable[[Scene], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[Scene]):
+    """The oracles of a family, their mistakes, and the laws of their methods.
+
+    A key with options, as `method:option=value`, is how the method is called. What follows
+    `oracles` and `doctored` is needed only where it applies.
+
+    Attributes:
+        oracles: What each method should find, by how it is called.
+        doctored: What passes for a method at first sight, and is not it: by how the method is
+            called, and by the mistake. Every method has some.
+        undoctored: What doctored maps are made of, put together as it should be.
+        cancels: The size of what is added in a raw map, by the method's name, where terms cancel:
+            comparisons are as good as that.
+        linear: The methods whose map of a difference of scores is the difference of the maps.
+        of_no_class: The methods, by name, whose map does not depend on what is explained.
+        shaped_by_scale: The methods whose map changes shape with the scale of the scores.
+        tried: The cases in which a method is tried, by its name, unless it is tried in all.
+    """
+
+    oracles: Mapping[str, Oracle[Scene]]
+    doctored: Mapping[str, Mapping[str, Oracle[Scene]]]
+    undoctored: Mapping[str, Oracle[Scene]] = field(default_factory=dict)
+    cancels: Mapping[str, Callable[[Scene], float]] = field(default_factory=dict)
+    linear: Sequence[str] = ()
+    of_no_class: Sequence[str] = ()
+    shaped_by_scale: Sequence[str] = ()
+    tried: Mapping[str, Sequence[str]] = field(default_factory=dict)
