@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -41,3 +41,24 @@ class Family(Generic[Scene]):
     of_no_class: Sequence[str] = ()
     shaped_by_scale: Sequence[str] = ()
     tried: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+#: What an oracle finds of one image: the metric, or its parts and curves by name.
+Found = float | Mapping[str, float | list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFamily(Generic[Scene]):
+    """The same of metrics; an oracle is about one image, whose number it is given.
+
+    Attributes:
+        oracles: What each metric should find, by how it is called; every option occurs.
+        doctored: What passes for a metric at first sight, and is not it.
+        undoctored: What doctored ones are made of, put together as it should be.
+        allowed: By a metric's name: what `assert_agrees` has to know to compare its readings.
+    """
+
+    oracles: Mapping[str, Callable[[Scene, int], Found]]
+    doctored: Mapping[str, Mapping[str, Callable[[Scene, int], float]]]
+    undoctored: Mapping[str, Callable[[Scene, int], float]] = field(default_factory=dict)
+    allowed: Mapping[str, Callable[[Scene], dict[str, Any]]] = field(default_factory=dict)
