@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
 #: What oracles read: a network with images, and what a full forward and backward find there.
 Scene = TypeVar("Scene")
 Oracle = Callable[[Scene], Tensor]
+
+
+class OneImage(NamedTuple):
+    """What a walkthrough shows of one image: activations and gradients, `[K, *grid]`."""
+
+    a: Tensor
+    g: Tensor
+    class_weights: Tensor | None
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return tuple(range(1, self.a.ndim))
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return one number per channel, `[K]`, ready to multiply maps."""
+        return values.reshape(-1, *(1,) * len(self.axes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,8 @@ class Family(Generic[Scene]):
         linear: The methods whose map of a difference of scores is the difference of the maps.
         of_no_class: The methods, by name, whose map does not depend on what is explained.
         shaped_by_scale: The methods whose map changes shape with the scale of the scores.
+        weights: By its name, what a method that walkthroughs show weighs with, `[K]` or
+            `[K, *grid]`, and what it weighs: the same to the bit.
         tried: The cases in which a method is tried, by its name, unless it is tried in all.
     """
 
@@ -40,6 +58,7 @@ class Family(Generic[Scene]):
     linear: Sequence[str] = ()
     of_no_class: Sequence[str] = ()
     shaped_by_scale: Sequence[str] = ()
+    weights: Mapping[str, Callable[[OneImage], tuple[Tensor, Tensor]]] = field(default_factory=dict)
     tried: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 

@@ -363,6 +363,7 @@ AT_THE_INPUT: Family[Studied] = Family(
         },
     },
     cancels=dict.fromkeys(("input-x-gradient", "integrated-gradients"), products),
+    weights={"input-x-gradient": lambda image: (image.g, image.a)},
     tried={
         "guided-backprop": ["cnn"],
         "guided-gradcam": ["cnn, a layer"],

@@ -83,5 +83,13 @@ AT_A_LAYER: Family[Scene] = Family(
         },
     },
     cancels={"hirescam": lambda s: float((s.a * s.g).abs().sum(1).max())},
+    weights={
+        "hirescam": lambda image: (image.g, image.a),
+        "layercam": lambda image: (image.g.clamp(min=0), image.a),
+        "gradcam-elementwise": lambda image: (
+            image.g.masked_fill(image.g * image.a < 0, 0),
+            image.a,
+        ),
+    },
     linear=("hirescam",),
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oracles.evidence import ScoreOf
-from oracles.family import Family
+from oracles.family import Family, OneImage
 
 if TYPE_CHECKING:
     from helpers.method_scenes import Scene
@@ -148,6 +148,30 @@ def rare(s: Scene) -> Tensor:
     return s.a > s.a.mean(s.axes, keepdim=True) + 2 * deviation
 
 
+# Weights as walkthroughs show them
+
+
+def class_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    assert image.class_weights is not None
+    return image.class_weights, image.a
+
+
+def plus_plus_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    mass, g = image.spread(image.a.sum(image.axes).double()), image.g.double()
+    alpha = (g**2 / (2 * g**2 + mass * g**3)).nan_to_num(0, 0, 0)
+    return (alpha * g.relu()).sum(image.axes).to(image.a.dtype), image.a
+
+
+def x_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    products = (image.a * image.g).sum(image.axes)
+    return (products / image.a.sum(image.axes)).nan_to_num(0, 0, 0), image.a
+
+
+def rare_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    mean, deviation = image.a.mean(image.axes), image.a.std(image.axes, correction=0)
+    return mean, (image.a > image.spread(mean) + 2 * image.spread(deviation)).to(image.a)
+
+
 AT_A_LAYER: Family[Scene] = Family(
     oracles={
         "cam": lambda s: cam(s.a, s.linear.weight, s.chosen),
@@ -246,6 +270,13 @@ AT_A_LAYER: Family[Scene] = Family(
         "gradcam++": lambda s: weighed(s, (s.g.relu() / (2 + total(s, s.a) * s.g)).sum(s.axes)),
         "shapleycam": lambda s: weighed(s, (s.g - s.curvature / 2).mean(s.axes)),
         "fem": lambda s: (s.a.mean(s.axes, keepdim=True) * rare(s)).sum(1),
+    },
+    weights={
+        "cam": class_weights,
+        "gradcam": lambda image: (image.g.mean(image.axes), image.a),
+        "gradcam++": plus_plus_weights,
+        "xgradcam": x_weights,
+        "fem": rare_weights,
     },
     linear=("cam", "gradcam", "xgradcam", "shapleycam"),
     of_no_class=("fem",),
