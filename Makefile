@@ -2,12 +2,13 @@
 # make test   sets itself up, then formatting, lint, types and tests
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
+# make tables writes the tables of methods and metrics into README.md and docs/measure.md
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench tables clean
 
 demo: $(READY)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -19,6 +20,9 @@ bench: $(BENCH)/.ready
 	for what in gradcam layouts growth photos agreement metrics family; do \
 	  $(BENCH)/bin/python benchmarks/$$what.py --publish || exit 1; \
 	done
+
+tables: $(READY)
+	$(VENV)/bin/python scripts/tables.py
 
 # An environment is made once, and again only when what it is made from changes.
 $(READY): needs := --editable '.[test]'

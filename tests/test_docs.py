@@ -18,6 +18,7 @@ from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
+import tables
 from limelight.methods import METHODS
 from limelight.metrics import METRICS
 
@@ -150,7 +151,7 @@ def test_there_are_commands_to_test() -> None:
 def test_the_readme_lists_every_method(name: str) -> None:
     row = METHODS[name]
     formula = row.formula.replace("|", r"\|")  # a pipe would end the table's cell
-    assert f"| `{name}` | `{formula}` | {row.paper} |" in README
+    assert f"| `{name}` | `{formula}` | {row.paper} |" in README, "run make tables"
 
 
 def test_the_readme_lists_every_status() -> None:
@@ -213,7 +214,12 @@ def test_examples_of_measuring_run(folder: Path) -> None:
 def test_the_page_lists_every_metric(name: str) -> None:
     row = METRICS[name]
     formula = row.formula.replace("|", r"\|")
-    assert f"| `{name}` | `{formula}` | {row.better} | {row.paper} |" in MEASURE
+    assert f"| `{name}` | `{formula}` | {row.better} | {row.paper} |" in MEASURE, "run make tables"
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_of_methods_and_metrics_are_as_new_as_they_are(page: str) -> None:
+    assert (ROOT / page).read_text() == tables.renewed(page), "run make tables"
 
 
 MEASURING = [line for line in blocks(MEASURE, "")[0].splitlines() if line.startswith("limelight")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def test_every_module_is_imported_under_its_own_path() -> None:
 
 def test_no_private_name_of_another_module_is_used() -> None:
     assert private_uses(MODULES, IMPORTS) == []
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.glob("oracles/*.py")), ids=lambda p: p.stem)
+def test_an_oracle_imports_nothing_from_limelight(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not [name for name in names if name.partition(".")[0] == "limelight"]
 
 
 def test_files_are_short() -> None:

@@ -14,7 +14,7 @@ import limelight
 from helpers.metric_scenes import SCENES, Recorder, Seen
 from helpers.tolerances import assert_agrees, rounding
 from limelight.metrics.imputation import impute
-from oracles import metrics as oracles
+from oracles import faithfulness
 
 SIZES = [
     (2, 2),
@@ -36,7 +36,7 @@ every_size = pytest.mark.parametrize("size", SIZES, ids=str)
 
 def dense(images: Tensor, removed: Tensor) -> Tensor:
     each = [
-        oracles.imputed(image.double().numpy(), gone.numpy())
+        faithfulness.imputed(image.double().numpy(), gone.numpy())
         for image, gone in zip(images, removed, strict=True)
     ]
     return torch.tensor(np.stack(each))
@@ -50,7 +50,7 @@ def allowed(images: Tensor, removed: Tensor) -> dict[str, Any]:
     larger than the image.
     """
     image, dtype = np.zeros((1, *removed.shape[1:])), images.dtype
-    inverses = [np.linalg.inv(oracles.equations(image, gone.numpy())[0]) for gone in removed]
+    inverses = [np.linalg.inv(faithfulness.equations(image, gone.numpy())[0]) for gone in removed]
     condition = max(np.linalg.norm(one, axis=1).max(initial=1) for one in inverses)
     size = max(1.0, float(images.abs().max()))
     left = torch.finfo(dtype).eps ** 0.75 * condition * size

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-from helpers.method_scenes import ONE_RUN, SCENES, SCENES_OF_CAM, weighed
+from helpers.method_scenes import ONE_RUN, SCENES, SCENES_OF_CAM
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import assert_agrees
 from limelight.evidence import Evidence
 from limelight.methods import METHODS, find_method
 from oracles.evidence import classes
+from oracles.weighted import weighed
 
 
 @pytest.mark.parametrize("method", ["cam", "hirescam", "xgradcam", "shapleycam", "reciprocam"])

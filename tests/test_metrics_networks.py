@@ -26,15 +26,15 @@ from helpers.metric_cases import (
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
 from limelight.errors import MetricError
-from oracles import metrics as oracles
+from oracles import faithfulness, metrics
 
 # Networks and targets
 
 
 def wanted_deletion(model: nn.Module, images: Tensor, heatmap: Tensor, value: Any) -> Tensor:
-    def of(b: int) -> Callable[[oracles.Array], float]:
+    def of(b: int) -> Callable[[metrics.Array], float]:
         @torch.no_grad()
-        def one(image: oracles.Array) -> float:
+        def one(image: metrics.Array) -> float:
             changed = images.clone()
             changed[b] = torch.tensor(image)
             return float(value(model(changed))[b])
@@ -42,7 +42,7 @@ def wanted_deletion(model: nn.Module, images: Tensor, heatmap: Tensor, value: An
         return one
 
     each = [
-        oracles.deletion(of(b), images[b].numpy(), heatmap[b].numpy(), 5)[0]
+        faithfulness.deletion(of(b), images[b].numpy(), heatmap[b].numpy(), 5)[0]
         for b in range(len(images))
     ]
     return torch.tensor(each, dtype=torch.float64)

@@ -30,7 +30,7 @@ from helpers.tolerances import assert_agrees
 from limelight.errors import MetricError
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.objects import Objects
-from oracles import metrics as oracles
+from oracles import localisation
 
 # Objects
 
@@ -78,7 +78,7 @@ def test_a_map_that_is_the_same_everywhere_scores_what_chance_would(level: float
     share = torch.tensor([20 / 2000], dtype=torch.float64)
     for metric in ("energy-pointing", "mass-accuracy", "rank-accuracy"):
         assert_agrees(own(heatmap, objects, metric), share)
-    near = oracles.near(objects[0].numpy() > 0, 15).mean()
+    near = localisation.near(objects[0].numpy() > 0, 15).mean()
     found = own(heatmap, objects, "pointing-game")
     assert_agrees(found, torch.tensor([near], dtype=torch.float64))
     assert own(heatmap, objects, "localisation-error").item() == 1  # all of the image

@@ -100,7 +100,6 @@ TRANSFORMERS = {
         functools.partial(timm_vit, global_pool="avg", class_token=False), 0, list(range(16))
     ),
 }
-METHODS_OF_ATTENTION = ["rollout", "attention-x-gradient", "legrad"]
 
 
 class Attention(NamedTuple):
@@ -111,6 +110,19 @@ class Attention(NamedTuple):
     weights: list[Tensor]
     gradients: list[Tensor]
     own: list[Tensor]  # of each layer, the gradient of its own score
+    network: Transformer
+
+    @property
+    def prefix(self) -> int:
+        return self.network.prefix
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.network.grid
+
+    def read(self, relevance: Tensor) -> Tensor:
+        """Return the rows of the tokens that the head reads, on the grid."""
+        return attention.rows_read(relevance, self.network.readers, self.prefix, self.grid)
 
 
 @functools.cache
@@ -129,25 +141,16 @@ def attend(key: str) -> Attention:
         ).gradients[n]
         for n in range(told.layers)
     ]
-    return Attention(model, images, found.weights, found.gradients, own)
+    return Attention(model, images, found.weights, found.gradients, own, told)
 
 
-def read(key: str, relevance: Tensor) -> Tensor:
-    told = TRANSFORMERS[key]
-    return attention.rows_read(relevance, told.readers, told.prefix, told.grid)
-
-
-ATTENTION_ORACLES: dict[str, Callable[[str], Tensor]] = {
-    "rollout": lambda key: read(key, attention.rollout(attend(key).weights)),
-    "attention-x-gradient": lambda key: read(
-        key, attention.attention_x_gradient(attend(key).weights, attend(key).gradients)
-    ),
-    "legrad": lambda key: attention.legrad(
-        attend(key).own, TRANSFORMERS[key].prefix, TRANSFORMERS[key].grid
-    ),
+ATTENTION_ORACLES = attention.OF_ATTENTION.oracles
+METHODS_OF_ATTENTION = list(ATTENTION_ORACLES)
+DOCTORED_ATTENTION = {
+    (method, how): doctored
+    for method, mistakes in attention.OF_ATTENTION.doctored.items()
+    for how, doctored in mistakes.items()
 }
-
-
 #: Every method of the input and of attention, and a control, with its oracle.
 ORACLES: dict[str, Callable[..., Tensor]] = {
     **{method: oracle for method, (_, oracle) in ROWS.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,8 @@ import limelight
 from helpers import networks
 from helpers.networks import CHOSEN, PICTURE, ready
 from limelight.methods.perturbed import RiseMasks, superpixels
-from oracles import controls, evidence, perturbed, pixels, weighted
+from oracles import controls, evidence, perturbed, pixels
 from oracles.evidence import ScoreOf, channels_first, classes, probe
-from oracles.pixels import Quadrature
 
 
 class Case(NamedTuple):
@@ -40,6 +39,31 @@ class Studied(NamedTuple):
     gradients: Tensor
     score: ScoreOf
 
+    @property
+    def chosen(self) -> list[int]:
+        return CHOSEN
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the score is smooth in the activations."""
+        # At a layer norm the baseline, the same in all channels, is where nothing is smooth.
+        return self.case == VIT
+
+    def rise_masks(self) -> Tensor:
+        """Return masks as limelight draws them: an oracle cannot draw the same."""
+        drawn = RiseMasks(self.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
+        return drawn(torch.arange(20)).double()
+
+    def superpixels(self, count: int = 5) -> list[Tensor]:
+        """Return the superpixels of each image as limelight finds them."""
+        return [superpixels(one, count) for one in self.activations]
+
+    def as_grid(self, output: Tensor, last: bool) -> Tensor | None:
+        return as_grid(output, last)
+
+    def expected(self, method: str) -> Tensor:
+        return expected(method, self.case)
+
 
 CNN = Case(networks.ResidualCNN)
 CNN_LAYER = Case(networks.ResidualCNN, "block1")
@@ -47,6 +71,14 @@ VIT = Case(networks.TinyViT)
 VIT_LAYER = Case(networks.TinyViT, "blocks.0", networks.TinyViT.prefix)
 CHANNELS_LAST = Case(networks.ChannelsLast)
 CASES = [CNN, CNN_LAYER, VIT, VIT_LAYER]
+#: By the names that oracles give them.
+NAMED_CASES = {
+    "cnn": CNN,
+    "cnn, a layer": CNN_LAYER,
+    "transformer": VIT,
+    "transformer, a layer": VIT_LAYER,
+    "channels last": CHANNELS_LAST,
+}
 
 
 def name(case: Case) -> str:
@@ -85,48 +117,6 @@ def raw(studied: Studied, method: str) -> Tensor:
     ).raw
 
 
-# Each method against its oracle: options that are not the defaults, and what the oracle says.
-
-
-def noise(studied: Studied, samples: int = 6, seed: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (samples, *studied.activations.shape[1:])
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def rule(studied: Studied) -> Quadrature:
-    """Exact to rounding where the network is smooth; else the method's own, as found otherwise."""
-    # At a layer norm the baseline, the same in all channels, is where nothing is smooth.
-    smooth = studied.case == VIT
-    return pixels.three_points(60) if smooth else pixels.gauss_legendre(40)
-
-
-#: Covers a fourth of a side wide, and 0.13 of it apart.
-COVERS = {(12, 16): ((3, 4), (2, 2)), (6, 8): ((2, 2), (1, 1)), (3, 4): ((1, 1), (1, 1))}
-
-
-def covers(studied: Studied) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return COVERS[cast("tuple[int, int]", tuple(studied.activations.shape[2:]))]
-
-
-def masks(studied: Studied) -> Tensor:
-    drawn = RiseMasks(studied.activations.shape[2:], 20, cells=3, keep=0.4, seed=3)
-    return drawn(torch.arange(20)).double()
-
-
-def parts(studied: Studied, count: int = 5) -> list[Tensor]:
-    return [superpixels(one, count) for one in studied.activations]
-
-
-def guided(studied: Studied) -> Tensor:
-    return pixels.guided_backprop(studied.model, studied.images, classes(CHOSEN))
-
-
-def coarse(studied: Studied) -> Tensor:
-    found = probe(studied.model, "block1", studied.images, classes(CHOSEN), channels_first)
-    return weighted.gradcam(found.activations, found.gradients)
-
-
 def as_grid(output: Tensor, last: bool) -> Tensor | None:
     """Return a grid of what a layer puts out: a picture, or all tokens."""
     if output.ndim == 4:
@@ -135,66 +125,36 @@ def as_grid(output: Tensor, last: bool) -> Tensor | None:
     return tokens(output) if output.ndim == 3 else None
 
 
-def biases(studied: Studied) -> list[Tensor]:
-    found = pixels.bias_gradients(studied.model, studied.images, classes(CHOSEN), as_grid)
-    return [one for one in found if one.ndim == 4]
-
-
 #: What limits comparisons with what is drawn by chance.
 SAMPLE = "a sample is off by so much, not rounding"
 
+FAMILIES = (pixels.AT_THE_INPUT, perturbed.AT_THE_INPUT, controls.AT_THE_INPUT)
 #: What to explain with, and the oracle; methods of attention are in `attention_studies.py`.
-ROWS: dict[str, tuple[str, Callable[[Studied], Tensor]]] = {
-    "saliency": ("saliency", lambda s: pixels.saliency(s.gradients)),
-    "input-x-gradient": (
-        "input-x-gradient",
-        lambda s: pixels.input_x_gradient(s.activations, s.gradients),
-    ),
-    "smoothgrad": (
-        "smoothgrad:samples=6,noise=0.3,seed=3",
-        lambda s: pixels.smoothgrad(s.score, s.activations, noise(s), 0.3),
-    ),
-    "integrated-gradients": (
-        "integrated-gradients:steps=40,baseline=0.2",
-        lambda s: pixels.integrated_gradients(s.score, s.activations, rule(s), 0.2),
-    ),
-    "guided-backprop": ("guided-backprop", lambda s: pixels.saliency(guided(s))),
-    "guided-gradcam": ("guided-gradcam", lambda s: pixels.guided_gradcam(guided(s), coarse(s))),
-    "fullgrad": ("fullgrad", lambda s: pixels.fullgrad(s.images, s.gradients, biases(s))),
-    "occlusion": (
-        "occlusion:patch=0.25,stride=0.13,baseline=0.2",
-        lambda s: perturbed.occlusion(s.score, s.activations, *covers(s), 0.2),
-    ),
-    "rise": (
-        "rise:masks=20,cells=3,keep=0.4,seed=3",
-        lambda s: perturbed.rise(s.score, s.activations, masks(s), 0.4),
-    ),
-    "kernelshap": (
-        "kernelshap:segments=5,baseline=0.2",
-        lambda s: perturbed.shapley(s.score, s.activations, parts(s), 0.2),
-    ),
-    "centre": (
-        "centre:width=0.3",
-        lambda s: controls.centre(s.activations.shape[2:], 0.3).expand(3, -1, -1),
-    ),
+ROWS = {
+    how.partition(":")[0]: (how, oracle)
+    for family in FAMILIES
+    for how, oracle in family.oracles.items()
+}
+#: What passes for each method at first sight, and is not it.
+DOCTORED = {
+    (method, how): doctored
+    for family in FAMILIES
+    for method, mistakes in family.doctored.items()
+    for how, doctored in mistakes.items()
 }
 #: Where each is tried: everywhere, unless a method has no choice.
-TRIED: dict[str, list[Case]] = {
-    "guided-backprop": [CNN],
-    "guided-gradcam": [CNN_LAYER],
-    "fullgrad": [CNN, VIT, CHANNELS_LAST],
-    "centre": [CNN_LAYER, VIT_LAYER],
+TRIED = {
+    method: [NAMED_CASES[name] for name in names]
+    for family in FAMILIES
+    for method, names in family.tried.items()
 }
+CANCELS = {name: size for family in FAMILIES for name, size in family.cancels.items()}
 
 
 def what_cancels(studied: Studied, method: str) -> float | None:
     """The size of what is added in a map: products, or scores of which differences are taken."""
-    name = method.partition(":")[0]
-    if name in ("input-x-gradient", "integrated-gradients"):
-        return float((studied.activations * studied.gradients).abs().sum(1).max())
-    if name in ("occlusion", "rise", "kernelshap"):
-        return float(studied.score(studied.activations).detach().abs().max())
-    return None
+    cancels = CANCELS.get(method.partition(":")[0])
+    return None if cancels is None else cancels(studied)
 
 
 @functools.cache

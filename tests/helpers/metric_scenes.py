@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from helpers.networks import CHOSEN, ready
 from limelight.inputs import ModelInputs
 from limelight.metrics.measurement import Measurement
 from limelight.runtime.randomise import cascade
-from oracles import metrics as oracles
+from oracles import faithfulness, localisation, robustness
 from oracles.evidence import channels_first, classes, probe, upsampled
 from oracles.metrics import Array, Mask, Value
 from oracles.weighted import gradcam
@@ -96,6 +95,10 @@ class Scene:
     def curves(self, metric: str) -> dict[str, Tensor]:
         (maps,) = self.measured(metric).readings.values()
         return dict(maps.curve_sums["own"])
+
+    @property
+    def largest_score(self) -> float:
+        return float(self.model(self.images).detach().abs().max())
 
     # One image, in numpy
 
@@ -217,83 +220,21 @@ SCENES = {
     ),
 }
 
-#: What an oracle finds of one image: the metric, or its parts and curves by name.
-Found = float | Mapping[str, float | list[float]]
-Oracle = Callable[[Scene, int], Found]
 
-
-def with_curve(found: tuple[float, list[float]]) -> Found:
-    return {"value": found[0], "curve": found[1]}
-
-
-def cascaded(s: Scene, b: int, steps: int = 8, seed: int = 0) -> Found:
-    after = [
-        (s.explain_raw(b, model)(s.image(b)), s.explain(b, model)(s.image(b)))
-        for model in s.randomised(steps, seed)
-    ]
-    return oracles.randomised(s.raw(b), s.heatmap(b), after)
-
-
-def boxed(s: Scene, b: int, metric: str, *, scaled: bool = True) -> float:
-    holes = s.holes(b, metric)
-    return oracles.infidelity(s.score(b), s.image(b), s.phi(b), holes, scaled=scaled)
-
-
+FAMILIES = (faithfulness.METRICS, localisation.METRICS, robustness.METRICS)
 #: What each metric should find, by how it is called.
-ORACLES: dict[str, Oracle] = {
-    "deletion": lambda s, b: with_curve(oracles.deletion(s.likely(b), s.image(b), s.heatmap(b))),
-    "deletion:steps=7,baseline=0.5": lambda s, b: with_curve(
-        oracles.deletion(s.likely(b), s.image(b), s.heatmap(b), 7, 0.5)
-    ),
-    "deletion:steps=1": lambda s, b: with_curve(
-        oracles.deletion(s.likely(b), s.image(b), s.heatmap(b), 1)
-    ),
-    "insertion": lambda s, b: with_curve(oracles.insertion(s.likely(b), s.image(b), s.heatmap(b))),
-    "insertion:steps=13": lambda s, b: with_curve(
-        oracles.insertion(s.likely(b), s.image(b), s.heatmap(b), 13)
-    ),
-    "road": lambda s, b: oracles.road(s.likely(b), s.image(b), s.heatmap(b), s.noise()),
-    "road:steps=3,noise=0.2,seed=5": lambda s, b: oracles.road(
-        s.likely(b), s.image(b), s.heatmap(b), s.noise(0.2, 5), 3
-    ),
-    "road:steps=1,noise=0": lambda s, b: oracles.road(
-        s.likely(b), s.image(b), s.heatmap(b), s.noise(0.0), 1
-    ),
-    "average-drop": lambda s, b: oracles.average_drop(s.likely(b), s.image(b), s.heatmap(b)),
-    "increase": lambda s, b: oracles.increase(s.likely(b), s.image(b), s.heatmap(b)),
-    "average-gain": lambda s, b: oracles.average_gain(s.likely(b), s.image(b), s.heatmap(b)),
-    "adcc": lambda s, b: oracles.adcc(s.likely(b), s.image(b), s.heatmap(b), s.explain(b)),
-    "infidelity": lambda s, b: boxed(s, b, "infidelity"),
-    "infidelity:scaled=false": lambda s, b: boxed(s, b, "infidelity", scaled=False),
-    "infidelity:samples=9,patch=0.8,seed=4": lambda s, b: boxed(
-        s, b, "infidelity:samples=9,patch=0.8,seed=4"
-    ),
-    "occlusion-correlation": lambda s, b: oracles.occlusion_correlation(
-        s.score(b), s.image(b), s.heatmap(b)
-    ),
-    "occlusion-correlation:cells=4,baseline=-1": lambda s, b: oracles.occlusion_correlation(
-        s.score(b), s.image(b), s.heatmap(b), 4, -1
-    ),
-    "pointing-game": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b)),
-    "pointing-game:tolerance=0": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b), 0),
-    "pointing-game:tolerance=2.5": lambda s, b: oracles.pointing_game(s.heatmap(b), s.mask(b), 2.5),
-    "energy-pointing": lambda s, b: oracles.energy(s.heatmap(b), s.mask(b)),
-    "energy-pointing:most=0.25": lambda s, b: oracles.energy(s.heatmap(b), s.mask(b), 0.25),
-    "mass-accuracy": lambda s, b: oracles.energy(s.relevance(b), s.mask(b)),
-    "rank-accuracy": lambda s, b: oracles.rank_accuracy(s.heatmap(b), s.mask(b)),
-    "localisation-error": lambda s, b: oracles.localisation_error(s.heatmap(b), s.boxes[b]),
-    "localisation-error:threshold=0.6,iou=0.2": lambda s, b: oracles.localisation_error(
-        s.heatmap(b), s.boxes[b], 0.6, 0.2
-    ),
-    "max-sensitivity": lambda s, b: oracles.max_sensitivity(
-        s.explain_raw(b), s.image(b), s.nearby()
-    ),
-    "max-sensitivity:samples=3,radius=0.5,seed=2": lambda s, b: oracles.max_sensitivity(
-        s.explain_raw(b), s.image(b), s.nearby(3, 0.5, 2)
-    ),
-    "parameter-randomisation": cascaded,
-    "parameter-randomisation:steps=3,seed=7": lambda s, b: cascaded(s, b, 3, 7),
-}
+ORACLES = {how: oracle for family in FAMILIES for how, oracle in family.oracles.items()}
+#: What passes for each metric at first sight, and is not it.
+DOCTORED = {how: mistakes for family in FAMILIES for how, mistakes in family.doctored.items()}
+#: What the doctored ones are made of, put together as it should be.
+UNDOCTORED = {how: right for family in FAMILIES for how, right in family.undoctored.items()}
+ALLOWED = {name: allowed for family in FAMILIES for name, allowed in family.allowed.items()}
+
+
+def allowed(scene: Scene, metric: str) -> dict[str, Any]:
+    """Return what a comparison of a metric's readings has to know of them."""
+    found = ALLOWED.get(metric.partition(":")[0])
+    return {} if found is None else found(scene)
 
 
 @functools.cache
@@ -305,18 +246,6 @@ def expected(name: str, metric: str) -> dict[str, Tensor]:
     return {
         part: torch.tensor([one[part] for one in each], dtype=torch.float64) for part in each[0]
     }
-
-
-def ranks(heatmap: Array, *, stable: bool = True, lowest: bool = False) -> Array:
-    """Return the place of each pixel in the order, 0 for the highest."""
-    flat = heatmap.ravel() if lowest else -heatmap.ravel()
-    if not stable:  # of equal ones the last first
-        order = len(flat) - 1 - np.argsort(flat[::-1], kind="stable")
-    else:
-        order = np.argsort(flat, kind="stable")
-    place = np.empty(len(flat))
-    place[order] = np.arange(len(flat))
-    return place.reshape(heatmap.shape)
 
 
 def first(output: Tensor) -> Tensor:

@@ -22,10 +22,18 @@ import limelight
 import limelight.render
 from helpers.pages import Node, packed_in, path_of, read, rows_of, unpacked
 from limelight.steps.formulas import MINUS, NONE
+from oracles import pixels, pointwise, weighted
 from oracles.evidence import Grid, channels_first
+from oracles.family import OneImage
 
 #: How far a sum may be off that is made in another order, or a cosine.
 NEAR = 1e-6
+#: What the methods that walkthroughs show weigh with, and what they weigh.
+WEIGHTS = {
+    **weighted.AT_A_LAYER.weights,
+    **pointwise.AT_A_LAYER.weights,
+    **pixels.AT_THE_INPUT.weights,
+}
 
 
 # The same, computed again
@@ -116,46 +124,21 @@ class Truth:
         self.method, self.layer, self.image = method, layer, image[0]
         self.logits, self.index, raw, slopes = taken(model, image, layer, index)
         self.activations, self.gradients = grid(raw)[0], grid(slopes)[0]
-        self.axes = tuple(range(1, self.activations.ndim))
-        self.class_weights = (
+        class_weights = (
             dict(model.named_parameters())[f"{fc}.weight"][self.index].detach() if fc else None
         )
+        self.shown = OneImage(self.activations, self.gradients, class_weights)
         self.shares = multiplications(model, image)
         self.beside = list(beside)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """Return one number per channel, `[K]`, ready to multiply maps."""
-        return values.reshape(-1, *(1,) * len(self.axes))
-
     def weighed(self, method: str) -> tuple[Tensor, Tensor]:
         """Return a method's weights, `[K]` or `[K, *grid]`, and what they weigh, by its paper."""
-        a, g, axes = self.activations, self.gradients, self.axes
-        mean, mass = a.mean(axes), a.sum(axes)
-        if method == "gradcam":
-            return g.mean(axes), a
-        if method == "cam":
-            assert self.class_weights is not None
-            return self.class_weights, a
-        if method == "gradcam++":
-            fine, g = a.dtype, g.double()
-            alpha = (g**2 / (2 * g**2 + self.spread(mass.double()) * g**3)).nan_to_num(0, 0, 0)
-            return (alpha * g.relu()).sum(axes).to(fine), a
-        if method == "xgradcam":
-            return ((a * g).sum(axes) / mass).nan_to_num(0, 0, 0), a
-        if method == "fem":
-            rare = a > self.spread(mean) + 2 * self.spread(a.std(axes, correction=0))
-            return mean, rare.to(a)
-        by_cell = {
-            "hirescam": g,
-            "input-x-gradient": g,
-            "layercam": g.clamp(min=0),
-            "gradcam-elementwise": g.masked_fill(g * a < 0, 0),
-        }
-        return by_cell[method], a
+        assert method in WEIGHTS, f"{method} lacks its weights in its family's tests/oracles module"
+        return WEIGHTS[method](self.shown)
 
     def parts(self, method: str) -> Tensor:
         weights, values = self.weighed(method)
-        return (self.spread(weights) if weights.ndim == 1 else weights) * values
+        return (self.shown.spread(weights) if weights.ndim == 1 else weights) * values
 
     @cached_property
     def per_channel(self) -> bool:

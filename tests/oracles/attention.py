@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from oracles.evidence import Score, cells_of
+from oracles.family import Family
+
+if TYPE_CHECKING:
+    from helpers.attention_studies import Attention
 
 
 class Attended(NamedTuple):
@@ -154,3 +159,56 @@ def legrad(layers: Sequence[Tensor], prefix: int, grid: Sequence[int]) -> Tensor
             positive = torch.where(column > 0, column, 0).sum((1, 2)) / (heads * count)
             total[(slice(None), *cell)] += positive / len(layers)
     return total
+
+
+# How the tests call these methods, and the mistakes that they have to see
+
+
+OF_ATTENTION: Family[Attention] = Family(
+    oracles={
+        "rollout": lambda x: x.read(rollout(x.weights)),
+        "attention-x-gradient": lambda x: x.read(attention_x_gradient(x.weights, x.gradients)),
+        "legrad": lambda x: legrad(x.own, x.prefix, x.grid),
+    },
+    doctored={
+        "rollout": {
+            "no residual": lambda x: x.read(
+                functools.reduce(lambda r, a: a.mean(1) @ r, x.weights, torch.eye(15).double()),
+            ),
+            "later layers to the right": lambda x: x.read(rollout(x.weights[::-1])),
+            "the strongest head": lambda x: x.read(
+                rollout([a.amax(1, keepdim=True) for a in x.weights])
+            ),
+            "the mean over all rows": lambda x: rows_read(rollout(x.weights), range(15), 3, (3, 4)),
+            "a register's row": lambda x: rows_read(rollout(x.weights), [1], 3, (3, 4)),
+            "columns instead of rows": lambda x: x.read(rollout(x.weights).transpose(1, 2)),
+        },
+        "attention-x-gradient": {
+            "the gradient alone": lambda x: x.read(
+                attention_x_gradient([torch.ones_like(a) for a in x.weights], x.gradients),
+            ),
+            "sizes": lambda x: x.read(
+                attention_x_gradient(x.weights, [g.abs() for g in x.gradients]),
+            ),
+            "heads averaged first": lambda x: x.read(
+                attention_x_gradient(
+                    [a.mean(1, keepdim=True) for a in x.weights],
+                    [g.mean(1, keepdim=True) for g in x.gradients],
+                ),
+            ),
+            "later layers to the right": lambda x: x.read(
+                attention_x_gradient(x.weights[::-1], x.gradients[::-1]),
+            ),
+        },
+        "legrad": {
+            "the score of the network": lambda x: legrad(x.gradients, 3, (3, 4)),
+            "sizes": lambda x: legrad([g.abs() for g in x.own], 3, (3, 4)),
+            "times the attention": lambda x: legrad(
+                [a * g for a, g in zip(x.weights, x.own, strict=True)], 3, (3, 4)
+            ),
+            "the last layer": lambda x: legrad(x.own[-1:], 3, (3, 4)),
+            "the class token's query": lambda x: legrad([g[:, :, :1] for g in x.own], 3, (3, 4)),
+            "keys for queries": lambda x: legrad([g.transpose(2, 3) for g in x.own], 3, (3, 4)),
+        },
+    },
+)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from oracles.evidence import cells_of
+from oracles.family import Family
+
+if TYPE_CHECKING:
+    from helpers.input_studies import Studied
 
 
 def uniform_ranks(count: int) -> Tensor:
@@ -25,3 +30,20 @@ def centre(grid: Sequence[int], width: float) -> Tensor:
         ]  # in widths, from the middle of the image to that of the cell
         blob[cell] = math.exp(-sum(a * a for a in away) / 2)
     return blob
+
+
+# How the tests call these methods, and the mistakes that they have to see
+
+
+AT_THE_INPUT: Family[Studied] = Family(
+    oracles={
+        "centre:width=0.3": lambda s: centre(s.activations.shape[2:], 0.3).expand(3, -1, -1),
+    },
+    doctored={
+        "centre": {
+            "half a cell away": lambda s: s.expected("centre").roll(1, 1),
+            "not squared": lambda s: s.expected("centre").sqrt(),
+        },
+    },
+    tried={"centre": ["cnn, a layer", "transformer, a layer"]},
+)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from oracles.evidence import ScoreOf, cells_of, upsampled
+from oracles.evidence import ScoreOf, cells_of, classes, upsampled
+from oracles.family import Family
+from oracles.weighted import weighed
+
+if TYPE_CHECKING:
+    from helpers.input_studies import Studied
+    from helpers.method_scenes import Scene
 
 
 def ablationcam(score: ScoreOf, activations: Tensor) -> Tensor:
@@ -199,3 +207,315 @@ def shapley(
                     phi += orders / math.factorial(count) * (value[with_i] - worth)
             found[b][part == i] = phi
     return found
+
+
+# How the tests call the methods of a layer, and the mistakes that they have to see
+
+
+def noise(scene: Scene, samples: int = 10, deviation: float = 2.0, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (samples, 1, *scene.size[1:])
+    return torch.randn(shape, generator=generator, dtype=torch.float64) * deviation
+
+
+def seen_through(
+    scene: Scene,
+    masks: Callable[[Tensor], list[Tensor]] = unchanged,
+    *,
+    softmax: bool = False,
+) -> Tensor:
+    return scorecam(scene.score, scene.images, scene.a, masks, softmax=softmax)
+
+
+def of_channels(s: Scene, score: Callable[[int], Tensor]) -> Tensor:
+    """Return weights `[B, K]` from those of each channel, `[B]`."""
+    return torch.stack([score(k) for k in range(s.a.shape[1])], dim=1)
+
+
+def without(s: Scene, k: int, instead: Tensor | float = 0.0) -> Tensor:
+    activations = s.a.clone()
+    activations[:, k] = instead
+    return s.head(activations)
+
+
+def resized(s: Scene, channels: Tensor, mode: str = "bilinear", corners: bool = False) -> Tensor:
+    aligned = corners if mode == "bilinear" else None
+    return interpolate(channels, s.size[1:], mode=mode, align_corners=aligned)
+
+
+def scaled(channels: Tensor) -> Tensor:
+    low, high = channels.amin((2, 3), keepdim=True), channels.amax((2, 3), keepdim=True)
+    return (channels - low) / (high - low)
+
+
+def masks_of(s: Scene) -> Tensor:
+    return scaled(resized(s, s.a))
+
+
+def gains(s: Scene, masks: Tensor, baseline: Tensor | float | None = None) -> Tensor:
+    """Return the gains `[B, K]` through masks `[B, K, *image]`."""
+    below = s.score(0 * s.images) if baseline is None else torch.as_tensor(baseline)
+    return of_channels(s, lambda k: s.score(s.images * masks[:, k : k + 1]) - below)
+
+
+def mean_gains(s: Scene, variations: Sequence[Tensor]) -> Tensor:
+    return torch.stack([gains(s, masks) for masks in variations]).mean(0)
+
+
+def only_cells(s: Scene, gaussian: bool = False) -> Tensor:
+    """Return a mask for each cell, `[cells, *grid]`."""
+    cells = torch.eye(s.a[0, 0].numel(), dtype=s.a.dtype).reshape(-1, 1, *s.a.shape[2:])
+    kernel = torch.tensor([1.0, 2, 1], dtype=s.a.dtype) / 4
+    outer = kernel[:, None] * kernel
+    return (nn.functional.conv2d(cells, outer[None, None], padding=1) if gaussian else cells)[:, 0]
+
+
+def of_cells(s: Scene, score: Callable[[Tensor], Tensor], *, gaussian: bool = False) -> Tensor:
+    found = torch.stack([score(mask) for mask in only_cells(s, gaussian)], dim=1)
+    return found.reshape(-1, *s.a.shape[2:])
+
+
+def spread(s: Scene, mask: Tensor) -> Tensor:
+    """Return the activations of a mask's heaviest cell, all over the mask."""
+    i, j = divmod(int(mask.argmax()), mask.shape[1])
+    return s.a[:, :, i : i + 1, j : j + 1] * mask
+
+
+def scores_of(s: Scene) -> float:
+    """The size of scores, of which differences are taken."""
+    return float(s.probe.output.detach().abs().max())
+
+
+def weighted_scores(s: Scene) -> float:
+    return scores_of(s) * float(s.a.abs().sum(1).max())
+
+
+AT_A_LAYER: Family[Scene] = Family(
+    oracles={
+        "ablationcam": lambda s: ablationcam(s.head, s.a),
+        "scorecam": seen_through,
+        "scorecam:softmax=true": lambda s: seen_through(s, softmax=True),
+        "sscam": lambda s: seen_through(s, with_noise(noise(s))),
+        "sscam:samples=3,deviation=0.5,seed=7,softmax=true": lambda s: seen_through(
+            s, with_noise(noise(s, 3, 0.5, 7)), softmax=True
+        ),
+        "iscam": lambda s: seen_through(s, faded_in(10)),
+        "iscam:samples=3,softmax=true": lambda s: seen_through(s, faded_in(3), softmax=True),
+        "reciprocam": lambda s: reciprocam(s.head, s.a),
+        "reciprocam:gaussian=true": lambda s: reciprocam(s.head, s.a, gaussian=True),
+    },
+    doctored={
+        "ablationcam": {
+            "divided by the score": lambda s: (
+                s.expected("ablationcam") / s.score(s.images)[:, None, None]
+            ),
+            "the other sign": lambda s: -s.expected("ablationcam"),
+            "the score without it": lambda s: weighed(s, of_channels(s, partial(without, s))),
+            "the channel's mean in its place": lambda s: weighed(
+                s,
+                of_channels(
+                    s,
+                    lambda k: s.head(s.a) - without(s, k, s.a[:, k].mean((1, 2), keepdim=True)),
+                ),
+            ),
+            "the channel's least in its place": lambda s: weighed(
+                s,
+                of_channels(
+                    s, lambda k: s.head(s.a) - without(s, k, s.a[:, k].amin((1, 2), keepdim=True))
+                ),
+            ),
+            "a positive drop only": lambda s: weighed(
+                s, of_channels(s, lambda k: s.head(s.a) - without(s, k)).relu()
+            ),
+        },
+        "scorecam": {
+            "a softmax": lambda s: s.expected("scorecam:softmax=true"),
+            "no baseline": lambda s: weighed(s, gains(s, masks_of(s), 0.0)),
+            "the image for a baseline": lambda s: weighed(
+                s, gains(s, masks_of(s), s.score(s.images))
+            ),
+            "masks that are not scaled": lambda s: weighed(s, gains(s, resized(s, s.a))),
+            "masks scaled before the resize": lambda s: weighed(
+                s, gains(s, resized(s, scaled(s.a)))
+            ),
+            "masks scaled all together": lambda s: weighed(
+                s,
+                gains(
+                    s, scaled(resized(s, s.a).flatten(1)[:, None, None]).reshape(3, -1, *s.size[1:])
+                ),
+            ),
+            "masks inside out": lambda s: weighed(s, gains(s, 1 - masks_of(s))),
+            "aligned corners": lambda s: weighed(
+                s, gains(s, scaled(resized(s, s.a, corners=True)))
+            ),
+            "the nearest cell": lambda s: weighed(s, gains(s, scaled(resized(s, s.a, "nearest")))),
+            "positive gains only": lambda s: weighed(s, gains(s, masks_of(s)).relu()),
+            "the mask for the activations": lambda s: (
+                gains(s, masks_of(s))[:, :, None, None] * scaled(s.a)
+            ).sum(1),
+        },
+        "scorecam:softmax=true": {
+            "no softmax": lambda s: s.expected("scorecam"),
+            "a softmax over images": lambda s: weighed(s, gains(s, masks_of(s)).softmax(0)),
+        },
+        "sscam": {
+            "no noise": lambda s: s.expected("scorecam"),
+            "another seed": lambda s: seen_through(s, with_noise(noise(s, seed=1))),
+            "a deviation of one": lambda s: seen_through(s, with_noise(noise(s) / 2)),
+            "noise on the activations": lambda s: weighed(
+                s, mean_gains(s, [scaled(resized(s, s.a) + one) for one in noise(s)])
+            ),
+            "masks kept within 0 and 1": lambda s: weighed(
+                s, mean_gains(s, [(masks_of(s) + one).clamp(0, 1) for one in noise(s)])
+            ),
+            "noise on the image": lambda s: weighed(
+                s, mean_gains(s, [masks_of(s) * (1 + one) for one in noise(s)])
+            ),
+            "the first sample": lambda s: seen_through(s, with_noise(noise(s)[:1])),
+            "the sum over samples": lambda s: s.expected("sscam") * 10,
+        },
+        "iscam": {
+            "full strength": lambda s: s.expected("scorecam"),
+            "from nothing": lambda s: weighed(
+                s, mean_gains(s, [masks_of(s) * i / 10 for i in range(10)])
+            ),
+            "strengths summed up": lambda s: weighed(
+                s, mean_gains(s, [masks_of(s) * i * (i + 1) / 20 for i in range(1, 11)])
+            ),
+            "masks to a power": lambda s: weighed(
+                s, mean_gains(s, [masks_of(s) ** (i / 10) for i in range(1, 11)])
+            ),
+            "the sum over steps": lambda s: s.expected("iscam") * 10,
+        },
+        "reciprocam": {
+            "the bare score": lambda s: of_cells(s, lambda mask: s.head(s.a * mask)),
+            "the probability": lambda s: of_cells(
+                s, lambda mask: classes(s.chosen, lambda y: y.softmax(1))(s.output(s.a * mask))
+            ),
+            "what is lost without the cell": lambda s: of_cells(
+                s, lambda mask: s.head(s.a) - s.head(s.a * (1 - mask))
+            ),
+            "no class token": lambda s: of_cells(
+                s,
+                lambda mask: classes(s.chosen)(s.output(s.a * mask, 0.0) - s.output(0 * s.a, 0.0)),
+            ),
+            "the neighbours too": lambda s: s.expected("reciprocam:gaussian=true"),
+            "rows for columns": lambda s: s.expected("reciprocam").mT.reshape(-1, *s.a.shape[2:]),
+        },
+        "reciprocam:gaussian=true": {
+            "the cell alone": lambda s: s.expected("reciprocam"),
+            "the cell spread over its neighbours": lambda s: of_cells(
+                s, lambda mask: s.head(spread(s, mask)) - s.head(0 * s.a), gaussian=True
+            ),
+            "weights that sum to one at the border": lambda s: of_cells(
+                s, lambda mask: s.head(s.a * mask / mask.sum()) - s.head(0 * s.a), gaussian=True
+            ),
+            "weights whose peak is one": lambda s: of_cells(
+                s, lambda mask: s.head(s.a * mask * 4) - s.head(0 * s.a), gaussian=True
+            ),
+        },
+    },
+    undoctored={
+        "ablationcam": lambda s: weighed(s, of_channels(s, lambda k: s.head(s.a) - without(s, k))),
+        "scorecam": lambda s: weighed(s, gains(s, masks_of(s))),
+        "sscam": lambda s: weighed(s, mean_gains(s, [masks_of(s) + one for one in noise(s)])),
+        "iscam": lambda s: weighed(s, mean_gains(s, [masks_of(s) * i / 10 for i in range(1, 11)])),
+        "reciprocam": lambda s: of_cells(s, lambda mask: s.head(s.a * mask) - s.head(0 * s.a)),
+        "reciprocam:gaussian=true": lambda s: of_cells(
+            s, lambda mask: s.head(s.a * mask) - s.head(0 * s.a), gaussian=True
+        ),
+    },
+    cancels={
+        **dict.fromkeys(("ablationcam", "scorecam", "sscam", "iscam"), weighted_scores),
+        "reciprocam": scores_of,
+    },
+    linear=("ablationcam", "scorecam", "sscam", "iscam", "reciprocam", "reciprocam:gaussian=true"),
+    shaped_by_scale=(
+        "scorecam:softmax=true",
+        "sscam:samples=3,deviation=0.5,seed=7,softmax=true",
+        "iscam:samples=3,softmax=true",
+    ),
+)
+
+
+# How the tests call the methods of the input, and the mistakes that they have to see
+
+
+#: Covers a fourth of a side wide, and 0.13 of it apart.
+COVERS = {(12, 16): ((3, 4), (2, 2)), (6, 8): ((2, 2), (1, 1)), (3, 4): ((1, 1), (1, 1))}
+
+
+def covers(studied: Studied) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return COVERS[cast("tuple[int, int]", tuple(studied.activations.shape[2:]))]
+
+
+def leave_one_out(studied: Studied) -> Tensor:
+    found = torch.zeros_like(studied.activations[:, 0])
+    whole = studied.score(studied.activations)
+    for b, part in enumerate(studied.superpixels()):
+        for i in range(int(part.max()) + 1):
+            without = torch.where(part == i, 0.2, studied.activations)
+            found[b][part == i] = (whole - studied.score(without))[b].item()
+    return found
+
+
+def shifted_rise(studied: Studied) -> Tensor:
+    drawn = studied.rise_masks()
+    total = torch.zeros_like(studied.activations[:, 0])
+    for mask, other in zip(drawn, drawn.roll(1, 0), strict=True):
+        total += studied.score(studied.activations * mask)[:, None, None].detach() * other
+    return total / (0.4 * len(drawn))
+
+
+def shared_out(studied: Studied) -> Tensor:
+    found = studied.expected("kernelshap")
+    return found / torch.stack([part.flatten().bincount()[part] for part in studied.superpixels()])
+
+
+def scores_at_the_input(studied: Studied) -> float:
+    return float(studied.score(studied.activations).detach().abs().max())
+
+
+AT_THE_INPUT: Family[Studied] = Family(
+    oracles={
+        "occlusion:patch=0.25,stride=0.13,baseline=0.2": lambda s: occlusion(
+            s.score, s.activations, *covers(s), 0.2
+        ),
+        "rise:masks=20,cells=3,keep=0.4,seed=3": lambda s: rise(
+            s.score, s.activations, s.rise_masks(), 0.4
+        ),
+        "kernelshap:segments=5,baseline=0.2": lambda s: shapley(
+            s.score, s.activations, s.superpixels(), 0.2
+        ),
+    },
+    doctored={
+        "occlusion": {
+            "what is left": lambda s: (
+                s.score(s.activations)[:, None, None] - s.expected("occlusion")
+            ),
+            "a zero cover": lambda s: occlusion(s.score, s.activations, *covers(s)),
+            "covers side by side": lambda s: occlusion(
+                s.score, s.activations, covers(s)[0], covers(s)[0], 0.2
+            ),
+        },
+        "rise": {
+            "not divided by p": lambda s: 0.4 * s.expected("rise"),
+            "the mean score left in": lambda s: (
+                s.expected("rise")
+                + torch.stack([s.score(s.activations * m) for m in s.rise_masks()]).mean(0)[
+                    :, None, None
+                ]
+                * s.rise_masks().mean(0)
+                / 0.4
+            ),
+            "hard masks": lambda s: rise(s.score, s.activations, s.rise_masks().round(), 0.4),
+            "scores of the next mask": shifted_rise,
+        },
+        "kernelshap": {
+            "leave one out": leave_one_out,
+            "shared among pixels": shared_out,
+            "another baseline": lambda s: shapley(s.score, s.activations, s.superpixels(), 0.0),
+        },
+    },
+    cancels=dict.fromkeys(("occlusion", "rise", "kernelshap"), scores_at_the_input),
+)

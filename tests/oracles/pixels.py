@@ -5,13 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from oracles.evidence import Score, ScoreOf, slopes, upsampled
+from oracles.evidence import Score, ScoreOf, channels_first, classes, probe, slopes, upsampled
+from oracles.family import Family
 from oracles.pointwise import hirescam
+from oracles.weighted import gradcam
+
+if TYPE_CHECKING:
+    from helpers.input_studies import Studied
 
 
 def saliency(gradients: Tensor) -> Tensor:
@@ -197,3 +203,170 @@ def fullgrad(images: Tensor, gradients: Tensor, biases: Sequence[Tensor]) -> Ten
                 total = total + upsampled(channel, image.shape[1:])
         maps.append(total)
     return torch.stack(maps)
+
+
+# How the tests call these methods, and the mistakes that they have to see
+
+
+def noise(studied: Studied, samples: int = 6, seed: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (samples, *studied.activations.shape[1:])
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def rule(studied: Studied) -> Quadrature:
+    """Exact to rounding where the network is smooth; else the method's own, as found otherwise."""
+    return three_points(60) if studied.smooth else gauss_legendre(40)
+
+
+def guided(studied: Studied) -> Tensor:
+    return guided_backprop(studied.model, studied.images, classes(studied.chosen))
+
+
+def coarse(studied: Studied) -> Tensor:
+    found = probe(studied.model, "block1", studied.images, classes(studied.chosen), channels_first)
+    return gradcam(found.activations, found.gradients)
+
+
+def biases(studied: Studied) -> list[Tensor]:
+    found = bias_gradients(studied.model, studied.images, classes(studied.chosen), studied.as_grid)
+    return [one for one in found if one.ndim == 4]
+
+
+def deconvolved(studied: Studied) -> Tensor:
+    """Zeiler and Fergus's backward: it looks at the gradient alone, not at the activations."""
+
+    class Deconv(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clamp(min=0)
+
+        @staticmethod
+        def backward(ctx: Any, *above: Tensor) -> Tensor:
+            return above[0].clamp(min=0)
+
+    class ReLU(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return cast("Tensor", Deconv.apply(x))
+
+    model = with_activation(studied.model, ReLU)
+    return slopes(lambda x: classes(studied.chosen)(model(x)), studied.images)
+
+
+def with_activation(model: nn.Module, new: Callable[[], nn.Module]) -> nn.Module:
+    twin = copy.deepcopy(model)
+    for parent in list(twin.modules()):
+        for child, module in list(parent.named_children()):
+            if isinstance(module, nn.ReLU):
+                setattr(parent, child, new())
+    return twin.eval()
+
+
+def each_channel(layers: Sequence[Tensor]) -> list[Tensor]:
+    """Make every channel a layer of its own, so that it is scaled by itself."""
+    return [channel[:, None] for layer in layers for channel in layer.unbind(1) if channel.any()]
+
+
+def nearest(studied: Studied) -> Tensor:
+    positive = coarse(studied).clamp(min=0)
+    large = F.interpolate(positive[:, None], studied.images.shape[2:])[:, 0]
+    return saliency(guided(studied)) * large / large.amax((1, 2), keepdim=True)
+
+
+def biases_of_another(studied: Studied) -> list[Tensor]:
+    """Batch norms without what their running mean adds."""
+    twin = with_activation(studied.model, nn.ReLU)
+    for module in twin.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            module.running_mean.zero_()
+    found = bias_gradients(twin, studied.images, classes(studied.chosen), studied.as_grid)
+    return [one for one in found if one.ndim == 4]
+
+
+def products(studied: Studied) -> float:
+    return float((studied.activations * studied.gradients).abs().sum(1).max())
+
+
+AT_THE_INPUT: Family[Studied] = Family(
+    oracles={
+        "saliency": lambda s: saliency(s.gradients),
+        "input-x-gradient": lambda s: input_x_gradient(s.activations, s.gradients),
+        "smoothgrad:samples=6,noise=0.3,seed=3": lambda s: smoothgrad(
+            s.score, s.activations, noise(s), 0.3
+        ),
+        "integrated-gradients:steps=40,baseline=0.2": lambda s: integrated_gradients(
+            s.score, s.activations, rule(s), 0.2
+        ),
+        "guided-backprop": lambda s: saliency(guided(s)),
+        "guided-gradcam": lambda s: guided_gradcam(guided(s), coarse(s)),
+        "fullgrad": lambda s: fullgrad(s.images, s.gradients, biases(s)),
+    },
+    doctored={
+        "saliency": {
+            "the mean over channels": lambda s: s.gradients.abs().mean(1),
+            "the sum over channels": lambda s: s.gradients.abs().sum(1),
+            "the size of the sum": lambda s: s.gradients.sum(1).abs(),
+            "the largest, signed": lambda s: s.gradients.amax(1),
+            "the next image's": lambda s: s.gradients.abs().amax(1).roll(1, 0),
+        },
+        "input-x-gradient": {
+            "no image": lambda s: s.gradients.sum(1),
+            "no sign": lambda s: (s.activations * s.gradients).abs().sum(1),
+            "the mean": lambda s: (s.activations * s.gradients).mean(1),
+        },
+        "smoothgrad": {
+            "no noise": lambda s: s.gradients.abs().amax(1),
+            "a deviation that is no share of the range": lambda s: smoothgrad(
+                s.score, s.activations, noise(s) / (s.activations.max() - s.activations.min()), 0.3
+            ),
+            "the mean of sizes": lambda s: torch.stack(
+                [smoothgrad(s.score, s.activations, one[None], 0.3) for one in noise(s)]
+            ).mean(0),
+            "another seed": lambda s: smoothgrad(s.score, s.activations, noise(s, seed=4), 0.3),
+        },
+        "integrated-gradients": {
+            "the right sum": lambda s: integrated_gradients(
+                s.score, s.activations, [((k + 1) / 40, 1 / 40) for k in range(40)], 0.2
+            ),
+            "no way": lambda s: integrated_gradients(s.score, s.activations, [(1.0, 1.0)], 0.2),
+            "another baseline": lambda s: integrated_gradients(
+                s.score, s.activations, rule(s), 0.0
+            ),
+            "weights of [-1, 1]": lambda s: integrated_gradients(
+                s.score, s.activations, [(t, 2 * w) for t, w in rule(s)], 0.2
+            ),
+        },
+        "guided-backprop": {
+            "the gradient": lambda s: saliency(s.gradients),
+            "the gradient, where positive": lambda s: saliency(s.gradients.clamp(min=0)),
+            "deconvolution": lambda s: saliency(deconvolved(s)),
+            "the sum over channels": lambda s: guided(s).sum(1),
+            "twice": lambda s: 2 * saliency(guided(s)),
+        },
+        "guided-gradcam": {
+            "no relu": lambda s: (
+                saliency(guided(s)) * torch.stack([upsampled(c, (12, 16)) for c in coarse(s)])
+            ),
+            "nearest neighbours": nearest,
+            "no Grad-CAM": lambda s: saliency(guided(s)),
+        },
+        "fullgrad": {
+            "each channel scaled by itself": lambda s: fullgrad(
+                s.images, s.gradients, each_channel(biases(s))
+            ),
+            "no biases": lambda s: fullgrad(s.images, s.gradients, []),
+            "one layer less": lambda s: fullgrad(s.images, s.gradients, biases(s)[1:]),
+            "biases in another order": lambda s: fullgrad(
+                s.images, s.gradients, biases_of_another(s)
+            ),
+        },
+    },
+    cancels=dict.fromkeys(("input-x-gradient", "integrated-gradients"), products),
+    weights={"input-x-gradient": lambda image: (image.g, image.a)},
+    tried={
+        "guided-backprop": ["cnn"],
+        "guided-gradcam": ["cnn, a layer"],
+        "fullgrad": ["cnn", "transformer", "channels last"],
+    },
+)

@@ -6,11 +6,16 @@ import math
 import statistics
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from oracles.evidence import ScoreOf
+from oracles.family import Family, OneImage
+
+if TYPE_CHECKING:
+    from helpers.method_scenes import Scene
 
 
 def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -124,3 +129,156 @@ def fem(activations: Tensor, deviations: float = 2.0) -> Tensor:
             total = total + torch.tensor(rare, dtype=a.dtype).reshape(a_k.shape)
         maps.append(total)
     return torch.stack(maps)
+
+
+# How the tests call these methods, and the mistakes that they have to see
+
+
+def weighed(s: Scene, alpha: Tensor) -> Tensor:
+    """Return `sum_k alpha_k A_k` from weights `[B, K]`."""
+    return (alpha.reshape(*alpha.shape, *[1] * len(s.axes)) * s.a).sum(1)
+
+
+def total(s: Scene, tensor: Tensor) -> Tensor:
+    return tensor.sum(s.axes, keepdim=True)
+
+
+def rare(s: Scene) -> Tensor:
+    deviation = s.a.std(s.axes, keepdim=True, correction=0)
+    return s.a > s.a.mean(s.axes, keepdim=True) + 2 * deviation
+
+
+# Weights as walkthroughs show them
+
+
+def class_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    assert image.class_weights is not None
+    return image.class_weights, image.a
+
+
+def plus_plus_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    mass, g = image.spread(image.a.sum(image.axes).double()), image.g.double()
+    alpha = (g**2 / (2 * g**2 + mass * g**3)).nan_to_num(0, 0, 0)
+    return (alpha * g.relu()).sum(image.axes).to(image.a.dtype), image.a
+
+
+def x_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    products = (image.a * image.g).sum(image.axes)
+    return (products / image.a.sum(image.axes)).nan_to_num(0, 0, 0), image.a
+
+
+def rare_weights(image: OneImage) -> tuple[Tensor, Tensor]:
+    mean, deviation = image.a.mean(image.axes), image.a.std(image.axes, correction=0)
+    return mean, (image.a > image.spread(mean) + 2 * image.spread(deviation)).to(image.a)
+
+
+AT_A_LAYER: Family[Scene] = Family(
+    oracles={
+        "cam": lambda s: cam(s.a, s.linear.weight, s.chosen),
+        "gradcam": lambda s: gradcam(s.a, s.g),
+        "gradcam++": lambda s: gradcam_plus_plus(s.a, s.g),
+        "xgradcam": lambda s: xgradcam(s.a, s.g),
+        "shapleycam": lambda s: shapleycam(s.a, s.g, s.hessians),
+        "fem": lambda s: fem(s.a),
+        "fem:deviations=1": lambda s: fem(s.a, deviations=1),
+    },
+    doctored={
+        "cam": {
+            "another class": lambda s: cam(s.a, s.linear.weight, [2, 1, 0]),
+            "the bias too": lambda s: s.expected("cam") + s.linear.bias[0].detach(),
+            "the mean over channels": lambda s: s.expected("cam") / s.a.shape[1],
+            "a relu": lambda s: s.expected("cam").relu(),
+        },
+        "gradcam": {
+            "the gradient's sum": lambda s: weighed(s, s.g.sum(s.axes)),
+            "the gradient's size": lambda s: weighed(s, s.g.abs().mean(s.axes)),
+            "positive gradients only": lambda s: weighed(s, s.g.relu().mean(s.axes)),
+            "positive weights only": lambda s: weighed(s, s.g.mean(s.axes).relu()),
+            "the mean over channels": lambda s: weighed(s, s.g.mean(s.axes)) / s.a.shape[1],
+            "no weights": lambda s: s.a.sum(1),
+            "no activations": lambda s: s.g.sum(1),
+            "a relu": lambda s: s.expected("gradcam").relu(),
+            "the other sign": lambda s: -s.expected("gradcam"),
+            "the weights of another image": lambda s: weighed(s, s.g.mean(s.axes).roll(1, 0)),
+            "the weights of the next channel": lambda s: weighed(s, s.g.mean(s.axes).roll(1, 1)),
+            "the mean over the batch": lambda s: weighed(s, s.g.mean((0, *s.axes)).expand(3, -1)),
+            "each cell by itself": lambda s: (s.g * s.a).sum(1),
+            "upside down": lambda s: s.expected("gradcam").flip(1),
+            "one part in a million": lambda s: s.expected("gradcam") * (1 + 1e-6),
+        },
+        "gradcam++": {
+            "the cube inside the sum": lambda s: weighed(
+                s, (s.g**2 / (2 * s.g**2 + total(s, s.a * s.g**3)) * s.g.relu()).sum(s.axes)
+            ),
+            "the denominator lost": lambda s: weighed(s, (s.g**2 * s.g.relu()).sum(s.axes)),
+            "an absolute epsilon": lambda s: weighed(
+                s, (s.g**2 / (2 * s.g**2 + total(s, s.a) * s.g**3 + 1e-8) * s.g.relu()).sum(s.axes)
+            ),
+            "the mass of positive activations": lambda s: weighed(
+                s, (s.g.relu() / (2 + total(s, s.a.relu()) * s.g)).sum(s.axes)
+            ),
+            "the mean activation": lambda s: weighed(
+                s, (s.g.relu() / (2 + s.a.mean(s.axes, keepdim=True) * s.g)).sum(s.axes)
+            ),
+            "all gradients": lambda s: weighed(s, (s.g / (2 + total(s, s.a) * s.g)).sum(s.axes)),
+            "the mean over cells": lambda s: s.expected("gradcam++") / s.a[0, 0].numel(),
+            "the factor exp(S)": lambda s: (
+                s.expected("gradcam++") * s.score(s.images).exp()[:, None, None]
+            ),
+        },
+        "xgradcam": {
+            "an absolute epsilon": lambda s: weighed(
+                s, (s.a * s.g).sum(s.axes) / (s.a.sum(s.axes) + 1e-7)
+            ),
+            "the mass in absolute value": lambda s: weighed(
+                s, (s.a * s.g).sum(s.axes) / s.a.abs().sum(s.axes)
+            ),
+            "the mass of all channels": lambda s: weighed(
+                s, (s.a * s.g).sum(s.axes) / s.a.flatten(1).sum(1, keepdim=True)
+            ),
+            "the plain mean": lambda s: s.expected("gradcam"),
+        },
+        "shapleycam": {
+            "no curvature": lambda s: s.expected("gradcam"),
+            "all of the curvature": lambda s: weighed(s, (s.g - s.curvature).mean(s.axes)),
+            "the curvature added": lambda s: weighed(s, (s.g + s.curvature / 2).mean(s.axes)),
+            "the Hessian's diagonal": lambda s: weighed(
+                s,
+                (
+                    s.g - torch.stack([h.diag() for h in s.hessians]).reshape(s.a.shape) * s.a / 2
+                ).mean(s.axes),
+            ),
+            "each cell by itself": lambda s: ((s.g - s.curvature / 2) * s.a).sum(1),
+            "the sum over cells": lambda s: s.expected("shapleycam") * s.a[0, 0].numel(),
+        },
+        "fem": {
+            "the activations kept": lambda s: (s.a * rare(s)).sum(1),
+            "the share that is rare for a weight": lambda s: weighed(
+                s, rare(s).to(s.a).mean(s.axes)
+            ),
+            "the size of the mean": lambda s: (s.a.mean(s.axes, keepdim=True).abs() * rare(s)).sum(
+                1
+            ),
+            "one deviation": lambda s: s.expected("fem:deviations=1"),
+            "the spread of all channels": lambda s: (
+                s.a.mean(s.axes, keepdim=True) * (s.a > 2 * s.a.std((1, 2, 3), keepdim=True))
+            ).sum(1),
+            "what is low as well": lambda s: fem(s.a) + fem(-s.a),
+        },
+    },
+    undoctored={
+        "gradcam++": lambda s: weighed(s, (s.g.relu() / (2 + total(s, s.a) * s.g)).sum(s.axes)),
+        "shapleycam": lambda s: weighed(s, (s.g - s.curvature / 2).mean(s.axes)),
+        "fem": lambda s: (s.a.mean(s.axes, keepdim=True) * rare(s)).sum(1),
+    },
+    weights={
+        "cam": class_weights,
+        "gradcam": lambda image: (image.g.mean(image.axes), image.a),
+        "gradcam++": plus_plus_weights,
+        "xgradcam": x_weights,
+        "fem": rare_weights,
+    },
+    linear=("cam", "gradcam", "xgradcam", "shapleycam"),
+    of_no_class=("fem",),
+    shaped_by_scale=("gradcam++",),
+)
