@@ -268,8 +268,8 @@ def test_unknown_method_is_refused_before_any_work() -> None:
 
     model = Pooled()
     model.register_forward_pre_hook(lambda *_: explode(None))
-    with pytest.raises(UnknownNameError, match=r"no method named 'grad-cam'.*'gradcam'"):
-        limelight.explain(model, torch.randn(1, 3, 8, 8), method="grad-cam")
+    with pytest.raises(UnknownNameError, match=r"no method named 'grad-cem'.*'gradcam'"):
+        limelight.explain(model, torch.randn(1, 3, 8, 8), method="grad-cem")
 
 
 def test_class_names_must_belong_to_the_model() -> None:
