@@ -8,13 +8,13 @@ from typing import NamedTuple
 from torch import nn
 
 from limelight import fusion
-from limelight.application import apply_method, check_method_options, cut_for, cut_place
+from limelight.application import apply_method, check_method_options, cut_for_methods, layer_to_cut
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs, input_problem
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import Method, find_method
-from limelight.methods.fusing import Fusion, known_fusion
+from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
@@ -104,7 +104,7 @@ def explain(
         progress=progress,
     )
     layers = as_layers(layer)
-    known_fusion(fuse)
+    check_fusion(fuse)
     by_layer = explain_layers(
         subject.model, subject.inputs, [as_target(target)], find_method(method), layers, options
     )
@@ -183,12 +183,14 @@ def explain_layers(
     3. Apply the method to the evidence on each.
     """
     check_method_options(options, method)
-    cuts = cut_for(model, inputs, [method], [cut_place(method, layer) for layer in layers], options)
+    cuts = cut_for_methods(
+        model, inputs, [method], [layer_to_cut(method, layer) for layer in layers], options
+    )
     by_layer = list[list[Explanation]]()
     for cut in cuts:
         by_target = [TargetEvidence(cut, target, options) for target in targets]
         for evidence in by_target:
-            evidence.begin(str(method), options.progress)
+            evidence.begin(str(method))
         by_layer.append([apply_method(evidence, method) for evidence in by_target])
     return by_layer
 
@@ -250,7 +252,7 @@ def explain_many(
                 evidence = by_layer_and_target[layer, number]
                 if options.progress:
                     options.progress(str(method), 0, 0)
-                evidence.begin(str(method), options.progress)
+                evidence.begin(str(method))
                 try:
                     check_method_options(options, method)
                     explanation = apply_method(evidence, method)
@@ -300,5 +302,5 @@ def _cut_all(
             reasons[INPUT] = problem
     wanted = [layer for layer in wanted if layer not in reasons]
     at_input = [method for method in methods if method.place != "layer" or INPUT in layers]
-    cuts = cut_for(model, inputs, at_input, wanted, options)
+    cuts = cut_for_methods(model, inputs, at_input, wanted, options)
     return dict(zip(wanted, cuts, strict=True)), reasons

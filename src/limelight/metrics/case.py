@@ -76,7 +76,7 @@ class PerturbedModel:
         Raises:
             LayerError: The inputs are no images that can be changed.
         """
-        (cut,) = cut_layers(model, inputs, [INPUT], options, follow_input=False)
+        (cut,) = cut_layers(model, inputs, [INPUT], options, input_requires_grad=False)
         self._evidence = TargetEvidence(cut, target, options)
         self.model, self.inputs, self.scores = model, inputs, self._evidence.scores
         self.progress: RunCallback | None = None

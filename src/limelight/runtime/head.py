@@ -22,9 +22,8 @@ from limelight.errors import InputError
 from limelight.inputs import ModelInputs, substitute_first, tensors
 from limelight.layers import Layout, ResolvedLayer
 from limelight.runtime.autograd import no_grad
-from limelight.runtime.detectors import call
-from limelight.runtime.execution import observe
-from limelight.runtime.shadow import clear_hooks, shadow, twin
+from limelight.runtime.execution import call_shadow, observe
+from limelight.runtime.shadow import clear_hooks, copy_module, shadow
 
 #: By the id of a module, for each of its calls: the batch axis of each tensor that it returned.
 BatchAxes = dict[int, list[list[int | None]]]
@@ -92,7 +91,7 @@ class Head:
             copy.__dict__["_buffers"] = _clone(buffers)
         self._replay.start(activations, rows, same_image=same_image)
         try:
-            return call(self._model, self._root, self._copies, inputs)
+            return call_shadow(self._model, self._root, self._copies, inputs)
         finally:
             self._replay.start(None, None)
 
@@ -302,7 +301,7 @@ class _Replay:
 
 def _replace(copy: nn.Module, key: int, replay: _Replay, *, is_layer: bool) -> None:
     """Let a copy return its recorded outputs; the layer's copy returns A at the chosen call."""
-    original = twin(copy)
+    original = copy_module(copy)  # keeps the hooks
     clear_hooks(copy)  # the record already holds what they did
     # A module with a hook is called even where a transformer would take its fused path.
     copy.register_forward_pre_hook(lambda _module, _args: None)

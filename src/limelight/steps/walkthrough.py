@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limelight import files
-from limelight.application import apply_method, cut_for, cut_place
+from limelight.application import apply_method, cut_for_methods, layer_to_cut
 from limelight.errors import InputError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
@@ -91,7 +91,7 @@ def walkthrough(
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
     main_method = walkable(method)
-    where = cut_place(main_method, layer)
+    where = layer_to_cut(main_method, layer)
     others = _other_methods(main_method, beside, where)
     _check_language(language)
     subject = read_subject(model, inputs, classes)
@@ -114,7 +114,9 @@ def walkthrough(
     options = Options.read(
         classes=subject.classes, output=output, grid=grid, chunk=chunk, progress=progress
     )
-    (cut,) = cut_for(subject.model, subject.inputs, [main_method, *others], [where], options)
+    (cut,) = cut_for_methods(
+        subject.model, subject.inputs, [main_method, *others], [where], options
+    )
     evidence = TargetEvidence(cut, as_target(target), options)
     explanation, [(weights, values)] = _take_apart(evidence, main_method)
     compared, skipped = _compare(evidence, others)
@@ -266,7 +268,7 @@ def _take_apart(
     progress = evidence.options.progress
     if progress is not None:
         progress(str(method), 0, 0)
-    evidence.begin(str(method), progress)
+    evidence.begin(str(method))
     return apply_method(evidence, method, noted_total), sums
 
 

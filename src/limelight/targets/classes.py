@@ -25,7 +25,7 @@ class Chosen(NamedTuple):
     """The explained class of each image.
 
     Attributes:
-        indices: `[B]`.
+        indices: The classes, `[B]`.
         rank: Their rank, if they were chosen by rank; else None.
         names: The names of all classes; None if they are not known.
     """
@@ -36,11 +36,11 @@ class Chosen(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """A score as a weighted sum of class scores, `sum_n weights_n y_n`.
+    """A score as a weighted sum of class scores, `sum_n weights_n y_(classes_n)`.
 
     Attributes:
-        classes: `[B, n]`.
-        weights: `[B, n]`.
+        classes: The classes in the sum, `[B, n]`.
+        weights: The weight of each, `[B, n]`.
         labels: For each image, the sum in words.
     """
 
@@ -58,7 +58,7 @@ class ClassTarget(ScoreTarget):
     is_one_class = True
 
     @abstractmethod
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
 
     def terms(
@@ -83,9 +83,9 @@ class Rank(ClassTarget):
 
     k: int
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of this rank."""
-        return Chosen(scores.best(self.k), self.k, context.spec.classes)
+        return Chosen(ranking.best(self.k), self.k, context.spec.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,11 +104,11 @@ class AnyOf(ClassTarget):
                 f"AnyOf is given {self.classes!r}; a list of at least one class was expected."
             )
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class with the highest logit among these."""
-        names = _names_to_read(self.classes, scores.count, context)
-        indices = [class_index(name, scores.count, names) for name in self.classes]
-        return Chosen(scores.best(1, indices), None, names)
+        names = _class_names(self.classes, ranking.count, context)
+        indices = [class_index(name, ranking.count, names) for name in self.classes]
+        return Chosen(ranking.best(1, indices), None, names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +117,11 @@ class GivenClasses(ClassTarget):
 
     value: ClassName | Sequence[ClassName] | Tensor
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
-        names = _names_to_read(self.value, scores.count, context)
+        names = _class_names(self.value, ranking.count, context)
         indices = (
-            class_index(value, scores.count, names) for value in self._per_image(context.batch)
+            class_index(value, ranking.count, names) for value in self._per_image(context.batch)
         )
         return Chosen(torch.tensor(list(indices), device="cpu"), None, names)
 
@@ -187,9 +187,9 @@ class Contrast(ClassTarget):
         if self.similar < 1:
             raise TargetError(f"similar is {self.similar}; ask for at least one class.")
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class c of each image."""
-        return _inner(self).choose(scores, context)
+        return _inner(self).choose(ranking, context)
 
     def terms(
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
@@ -238,9 +238,9 @@ class Counterfactual(ClassTarget):
 
     is_one_class = False
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
-        return _inner(self).choose(scores, context)
+        return _inner(self).choose(ranking, context)
 
     def terms(
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
@@ -318,15 +318,19 @@ class _ValueRanking:
         return kth(self.values, rank, among)
 
 
-def _names_to_read(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
-    """Return the class names to read a target by: for 1000, ImageNet's if it has a name."""
+def _class_names(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
+    """Return the names of the model's classes; None if they are not known.
+
+    ImageNet's names are taken only if the target itself has a name in it: otherwise a class of
+    another network with 1000 classes would get a wrong label.
+    """
     names_in_list = isinstance(value, list | tuple) and any(isinstance(name, str) for name in value)
     has_names = names_in_list or isinstance(value, str)
     return names_for(count, context.spec.classes) if has_names else context.spec.classes
 
 
 def find_table(output: object, context: TargetContext) -> ClassTable:
-    """Return the class scores that an output holds.
+    """Return the table of class scores that an output holds.
 
     Raises:
         TargetError: The output holds none.
@@ -352,18 +356,18 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
 def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext) -> Scores:
     """Score each image by a weighted sum of the class scores in a table.
 
-    1. Let the target choose a class of each image, and read the table for these classes.
-    2. Let the target say which class scores to add up, with what weights.
-    3. Read the same sum from other outputs by the same classes and weights.
+    1. The target chooses a class of each image, and the table is read for these classes.
+    2. The target says which class scores to add up, with what weights.
+    3. The same sum, of the same classes with the same weights, can be read from other outputs.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
         TargetError: An index is out of range, or there is not one class per image.
     """
-    count, classes = table.count, context.spec.classes
-    if classes is not None and len(classes) != count:
+    count, names = table.count, context.spec.classes
+    if names is not None and len(names) != count:
         raise TargetError(
-            f"There are {len(classes)} class names for a model with {count} classes. Pass the "
+            f"There are {len(names)} class names for a model with {count} classes. Pass the "
             "names that belong to this model, one per class."
         )
     # 1. The classes.
@@ -375,19 +379,19 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         for index, where in zip(chosen.indices.tolist(), read.where, strict=True)
     ]
     # 2. The terms of the sum.
-    terms, weights, labels = target.terms(read.values, chosen, labels, context)
+    classes, weights, labels = target.terms(read.values, chosen, labels, context)
 
-    # 3. The same sum of other outputs.
+    # 3. The same sum, read from other outputs.
     def read_again(output: Any, rows: Tensor) -> Tensor:
-        rows = rows.to(terms.device)
-        return (read.read_again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
+        rows = rows.to(classes.device)
+        return (read.read_again(output, rows).gather(1, classes[rows]) * weights[rows]).sum(1)
 
     def probability(output: Any, rows: Tensor) -> Tensor:
         assert read.probability is not None
-        return read.probability(output, rows).gather(1, terms[rows.to(terms.device)])[:, 0]
+        return read.probability(output, rows).gather(1, classes[rows.to(classes.device)])[:, 0]
 
     return Scores(
-        (read.values.gather(1, terms) * weights).sum(1),
+        (read.values.gather(1, classes) * weights).sum(1),
         chosen.indices.to(read.values.device),
         tuple(labels),
         read_again,

@@ -62,7 +62,7 @@ def output_spec(
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """The output of a detector, and its proposals before it sorted out boxes.
+    """The output of a detector, and all boxes that it proposed, before it dropped most of them.
 
     Attributes:
         output: What the model returned.
@@ -79,7 +79,7 @@ class Detected:
 
 
 def returned(output: Any) -> Any:
-    """Return what the model itself returned."""
+    """Return what the model itself returned, from its output or from a `Detected` around it."""
     return output.output if isinstance(output, Detected) else output
 
 

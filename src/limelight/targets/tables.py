@@ -17,10 +17,8 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.targets.outputs import LogitsKey, class_logits
 
-#: Reads class scores from another output: from an output of M rows, and the image `[M]` that each
-#: row belongs to, to `[M, C]`.
-
-#: belongs to, to `[M, C]`.
+#: Returns class scores `[M, C]`, given an output of M rows and the image that each row belongs to,
+#: `[M]`.
 ReadClasses = Callable[[Any, Tensor], Tensor]
 
 
@@ -51,14 +49,22 @@ class ClassRanking(Protocol):
         """C, the number of classes."""
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of a rank, `[B]`: 1 is the highest; only classes `among`, if given."""
+        """Return the class of a rank for each image, `[B]`; rank 1 has the highest score.
+
+        With `among`, only these classes are ranked.
+        """
 
 
 class ClassTable(ClassRanking, Protocol):
     """The class scores of an output."""
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
-        """Return the scores for these classes `[B]`; `rank` is theirs if it chose them."""
+        """Return the class scores that belong to these classes.
+
+        Args:
+            classes: The class that is explained in each image, `[B]`.
+            rank: The rank by which the classes were chosen; None if they were chosen otherwise.
+        """
 
 
 class Logits:
