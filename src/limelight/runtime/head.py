@@ -30,7 +30,7 @@ BatchAxes = dict[int, list[list[int | None]]]
 
 
 class Head:
-    """The head of a network cut at `layer`. It must not be called from two threads at a time."""
+    """The head of a network cut at `layer`. Two threads must not call it at the same time."""
 
     def __init__(
         self, model: nn.Module, layer: ResolvedLayer, inputs: ModelInputs, layout: Layout
@@ -38,8 +38,10 @@ class Head:
         """Record one pass over the inputs and prepare the shadow. Call this without grad."""
         self._original, self._inputs = inputs, inputs.clone()
         self._model, self._layer = model, layer
-        self._may_share = True  # all rows of one image may use its record without a copy
-        self._known_to_share = False
+        self._may_share = (
+            True  # rows of one image may share its record, until the network writes on it
+        )
+        self._known_to_share = False  # a run that shared the record has left it as it was
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(inputs), inputs.batch, layer, layout)
         recorded = self._replay.recorded
@@ -131,7 +133,7 @@ class Head:
             running.pop()
             if key == layer and calls == wanted_call:
                 at_layer.append(_clone(output))
-            # Only modules outside every frozen one are kept: the others do not run in the head.
+            # Only outermost modules are kept: what is inside a frozen one does not run in the head.
             elif calls < wanted_call and containers.issuperset(running):
                 if _is_plain(output):
                     outputs.setdefault(key, []).append(_clone(output))

@@ -1,4 +1,4 @@
-"""The gradient of a score at several layers of any shape, from one pass."""
+"""The gradient of a score at several layers, whatever the shapes of their outputs."""
 
 from __future__ import annotations
 

@@ -50,11 +50,11 @@ class Terms(NamedTuple):
 
 
 class ClassTarget(ScoreTarget):
-    """A target that picks a class of each image, and reads its score from a table."""
+    """A target that picks a class for each image, and reads its score from a class table."""
 
     __slots__ = ()
 
-    #: Whether the score is that of one class, so that it has a probability.
+    #: Whether the score is that of a single class; only then it has a probability.
     is_one_class = True
 
     @abstractmethod
@@ -66,9 +66,9 @@ class ClassTarget(ScoreTarget):
         values: Tensor,
         chosen: Chosen,
         labels: list[str],
-        context: TargetContext,  # noqa: ARG002 (a contrast reads it)
+        context: TargetContext,  # noqa: ARG002 (Contrast reads it)
     ) -> Terms:
-        """Return which of the class scores `[B, C]` to add up: here, the chosen class alone."""
+        """Return which of the class scores `[B, C]` to add up: by default, the chosen class."""
         index = chosen.indices.to(values.device)[:, None]
         return Terms(index, torch.ones_like(values[:, :1], requires_grad=False), labels)
 
@@ -92,7 +92,7 @@ class Rank(ClassTarget):
 class AnyOf(ClassTarget):
     """The class with the highest logit among these, for each image by itself.
 
-    For a network that tells apart more kinds than matter: `AnyOf(["tabby", "tiger cat"])`.
+    It suits a network with more classes than matter: `AnyOf(["tabby", "tiger cat"])` is any cat.
     """
 
     classes: Sequence[ClassName]
@@ -163,14 +163,16 @@ ClassChoice = ClassTarget | ClassName | Sequence[ClassName] | Tensor | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contrast(ClassTarget):
-    """Why this class and not that: `y_c - weight * mean_d y_d` (Finer-CAM, Zhang et al. 2025).
+    """Why class c rather than classes d: `y_c - weight * mean_d y_d`.
+
+    Finer-CAM (Zhang et al. 2025).
 
     Attributes:
         target: The class c; None for the predicted one.
         against: The class d; None for the `similar` classes whose logits are nearest to that of c,
             found for each image by itself.
         similar: How many classes to take when `against` is None.
-        weight: How much of what both classes have in common is subtracted, in [0, 1].
+        weight: How much the classes d count, in [0, 1]; at 1, all that they share with c cancels.
     """
 
     target: ClassChoice = None
@@ -214,7 +216,13 @@ class Contrast(ClassTarget):
         return replace(self, target=_inner(self).of_image(image, axes), against=against)
 
     def _others(self, values: Tensor, index: Tensor, context: TargetContext) -> Tensor:
-        """Return the classes d of each image, `[B, D]`, given all class scores `[B, C]`."""
+        """Return the classes d of each image, `[B, D]`.
+
+        Args:
+            values: All class scores, `[B, C]`.
+            index: The class c of each image, `[B, 1]`.
+            context: What a target needs to know besides the output.
+        """
         if self.against is not None:
             against = as_class_target(self.against, self)
             return against.choose(_ValueRanking(values), context).indices[:, None].to(values.device)
@@ -230,8 +238,7 @@ class Contrast(ClassTarget):
 class Counterfactual(ClassTarget):
     """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
 
-    The gradient is negated too: the map shows what would make the class more likely if it were
-    removed.
+    This also negates the gradient, so the map shows those places that make the class less likely.
     """
 
     target: ClassChoice = None
@@ -270,10 +277,10 @@ def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarg
 
     Args:
         choice: A class target, or classes by index or by name; None for the predicted class.
-        around: The target that contains it, for the error.
+        around: The target that contains the choice, for the error.
 
     Raises:
-        TargetError: It is another kind of target.
+        TargetError: The choice is another kind of target.
     """
     if choice is None:
         return Rank(1)
@@ -297,7 +304,7 @@ def _inner(outer: Contrast | Counterfactual) -> ClassTarget:
     """Return the class that a contrast or a counterfactual is about.
 
     Raises:
-        TargetError: It is itself a contrast or a counterfactual, or no class.
+        TargetError: Inside is another contrast or counterfactual, or something that is no class.
     """
     inner = as_class_target(outer.target, outer)
     if isinstance(inner, Contrast | Counterfactual):

@@ -131,10 +131,10 @@ def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
 
 
 def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
-    """Return a model's first answers for the first image, as people would read them.
+    """Return the most probable classes for the first image, each with its probability.
 
-    These are the most probable classes of a classifier, the most probable objects of a detector, or
-    the classes that a segmenter predicts on most pixels, each with its probability or share.
+    For a detector they are those of the most probable objects; for a segmenter, those predicted on
+    most pixels, each with its share of the pixels.
     """
     output = returned(output)
     if isinstance(output, list) and output and isinstance(output[0], Mapping):

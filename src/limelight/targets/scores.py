@@ -25,8 +25,9 @@ class Scores(NamedTuple):
     Attributes:
         values: `[B]`, with a graph if the output has one.
         indices: `[B]`, the class of each image; None if the target is not about classes.
-        labels: For each image, what is explained, for people to read.
-        read_again: Reads the same score from another output; the classes stay those of this output.
+        labels: For each image, what is explained, in words.
+        read_again: Reads the same score from another output; the classes stay those that were
+            chosen on this output.
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but reads the probability. It is None unless the score is that
             of one class among several, or that of words.
@@ -41,7 +42,7 @@ class Scores(NamedTuple):
 
 
 class ScoreTarget(ABC):
-    """A target: what is explained. A new target is one class with these two methods."""
+    """A target: what is explained. To write one, derive a class and define `score`."""
 
     __slots__ = ()
 
@@ -68,7 +69,7 @@ class ScoreTarget(ABC):
 
 
 class RowTarget(ScoreTarget):
-    """A target that reads the score of each row of an output by itself."""
+    """A target whose score of a row depends on that row of the output alone."""
 
     __slots__ = ()
 
@@ -92,7 +93,7 @@ class RowTarget(ScoreTarget):
 
 @dataclass(frozen=True, slots=True)
 class FixedScore(RowTarget):
-    """A score that was chosen on an earlier output, read from other outputs."""
+    """The score of an earlier target, with its classes as they were chosen, for other outputs."""
 
     read_again: ReadScore
 

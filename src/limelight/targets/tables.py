@@ -29,7 +29,7 @@ class ClassScores:
     Attributes:
         values: `[B, C]`, with a graph if the output has one.
         read_again: Reads the same class scores from another output.
-        where: For each image, the words to add to the class's label: " in box [3, 4, 50, 60]".
+        where: For each image, what to add to the label of the class, as " in box [3, 4, 50, 60]".
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but probabilities; None if the model has a single output.
     """
