@@ -12,13 +12,11 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
-from limelight.targets.box_table import BoxTable
 from limelight.targets.class_names import ClassName, class_index, label_of, names_for
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import Detected, class_logits
-from limelight.targets.region_table import RegionTable
+from limelight.targets.output_table import find_table
 from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
-from limelight.targets.tables import ClassRanking, ClassTable, LastWord, Logits, kth
+from limelight.targets.tables import ClassRanking, ClassTable, kth
 
 
 class Chosen(NamedTuple):
@@ -334,30 +332,6 @@ def _class_names(value: object, count: int, context: TargetContext) -> Sequence[
     names_in_list = isinstance(value, list | tuple) and any(isinstance(name, str) for name in value)
     has_names = names_in_list or isinstance(value, str)
     return names_for(count, context.spec.classes) if has_names else context.spec.classes
-
-
-def find_table(output: object, context: TargetContext) -> ClassTable:
-    """Return the table of class scores that an output holds.
-
-    Raises:
-        TargetError: The output holds none.
-    """
-    if isinstance(output, Detected) and context.spec.key is None:
-        return BoxTable(output, context)
-    logits = class_logits(output, context.spec.key)
-    batched = logits.shape[:1] == (context.batch,)
-    if batched and logits.ndim == 2:
-        return Logits(logits, context.spec.key)
-    if batched and logits.ndim == len(context.size) + 2:
-        return RegionTable(output, None, context)
-    if batched and logits.ndim == 3 and context.words:
-        return LastWord(logits, context.spec.key)
-    raise TargetError(
-        f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
-        f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
-        f"pass a callable from output to scores [{context.batch}], as in "
-        "target=lambda output: output[:, 15].mean((1, 2))."
-    )
 
 
 def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext) -> Scores:
