@@ -1,4 +1,4 @@
-"""From a raw map to a heatmap: relu, resize, normalise. Three steps, each visible and optional."""
+"""The three steps from a raw map to a heatmap: relu, resize, normalise."""
 
 from __future__ import annotations
 

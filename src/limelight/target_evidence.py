@@ -1,4 +1,4 @@
-"""From a cut to evidence: each kind is found once, for all the methods that read it."""
+"""The evidence on a cut and a target; each kind is found once, for all methods that read it."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "explain_photos."
         )
     images = torch.cat(prepared)
-    views = tuple(map(network.preprocess.view, photos))
-    return Subject(network.model, ModelInputs.of(images), classes, views)
+    seen_parts = tuple(map(network.preprocess.view, photos))
+    return Subject(network.model, ModelInputs.of(images), classes, seen_parts)
 
 
 def _photos(inputs: Images) -> list[Image] | None:

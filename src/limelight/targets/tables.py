@@ -1,4 +1,4 @@
-"""From an output to a table of class scores `[B, C]`, from which a class target picks.
+"""Class tables: the class scores `[B, C]` of an output, from which a class target picks.
 
 For a classifier the table holds its logits; for a segmenter, the mean logits over a region; for a
 detector, the logits of one box; for a language model, the logits of the last word.
