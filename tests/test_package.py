@@ -66,8 +66,8 @@ def test_public_names_are_told_to_type_checkers() -> None:
     (shown,) = [node for node in source.body if isinstance(node, ast.If)]
     imported = [node for node in shown.body if isinstance(node, ast.ImportFrom)]
     told = {alias.asname: node.module for node in imported for alias in node.names if alias.asname}
-    homes = vars(limelight)["_HOMES"]
-    assert told == {name: f"limelight.{home}" for name, home in homes.items()}
+    modules = vars(limelight)["_MODULE_OF"]
+    assert told == {name: f"limelight.{module}" for name, module in modules.items()}
     assert set(limelight.__all__) == told.keys() <= set(dir(limelight))
 
 

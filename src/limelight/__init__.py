@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # and for tools that look for what a program imports
+if TYPE_CHECKING:  # for type checkers, and for tools that read what a program imports
     from limelight.comparison import Comparison as Comparison, compare as compare
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
@@ -88,8 +88,8 @@ if TYPE_CHECKING:  # and for tools that look for what a program imports
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
 
-#: What is offered, by where it is defined.
-_OFFERED = {
+#: The public names, by the module that defines them.
+_PUBLIC_NAMES = {
     "comparison": (
         "Comparison",
         "compare",
@@ -208,15 +208,15 @@ _OFFERED = {
     ),
     "version": ("__version__",),
 }
-_HOMES = {name: home for home, names in _OFFERED.items() for name in names}
+_MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
-__all__ = sorted(_HOMES, key=lambda name: (not name.isupper(), name))  # noqa: PLE0605
+__all__ = sorted(_MODULE_OF, key=lambda name: (not name.isupper(), name))  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is offered when it is first asked for: torch alone takes seconds."""
-    if name in _HOMES:
-        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    """Load a public name, or a module, when it is first asked for: torch alone takes seconds."""
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:

@@ -1,4 +1,4 @@
-"""A method applied to a cut: the map, its status and its heatmap, as an explanation."""
+"""Where a method cuts, and a method applied there: raw map, status and heatmap."""
 
 from __future__ import annotations
 
@@ -46,16 +46,19 @@ def check_method_options(options: Options, method: Method) -> None:
 
 
 def _carries_graph(method: Method) -> bool:
-    """Return whether a method's map can be differentiated with respect to its evidence.
+    """Return whether a method's map can be differentiated by the model's parameters.
 
-    Maps of leading components cannot: their derivative is infinite where channels are zero.
+    A map of leading components cannot: its derivative is infinite where channels are zero. Nor can
+    a map from evidence that comes without a graph to the parameters, such as runs of the head.
     """
     smooth = method.family not in ("control", "spectral")
     return smooth and method.needs <= {"gradients", "curvature"}
 
 
-def cut_place(method: Method, layer: Layer | None) -> Layer | None:
-    """Return the layer to cut at for a method, given the layer that the user named.
+def layer_to_cut(method: Method, layer: Layer | None) -> Layer | None:
+    """Return where to cut for a method: at the layer that the user named, or at the input.
+
+    None stands for the layer that limelight chooses.
 
     Raises:
         MethodError: A layer was named, but the method reads the whole network.
@@ -70,16 +73,21 @@ def cut_place(method: Method, layer: Layer | None) -> Layer | None:
     return INPUT
 
 
-def cut_for(
+def cut_for_methods(
     model: nn.Module,
     inputs: ModelInputs,
     methods: Sequence[Method],
     layers: Sequence[Layer | None],
     options: Options,
 ) -> list[Cut]:
-    """Run the model once, cut at the layers; the input has a graph only if one is needed."""
-    follow = any("gradients" in method.needs for method in methods)
-    return cut_layers(model, inputs, layers, options, follow_input=follow)
+    """Run the model once, cut at the layers; a graph begins at the input only if a method needs it.
+
+    Args:
+        model, inputs, layers, options: As in `cut_layers`.
+        methods: The methods that will be applied at a cut at the input, if there is one.
+    """
+    need_gradients = any("gradients" in method.needs for method in methods)
+    return cut_layers(model, inputs, layers, options, input_requires_grad=need_gradients)
 
 
 def apply_method(
@@ -92,8 +100,11 @@ def apply_method(
     2. The status says whether the map shows something.
     3. ReLU, resize and normalise make the heatmap.
 
-    `combine` may replace the default by a function that computes the same and notes what the method
-    adds up.
+    Args:
+        target_evidence: The evidence on a cut and a target.
+        method: The method.
+        combine: How weights and values become one map; None for what the options say. The
+            walkthrough passes a function that also notes what the method adds up.
     """
     cut, scores, options = target_evidence.cut, target_evidence.scores, target_evidence.options
     name, completeness_gap = str(method), None
@@ -151,7 +162,7 @@ def _combine(options: Options) -> Combine:
 def _completeness_gap(target_evidence: TargetEvidence, method: Method, raw: Tensor) -> Tensor:
     """Return how far the sum of a map is from its expected value, as a share of it, `[B]`."""
     assert method.sums_to is not None
-    target_evidence.progress = None  # what follows is not part of the map
+    target_evidence.progress = None  # the runs for this check are not reported as the method's
     expected = method.sums_to(target_evidence.evidence(method.needs), **method.options)
     gap = (raw.flatten(1).sum(1) - expected).abs()
     return torch.where(gap > 0, gap / expected.abs(), 0)
@@ -162,7 +173,7 @@ def _over_views(
 ) -> tuple[Tensor, Sequence[Tensor]]:
     """Return the raw map of a method over several views, and the connections of the first view.
 
-    1. Change the images as each view does, and cut the network over them.
+    1. Change the images as each view does, and cut the network again over them.
     2. Apply the method to each cut. The score is that of the images themselves, read from the
        view's output, in which places are moved back first.
     3. Bring each map back to the images, and join the maps.
@@ -198,12 +209,17 @@ def _over_views(
     return views.join(torch.stack(maps), torch.stack(scores).detach()), connections
 
 
-def follow(recipe: Recipe, model: nn.Module, inputs: ModelInputs, score: FixedScore) -> Explanation:
-    """Explain other images, or another model, by the same recipe; `score` reads the output."""
+def repeat_recipe(
+    recipe: Recipe, model: nn.Module, inputs: ModelInputs, score: FixedScore
+) -> Explanation:
+    """Explain other images, or another model, by the same recipe.
+
+    `score` takes the place of the recipe's targets, so that the classes chosen before stay fixed.
+    """
     explanations = []
     for part in recipe.parts:
-        layers = [cut_place(part.method, part.layer)]
-        (cut,) = cut_for(model, inputs, [part.method], layers, part.options)
+        layers = [layer_to_cut(part.method, part.layer)]
+        (cut,) = cut_for_methods(model, inputs, [part.method], layers, part.options)
         evidence = TargetEvidence(cut, score, part.options)
         explanations.append(apply_method(evidence, part.method))
     return explanations[0] if len(explanations) == 1 else fusion.fuse(explanations, recipe.fuse)

@@ -1,4 +1,4 @@
-"""Any methods, targets and layers of the same images, from one pass through the body."""
+"""`compare`: maps of the same images by many methods, targets and layers, from one pass."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Comparison:
     """What `compare` returns: explanations of the same images, by method, layer and target.
 
     Attributes:
-        explanations: In the order of methods, then layers, then targets.
-        skipped: What the network cannot do, with the reason.
+        explanations: One for each method, layer and target, sorted in this order.
+        skipped: The methods that cannot work on the network, with reasons.
         measured: How far the maps can be trusted; None unless metrics were asked for.
     """
 
@@ -53,7 +53,7 @@ class Comparison:
         return iter(self.explanations)
 
     def __repr__(self) -> str:
-        """Return the number of explanations, the methods, and those skipped."""
+        """Return the number of explanations, the methods, and the methods that were skipped."""
         count = "1 explanation" if len(self) == 1 else f"{len(self)} explanations"
         methods = ", ".join(dict.fromkeys(explanation.method for explanation in self))
         skipped = ", ".join(dict.fromkeys(skip.method for skip in self.skipped))
@@ -62,9 +62,9 @@ class Comparison:
     def pick(
         self, *, method: str | None = None, label: str | None = None, layer: str | None = None
     ) -> list[Explanation]:
-        """Return the explanations of this method, label and layer; None stands for any.
+        """Return the explanations with this method, label and layer; None allows any.
 
-        A method's name alone stands for the method with any options.
+        The name of a method without options allows any options.
         """
         return [
             each
@@ -80,10 +80,10 @@ class Comparison:
         return torch.stack([explanation.heatmap for explanation in self])
 
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
-        """Draw a contact sheet: for each image and target the photo, then every overlay, labelled.
+        """Draw a contact sheet: for each image and target, the photo and every overlay, with names.
 
-        If the maps were measured, the methods ranked by each metric follow, with chance beside
-        them.
+        If the maps were measured, a ranking of the methods by each metric follows, with the
+        controls beside them.
 
         Args:
             photos: One per image; those that were explained, or the network's own
@@ -176,32 +176,32 @@ def compare(
     objects: MasksOrBoxes | Objects | None = None,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
-    """Explain the same images in many ways, from one pass through the body.
+    """Explain the same images by many methods, for many targets, at many layers, from one pass.
 
         grid = limelight.compare(model, images, methods=["gradcam", "layercam"],
                                  targets=[281, 254], layers=["layer3", "layer4"])
         grid.save("sheet.png")
 
-    Methods of the input, and of the whole network, are applied once, whatever the layers. Methods
-    that the network cannot do are skipped, with the reason. `"all"` takes minutes: some methods run
-    the network thousands of times.
+    Methods that explain at the input, or read the whole network, are applied once, not at each
+    layer. Methods that cannot work on the network are skipped, with the reason. `"all"` takes
+    minutes, because some methods run the network thousands of times.
 
     Args:
         model, inputs: As in `explain`.
-        methods: Names in METHODS, with options if any, or rows of it; "all"; or None for the nine
-            of `limelight.methods.QUICK_METHODS`, one of each kind that does not take minutes.
+        methods: Names in METHODS, if need be with options, or rows of METHODS; "all"; or None for
+            those in `limelight.methods.QUICK_METHODS`, of each kind one that does not take minutes.
         targets: A list of targets, each as in `explain`; or a single one.
         layers: A list of layers to cut at, or a single one; None stands for the chosen layer.
         classes, output, grid: As in `explain`.
         views, eigen, chunk, compile: As in `explain`.
-        metrics: Names in METRICS, with options if any, or rows of it, to measure the maps by; or
-            "all". None measures nothing.
+        metrics: Names in METRICS, if need be with options, or rows of METRICS, by which to measure
+            the maps; "all"; or None to measure nothing.
         objects: Where the objects are, as in `measure`.
         progress: Called as progress(method, done, total).
 
     Raises:
-        MethodError: The network can do none of the methods.
-        MetricError: A metric cannot be computed.
+        MethodError: None of the methods can work on the network.
+        MetricError: No metric is named, or one needs objects, which are not given.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `explain`.
     """
     subject = read_subject(model, inputs, classes)

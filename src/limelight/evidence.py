@@ -25,8 +25,9 @@ EvidenceKind = Literal[
 ]
 
 
-#: Makes M variants of an image's activations: from the numbers of the variants `[M]` and that of
-#: the image to `[M, K, *grid]`, a new tensor, which the network may write on.
+#: Makes M variants of the activations of one image. It is given the numbers of the variants, `[M]`,
+#: and the number of the image, and returns a new tensor `[M, K, *grid]`, which the network may
+#: write on.
 MakeVariants = Callable[[Tensor, int], Tensor]
 
 
@@ -37,7 +38,7 @@ class Rerun(Protocol):
         """Return the score of each variant of each image, `[V, B]`.
 
         Args:
-            wanted: `[V, B]`, which variants to run; the others get the explained score.
+            wanted: Which variants to run, `[V, B]`; the others get the score of the image itself.
             make: Makes the variants of a chunk.
         """
 
@@ -45,7 +46,7 @@ class Rerun(Protocol):
         """Return `sum_v weights_v dy_c/dA` at the variants v of each image, `[B, K, *grid]`.
 
         Args:
-            weights: `[V]`.
+            weights: The weight of each variant, `[V]`.
             make: Makes the variants of a chunk.
         """
 
@@ -67,7 +68,7 @@ class Attention:
     grid: tuple[int, ...]
 
     def read(self, relevance: Tensor) -> Tensor:
-        """Return the map `[B, *grid]` in a relevance of tokens for tokens `[B, N, N]`.
+        """Return the map `[B, *grid]` for a relevance `[B, N, N]`: of token j for token i.
 
         The rows of the relevance are averaged over the tokens that the score reads after the last
         attention: the tokens at which gradient arrives (the class token alone, or all tokens that
@@ -87,8 +88,8 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
 
 
-#: Combines channels into one map `[B, *grid]`: from weights `w`, `[B, K]` or `[B, K, *grid]`, and
-#: the values that they multiply, `[B, K, *grid]`.
+#: Returns one map `[B, *grid]`, given weights `w`, `[B, K]` or `[B, K, *grid]`, and the values that
+#: they multiply, `[B, K, *grid]`.
 Combine = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -111,7 +112,8 @@ def total(weights: Tensor, values: Tensor) -> Tensor:
 class Evidence:
     """What one pass found out about B images and one score each; a method reads nothing else.
 
-    It holds what the method's row in METHODS says it needs; reading anything else is an error.
+    It holds the activations and the kinds of evidence in the `needs` of the method's row in
+    METHODS; reading another kind is an error.
 
     Attributes:
         activations: A, the layer's output, `[B, K, *grid]`.
@@ -183,6 +185,7 @@ class Evidence:
         return tuple(range(2, self.activations.ndim))
 
     def _have(self, need: EvidenceKind, kind: type[_Kind]) -> _Kind:
+        """Return one kind of evidence, of this type; raise if the method did not ask for it."""
         if need not in self.found:
             raise MethodError(
                 f"The method reads the {need}, which were not gathered. Add {need!r} to the "

@@ -1,4 +1,4 @@
-"""From a raw map to a heatmap: relu, resize, normalise. Three steps, each visible and optional."""
+"""The three steps from a raw map to a heatmap: relu, resize, normalise."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Ten
 
 
 def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: str) -> Tensor:
-    """Interpolate a grid that spans more or less than the picture."""
+    """Interpolate maps on a grid that is longer or shorter than the picture along an axis."""
     grid = maps.shape[1:]
     missing = [max(0, math.ceil(g / s - g)) for g, s in zip(grid, span, strict=True)]
     padding = [n for cells in reversed(missing) for n in (0, cells)]
     longer = pad(maps[:, None], padding, mode="replicate") if any(missing) else maps[:, None]
-    # Slightly more, so that rounding does not lose the last pixel.
+    # The scale is slightly larger, so that rounding does not lose the last pixel.
     scale = [n * s / g * (1 + 1e-9) for n, s, g in zip(size, span, grid, strict=True)]
     large = interpolate(
         longer, scale_factor=scale, mode=mode, align_corners=False, recompute_scale_factor=False

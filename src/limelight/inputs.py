@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -28,7 +28,10 @@ def tensors(tree: object) -> list[Tensor]:
 
 
 def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a nest with its first tensor changed: a layer's output may hold more than one."""
+    """Return a nest of tuples, lists and dicts with its first tensor changed.
+
+    A layer's output may hold several tensors; limelight cuts at the first.
+    """
     leaves, spec = pytree.tree_flatten(tree)
     position = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
     if position is None:
@@ -69,9 +72,9 @@ class ModelInputs:
         kwargs: Keyword arguments.
         image: `[B, C, *image]`, the first floating point tensor with three axes or more. Video
             `[B, T, C, H, W]` is kept as `[B, C, T, H, W]`.
-        at: The number of that tensor among those in `args` and `kwargs`.
+        at: The number of that tensor: its place, from 0, among the tensors in `args` and `kwargs`.
         unbatched: The numbers of tensors that are not one per image although their first axis is B:
-            as many prompts as there are images, say.
+            two prompts for two images, say, of which each image needs both.
         form: How the model takes the images: as one tensor, as a list of `[C, *image]`, or, for
             video, as frames `[B, T, C, H, W]`.
     """
@@ -177,7 +180,7 @@ class ModelInputs:
         self, change: Callable[[int, Tensor], Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with every tensor changed; `change` also gets its number."""
-        numbers = count()
+        numbers = itertools.count()
         args, kwargs = pytree.tree_map_only(
             Tensor, lambda tensor: change(next(numbers), tensor), (self.args, self.kwargs)
         )
@@ -214,10 +217,10 @@ class ModelInputs:
         candidates = (i for i, t in enumerate(all_tensors) if t.ndim and t.shape[0] == self.batch)
         return [i for i in candidates if i != self.at] if self.batch > 1 else []
 
-    def first(self, number: int) -> ModelInputs:
-        """Return the inputs of the first `number` images, repeated if there are fewer."""
+    def first(self, count: int) -> ModelInputs:
+        """Return the inputs of the first `count` images, repeated if there are fewer."""
         with torch.inference_mode(False):
-            return self.take(torch.arange(number, device="cpu") % self.batch)
+            return self.take(torch.arange(count, device="cpu") % self.batch)
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
         """Add a note to the model's own exception that says what the inputs were."""

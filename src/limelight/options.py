@@ -1,4 +1,4 @@
-"""The options of a call: read once from the keyword arguments, and passed on whole."""
+"""The options of a call, read once from its keyword arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of a call. The pass, the evidence and the recipe keep them as they are.
+    """The options of a call; the pass, the evidence and the recipe hold the same object.
 
     Attributes:
         spec: How to read the network's output.
@@ -22,7 +22,8 @@ class Options:
         differentiable: Let maps and scores carry a graph to the model's parameters.
         chunk: How many variants of an image are run together; None to let limelight choose.
         compile: Run the network through `torch.compile` wherever no graph is recorded.
-        progress: Called by methods that run the network many times.
+        progress: Called as progress(method, done, total) by methods that run the network many
+            times; None to report nothing.
     """
 
     spec: OutputSpec = field(default_factory=OutputSpec)
@@ -57,14 +58,14 @@ class Options:
         compile: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Options:
-        """Return the options in the keyword arguments that `explain` and similar functions share.
+        """Return options from the keyword arguments that `explain`, `compare` and others share.
 
         Raises:
-            OptionError: One of them cannot have that value.
+            OptionError: An argument has a value that it cannot have.
         """
         spec = output_spec(classes, output, grid)
         return cls(spec, views, eigen, differentiable, chunk, compile, progress)
 
     def to_repeat(self) -> Options:
-        """Return the options without those that concern a single run."""
+        """Return the options for a recipe, which makes maps without a graph and reports nothing."""
         return replace(self, differentiable=False, progress=None)

@@ -145,7 +145,7 @@ def explain_photos(
 
 
 def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
-    """Yield the inputs of photos in batches, taken off the photos, as an input may be large.
+    """Yield the inputs of photos in batches; the photos no longer hold them, as they may be large.
 
     Inputs of different sizes go through the network one by one.
     """
@@ -165,7 +165,7 @@ def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
 def _result(
     network: Network, decoded: Prepared, done: deque[tuple[Explanation, ...]], room: Room
 ) -> PhotoResult:
-    """Cut out what the network saw of a photo, and give back the memory that the rest took."""
+    """Keep the part of a photo that the network saw, and give back the memory of the rest."""
     if decoded.photo is None:
         room.give(decoded.taken)
         return PhotoResult(decoded.path, None, (), decoded.error)

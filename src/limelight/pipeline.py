@@ -1,4 +1,4 @@
-"""`explain` from end to end: cut -> method -> finish -> Explanation."""
+"""`explain`, `explain_each`, and the pass that `compare` shares: cut -> method -> Explanation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from torch import nn
 
 from limelight import fusion
-from limelight.application import apply_method, check_method_options, cut_for, cut_place
+from limelight.application import apply_method, check_method_options, cut_for_methods, layer_to_cut
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs, input_problem
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import Method, find_method
-from limelight.methods.fusing import Fusion, known_fusion
+from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
@@ -69,7 +69,8 @@ def explain(
             METHODS.
         layer: A dotted path or a module inside the model; a list of them, whose maps are fused;
             None to let limelight choose, or, for methods of the input, to explain there.
-        classes: The names of the classes; by default, for a model with 1000 classes, ImageNet's.
+        classes: The names of the classes, by index. Without them, a name in `target` is one of
+            ImageNet's if the model has 1000 classes.
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
         grid: The sizes of the grid that tokens come from, when they cannot be found.
@@ -77,7 +78,7 @@ def explain(
         eigen: Take the first principal component over channels instead of their sum.
         fuse: How the maps of several layers become one: `mean`, `max` or `product`.
         differentiable: Let raw map, heatmap and score carry a graph to the model's parameters, so
-            that a loss on where the network looks can be trained.
+            that a loss on the map can train the model.
         chunk: How many variants are run together by methods that run the network many times. None
             means up to 8 for the whole network on a CPU, up to 32 elsewhere, and as many as the
             activations allow for a head; fewer if images are large.
@@ -104,7 +105,7 @@ def explain(
         progress=progress,
     )
     layers = as_layers(layer)
-    known_fusion(fuse)
+    check_fusion(fuse)
     by_layer = explain_layers(
         subject.model, subject.inputs, [as_target(target)], find_method(method), layers, options
     )
@@ -156,7 +157,7 @@ def explain_each(
 
 
 def as_layers(layer: Layer | Sequence[Layer] | None) -> Sequence[Layer | None]:
-    """Return the named layers as a list, be it one or several; None stands for the chosen layer.
+    """Return one or several layers as a list; None in it stands for the layer to be chosen.
 
     Raises:
         LayerError: The list is empty.
@@ -176,19 +177,21 @@ def explain_layers(
     layers: Sequence[Layer | None],
     options: Options,
 ) -> list[list[Explanation]]:
-    """Return the explanations at each layer, by target, from one pass.
+    """Return for each layer a list with an explanation of each target, from one pass.
 
     1. Cut the network, once, at all layers.
     2. Score each target at each cut.
-    3. Apply the method to the evidence on each.
+    3. Apply the method to the evidence on each cut and target.
     """
     check_method_options(options, method)
-    cuts = cut_for(model, inputs, [method], [cut_place(method, layer) for layer in layers], options)
+    cuts = cut_for_methods(
+        model, inputs, [method], [layer_to_cut(method, layer) for layer in layers], options
+    )
     by_layer = list[list[Explanation]]()
     for cut in cuts:
         by_target = [TargetEvidence(cut, target, options) for target in targets]
         for evidence in by_target:
-            evidence.begin(str(method), options.progress)
+            evidence.begin(str(method))
         by_layer.append([apply_method(evidence, method) for evidence in by_target])
     return by_layer
 
@@ -218,12 +221,12 @@ def explain_many(
 ) -> Iterator[Explanation | Skipped]:
     """Yield the explanations of all targets, at all layers, by all methods, from one pass.
 
-    1. Cut the network, once, everywhere that a method reads.
+    1. Cut the network, once, at every place that a method reads: the layers, the input, or both.
     2. Score each target at each cut.
     3. For each method, at each layer, apply the method to the evidence on each target.
 
-    What the network cannot do is yielded as `Skipped`. Explanations are yielded one by one, so that
-    those that are done are not lost when a later one raises.
+    A method that cannot work on this network is yielded as `Skipped`. Explanations are yielded one
+    by one, so that those already made are not lost when a later one raises.
 
     Raises:
         TargetError: There is no target or no layer.
@@ -250,7 +253,7 @@ def explain_many(
                 evidence = by_layer_and_target[layer, number]
                 if options.progress:
                     options.progress(str(method), 0, 0)
-                evidence.begin(str(method), options.progress)
+                evidence.begin(str(method))
                 try:
                     check_method_options(options, method)
                     explanation = apply_method(evidence, method)
@@ -284,7 +287,11 @@ def _cut_all(
     layers: Sequence[Layer | None],
     options: Options,
 ) -> tuple[dict[Layer | None, Cut], dict[Layer | None, str]]:
-    """Cut once at every layer that is read; return, by layer, the cuts, or why there is none."""
+    """Run the model once, cut at every layer that a method reads.
+
+    Returns:
+        The cuts by layer; and by layer, for those that cannot be cut at, the reason.
+    """
     wanted = list[Layer | None]()
     reasons = dict[Layer | None, str]()
     if any(method.place == "layer" for method in methods):
@@ -300,5 +307,5 @@ def _cut_all(
             reasons[INPUT] = problem
     wanted = [layer for layer in wanted if layer not in reasons]
     at_input = [method for method in methods if method.place != "layer" or INPUT in layers]
-    cuts = cut_for(model, inputs, at_input, wanted, options)
+    cuts = cut_for_methods(model, inputs, at_input, wanted, options)
     return dict(zip(wanted, cuts, strict=True)), reasons

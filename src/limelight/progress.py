@@ -1,12 +1,12 @@
-"""How long work tells how far it is."""
+"""The callbacks by which work that takes long reports how far it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Called as progress(doing, done, total): what is done, in words, how many runs of it are done, and
-#: of how many (0 of 0 when it begins).
+#: Called as progress(task, done, total): the task in words, and how many of its runs are done; both
+#: numbers are 0 when a task begins.
 ProgressCallback = Callable[[str, int, int], None]
 
-#: Called as progress(done, total), by what does not know what its runs are for.
+#: Called as progress(done, total) by code that does not know which task its runs belong to.
 RunCallback = Callable[[int, int], None]

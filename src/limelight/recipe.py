@@ -1,4 +1,4 @@
-"""How an explanation was made, so that it can be made again."""
+"""How an explanation was made, to make it again on other images or with another model."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ class Entry:
     """A row of a table.
 
     Attributes:
-        name: What it is called with.
-        function: What it does; its keyword arguments are the options.
-        formula: The same, in one line.
-        paper: Where it comes from.
+        name: The name by which it is asked for.
+        function: The function that computes it; the function's keyword arguments are the options.
+        formula: What the function computes, in one line.
+        paper: The paper that it comes from.
         use: When to use it, in one sentence.
         options: The options that were set.
     """
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def known_options(self) -> dict[str, Any]:
-        """The options that there are, with their values."""
+        """All options of the function, with their values: those set, or else the defaults."""
         return options_of(self.function) | dict(self.options)
 
     def set(self, **options: Any) -> Self:
@@ -53,8 +53,8 @@ class Entry:
 
     def __str__(self) -> str:
         """Return the name, and the options that were set, as the command line takes them."""
-        told = ",".join(f"{name}={value}" for name, value in self.options.items())
-        return f"{self.name}:{told}" if told else self.name
+        settings = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}:{settings}" if settings else self.name
 
 
 _R = TypeVar("_R", bound=Entry)
@@ -84,7 +84,9 @@ def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
 def find_entries(
     table: Mapping[str, _R], kind: str, wanted: str | _R | Iterable[str | _R]
 ) -> list[_R]:
-    """Return the rows meant, each once: names with spaces or commas between them, or rows.
+    """Return the rows that are named, each once.
+
+    `wanted` is a row, a text with names between spaces or commas, or several of both.
 
     Raises:
         UnknownNameError, OptionError: As `find_entry`.
@@ -94,28 +96,29 @@ def find_entries(
 
 
 def means_all(wanted: object) -> bool:
-    """Return whether the one name that is given is "all"."""
+    """Return whether a single name is given, and it is "all"."""
     names = _separate(wanted) if isinstance(wanted, str | list | tuple) else []
     return len(names) == 1 and isinstance(names[0], str) and names[0].casefold() == "all"
 
 
 def _separate(wanted: Any) -> list[Any]:
-    """Return each name or row that is wanted by itself."""
+    """Return the names and rows that are wanted, one by one."""
     given = [wanted] if isinstance(wanted, str | Entry) else list(wanted)
     parts = (split_names(each) if isinstance(each, str) else [each] for each in given)
     return [part for group in parts for part in group]
 
 
-#: A part of a text, and what stands before it.
+#: A part of a text, and the spaces or commas before it.
 _PART = re.compile(r"([\s,]*)([^\s,]+)")
 
+#: The beginning of `option=value`.
 _SETTING = re.compile("[^:=]+=")
 
 
 def split_names(text: str) -> list[str]:
     """Return the names in a text, with spaces or commas between them, each with its options.
 
-    Between options of one name stand commas too. What follows a comma is an option if it reads
+    Commas also separate the options of one name. What follows a comma is an option if it reads
     `option=value` and the name before has options: "rise:masks=1000,seed=1,gradcam" is two names.
     """
     names = list[str]()
@@ -128,11 +131,11 @@ def split_names(text: str) -> list[str]:
 
 
 def find_name(known: Collection[str], kind: str, name: str) -> str:
-    """Return the known name that is meant, in any case, with or without its `-` and `_`.
+    """Return the known name that equals `name`, apart from upper and lower case, `-` and `_`.
 
     Raises:
         UnknownNameError: No name is spelled like it, or several are; the nearest are named.
-        OptionError: It is several known names.
+        OptionError: The text holds several known names.
     """
     if name in known:
         return name
@@ -150,7 +153,7 @@ def _spelled_alike(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _letters(name: str) -> str:
-    """Return a name without what people spell differently."""
+    """Return a name without `-` and `_`, and without the difference of upper and lower case."""
     return re.sub("[-_]", "", name).casefold()
 
 
@@ -161,12 +164,12 @@ def options_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_options(owner: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that there are not, and values that they cannot have.
+    """Refuse options that do not exist, and values that they cannot have.
 
     Args:
-        owner: Whose options they are, for the error.
-        known: The options that there are, with their defaults.
-        options: Those that were set.
+        owner: The name of what has the options, for the error.
+        known: The options that exist, with their defaults.
+        options: The options that were set.
 
     Raises:
         UnknownNameError: There is no such option.
@@ -179,7 +182,7 @@ def check_options(owner: str, known: Mapping[str, Any], options: Mapping[str, An
         _check(owner, name, value, known[name])
 
 
-#: What options are limited to, if not to any number: lowest and highest.
+#: The lowest and the highest value of options that do not take any number.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("samples", "masks", "steps", "cells", "segments", "count"), (1, inf)),
     **dict.fromkeys(("noise", "deviation", "tolerance"), (0, inf)),

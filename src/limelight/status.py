@@ -53,8 +53,8 @@ def map_status(
     Args:
         raw: The raw maps.
         score: The scores, `[B]`.
-        connections: Gradients of each score, or other evidence, whose being zero means
-            "disconnected", `[B, ...]`.
+        connections: Gradients of the scores, or other evidence, `[B, ...]` each. Where one is zero,
+            the image's score does not depend on the layer: its map is "disconnected".
         method: The method's name.
         layer: The layer's path.
         why: Returns why a score does not depend on the layer; called only if needed.
@@ -109,5 +109,5 @@ def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:
 def to_heatmap(
     raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
 ) -> Tensor:
-    """Finish raw maps into heatmaps; those whose status is not ok become zero."""
+    """Return the heatmaps of raw maps; those whose status is not ok are zero."""
     return zero_unless_ok(finish(raw, size, span), status)

@@ -1,4 +1,4 @@
-"""From a cut to evidence: each kind is found once, for all the methods that read it."""
+"""The evidence on a cut and a target; each kind is found once, for all methods that read it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from limelight.errors import MethodError
 from limelight.evidence import Attention, Combine, Evidence, EvidenceKind, at_least_float32, total
 from limelight.layers import INPUT
 from limelight.options import Options
-from limelight.progress import ProgressCallback, RunCallback
+from limelight.progress import RunCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.rerun import Rerunner
 from limelight.targets import Scores, ScoreTarget
 
 
 class TargetEvidence:
-    """The evidence on one cut and one target; it grows as methods ask for more."""
+    """The evidence on one cut and one target: each kind is found when a method first needs it."""
 
     def __init__(self, cut: Cut, target: ScoreTarget, options: Options) -> None:
         """Score the images; all other evidence is found when it is needed."""
         self.cut, self.target, self.options = cut, target, options
         self.scores = cut.score(target)
-        self.progress: RunCallback | None = None  # for the current method
+        self.progress: RunCallback | None = None  # of the method that is applied now
         self._found = dict[EvidenceKind, Any]()
 
-    def begin(self, method: str, progress: ProgressCallback | None) -> None:
-        """From now on, report runs as those of this method."""
+    def begin(self, method: str) -> None:
+        """Report runs from now on as those of this method."""
+        progress = self.options.progress
         self.progress = None if progress is None else partial(progress, method)
 
     def evidence(self, needs: frozenset[EvidenceKind], combine: Combine = total) -> Evidence:
@@ -45,7 +46,10 @@ class TargetEvidence:
         )
 
     def connections(self, needs: frozenset[EvidenceKind]) -> Sequence[Tensor]:
-        """Return the gradients whose being zero means "disconnected", `[B, ...]` each."""
+        """Return the gradients, or CAM's class weights, among the evidence, `[B, ...]` each.
+
+        If one of them is zero for an image, its score is disconnected from the layer.
+        """
         values = [self._found.get(need) for need in needs if need != "curvature"]
         last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
         return [gradient for gradient in last if isinstance(gradient, Tensor)]
@@ -55,6 +59,7 @@ class TargetEvidence:
         return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)
 
     def _get(self, need: EvidenceKind) -> Any:
+        """Return one kind of evidence; what is no rerunner is found once and kept."""
         if need == "head":
             whole = self.cut.layer == INPUT
             head = partial(self.cut.head, may_overwrite=True)
@@ -71,8 +76,9 @@ class TargetEvidence:
         return self._found[need]
 
     def _find(self, need: EvidenceKind) -> Any:
+        """Ask the cut for one kind of evidence."""
         cut, scores = self.cut, self.scores
-        if need not in ("gradients", "class weights"):  # those two check it on their numbers
+        if need not in ("gradients", "class weights"):  # these raise the same error themselves
             cut.check_gradient(scores)
         match need:
             case "gradients":
@@ -91,6 +97,10 @@ class TargetEvidence:
     def _rerunner(
         self, network: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool
     ) -> Rerunner:
+        """Return what runs a network on variants of a tensor `like` A or the images.
+
+        `whole` says that it is the whole network rather than a head.
+        """
         chunk = self.options.chunk or _chunk(like, whole=whole)
         return Rerunner(
             lambda variants, rows: network(variants.to(like.dtype), rows=rows),

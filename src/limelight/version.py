@@ -1,4 +1,4 @@
-"""Which version this is, as it was installed."""
+"""The version that is installed."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The command line. It reads arguments and prints results; what it does is in the library."""
+"""The command line. It reads arguments and prints results; the library does the work."""
 
 from __future__ import annotations
 

@@ -28,11 +28,11 @@ def entry_as_dict(row: Method | Metric) -> dict[str, Any]:
 
 
 def entries_table(rows: Iterable[_Row], remark: Callable[[_Row], str] | None = None) -> Table:
-    """Return a table of the rows, by family.
+    """Return a table of rows, grouped by family.
 
     Args:
         rows: The rows.
-        remark: What else is said of a row, between its formula and its paper.
+        remark: Returns a line about a row, to stand between its formula and its paper.
     """
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(no_wrap=True)

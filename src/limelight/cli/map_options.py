@@ -1,4 +1,4 @@
-"""How maps are made: methods, layers, looks, and runs of the network."""
+"""Options for how maps are made: methods, layers, views, and runs of the network."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class MapOptions:
     compile: Compile = False
 
     def __post_init__(self) -> None:
-        """Refuse views that there are not, before any work is done."""
+        """Refuse unknown views, before any work is done."""
         self.read_views()
 
     def read_views(self) -> Views | None:
@@ -80,7 +80,7 @@ class MapOptions:
         return find_views(self.views) if self.views else None
 
     def options(self, network: Network) -> Options:
-        """Return what the library is asked for, of this network."""
+        """Return these options as the library takes them, for this network."""
         return Options.read(
             classes=network.classes,
             views=self.read_views(),

@@ -1,4 +1,4 @@
-"""The tables of what was measured."""
+"""The tables that a measurement is printed as."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limelight.metrics.statistics import Estimate
 
 
 def print_measurement(console: Console, measurement: Measurement) -> None:
-    """Print a table for each metric, best method first, chance beside it, and the verdict."""
+    """Print for each metric a table of methods beside chance, best first; then the verdict."""
     for metric in measurement.metrics:
         console.print(_metric_table(measurement, metric))
     print_unmeasured(console, measurement)
@@ -50,14 +50,14 @@ def _metric_table(measurement: Measurement, metric: str) -> Table:
 
 
 def print_unmeasured(console: Console, measurement: Measurement) -> None:
-    """Print what could not be measured, and why."""
+    """Print which metrics could not be measured for which methods, and why."""
     for method, metric, reason in measurement.unmeasured:
         subject = f"{metric} of {method}" if metric else method
         console.print(f"[yellow]skipped[/] {escape(subject)}: {escape(reason)}")
 
 
 def count_readings(estimate: Estimate) -> str:
-    """Return how many readings an estimate is made of, and how many were left out."""
+    """Return the number of readings in an estimate, and how many were left out, in words."""
     images = "" if estimate.images in (estimate.n, 0) else f" of {estimate.images} images"
     left_out = f", {estimate.left_out} left out" if estimate.left_out else ""
     return f"{estimate.n}{images}{left_out}"

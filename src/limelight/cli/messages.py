@@ -17,7 +17,7 @@ def network_title(network: Network) -> str:
 
 
 def warn_of_random_weights(console: Console, weights: str) -> None:
-    """Warn of random weights, which may look like any others."""
+    """Print a warning if the weights are random: the maps do not show it."""
     if weights == "random":
         console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
 
@@ -42,12 +42,12 @@ def print_errors(errors: Sequence[Mapping[str, str]]) -> None:
         console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
 
 
-#: So many reasons why photos were left out are shown.
+#: How many reasons for leaving out photos are printed.
 _REASONS_SHOWN = 5
 
 
 def print_left_out(failed: Sequence[Mapping[str, str]], total: int) -> None:
-    """Print why photos could not be measured, and how many of the total they are."""
+    """Print why photos could not be measured, and how many of all photos they are."""
     console = Console(stderr=True)
     for each in failed[:_REASONS_SHOWN]:
         text = escape(each["error"])

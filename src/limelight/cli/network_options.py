@@ -1,4 +1,4 @@
-"""Which network a command loads, and how."""
+"""Options for the network that a command loads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Options that commands share: dataclasses, of which each field is an option.
+"""Options that commands share: they are the fields of a dataclass, a group.
 
-A command takes such groups as parameters; typer is shown one parameter for each field.
+A command takes groups as parameters; `expand_groups` shows typer a parameter for each field.
 
     def explain(*, network_options: NetworkOptions, layer: OneLayer = None) -> None: ...
 """
@@ -20,7 +20,7 @@ import typer
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with one parameter for each option, as typer reads them.
 
-    When it is called, the groups are made of the options and passed to the command.
+    The returned function makes the groups from the options, and passes them to the command.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}

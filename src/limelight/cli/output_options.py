@@ -1,4 +1,4 @@
-"""Where a command writes its pictures, as what, and for whom it prints."""
+"""Options for where a command writes its pictures, in which format, and whether it prints JSON."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class PictureFiles:
 
     Attributes:
         out: The folder; or the file, if it is one.
-        format: What they are written as: the suffix, without its dot.
+        format: The format of the pictures: the suffix, without its dot.
         is_folder: Whether `out` is a folder.
-        used: The files that were handed out.
+        used: The files that already have a picture.
     """
 
     out: Path
@@ -65,11 +65,11 @@ class PictureFiles:
 
         Args:
             out: A folder, or a file.
-            format: What to write; None to have it follow from the file.
-            single: Whether there is but one picture.
+            format: The format to write; None for that of the file's suffix, or png.
+            single: Whether there is only one picture.
 
         Raises:
-            OutputError: Pictures cannot be written there, or not as that.
+            OutputError: Pictures cannot be written there, or not in this format.
         """
         suffix = out.suffix.lower().lstrip(".")
         is_file = bool(suffix) and not out.is_dir() and (single or suffix in FORMATS)
@@ -90,9 +90,9 @@ class PictureFiles:
         return cls(out, suffix, is_folder=False)
 
     def next(self, *parts: str) -> Path:
-        """Return the file of a picture: the one of --out, or one in the folder named by the parts.
+        """Return the file for the next picture: that of --out, or one in the folder.
 
-        A name that this run has written is followed by a number.
+        In the folder it is named after the parts, with a number if this run has used the name.
         """
         if not self.is_folder:
             return self.out

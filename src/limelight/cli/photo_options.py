@@ -1,4 +1,4 @@
-"""The photos that a command is given."""
+"""Arguments for the photos that a command is given."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ OnePhoto = Annotated[
 
 
 def photo_paths(given: Sequence[str] | None) -> list[Path]:
-    """Return the photos meant; a sample's name is one unless a file is called that.
+    """Return the paths of the photos that are named; without names, that of the sample 'chelsea'.
 
-    Without any it is the sample 'chelsea'.
+    The name of a sample means the sample, unless a file has that name.
     """
     silence_decoders()
     return find_photos(
@@ -47,10 +47,10 @@ def photo_paths(given: Sequence[str] | None) -> list[Path]:
 
 
 def one_photo_path(given: str) -> Path:
-    """Return the one photo meant.
+    """Return the path of the one photo that is named.
 
     Raises:
-        OptionError: It is a folder of several.
+        OptionError: A folder of several photos is named.
     """
     paths = photo_paths([given])
     if len(paths) > 1:
@@ -59,12 +59,12 @@ def one_photo_path(given: str) -> Path:
 
 
 def load_input(path: Path, network: Network) -> tuple[Tensor, Image]:
-    """Return what the network is given of a photo, `[1, C, H, W]`, and what a panel shows of it.
+    """Return a photo as the network's input, `[1, C, H, W]`, and as a small picture for a panel.
 
     The photo itself, which may be large, is not kept.
 
     Raises:
-        PhotoError: It cannot be read.
+        PhotoError: The photo cannot be read.
     """
     photo = load_photo(path)
     return network.images(photo), as_panel(network.preprocess.view(photo))

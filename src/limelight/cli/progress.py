@@ -1,4 +1,4 @@
-"""What is shown while work is done."""
+"""The progress bars of a command."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Item = TypeVar("_Item")
 
 
 class Bar:
-    """A bar over the items of a run, and one below it over the runs of the network for an item."""
+    """A bar for the items of a command, and one below for the runs of the network on an item."""
 
     def __init__(self, console: Console, doing: str, count: int) -> None:
-        """Prepare; nothing is shown for a single item that takes one run."""
+        """Prepare the bars; for a single item, only that of its runs is shown."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -32,7 +32,7 @@ class Bar:
         self._runs = self._progress.add_task("", visible=False)
 
     def over(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """Go through the items, and show how many are done."""
+        """Yield the items, and show how many are done."""
         # Before version 15, rich ends a bar that was never shown with an empty line.
         with self._progress if self._progress.console.is_terminal else nullcontext():
             for item in items:
@@ -41,7 +41,7 @@ class Bar:
                 self._progress.update(self._runs, visible=False)
 
     def show_runs(self, name: str, done: int, count: int) -> None:
-        """Show what is at work, and how many of its runs are done."""
+        """Show a task by name, and how many of its runs are done."""
         self._progress.update(
             self._runs,
             description=visible(name),

@@ -1,4 +1,4 @@
-"""What became of the photos of a command: it is reported however the run ends."""
+"""What a command did with its photos, to be reported however the run ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from limelight.cli.output import INTERRUPTED, Console, document, interrupted, stand_beside
+from limelight.cli.output import INTERRUPTED, Console, document, interrupted, keep_for_error
 from limelight.cli.words import worded
 from limelight.errors import LimelightError, OutputError, PhotoError
 from limelight.files import refuses_all
@@ -18,18 +18,18 @@ from limelight.files import refuses_all
 
 @dataclass
 class RunRecord:
-    """What was done with the photos of a command, and what broke the work off, if anything did.
+    """What a command did with its photos, and what ended the work early, if anything did.
 
     Attributes:
         paths: The photos that were asked for.
-        as_json: Whether a machine reads the result: then words go to stderr.
-        done: What is reported of each photo that was done; its `photo` is the path.
+        as_json: Whether the result is printed as JSON; then all other words go to stderr.
+        done: The report of each photo that was done; its `photo` is the path.
         failed: The photos that could not be done, each with its error.
         unwritten: The photos or files that could not be written, each with its error.
-        code: The exit code that photos and files led to.
-        full: Whether no further file can be written.
-        stopped: Whether the user broke the work off.
-        error: What was raised, most likely by the user's model.
+        code: The exit code, as far as photos and files decide it.
+        full: Whether no further file can be written, as on a full disk.
+        stopped: Whether the user interrupted the work.
+        error: The exception that ended the work, most likely from the user's model.
     """
 
     paths: Sequence[Path]
@@ -48,23 +48,23 @@ class RunRecord:
 
     @property
     def ended_early(self) -> bool:
-        """Whether the work was broken off."""
+        """Whether an interrupt or an error ended the work."""
         return self.stopped or self.error is not None
 
     @property
     def untried(self) -> list[str]:
-        """The photos that were not come to: a full disk, an interrupt or an error came before."""
+        """The photos that the command did not reach because a full disk or an error came before."""
         known = {each.get("photo") for each in [*self.done, *self.failed, *self.unwritten]}
         return [str(path) for path in self.paths if str(path) not in known]
 
     @property
     def shortfall(self) -> dict[str, Any]:
-        """What a document says of photos and files that were not done."""
+        """The part of a JSON document that lists the photos and files that were not done."""
         return {"failed": self.failed, "unwritten": self.unwritten, "untried": self.untried}
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Note what breaks off the work in here; the command goes on to report what was done."""
+        """Note what ends the work inside early; the command then still reports what was done."""
         try:
             yield
         except KeyboardInterrupt:
@@ -93,31 +93,34 @@ class RunRecord:
             self.code = max(self.code, error.exit_code)
 
     def fail(self, path: Path, error: LimelightError) -> None:
-        """Note why a photo was left out; only that of a single photo decides the exit code."""
+        """Note why a photo was left out.
+
+        If it is the only photo, its error decides the exit code; else the code is 1.
+        """
         self.failed.append({"photo": str(path), "error": worded(error)})
         self.code = max(self.code, error.exit_code if len(self.paths) == 1 else 1)
 
     def raise_if_nothing_is_done(self) -> None:
-        """Raise the error at once if there is nothing to report beside it."""
+        """Raise the error, if there is one and nothing else to report."""
         if self.error is not None and not (self.done or self.failed or self.unwritten):
             raise self.error
 
     def print_document(self, report: dict[str, Any], interruption: str) -> None:
-        """Print the document of the run; that of a run with an error is printed with the error.
+        """Print the JSON document of the run; after an error, keep it to be printed with the error.
 
         Args:
             report: What was done.
-            interruption: What the document says when the user broke off.
+            interruption: What the document says if the user interrupted the work.
         """
         if self.stopped:
             document(report | interrupted(interruption))
         elif self.error is not None:
-            stand_beside(report)
+            keep_for_error(report)
         else:
             document(report)
 
     def leave(self) -> NoReturn:
-        """End the command: as interrupted, with the error, or else with the exit code."""
+        """End the command: as interrupted if it was, else with the error, or the exit code."""
         if self.stopped:
             raise typer.Exit(INTERRUPTED)
         raise self.error or typer.Exit(self.code)

@@ -1,6 +1,6 @@
-"""What a command explains of a photo: classes, contrasts of classes, and places.
+"""Options for what a command explains: classes, contrasts of classes, and places in the photo.
 
-The name of a class is never split: it may hold spaces and commas, as "tiger cat" does.
+The name of a class is never split, because it may hold spaces and commas, as "tiger cat" does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OneTarget = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class _ContrastOptions:
-    """Whether to ask what speaks for a class, for it rather than another, or against it."""
+    """What to ask about a class: what speaks for it, for it rather than another, or against it."""
 
     against: Annotated[
         str | None,
@@ -40,7 +40,7 @@ class _ContrastOptions:
     ] = False
 
     def about(self, classes: Sequence[ClassChoice]) -> list[Target]:
-        """Return a target for each class; for the predicted one without any."""
+        """Return a target for each class; without classes, one for the predicted class."""
         if self.against and self.counterfactual:
             raise typer.BadParameter("give --against or --counterfactual, not both")
         chosen = classes or [None]
@@ -104,7 +104,7 @@ class PlaceOptions:
         """Return targets at the box or the pixel, if one is given.
 
         Raises:
-            OptionError: It cannot be read, or there are several photos.
+            OptionError: The box or the pixel cannot be read, or there are several photos.
         """
         if self.box is None and self.pixel is None:
             return list(targets)

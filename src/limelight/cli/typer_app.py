@@ -1,4 +1,4 @@
-"""The application behind the commands: it loads a command when it is run, and tells of errors."""
+"""The application around the commands: it loads the one that is run, and prints its errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from limelight.errors import LimelightError, OutputError, describe_error, exited
 
 
 class _PrintedHelp:
-    """Help that ends like any other text when it cannot be printed."""
+    """Help that raises the same error as other text when it cannot be printed."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
@@ -31,7 +31,7 @@ class _Command(_PrintedHelp, typer.core.TyperCommand):
 
 
 class LazyCommands(_PrintedHelp, typer.core.TyperGroup):
-    """Commands that are loaded when run: torch takes seconds, which --help does not need.
+    """Commands that are loaded when they are run, as --help should not wait for torch.
 
     Attributes:
         summaries: The commands, each with the first line of its help.
@@ -40,18 +40,18 @@ class LazyCommands(_PrintedHelp, typer.core.TyperGroup):
     summaries: ClassVar[Mapping[str, str]]
 
     def __init__(self, **attributes: Any) -> None:
-        """Add each command with the line that the help of all shows."""
+        """Add each command with its summary, which --help shows."""
         super().__init__(**attributes)
         for name, summary in self.summaries.items():
             self.add_command(typer.core.TyperCommand(name, help=summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is run, loaded."""
+        """Load the command that is run, and return it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load_command(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; also one that is broken off, or that the user's code wants to end."""
+        """Run a command; end it in order if the user interrupts it, or the user's code exits."""
         try:
             return super().invoke(ctx)
         except SystemExit as error:
@@ -63,7 +63,7 @@ class LazyCommands(_PrintedHelp, typer.core.TyperGroup):
 
 
 def load_command(name: str) -> Any:
-    """Return a command, whole: the function of that name in the module of that name."""
+    """Load a command: the function of this name in the module of this name."""
     from limelight.cli.option_groups import expand_groups
 
     function = getattr(import_module(f"limelight.cli.commands.{name}"), name)
@@ -75,7 +75,7 @@ def load_command(name: str) -> Any:
 
 
 def run_app(app: typer.Typer) -> int:
-    """Run what the arguments say, and tell how it ended; return the exit code."""
+    """Run the command that the arguments name, print its error if any, and return the exit code."""
     try:
         return int(app(prog_name="limelight", standalone_mode=False) or 0)
     except BrokenPipeError:  # whoever read had enough
@@ -85,7 +85,7 @@ def run_app(app: typer.Typer) -> int:
 
 
 def _print_error(error: Exception) -> int:
-    """Print an error on stderr, and in the document where one is wanted; return its exit code."""
+    """Print an error to stderr, and in the document if one is wanted; return its exit code."""
     kind, message, hint, code = type(error).__name__, "", "", 1
     if isinstance(error, LimelightError):
         message, code = worded(error), error.exit_code
@@ -107,7 +107,7 @@ def _print_error(error: Exception) -> int:
 
 
 def _usage_message(error: Any) -> str:
-    """Return what is wrong with the arguments, and where help is."""
+    """Return what is wrong with the arguments, and how to get help."""
     message = str(error.format_message()).rstrip(" .")
     path = error.ctx.command_path if getattr(error, "ctx", None) else "limelight"
     end = "" if message.endswith("?") else "."

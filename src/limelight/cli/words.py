@@ -1,4 +1,4 @@
-"""The words of the library in those of the command line."""
+"""The library's docstrings and errors, worded for the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from inspect import cleandoc
 
 from limelight.errors import LimelightError, OutputError
 
-#: What the library's errors ask to pass, and how the command line calls it.
+#: Arguments that errors of the library ask for, and the options that stand for them.
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
@@ -17,7 +17,7 @@ PASSED = {
 }
 
 
-#: A name of the user's, as the library quotes it: with repr.
+#: A name of the user's, in quotes as `repr` sets them; what is inside is not replaced.
 _QUOTED = r"(?<!\w)(?P<quote>['\"])(?:\\.|(?!(?P=quote)).)*(?P=quote)"
 
 
@@ -28,15 +28,15 @@ _ELSEWHERE = re.compile(r"\b[Pp]ass (another|a shorter) (path|folder|name|one)\b
 
 
 def paragraphs(docstring: str) -> str:
-    """Return a docstring with one line for each paragraph, to be broken where a terminal ends.
+    """Return a docstring with each paragraph on one line, which the terminal then wraps.
 
-    An example is a paragraph of its own, and keeps its line.
+    An example on one line is a paragraph of its own, and stays on its line.
     """
     return "\n\n".join(" ".join(text.split()) for text in cleandoc(docstring).split("\n\n"))
 
 
 def worded(error: LimelightError) -> str:
-    """Return what an error of the library says, with the options that the command line has."""
+    """Return the message of an error of the library, with options in place of arguments."""
     text = _GIVEN.sub(lambda match: PASSED.get(match[0], match[0]), str(error))
     if isinstance(error, OutputError) and _ELSEWHERE.search(text):
         text += " On the command line it is --out."

@@ -1,4 +1,4 @@
-"""A layer found by its name: the module, and which of its calls."""
+"""A layer found by its path: the module, and which of the module's calls is meant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from limelight.errors import LayerError, UnknownNameError, unknown
 
+#: A layer as a user names it: its path, or the module itself.
 Layer = str | nn.Module
 
 
@@ -17,7 +18,13 @@ INPUT = "<input>"
 
 
 class ResolvedLayer(NamedTuple):
-    """A layer in a model: the module, its path, and which of its calls (None: the only one)."""
+    """A layer in a model.
+
+    Attributes:
+        module: The module; for the input, the whole model.
+        path: Its dotted path, or `INPUT`.
+        call: Which of its calls is meant, from 1; None if it runs only once.
+    """
 
     module: nn.Module
     path: str
@@ -32,9 +39,9 @@ class ResolvedLayer(NamedTuple):
 def resolve(model: nn.Module, layer: str | nn.Module) -> ResolvedLayer:
     """Find a layer inside a model.
 
-    1. The input and modules are found as they are.
-    2. A text is split into the path and the number of the call.
-    3. The path is followed from module to module, by name or by index.
+    1. Return the input, or a module that is given itself.
+    2. Split a text into the path and the number of the call.
+    3. Follow the path from module to module, by name or by index.
 
     Args:
         model: The network.

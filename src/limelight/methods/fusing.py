@@ -15,8 +15,12 @@ from limelight.finish import normalise, relu, resize
 Fusion = Literal["mean", "max", "product"]
 
 
-def known_fusion(how: str) -> None:
-    """Raise UnknownNameError unless there is such a way to fuse."""
+def check_fusion(how: str) -> None:
+    """Refuse a way to fuse that does not exist.
+
+    Raises:
+        UnknownNameError: There is no such way to fuse.
+    """
     if how not in get_args(Fusion):
         raise unknown("fusion", how, get_args(Fusion), f"There are {', '.join(get_args(Fusion))}.")
 
@@ -30,7 +34,7 @@ def fuse_maps(maps: Sequence[Tensor], how: Fusion) -> Tensor:
     Raises:
         UnknownNameError: There is no such way to fuse.
     """
-    known_fusion(how)
+    check_fusion(how)
     finest = max((raw.shape[1:] for raw in maps), key=math.prod)
     stacked = torch.stack([normalise(resize(relu(raw), finest)) for raw in maps])
     if how == "max":

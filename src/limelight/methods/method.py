@@ -21,16 +21,17 @@ CutPlace = Literal["layer", "input", "network"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method(Entry):
-    """A row of METHODS: its function goes from evidence to a raw map `[B, *grid]`.
+    """A row of METHODS; its function returns a raw map `[B, *grid]`, given evidence.
 
     Attributes:
         family: The kind of its formula.
         needs: The evidence that it reads besides the activations.
         place: Where the network is cut when no layer is named: at the chosen `layer`; at the
             `input`; or at the input only, because it reads the whole `network`.
-        by_channel: Whether the map is a sum over channels, so that eigen smoothing applies.
-        sums_to: From evidence and options to the value that the map has to sum to, `[B]`, if the
-            method promises one.
+        by_channel: Whether the map is a sum over channels: then eigen smoothing and the walkthrough
+            can take it apart.
+        sums_to: Returns the number that each map has to sum to, `[B]`, given evidence and options;
+            None if the method promises no sum.
     """
 
     family: MethodFamily

@@ -22,9 +22,9 @@ class View:
     """One view: a changed version of the images.
 
     Attributes:
-        change: From images `[B, C, *image]` to what the network sees, of the same shape.
-        back: From a map of the view, `[B, *grid]` or with more axes in front of the grid, to a map
-            of the images.
+        change: Returns what the network sees, given images `[B, C, *image]`, of the same shape.
+        back: Returns the map of the images, given a map of the view: `[B, *grid]`, or with more
+            axes in front of the grid.
         turned: The axes that the view flips, counted from the end.
     """
 
@@ -38,9 +38,10 @@ class Views:
     """Several views of the images, and how their maps are joined.
 
     Attributes:
-        name: As in "3 flips", for people to read.
-        make: From the images' shape `[B, C, *image]` to the views.
-        join: From the maps `[V, B, *grid]` brought back, and the scores `[V, B]`, to a raw map.
+        name: The name that stands in results, as "3 flips".
+        make: Returns the views, given the shape of the images, `[B, C, *image]`.
+        join: Returns the raw map, given the maps of all views, `[V, B, *grid]`, after `back`, and
+            the scores, `[V, B]`.
         spatial: Whether outputs with the image's axes have to be brought back too.
     """
 

@@ -44,12 +44,15 @@ class Maps(NamedTuple):
 
 
 class Remake(Protocol):
-    """Makes maps in the same way as before, for other images or with another model."""
+    """A function that makes maps as they were made before, for other images or another model."""
 
     def __call__(
         self, perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
     ) -> Maps:
-        """Return the maps of the score that is explained."""
+        """Return the maps for these inputs, and for this model if one is given.
+
+        The score is that of `perturbed`, with the classes as they were chosen there.
+        """
 
 
 class PerturbedModel:
@@ -61,7 +64,7 @@ class PerturbedModel:
         model: The network.
         inputs: The inputs that are explained.
         scores: What is explained.
-        progress: Called as progress(done, total) while the network runs; None for nothing.
+        progress: Called as progress(done, total) while the network runs; None to report nothing.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class PerturbedModel:
         Raises:
             LayerError: The inputs are no images that can be changed.
         """
-        (cut,) = cut_layers(model, inputs, [INPUT], options, follow_input=False)
+        (cut,) = cut_layers(model, inputs, [INPUT], options, input_requires_grad=False)
         self._evidence = TargetEvidence(cut, target, options)
         self.model, self.inputs, self.scores = model, inputs, self._evidence.scores
         self.progress: RunCallback | None = None
@@ -89,7 +92,7 @@ class PerturbedModel:
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
-        """A digest of each image, which tells it apart from all others."""
+        """A digest of each image; different images have different digests."""
         rows = self.images.detach().cpu().contiguous().flatten(1)
         digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
         return tuple(digest.hexdigest() for digest in digests)
@@ -111,7 +114,7 @@ class PerturbedModel:
 
     @cached_property
     def value(self) -> Tensor:
-        """f(x), the probability `p_c(x)` of what is explained, or the score without one, `[B]`."""
+        """f(x), `[B]`: the probability `p_c(x)` if the score has one, else the score itself."""
         probability = self._evidence.cut.probability(self.scores)
         return self.score if probability is None else at_least_float32(probability)
 
@@ -125,8 +128,8 @@ class PerturbedModel:
 
         Args:
             count: V, how many variants there are of each image.
-            make: Makes some of the variants of one image: from their numbers `[M]` and the image's
-                index to `[M, C, *image]`.
+            make: Makes some variants of one image. It is given their numbers, `[M]`, and the
+                number of the image, and returns `[M, C, *image]`.
         """
         if self.scores.probability is None:
             return self.score_values(count, make)
@@ -134,7 +137,7 @@ class PerturbedModel:
         return self._run(self._evidence.rerunner(probabilities), count, make)
 
     def score_values(self, count: int, make: MakeVariants) -> Tensor:
-        """Return `y_c` of changed images, `[V, B]`; as `values`."""
+        """Return the score `y_c` of changed images, `[V, B]`, as `values` does for f."""
         return self._run(self._evidence.rerunner(self.scores), count, make)
 
     def _run(self, runner: Rerunner, count: int, make: MakeVariants) -> Tensor:
@@ -156,7 +159,7 @@ class PerturbedModel:
         return FixedScore(self.scores.read_again)
 
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
-        """Return what `compute` returns; it is called the first time that the key is asked for."""
+        """Return the result of `compute` under a key; only the first call with it computes it."""
         if key not in self._computed:
             self._computed[key] = compute()
         result: _Result = self._computed[key]
@@ -191,12 +194,12 @@ class MapCase:
 
     @cached_property
     def relevance(self) -> Tensor:
-        """Their positive part, `[B, *image]`: the heatmap before it is scaled to [0, 1]."""
+        """The positive part of the raw maps, `[B, *image]`: heatmaps before they are scaled."""
         return resize(relu(self.maps.raw), self.perturbed.size, self.maps.span)
 
     @cached_property
     def masked_value(self) -> Tensor:
-        """f(x * M), `[B]`."""
+        """f(x * M), `[B]`: f of the images multiplied by their heatmaps."""
         images, heatmap = self.perturbed.images, self.heatmap
         values = self.perturbed.values(1, lambda _number, b: (images[b] * heatmap[b])[None])
         return values[0]

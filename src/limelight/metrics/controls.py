@@ -1,4 +1,4 @@
-"""Maps that know nothing, measured beside the others: they show what chance has."""
+"""The controls: maps that know nothing of the network, measured to find out what chance reaches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTROLS: tuple[MapSource, ...] = ("random", "centre")
 
 
 def measure_controls(row: Metric, case: MapCase) -> dict[MapSource, Readings]:
-    """Measure maps that know nothing, on the grid of those that may know something."""
+    """Measure the controls by a metric, on the same grid as the maps of a case."""
     grid, span, perturbed = tuple(case.maps.raw.shape[1:]), case.maps.span, case.perturbed
     readings = dict[MapSource, Readings]()
     for name in CONTROLS:
@@ -39,7 +39,7 @@ def _control(
     span: tuple[float, ...],
     objects: Objects | None,
 ) -> MapCase:
-    """Return the case of a map that knows nothing, on a grid."""
+    """Return the case of a control on a grid."""
 
     def make(
         perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None

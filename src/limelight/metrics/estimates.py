@@ -1,4 +1,4 @@
-"""What a metric says of a method: its mean over images, beside the means of maps of chance."""
+"""What a metric says of a method: the mean over images, beside the means of the controls."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from limelight.metrics.statistics import Estimate
 
 @dataclass(frozen=True, slots=True)
 class MetricEstimate:
-    """What one metric says of one method at one layer, beside what chance has.
+    """What one metric says of one method at one layer, beside the same for the controls.
 
     Attributes:
         method: The method, with its options.
         layer: The layer at which the network was cut.
         metric: The metric, with its options.
         part: Which part of the metric; `value` is the metric itself.
-        better: Which way is better.
+        better: Whether higher or lower values are better.
         own: The mean over images of the method's own maps, with its interval.
-        random: The same for random maps on the same grid.
-        centre: The same for a blob in the middle.
-        judged: Whether a map has to beat chance in this metric.
+        random: The mean over images of random maps on the same grid, with its interval.
+        centre: The mean over images of a blob in the middle, with its interval.
+        judged: Whether the method has to beat chance in this metric to earn trust.
     """
 
     method: str
@@ -37,7 +37,10 @@ class MetricEstimate:
     judged: bool
 
     def beats(self, control: Estimate) -> bool | None:
-        """Return whether it is better than a control, intervals apart; None without intervals."""
+        """Return whether the method is better than a control, and their intervals do not overlap.
+
+        Without intervals this is None.
+        """
         if math.isnan(self.own.low) or math.isnan(control.low):
             return None
         if self.better == "higher":
@@ -46,13 +49,13 @@ class MetricEstimate:
 
     @property
     def beats_chance(self) -> bool | None:
-        """Whether it is better than both controls, the intervals apart; None without intervals."""
+        """Whether the method beats both controls; None without intervals."""
         both = self.beats(self.random), self.beats(self.centre)
         return None if None in both else all(both)
 
     @property
     def ahead(self) -> bool:
-        """Whether its mean alone is better than those of both controls."""
+        """Whether the method's mean is better than both controls' means, whatever the intervals."""
         sign = 1 if self.better == "higher" else -1
         return all(sign * self.own.value > sign * c.value for c in (self.random, self.centre))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from limelight.application import follow
+from limelight.application import repeat_recipe
 from limelight.errors import InputError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
@@ -131,7 +131,9 @@ def _remake_by(recipe: Recipe) -> Remake:
     def remake(
         perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
     ) -> Maps:
-        explanation = follow(recipe, model or perturbed.model, inputs, perturbed.fixed_score())
+        explanation = repeat_recipe(
+            recipe, model or perturbed.model, inputs, perturbed.fixed_score()
+        )
         return Maps(explanation.raw, explanation.heatmap, explanation.span)
 
     return remake

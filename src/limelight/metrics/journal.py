@@ -1,4 +1,4 @@
-"""A file of what was measured of each photo, so that a run can be broken off and taken up again."""
+"""A file with the measurement of each photo, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_SEPARATE = 256
 
 
 class Journal:
-    """A file that keeps what was measured of each photo, a line for each, as it is done.
+    """A file with a line for each photo, which is written as soon as the photo is measured.
 
     Opened again with the same question, it knows which photos are done: those whose file and whose
     annotations are what they were. A photo whose line was cut short, as the run was killed, is
@@ -75,7 +75,7 @@ class Journal:
             write_whole(path, ("\n".join(kept) + "\n").encode())
 
     def keep(self, result: PhotoMeasured) -> None:
-        """Write down what was measured of a photo.
+        """Write the measurement of a photo.
 
         Raises:
             OutputError: The file cannot be written.
@@ -101,12 +101,12 @@ class Journal:
 
     @property
     def total(self) -> Measurement:
-        """All that was measured of the photos asked for."""
+        """The measurements of all photos in question, joined."""
         return Measurement.total(self._measurements)
 
 
 def _state(photo: Path, annotations: Annotations | None) -> str:
-    """Return text that changes when a photo does, or what is marked on it."""
+    """Return text that changes when the photo or its annotations change."""
     try:
         size = photo.stat().st_size
     except OSError:
@@ -118,7 +118,7 @@ def _refuse_other(path: Path, first_line: str, question: Mapping[str, Any]) -> N
     """Refuse to go on with a journal of another question.
 
     Raises:
-        OutputError: It is one, or the file is no journal.
+        OutputError: The journal answers another question, or the file is no journal.
     """
     try:
         before = dict(json.loads(first_line)["measured"])

@@ -1,4 +1,4 @@
-"""What was measured: readings that add up, and the estimates made of them."""
+"""The result of `measure`: readings that can be added, and the estimates made from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEASUREMENT_FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Measurement:
-    """Readings of any number of images, which add up: `total = total + measure(...)`.
+    """The readings of any number of images; measurements can be added.
 
         total = limelight.Measurement()
         for images in loader:
@@ -40,13 +40,13 @@ class Measurement:
         total.estimate("gradcam", "insertion").random       # the same for random maps
         total.save("shard-1.json"), limelight.Measurement.load("shard-1.json")
 
-    Adding is associative, and an empty measurement changes nothing. The estimates do not depend on
-    the order.
+    Adding is associative; adding an empty measurement changes nothing. The estimates do not depend
+    on the order of the batches.
 
     Attributes:
-        readings: What was read off the maps, by method, layer and metric.
+        readings: What metrics read off the maps, by method, layer and metric.
         status: How often each status of a heatmap occurred, by method and layer.
-        unmeasured: What could not be measured.
+        unmeasured: The metrics that could not be measured for a method, with reasons.
     """
 
     readings: Mapping[ReadingsKey, MapReadings] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Measurement:
         return cls(readings, summed, tuple(unmeasured))
 
     def __repr__(self) -> str:
-        """Return what was measured."""
+        """Return the number of images, the methods and the metrics."""
         return (
             f"Measurement({self.n} images; {', '.join(self.methods) or 'no method'}; "
             f"{', '.join(self.metrics) or 'no metric'})"
@@ -97,7 +97,7 @@ class Measurement:
 
     @property
     def n(self) -> int:
-        """How many maps of each method were measured."""
+        """How many maps of a method were measured; the most, if methods differ."""
         return max((len(maps.groups) for maps in self.readings.values()), default=0)
 
     @property
@@ -112,7 +112,7 @@ class Measurement:
 
     @property
     def names(self) -> dict[tuple[str, str], str]:
-        """What to call each method at a layer; the layer is named where there are several."""
+        """A name for each method and layer; the layer is part of it if a method has several."""
         pairs = list(dict.fromkeys((key.method, key.layer) for key in self.readings))
         methods = [method for method, _ in pairs]
         return {
@@ -123,9 +123,9 @@ class Measurement:
     def estimate(
         self, method: str, metric: str, *, layer: str | None = None, part: str = "value"
     ) -> MetricEstimate:
-        """Return what a metric says of a method: the mean with its interval, beside chance.
+        """Return what a metric says of a method: the mean with its interval, beside the controls.
 
-        A name without options stands for the first measured with any options.
+        A name without options stands for the first one of that name that was measured.
 
         Args:
             method: The method.
@@ -134,7 +134,7 @@ class Measurement:
             part: The part of the metric; "value" is the metric itself.
 
         Raises:
-            UnknownNameError: That was not measured.
+            UnknownNameError: There is no such estimate.
         """
         named = _with_options(method, self.methods), _with_options(metric, self.metrics), part
         for estimate in self.estimates():
@@ -156,7 +156,7 @@ class Measurement:
     def curves(self, metric: str) -> dict[str, dict[str, Tensor]]:
         """Return the mean curves `[P]` of a metric, by the curve's name and then by method.
 
-        A method at several layers is named with the layer. The curves of the controls are those on
+        The name of a method at several layers includes the layer. The curves of the controls are on
         the grid of the first method, and are called `chance: random` and `chance: centre`. A name
         without options stands for the first measured with any options.
         """
@@ -196,15 +196,15 @@ class Measurement:
     def verdict(self) -> Verdict:
         """Return which method earned trust on this network and these images, or that none did.
 
-        A method earns trust if, in every metric of faithfulness and localisation, it is better than
-        random maps on its own grid and than a blob in the middle, the intervals apart. The best of
-        those has the lowest mean rank over the metrics. On fewer than 8 images none earns trust:
-        their bootstrap intervals are too narrow.
+        A method earns trust if it beats both controls in every metric of faithfulness and
+        localisation: it is better, and the intervals do not overlap. The best of several has the
+        lowest mean rank over the metrics. On fewer than 8 images none earns trust, because their
+        bootstrap intervals are too narrow.
         """
         return judge(self.estimates(), self.names, self.n)
 
     def figure(self) -> Figure:
-        """Draw every metric: the methods' means beside chance, and the mean curves.
+        """Draw for every metric the means of methods and controls, and the mean curves.
 
         Raises:
             InputError: Nothing was measured.
@@ -285,10 +285,10 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Measurement:
-        """Return the measurement of which `as_dict` made plain values.
+        """Return the measurement from the plain values that `as_dict` returned.
 
         Raises:
-            UnknownNameError, OptionError: There is no such metric here.
+            UnknownNameError, OptionError: A metric in it does not exist in METRICS.
         """
         readings = storage.parse_readings(plain["readings"])
         status = {(row["method"], row["layer"]): row["counts"] for row in plain["status"]}
@@ -296,7 +296,7 @@ class Measurement:
 
 
 def _with_options(name: str, known: Sequence[str]) -> str:
-    """Return the name itself if it is known, or else the first that adds options to it."""
+    """Return the name itself if it is known, else the first known name that adds options to it."""
     if name in known:
         return name
     return next(

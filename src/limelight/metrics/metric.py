@@ -1,4 +1,4 @@
-"""What a row of METRICS is."""
+"""The type of a row of METRICS."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MetricFamily = Literal["faithfulness", "localisation", "robustness", "sanity"]
 Better = Literal["higher", "lower"]
 
 
-#: What a metric may need besides maps and network: where the objects are, a score that has a
-#: probability, and how the maps were made.
+#: What a metric may need besides maps and network: `objects`, the places of the objects;
+#: `probability`, a score that has one; `recipe`, how the maps were made.
 MetricNeed = Literal["objects", "probability", "recipe"]
 
 
@@ -37,7 +37,7 @@ class CurveAxes(NamedTuple):
     Attributes:
         x_label: What the horizontal axis shows.
         y_label: What the vertical axis shows.
-        x_values: Returns the horizontal positions of so many points.
+        x_values: Returns the horizontal positions of the points of a curve, given their number.
     """
 
     x_label: str
@@ -47,15 +47,15 @@ class CurveAxes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric(Entry):
-    """A row of METRICS: a pure pair of `update`, from a batch to readings, and `compute`.
+    """A row of METRICS: `update` reads a batch of maps, `compute` averages all readings.
 
     Attributes:
-        family: Whether it is about what the score depends on, where the object is, what a small
-            change does, or what random weights do.
-        better: Which way is better.
+        family: What it is about: what the score depends on (faithfulness), where the object is
+            (localisation), small changes of the image (robustness), or random weights (sanity).
+        better: Whether higher or lower values are better.
         needs: What it needs besides maps and network.
         axes: The axes of its curves; None for a metric without curves.
-        average: Makes readings `[N]` one number, given the class and the image of each.
+        average: Returns the estimate from readings `[N]`, given the class and the image of each.
         lower_parts: The parts of which lower is better, though higher is better for the metric.
     """
 
@@ -77,7 +77,7 @@ class Metric(Entry):
         """Return the estimates over N maps: the metric's `value`, and its parts, without curves.
 
         Args:
-            readings: Those of all batches, one after the other.
+            readings: The readings of all batches, one after the other.
             groups: The class of each map, `[N]`.
             images: Which image each map is of, `[N]`.
         """
@@ -86,5 +86,5 @@ class Metric(Entry):
 
     @property
     def judged(self) -> bool:
-        """Whether a map has to beat chance in it."""
+        """Whether a method has to beat chance in this metric to earn trust."""
         return self.family in ("faithfulness", "localisation")

@@ -1,4 +1,4 @@
-"""What metrics read off maps, one number for each map, so that batches can be joined."""
+"""What metrics read off maps: a number for each map, so that batches can be joined."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MapSource = Literal["own", "random", "centre"]
 MAP_SOURCES: tuple[MapSource, ...] = ("own", "random", "centre")
 
 
-#: Stands before a control's name; a method may be called random, too.
+#: Stands before the name of a control, because a method may be called random too.
 CHANCE = "chance: "
 
 
 class ReadingsKey(NamedTuple):
-    """What readings are of: a method at a layer, and a metric, with their options."""
+    """A method, a layer and a metric, which have readings; names include the options."""
 
     method: str
     layer: str
@@ -32,7 +32,7 @@ class ReadingsKey(NamedTuple):
 
 
 class Unmeasured(NamedTuple):
-    """What could not be measured.
+    """A metric that could not be measured for a method.
 
     Attributes:
         method: The method.
@@ -52,7 +52,7 @@ class MapReadings:
     Attributes:
         metric: The metric.
         values: The numbers `[N]` of each part, for the method's own maps and for the controls.
-        curve_sums: The sums `[P]` of those curves that are finite.
+        curve_sums: For each part with curves `[N, P]`, the sum `[P]` of the finite ones.
         curve_counts: How many curves each sum holds.
         groups: The class of each map, `[N]`.
         images: A digest of the image of each map, `[N]`.
@@ -73,7 +73,7 @@ class MapReadings:
         groups: Sequence[str],
         images: Sequence[str],
     ) -> MapReadings:
-        """Keep the numbers of each map, and the sum of the curves."""
+        """Keep the numbers of each map, and the sums of the curves."""
         values, sums = dict[MapSource, Readings](), dict[MapSource, Readings]()
         counts = dict[MapSource, Mapping[str, int]]()
         for source, parts in readings.items():
@@ -90,7 +90,7 @@ class MapReadings:
         """Join the readings of several batches by the same metric.
 
         Raises:
-            ValueError: They have different parts, or curves of different lengths.
+            ValueError: The batches have different parts, or curves of different lengths.
         """
         first = batches[0]
         if len(batches) == 1:

@@ -1,4 +1,4 @@
-"""Measure maps of a network's images."""
+"""`measure`: by metrics, how far the maps of a batch of images can be trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from limelight.progress import ProgressCallback
 from limelight.registry import find_entries, means_all
 from limelight.targets import LogitsKey, Target, as_target
 
-#: What is measured when no metrics are named, and what besides where the objects are known.
+#: The metrics when none are named, and those that are added when the objects are given.
 QUICK_METRICS = ("insertion", "deletion", "road")
 QUICK_OBJECT_METRICS = ("energy-pointing", "pointing-game")
 
@@ -45,7 +45,7 @@ def measure(
     compile: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Measurement:
-    """Measure how far maps can be trusted, beside maps that know nothing.
+    """Measure how far maps can be trusted, beside maps that know nothing of the network.
 
         result = limelight.explain(model, images)
         measured = limelight.measure(model, images, result, metrics=["deletion", "insertion"])
@@ -53,33 +53,35 @@ def measure(
         measured.estimate("gradcam", "insertion").random    # the same for random maps
         measured.verdict().sentence
 
-    Every estimate is a mean over images with n and its 95 % bootstrap interval, beside the same for
-    a `random` map and for a blob in the `centre`, on the grid of the method's own map. Measurements
-    add up, over batches and shards.
+    Every estimate is a mean over n images with its 95 % bootstrap interval. The controls, a
+    `random` map and a blob in the `centre`, are measured in the same way, on the grid of the
+    method's own map. Measurements of several batches or shards can be added.
 
     Args:
         model: The network that was explained.
         inputs: The inputs that were explained.
         maps: What `explain` returned for these inputs; several of those, or what `compare`
-            returned; or heatmaps of your own, `[B, *image]`, of which the positive part is scaled
-            to [0, 1], as `explain` does.
-        metrics: Names in METRICS, with options if any as in "deletion:steps=50", or rows of it;
-            "all" for all that can be measured; None for insertion, deletion and road, with
-            energy-pointing and pointing-game where objects are given.
+            returned; or heatmaps of your own, `[B, *image]`, whose positive part is scaled to
+            [0, 1], as `explain` does.
+        metrics: Names in METRICS, if need be with options as in "deletion:steps=50", or rows of
+            METRICS; "all" for all that can be measured; None for insertion, deletion and road, and
+            with objects also energy-pointing and pointing-game.
         objects: Where the objects are: masks `[B, *image]`, or for each image boxes `[n, 4]`, x1,
             y1, x2, y2 in its pixels.
         groups: The class of each image, for metrics that are a mean over classes; None for the
             label of what is explained.
         target: What heatmaps of your own explain, as in `explain`; explanations know it.
         classes, output, grid: As in `explain`, for heatmaps of your own.
-        chunk: How many changed images are run together; None takes 8 on a CPU, 32 elsewhere.
-        compile: Run the changed images through the network as `torch.compile` makes it, which pays
-            for thousands of them; as in `explain`.
-        progress: Called as progress(task, done, total), the task a metric of a method.
+        chunk: How many changed images are run together. None means up to 8 on a CPU, up to 32
+            elsewhere, and fewer if images are large.
+        compile: Let `torch.compile` speed up runs on changed images, as in `explain`; it pays for
+            thousands of them.
+        progress: Called as progress(task, done, total) while the network runs; a task is one metric
+            of one method.
 
     Raises:
-        MetricError: A metric needs objects, or to know how the maps were made, and these are not
-            given; or nothing could be measured.
+        MetricError: A metric needs objects, which are not given, or needs to make the maps again,
+            and it is not known how they were made; or nothing could be measured.
         InputError: The maps are not of these inputs, or the objects do not fit them.
         UnknownNameError, OptionError: As `find_metric`.
     """
@@ -119,7 +121,10 @@ def measure_all(
     groups: Sequence[str] | None = None,
     target: Target = None,
 ) -> Measurement:
-    """Do what `measure` does; where no metric can be measured, the measurement says so."""
+    """Measure as `measure` does, with inputs and options that are already read.
+
+    If no metric can be measured, this raises no error; the measurement says why.
+    """
     several: list[Explanation | Tensor]
     several = [maps] if isinstance(maps, Explanation | Tensor) else list(maps)
     if not several:
@@ -146,10 +151,10 @@ def measure_all(
 def _possible_metrics(
     rows: list[Metric], asked: str | Sequence[str | Metric] | None, *, remakable: bool
 ) -> list[Metric]:
-    """Return the metrics that can be measured, where some need to make the maps again.
+    """Return the metrics that can be measured; some can only if the maps can be made again.
 
     Raises:
-        MetricError: One that needs to was named, and it is not known how the maps were made.
+        MetricError: A metric was named that makes the maps again, and `remakable` is false.
     """
     if remakable:
         return rows
@@ -170,7 +175,7 @@ def check_metrics(
     metrics: str | Sequence[str | Metric] | None,
     objects: MasksOrBoxes | Objects | None,
 ) -> tuple[list[Metric], Objects | None]:
-    """Return the metrics that are named and the objects, or refuse them before any work.
+    """Return the named metrics, and the objects; refuse both before any work is done.
 
     Raises:
         MetricError, InputError, UnknownNameError, OptionError: As `measure`.
@@ -188,9 +193,9 @@ def check_metrics(
 def chosen_metrics(
     metrics: str | Sequence[str | Metric] | None, *, with_objects: bool
 ) -> list[Metric]:
-    """Return the rows that are named, each once; for "all" every row that can be measured.
+    """Return the metrics that are named, each once; for "all", every metric that can be measured.
 
-    Names may stand in one text, with spaces or commas between them.
+    Several names may stand in one text, with spaces or commas between them.
 
     Raises:
         UnknownNameError, OptionError: As `find_metric`.
@@ -237,7 +242,11 @@ def measure_randomised(
     row: Metric,
     options: Options,
 ) -> tuple[tuple[tuple[Stage, ...], ...], Measurement]:
-    """Measure by parameter randomisation, and keep the maps of its stages, for each explanation."""
+    """Measure each explanation by parameter randomisation.
+
+    Returns:
+        For each explanation, the maps of all stages of randomisation; and the measurement.
+    """
     models, kept, total = dict[object, PerturbedModel](), list[tuple[Stage, ...]](), Measurement()
     for explanation in explanations:
         given = read_maps(explanation, inputs, as_target(None), options)

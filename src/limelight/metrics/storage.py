@@ -69,7 +69,7 @@ def parse_readings(plain: Iterable[Mapping[str, Any]]) -> dict[ReadingsKey, MapR
     """Return the readings that `plain_readings` wrote.
 
     Raises:
-        UnknownNameError, OptionError: There is no such metric here.
+        UnknownNameError, OptionError: A metric does not exist in METRICS.
         KeyError, TypeError, ValueError, AttributeError: The values are something else.
     """
     return {

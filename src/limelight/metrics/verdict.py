@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
     """Which method earned trust.
 
     Attributes:
-        method: The best of those that did; None when none did.
+        method: The best of the methods that earned trust; None when none did.
         trusted: All that did, best first; none on fewer than 8 images.
         sentence: The same as a sentence.
     """
@@ -33,7 +33,7 @@ class _Standing(NamedTuple):
     """How one method did.
 
     Attributes:
-        name: What to call it.
+        name: The method's name, with its layer if it has several.
         won: In how many metrics it beat chance.
         metrics: How many metrics there are.
         rank: Its mean rank over the metrics.
@@ -78,7 +78,7 @@ def judge(
 def _standings(
     judged: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str], *, by_mean: bool
 ) -> list[_Standing]:
-    """Return how each method did, best first; `by_mean` compares means, for want of intervals."""
+    """Return how each method did, best first; with `by_mean`, by means without intervals."""
     metrics = dict.fromkeys(estimate.metric for estimate in judged)
     rankings = [best_first([e for e in judged if e.metric == metric]) for metric in metrics]
     standings = []

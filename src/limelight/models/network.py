@@ -22,10 +22,10 @@ class Network:
     """A model with what is needed to show it a photo and to read its answer.
 
     Attributes:
-        name: What it was asked for as.
+        name: The name under which it was loaded.
         model: The network, in evaluation mode.
-        preprocess: From a photo to its input.
-        classes: The names of its classes, None when they are not known.
+        preprocess: Makes the model's input from a photo.
+        classes: The names of its classes; None when they are not known.
         weights: Where its weights come from, in words.
     """
 
@@ -47,13 +47,14 @@ Images = Inputs | Image | Sequence[Image]
 
 
 class Subject(NamedTuple):
-    """What a call is about, read once.
+    """The model and the images that a call is about.
 
     Attributes:
         model: The network.
-        inputs: What it is given.
+        inputs: The network's arguments.
         classes: The names of its classes; None when they are not known.
-        photos: What to draw on, the part of each photo that the network saw; None without photos.
+        photos: The part of each photo that the network sees, for maps to be drawn on; None when no
+            photos were given.
     """
 
     model: nn.Module
@@ -89,12 +90,12 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "explain_photos."
         )
     images = torch.cat(prepared)
-    views = tuple(map(network.preprocess.view, photos))
-    return Subject(network.model, ModelInputs.of(images), classes, views)
+    seen_parts = tuple(map(network.preprocess.view, photos))
+    return Subject(network.model, ModelInputs.of(images), classes, seen_parts)
 
 
 def _photos(inputs: Images) -> list[Image] | None:
-    """Return the photos that inputs are; None when they are something else."""
+    """Return the inputs as a list of photos; None if they are no photos."""
     if isinstance(inputs, Image):
         return [inputs]
     if isinstance(inputs, list | tuple) and inputs and all(isinstance(i, Image) for i in inputs):

@@ -1,4 +1,4 @@
-"""From a photo to the network's input, and back to the part of the photo that the network saw."""
+"""How a photo becomes the network's input, and which part of the photo the network sees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CROP_PIXELS = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From a photo to a network's input, and back to the part of the photo that it saw.
+    """How a photo becomes a network's input, and which part of the photo the network sees.
 
     The photo is resized, cropped at its centre to `size`, scaled to [0, 1] and normalised:
     `(x - mean) / std` per channel. The steps and their rounding are torchvision's and timm's. Only

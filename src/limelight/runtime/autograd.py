@@ -81,10 +81,9 @@ def node_of(tensor: Tensor) -> Any:
 
 
 def origins(nodes: Sequence[Any], count: int) -> list[int]:
-    """Return, for each node of a graph, a bit mask of the first `count` nodes that it depends on.
+    """Return a bit mask for each node of a graph: which of the first `count` nodes it depends on.
 
-    Bit i is set when node i can be reached from the node. A node's mask is that of all nodes below
-    it, and its own bit if it has one.
+    Bit i is set if the backward reaches node i from the node, or if it is node i itself.
     """
     numbers: dict[Any, int] = {}
     for number, node in enumerate(nodes[:count]):

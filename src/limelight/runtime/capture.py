@@ -20,23 +20,24 @@ class Capture:
 
     def __init__(self, layers: Sequence[ResolvedLayer]) -> None:
         """Prepare the hooks for these layers."""
-        self.wanted: dict[int, set[int | None]] = {}  # by the module's id: which of its calls
+        # By the module's id: the numbers of the calls to cut at; None for its only call.
+        self.wanted: dict[int, set[int | None]] = {}
         for layer in layers:
             self.wanted.setdefault(id(layer.module), set()).add(layer.call)
-        self.ran = dict.fromkeys(self.wanted, 0)
-        self.kept: dict[tuple[int, int], Tensor] = {}
-        self._grad = ExitStack()
+        self._ran = dict.fromkeys(self.wanted, 0)  # by the module's id: how often it ran
+        self._kept: dict[tuple[int, int], Tensor] = {}  # by the module's id and the call
+        self._grad_mode = ExitStack()
 
     def stop(self) -> None:
         """Leave the grad mode that the first layer's hook entered."""
-        self._grad.close()
+        self._grad_mode.close()
 
     def hook(self, key: int) -> Callable[[nn.Module, object, Any], Any]:
         """Return the forward hook for a module, by its id."""
 
         def capture(_module: nn.Module, _args: object, output: Any) -> Any:
-            self.ran[key] += 1
-            if self.wanted[key].isdisjoint({None, self.ran[key]}):
+            self._ran[key] += 1
+            if self.wanted[key].isdisjoint({None, self._ran[key]}):
                 return output
             return substitute_first(output, lambda tensor: self._keep(key, tensor))
 
@@ -47,27 +48,27 @@ class Capture:
             raise LayerError(QUANTISED)
         if not tensor.is_floating_point():
             return tensor
-        behind_layer = torch.is_grad_enabled() and tensor.requires_grad  # an earlier one was cut
+        after_another_layer = torch.is_grad_enabled() and tensor.requires_grad
         if torch.is_inference_mode_enabled():
             raise LayerError(INFERENCE)
-        if not self.kept:
-            self._grad.enter_context(KeepGrad())
+        if not self._kept:
+            self._grad_mode.enter_context(KeepGrad())
             torch.set_grad_enabled(True)  # `run_pass` restores the mode when it leaves its contexts
-        # One clone is kept, another goes on: an in-place ReLU behind the layer changes only that.
-        kept = tensor.clone() if behind_layer else tensor.detach().clone().requires_grad_()
-        self.kept[key, self.ran[key]] = kept
+        # One clone is kept, the other goes on: an in-place ReLU after the layer changes only that.
+        kept = tensor.clone() if after_another_layer else tensor.detach().clone().requires_grad_()
+        self._kept[key, self._ran[key]] = kept
         return kept.clone()
 
-    def raw(self, layer: ResolvedLayer) -> Tensor:
-        """Return the output of a layer as it was captured.
+    def output_of(self, layer: ResolvedLayer) -> Tensor:
+        """Return the captured output of a layer, in the layer's own layout.
 
         Raises:
             LayerError: The layer did not run, ran several times, or put out no floating point
                 tensor.
         """
-        ran, path = self.ran[id(layer.module)], layer.path
+        ran, path = self._ran[id(layer.module)], layer.path
         times = "once" if ran == 1 else f"{ran} times"
-        kept = self.kept.get((id(layer.module), layer.call or 1))
+        kept = self._kept.get((id(layer.module), layer.call or 1))
         if ran == 0:
             problem = (
                 "did not run in this pass, so there is nothing to cut. A container (ModuleList) "

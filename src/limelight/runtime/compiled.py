@@ -22,10 +22,10 @@ Forward = Callable[..., Any]
 
 
 def parts_of(model: nn.Module, layers: Collection[int]) -> list[nn.Module]:
-    """Return the largest modules that hold none of the layers (by id), but may be one themselves.
+    """Return the largest modules that contain none of the layers, which are given by their ids.
 
-    Modules of a single operation are left out, and modules with hooks inside, which may do
-    anything.
+    A part may be a layer itself. Modules without children are left out, and so are modules with
+    hooks inside, which may do anything.
     """
     parts = list[nn.Module]()
     for child in model.children():
@@ -44,7 +44,7 @@ def _has_hooks(module: nn.Module) -> bool:
 def compiled(
     model: nn.Module, copies: Mapping[int, nn.Module], parts: Collection[nn.Module]
 ) -> Iterator[None]:
-    """Let the copies of these parts in a shadow run compiled wherever grad is off."""
+    """Let the copies of these parts in a shadow run compiled functions while grad is off."""
     if not parts:
         yield
         return

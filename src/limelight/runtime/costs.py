@@ -1,4 +1,4 @@
-"""How much of a pass's cost is spent by the end of each module call."""
+"""The share of a pass's computations that is done when each module call ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from limelight.runtime.unwrap import unwrap
 
 
 def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
-    """Return, for each call of `record` in its order, the share of the pass's cost up to its end.
+    """Return for each call in `record`, in order, the share of the cost that is spent when it ends.
 
     The cost is the number of multiplications and additions in one pass over the first image.
     """

@@ -1,7 +1,7 @@
 """What a user calls to cut a network at a layer: `A = body(x)`, `y = head(A)`.
 
-A `Cut` holds the activations of one layer from one pass (`forward`), and asks the other modules of
-this room for what depends on them: gradients, the head run again, and attention.
+A `Cut` holds the activations of one layer from one pass (`forward`). Gradients, runs of the head,
+and attention come from the other modules of this room.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
-from limelight.runtime.place import layout_at
-from limelight.runtime.shadow import writes_nothing
+from limelight.runtime.output_layout import layout_of_output
+from limelight.runtime.shadow import keeps_nothing
 from limelight.targets import LogitsKey, Scores, Target, as_target
 from limelight.targets.outputs import returned
 
@@ -101,17 +101,20 @@ def cut_layers(
     layers: Sequence[Layer | None],
     options: Options,
     *,
-    follow_input: bool = True,
+    input_requires_grad: bool = True,
 ) -> list[Cut]:
     """Cut as `cuts`, with inputs and options that are already read.
 
-    Without `follow_input` a cut at the input has no gradient, and needs no graph.
+    For `input_requires_grad` see `run_pass`.
     """
-    run, outputs = run_pass(model, inputs, layers, options, follow_input=follow_input)
+    run, outputs = run_pass(model, inputs, layers, options, input_requires_grad=input_requires_grad)
     cuts = []
-    for layer, reason, raw in outputs:
-        layout = run.plan.layouts.get((layer.name, raw.shape)) or layout_at(raw, layer, run)
-        cuts.append(Cut(layer.name, reason, layout, _raw=raw, _resolved=layer, _run=run))
+    for layer, reason, tensor in outputs:
+        known = run.plan.layouts.get((layer.name, tensor.shape))
+        layout = known or layout_of_output(tensor, layer, run)
+        cuts.append(
+            Cut(layer.name, reason, layout, _layer_output=tensor, _resolved=layer, _run=run)
+        )
     return cuts
 
 
@@ -128,15 +131,17 @@ class Cut:
     layer: str
     reason: str
     layout: Layout
-    _raw: Tensor = field(repr=False)
+    _layer_output: Tensor = field(repr=False)
     _resolved: ResolvedLayer = field(repr=False)
     _run: Pass = field(repr=False)
 
     @property
     def activations(self) -> Tensor:
         """The activations A of the layer, `[B, K, *grid]`."""
-        raw = self._raw if self._run.options.differentiable else self._raw.detach()
-        return self.layout.to_grid(raw)
+        with_graph = self._run.options.differentiable
+        return self.layout.to_grid(
+            self._layer_output if with_graph else self._layer_output.detach()
+        )
 
     @property
     def output(self) -> Any:
@@ -154,9 +159,11 @@ class Cut:
 
         The model's other arguments stay the same.
         """
-        run, follow = self._run, self._raw.requires_grad
-        inputs = run.inputs.on(images)
-        (other,) = cut_layers(run.model, inputs, [self.layer], run.options, follow_input=follow)
+        run, inputs = self._run, self._run.inputs.on(images)
+        requires_grad = self._layer_output.requires_grad
+        (other,) = cut_layers(
+            run.model, inputs, [self.layer], run.options, input_requires_grad=requires_grad
+        )
         return other
 
     def score(self, target: Target = None) -> Scores:
@@ -170,7 +177,7 @@ class Cut:
     def probability(self, target: Target | Scores = None) -> Tensor | None:
         """Return the probability of the explained class, `[B]`: `p_c = softmax(y)_c`.
 
-        None where the score is neither that of one class among several, nor that of words.
+        It is None unless the score is that of one class among several, or that of words.
         """
         probability = self._scores(target).probability
         if probability is None:
@@ -182,8 +189,8 @@ class Cut:
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 
-        Shape `[B, K, *grid]`; zero where the score does not depend on A. The target may also be
-        what `score` returned.
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. Here, as in the methods
+        below, what `score` returned may stand for the target.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
@@ -191,7 +198,9 @@ class Cut:
         """
         with torch.inference_mode(False), torch.enable_grad():
             total = self._scores(target).values.sum()
-            (gradient,) = differentiate(total, [self._raw], graph=self._run.options.differentiable)
+            (gradient,) = differentiate(
+                total, [self._layer_output], graph=self._run.options.differentiable
+            )
         if self._run.traits.quantised and not gradient.any():
             raise MethodError(QUANTISED)
         return self.layout.to_grid(gradient)
@@ -203,7 +212,7 @@ class Cut:
         """
         scores = self._scores(target)
         try:
-            return self._curvature(scores.values, self._raw)
+            return self._curvature(scores.values, self._layer_output)
         except RuntimeError as error:
             if "derivative for" not in str(error):
                 raise
@@ -216,15 +225,15 @@ class Cut:
             values = scores.read_again(
                 cut_again._run.output, torch.arange(inputs.batch, device="cpu")
             )
-        return self._curvature(values, cut_again._raw)
+        return self._curvature(values, cut_again._layer_output)
 
-    def _curvature(self, values: Tensor, raw: Tensor) -> Tensor:
+    def _curvature(self, values: Tensor, layer_output: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
-            (gradient,) = differentiate(values.sum(), [raw], graph=True)
+            (gradient,) = differentiate(values.sum(), [layer_output], graph=True)
             with_graph = self._run.options.differentiable
-            on_grid = self.layout.to_grid(raw if with_graph else raw.detach())
-            along = self.layout.from_grid(on_grid, torch.zeros_like(raw))
-            (product,) = differentiate(gradient, [raw], along=along, graph=with_graph)
+            on_grid = self.layout.to_grid(layer_output if with_graph else layer_output.detach())
+            along = self.layout.from_grid(on_grid, torch.zeros_like(layer_output))
+            (product,) = differentiate(gradient, [layer_output], along=along, graph=with_graph)
         return self.layout.to_grid(product)
 
     def head(
@@ -244,8 +253,8 @@ class Cut:
             activations: `[M, K, *grid]`.
             rows: `[M]` integers, the image (0 to B - 1) that each row of activations belongs to.
                 Not needed when M = B (row m belongs to image m) or when B = 1.
-            may_overwrite: Whether the network may write on the activations, because the caller does
-                not read them again; this saves a copy.
+            may_overwrite: Whether the network may write on the activations. That saves a copy, if
+                the caller does not read them again.
 
         Raises:
             InputError: The activations do not fit the layer, or `rows` is needed or wrong.
@@ -331,7 +340,7 @@ class Cut:
     @property
     def keeps_nothing(self) -> bool:
         """Whether the model surely stores nothing in a pass, so that inference mode is safe."""
-        return writes_nothing(self._run.model)
+        return keeps_nothing(self._run.model)
 
     def check_gradient(self, target: Target | Scores = None) -> None:
         """Raise an error where no gradient can exist.
@@ -350,7 +359,8 @@ class Cut:
 
     def _leads_here(self, scores: Scores) -> bool:
         """Return whether the graph leads from the scores back to the layer."""
-        return origins([node_of(self._raw), node_of(scores.values)], 1)[1] == 1
+        return origins([node_of(self._layer_output), node_of(scores.values)], 1)[1] == 1
 
     def _scores(self, target: Target | Scores) -> Scores:
+        """Return the scores for a target; those that were found before are returned as they are."""
         return target if isinstance(target, Scores) else self.score(target)

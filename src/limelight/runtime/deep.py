@@ -1,4 +1,4 @@
-"""Passes with a graph through the whole network, for what a cut at a single layer cannot tell."""
+"""Passes with a graph through the whole network, for evidence that is not at a single layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def guided_gradients(run: Pass, scores: Scores) -> Tensor:
     """Return the guided gradient at the images, `[B, C, *image]`."""
     rule = GuidedReLU()
     total, image = _rerun_under_rule(run, scores, rule)
-    if not rule.met:
+    if not rule.relus:
         raise MethodError(
             "Guided backpropagation changes the gradient of ReLUs, and this network runs none "
             "(GELU and SiLU are others). Use 'input-x-gradient' or 'smoothgrad'."

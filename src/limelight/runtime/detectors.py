@@ -1,4 +1,4 @@
-"""Call a shadow as the user would call the model, and keep what a detector proposes.
+"""The boxes that a detector proposes in a pass, before it drops most of them.
 
 torchvision's detectors turn raw logits into boxes in a method `postprocess_detections`; on a shadow
 that method is replaced by one that keeps its arguments and then does the same. Models like DETR
@@ -22,43 +22,24 @@ from limelight.targets.outputs import Detected, part_named
 #: For each image: boxes `[N, 4]` or `[N, C, 4]`, logits and probabilities `[N, C]`.
 Proposed = list[tuple[Tensor, Tensor, Tensor]]
 
+#: The boxes of one run, in pixels of the images that the detector resized to these sizes.
+Proposals = tuple[Proposed, Sequence[tuple[int, int]]]
 
-def call(
-    model: nn.Module,
-    root: nn.Module,
-    copies: Mapping[int, nn.Module],
-    inputs: ModelInputs,
-    *,
-    propose_all: bool = False,
-) -> Any:
-    """Run a shadow of a model and return its output; the output of a detector as `Detected`.
 
-    Args:
-        model: The original.
-        root: Its shadow.
-        copies: The copies in the shadow, by the id of their originals.
-        inputs: The arguments of the call; the shadow may write on them.
-        propose_all: Add the whole image to the proposals of a two-stage detector's first stage, so
-            that the second stage looks at it too. It is read on the coarsest level of a feature
-            pyramid.
+def note_proposals(detector: nn.Module, proposals: list[Proposals], *, propose_all: bool) -> None:
+    """Let a detector in a shadow add what it proposes to `proposals`, each time that it runs.
+
+    With `propose_all` its second stage, if it has one, looks at the whole image too.
     """
-    proposals: list[tuple[Proposed, Sequence[tuple[int, int]]]] = []
-    detectors = [copy for copy in copies.values() if hasattr(type(copy), SORTS_BOXES)]
-    for copy in detectors:
-        copy.__dict__[SORTS_BOXES] = functools.partial(_keep_proposals, copy, proposals)
-        if propose_all and hasattr(copy, "box_roi_pool"):
-            copy.register_forward_pre_hook(_add_whole_images)
-    try:
-        args, kwargs = inputs.arguments()
-        output = root(*args, **kwargs)
-    except Exception as error:
-        inputs.annotate(error, model)
-        raise
-    finally:
-        for copy in detectors:  # a copy must not refer to itself
-            del copy.__dict__[SORTS_BOXES]
-    if isinstance(output, Tensor) and not proposals:
-        return output
+    detector.__dict__[SORTS_BOXES] = functools.partial(_keep_proposals, detector, proposals)
+    if propose_all and hasattr(detector, "box_roi_pool"):
+        detector.register_forward_pre_hook(_add_whole_images)
+
+
+def as_detected(
+    output: Any, proposals: Sequence[Proposals], inputs: ModelInputs, model: nn.Module
+) -> Any:
+    """Return an output as `Detected` if proposals were noted or the output holds them itself."""
     proposed = _to_pixels(*proposals[-1], inputs) if proposals else _as_detr(output, inputs, model)
     if not proposed:
         return output
@@ -66,8 +47,8 @@ def call(
     return Detected(output, boxes, logits, probabilities)
 
 
-def _keep_proposals(module: nn.Module, proposals: list[Any], *arguments: Any) -> Any:
-    """Keep what a detector proposes, then sort out its boxes as the module itself does."""
+def _keep_proposals(module: nn.Module, proposals: list[Proposals], *arguments: Any) -> Any:
+    """Keep what a detector proposes, then call its own method with the same arguments."""
     read = _two_stage if len(arguments) == 4 else _one_stage
     proposals.append((read(module, *arguments), arguments[-1]))
     return MethodType(getattr(type(module), SORTS_BOXES), module)(*arguments)

@@ -1,4 +1,4 @@
-"""Runs of a shadow of the whole network, plain or with every module call observed."""
+"""Runs of a shadow: as the user would call the model, and with every module call observed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,50 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limelight.inputs import ModelInputs
 from limelight.runtime.compiled import compiled, parts_of
-from limelight.runtime.detectors import call
+from limelight.runtime.detectors import Proposals, as_detected, note_proposals
 from limelight.runtime.shadow import shadow
+from limelight.runtime.traits import SORTS_BOXES
+
+
+def call_shadow(
+    model: nn.Module,
+    root: nn.Module,
+    copies: Mapping[int, nn.Module],
+    inputs: ModelInputs,
+    *,
+    propose_all: bool = False,
+) -> Any:
+    """Run a shadow of a model and return its output; the output of a detector as `Detected`.
+
+    Args:
+        model: The original.
+        root: Its shadow.
+        copies: The copies in the shadow, by the id of their originals.
+        inputs: The arguments of the call; the shadow may write on them.
+        propose_all: Add the whole image to the proposals of a two-stage detector's first stage, so
+            that the second stage looks at it too. It is read on the coarsest level of a feature
+            pyramid.
+    """
+    proposals = list[Proposals]()
+    detectors = [copy for copy in copies.values() if hasattr(type(copy), SORTS_BOXES)]
+    for copy in detectors:
+        note_proposals(copy, proposals, propose_all=propose_all)
+    try:
+        args, kwargs = inputs.arguments()
+        output = root(*args, **kwargs)
+    except Exception as error:
+        inputs.annotate(error, model)
+        raise
+    finally:
+        for copy in detectors:  # a copy must not refer to itself
+            del copy.__dict__[SORTS_BOXES]
+    if isinstance(output, Tensor) and not proposals:
+        return output
+    return as_detected(output, proposals, inputs, model)
 
 
 def run_network(model: nn.Module, inputs: ModelInputs, *, compile: bool = False) -> Any:
@@ -20,7 +58,7 @@ def run_network(model: nn.Module, inputs: ModelInputs, *, compile: bool = False)
     with torch.inference_mode(False):
         root, copies = shadow(model, set(map(id, parts)))
     with compiled(model, copies, parts):
-        return call(model, root, copies, inputs)
+        return call_shadow(model, root, copies, inputs)
 
 
 def observe(
@@ -37,7 +75,7 @@ def observe(
 
     `enter(key)` is called before and `leave(key, arguments, output)` after each call of a copied
     module; what `leave` returns replaces the output. The key is the id of the original module. For
-    `propose_all` see `call`.
+    `propose_all` see `call_shadow`.
     """
     for key, copy in copies.items():
 
@@ -51,7 +89,7 @@ def observe(
 
         copy.register_forward_pre_hook(before)
         copy.register_forward_hook(after, with_kwargs=True)
-    return call(model, root, copies, inputs.clone(), propose_all=propose_all)
+    return call_shadow(model, root, copies, inputs.clone(), propose_all=propose_all)
 
 
 #: Called with the id of a module before it runs.

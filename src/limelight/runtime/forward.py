@@ -23,7 +23,7 @@ from limelight.options import Options
 from limelight.runtime.autograd import no_grad, with_graph
 from limelight.runtime.capture import Capture
 from limelight.runtime.compiled import compiled, parts_of
-from limelight.runtime.detectors import call
+from limelight.runtime.execution import call_shadow
 from limelight.runtime.plan import Plan, plan_pass
 from limelight.runtime.shadow import shadow
 from limelight.runtime.traits import Traits
@@ -38,22 +38,25 @@ class LayerOutput(NamedTuple):
     Attributes:
         layer: The layer.
         reason: Why this layer.
-        raw: Its output: a leaf of the graph, or a part of the graph that an earlier layer began.
+        tensor: Its output, in the layer's own layout: a leaf of the graph; or, if an earlier layer
+            is cut too, a tensor inside the graph that begins there.
     """
 
     layer: ResolvedLayer
     reason: str
-    raw: Tensor
+    tensor: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass: its inputs and its output, with the graph behind the first layer; called `run`.
+    """One pass: its inputs and its output, with the graph behind the first layer.
+
+    Variables of this type are named `run`, as `pass` is a keyword.
 
     Attributes:
         model: The network, without wrappers.
         inputs: The model's arguments.
-        output: What it returned.
+        output: What the network returned; for a detector, a `Detected`.
         options: The options of the call.
         context: What a target needs to know besides the output.
         plan: What was decided before the pass.
@@ -83,12 +86,12 @@ def run_pass(
     layers: Sequence[Layer | None],
     options: Options,
     *,
-    follow_input: bool = True,
+    input_requires_grad: bool = True,
 ) -> tuple[Pass, list[LayerOutput]]:
     """Run a model once, cut at layers.
 
-    1. Unwrap the network, and plan: which layers, named or chosen from a recorded pass, and which
-       inputs are not one per image.
+    1. Unwrap the network, and plan: find which layers to cut at, and which input tensors are not
+       one per image.
     2. Find the layers' modules.
     3. Make a shadow, in which the layers are copies with a hook.
     4. Run the shadow: without a graph up to the first layer, with one from there on.
@@ -99,8 +102,8 @@ def run_pass(
         inputs: Its arguments.
         layers: Where to cut; limelight chooses the layer for None.
         options: The options of the call.
-        follow_input: Whether a cut at the input begins a graph; without a graph there is no
-            gradient.
+        input_requires_grad: Whether the images are a leaf that requires grad when the network is
+            cut at the input. Without it that cut has no gradient, and needs no graph.
 
     Raises:
         UnknownNameError, LayerError, ModelError, InputError: As `cut`.
@@ -124,44 +127,54 @@ def run_pass(
         stack.enter_context(no_grad())
         if options.differentiable:  # fused attention cannot be differentiated twice
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if options.differentiable or (at_input and follow_input):
+        if options.differentiable or (at_input and input_requires_grad):
             stack.enter_context(with_graph())
         image, call_inputs = (
-            _leaf(inputs, follow_input) if at_input else (inputs.image, inputs.clone())
+            _images_to_cut(inputs, requires_grad=input_requires_grad)
+            if at_input
+            else (inputs.image, inputs.clone())
         )
 
         # 3. The shadow.
         capture = Capture([layer for layer in resolved if layer.path != INPUT])
-        parts = parts_of(model, capture.wanted) if options.compile else []
-        root, copies = shadow(model, {*capture.wanted, *map(id, parts)})
-        if parts:
-            stack.enter_context(compiled(model, copies, parts))
+        to_compile = parts_of(model, capture.wanted) if options.compile else []
+        root, copies = shadow(model, {*capture.wanted, *map(id, to_compile)})
+        if to_compile:
+            stack.enter_context(compiled(model, copies, to_compile))
         hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
 
         # 4. The run.
         try:
-            output = call(model, root, copies, call_inputs)
+            output = call_shadow(model, root, copies, call_inputs)
         finally:
             capture.stop()
-            for hook in hooks:  # a cycle through a hook would keep A alive
+            for hook in hooks:  # else a reference cycle through the hook keeps A alive
                 hook.remove()
-    if at_input and follow_input and _all_inference(output):
+    if at_input and input_requires_grad and _all_inference(output):
         raise LayerError(INFERENCE)
 
     # 5. What the pass keeps.
-    raws = [image if layer.path == INPUT else capture.raw(layer) for layer in resolved]
+    tensors_at_layers = [
+        image if layer.path == INPUT else capture.output_of(layer) for layer in resolved
+    ]
     context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec, plan.words)
     reasons = (reason for _, reason in plan.layers)
     run = Pass(model, inputs, output, options, context, plan)
-    return run, list(map(LayerOutput, resolved, reasons, raws))
+    return run, list(map(LayerOutput, resolved, reasons, tensors_at_layers))
 
 
-def _leaf(inputs: ModelInputs, follow_input: bool) -> tuple[Tensor, ModelInputs]:
-    """Return the images as a leaf of the graph, and inputs with a clone of the leaf as images."""
+def _images_to_cut(inputs: ModelInputs, *, requires_grad: bool) -> tuple[Tensor, ModelInputs]:
+    """Return the images to cut at, and the inputs to run on.
+
+    With `requires_grad` the images are a leaf of the graph, and the inputs hold a clone of it.
+
+    Raises:
+        LayerError: The input is no batch of images.
+    """
     problem = input_problem(inputs)
     if problem:
         raise LayerError(problem)
-    if not follow_input:
+    if not requires_grad:
         return inputs.image, inputs.clone()
     leaf = inputs.image.clone().requires_grad_()
     return leaf, inputs.on(leaf.clone())

@@ -22,16 +22,15 @@ from limelight.errors import InputError
 from limelight.inputs import ModelInputs, substitute_first, tensors
 from limelight.layers import Layout, ResolvedLayer
 from limelight.runtime.autograd import no_grad
-from limelight.runtime.detectors import call
-from limelight.runtime.execution import observe
-from limelight.runtime.shadow import clear_hooks, shadow, twin
+from limelight.runtime.execution import call_shadow, observe
+from limelight.runtime.shadow import clear_hooks, copy_module, shadow
 
 #: By the id of a module, for each of its calls: the batch axis of each tensor that it returned.
 BatchAxes = dict[int, list[list[int | None]]]
 
 
 class Head:
-    """The head of a network cut at `layer`. It must not be called from two threads at a time."""
+    """The head of a network cut at `layer`. Two threads must not call it at the same time."""
 
     def __init__(
         self, model: nn.Module, layer: ResolvedLayer, inputs: ModelInputs, layout: Layout
@@ -39,8 +38,10 @@ class Head:
         """Record one pass over the inputs and prepare the shadow. Call this without grad."""
         self._original, self._inputs = inputs, inputs.clone()
         self._model, self._layer = model, layer
-        self._may_share = True  # all rows of one image may use its record without a copy
-        self._known_to_share = False
+        self._may_share = (
+            True  # rows of one image may share its record, until the network writes on it
+        )
+        self._known_to_share = False  # a run that shared the record has left it as it was
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
         self._replay = _Replay(self._record(inputs), inputs.batch, layer, layout)
         recorded = self._replay.recorded
@@ -92,7 +93,7 @@ class Head:
             copy.__dict__["_buffers"] = _clone(buffers)
         self._replay.start(activations, rows, same_image=same_image)
         try:
-            return call(self._model, self._root, self._copies, inputs)
+            return call_shadow(self._model, self._root, self._copies, inputs)
         finally:
             self._replay.start(None, None)
 
@@ -132,7 +133,7 @@ class Head:
             running.pop()
             if key == layer and calls == wanted_call:
                 at_layer.append(_clone(output))
-            # Only modules outside every frozen one are kept: the others do not run in the head.
+            # Only outermost modules are kept: what is inside a frozen one does not run in the head.
             elif calls < wanted_call and containers.issuperset(running):
                 if _is_plain(output):
                     outputs.setdefault(key, []).append(_clone(output))
@@ -302,7 +303,7 @@ class _Replay:
 
 def _replace(copy: nn.Module, key: int, replay: _Replay, *, is_layer: bool) -> None:
     """Let a copy return its recorded outputs; the layer's copy returns A at the chosen call."""
-    original = twin(copy)
+    original = copy_module(copy)  # keeps the hooks
     clear_hooks(copy)  # the record already holds what they did
     # A module with a hook is called even where a transformer would take its fused path.
     copy.register_forward_pre_hook(lambda _module, _args: None)

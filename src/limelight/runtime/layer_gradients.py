@@ -1,4 +1,4 @@
-"""The gradient of a score at several layers of any shape, from one pass."""
+"""The gradient of a score at several layers, whatever the shapes of their outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.runtime.autograd import differentiate
 from limelight.runtime.forward import run_pass
-from limelight.runtime.place import layout_at
+from limelight.runtime.output_layout import layout_of_output
 from limelight.targets import Scores, Target, as_target
 
 
@@ -56,17 +56,17 @@ def layer_gradients(
     run, outputs = run_pass(model, inputs, layers, options)
     with torch.inference_mode(False), torch.enable_grad():
         scores = as_target(target).score(run.output, run.context)
-        gradients = differentiate(scores.values.sum(), [output.raw for output in outputs])
+        gradients = differentiate(scores.values.sum(), [output.tensor for output in outputs])
     if run.traits.quantised and not any(gradient.any() for gradient in gradients):
         raise MethodError(QUANTISED)
     at_layers = []
-    for (layer, reason, raw), gradient in zip(outputs, gradients, strict=True):
+    for (layer, reason, tensor), gradient in zip(outputs, gradients, strict=True):
         try:
-            layout = layout_at(raw, layer, run)
+            layout = layout_of_output(tensor, layer, run)
         except LayerError:  # a vector or a window: no grid, but it can still be shown
             layout = None
         kind = "" if layer.path == INPUT else type(layer.module).__name__
         at_layers.append(
-            LayerGradient(layer.name, kind, reason, raw.detach(), gradient.detach(), layout)
+            LayerGradient(layer.name, kind, reason, tensor.detach(), gradient.detach(), layout)
         )
     return scores, at_layers

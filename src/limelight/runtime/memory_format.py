@@ -14,16 +14,16 @@ from limelight.runtime.model_cache import model_cache
 from limelight.runtime.unwrap import unwrap
 from limelight.targets.outputs import returned
 
-#: The dtypes for which convolutions in channels-last format are implemented.
+#: The dtypes for which torch implements convolutions in channels-last format.
 _FAST_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def suits_channels_last(model: nn.Module, inputs: ModelInputs) -> bool:
     """Return whether the model runs faster, with the same result, on channels-last images.
 
-    On a CPU convolutions are faster so, mostly by a quarter. A network that relies on how its
-    tensors lie in memory fails, or returns something else; so the first image is run in both
-    formats, once, and the outputs have to be the same.
+    On a CPU convolutions in this format are faster, mostly by a quarter. But a network that relies
+    on how its tensors lie in memory fails, or returns something else. So the first image is run in
+    both formats, once, and the outputs have to be the same.
     """
     model, image = unwrap(model), inputs.image
     if image.ndim != 4 or image.device.type != "cpu" or image.dtype not in _FAST_DTYPES:

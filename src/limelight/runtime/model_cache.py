@@ -1,4 +1,4 @@
-"""What was found out about a model, kept for as long as its modules stay the same."""
+"""Caches that hold something for each model, until its modules change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fingerprint(model: nn.Module) -> tuple[int, ...]:
 
 
 class ModelCache(Generic[_Value]):
-    """Per-model cache, dropped when its modules change."""
+    """A cache of one value per model; the value is made anew when the model's modules change."""
 
     def __init__(
         self,
@@ -33,7 +33,12 @@ class ModelCache(Generic[_Value]):
         *,
         is_stale: Callable[[_Value], bool] = lambda _value: False,
     ) -> None:
-        """Cache what `make` returns for a model, for as long as `is_stale` of it is false."""
+        """Prepare the cache.
+
+        Args:
+            make: Makes the value for a model.
+            is_stale: Returns whether a value has to be made anew although the modules are the same.
+        """
         self._make, self._is_stale, self._lock = make, is_stale, threading.Lock()
         self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Value]]
         self._entries = weakref.WeakKeyDictionary()

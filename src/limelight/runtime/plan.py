@@ -1,4 +1,4 @@
-"""What is decided before a pass. It depends on the model and on shapes, and is kept for both."""
+"""What is decided before a pass; it is cached for the model and the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from limelight.runtime.traits import Traits, traits_of
 from limelight.runtime.unbatched import mark_unbatched_inputs
 from limelight.targets.outputs import OutputSpec
 
-#: How many plans are kept per model, one for each combination of shapes and layers.
+#: How many plans are kept per model; then all are dropped.
 _MOST_PLANS = 64
 
 
 class Plan(NamedTuple):
     """What is decided before a pass.
 
+    It serves all passes over inputs of the same shapes, cut at the same layers.
+
     Attributes:
         unbatched: The numbers of the input tensors that are not one per image.
         layers: For each layer to cut at, its path and the reason for it.
         traits: What the network's modules tell about it.
         words: Whether the inputs include words: integers `[B, N]`.
-        layouts: How layers' outputs become grids, by layer and shape; every pass adds to it.
+        layouts: How layers' outputs become grids, by layer and shape. It is empty before the first
+            pass, which adds the layouts that it finds.
     """
 
     unbatched: frozenset[int]
@@ -42,7 +45,7 @@ class Plan(NamedTuple):
 def plan_pass(
     model: nn.Module, inputs: ModelInputs, layers: Sequence[Layer | None], spec: OutputSpec
 ) -> Plan:
-    """Return the plan for a model, inputs of these shapes, and layers; it is made once.
+    """Return the plan for a model, inputs of these shapes, and layers; it is made only once.
 
     Raises:
         UnknownNameError, LayerError, ModelError: As `cut`.

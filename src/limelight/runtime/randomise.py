@@ -1,4 +1,4 @@
-"""The same network with its weights drawn anew, from the logits down, for the parameter test."""
+"""A network with its weights drawn anew, layer by layer from the logits down."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def cascade(
 
     Cascading randomisation (Adebayo et al. 2018, section 3.1): first the layer that makes the
     logits, at the end all layers, in the reverse of the order in which they begin to run. The model
-    itself keeps its weights. Each yield is the same shadow, so use it before going on.
+    itself keeps its weights. Every step yields the same shadow, which the next step changes.
 
     Args:
         model: The network.
         inputs: The arguments of a pass, which shows the order of the layers.
-        steps: How many times to yield, evenly from one layer to all.
+        steps: How many steps to take, evenly spaced from one layer to all.
         seed: The seed of the draws; the process's own random generator is left as it is.
 
     Yields:
@@ -114,9 +114,9 @@ def _unshare_weights(copies: dict[int, nn.Module]) -> None:
 def _redraw_weights(module: nn.Module, seed: int) -> None:
     """Draw a module's weights anew.
 
-    This is done by its `reset_parameters`, or else from a normal distribution with the mean and
-    standard deviation that they had. Weights that are all the same stay. A batch norm also resets
-    its running statistics.
+    Its `reset_parameters` draws them if it has one; weights that this leaves as they were are drawn
+    from a normal distribution with their own mean and standard deviation. A weight whose values are
+    all the same stays. A batch norm also resets its running statistics.
     """
     weights = _weights_of(module)
     devices = sorted({weight.device.index for weight in weights.values() if weight.is_cuda})

@@ -34,10 +34,10 @@ def record(
 ) -> tuple[ModuleCall, ...]:
     """Record one pass over the first image: every module call, its shape, and where gradient flows.
 
-    The score whose gradient is followed is the highest logit; for a detector, the highest logits of
-    a small, a medium and a large box; for a segmenter, the highest mean logit over the picture. A
-    record is kept for as long as the model lives with the same modules, for inputs of the same
-    shape.
+    `limelight.stages` picks layers from the calls. The score whose gradient is followed is the
+    highest logit; for a detector, the highest logits of a small, a medium and a large box; for a
+    segmenter, the highest mean logit over the picture. A record is kept for inputs of the same
+    shape, until the model is gone or has other modules.
 
     Args:
         model, inputs, output, grid: As in `cut`.
@@ -95,7 +95,7 @@ def _record_or_explain(
 
 
 class _Recorder:
-    """Notes every call of one pass, and puts a leaf of a graph behind each output."""
+    """Notes every call of one pass, and replaces each output by one whose gradient is noted."""
 
     def __init__(self, model: nn.Module, inputs: ModelInputs) -> None:
         input_tensors = tensors((inputs.args, inputs.kwargs))
@@ -139,7 +139,8 @@ class _Recorder:
             raise LayerError(INFERENCE)
         number = len(self.nodes)
         result = self._results.get(tensor, number)
-        # A container may also use its output inside; only the view behind it counts as its output.
+        # A container's own modules may read its output too. The view is a node of its own, which
+        # only what runs after the container reads.
         leaf = tensor.view_as(tensor) if self._modules[key]._modules else tensor
         if not leaf.requires_grad:
             leaf = leaf.detach().requires_grad_()
@@ -180,7 +181,7 @@ class _Recorder:
 def _record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> tuple[ModuleCall, ...]:
     """Record one pass over one image.
 
-    1. Run a shadow with every call observed, and a leaf of the graph behind each output.
+    1. Run a shadow with every call observed, and note the graph node of each output.
     2. Find which outputs the scores depend on.
     3. Differentiate the scores, and note where gradient arrives at each output.
     4. Read the record: the layout of each output, and where gradient arrives on its grid.
@@ -239,9 +240,9 @@ def _note(reached: list[Tensor | None], number: int, gradient: Tensor | None) ->
 def _arrived_from_all(
     scores: Sequence[Tensor], sources: Sequence[Tensor], reached: list[Tensor | None]
 ) -> tuple[list[Tensor | None], bool]:
-    """Return where gradient of any score arrived, and whether any arrived at the sources.
+    """Return where gradient of any score arrived at each call, and whether any reached the sources.
 
-    A call's entry is None if no gradient arrived from one of the scores.
+    The entry of a call is None unless gradient of every score arrived there.
     """
     total: list[Tensor | None] = []
     alive = False

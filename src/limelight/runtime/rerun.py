@@ -18,7 +18,7 @@ _WORTH_A_TRIAL = 64
 
 
 class Rerunner:
-    """Runs `y = head(A)`, or the whole network, on variants of its input."""
+    """Runs `y = head(A)`, or the whole network, on variants of its input: a `Rerun` for methods."""
 
     def __init__(
         self,
@@ -39,10 +39,10 @@ class Rerunner:
             scores: What is explained.
             chunk: How many variants are run together.
             progress: Called as progress(done, total).
-            inference: Whether scores are found in inference mode. Tensors that a network stores in
-                such a pass cannot take part in training later.
-            mixed: Whether variants of several images may run together; in a head only variants of
-                one image share its record.
+            inference: Whether scores are read in inference mode. This is safe only if the network
+                stores no tensors: those of such a pass cannot take part in training later.
+            mixed: Whether variants of several images may run together. For a head they may not:
+                variants of one image share that image's record.
             suits_channels_last: Returns whether images should be run in channels-last memory
                 format; finding that out takes two runs.
         """

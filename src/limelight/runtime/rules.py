@@ -1,7 +1,7 @@
-"""Rules for a pass: single operations that keep something, or have another gradient.
+"""Rules for a pass: torch function modes that keep tensors of operations, or change gradients.
 
-Each rule is a torch function mode: while it is entered, it sees the calls of torch functions. The
-forward values are the same, and the model is not touched.
+While a rule is entered, it sees every call of a torch function. The forward values stay the same,
+and the model is not touched.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax}
 
 
 class Rule(TorchFunctionMode, ABC):
-    """Sees every call of a torch function while it is entered."""
+    """A torch function mode that handles every call in a method `call`."""
 
     @abstractmethod
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what the call returns."""
+        """Make the call, or one in its place, and return the result."""
 
     def __torch_function__(
         self,
@@ -53,20 +53,20 @@ class GuidedReLU(Rule):
     the same for ReLU6, whose own gradient is 1 for `0 < x < 6`.
 
     Attributes:
-        met: How many ReLUs ran in the pass.
+        relus: How many ReLUs ran in the pass.
     """
 
     def __init__(self) -> None:
         """Begin with no ReLU counted."""
         super().__init__()
-        self.met = 0
+        self.relus = 0
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a ReLU with the guided gradient."""
         limits = _relu_limits(func, args, kwargs)
         if limits is None:
             return func(*args, **kwargs)
-        self.met += 1
+        self.relus += 1
         x = args[0] if args else kwargs["input"]
         high, in_place = limits
         return _Guided.apply(x, high, in_place)
@@ -134,7 +134,7 @@ class KeepBiases(Rule):
         self.kept: list[KeptBias] = []
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Keep the output, and return a clone, which a later in-place operation may change."""
+        """Keep the output, and return a clone of it, which in-place operations may change."""
         result = func(*args, **kwargs)
         names = _WITH_BIAS.get(func)
         if names is None:
@@ -188,7 +188,7 @@ class KeepAttention(Rule):
         self.kept: list[Tensor] = []
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Compute the attention matrix, and keep it."""
+        """Run attention so that its matrix is computed, and keep the matrix."""
         if func is F.scaled_dot_product_attention:
             kwargs = {name: value for name, value in kwargs.items() if name != "dropout_p"}
             output, weights = _written_out_attention(*args, **kwargs)

@@ -23,7 +23,7 @@ from limelight.runtime.unwrap import scripted_error
 
 _COMMON = frozenset(nn.Module().__dict__)  # what every module has; other attributes are the user's
 
-#: Values that lead to no module.
+#: Types of values that hold no module, so that they need not be searched.
 _SIMPLE = (int, float, str, type, type(None), torch.Size)
 
 
@@ -52,7 +52,7 @@ def shadow(
     copies: dict[int, nn.Module] = {}
     for key in waiting:  # the list grows by the modules that contain them
         if key not in copies:
-            copies[key] = _copy(modules[key])
+            copies[key] = copy_module(modules[key])
             waiting += parents.get(key, ())
     for copy in copies.values():
         _adopt(copy, copies)
@@ -61,11 +61,6 @@ def shadow(
             if not isinstance(value, _SIMPLE):
                 copy.__dict__[name] = redirect(value, copies)
     return copies.get(id(model), model), copies
-
-
-def twin(copy: nn.Module) -> nn.Module:
-    """Return another copy of a module in a shadow, with the same children and hooks of its own."""
-    return _copy(copy)
 
 
 def clear_hooks(copy: nn.Module) -> None:
@@ -127,7 +122,7 @@ def _adopt(copy: nn.Module, copies: dict[int, nn.Module]) -> None:
 _TRUSTED = ("torch.nn.", "torchvision.", "timm.")
 
 
-def writes_nothing(model: nn.Module) -> bool:
+def keeps_nothing(model: nn.Module) -> bool:
     """Return whether all modules come from libraries that store nothing during a pass."""
     return all(type(module).__module__.startswith(_TRUSTED) for module in model.modules())
 
@@ -206,8 +201,11 @@ _FLAGS = (
 )
 
 
-def _copy(module: nn.Module) -> nn.Module:
-    """Copy a module, with the same children; what its forward may write on is copied too."""
+def copy_module(module: nn.Module) -> nn.Module:
+    """Return a shallow copy of a module, with the same children and parameters.
+
+    The copy has its own buffers and its own dicts of hooks, and is in evaluation mode.
+    """
     if isinstance(module, torch.jit.ScriptModule):
         raise scripted_error(module)
     copy = object.__new__(type(module))

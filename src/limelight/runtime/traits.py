@@ -1,4 +1,4 @@
-"""What the modules of a network tell about it."""
+"""Properties of a network that are read off its modules, without running it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SORTS_BOXES = "postprocess_detections"
 
 
 class Traits(NamedTuple):
-    """What the modules of a network tell about it.
+    """Properties of a network that are read off its modules.
 
     Attributes:
         quantised: Whether it computes with integers, through which no gradient flows.

@@ -1,4 +1,4 @@
-"""Which of the model's other inputs are not one per image."""
+"""Which of the model's input tensors, besides the images, are not one per image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from limelight.targets.outputs import find_logits
 
 
 def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> ModelInputs:
-    """Return the inputs with those tensors marked that are not one per image.
+    """Return the inputs, with those tensors marked that are not one per image.
 
-    Two prompts for two images look like one per image, but may not be. This is found by trying: if
-    the first image with all prompts gives the output that it has among all images, the prompts are
+    Two prompts for two images may be one per image, or both for each. A trial decides: if the first
+    image alone, with all prompts, gives the same output as among all images, then the prompts are
     not one per image.
     """
     if not inputs.maybe_batched:

@@ -40,7 +40,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def _runs_modules(graph: torch.fx.GraphModule) -> bool:
-    """Return whether a traced graph still calls modules, apart from the guards that export adds."""
+    """Return whether a traced graph still calls modules, other than the guards that export adds."""
     return any(
         node.op == "call_module" and not str(node.target).startswith("_guards")
         for node in graph.graph.nodes
@@ -48,7 +48,7 @@ def _runs_modules(graph: torch.fx.GraphModule) -> bool:
 
 
 def scripted_error(module: nn.Module) -> ModelError:
-    """Return the error for a module that is scripted."""
+    """Return the error for a scripted module."""
     return ModelError(
         f"{type(module).__name__} is a ScriptModule, which cannot be cut: its inside no longer "
         "runs in Python. Pass the eager model that it was scripted or traced from."

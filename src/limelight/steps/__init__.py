@@ -1,1 +1,1 @@
-"""How one map came to be, step by step: its tensors, and the page that shows them."""
+"""How one map is made, step by step: its tensors, and the page that shows them."""

@@ -1,4 +1,4 @@
-"""What the network answers, and which of its answers is explained."""
+"""The classes that the network finds most probable, and which of them is explained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN_ANSWERS = 5
 
 
 def explained_class(explanation: Explanation, target: Target) -> int | None:
-    """Return the class whose own score is explained; None when the target is something else."""
+    """Return the class that is explained; None unless the score is that of one class."""
     is_class = target is None or isinstance(
         target, int | str | Rank | AnyOf | list | tuple | Tensor
     )
@@ -24,9 +24,9 @@ def explained_class(explanation: Explanation, target: Target) -> int | None:
 
 
 def first_answers(explanation: Explanation, spec: OutputSpec) -> tuple[Answer, ...]:
-    """Return the first answers; for a classifier, the explained class is always among them.
+    """Return the most probable classes; for a classifier, the explained class is among them.
 
-    There are none where the score is not about classes.
+    Without a class that is explained there are none.
     """
     if explanation.index is None:
         return ()

@@ -1,4 +1,4 @@
-"""The tensors of each step of one map, and the answers, layers and other maps beside them."""
+"""What the page of a walkthrough shows: the tensors of each step, layers, answers, other maps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Step(NamedTuple):
 
     Attributes:
         path: Its dotted path, with #k for the k-th of several calls.
-        kind: The class of the module.
+        kind: The type of the module, by name.
         shape: The shape of its output.
-        layout: How the output becomes a grid over the image; None when it does not.
-        share: The share of the network's multiplications that are done when it ends.
-        side: `body` before the cut, `cut` for the layer where the network is cut, `head` behind it.
+        layout: How the output becomes a grid over the image; None if it cannot.
+        share: The share of the network's multiplications that are done when the layer ends.
+        side: `body` before the cut, `cut` for the layer where the network is cut, `head` after it.
     """
 
     path: str
@@ -43,10 +43,10 @@ class Step(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One of a network's first answers.
+    """A class that the network finds probable, or that is explained.
 
     Attributes:
-        number: The class, from 0.
+        number: The index of the class.
         label: Its name.
         logit: Its score before softmax; None unless the network is a classifier.
         probability: Its probability; for a segmenter, its share of the pixels.
@@ -62,9 +62,9 @@ class Beside(NamedTuple):
     """The map of another method, from the same evidence.
 
     Attributes:
-        method: Its row in METHODS.
-        explanation: Its explanation.
-        weights: Its weights, `[K]` or `[K, *grid]`; None when it weighs no channels.
+        method: The row of the method in METHODS.
+        explanation: The explanation by this method.
+        weights: The weights of the method, `[K]` or `[K, *grid]`; None if it weighs no channels.
     """
 
     method: Method
@@ -79,17 +79,17 @@ class WalkthroughData:
     Attributes:
         name: The network's name.
         method: The row of METHODS whose map is shown.
-        explanation: Its explanation, of one image.
-        steps: The layers from input to output, unfolded as far as can be read.
-        explained: The class whose own score is explained; None for a contrast, a callable, ...
-        answers: The network's first answers.
+        explanation: The explanation by this method, of one image.
+        steps: The layers from input to output, with the modules inside them where there is room.
+        explained: The index of the explained class; None unless the score is that of one class.
+        answers: The most probable classes and, for a classifier, the explained one.
         activations: A, `[K, *grid]`.
         gradients: `dy_c/dA`, `[K, *grid]`; None when the network has none.
-        weights: One per channel `[K]`, or one per cell `[K, *grid]`.
+        weights: The weights w, one per channel `[K]`, or one per cell `[K, *grid]`.
         contributions: What each channel adds, `[K, *grid]`; the raw map is their sum.
-        weighs_activations: Whether the weights multiply A.
+        weighs_activations: Whether the weights multiply A itself, rather than values made from A.
         beside: Maps of other methods from the same evidence.
-        skipped: Methods that this network cannot do.
+        skipped: Methods that cannot work on this network, with reasons.
         photo: The photo to draw on; None for the network's own input.
         preprocess: How the photo was prepared; None when that is not known.
         language: The language of the page.
@@ -114,17 +114,17 @@ class WalkthroughData:
 
     @property
     def strength(self) -> Tensor:
-        """How much each channel weighs, whatever the sign: `mean_ij |w_k|`, `[K]`."""
+        """The mean absolute weight of each channel, `mean_ij |w_k|`, `[K]`."""
         return self.weights.abs().reshape(len(self.weights), -1).mean(1)
 
     @property
     def added(self) -> Tensor:
-        """How much each channel adds, whatever the sign: its mean absolute contribution, `[K]`."""
+        """The mean absolute contribution of each channel, `[K]`."""
         return self.contributions.abs().flatten(1).mean(1)
 
     @property
     def order(self) -> Tensor:
-        """The channels, `[K]`, the one that weighs most first."""
+        """The channels, `[K]`, sorted by `strength`, the strongest first."""
         return self.strength.argsort(descending=True, stable=True)
 
     @property
@@ -136,7 +136,7 @@ class WalkthroughData:
 
     @property
     def sums(self) -> Tensor:
-        """The sum of what the first channels in `order` add, for each of `counts`, `[S, *grid]`."""
+        """For each of `counts`, the sum of so many first channels in `order`, `[S, *grid]`."""
         growing = self.contributions[self.order].cumsum(0)
         return growing[torch.tensor(self.counts, device="cpu") - 1]
 
@@ -147,13 +147,13 @@ class WalkthroughData:
 
     @property
     def resized(self) -> Tensor:
-        """The same at the image's size, `[*image]`, before it is scaled to [0, 1]."""
+        """`kept` resized to the image, `[*image]`, before it is scaled to [0, 1]."""
         explanation = self.explanation
         return resize(self.kept[None], explanation.image.shape[2:], explanation.span)[0]
 
     @property
     def code(self) -> str:
-        """Python code that gets the same numbers."""
+        """Python code that computes the same numbers."""
         layer = self.explanation.layer
         # A plain class is named by its number; any other target has to be passed again.
         target = "target=target" if self.explained is None else f"target={self.explained}"

@@ -16,14 +16,14 @@ _MIN_ROWS, _MAX_ROWS = 8, 40
 def network_table(
     calls: Sequence[ModuleCall], shares: Sequence[float], cut: str
 ) -> tuple[Step, ...]:
-    """Return the calls of a recorded pass as rows that can be read: neither few nor too many.
+    """Return the rows of the table: the calls of a recorded pass, about 8 to 40 of them.
 
     The layer at which the network is cut always has a row, even when its children have rows too;
     the modules around it never do.
 
     Args:
         calls: The recorded pass.
-        shares: For each call, the share of the pass's cost up to its end.
+        shares: For each call, the share of the pass's cost that is spent when the call ends.
         cut: The dotted path of the layer, with #k for the k-th of several calls.
     """
     layer, _, number = cut.partition("#")

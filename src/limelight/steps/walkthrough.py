@@ -1,4 +1,4 @@
-"""`walkthrough`: how one heatmap came to be, step by step, with the tensors of one run."""
+"""`walkthrough`: how one heatmap is made, step by step, with the tensors of one run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limelight import files
-from limelight.application import apply_method, cut_for, cut_place
+from limelight.application import apply_method, cut_for_methods, layer_to_cut
 from limelight.errors import InputError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
@@ -55,43 +55,45 @@ def walkthrough(
     chunk: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Walkthrough:
-    """Show how a heatmap came to be: every step from one image to the overlay, with its numbers.
+    """Show how a heatmap is made: every step from one image to the overlay, with its numbers.
 
-    A map that is a sum over channels, `L = sum_k w_k A_k`, is taken apart: activations A, gradients
-    `dy_c/dA`, weights w, what each channel adds, the sum as it grows, ReLU, resize, overlay; and
-    beside it the maps that other formulas make of the same A and gradients. In a notebook the
-    result shows itself.
+    The page takes a map apart that is a sum over channels, `L = sum_k w_k A_k`. It shows
+    activations A, gradients `dy_c/dA`, weights w, what each channel adds, the sum as it grows,
+    ReLU, resize and overlay; and beside them, maps that other formulas make from the same A and
+    gradients. A notebook displays the result as the page.
 
         page = limelight.walkthrough(network, photo, target="tabby")
         page.save("page.html")
 
     Args:
-        model: A trained network, or a `Network` as `load_model` returns it; used as in evaluation
-            mode and left untouched.
+        model: A trained network, which runs as in evaluation mode and is left untouched; or a
+            `Network`, as `load_model` returns it.
         inputs: One image `[1, C, *image]`, or a tuple or dict of what the model takes; with a
             `Network` also a photo.
         target: What to explain, as in `explain`.
-        method: A name in METHODS whose map is a sum over channels, or such a row.
-        beside: Other methods at the same layer, to be shown side by side; None for all that weigh
-            channels or cells by gradients; at the input, for those that read gradients there.
-        layer: A dotted path or a module; None to have it chosen.
+        method: A method whose map is a sum over channels: its name in METHODS, or its row.
+        beside: Other methods at the same layer, whose maps are shown beside it. None means, at a
+            layer, all that weigh channels or cells and read no more than gradients or CAM's class
+            weights; at the input, all that read gradients alone.
+        layer: A dotted path or a module; None to let limelight choose.
         classes, output, grid: As in `explain`.
-        photo: What to draw on: the part of the photo that the network saw, at any size; by default
-            the photo that was given as input, or the network's own input.
-        preprocess: How the photo was prepared, so that the input can be shown in its own colours;
-            by default as the `Network` prepared the photo.
+        photo: The picture to draw on, which shows what the network saw, at any size. None means the
+            photo that was given as input, or else the network's own input.
+        preprocess: How the photo was prepared, so that the input can be shown in the photo's
+            colours; None for how the `Network` prepared it.
         name: The network's name; by default the `Network`'s, or the name of the model's class.
         language: The language of the page: `en` or `zh`.
         chunk: As in `explain`.
         progress: Called as progress(method, done, total).
 
     Raises:
-        MethodError: The method's map is not a sum over channels, or the network cannot do it.
-        InputError: There is not exactly one image, or the photo is none.
+        MethodError: The method's map is not a sum over channels, or the method cannot work on the
+            network.
+        InputError: There is not exactly one image, or the photo is no picture.
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
     main_method = walkable(method)
-    where = cut_place(main_method, layer)
+    where = layer_to_cut(main_method, layer)
     others = _other_methods(main_method, beside, where)
     _check_language(language)
     subject = read_subject(model, inputs, classes)
@@ -114,7 +116,9 @@ def walkthrough(
     options = Options.read(
         classes=subject.classes, output=output, grid=grid, chunk=chunk, progress=progress
     )
-    (cut,) = cut_for(subject.model, subject.inputs, [main_method, *others], [where], options)
+    (cut,) = cut_for_methods(
+        subject.model, subject.inputs, [main_method, *others], [where], options
+    )
     evidence = TargetEvidence(cut, as_target(target), options)
     explanation, [(weights, values)] = _take_apart(evidence, main_method)
     compared, skipped = _compare(evidence, others)
@@ -159,10 +163,10 @@ class Walkthrough(WalkthroughData):
         return f"Walkthrough({self.name}; {self.explanation!r})"
 
     def html(self, language: Language | None = None) -> str:
-        """Return the page: one file that asks for nothing else.
+        """Return the page: one HTML file that loads no other file.
 
         Args:
-            language: `en` or `zh`; None for that of the walkthrough.
+            language: `en` or `zh`; None for the language of the walkthrough.
 
         Raises:
             UnknownNameError: There is no such language.
@@ -174,10 +178,10 @@ class Walkthrough(WalkthroughData):
         return page(self, language)
 
     def save(self, path: str | Path, *, language: Language | None = None) -> Path:
-        """Write the page, whole or not at all; the suffix should be .html.
+        """Write the page, whole or not at all.
 
         Raises:
-            OutputError: The suffix is another, or the file cannot be written there.
+            OutputError: The suffix is not .html or .htm, or the file cannot be written there.
             UnknownNameError: There is no such language.
         """
         path = Path(path)
@@ -196,7 +200,7 @@ def walkable(named: str | Method) -> Method:
     """Return a method whose map can be taken apart into channels.
 
     Raises:
-        MethodError: It cannot.
+        MethodError: The map cannot be taken apart.
         UnknownNameError, OptionError: As `find_method`.
     """
     method = find_method(named)
@@ -222,7 +226,7 @@ def _other_methods(
     named: str | Method | Sequence[str | Method] | None,
     where: Layer | None,
 ) -> list[Method]:
-    """Return the methods to show beside the main one; None names its siblings."""
+    """Return the methods to show beside the main one; if none are named, its siblings."""
     if named is None:
         methods = _siblings(where)
     else:
@@ -231,7 +235,7 @@ def _other_methods(
 
 
 def _at_layer(method: Method) -> Method:
-    """Refuse a method that reads the whole network, to be shown beside one at a layer."""
+    """Return the method; refuse one that reads the whole network and so has no map at a layer."""
     if method.place != "network":
         return method
     raise MethodError(
@@ -241,7 +245,7 @@ def _at_layer(method: Method) -> Method:
 
 
 def _siblings(where: Layer | None) -> list[Method]:
-    """Return the methods at this place that differ from each other by their formula alone."""
+    """Return the methods that make maps from the same evidence at this layer, by other formulas."""
     rows = METHODS.values()
     if where == INPUT:
         return [row for row in rows if row.place == "input" and row.needs == {"gradients"}]
@@ -266,14 +270,14 @@ def _take_apart(
     progress = evidence.options.progress
     if progress is not None:
         progress(str(method), 0, 0)
-    evidence.begin(str(method), progress)
+    evidence.begin(str(method))
     return apply_method(evidence, method, noted_total), sums
 
 
 def _compare(
     evidence: TargetEvidence, methods: Sequence[Method]
 ) -> tuple[list[Beside], tuple[Skipped, ...]]:
-    """Return the maps of other methods, and the methods that the network cannot do."""
+    """Return the maps of other methods, and the methods that cannot work on the network."""
     compared, skipped = list[Beside](), list[Skipped]()
     for method in methods:
         try:

@@ -1,12 +1,12 @@
-"""What is explained: a rule that turns the network's output into one score per image.
+"""Targets: what to explain, as a rule that turns the network's output into one score per image.
 
     None                       the predicted class of each image
     281                        one class for all images
     "tabby"                    the same, by name
     [281, 254], ["pug", 281]   one class per image (a tensor of indices too)
     Rank(2)                    the class with the second highest logit, per image
-    AnyOf([281, 282])          whichever of these has the highest logit, per image
-    Contrast(281)              why this class rather than those most like it
+    AnyOf([281, 282])          the one of these classes with the highest logit, per image
+    Contrast(281)              why this class rather than the most similar ones
     Counterfactual(281)        what speaks against this class
     Region(15, where=mask)     a class of a segmenter, over a mask, a pixel or where it is predicted
     Box([3, 4, 50, 60], 18)    a class of a detector, in a box

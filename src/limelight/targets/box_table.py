@@ -29,7 +29,13 @@ BoxCorners = Sequence[float] | Tensor
 
 
 class Object(NamedTuple):
-    """An object in one image: its box and class; `rivals` are more probable ones of that class."""
+    """An object in one image.
+
+    Attributes:
+        box: Its box.
+        label: Its class.
+        rivals: The boxes of more probable objects of the same class.
+    """
 
     box: Tensor
     label: int
@@ -69,8 +75,11 @@ class BoxTable:
         return self._detected.logits[0].shape[1]
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of the object of this rank; at a box, the class of this rank there."""
-        if among is not None:  # for each class its most probable box
+        """Return the class of the object of this rank; in a given box, the class of this rank.
+
+        With `among`, each class counts by its most probable box.
+        """
+        if among is not None:
             likely = torch.stack([boxes.amax(0) for boxes in self._detected.probabilities])
             return kth(likely, rank, among)
         return torch.tensor(
@@ -115,7 +124,7 @@ class BoxTable:
         )
 
     def _object(self, image: int, rank: int) -> Object:
-        """Return the object of a rank in one image; at a given box, the class of a rank there."""
+        """Return the object of a rank in one image; in a given box, the class of this rank."""
         probabilities = self._detected.probabilities[image]
         if self._box is not None:
             boxes = self._detected.boxes[image]

@@ -1,4 +1,4 @@
-"""Detection: the score of one box of one class."""
+"""Detection: the score of a class in one box."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Box(ScoreTarget):
-    """One box of a detector: the logit of its class.
+    """A class of a detector in one box, by its logit.
 
     The detector proposes many boxes, and drops most of them. The score is that of the most probable
-    proposal that overlaps the given box by at least `iou`. So a box that the detector did not
-    return can be explained too: an object that it missed.
+    proposal that overlaps the given box by at least `iou`. So an object that the detector missed
+    can be explained too, if one of the boxes that were dropped is near it.
 
         Box([30, 40, 200, 220])            the class that is most probable there
         Box([30, 40, 200, 220], "dog")     this class there
@@ -32,7 +32,7 @@ class Box(ScoreTarget):
             `[B, 4]`; None for the most probable one.
         target: The class, or a `Contrast` or `Counterfactual` of classes; None for the most
             probable one.
-        iou: The least overlap with a proposed box, as intersection over union.
+        iou: How much a proposal has to overlap the box, as intersection over union.
     """
 
     box: BoxCorners | None = None

@@ -12,20 +12,18 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
-from limelight.targets.box_table import BoxTable
 from limelight.targets.class_names import ClassName, class_index, label_of, names_for
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import Detected, class_logits
-from limelight.targets.region_table import RegionTable
+from limelight.targets.output_table import find_table
 from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
-from limelight.targets.tables import ClassRanking, ClassTable, LastWord, Logits, kth
+from limelight.targets.tables import ClassRanking, ClassTable, kth
 
 
 class Chosen(NamedTuple):
     """The explained class of each image.
 
     Attributes:
-        indices: `[B]`.
+        indices: The classes, `[B]`.
         rank: Their rank, if they were chosen by rank; else None.
         names: The names of all classes; None if they are not known.
     """
@@ -36,11 +34,11 @@ class Chosen(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """A score as a weighted sum of class scores, `sum_n weights_n y_n`.
+    """A score as a weighted sum of class scores, `sum_n weights_n y_(classes_n)`.
 
     Attributes:
-        classes: `[B, n]`.
-        weights: `[B, n]`.
+        classes: The classes in the sum, `[B, n]`.
+        weights: The weight of each, `[B, n]`.
         labels: For each image, the sum in words.
     """
 
@@ -50,15 +48,15 @@ class Terms(NamedTuple):
 
 
 class ClassTarget(ScoreTarget):
-    """A target that picks a class of each image, and reads its score from a table."""
+    """A target that picks a class for each image, and reads its score from a class table."""
 
     __slots__ = ()
 
-    #: Whether the score is that of one class, so that it has a probability.
+    #: Whether the score is that of a single class; only then it has a probability.
     is_one_class = True
 
     @abstractmethod
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
 
     def terms(
@@ -66,9 +64,9 @@ class ClassTarget(ScoreTarget):
         values: Tensor,
         chosen: Chosen,
         labels: list[str],
-        context: TargetContext,  # noqa: ARG002 (a contrast reads it)
+        context: TargetContext,  # noqa: ARG002 (Contrast reads it)
     ) -> Terms:
-        """Return which of the class scores `[B, C]` to add up: here, the chosen class alone."""
+        """Return which of the class scores `[B, C]` to add up: by default, the chosen class."""
         index = chosen.indices.to(values.device)[:, None]
         return Terms(index, torch.ones_like(values[:, :1], requires_grad=False), labels)
 
@@ -83,16 +81,16 @@ class Rank(ClassTarget):
 
     k: int
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of this rank."""
-        return Chosen(scores.best(self.k), self.k, context.spec.classes)
+        return Chosen(ranking.best(self.k), self.k, context.spec.classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnyOf(ClassTarget):
     """The class with the highest logit among these, for each image by itself.
 
-    For a network that tells apart more kinds than matter: `AnyOf(["tabby", "tiger cat"])`.
+    It suits a network with more classes than matter: `AnyOf(["tabby", "tiger cat"])` is any cat.
     """
 
     classes: Sequence[ClassName]
@@ -104,11 +102,11 @@ class AnyOf(ClassTarget):
                 f"AnyOf is given {self.classes!r}; a list of at least one class was expected."
             )
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class with the highest logit among these."""
-        names = _names_to_read(self.classes, scores.count, context)
-        indices = [class_index(name, scores.count, names) for name in self.classes]
-        return Chosen(scores.best(1, indices), None, names)
+        names = _class_names(self.classes, ranking.count, context)
+        indices = [class_index(name, ranking.count, names) for name in self.classes]
+        return Chosen(ranking.best(1, indices), None, names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +115,11 @@ class GivenClasses(ClassTarget):
 
     value: ClassName | Sequence[ClassName] | Tensor
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
-        names = _names_to_read(self.value, scores.count, context)
+        names = _class_names(self.value, ranking.count, context)
         indices = (
-            class_index(value, scores.count, names) for value in self._per_image(context.batch)
+            class_index(value, ranking.count, names) for value in self._per_image(context.batch)
         )
         return Chosen(torch.tensor(list(indices), device="cpu"), None, names)
 
@@ -163,14 +161,16 @@ ClassChoice = ClassTarget | ClassName | Sequence[ClassName] | Tensor | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contrast(ClassTarget):
-    """Why this class and not that: `y_c - weight * mean_d y_d` (Finer-CAM, Zhang et al. 2025).
+    """Why class c rather than classes d: `y_c - weight * mean_d y_d`.
+
+    Finer-CAM (Zhang et al. 2025).
 
     Attributes:
         target: The class c; None for the predicted one.
         against: The class d; None for the `similar` classes whose logits are nearest to that of c,
             found for each image by itself.
         similar: How many classes to take when `against` is None.
-        weight: How much of what both classes have in common is subtracted, in [0, 1].
+        weight: How much the classes d count, in [0, 1]; at 1, all that they share with c cancels.
     """
 
     target: ClassChoice = None
@@ -187,9 +187,9 @@ class Contrast(ClassTarget):
         if self.similar < 1:
             raise TargetError(f"similar is {self.similar}; ask for at least one class.")
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class c of each image."""
-        return _inner(self).choose(scores, context)
+        return _inner(self).choose(ranking, context)
 
     def terms(
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
@@ -214,7 +214,13 @@ class Contrast(ClassTarget):
         return replace(self, target=_inner(self).of_image(image, axes), against=against)
 
     def _others(self, values: Tensor, index: Tensor, context: TargetContext) -> Tensor:
-        """Return the classes d of each image, `[B, D]`, given all class scores `[B, C]`."""
+        """Return the classes d of each image, `[B, D]`.
+
+        Args:
+            values: All class scores, `[B, C]`.
+            index: The class c of each image, `[B, 1]`.
+            context: What a target needs to know besides the output.
+        """
         if self.against is not None:
             against = as_class_target(self.against, self)
             return against.choose(_ValueRanking(values), context).indices[:, None].to(values.device)
@@ -230,17 +236,16 @@ class Contrast(ClassTarget):
 class Counterfactual(ClassTarget):
     """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
 
-    The gradient is negated too: the map shows what would make the class more likely if it were
-    removed.
+    This also negates the gradient, so the map shows those places that make the class less likely.
     """
 
     target: ClassChoice = None
 
     is_one_class = False
 
-    def choose(self, scores: ClassRanking, context: TargetContext) -> Chosen:
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
-        return _inner(self).choose(scores, context)
+        return _inner(self).choose(ranking, context)
 
     def terms(
         self, values: Tensor, chosen: Chosen, labels: list[str], context: TargetContext
@@ -270,10 +275,10 @@ def as_class_target(choice: Any, around: ScoreTarget | None = None) -> ClassTarg
 
     Args:
         choice: A class target, or classes by index or by name; None for the predicted class.
-        around: The target that contains it, for the error.
+        around: The target that contains the choice, for the error.
 
     Raises:
-        TargetError: It is another kind of target.
+        TargetError: The choice is another kind of target.
     """
     if choice is None:
         return Rank(1)
@@ -297,7 +302,7 @@ def _inner(outer: Contrast | Counterfactual) -> ClassTarget:
     """Return the class that a contrast or a counterfactual is about.
 
     Raises:
-        TargetError: It is itself a contrast or a counterfactual, or no class.
+        TargetError: Inside is another contrast or counterfactual, or something that is no class.
     """
     inner = as_class_target(outer.target, outer)
     if isinstance(inner, Contrast | Counterfactual):
@@ -318,52 +323,32 @@ class _ValueRanking:
         return kth(self.values, rank, among)
 
 
-def _names_to_read(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
-    """Return the class names to read a target by: for 1000, ImageNet's if it has a name."""
+def _class_names(value: object, count: int, context: TargetContext) -> Sequence[str] | None:
+    """Return the names of the model's classes; None if they are not known.
+
+    ImageNet's names are taken only if the target itself has a name in it: otherwise a class of
+    another network with 1000 classes would get a wrong label.
+    """
     names_in_list = isinstance(value, list | tuple) and any(isinstance(name, str) for name in value)
     has_names = names_in_list or isinstance(value, str)
     return names_for(count, context.spec.classes) if has_names else context.spec.classes
 
 
-def find_table(output: object, context: TargetContext) -> ClassTable:
-    """Return the class scores that an output holds.
-
-    Raises:
-        TargetError: The output holds none.
-    """
-    if isinstance(output, Detected) and context.spec.key is None:
-        return BoxTable(output, context)
-    logits = class_logits(output, context.spec.key)
-    batched = logits.shape[:1] == (context.batch,)
-    if batched and logits.ndim == 2:
-        return Logits(logits, context.spec.key)
-    if batched and logits.ndim == len(context.size) + 2:
-        return RegionTable(output, None, context)
-    if batched and logits.ndim == 3 and context.words:
-        return LastWord(logits, context.spec.key)
-    raise TargetError(
-        f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
-        f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
-        f"pass a callable from output to scores [{context.batch}], as in "
-        "target=lambda output: output[:, 15].mean((1, 2))."
-    )
-
-
 def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext) -> Scores:
     """Score each image by a weighted sum of the class scores in a table.
 
-    1. Let the target choose a class of each image, and read the table for these classes.
-    2. Let the target say which class scores to add up, with what weights.
-    3. Read the same sum from other outputs by the same classes and weights.
+    1. The target chooses a class of each image, and the table is read for these classes.
+    2. The target says which class scores to add up, with what weights.
+    3. The same sum, of the same classes with the same weights, can be read from other outputs.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
         TargetError: An index is out of range, or there is not one class per image.
     """
-    count, classes = table.count, context.spec.classes
-    if classes is not None and len(classes) != count:
+    count, names = table.count, context.spec.classes
+    if names is not None and len(names) != count:
         raise TargetError(
-            f"There are {len(classes)} class names for a model with {count} classes. Pass the "
+            f"There are {len(names)} class names for a model with {count} classes. Pass the "
             "names that belong to this model, one per class."
         )
     # 1. The classes.
@@ -375,19 +360,19 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         for index, where in zip(chosen.indices.tolist(), read.where, strict=True)
     ]
     # 2. The terms of the sum.
-    terms, weights, labels = target.terms(read.values, chosen, labels, context)
+    classes, weights, labels = target.terms(read.values, chosen, labels, context)
 
-    # 3. The same sum of other outputs.
+    # 3. The same sum, read from other outputs.
     def read_again(output: Any, rows: Tensor) -> Tensor:
-        rows = rows.to(terms.device)
-        return (read.read_again(output, rows).gather(1, terms[rows]) * weights[rows]).sum(1)
+        rows = rows.to(classes.device)
+        return (read.read_again(output, rows).gather(1, classes[rows]) * weights[rows]).sum(1)
 
     def probability(output: Any, rows: Tensor) -> Tensor:
         assert read.probability is not None
-        return read.probability(output, rows).gather(1, terms[rows.to(terms.device)])[:, 0]
+        return read.probability(output, rows).gather(1, classes[rows.to(classes.device)])[:, 0]
 
     return Scores(
-        (read.values.gather(1, terms) * weights).sum(1),
+        (read.values.gather(1, classes) * weights).sum(1),
         chosen.indices.to(read.values.device),
         tuple(labels),
         read_again,

@@ -62,7 +62,7 @@ def output_spec(
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """The output of a detector, and its proposals before it sorted out boxes.
+    """The output of a detector, and all boxes that it proposed, before it dropped most of them.
 
     Attributes:
         output: What the model returned.
@@ -79,7 +79,7 @@ class Detected:
 
 
 def returned(output: Any) -> Any:
-    """Return what the model itself returned."""
+    """Return what the model itself returned, from its output or from a `Detected` around it."""
     return output.output if isinstance(output, Detected) else output
 
 
@@ -131,10 +131,10 @@ def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
 
 
 def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
-    """Return a model's first answers for the first image, as people would read them.
+    """Return the most probable classes for the first image, each with its probability.
 
-    These are the most probable classes of a classifier, the most probable objects of a detector, or
-    the classes that a segmenter predicts on most pixels, each with its probability or share.
+    For a detector they are those of the most probable objects; for a segmenter, those predicted on
+    most pixels, each with its share of the pixels.
     """
     output = returned(output)
     if isinstance(output, list) and output and isinstance(output[0], Mapping):

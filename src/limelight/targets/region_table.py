@@ -60,9 +60,9 @@ class RegionTable:
         return self._logits.shape[1]
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of this rank, by the number of pixels each class is predicted on.
+        """Return the class of this rank, by the number of pixels on which a class is predicted.
 
-        A background, if the class names tell of one, comes last.
+        A class whose name says that it is the background comes last.
         """
         if self.count == 1:
             return kth(self._logits.detach().flatten(2).mean(2), rank, among)
@@ -122,7 +122,7 @@ class RegionTable:
         return logits.argmax(1) if self.count > 1 else (logits[:, 0] <= 0).long()
 
     def _read_mask(self, where: MaskOrPixel) -> tuple[Tensor | None, str]:
-        """Return the share of each cell that is inside, `[B, *grid]`, and words for the region."""
+        """Return the share of each cell that is inside, `[B, *grid]`, and a label of the region."""
         if where is None:
             return None, ""
         size, grid = self._context.size, tuple(self._logits.shape[2:])

@@ -1,4 +1,4 @@
-"""A score per image, and the protocol that every target follows."""
+"""A score per image, and the class from which every target derives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from limelight.inputs import as_tensor, map_tensors
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import returned
 
-#: Reads one score per row of an output: from an output of M rows, and the image `[M]` that each row
-#: belongs to, to `[M]`.
+#: Returns scores `[M]`, given an output of M rows and the image that each row belongs to, `[M]`.
 ReadScore = Callable[[Any, Tensor], Tensor]
 
 
@@ -26,11 +25,12 @@ class Scores(NamedTuple):
     Attributes:
         values: `[B]`, with a graph if the output has one.
         indices: `[B]`, the class of each image; None if the target is not about classes.
-        labels: For each image, what is explained, for people to read.
-        read_again: Reads the same score from another output; the classes stay those of this output.
+        labels: For each image, what is explained, in words.
+        read_again: Reads the same score from another output; the classes stay those that were
+            chosen on this output.
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
-        probability: As `read_again`, but reads the probability; None if the score is neither that
-            of one class among several, nor that of words.
+        probability: As `read_again`, but reads the probability. It is None unless the score is that
+            of one class among several, or that of words.
     """
 
     values: Tensor
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 
 
 class ScoreTarget(ABC):
-    """A target: what is explained. A new target is one class with these two methods."""
+    """A target: what is explained. To write one, derive a class and define `score`."""
 
     __slots__ = ()
 
@@ -60,12 +60,16 @@ class ScoreTarget(ABC):
         """
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
-        """Return the target of one image of the batch; images have `axes` grid axes."""
+        """Return the target of one image of the batch.
+
+        `axes` is how many grid axes an image has: it tells one mask for all images from one per
+        image.
+        """
         return self
 
 
 class RowTarget(ScoreTarget):
-    """A target that reads the score of each row of an output by itself."""
+    """A target whose score of a row depends on that row of the output alone."""
 
     __slots__ = ()
 
@@ -89,7 +93,7 @@ class RowTarget(ScoreTarget):
 
 @dataclass(frozen=True, slots=True)
 class FixedScore(RowTarget):
-    """A score that was chosen on an earlier output, read from other outputs."""
+    """The score of an earlier target, with its classes as they were chosen, for other outputs."""
 
     read_again: ReadScore
 
@@ -152,6 +156,9 @@ def _row_everywhere(output: Any, row: int, count: int, batch: int) -> Any:
 
 
 def rows_of_image(value: Any, image: int, axes: int) -> Any:
-    """Return one image's part of a value that has `axes` axes, or one more for the batch."""
+    """Return the part of a value that belongs to one image.
+
+    A value of `axes` axes belongs to every image; one with an axis more has a row per image.
+    """
     rows = as_tensor(value)
     return value if rows.ndim == axes else rows[image if len(rows) > 1 else 0]

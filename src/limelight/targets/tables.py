@@ -1,4 +1,4 @@
-"""From an output to a table of class scores `[B, C]`, from which a class target picks.
+"""Class tables: the class scores `[B, C]` of an output, from which a class target picks.
 
 For a classifier the table holds its logits; for a segmenter, the mean logits over a region; for a
 detector, the logits of one box; for a language model, the logits of the last word.
@@ -17,10 +17,8 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.targets.outputs import LogitsKey, class_logits
 
-#: Reads class scores from another output: from an output of M rows, and the image `[M]` that each
-#: row belongs to, to `[M, C]`.
-
-#: belongs to, to `[M, C]`.
+#: Returns class scores `[M, C]`, given an output of M rows and the image that each row belongs to,
+#: `[M]`.
 ReadClasses = Callable[[Any, Tensor], Tensor]
 
 
@@ -31,7 +29,7 @@ class ClassScores:
     Attributes:
         values: `[B, C]`, with a graph if the output has one.
         read_again: Reads the same class scores from another output.
-        where: For each image, the words to add to the class's label: " in box [3, 4, 50, 60]".
+        where: For each image, what to add to the label of the class, as " in box [3, 4, 50, 60]".
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but probabilities; None if the model has a single output.
     """
@@ -51,14 +49,22 @@ class ClassRanking(Protocol):
         """C, the number of classes."""
 
     def best(self, rank: int, among: Sequence[int] | None = None) -> Tensor:
-        """Return the class of a rank, `[B]`: 1 is the highest; only classes `among`, if given."""
+        """Return the class of a rank for each image, `[B]`; rank 1 has the highest score.
+
+        With `among`, only these classes are ranked.
+        """
 
 
 class ClassTable(ClassRanking, Protocol):
     """The class scores of an output."""
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
-        """Return the scores for these classes `[B]`; `rank` is theirs if it chose them."""
+        """Return the class scores that belong to these classes.
+
+        Args:
+            classes: The class that is explained in each image, `[B]`.
+            rank: The rank by which the classes were chosen; None if they were chosen otherwise.
+        """
 
 
 class Logits:

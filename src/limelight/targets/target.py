@@ -1,4 +1,4 @@
-"""Any target that a user may pass, as a `ScoreTarget`."""
+"""What a user may pass as a target, and how it becomes a `ScoreTarget`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def as_target(target: Target) -> ScoreTarget:
 
 
 def scores_to_follow(output: object, context: TargetContext) -> list[Tensor]:
-    """Return the scores, one number each, whose gradient shows which layers matter.
+    """Return the scores, one number each, whose gradient a record follows through the layers.
 
-    For a detector these are three: those of a small, a medium and a large box. They may be found on
-    different levels of a feature pyramid, and the layer has to serve all of them.
+    For a detector these are three: those of a small, a medium and a large box. A feature pyramid
+    may find them on different levels, and the layer to cut at has to serve all of them.
     """
     key = context.spec.key
     if isinstance(output, Detected) and key is None:

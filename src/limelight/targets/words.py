@@ -1,4 +1,4 @@
-"""Targets for language and embeddings: how probable a word is, how similar a vector."""
+"""Targets for language and embeddings: how probable words are, how similar a vector is."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Words(RowTarget):
     """The log-probability of words, given the picture and the words before them.
 
     `sum_t log p(w_t | w_<t, picture)`, as for captions and answers in Selvaraju et al. 2017,
-    sections 5 and 8. The sentence is an input of the model, and its logits `[B, N, V]` at each word
-    are those of the next word.
+    sections 5 and 8. The sentence is an input of the model; the model's logits `[B, N, V]` at a
+    word are about the next word.
 
         Words(ids)                 the whole sentence, except for the token that begins it
         Words(ids, at=3)           the fourth token
@@ -34,7 +34,7 @@ class Words(RowTarget):
         ids: The tokens of the sentence that is the model's input, `[N]`, or `[B, N]`.
         at: Which tokens are explained, from 1 (token 0 begins the sentence, and nothing predicts
             it); None for all.
-        text: The words, for people to read.
+        text: The words themselves, to label the map with.
     """
 
     ids: Sequence[int] | Tensor
@@ -115,12 +115,12 @@ class Words(RowTarget):
 def each_word(
     ids: Sequence[int] | Tensor, words: Sequence[str] | None = None, *, first: int = 1
 ) -> list[Words]:
-    """Return a target for every token of a sentence `[N]`, for `explain_each`: a map per word.
+    """Return a target for each token of a sentence `[N]`, for `explain_each` to make a map of each.
 
     Args:
         ids: The tokens of the sentence that is the model's input.
         words: The text of each token, as a tokenizer gives it.
-        first: The first token to explain: the one after a question, say.
+        first: The first token to explain, such as the one after a question.
 
     Raises:
         TargetError: There is not one text per token.
@@ -142,7 +142,7 @@ class Similarity(RowTarget):
 
     Attributes:
         to: `[D]`, or one per image `[B, D]`.
-        text: What the vector stands for, for people to read.
+        text: What the vector stands for, to label the map with.
     """
 
     to: Tensor

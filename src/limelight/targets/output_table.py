@@ -1,0 +1,34 @@
+"""The class table of an output: of a classifier, segmenter, detector or language model."""
+
+from __future__ import annotations
+
+from limelight.errors import TargetError
+from limelight.targets.box_table import BoxTable
+from limelight.targets.context import TargetContext
+from limelight.targets.outputs import Detected, class_logits
+from limelight.targets.region_table import RegionTable
+from limelight.targets.tables import ClassTable, LastWord, Logits
+
+
+def find_table(output: object, context: TargetContext) -> ClassTable:
+    """Return the table of class scores that an output holds.
+
+    Raises:
+        TargetError: The output holds none.
+    """
+    if isinstance(output, Detected) and context.spec.key is None:
+        return BoxTable(output, context)
+    logits = class_logits(output, context.spec.key)
+    batched = logits.shape[:1] == (context.batch,)
+    if batched and logits.ndim == 2:
+        return Logits(logits, context.spec.key)
+    if batched and logits.ndim == len(context.size) + 2:
+        return RegionTable(output, None, context)
+    if batched and logits.ndim == 3 and context.words:
+        return LastWord(logits, context.spec.key)
+    raise TargetError(
+        f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
+        f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
+        f"pass a callable from output to scores [{context.batch}], as in "
+        "target=lambda output: output[:, 15].mean((1, 2))."
+    )
