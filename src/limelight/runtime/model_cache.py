@@ -12,16 +12,18 @@ from torch import nn
 _Value = TypeVar("_Value")
 
 
-def fingerprint(model: nn.Module) -> tuple[int, ...]:
-    """Return the ids of all modules inside a model; they change when the model is rebuilt."""
+def fingerprint(model: nn.Module) -> tuple[list[int], list[str]]:
+    """Return the ids and names of all modules inside a model; they change when it is rebuilt."""
     ids: dict[int, None] = {}
+    names = list[str]()
     waiting: list[nn.Module | None] = [model]
     for module in waiting:  # the list grows meanwhile
         if module is not None and id(module) not in ids:
             ids[id(module)] = None
             if module._modules:
                 waiting += module._modules.values()
-    return tuple(ids)
+                names += module._modules
+    return list(ids), names
 
 
 class ModelCache(Generic[_Value]):
@@ -35,7 +37,7 @@ class ModelCache(Generic[_Value]):
     ) -> None:
         """Cache what `make` returns for a model, for as long as `is_stale` of it is false."""
         self._make, self._is_stale, self._lock = make, is_stale, threading.Lock()
-        self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Value]]
+        self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[object, _Value]]
         self._entries = weakref.WeakKeyDictionary()
 
     def of(self, model: nn.Module) -> _Value:

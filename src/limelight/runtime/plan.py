@@ -44,9 +44,14 @@ def plan_pass(
 ) -> Plan:
     """Return the plan for a model, inputs of these shapes, and layers; it is made once.
 
+    With a callable that picks the logits it is made each time: kept as a key, the callable would
+    keep alive what it refers to, which may be the model.
+
     Raises:
         UnknownNameError, LayerError, ModelError: As `cut`.
     """
+    if callable(spec.key):
+        return _plan(model, inputs, layers, spec)
     cache = model_cache(model)
     plans: dict[object, Plan] = cache.setdefault("plans", {})
     named = tuple(

@@ -96,7 +96,7 @@ def _walk(model: nn.Module) -> tuple[dict[int, nn.Module], dict[int, list[int]]]
 
     This and `_may_change` run for every module in every pass, so they are kept fast.
     """
-    modules, parents = {id(model): model}, dict[int, list[int]]()
+    modules, parents = {id(model): model}, {id(model): list[int]()}
     waiting = [model]
     for module in waiting:  # the list grows meanwhile
         for child in module._modules.values():

@@ -217,6 +217,11 @@ class Contrast(ClassTarget):
         """Return the classes d of each image, `[B, D]`, given all class scores `[B, C]`."""
         if self.against is not None:
             against = as_class_target(self.against, self)
+            if isinstance(against, Contrast | Counterfactual):
+                raise TargetError(
+                    f"against is a {type(against).__name__}; a class was expected, as in "
+                    "Contrast(281, against=282)."
+                )
             return against.choose(_ValueRanking(values), context).indices[:, None].to(values.device)
         count = values.shape[1]
         if count < 2:

@@ -19,8 +19,6 @@ from limelight.targets.outputs import LogitsKey, class_logits
 
 #: Reads class scores from another output: from an output of M rows, and the image `[M]` that each
 #: row belongs to, to `[M, C]`.
-
-#: belongs to, to `[M, C]`.
 ReadClasses = Callable[[Any, Tensor], Tensor]
 
 
