@@ -218,10 +218,8 @@ class Contrast(ClassTarget):
         if self.against is not None:
             against = as_class_target(self.against, self)
             if isinstance(against, Contrast | Counterfactual):
-                raise TargetError(
-                    f"against is a {type(against).__name__}; a class was expected, as in "
-                    "Contrast(281, against=282)."
-                )
+                kind = type(against).__name__
+                raise TargetError(f"against is a {kind}; a class was expected, as in against=282.")
             return against.choose(_ValueRanking(values), context).indices[:, None].to(values.device)
         count = values.shape[1]
         if count < 2:
