@@ -373,6 +373,14 @@ def test_a_target_of_one_s_own_is_the_same_to_methods_that_run_the_network_again
         (lambda: limelight.Contrast(1, weight=1.5), "weight is 1.5"),
         (lambda: limelight.Contrast(1, similar=0), "similar is 0"),
         (lambda: limelight.Contrast(len), "takes a class, not a callable"),  # type: ignore[arg-type]
+        (
+            lambda: limelight.Contrast(1, against=limelight.Contrast(2)),
+            "against is a Contrast; a class was expected",
+        ),
+        (
+            lambda: limelight.Contrast(1, against=limelight.Counterfactual(2)),
+            "against is a Counterfactual; a class was expected",
+        ),
         (lambda: limelight.Counterfactual(9), "the model has 5 classes"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -425,8 +426,6 @@ def test_a_cut_is_freed_without_waiting_for_the_garbage_collector(
 
 
 def test_a_model_is_freed_after_a_cut() -> None:
-    import weakref
-
     model, images = ready(networks.PoolLinear()), torch.randn(1, 3, 8, 8).double()
     found = cut(model, images, None)
     found.head(found.activations)
@@ -434,3 +433,90 @@ def test_a_model_is_freed_after_a_cut() -> None:
     del model, found
     gc.collect()
     assert gone() is None
+
+
+class _Picks:
+    """Picks the logits, cannot be hashed, and refers to the model."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return output
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [_Picks, lambda model: lambda output: output if model else None],
+    ids=["object", "lambda"],
+)
+def test_a_model_is_freed_that_a_callable_for_the_logits_refers_to(pick: Any) -> None:
+    model, images = ready(networks.PoolLinear()), torch.randn(1, 3, 8, 8).double()
+    layer = next(path for path, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    cut(model, images, layer, output=pick(model)).gradients(1)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+# Modules inside the model change
+
+
+class _Renames(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        body, head = self._modules.values()
+        assert body is not None
+        assert head is not None
+        logits: Tensor = head(body(x).relu().mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("by", ["module", "choice"])
+def test_a_layer_is_found_again_after_its_name_changed(by: str) -> None:
+    model, images = ready(_Renames()), torch.randn(1, 3, 8, 8).double()
+    body, head = model.body, model.head
+    layer = body if by == "module" else None
+    assert cut(model, images, layer).layer == "body"
+    model._modules.clear()
+    model.features, model.head = body, head
+    assert cut(model, images, layer).layer == "features"
+
+
+class _Part(nn.Module):
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.whole = nn.Conv2d(3, 4, 3), whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return out
+
+
+class _Whole(nn.Module):
+    """A model with a module inside that holds the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+        self.part = _Part(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.part(x).relu().mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("layer", ["part.conv", None])
+def test_a_model_that_a_module_inside_holds(layer: str | None) -> None:
+    model, images = _Whole(), torch.randn(2, 3, 8, 8)
+    found = cut(model, images, layer)
+    assert found.gradients(1).any()
+    found.head(found.activations)
+    assert model.training
+    assert not model.part.conv._forward_hooks

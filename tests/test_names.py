@@ -40,6 +40,7 @@ __all__ = ["folder", "run"]  # fixtures
         ("gradcam,seed=1", ["gradcam", "seed=1"]),  # no name with options is open
         ("fem:deviations=1,rise,seed=1", ["fem:deviations=1", "rise", "seed=1"]),
         ("rise:,seed=1", ["rise:,seed=1"]),
+        ("rise: masks = 9, seed =1 fem", ["rise:masks=9,seed=1", "fem"]),  # as one name is read
     ],
 )
 def test_where_a_name_begins(text: str, names: list[str]) -> None:

@@ -71,12 +71,14 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.targets.boxes import Box as Box
     from limelight.targets.classes import (
         AnyOf as AnyOf,
-        Contrast as Contrast,
-        Counterfactual as Counterfactual,
         Rank as Rank,
         top as top,
     )
     from limelight.targets.context import TargetContext as TargetContext
+    from limelight.targets.differences import (
+        Contrast as Contrast,
+        Counterfactual as Counterfactual,
+    )
     from limelight.targets.outputs import OutputSpec as OutputSpec
     from limelight.targets.regions import Region as Region
     from limelight.targets.scores import ScoreTarget as ScoreTarget, Scores as Scores
@@ -182,14 +184,9 @@ _PUBLIC_NAMES = {
         "walkthrough",
     ),
     "targets.boxes": ("Box",),
-    "targets.classes": (
-        "AnyOf",
-        "Contrast",
-        "Counterfactual",
-        "Rank",
-        "top",
-    ),
+    "targets.classes": ("AnyOf", "Rank", "top"),
     "targets.context": ("TargetContext",),
+    "targets.differences": ("Contrast", "Counterfactual"),
     "targets.outputs": ("OutputSpec",),
     "targets.regions": ("Region",),
     "targets.scores": (

@@ -114,6 +114,9 @@ _PART = re.compile(r"([\s,]*)([^\s,]+)")
 #: The beginning of `option=value`.
 _SETTING = re.compile("[^:=]+=")
 
+#: A sign between a name, its options and their values, with spaces around it.
+_SPACED_SIGN = re.compile(r"\s*([:=])\s*")
+
 
 def split_names(text: str) -> list[str]:
     """Return the names in a text, with spaces or commas between them, each with its options.
@@ -122,7 +125,7 @@ def split_names(text: str) -> list[str]:
     `option=value` and the name before has options: "rise:masks=1000,seed=1,gradcam" is two names.
     """
     names = list[str]()
-    for between, part in _PART.findall(text):
+    for between, part in _PART.findall(_SPACED_SIGN.sub(r"\1", text)):
         if "," in between and names and ":" in names[-1] and _SETTING.match(part):
             names[-1] += f",{part}"
         else:

@@ -12,16 +12,18 @@ from torch import nn
 _Value = TypeVar("_Value")
 
 
-def fingerprint(model: nn.Module) -> tuple[int, ...]:
-    """Return the ids of all modules inside a model; they change when the model is rebuilt."""
+def fingerprint(model: nn.Module) -> tuple[list[int], list[str]]:
+    """Return the ids and names of all modules inside a model; they change when it is rebuilt."""
     ids: dict[int, None] = {}
+    names = list[str]()
     waiting: list[nn.Module | None] = [model]
     for module in waiting:  # the list grows meanwhile
         if module is not None and id(module) not in ids:
             ids[id(module)] = None
             if module._modules:
                 waiting += module._modules.values()
-    return tuple(ids)
+                names += module._modules
+    return list(ids), names
 
 
 class ModelCache(Generic[_Value]):
@@ -40,7 +42,7 @@ class ModelCache(Generic[_Value]):
             is_stale: Returns whether a value has to be made anew although the modules are the same.
         """
         self._make, self._is_stale, self._lock = make, is_stale, threading.Lock()
-        self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], _Value]]
+        self._entries: weakref.WeakKeyDictionary[nn.Module, tuple[object, _Value]]
         self._entries = weakref.WeakKeyDictionary()
 
     def of(self, model: nn.Module) -> _Value:
@@ -57,9 +59,22 @@ _caches: ModelCache[dict[object, Any]]
 _caches = ModelCache(lambda _model: {}, is_stale=lambda cache: len(cache) > 32)
 
 
-def model_cache(model: nn.Module) -> dict[object, Any]:
+def model_cache(model: nn.Module, key: object = None) -> dict[object, Any]:
     """Return the cache of a model, a dict for its callers to fill.
 
     It is emptied when the model is rebuilt, and when it has more than 32 entries.
+
+    Args:
+        model: The model.
+        key: A callable that picks the logits, if what is cached depends on one. Its cache is its
+            own and goes with it: the callable may refer to the model, and must not be kept alive.
     """
-    return _caches.of(model)
+    cache = _caches.of(model)
+    if not callable(key):
+        return cache
+    by_callable: weakref.WeakKeyDictionary[object, dict[object, Any]]
+    by_callable = cache.setdefault("by callable", weakref.WeakKeyDictionary())
+    try:
+        return by_callable.setdefault(key, {})
+    except TypeError:  # it cannot be hashed, or not be referred to weakly
+        return {}

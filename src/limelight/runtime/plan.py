@@ -50,12 +50,12 @@ def plan_pass(
     Raises:
         UnknownNameError, LayerError, ModelError: As `cut`.
     """
-    cache = model_cache(model)
+    cache = model_cache(model, spec.key)
     plans: dict[object, Plan] = cache.setdefault("plans", {})
     named = tuple(
         layer if layer is None or isinstance(layer, str) else id(layer) for layer in layers
     )
-    key = inputs.signature, inputs.batch, named, spec.key, spec.grid
+    key = inputs.signature, inputs.batch, named, spec.hashable_key, spec.grid
     plan = plans.get(key)
     if plan is None:
         if len(plans) >= _MOST_PLANS:

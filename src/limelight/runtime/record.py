@@ -58,7 +58,8 @@ class CachedRecord(NamedTuple):
 
 def cached_record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> CachedRecord:
     """Return the record of a model for inputs of these shapes; it is made once."""
-    cache, key = model_cache(model), ("record", inputs.signature, spec.key, spec.grid)
+    cache = model_cache(model, spec.key)
+    key = "record", inputs.signature, spec.hashable_key, spec.grid
     cached: CachedRecord | None = cache.get(key)
     if cached is None:
         calls = _record_or_explain(model, inputs, spec)

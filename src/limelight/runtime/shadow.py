@@ -91,7 +91,7 @@ def _walk(model: nn.Module) -> tuple[dict[int, nn.Module], dict[int, list[int]]]
 
     This and `_may_change` run for every module in every pass, so they are kept fast.
     """
-    modules, parents = {id(model): model}, dict[int, list[int]]()
+    modules, parents = {id(model): model}, {id(model): list[int]()}
     waiting = [model]
     for module in waiting:  # the list grows meanwhile
         for child in module._modules.values():
@@ -165,7 +165,7 @@ def _may_change(module: nn.Module) -> bool:
     plain, changes = _traits_by_type.get(module_type) or _traits_of_type(module_type)
     if (
         changes
-        or state["training"]
+        or state.get("training", True)  # it may be a property of the module's type
         # Hooks may write on it too: those of weight_norm and pruning do.
         or state["_forward_pre_hooks"]
         or state["_forward_hooks"]

@@ -24,7 +24,8 @@ def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpe
     """
     if not inputs.maybe_batched:
         return inputs
-    cache, key = model_cache(model), ("unbatched", inputs.signature, inputs.batch, spec.key)
+    cache = model_cache(model, spec.key)
+    key = "unbatched", inputs.signature, inputs.batch, spec.hashable_key
     unbatched = cache.get(key)
     if unbatched is None:
         candidates = (

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 from limelight.targets.boxes import Box
 from limelight.targets.class_names import ClassName
-from limelight.targets.classes import AnyOf, ClassTarget, Contrast, Counterfactual, Rank, top
+from limelight.targets.classes import AnyOf, ClassTarget, Rank, top
 from limelight.targets.context import TargetContext
+from limelight.targets.differences import Contrast, Counterfactual
 from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 from limelight.targets.regions import Region
 from limelight.targets.scores import FixedScore, Scores, ScoreTarget

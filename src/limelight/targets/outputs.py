@@ -43,6 +43,11 @@ class OutputSpec:
     key: LogitsKey | None = None
     grid: tuple[int, ...] | None = None
 
+    @property
+    def hashable_key(self) -> str | int | None:
+        """The key, or None if it is a callable: those have caches of their own."""
+        return None if callable(self.key) else self.key
+
 
 def output_spec(
     classes: Sequence[str] | None, key: LogitsKey | None, grid: Sequence[int] | None
