@@ -13,6 +13,7 @@ import limelight
 from helpers import networks
 from helpers.method_scenes import (
     LINEAR,
+    OF_ANY_SCALE,
     OF_NO_CLASS,
     ONE_RUN,
     ORACLES,
@@ -64,7 +65,7 @@ def test_the_scale_of_the_scores_scales_the_map_and_leaves_the_heatmap(
 ) -> None:
     plain = scene.explained(method)
     found = explained(scene, with_scores_times(scene, scale), scene.images, method)
-    factor = 1 if method.partition(":")[0] in OF_NO_CLASS else scale
+    factor = 1 if method.partition(":")[0] in {*OF_NO_CLASS, *OF_ANY_SCALE} else scale
     size = scene.what_cancels(method)
     assert_agrees(found.raw, plain.raw * factor, scale=None if size is None else size * factor)
     assert_agrees(found.heatmap, plain.heatmap, condition=of_heatmaps(plain.raw, size))

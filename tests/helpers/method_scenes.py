@@ -171,6 +171,8 @@ CANCELS = {name: size for family in FAMILIES for name, size in family.cancels.it
 OF_NO_CLASS = [name for family in FAMILIES for name in family.of_no_class]
 #: The methods whose map changes shape with the scale of the scores.
 SHAPED_BY_SCALE = [how for family in FAMILIES for how in family.shaped_by_scale]
+#: The methods whose raw map stays the same when the scores are scaled.
+OF_ANY_SCALE = {how for family in FAMILIES for how in family.of_any_scale}
 #: The methods whose map of a difference of scores is the difference of the maps.
 LINEAR = [how for family in FAMILIES for how in family.linear]
 

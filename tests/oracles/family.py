@@ -46,6 +46,7 @@ class Family(Generic[Scene]):
         linear: The methods whose map of a difference of scores is the difference of the maps.
         of_no_class: The methods, by name, whose map does not depend on what is explained.
         shaped_by_scale: The methods whose map changes shape with the scale of the scores.
+        of_any_scale: The methods whose raw map stays the same when the scores are scaled.
         weights: By its name, what a method that walkthroughs show weighs with, `[K]` or
             `[K, *grid]`, and what it weighs: the same to the bit.
         tried: The cases in which a method is tried, by its name, unless it is tried in all.
@@ -58,6 +59,7 @@ class Family(Generic[Scene]):
     linear: Sequence[str] = ()
     of_no_class: Sequence[str] = ()
     shaped_by_scale: Sequence[str] = ()
+    of_any_scale: Sequence[str] = ()
     weights: Mapping[str, Callable[[OneImage], tuple[Tensor, Tensor]]] = field(default_factory=dict)
     tried: Mapping[str, Sequence[str]] = field(default_factory=dict)
 

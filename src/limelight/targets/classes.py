@@ -52,7 +52,8 @@ class ClassTarget(ScoreTarget):
 
     __slots__ = ()
 
-    #: Whether the score is that of a single class; only then it has a probability.
+    #: Whether the score is that of a single class, so that it has a probability and may stand
+    #: inside a difference. A target with several terms, or a weight other than 1, says False.
     is_one_class = True
 
     @abstractmethod
@@ -66,7 +67,10 @@ class ClassTarget(ScoreTarget):
         labels: list[str],
         context: TargetContext,  # noqa: ARG002 (Contrast reads it)
     ) -> Terms:
-        """Return which of the class scores `[B, C]` to add up: by default, the chosen class."""
+        """Return which of the class scores `[B, C]` to add up: by default, the chosen class.
+
+        The background of a detector is one of the C classes.
+        """
         index = chosen.indices.to(values.device)[:, None]
         return Terms(index, torch.ones_like(values[:, :1], requires_grad=False), labels)
 
@@ -236,6 +240,7 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
     ]
     # 2. The terms of the sum.
     classes, weights, labels = target.terms(read.values, chosen, labels, context)
+    assert classes.shape[1] == 1 or not target.is_one_class, "a sum has no class: is_one_class"
 
     # 3. The same sum, read from other outputs.
     def read_again(output: Any, rows: Tensor) -> Tensor:
