@@ -142,6 +142,7 @@ def test_what_was_explained_before_an_interrupt_is_drawn(
 
 USAGE = [
     (["explain", "none.jpg"], "There is no file 'none.jpg'"),
+    (["explain", "none.jpg", "--topk", "2"], "There is no file 'none.jpg'"),
     (["explain", "void"], "holds no photo"),
     (["explain", "--target", "tabbi"], "no class named 'tabbi'. Did you mean 'tabby'"),
     (["explain", "--target", "1000"], "an index from 0 to 999 was expected"),

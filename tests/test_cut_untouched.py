@@ -452,10 +452,11 @@ class _Picks:
     [_Picks, lambda model: lambda output: output if model else None],
     ids=["object", "lambda"],
 )
-def test_a_model_is_freed_that_a_callable_for_the_logits_refers_to(pick: Any) -> None:
+@pytest.mark.parametrize("named", [True, False], ids=["layer named", "layer found"])
+def test_a_model_is_freed_that_a_callable_for_the_logits_refers_to(pick: Any, named: bool) -> None:
     model, images = ready(networks.PoolLinear()), torch.randn(1, 3, 8, 8).double()
     layer = next(path for path, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    cut(model, images, layer, output=pick(model)).gradients(1)
+    cut(model, images, layer if named else None, output=pick(model)).gradients(1)
     gone = weakref.ref(model)
     del model
     gc.collect()

@@ -14,7 +14,7 @@ from PIL import Image
 import limelight
 from helpers import networks
 from helpers.tolerances import assert_agrees
-from limelight.errors import InputError
+from limelight.errors import InputError, ModelError
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
@@ -114,6 +114,14 @@ def test_photos_that_make_no_batch_are_refused(network: limelight.Network) -> No
     photos = [photo(), photo().resize((30, 30))]
     with pytest.raises(InputError, match=r"inputs of shapes \[\[3, 30, 30\], \[3, 40, 60\]\]"):
         limelight.explain(whole, photos)
+
+
+def test_what_takes_a_module_alone_says_to_pass_it(network: limelight.Network) -> None:
+    images = network.images(photo())
+    calls: list[Any] = [limelight.cut, limelight.record]
+    for call in calls:
+        with pytest.raises(ModelError, match=r"is a Network; .* was expected. Pass its .model"):
+            call(network, images)
 
 
 def test_what_is_saved_is_drawn_on_the_photo(

@@ -15,7 +15,9 @@ def unwrap(model: nn.Module) -> nn.Module:
         ModelError: The model is not an eager `nn.Module`.
     """
     if not isinstance(model, nn.Module):
-        raise ModelError(f"The model is a {type(model).__name__}; a torch.nn.Module was expected.")
+        kind, holds = type(model).__name__, isinstance(getattr(model, "model", None), nn.Module)
+        advice = " Pass its .model, which is one." if holds else ""
+        raise ModelError(f"The model is a {kind}; a torch.nn.Module was expected.{advice}")
     if isinstance(model, torch.jit.ScriptModule):
         raise scripted_error(model)
     if type(model).__name__ == "FullyShardedDataParallel":  # without importing it
