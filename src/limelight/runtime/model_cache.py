@@ -22,7 +22,7 @@ def fingerprint(model: nn.Module) -> tuple[list[int], list[str]]:
             ids[id(module)] = None
             if module._modules:
                 waiting += module._modules.values()
-                names += module._modules
+                names += module._modules.keys()
     return list(ids), names
 
 
