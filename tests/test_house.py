@@ -96,6 +96,18 @@ def test_a_package_and_a_module_of_it_are_a_circle(tmp_path: Path) -> None:
     assert circles(imports) == [["demo.a", "demo.a.b"]]
 
 
+def test_a_sibling_that_is_taken_from_the_package_makes_a_circle_with_it(tmp_path: Path) -> None:
+    files = {
+        "a/__init__.py": "from demo.a.b import name",
+        "a/b.py": "from demo.a import c",
+        "a/c.py": "",
+    }
+    imports = read_imports(package(tmp_path, files))
+    assert circles(imports) == [["demo.a", "demo.a.b"]]
+    files["a/b.py"] = "from demo.a.c import name"
+    assert circles(read_imports(package(tmp_path, files))) == []
+
+
 def test_upward_imports_are_found(tmp_path: Path) -> None:
     files = {
         "__init__.py": "from demo.top import name",

@@ -122,11 +122,16 @@ def _taken(
 def circles(imports: Iterable[Import]) -> list[list[str]]:
     """Return the groups of modules that import each other, directly or through others.
 
-    They are the strongly connected components of the graph of imports.
+    They are the strongly connected components of the graph of imports. A module that takes a
+    sibling from their package (`from package import sibling`) imports the package, too; the package
+    of all offers its names lazily and is exempt.
     """
     graph = defaultdict[str, set[str]](set)
     for edge in imports:
         graph[edge.importer].add(edge.imported)
+        package = edge.imported.rpartition(".")[0]
+        if not edge.name and "." in package and edge.importer.startswith(f"{package}."):
+            graph[edge.importer].add(package)
     reached = {module: _reached(graph, module) for module in list(graph)}
     groups = {
         frozenset(other for other in reached[module] if module in reached.get(other, ()))

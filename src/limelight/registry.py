@@ -74,8 +74,6 @@ def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
             f"The {kind} is a {type(wanted).__name__}; a name in {kind.upper()}S was expected, or "
             "a row."
         )
-    if wanted in table:
-        return table[wanted]
     name, options = read_settings(wanted)
     entry = table[find_name(table, kind, name)]
     return entry.set(**options) if options else entry

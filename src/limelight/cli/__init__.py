@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from limelight.cli import output
+from limelight.cli.output import Console, for_a_machine, for_people
 from limelight.cli.typer_app import LazyCommands, load_command, run_app
 
 __all__ = ["COMMANDS", "app", "load_command", "main"]
@@ -57,7 +57,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from limelight.version import __version__
 
-        output.Console().print(f"limelight {__version__}", highlight=False)
+        Console().print(f"limelight {__version__}", highlight=False)
         raise typer.Exit
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     """Run the command line: exit 2 for invalid arguments, 1 when data are at fault."""
     os.environ["MPLBACKEND"] = "agg"  # files are written, no window is opened
     warnings.filterwarnings("ignore", module="PIL")  # damaged photos are named in errors of ours
-    with output.for_a_machine() if _wants_json(sys.argv[1:]) else output.for_people():
+    with for_a_machine() if _wants_json(sys.argv[1:]) else for_people():
         code = run_app(app)
     sys.exit(code)
 

@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 import typer.main
 from rich.markup import escape
 
-from limelight.cli import output
+from limelight.cli.output import (
+    INTERRUPTED,
+    Console,
+    end_with,
+    failed,
+    interrupted,
+    writing_to,
+)
 from limelight.cli.words import paragraphs, worded
 from limelight.errors import LimelightError, OutputError, describe_error, exited
 
@@ -22,7 +29,7 @@ class _PrintedHelp:
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
-        with output.writing_to("stdout", "help"):
+        with writing_to("stdout", "help"):
             super().format_help(ctx, formatter)  # type: ignore[misc]
 
 
@@ -57,9 +64,9 @@ class LazyCommands(_PrintedHelp, typer.core.TyperGroup):
         except SystemExit as error:
             raise exited(error, "The model's own code") from error
         except KeyboardInterrupt:
-            output.Console(stderr=True).print("[yellow]Interrupted.[/]")
-            output.end_with(output.interrupted("Interrupted."))
-            raise typer.Exit(output.INTERRUPTED) from None
+            Console(stderr=True).print("[yellow]Interrupted.[/]")
+            end_with(interrupted("Interrupted."))
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def load_command(name: str) -> Any:
@@ -94,7 +101,7 @@ def _print_error(error: Exception) -> int:
     else:  # what a model of the user's raises, most likely
         message = " ".join([describe_error(error), *getattr(error, "__notes__", [])])
         hint = "\nSee where with: limelight --traceback ..."
-    console = output.Console(stderr=True)
+    console = Console(stderr=True)
     with suppress(OutputError):  # no room on stderr either: the exit code says it
         if "--traceback" in sys.argv:
             trace = "".join(traceback.format_exception(error))
@@ -102,7 +109,7 @@ def _print_error(error: Exception) -> int:
         if message:  # none where the help was printed instead
             text = escape(message + hint)
             console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
-    output.end_with(output.failed(kind, message, code))
+    end_with(failed(kind, message, code))
     return code
 
 

@@ -31,7 +31,7 @@ from limelight.targets.class_names import class_index
 
 @dataclass(frozen=True, slots=True)
 class MeasureSpec:
-    """What is measured of every photo.
+    """The maps and metrics to measure on every photo.
 
     Attributes:
         methods: The methods.
@@ -95,7 +95,7 @@ class MeasureSpec:
 
 @dataclass(frozen=True, slots=True)
 class PhotoMeasured:
-    """What was measured of one photo.
+    """The measurement of one photo, or the reason why there is none.
 
     Attributes:
         path: The file.
@@ -181,7 +181,7 @@ def _measure_photo(
 
 
 class _MarkedTarget(NamedTuple):
-    """What is explained of a photo, the objects that belong to it, and their class."""
+    """A target to explain in a photo, with the objects that belong to it and their class."""
 
     target: ScoreTarget
     objects: Objects | None = None

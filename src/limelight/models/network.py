@@ -70,7 +70,7 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
         InputError: The inputs hold no images, or photos were given to a model that is no `Network`.
     """
     network = model if isinstance(model, Network) else None
-    photos = None if isinstance(inputs, Tensor) else _photos(inputs)
+    photos = _photos(inputs)
     if photos is not None and network is None:
         raise InputError(
             "A photo was given, and how to prepare it for this model is not known. Pass a Network, "

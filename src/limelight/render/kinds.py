@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from limelight.render import signals, volumes
 from limelight.render.figures import ExplainedInput, InputPicture
+from limelight.render.signals import signal_figure, signal_picture
+from limelight.render.volumes import slices_picture, volume_figure
 
 
 def input_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
     """Return an input `[C, *image]` as a picture, with its heatmaps `[*image]` at its size."""
     if image.ndim == 2:
-        return signals.signal_picture(image, heatmaps)
-    return volumes.slices_picture(image, heatmaps)
+        return signal_picture(image, heatmaps)
+    return slices_picture(image, heatmaps)
 
 
 def input_figure(
@@ -24,5 +25,5 @@ def input_figure(
     """Draw the inputs one below the other: signals as curves, volumes as slices."""
     right = f"{method} at {layer}"
     if inputs[0].image.ndim == 2:
-        return signals.signal_figure(inputs, right=right, colormap=colormap)
-    return volumes.volume_figure(inputs, right=right, colormap=colormap)
+        return signal_figure(inputs, right=right, colormap=colormap)
+    return volume_figure(inputs, right=right, colormap=colormap)

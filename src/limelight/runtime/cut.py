@@ -108,14 +108,17 @@ def cut_layers(
     For `input_requires_grad` see `run_pass`.
     """
     run, outputs = run_pass(model, inputs, layers, options, input_requires_grad=input_requires_grad)
-    cuts = []
-    for layer, reason, tensor in outputs:
-        known = run.plan.layouts.get((layer.name, tensor.shape))
-        layout = known or layout_of_output(tensor, layer, run)
-        cuts.append(
-            Cut(layer.name, reason, layout, _layer_output=tensor, _resolved=layer, _run=run)
+    return [
+        Cut(
+            layer.name,
+            reason,
+            layout_of_output(tensor, layer, run),
+            _layer_output=tensor,
+            _resolved=layer,
+            _run=run,
         )
-    return cuts
+        for layer, reason, tensor in outputs
+    ]
 
 
 @dataclass(frozen=True, eq=False)

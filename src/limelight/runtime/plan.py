@@ -1,4 +1,4 @@
-"""What is decided before a pass; it is cached for the model and the shapes of its inputs."""
+"""The decisions before a pass, cached for the model and the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_PLANS = 64
 
 
 class Plan(NamedTuple):
-    """What is decided before a pass.
+    """The decisions before a pass.
 
     It serves all passes over inputs of the same shapes, cut at the same layers.
 

@@ -23,9 +23,6 @@ from limelight.runtime.unwrap import scripted_error
 
 _COMMON = frozenset(nn.Module().__dict__)  # what every module has; other attributes are the user's
 
-#: Types of values that hold no module, so that they need not be searched.
-_SIMPLE = (int, float, str, type, type(None), torch.Size)
-
 
 def shadow(
     model: nn.Module, touched: Collection[int] | None = None
@@ -57,9 +54,7 @@ def shadow(
     for copy in copies.values():
         _adopt(copy, copies)
         for name in copy.__dict__.keys() - _COMMON:
-            value = copy.__dict__[name]
-            if not isinstance(value, _SIMPLE):
-                copy.__dict__[name] = redirect(value, copies)
+            copy.__dict__[name] = redirect(copy.__dict__[name], copies)
     return copies.get(id(model), model), copies
 
 
