@@ -16,7 +16,9 @@ from helpers.networks import PICTURE, ready
 from helpers.tolerances import assert_agrees
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
-from limelight.layers import Layout, candidates, choose_layer, layout_of, mismatch, resolve
+from limelight.finish import AxisSpan
+from limelight.layers import Layout, candidates, choose_layer, resolve
+from limelight.layers.guesses import guess_layout, mismatch
 from limelight.methods import METHODS
 from limelight.runtime.cut import Cut, cut
 from limelight.runtime.record import record
@@ -374,7 +376,7 @@ def test_a_layout_reads_as_words(layout: Layout, words: str) -> None:
 def test_a_layout_is_read_off_the_shape(
     shape: tuple[int, ...], image: tuple[int, ...], layout: Layout | None
 ) -> None:
-    assert layout_of(shape, image) == layout
+    assert guess_layout(shape, image) == layout
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_tokens_follow_a_grid_that_the_network_made_itself(
     grids: list[tuple[int, ...]],
     layout: Layout | None,
 ) -> None:
-    assert layout_of(shape, image, grids) == layout
+    assert guess_layout(shape, image, grids) == layout
 
 
 def test_mismatch_is_zero_for_the_image_s_proportions_and_does_not_depend_on_scale() -> None:
@@ -431,7 +433,7 @@ def test_a_grid_finer_than_the_image_or_without_cells_does_not_match(grid: tuple
             lambda: networks.TinyViT((2, 4)),
             "blocks.0",
             (3, 9, 18),
-            Layout("tokens", (2, 4), 3, span=(8 / 9, 16 / 18)),
+            Layout("tokens", (2, 4), 3, span=(AxisSpan(0.0, 8 / 9), AxisSpan(0.0, 16 / 18))),
         ),
         (networks.Encoder, "encoder.layers.1", PICTURE, Layout("tokens", (3, 4))),
         (networks.Signal, "conv", (2, 23), Layout("channels first", (8,))),

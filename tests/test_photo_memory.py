@@ -19,7 +19,7 @@ from limelight import render
 from limelight.ahead import Room, ahead
 from limelight.errors import OutputError, PhotoError
 from limelight.explanation import Explanation
-from limelight.finish import FinishedInPieces, finish
+from limelight.finish import AxisSpan, FinishedInPieces, finish
 from limelight.photos import memory
 from limelight.photos.batches import prepared
 from limelight.photos.decode import load_photo
@@ -95,13 +95,20 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
     assert found.per_pixel < 12  # of them 4 for the picture; it was 44 and more
 
 
-@pytest.mark.parametrize("span", [(), (1.1, 0.9)])
+@pytest.mark.parametrize(
+    "span",
+    [
+        (),
+        (AxisSpan(0.0, 1.1), AxisSpan(0.0, 0.9)),
+        (AxisSpan(-0.2, 0.7), AxisSpan(0.25, 0.8, 0.25, 0.8)),
+    ],
+)
 @pytest.mark.parametrize(
     ("grid", "size"),
     [((7, 7), (500, 640)), ((14, 9), (10, 300)), ((1, 1), (40, 50)), ((60, 50), (59, 1000))],
 )
 def test_a_heatmap_in_pieces_is_the_heatmap(
-    grid: tuple[int, int], size: tuple[int, int], span: tuple[float, ...]
+    grid: tuple[int, int], size: tuple[int, int], span: tuple[AxisSpan, ...]
 ) -> None:
     raw = torch.randn(1, *grid, generator=torch.Generator().manual_seed(0))
     (whole,) = finish(raw, size, span)

@@ -22,7 +22,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 import limelight
 from helpers.networks import PoolLinear
 from helpers.tolerances import assert_agrees, rounding
-from limelight.finish import finish, onto_picture, resize
+from limelight.finish import AxisSpan, finish, onto_picture, resize
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what transformers imports
@@ -40,6 +40,11 @@ def laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float]) -> Tensor
         along = [np.interp(at, centres, row) for row in rows.reshape(-1, cells)]
         found = np.moveaxis(np.array(along).reshape(*rows.shape[:-1], pixels), -1, axis)
     return torch.from_numpy(found)
+
+
+def from_edge(lengths: Sequence[float]) -> tuple[AxisSpan, ...]:
+    """The span of a grid that begins where the picture does, and is so long along each axis."""
+    return tuple(AxisSpan(0.0, length) for length in lengths)
 
 
 # Resizing
@@ -79,7 +84,7 @@ def test_the_centre_of_each_cell_is_where_it_belongs(
     grid: tuple[int, ...], size: tuple[int, ...], span: tuple[float, ...]
 ) -> None:
     maps = torch.randn(2, *grid, dtype=torch.float64)
-    found = resize(maps, size, span)
+    found = resize(maps, size, from_edge(span))
     assert found.shape == (2, *size)
     assert_agrees(found, laid_out(maps, size, span), truncation=hair(maps), limit=HAIR)
 
@@ -96,7 +101,7 @@ def test_an_impulse_stays_at_the_pixels_of_its_cell(
         centre = [(i + 0.5) * side for i, side in zip(cell, sides, strict=True)]
         if any(c >= s for c, s in zip(centre, size, strict=True)):
             continue  # past the picture
-        found = resize(maps, size, span)[0]
+        found = resize(maps, size, from_edge(span))[0]
         peak = np.unravel_index(int(found.argmax()), size)
         on = zip(peak, centre, sides, strict=True)
         edge = [i in (0, g - 1) for i, g in zip(cell, grid, strict=True)]  # held up to the edge
@@ -107,7 +112,7 @@ def test_an_impulse_stays_at_the_pixels_of_its_cell(
 
 def test_a_span_of_one_is_no_span() -> None:
     maps = torch.randn(2, 5, 7, dtype=torch.float64)
-    found, due = resize(maps, (23, 31), (1.0, 1.0)), resize(maps, (23, 31))
+    found, due = resize(maps, (23, 31), from_edge((1.0, 1.0))), resize(maps, (23, 31))
     assert_agrees(found, due, truncation=hair(maps), limit=HAIR)
     assert torch.equal(finish(maps, (23, 31), ()), finish(maps, (23, 31)))
 
@@ -117,9 +122,9 @@ def test_a_constant_map_stays_constant_and_nothing_leaves_the_range(
     grid: tuple[int, ...], size: tuple[int, ...], span: tuple[float, ...]
 ) -> None:
     for dtype in (torch.float64, torch.float32):
-        assert not finish(torch.full((1, *grid), 0.3, dtype=dtype), size, span).any()
+        assert not finish(torch.full((1, *grid), 0.3, dtype=dtype), size, from_edge(span)).any()
         maps = torch.randn(2, *grid, dtype=dtype)
-        found = resize(maps, size, span)
+        found = resize(maps, size, from_edge(span))
         assert found.min() >= maps.min()
         assert found.max() <= maps.max()
 
@@ -130,12 +135,12 @@ def test_no_pixel_is_lost_to_rounding(pixels: int) -> None:
         for side in (4, 7, 16, 32):
             span = cells * side / pixels
             maps = torch.rand(1, cells, cells)
-            assert resize(maps, (pixels, pixels), (span, span)).shape == (1, pixels, pixels)
+            assert resize(maps, (pixels, pixels), from_edge((span, span))).shape == (1, pixels, pixels)
 
 
 def test_on_the_picture_cells_keep_about_their_size() -> None:
     maps = torch.arange(8.0, dtype=torch.float64).expand(1, 8, 8)
-    found = onto_picture(maps, (1.0, 256 / 230))
+    found = onto_picture(maps, from_edge((1.0, 256 / 230)))
     # 8 cells of 32 pixels over 230 of them: 7 cells, a bit longer each.
     assert found.shape == (1, 8, 7)
     centres = (np.arange(7) + 0.5) * 230 / 7 / 32 - 0.5
@@ -148,7 +153,13 @@ def test_on_the_picture_cells_keep_about_their_size() -> None:
 
 def spans(model: nn.Module, image: Tensor, layers: Sequence[str]) -> list[Any]:
     found = limelight.cuts(model.eval(), image, layers)
-    return [(cut.layout.grid, cut.layout.span) for cut in found]
+    return [(cut.layout.grid, lengths(cut.layout.span)) for cut in found]
+
+
+def lengths(span: Sequence[AxisSpan]) -> tuple[float, ...]:
+    """How long a grid is along each axis; it has to begin where the picture does."""
+    assert all(along == (0.0, along.end, 0.0, 1.0) for along in span)
+    return tuple(along.length for along in span)
 
 
 def by_hand(sides: tuple[int, int], size: tuple[int, int], grid: tuple[int, int]) -> Any:
@@ -185,7 +196,7 @@ def test_swin_t_at_230_pixels() -> None:
     result = limelight.explain(model, torch.randn(1, 3, 230, 230), target=3)
     # 57 patches, then 29, 15 and 8, of 32 pixels each.
     assert result.raw.shape == (1, 8, 8)
-    assert_agrees(result.span, (256 / 230, 256 / 230))
+    assert_agrees(lengths(result.span), (256 / 230, 256 / 230))
     expected = laid_out(result.raw.clamp(min=0), (230, 230), (256 / 230,) * 2)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     assert_agrees(result.heatmap, expected, dtype=torch.float32)
@@ -288,14 +299,14 @@ def test_swin_at_240_pixels_pads_once() -> None:
     assert found == [((15, 15), ()), by_hand((32, 32), (240, 240), (8, 8))]
     result = limelight.explain(model, torch.randn(1, 3, 240, 240), target=3)
     assert result.raw.shape == (1, 8, 8)
-    assert_agrees(result.span, (256 / 240, 256 / 240))
+    assert_agrees(lengths(result.span), (256 / 240, 256 / 240))
 
 
 def test_convnext_at_230_pixels() -> None:
     model = torchvision.models.convnext_tiny(weights=None).eval()
     result = limelight.explain(model, torch.randn(1, 3, 230, 230), target=3)
     assert result.raw.shape == (1, 7, 7)  # 57, 28, 14 and 7 cells; of 32 pixels
-    assert_agrees(result.span, (224 / 230, 224 / 230))
+    assert_agrees(lengths(result.span), (224 / 230, 224 / 230))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (63, 50), (37, 45)], ids=str)

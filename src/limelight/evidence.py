@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from limelight.errors import MethodError
+from limelight.finish import AxisSpan
+from limelight.layers.layouts import Layout
 
 #: The kinds of evidence that a method may need besides the activations.
 EvidenceKind = Literal[
@@ -53,19 +55,17 @@ class Rerun(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """The attention of all layers, first to last, over N tokens: a prefix, then the grid.
+    """The attention of all layers, first to last, over N tokens.
 
     Attributes:
         weights: Each layer's matrix `[B, heads, N, N]`; row i says what token i attends to.
         gradients: `dy_c/dA` for each matrix, of the same shape.
-        prefix: P, how many tokens come before the grid.
-        grid: The sizes of the grid axes; `N = P + prod(grid)`.
+        layout: How the N tokens become a grid.
     """
 
     weights: tuple[Tensor, ...] = field(repr=False)
     gradients: tuple[Tensor, ...] = field(repr=False)
-    prefix: int
-    grid: tuple[int, ...]
+    layout: Layout
 
     def read(self, relevance: Tensor) -> Tensor:
         """Return the map `[B, *grid]` for a relevance `[B, N, N]`: of token j for token i.
@@ -77,7 +77,7 @@ class Attention:
         reached = self.gradients[-1].abs().sum((1, 3)) > 0  # [B, N]
         rows = torch.where(reached.any(1, keepdim=True), reached, torch.ones_like(reached))
         share = rows.to(relevance.dtype) / rows.sum(1, keepdim=True)
-        return (share[:, None] @ relevance)[:, 0, self.prefix :].reshape(-1, *self.grid)
+        return self.layout.positions_to_grid((share[:, None] @ relevance)[:, 0])
 
 
 _Kind = TypeVar("_Kind")
@@ -121,7 +121,7 @@ class Evidence:
         score: The explained score, `[B]`.
         found: The other evidence, by kind.
         combine: How weights and values become one map: `sum_k w_k V_k`, or smoothed.
-        span: How long the grid is along each axis, in picture lengths; () if it covers the picture
+        span: Where the grid lies on the picture, along each axis; () if it covers the picture
             exactly.
     """
 
@@ -130,7 +130,7 @@ class Evidence:
     score: Tensor
     found: Mapping[EvidenceKind, Any] = field(default_factory=dict, repr=False)
     combine: Combine = field(default=total, repr=False)
-    span: tuple[float, ...] = ()
+    span: tuple[AxisSpan, ...] = ()
 
     @property
     def gradients(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from limelight import files
 from limelight.errors import InputError, OptionError, OutputError, unknown
-from limelight.finish import FinishedInPieces
+from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Explanation:
     output: Any
     completeness_gap: Tensor | None = None
     region: Tensor | None = None
-    span: tuple[float, ...] = ()
+    span: tuple[AxisSpan, ...] = ()
     recipe: Recipe | None = None
     photos: tuple[Image, ...] | None = None
 

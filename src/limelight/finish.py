@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
+
+
+class AxisSpan(NamedTuple):
+    """Where a grid lies on the picture along one axis, in picture lengths: 0 to 1 is the picture.
+
+    Attributes:
+        start, end: Where the first cell begins and the last one ends. They reach past the picture
+            where the network pads it, and end inside it where the network crops it.
+        seen_from, seen_to: The part of the picture that the network sees.
+    """
+
+    start: float
+    end: float
+    seen_from: float = 0.0
+    seen_to: float = 1.0
+
+    @property
+    def length(self) -> float:
+        """How long the grid is, in picture lengths."""
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        """Return the span in words, as in `10% to 90%`."""
+        start = "" if abs(self.start) < 5e-4 else f"{self.start:.0%} to "
+        return f"{start}{self.end:.0%}"
+
 
 _INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -20,47 +46,63 @@ def relu(raw: Tensor) -> Tensor:
     return raw.nan_to_num(0, 0, 0).relu()
 
 
-def resize(maps: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tensor:
+def resize(maps: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> Tensor:
     """Interpolate maps `[B, *grid]` linearly to `[B, *size]`, cell centres over pixel centres.
 
     Args:
         maps: The maps.
         size: The size wanted.
-        span: How long the grid is along each axis, in picture lengths; 1 when not given. A grid
-            that reaches past the picture, because the network pads it, is cropped to the picture;
-            a grid that ends before the picture is continued with its last cells.
+        span: Where the grid lies on the picture, along each axis; () if it covers the picture. A
+            grid that reaches past the picture is cropped to it; a grid that ends before the picture
+            is continued with its last cells, as far as the network sees the picture. The part that
+            it does not see is 0.
     """
     if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
-    mode = _INTERPOLATIONS[len(size)]
     if span:
-        larger = _laid_out(maps, size, span, mode)
+        larger = maps
+        for axis, (n, along) in enumerate(zip(size, span, strict=True), start=1):
+            larger = _resize_axis(larger, axis, n, along)
     else:
+        mode = _INTERPOLATIONS[len(size)]
         larger = interpolate(maps[:, None], size=tuple(size), mode=mode, align_corners=False)[:, 0]
     # Rounding must not leave the range of the map: a constant map stays constant.
     low, high = _extremes(maps)
-    return larger.clamp(min=low).clamp(max=high)  # two steps are four times as fast as one
+    larger = larger.clamp(min=low).clamp(max=high)  # two steps are four times as fast as one
+    for axis, (n, along) in enumerate(zip(size, span, strict=False), start=1):
+        if (along.seen_from, along.seen_to) != (0, 1):
+            seen = _seen(torch.arange(n, device="cpu"), n, along).to(larger)
+            larger = larger * seen.reshape(-1, *(1,) * (larger.ndim - 1 - axis))
+    return larger
 
 
-def _laid_out(maps: Tensor, size: Sequence[int], span: Sequence[float], mode: str) -> Tensor:
-    """Interpolate maps on a grid that is longer or shorter than the picture along an axis."""
-    grid = maps.shape[1:]
-    missing = [max(0, math.ceil(g / s - g)) for g, s in zip(grid, span, strict=True)]
-    padding = [n for cells in reversed(missing) for n in (0, cells)]
-    longer = pad(maps[:, None], padding, mode="replicate") if any(missing) else maps[:, None]
-    # The scale is slightly larger, so that rounding does not lose the last pixel.
-    scale = [n * s / g * (1 + 1e-9) for n, s, g in zip(size, span, grid, strict=True)]
-    large = interpolate(
-        longer, scale_factor=scale, mode=mode, align_corners=False, recompute_scale_factor=False
-    )
-    return large[:, 0][:, *(slice(n) for n in size)]
+def _resize_axis(maps: Tensor, axis: int, n: int, span: AxisSpan) -> Tensor:
+    """Interpolate maps along one axis to the centres of `n` samples of the picture."""
+    before, after, share = _cells(torch.arange(n, device="cpu"), n, maps.shape[axis], span)
+    before, after = before.to(maps.device), after.to(maps.device)
+    share = share.to(maps).reshape(-1, *(1,) * (maps.ndim - 1 - axis))
+    return torch.lerp(maps.index_select(axis, before), maps.index_select(axis, after), share)
 
 
-def onto_picture(maps: Tensor, span: Sequence[float]) -> Tensor:
+def _cells(samples: Tensor, n: int, g: int, span: AxisSpan) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for samples of `n` the cells of `g` before and after them, and the second's share."""
+    places = (samples.double() + 0.5) / n
+    cells = ((places - span.start) / span.length * g - 0.5).clamp(0, g - 1)
+    before = cells.floor().long()
+    return before, (before + 1).clamp(max=g - 1), cells - before
+
+
+def _seen(samples: Tensor, n: int, span: AxisSpan) -> Tensor:
+    """Return whether the network sees the picture at samples of `n` along an axis."""
+    places = (samples.double() + 0.5) / n
+    return (places >= span.seen_from) & (places <= span.seen_to)
+
+
+def onto_picture(maps: Tensor, span: Sequence[AxisSpan]) -> Tensor:
     """Return maps on a grid with cells of about the same size that covers exactly the picture."""
     if not span:
         return maps
-    grid = [max(1, round(g / s)) for g, s in zip(maps.shape[1:], span, strict=True)]
+    grid = [max(1, round(g / s.length)) for g, s in zip(maps.shape[1:], span, strict=True)]
     return resize(maps, grid, span)
 
 
@@ -80,7 +122,7 @@ def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
 
 
-def finish(raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> Tensor:
+def finish(raw: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> Tensor:
     """Turn raw maps `[B, *grid]` into heatmaps `[B, *size]` in [0, 1]: the three steps in order."""
     return normalise(resize(relu(raw), size, span))
 
@@ -95,12 +137,11 @@ class FinishedInPieces:
         shape: H and W.
     """
 
-    def __init__(self, raw: Tensor, size: Sequence[int], span: Sequence[float] = ()) -> None:
+    def __init__(self, raw: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> None:
         """Find the extremes of the whole heatmap, without computing all of it."""
         self.shape = torch.Size(size)
         self._grid = relu(raw.detach().cpu()).to(torch.promote_types(raw.dtype, torch.float32))
-        # Samples per cell of the grid.
-        self._scale = [n * s / g for n, s, g in zip(size, span or (1, 1), raw.shape, strict=True)]
+        self._span = tuple(span) or (AxisSpan(0.0, 1.0),) * raw.ndim
         ends = [each.aminmax() for each in self._at_borders()]
         self._low = min(float(end.min) for end in ends)
         self._high = max(float(end.max) for end in ends)
@@ -120,14 +161,18 @@ class FinishedInPieces:
         first = int(top[0])
         cells = self._grid[first : int(bottom[-1]) + 1]
         by_row = torch.lerp(cells[:, left], cells[:, right], across)
-        return torch.lerp(by_row[top - first], by_row[bottom - first], down[:, None])
+        resized = torch.lerp(by_row[top - first], by_row[bottom - first], down[:, None])
+        seen_rows, seen_columns = (
+            _seen(samples, self.shape[axis], self._span[axis])
+            for axis, samples in enumerate((rows, columns))
+        )
+        return resized * (seen_rows[:, None] & seen_columns)
 
     def _cells(self, samples: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the cells before and after samples along an axis, and the share of the second."""
-        last = self._grid.shape[axis] - 1
-        places = ((samples.double() + 0.5) / self._scale[axis] - 0.5).clamp(0, last)
-        before = places.floor().long()
-        return before, (before + 1).clamp(max=last), (places - before).to(self._grid)
+        size, span = self.shape[axis], self._span[axis]
+        before, after, share = _cells(samples, size, self._grid.shape[axis], span)
+        return before, after, share.to(self._grid)
 
     def _at_borders(self) -> Iterator[Tensor]:
         """Yield the samples next to the centres of cells; the extremes are among them.
@@ -139,10 +184,14 @@ class FinishedInPieces:
             yield self._resized(part, columns)
 
     def _next_to_centres(self, axis: int) -> Tensor:
-        cells = torch.arange(self._grid.shape[axis], dtype=torch.float64, device="cpu")
-        centres = (cells + 0.5) * self._scale[axis] - 0.5
-        near = centres.floor().long()[:, None] + torch.arange(-1, 3, device="cpu")
-        samples: Tensor = torch.unique(near.clamp(0, self.shape[axis] - 1))
+        """Return the samples next to centres of cells and to the ends of what the network sees."""
+        cells, n, g = self._grid.shape[axis], self.shape[axis], self._span[axis]
+        centres = (torch.arange(cells, dtype=torch.float64, device="cpu") + 0.5) / cells
+        places = [*(g.start + centres * g.length).tolist(), g.seen_from, g.seen_to]
+        near = (torch.tensor(places, dtype=torch.float64, device="cpu") * n - 0.5).floor().long()
+        samples: Tensor = torch.unique(
+            (near[:, None] + torch.arange(-1, 3, device="cpu")).clamp(0, n - 1)
+        )
         return samples
 
 

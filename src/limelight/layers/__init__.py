@@ -10,11 +10,22 @@ says how the layer's output, whatever its axes, becomes activations `A` `[B, K, 
 from __future__ import annotations
 
 from limelight.layers.choice import Candidate, Choice, candidates, choose_layer, stages
-from limelight.layers.layouts import Layout, ambiguous, layout_of, mismatch
-from limelight.layers.record import InputGeometry, ModuleCall, RawCall, read
+from limelight.layers.guesses import ambiguous
+from limelight.layers.layouts import Layout
+from limelight.layers.places import KnownGrid, Moments, measured_span, read_places
+from limelight.layers.record import Arrival, InputGeometry, ModuleCall, RawCall, read, span_after
 from limelight.layers.resolved import INPUT, ResolvedLayer, resolve
+from limelight.layers.tracks import Track, follow
 
 __all__ = [
+    "Arrival",
+    "KnownGrid",
+    "Moments",
+    "Track",
+    "follow",
+    "measured_span",
+    "read_places",
+    "span_after",
     "INPUT",
     "Candidate",
     "Choice",
@@ -26,8 +37,6 @@ __all__ = [
     "ambiguous",
     "candidates",
     "choose_layer",
-    "layout_of",
-    "mismatch",
     "read",
     "resolve",
     "stages",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from limelight.errors import LayerError
-from limelight.layers.layouts import ambiguous
+from limelight.layers.guesses import ambiguous
 from limelight.layers.record import ModuleCall
 
 #: If the score does not depend on a longer run of channels than this share, the output holds

@@ -3,197 +3,131 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-#: A grid has the image's proportions if its `mismatch` with the image is below this.
-SAME_PROPORTIONS = 0.3
+from limelight.finish import AxisSpan
+
+LayoutKind = Literal["channels first", "channels last", "tokens", "frames"]
 
 
-#: The most extra tokens (class, distillation, registers) that may come before the patches.
-MOST_PREFIX_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """How a layer's output becomes a grid `[B, K, *grid]`.
 
+    The channels are one axis of the output. The numbers along all other axes, read in order, are
+    the output's *positions*; each cell of the grid is one of them.
+
     Attributes:
-        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens`
-            `[B, P + prod(grid), K]`, or `frames` `[B * T, K, H, W]` with the grid `[T, H, W]`.
-        grid: The sizes of the grid axes.
-        prefix: P, how many tokens come before the grid (class token, registers).
-        span: How long the grid is along each axis, in picture lengths: more than 1 if the network
-            pads the picture, less if it drops an edge; () if the grid covers the picture exactly.
+        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens` `[B, N, K]`
+            (N positions, in whatever order), or `frames` `[B * T, K, H, W]` with the grid
+            `[T, H, W]`.
+        grid: The sizes of the grid axes; 1 for an axis of the image that the network has pooled.
+        prefix: P, how many positions come before the grid (class token, registers).
+        span: Where the grid lies on the picture, along each axis; () if it covers the picture
+            exactly.
+        order: For each cell of the grid, row by row, its position in the output; -1 for a cell that
+            the network dropped. () if the cells are the positions from `prefix` on, in order.
+        channel_axis: The number of the channels' axis, from the end of the shape if negative; None
+            for the kind's usual one.
+        folds: How many rows of the first axis belong to one image: T frames, or windows.
     """
 
-    kind: Literal["channels first", "channels last", "tokens", "frames"]
+    kind: LayoutKind
     grid: tuple[int, ...]
     prefix: int = 0
-    span: tuple[float, ...] = ()
+    span: tuple[AxisSpan, ...] = ()
+    order: tuple[int, ...] = ()
+    channel_axis: int | None = None
+    folds: int = 1
 
     def to_grid(self, output: Tensor) -> Tensor:
         """Return a layer's output (or its gradient) as `[B, K, *grid]`."""
-        if self.kind == "channels last":
-            return output.movedim(-1, 1)
-        if self.kind == "tokens":
-            return output[:, self.prefix :].transpose(1, 2).reshape(len(output), -1, *self.grid)
-        if self.kind == "frames":
-            return output.reshape(-1, self.grid[0], *output.shape[1:]).movedim(1, 2)
-        return output
+        whole = self._by_channel(output)
+        if self._is_whole(whole):
+            return whole.reshape(*whole.shape[:2], *self.grid)
+        flat = whole.flatten(2)
+        if not self.order:
+            cells = flat[:, :, self.prefix : self.prefix + math.prod(self.grid)]
+        else:
+            cells = flat.index_select(2, self._positions.clamp(min=0).to(flat.device))
+            if self._dropped:
+                cells = cells * (self._positions >= 0).to(cells)
+        return cells.reshape(*flat.shape[:2], *self.grid)
 
     def from_grid(self, activations: Tensor, output: Tensor) -> Tensor:
-        """Return `activations` `[B, K, *grid]` as the layer would have put them out.
+        """Return `activations` `[M, K, *grid]` as the layer would have put them out.
 
-        Prefix tokens, which have no place on the grid, are taken from `output`.
+        Positions without a place on the grid are taken from `output`, the layer's own output for
+        the same images.
         """
-        if self.kind == "channels last":
-            return activations.movedim(1, -1)
-        if self.kind == "tokens":
-            return torch.cat(
-                [output[:, : self.prefix], activations.flatten(2).transpose(1, 2)], dim=1
-            )
-        if self.kind == "frames":
-            return activations.movedim(2, 1).flatten(0, 1)
-        return activations
+        whole = self._by_channel(output)
+        cells = activations.flatten(2)
+        if not self._is_whole(whole):
+            flat = whole.flatten(2)
+            if self.order:
+                kept = self._positions >= 0
+                positions = self._positions[kept].to(flat.device)
+                chosen = cells[:, :, kept.to(flat.device)] if self._dropped else cells
+                cells = flat.index_copy(2, positions, chosen.to(flat.dtype))
+            else:
+                end = self.prefix + math.prod(self.grid)
+                cells = torch.cat([flat[:, :, : self.prefix], cells, flat[:, :, end:]], dim=2)
+        laid = cells.reshape(len(activations), -1, *whole.shape[2:])
+        if self._folds > 1:
+            laid = laid.movedim(2, 1).flatten(0, 1)
+        return laid.movedim(1, self.axis_of_channels)
+
+    def positions_to_grid(self, values: Tensor) -> Tensor:
+        """Return one value for each position, `[B, N]`, as `[B, *grid]`."""
+        positions = Layout("tokens", self.grid, self.prefix, order=self.order)
+        return positions.to_grid(values[:, :, None])[:, 0]
 
     def __str__(self) -> str:
         """Describe the layout in words, as in `tokens, 1 prefix`."""
-        words = f"{self.kind}, {self.prefix} prefix" if self.prefix else self.kind
-        if not self.span:
-            return words
-        return f"{words}, spans {' x '.join(f'{s:.0%}' for s in self.span)} of the picture"
+        words = [self.kind]
+        if self.prefix:
+            words.append(f"{self.prefix} prefix")
+        if self.order:
+            words.append("in an order of its own")
+        if self._folds > 1 and self.kind != "frames":
+            words.append(f"{self._folds} windows")
+        if self._dropped:
+            words.append(f"{self._dropped} cells dropped")
+        if self.span:
+            words.append(f"spans {' x '.join(map(str, self.span))} of the picture")
+        return ", ".join(words)
 
+    @property
+    def axis_of_channels(self) -> int:
+        """The number of the channels' axis, from the end if negative."""
+        if self.channel_axis is not None:
+            return self.channel_axis
+        return 1 if self.kind in ("channels first", "frames") else -1
 
-def mismatch(grid: Sequence[int], image: Sequence[int]) -> float:
-    """Return how far a grid's proportions are from the image's: 0 when they agree.
+    @property
+    def _folds(self) -> int:
+        return self.grid[0] if self.kind == "frames" else self.folds
 
-    `max |log(g_i / s_i) - mean_j log(g_j / s_j)|` over the axes i; infinite when the grid is finer
-    than the image.
-    """
-    return max(_deviations(grid, image))
+    @cached_property
+    def _positions(self) -> Tensor:
+        return torch.tensor(self.order, dtype=torch.long, device="cpu")
 
+    @cached_property
+    def _dropped(self) -> int:
+        return sum(position < 0 for position in self.order)
 
-def _deviations(grid: Sequence[int], image: Sequence[int]) -> list[float]:
-    """Return the deviations of which `mismatch` is the largest, one per axis."""
-    if any(g < 1 or g > s for g, s in zip(grid, image, strict=True)):
-        return [math.inf]
-    scales = [math.log(g / s) for g, s in zip(grid, image, strict=True)]
-    middle = sum(scales) / len(scales)
-    return [abs(scale - middle) for scale in scales]
+    def _by_channel(self, output: Tensor) -> Tensor:
+        """Return an output as `[B, K, *positions]`, its other axes in their order."""
+        by_channel = output.movedim(self.axis_of_channels, 1)
+        if self._folds > 1:
+            by_channel = by_channel.unflatten(0, (-1, self._folds)).movedim(1, 2)
+        return by_channel
 
-
-def _fits_as_well(grid: Sequence[int], other: Sequence[int], image: Sequence[int]) -> bool:
-    """Return whether one grid's proportions are at least as near to the image's as another's.
-
-    If the largest deviations are the same but for rounding, which differs between machines, the
-    sums of squared deviations decide.
-    """
-    ours, theirs = _deviations(grid, image), _deviations(other, image)
-    if not math.isclose(max(ours), max(theirs), rel_tol=1e-9):
-        return max(ours) < max(theirs)
-    squares = [sum(d * d for d in deviations) for deviations in (ours, theirs)]
-    return squares[0] < squares[1] or math.isclose(*squares, rel_tol=1e-9)
-
-
-def layout_of(
-    shape: Sequence[int], image: Sequence[int], grids: Sequence[tuple[int, ...]] = ()
-) -> Layout | None:
-    """Find how an output of this shape becomes a grid over an image.
-
-    Args:
-        shape: The shape of the layer's output for one image, batch first.
-        image: The sizes of the input's grid axes, `[H, W]` for a picture.
-        grids: The grids found earlier in the same pass, newest last; tokens come from one of them.
-
-    Returns:
-        The layout, or None when no reading of the shape makes a grid.
-    """
-    axes = len(image)
-    if axes == 3 and len(shape) == 4 and 1 < shape[0] == image[0]:  # one picture per frame
-        grid = (shape[0], *shape[2:])
-        return Layout("frames", grid) if mismatch(grid, image) < math.inf else None
-    if axes == 1 and len(shape) == 3 and (shape[2],) not in grids:
-        as_tokens = _tokens(shape[1], image, grids)
-        if as_tokens:
-            return as_tokens
-    if axes and len(shape) == axes + 2:
-        first, last = tuple(shape[2:]), tuple(shape[1:-1])
-        # On a tie channels come first, as they do in every convolution.
-        if _fits_as_well(first, last, image):
-            return Layout("channels first", first) if mismatch(first, image) < math.inf else None
-        return Layout("channels last", last)
-    if axes >= 2 and len(shape) == 3:
-        return _tokens(shape[1], image, grids)
-    return None
-
-
-def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
-    """Return the layout of `count` tokens: on a grid of the network, else one like the image."""
-    fitting = [
-        Layout("tokens", grid, count - math.prod(grid))
-        for grid in reversed(grids)
-        if math.prod(grid) > 1
-        and 0 <= count - math.prod(grid) <= min(MOST_PREFIX_TOKENS, math.prod(grid) - 1)
-    ]
-    if fitting:
-        return min(fitting, key=lambda layout: layout.prefix)
-    for prefix, grid in product((0, 1) if len(image) > 1 else (0,), reversed(grids)):
-        for coarse in _coarser(grid):
-            if 1 < math.prod(coarse) == count - prefix:
-                return Layout("tokens", coarse, prefix)
-    if len(image) == 2 and not grids:
-        for prefix in range(min(MOST_PREFIX_TOKENS + 1, count)):
-            rows = round(math.sqrt((count - prefix) * image[0] / image[1]))
-            if rows and (count - prefix) % rows == 0:
-                grid = (rows, (count - prefix) // rows)
-                if mismatch(grid, image) < 1e-6:
-                    return Layout("tokens", grid, prefix)
-    return None
-
-
-def _coarser(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield grids whose cells cover 2, 4, 8 or 16 of `grid` along each axis, or along the last two.
-
-    A cell left over at the edge becomes a cell by itself.
-    """
-    for factor in (2, 4, 8, 16) if len(grid) > 1 else (2,):
-        yield tuple(math.ceil(size / factor) for size in grid)
-        if len(grid) == 3:
-            yield grid[0], *(math.ceil(size / factor) for size in grid[1:])
-
-
-def possible_grids(count: int, image: Sequence[int]) -> Sequence[tuple[int, ...]]:
-    """Return the grids that `count` tokens over a picture could have, the most likely first.
-
-    They have roughly the picture's proportions, and up to two tokens in front.
-    """
-    if len(image) == 1:
-        return [(count,), (count - 1,)]
-    if len(image) != 2:
-        return []
-    prefixes = {
-        (rows, (count - prefix) // rows): prefix
-        for prefix in (2, 1, 0)
-        for rows in range(2, count // 2 + 1)
-        if (count - prefix) % rows == 0
-    }
-    similar = [grid for grid in prefixes if mismatch(grid, image) < 2 * SAME_PROPORTIONS]
-    return sorted(similar, key=lambda grid: (mismatch(grid, image), prefixes[grid]))[:5]
-
-
-def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
-    """Return a sentence on the grids that an output of tokens could have; "" for other outputs."""
-    grids = possible_grids(shape[1], image) if len(shape) == 3 else []
-    if not grids:
-        return ""
-    choices = ", ".join(" x ".join(map(str, grid)) for grid in grids)
-    return (
-        f"{path!r} puts out {shape[1]} tokens, and nothing in the network says along which grid "
-        f"they were cut; {choices} would do. Say which with grid={grids[0]}."
-    )
+    def _is_whole(self, by_channel: Tensor) -> bool:
+        """Return whether the positions are the cells of the grid, all of them and in order."""
+        return not self.order and math.prod(by_channel.shape[2:]) == math.prod(self.grid)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 
 from torch import Tensor
 
-from limelight.layers.layouts import SAME_PROPORTIONS, Layout, layout_of, mismatch
+from limelight.finish import AxisSpan
+from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, mismatch
+from limelight.layers.layouts import Layout
+from limelight.layers.places import KnownGrid
+from limelight.layers.tracks import plain_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class ModuleCall(RawCall):
     Attributes:
         calls: How often the module ran in this pass.
         layout: How the output becomes a grid; None if it cannot.
+        settled: Whether the layout was measured, or follows from the operations before it; else it
+            is a guess by the shape.
         cells: The share of the grid's cells at which gradient of the score arrives.
         unread: The longest run of channels at which none arrives, as a share of the channels.
         sibling: A module in the same container that works on a grid of its own in parallel, so that
@@ -61,6 +67,7 @@ class ModuleCall(RawCall):
 
     calls: int = field(kw_only=True)
     layout: Layout | None = field(kw_only=True)
+    settled: bool = field(kw_only=True, default=True)
     cells: float = field(kw_only=True)
     unread: float = field(kw_only=True)
     sibling: str = field(kw_only=True, default="")
@@ -74,85 +81,107 @@ class InputGeometry:
         size: The sizes of its grid axes, `[H, W]` for a picture.
         canvas: The sizes of the canvas on which the network puts it, scaled and padded; () if it
             does not.
-        span: How long the canvas is along each axis, in picture lengths; () if the same.
+        span: Where the canvas lies on the picture; () if they are the same.
         tokens: The grid that the tokens come from, if the user named it.
     """
 
     size: tuple[int, ...]
     canvas: tuple[int, ...] = ()
-    span: tuple[float, ...] = ()
+    span: tuple[AxisSpan, ...] = ()
     tokens: tuple[int, ...] | None = None
+
+
+#: Where gradient of a score arrived at an output: a mask of its shape; None for nowhere; True if it
+#: was not looked at, and gradient can arrive there.
+Arrival = Tensor | bool | None
 
 
 def read(
     raw_calls: Sequence[RawCall],
-    arrived: Sequence[Tensor | None],
+    arrivals: Sequence[Arrival],
     origins: Sequence[int],
     geometry: InputGeometry,
+    settled: Mapping[int, Layout | None],
 ) -> tuple[ModuleCall, ...]:
     """Return the calls of a recorded pass with their layouts, and where gradient arrives on grids.
 
-    1. Find the layout of the output, unless it is no grid over the image.
-    2. Find how long the grid is in picture lengths.
-    3. Find at which cells and channels gradient arrives.
-    4. Find the modules that work in parallel.
+    1. Take the layout of the output that is settled, or guess it.
+    2. Find at which cells and channels gradient arrives.
+    3. Find the modules that work in parallel.
 
     Args:
         raw_calls: The calls in the order in which they returned.
-        arrived: By number of the call, where gradient of a score arrived at its output; None where
-            it did not arrive.
+        arrivals: By number of the call, where gradient of a score arrived at its output.
         origins: By number of the call, the calls that its output depends on, as a bit mask; the
             highest bit stands for the image.
         geometry: The sizes of the input.
+        settled: By number of the call, the layouts that are known; None for no grid.
     """
     ran = Counter(call.path for call in raw_calls)
-    grids = [] if geometry.tokens is None else [geometry.tokens]
-    layouts: dict[int, tuple[Layout, int]] = {}  # by result: layout, number of channels
-    bits = 0  # a bit for each result in `layouts`
-    token_counts = set[int]()
-    words: dict[int, int] = {}  # by number of the call: how many words its input had
+    guesses = Guesses(origins, len(raw_calls), geometry)
     calls = []
     for call in raw_calls:
-        # 1. The layout. An output that does not depend on the image (positions, words) has none,
-        # nor has one whose first axis is no batch of one image (windows, patches of patches).
-        depends_on_image = origins[call.number] >> len(arrived) & 1
-        layout = layout_of(call.shape, geometry.size, grids) if depends_on_image else None
+        # 1. The layout.
+        guess = guesses.next(call)
+        layout = settled.get(call.number, guess)
+        # 2. Where gradient arrives.
+        cells, unread = 0.0, 1.0
+        arrived = arrivals[call.number]
+        if layout and arrived is True:
+            cells, unread = 1.0, 0.0
+        elif layout and isinstance(arrived, Tensor):
+            cells, unread = _arrival(layout.to_grid(arrived)[0].flatten(1))
+        raw = {f.name: getattr(call, f.name) for f in fields(call)}
+        calls.append(
+            ModuleCall(
+                **raw,
+                calls=ran[call.path],
+                layout=layout,
+                settled=call.number in settled,
+                cells=cells,
+                unread=unread,
+            )
+        )
+    # 3. The parallel modules.
+    return _with_siblings(calls, origins)
+
+
+class Guesses:
+    """Guesses the layouts of calls by their shapes, one after the other."""
+
+    def __init__(self, origins: Sequence[int], count: int, geometry: InputGeometry) -> None:
+        """Begin a pass of `count` calls; for `origins` and `geometry` see `read`."""
+        self._origins, self._count, self._geometry = origins, count, geometry
+        self._grids = [] if geometry.tokens is None else [geometry.tokens]
+        self._token_counts = set[int]()
+        self._words: dict[int, int] = {}  # by number of the call: how many words its input had
+
+    def next(self, call: RawCall) -> Layout | None:
+        """Return the guess for the next call.
+
+        An output that does not depend on the image (positions, words) has no layout, nor has one
+        whose first axis is no batch of one image (windows, patches of patches).
+        """
+        size = self._geometry.size
+        depends_on_image = self._origins[call.number] >> self._count & 1
+        layout = guess_layout(call.shape, size, self._grids) if depends_on_image else None
         if layout and layout.kind != "frames" and call.shape[0] != 1:
             layout = None
         if call.words:
-            words[call.number] = call.words
-        counts = (n for number, n in words.items() if origins[call.number] >> number & 1)
+            self._words[call.number] = call.words
+        counts = (n for m, n in self._words.items() if self._origins[call.number] >> m & 1)
         if layout and not set(call.shape[1:3]).isdisjoint(counts):
             layout = None  # an axis over words, not over the picture
-        if layout and _is_attention(layout, call.shape, token_counts, geometry.size):
+        if layout and _is_attention(layout, call.shape, self._token_counts, size):
             layout = None
         if len(call.shape) == 3:
-            token_counts.add(call.shape[1])
-        cells, unread = 0.0, 1.0
-        if layout:
-            # Later tokens may come from a grid with the picture's proportions. The last two axes
-            # count: time, or depth, has a scale of its own.
-            close = mismatch(layout.grid[-2:], geometry.size[-2:]) < SAME_PROPORTIONS
-            if close and layout.grid not in grids and geometry.tokens is None:
-                grids.append(layout.grid)
-            # 2. The span.
-            if call.result in layouts:
-                layout = replace(layout, span=layouts[call.result][0].span)
-            else:
-                latest = (origins[call.result] & bits).bit_length() - 1  # before it
-                layout = replace(layout, span=_span(call, layout, layouts.get(latest), geometry))
-                layouts[call.result] = layout, _channels(layout, call.shape)
-                bits |= 1 << call.result
-            # 3. Where gradient arrives.
-            mask = arrived[call.number]
-            if mask is not None:
-                cells, unread = _arrival(layout.to_grid(mask)[0].flatten(1))
-        raw = {f.name: getattr(call, f.name) for f in fields(call)}
-        calls.append(
-            ModuleCall(**raw, calls=ran[call.path], layout=layout, cells=cells, unread=unread)
-        )
-    # 4. The parallel modules.
-    return _with_siblings(calls, origins)
+            self._token_counts.add(call.shape[1])
+        # Later tokens may come from a grid with the picture's proportions. The last two axes count:
+        # time, or depth, has a scale of its own.
+        if layout and layout.grid not in self._grids and self._geometry.tokens is None:
+            if mismatch(layout.grid[-2:], size[-2:]) < SAME_PROPORTIONS:
+                self._grids.append(layout.grid)
+        return layout
 
 
 def _is_attention(
@@ -164,38 +193,41 @@ def _is_attention(
     return shape[2] == shape[3] or mismatch(layout.grid, image) >= SAME_PROPORTIONS
 
 
-def _channels(layout: Layout, shape: Sequence[int]) -> int:
-    return shape[1] if layout.kind == "channels first" else shape[-1]
+def span_after(
+    call: RawCall,
+    layout: Layout,
+    before: KnownGrid | None,
+    channels: Container[int],
+    geometry: InputGeometry,
+) -> tuple[AxisSpan, ...]:
+    """Return where a grid lies on the picture; it depends on the grid `before`.
 
+    `channels` are the numbers of channels that outputs on the grid before have.
 
-def _span(
-    call: RawCall, layout: Layout, before: tuple[Layout, int] | None, geometry: InputGeometry
-) -> tuple[float, ...]:
-    """Return how long a grid is, in picture lengths; it depends on the grid `before`.
-
-    Two things change the length: patches cut side by side from a grid that their size does not
-    divide, which is padded first, or cropped; and neighbours merged two by two when one is left
-    over. Convolutions whose windows overlap keep it.
+    It changes where patches are cut side by side from a grid that their size does not divide, which
+    is padded first, or cropped, and where neighbours are merged two by two and one is left over.
     """
-    if before is None:
-        last, channels = geometry.canvas or geometry.size, 0
-        span = geometry.span or (1.0,) * len(last)
-    else:
-        last, channels = before[0].grid, before[1]
-        span = before[0].span or (1.0,) * len(last)
-    grid = layout.grid
+    last = before.grid if before else geometry.canvas or geometry.size
+    span = (before.span if before else geometry.span) or (AxisSpan(0.0, 1.0),) * len(last)
+    grid, longer = layout.grid, [1.0] * len(layout.grid)
+    if len(last) != len(grid):
+        return ()
     if call.patch and len(call.input_shape) == len(grid) + 2:
         came_in = call.input_shape[2:]
         if all(a >= b for a, b in zip(came_in, last, strict=True)):
             # The grid covers cells * patch of the pixels that came in, padded from the last grid.
-            steps = zip(span, grid, call.patch, last, strict=True)
-            span = tuple(s * g * p / n for s, g, p, n in steps)
-    elif call.input_shape and layout.kind != "channels first" and len(last) == len(grid):
+            longer = [g * p / n for g, p, n in zip(grid, call.patch, last, strict=True)]
+    elif call.input_shape and layout.kind != "channels first":
         merge = [max(1, math.ceil(n / g)) for g, n in zip(grid, last, strict=True)]
-        merged = channels and call.input_shape[-1] == channels * math.prod(merge)
-        if merged and math.prod(merge) > 1:
-            span = tuple(s * g * r / n for s, g, r, n in zip(span, grid, merge, last, strict=True))
-    return () if all(abs(s - 1) < 1e-9 for s in span) else span
+        joined, rest = divmod(call.input_shape[-1], math.prod(merge))
+        if math.prod(merge) > 1 and not rest and joined in channels:
+            longer = [g * r / n for g, r, n in zip(grid, merge, last, strict=True)]
+    return plain_span(
+        [
+            along._replace(end=along.start + along.length * by)
+            for along, by in zip(span, longer, strict=True)
+        ]
+    )
 
 
 def _with_siblings(calls: Sequence[ModuleCall], origins: Sequence[int]) -> tuple[ModuleCall, ...]:

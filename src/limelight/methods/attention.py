@@ -49,8 +49,7 @@ def legrad(evidence: Evidence) -> Tensor:
     attention = evidence.layer_attention
     summed = sum(gradients.relu().mean((1, 2)) for gradients in attention.gradients)
     assert isinstance(summed, Tensor)
-    share = summed[:, attention.prefix :] / len(attention.gradients)
-    return share.reshape(-1, *attention.grid)
+    return attention.layout.positions_to_grid(summed / len(attention.gradients))
 
 
 def _identity(attention: Attention) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limelight.errors import MetricError
 from limelight.evidence import MakeVariants, at_least_float32
-from limelight.finish import relu, resize
+from limelight.finish import AxisSpan, relu, resize
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
 from limelight.metrics.objects import Objects
@@ -40,7 +40,7 @@ class Maps(NamedTuple):
 
     raw: Tensor
     heatmap: Tensor
-    span: tuple[float, ...] = ()
+    span: tuple[AxisSpan, ...] = ()
 
 
 class Remake(Protocol):

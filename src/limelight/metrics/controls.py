@@ -14,6 +14,7 @@ from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import Objects
 from limelight.metrics.readings import MapSource
+from limelight.finish import AxisSpan
 from limelight.status import Status, to_heatmap
 
 CONTROLS: tuple[MapSource, ...] = ("random", "centre")
@@ -36,7 +37,7 @@ def _control(
     name: str,
     perturbed: PerturbedModel,
     grid: tuple[int, ...],
-    span: tuple[float, ...],
+    span: tuple[AxisSpan, ...],
     objects: Objects | None,
 ) -> MapCase:
     """Return the case of a control on a grid."""

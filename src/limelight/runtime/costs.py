@@ -33,6 +33,6 @@ def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
 
     with no_grad(), counter:
         root, copies = shadow(model)
-        observe(model, root, copies, first_image, lambda _key: None, leave)
+        observe(model, root, copies, first_image, lambda _key, _arguments: None, leave)
     total = max(1, counter.get_total_flops())
     return [flops / total for flops in flops_so_far]

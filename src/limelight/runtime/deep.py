@@ -16,7 +16,7 @@ from limelight.runtime.autograd import differentiate, no_grad, with_graph
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.forward import Pass
 from limelight.runtime.head import Head
-from limelight.runtime.record import cached_record
+from limelight.runtime.record import token_layouts
 from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
 from limelight.runtime.shadow import shadow
 from limelight.targets import Scores
@@ -76,7 +76,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
     rule = KeepAttention(run.inputs.batch, layouts)
     kept_at_entry, blocks = list[int](), dict[int, tuple[int, Tensor]]()
 
-    def enter(_key: int) -> None:
+    def enter(_key: int, _arguments: object) -> None:
         kept_at_entry.append(len(rule.kept))
 
     def leave(key: int, _arguments: object, output: Any) -> Any:
@@ -164,8 +164,7 @@ def _pack_attention(
     return Attention(
         weights=tuple(map(by_head, kept)),
         gradients=tuple(map(by_head, gradients)),
-        prefix=layout.prefix,
-        grid=layout.grid,
+        layout=layout,
     )
 
 
@@ -182,11 +181,7 @@ def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Te
 
 def _token_layouts(run: Pass) -> dict[int, Layout]:
     """Return the network's token layouts, by the number of tokens N."""
-    layouts = dict[int, Layout]()
-    for call in cached_record(run.model, run.inputs, run.spec).calls:
-        if call.layout is not None and call.layout.kind == "tokens":
-            layouts.setdefault(call.shape[1], call.layout)
-    return layouts
+    return token_layouts(run.model, run.inputs, run.spec)
 
 
 def _layout(run: Pass, kept: KeptBias, token_layouts: Mapping[int, Layout]) -> Layout | None:

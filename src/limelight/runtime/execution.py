@@ -73,27 +73,27 @@ def observe(
 ) -> Any:
     """Run a shadow in the current grad mode, with a callback before and after each module call.
 
-    `enter(key)` is called before and `leave(key, arguments, output)` after each call of a copied
-    module; what `leave` returns replaces the output. The key is the id of the original module. For
-    `propose_all` see `call_shadow`.
+    `enter(key, arguments)` is called before and `leave(key, arguments, output)` after each call of
+    a copied module; what `leave` returns replaces the output. The key is the id of the original
+    module. For `propose_all` see `call_shadow`.
     """
     for key, copy in copies.items():
 
-        def before(_module: nn.Module, _args: object, key: int = key) -> None:
-            enter(key)
+        def before(_module: nn.Module, args: object, kwargs: object, key: int = key) -> None:
+            enter(key, (args, kwargs))
 
         def after(
             _module: nn.Module, args: object, kwargs: object, output: Any, key: int = key
         ) -> Any:
             return leave(key, (args, kwargs), output)
 
-        copy.register_forward_pre_hook(before)
+        copy.register_forward_pre_hook(before, with_kwargs=True)
         copy.register_forward_hook(after, with_kwargs=True)
     return call_shadow(model, root, copies, inputs.clone(), propose_all=propose_all)
 
 
-#: Called with the id of a module before it runs.
-Enter = Callable[[int], None]
+#: Called with the id of a module and its arguments, before it runs.
+Enter = Callable[[int, object], None]
 
 
 #: Called with the id of a module, its arguments and its output; returns the output to go on with.

@@ -122,7 +122,7 @@ class Head:
         }
         calls = 0
 
-        def enter(key: int) -> None:
+        def enter(key: int, _arguments: object) -> None:
             nonlocal calls
             running.append(key)
             calls += key == layer

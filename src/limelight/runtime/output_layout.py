@@ -1,13 +1,13 @@
-"""The layout of a layer's output in a pass: from its shape, or from the recorded pass."""
+"""The layout of a layer's output in a pass, from the recording."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from limelight.errors import LayerError
-from limelight.layers import INPUT, Layout, ModuleCall, ResolvedLayer, ambiguous, layout_of
+from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.runtime.forward import Pass
-from limelight.runtime.record import cached_record
+from limelight.runtime.record import recording_of
 
 
 def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
@@ -23,47 +23,33 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
 
 
 def _find_layout(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
-    image = run.inputs.image.shape[2:]
+    image, batch = run.inputs.image.shape[2:], run.inputs.batch
     if layer.path == INPUT:
         return Layout("channels first", tuple(image))
     kind = type(layer.module).__name__
-    batch = run.inputs.batch
-    frames = len(image) == 3 and output.ndim == 4 and output.shape[0] == batch * image[0]
-    if output.shape[0] != batch and not frames:
-        raise LayerError(
-            f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for {batch} "
-            "images, so its first axis is not the batch. If one image was passed, add the batch "
-            "axis, image[None]; inside windowed attention, take the block around the layer."
-        )
-    single = output.shape[0] // batch, *output.shape[1:]
-    layout = layout_of(single, image) if output.ndim != 3 else None
-    if layout is None or _may_pad(run, layout):
-        # For tokens, and where the network pads the picture, the record knows more.
-        calls = _recorded_calls(layer, run)
-        layout = calls[(layer.call or 1) - 1].layout if calls else layout
-    if layout is None:
-        if output.ndim == 3 and (advice := ambiguous(layer.path, output.shape, image)):
-            raise LayerError(advice)
-        raise LayerError(
-            f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for images "
-            f"{list(run.inputs.image.shape)}, and no reading of that is a grid over the image: "
-            "channels first [B, K, *grid], channels last [B, *grid, K], tokens [B, P + h*w, K]. "
-            "`limelight layers` lists the layers with a grid."
-        )
-    return layout
-
-
-def _may_pad(run: Pass, layout: Layout) -> bool:
-    """Return whether the grid may cover more or less than the picture."""
-    traits = run.traits
-    return traits.sorts_boxes or traits.cuts_patches or layout.kind == "channels last"
-
-
-def _recorded_calls(layer: ResolvedLayer, run: Pass) -> list[ModuleCall]:
-    """Return a layer's calls in the record, which lists a shared module under its first path."""
-    recorded = cached_record(run.model, run.inputs, run.spec).calls
-    calls = [call for call in recorded if call.path == layer.path]
+    not_by_image = LayerError(
+        f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for {batch} "
+        "images, so its first axis is not the batch. If one image was passed, add the batch "
+        "axis, image[None]; inside windowed attention, take the block around the layer."
+    )
+    if output.shape[0] % batch:
+        raise not_by_image
+    recording = recording_of(run.model, run.inputs, run.spec)
+    calls = [call for call in recording.calls if call.path == layer.path]
+    if not calls:  # a shared module is recorded under its first path
+        path = next(path for path, m in run.model.named_modules() if m is layer.module)
+        calls = [call for call in recording.calls if call.path == path]
+    reason = "it did not run when the network was recorded on the first image alone"
     if calls:
-        return calls
-    path = next(path for path, m in run.model.named_modules() if m is layer.module)
-    return [call for call in recorded if call.path == path]
+        number = calls[(layer.call or 1) - 1].number
+        recording.settle(run.model, run.inputs.first(1), [number])
+        layout, reason = recording.layouts[number], recording.reasons.get(number, "")
+        if layout is not None:
+            return layout
+    if output.shape[0] != batch:
+        raise not_by_image
+    raise LayerError(
+        f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for images "
+        f"{list(run.inputs.image.shape)}, which is no grid over the image: {reason}. "
+        "`limelight layers` lists the layers with a grid."
+    )

@@ -1,28 +1,39 @@
-"""One recorded pass over one image: every module call, its shape, and where gradient flows."""
+"""One recorded pass over one image: every module call, its layout, and where gradient flows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.autograd.graph import GradientEdge
 
 from limelight import layers as layers_
-from limelight.errors import DETACHED, INFERENCE, QUANTISED, WRITTEN_ON, LayerError, LimelightError
-from limelight.inputs import Inputs, ModelInputs, substitute_first, tensors
-from limelight.layers import ModuleCall
-from limelight.runtime.autograd import KeepGrad, differentiate, no_grad, node_of, origins
+from limelight.errors import DETACHED, QUANTISED, WRITTEN_ON, LayerError, LimelightError
+from limelight.inputs import Inputs, ModelInputs
+from limelight.layers import Arrival, Choice, Layout, ModuleCall
+from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
+from limelight.runtime.lineage import read_lineage
 from limelight.runtime.model_cache import model_cache
+from limelight.runtime.recorder import Recorder
+from limelight.runtime.recording import Recording
 from limelight.runtime.shadow import fill_zeros, shadow
-from limelight.runtime.traits import patch_of, traits_of
+from limelight.runtime.traits import traits_of
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, output_spec
 from limelight.targets.context import TargetContext
 from limelight.targets.target import scores_to_follow
+
+_Result = TypeVar("_Result")
+
+#: How far back the score is differentiated, as shares of the calls: no farther than needed.
+_SHARES = (0.15, 0.4, 1.0)
+
+#: How many outputs are differentiated by at a time.
+_EDGES_AT_ONCE = 64
 
 
 def record(
@@ -32,7 +43,7 @@ def record(
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
 ) -> tuple[ModuleCall, ...]:
-    """Record one pass over the first image: every module call, its shape, and where gradient flows.
+    """Record one pass over the first image: every module call, its layout, where gradient flows.
 
     `limelight.stages` picks layers from the calls. The score whose gradient is followed is the
     highest logit; for a detector, the highest logits of a small, a medium and a large box; for a
@@ -46,38 +57,105 @@ def record(
         ModelError, InputError: As `cut`.
     """
     spec = output_spec(None, output, grid)
-    return cached_record(unwrap(model), ModelInputs.of(inputs), spec).calls
+    return cached_record(unwrap(model), ModelInputs.of(inputs), spec)
 
 
-class CachedRecord(NamedTuple):
-    """A recorded pass, and the layer chosen from it."""
-
-    calls: tuple[ModuleCall, ...]
-    choice: layers_.Choice | LayerError
-
-
-def cached_record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> CachedRecord:
-    """Return the record of a model for inputs of these shapes; it is made once."""
-    cache = model_cache(model, spec.key)
-    key = "record", inputs.signature, spec.hashable_key, spec.grid
-    cached: CachedRecord | None = cache.get(key)
-    if cached is None:
-        calls = _record_or_explain(model, inputs, spec)
-        try:
-            choice: layers_.Choice | LayerError = layers_.choose_layer(
-                calls, tuple(inputs.image.shape[2:])
-            )
-        except LayerError as error:
-            choice = LayerError(str(error))  # the traceback would keep this pass alive
-        cached = cache[key] = CachedRecord(calls, choice)
-    return cached
-
-
-def _record_or_explain(
+def cached_record(
     model: nn.Module, inputs: ModelInputs, spec: OutputSpec
 ) -> tuple[ModuleCall, ...]:
+    """Return the whole record of a model for inputs of these shapes; it is made once."""
+    cache = model_cache(model, spec.key)
+    key = "record", inputs.signature, spec.hashable_key, spec.grid
+    calls: tuple[ModuleCall, ...] | None = cache.get(key)
+    if calls is None:
+        calls = cache[key] = _with_pass(model, inputs, spec, _read_all)
+    return calls
+
+
+def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Choice:
+    """Return the layer to cut at when none is named; it is found once for inputs of these shapes.
+
+    Raises:
+        LayerError: There is none.
+    """
+    cache = model_cache(model, spec.key)
+    key = "choice", inputs.signature, spec.hashable_key, spec.grid
+    choice: Choice | LayerError | None = cache.get(key)
+    if choice is None:
+        try:
+            choice = _with_pass(model, inputs, spec, _choose)
+        except LayerError as error:
+            choice = LayerError(str(error))  # the traceback would keep this pass alive
+        cache[key] = choice
+    if isinstance(choice, LayerError):
+        raise LayerError(str(choice))
+    return choice
+
+
+def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> dict[int, Layout]:
+    """Return the network's layouts of tokens, by the number of tokens N."""
+    recording = recording_of(model, inputs, spec)
+    first: dict[int, int] = {}
+    for call in recording.calls:
+        if len(call.shape) == 3 and recording.is_anchor(call.number):
+            first.setdefault(call.shape[1], call.number)
+    recording.settle(model, inputs.first(1), first.values())
+    layouts = {count: recording.layouts[number] for count, number in first.items()}
+    return {n: layout for n, layout in layouts.items() if layout and layout.kind == "tokens"}
+
+
+def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Recording:
+    """Return the recording of a model for inputs of these shapes; it is made once."""
+    recording: Recording | None = model_cache(model).get(_recording_key(inputs, spec))
+    return recording or _with_pass(model, inputs, spec, lambda recorded: recorded.recording)
+
+
+def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
+    return "recording", inputs.signature, spec.grid
+
+
+@dataclass(frozen=True)
+class _RecordedPass:
+    """A pass that was recorded, while its graph is alive.
+
+    Attributes:
+        model: The network.
+        inputs: The inputs of one image.
+        spec: How to read the output.
+        recording: The calls and their layouts.
+        edges: By number of the call, its output in the graph.
+        output: What the network returned.
+        image: The image, as a leaf of the graph.
+    """
+
+    model: nn.Module
+    inputs: ModelInputs
+    spec: OutputSpec
+    recording: Recording
+    edges: Sequence[GradientEdge]
+    output: Any
+    image: Tensor
+
+
+def _with_pass(
+    model: nn.Module,
+    inputs: ModelInputs,
+    spec: OutputSpec,
+    read: Callable[[_RecordedPass], _Result],
+) -> _Result:
+    """Record a pass, and return what `read` finds in it.
+
+    Raises:
+        LayerError: The model runs, but its pass cannot be recorded.
+    """
+    inputs = inputs.first(1)
     try:
-        return _record(model, inputs.first(1), spec)
+        try:
+            return read(_record(model, inputs, spec))
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+        return read(_record(model, inputs, spec, copy_outputs=True))
     except LimelightError:
         raise
     except Exception as error:
@@ -86,7 +164,7 @@ def _record_or_explain(
                 run_network(model, inputs.clone())
             except Exception as models_error:
                 raise models_error from None
-        written = WRITTEN_ON in getattr(error, "__notes__", [])
+        written = "modified by an inplace operation" in str(error)
         advice = "Name a layer with layer=..., one after what stops them."
         raise LayerError(
             f"The model runs, but a pass with gradients to look for layers does not "
@@ -95,171 +173,157 @@ def _record_or_explain(
         ) from error
 
 
-class _Recorder:
-    """Notes every call of one pass, and replaces each output by one whose gradient is noted."""
-
-    def __init__(self, model: nn.Module, inputs: ModelInputs) -> None:
-        input_tensors = tensors((inputs.args, inputs.kwargs))
-        self._sentences = {
-            t.shape[1] for t in input_tensors if t.ndim == 2 and not t.is_floating_point()
-        }
-        self._paths = {id(module): path for path, module in model.named_modules()}
-        self._modules = {id(module): module for module in model.modules()}
-        self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
-        self._results: Any = WeakTensorKeyDictionary()  # by tensor handed on: `RawCall.result`
-        self._sources: Any = WeakTensorKeyDictionary()  # by input tensor: `RawCall.source`
-        self.nodes = list[Any]()  # by number of the call: the graph node of its output
-        self.reached: list[Tensor | None] = []  # by number of the call: where gradient arrived
-        self.roots = list[Tensor]()  # leaves of the graph besides the image
-        self.calls = list[layers_.RawCall]()
-        self.canvas: tuple[int, ...] = ()
-        self.span: tuple[float, ...] = ()
-        self.recording = True  # a backward may run modules again
-
-    def leave(self, key: int, arguments: object, output: Any) -> Any:
-        """Note a call, and return the output to go on with."""
-        if not self.recording:
-            return output
-        for part in output if isinstance(output, tuple) else ():
-            if hasattr(part, "image_sizes") and hasattr(part, "tensors"):  # torchvision's detectors
-                self.canvas = tuple(part.tensors.shape[2:])
-                sizes = zip(self.canvas, part.image_sizes[0], strict=True)
-                self.span = tuple(padded / size for padded, size in sizes)
-        grids = [t for t in tensors(output) if t.ndim >= 3 and t.shape[0] == 1]
-        several = len({id(tensor) for tensor in grids if tensor.is_floating_point()}) > 1
-        return substitute_first(
-            output, lambda tensor: self._follow(key, tensors(arguments), tensor, several=several)
-        )
-
-    def _follow(
-        self, key: int, arguments: list[Tensor], tensor: Tensor, *, several: bool
-    ) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        if tensor.is_inference():
-            raise LayerError(INFERENCE)
-        number = len(self.nodes)
-        result = self._results.get(tensor, number)
-        # A container's own modules may read its output too. The view is a node of its own, which
-        # only what runs after the container reads.
-        leaf = tensor.view_as(tensor) if self._modules[key]._modules else tensor
-        if not leaf.requires_grad:
-            leaf = leaf.detach().requires_grad_()
-            self.roots.append(leaf)
-        handed_on = leaf.clone()  # the network may write on it
-        leaf.register_hook(partial(_note, self.reached, number))  # type: ignore[no-untyped-call]
-        self.nodes.append(node_of(leaf))
-        self.reached.append(None)
-        self._results[handed_on] = result
-        source = max(arguments, key=lambda t: self._results.get(t, -1), default=None)
-        call = layers_.RawCall(
-            path=self._paths[key],
-            shape=tuple(tensor.shape),
-            source=None if source is None else self._sources.setdefault(source, len(self._sources)),
-            result=result,
-            number=number,
-            learned=self._learned[key],
-            input_shape=tuple(arguments[0].shape) if arguments else (),
-            patch=patch_of(self._modules[key]),
-            several=several,
-            kind=type(self._modules[key]).__name__,
-            words=max((t.shape[1] for t in arguments if self._are_words(t)), default=0),
-        )
-        self.calls.append(call)
-        return handed_on
-
-    def _are_words(self, tensor: Tensor) -> bool:
-        """Return whether a tensor holds the word numbers of a sentence that the user passed in.
-
-        Positions, which are consecutive numbers, do not count.
-        """
-        if tensor.ndim != 2 or tensor.shape[1] not in self._sentences:
-            return False
-        whole = tensor.dtype in (torch.int32, torch.int64)
-        return whole and not bool((tensor[:, 1:] - tensor[:, :-1] == 1).all())
-
-
-def _record(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> tuple[ModuleCall, ...]:
+def _record(
+    model: nn.Module, inputs: ModelInputs, spec: OutputSpec, *, copy_outputs: bool = False
+) -> _RecordedPass:
     """Record one pass over one image.
 
-    1. Run a shadow with every call observed, and note the graph node of each output.
-    2. Find which outputs the scores depend on.
-    3. Differentiate the scores, and note where gradient arrives at each output.
-    4. Read the record: the layout of each output, and where gradient arrives on its grid.
+    1. Run a shadow with every call observed, and note where its output is in the graph.
+    2. Read from the graph which calls depend on which, and how places move between them.
     """
     # 1. The observed run.
-    recorder = _Recorder(model, inputs)
+    recorder = Recorder(model, inputs, copy_outputs=copy_outputs)
     with torch.inference_mode(False), torch.enable_grad():
         image = inputs.image.clone()
         root, copies = shadow(model)
         for copy in copies.values():
             fill_zeros(copy)
+        run_inputs = inputs
         if image.is_floating_point():  # then the graph tells what depends on it
-            inputs = inputs.on(image.requires_grad_().clone())
+            run_inputs = inputs.on(image.requires_grad_().clone())
         with KeepGrad():
             output = observe(
-                model, root, copies, inputs, lambda _key: None, recorder.leave, propose_all=True
+                model, root, copies, run_inputs, recorder.enter, recorder.leave, propose_all=True
             )
         recorder.recording = False
+        # 2. The graph.
+        cache, key = model_cache(model), _recording_key(inputs, spec)
+        recording: Recording | None = cache.get(key)
+        if recording is None:
+            recording = cache[key] = _read_graph(recorder, image, spec)
+    return _RecordedPass(model, inputs, spec, recording, recorder.edges, output, image)
 
-        # 2. What the scores depend on.
-        followed = scores_to_follow(
-            output, TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), spec)
-        )
-        nodes = [*recorder.nodes, node_of(image)]
-        made_of = origins([*nodes, *map(node_of, followed)], len(nodes))
-        reached = made_of[len(nodes) :]
-        if image.requires_grad and not any(bits >> len(recorder.nodes) for bits in reached):
-            raise LayerError(QUANTISED if traits_of(model).quantised else DETACHED)
 
-        # 3. Where gradient arrives.
-        sources = [image] if image.requires_grad else recorder.roots
-        arrived, alive = _arrived_from_all(followed, sources, recorder.reached)
-    if image.requires_grad and not alive:
-        # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
-        arrived = [
-            torch.ones((), dtype=torch.bool, device="cpu").expand(call.shape)
-            if all(bits >> call.number & 1 for bits in reached)
-            else None
-            for call in recorder.calls
+def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recording:
+    """Return the recording of a pass that was just run."""
+    count = len(recorder.calls)
+    nodes = [*(edge.node for edge in recorder.edges), *(node for node, _ in recorder.inputs)]
+    anchors = [*recorder.anchors, *(anchor for _, anchor in recorder.inputs)]
+    lineage = read_lineage(nodes, anchors, count, (node_of(image), image.shape))
+    everything = 0 if image.requires_grad else 1 << count  # the graph does not begin at the image
+    origins = [bits | everything for bits in lineage.origins]
+    return Recording(
+        tuple(recorder.calls),
+        origins,
+        lineage.tracks[:count],
+        layers_.InputGeometry(tuple(image.shape[2:]), recorder.canvas, recorder.span, spec.grid),
+        dict(zip(anchors, origins, strict=True)),
+    )
+
+
+def _read_all(recorded: _RecordedPass) -> tuple[ModuleCall, ...]:
+    """Return every call with its layout and where gradient arrives, everywhere."""
+    recording, arrivals = recorded.recording, _Arrivals(recorded)
+    arrived = arrivals.since(0)
+    guessed = _read(recording, arrived)
+    recording.settle(
+        recorded.model,
+        recorded.inputs,
+        [call.number for call in guessed if call.layout is not None and not call.settled],
+    )
+    return _read(recording, arrived)
+
+
+def _choose(recorded: _RecordedPass) -> Choice:
+    """Choose a layer: differentiate and measure no farther back than needed.
+
+    1. Find where gradient arrives at the late calls.
+    2. Rank them, and settle the layout of the first; repeat while that changes the ranking.
+    3. If an earlier call may be better, go farther back.
+    """
+    recording, arrivals = recorded.recording, _Arrivals(recorded)
+    count = len(recording.calls)
+    calls: tuple[ModuleCall, ...] = ()
+    for share in _SHARES:
+        since = int(count * (1 - share))
+        arrived = arrivals.since(since)
+        while True:
+            calls = _read(recording, arrived)
+            ranked = layers_.candidates(calls)
+            top = ranked[0] if ranked else None
+            surely_late = top and top.call.number >= since and not top.objection
+            if top is None or not top.possible or (since > 0 and not surely_late):
+                break
+            if top.call.settled:
+                return layers_.choose_layer(calls, recording.geometry.size)
+            recording.settle(recorded.model, recorded.inputs, [top.call.number])
+    # Nothing that looks like a grid is one: measure what does not look like one.
+    unclear = [
+        call.number
+        for call in calls
+        if call.learned and not call.settled and call.layout is None and len(call.shape) >= 3
+    ]
+    recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
+    return layers_.choose_layer(_read(recording, arrivals.since(0)), recording.geometry.size)
+
+
+#: How many outputs that do not look like a grid are measured when nothing else is left.
+_MOST_UNCLEAR = 24
+
+
+def _read(recording: Recording, arrived: Sequence[Arrival]) -> tuple[ModuleCall, ...]:
+    return layers_.read(
+        recording.calls, arrived, recording.origins, recording.geometry, recording.layouts
+    )
+
+
+class _Arrivals:
+    """Where gradient of the followed scores arrives at the outputs of calls."""
+
+    def __init__(self, recorded: _RecordedPass) -> None:
+        """Find which calls the scores depend on.
+
+        Raises:
+            LayerError: The scores do not depend on the image.
+        """
+        self._edges, self._calls = recorded.edges, recorded.recording.calls
+        inputs, image = recorded.inputs, recorded.image
+        context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), recorded.spec)
+        self._scores = scores_to_follow(recorded.output, context)
+        nodes, count = [edge.node for edge in self._edges], len(self._edges)
+        every = [*nodes, *map(node_of, self._scores)]
+        reached = read_lineage(every, (), count, (node_of(image), image.shape)).origins[count:]
+        if image.requires_grad and not any(bits >> len(self._edges) & 1 for bits in reached):
+            raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)
+        self._reached = [
+            all(bits >> number & 1 for bits in reached) for number in range(len(self._edges))
+        ]
+        self._found: dict[int, Arrival] = {}
+
+    def since(self, first: int) -> list[Arrival]:
+        """Return by number of the call where gradient arrives; True for those before `first`."""
+        waiting = [
+            number
+            for number in range(first, len(self._edges))
+            if self._reached[number] and number not in self._found
+        ]
+        for end in range(len(waiting), 0, -_EDGES_AT_ONCE):
+            self._find(waiting[max(0, end - _EDGES_AT_ONCE) : end])
+        if not any(isinstance(arrived, Tensor) for arrived in self._found.values()):
+            # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
+            return [reached or None for reached in self._reached]
+        return [
+            self._found.get(number) if number >= first else reached or None
+            for number, reached in enumerate(self._reached)
         ]
 
-    # 4. The record, read.
-    if not image.requires_grad:
-        made_of = [bits | 1 << len(recorder.nodes) for bits in made_of]
-    size = tuple(inputs.image.shape[2:])
-    geometry = layers_.InputGeometry(size, recorder.canvas, recorder.span, spec.grid)
-    return layers_.read(recorder.calls, arrived, made_of, geometry)
-
-
-def _note(reached: list[Tensor | None], number: int, gradient: Tensor | None) -> None:
-    """Note where gradient arrived; a bool per value takes a quarter of the gradient's memory."""
-    if gradient is not None:  # None behind an operation without a derivative
-        reached[number] = gradient != 0
-
-
-def _arrived_from_all(
-    scores: Sequence[Tensor], sources: Sequence[Tensor], reached: list[Tensor | None]
-) -> tuple[list[Tensor | None], bool]:
-    """Return where gradient of any score arrived at each call, and whether any reached the sources.
-
-    The entry of a call is None unless gradient of every score arrived there.
-    """
-    total: list[Tensor | None] = []
-    alive = False
-    for number, score in enumerate(scores):
-        reached[:] = [None] * len(reached)
-        gradients = differentiate(score, sources, retain=number < len(scores) - 1)
-        alive = alive or any(bool(gradient.any()) for gradient in gradients)
-        arrived = [None if mask is None or not mask.any() else mask for mask in reached]
-        pairs = zip(total or arrived, arrived, strict=True)
-        total = [None if a is None or b is None else a | b for a, b in pairs]
-    return total, alive
-
-
-def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> layers_.Choice:
-    """Return the layer to cut at when none is named; raise a LayerError if there is none."""
-    choice = cached_record(model, inputs, spec).choice
-    if isinstance(choice, LayerError):
-        raise LayerError(str(choice))
-    return choice
+    def _find(self, numbers: Sequence[int]) -> None:
+        """Differentiate the scores by the outputs of these calls."""
+        edges = [self._edges[number] for number in numbers]
+        total: list[Tensor | None] = []
+        for score in self._scores:
+            gradients = torch.autograd.grad(score, edges, retain_graph=True, allow_unused=True)
+            masks = [None if g is None or not g.any() else g != 0 for g in gradients]
+            pairs = zip(total or masks, masks, strict=True)
+            total = [None if a is None or b is None else a | b for a, b in pairs]
+        self._found |= dict(zip(numbers, total, strict=True))

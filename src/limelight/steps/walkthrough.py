@@ -127,7 +127,7 @@ def walkthrough(
     except MethodError:  # a quantised network, and a method that needs none
         gradients = None
     activations = at_least_float32(cut.activations)[0]
-    calls = cached_record(unwrap(subject.model), subject.inputs, options.spec).calls
+    calls = cached_record(unwrap(subject.model), subject.inputs, options.spec)
     return Walkthrough(
         name=name or type(subject.model).__name__,
         method=main_method,

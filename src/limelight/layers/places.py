@@ -1,0 +1,467 @@
+"""Where each number of a layer's output looks: the measurement, read as a layout.
+
+The picture X is changed by `eps w n`, n Gaussian noise and w a weight for each pixel. To first
+order a number of the output changes by `J (w n)`, J its derivative, and
+
+    E[(J (w n))^2] = sum_p J_p^2 w_p^2 .
+
+With y from 0 to 1 along an axis of the picture, the weights `sqrt(y)` and `y` give, in proportion
+to the weight 1, the first and second moments of `J^2` along this axis: the centre of what the
+number looks at, and how far that spreads. `limelight.runtime.places` measures; this module reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from limelight.finish import AxisSpan
+from limelight.layers.layouts import Layout, LayoutKind
+
+#: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
+UNIFORM = 12**-0.5
+
+#: How well the centres along an axis have to go with the places of the cells: their correlation.
+IN_ORDER = 0.85
+
+#: Numbers that answer less than this share of the strongest, in energy, answer to nothing.
+SILENT = 1e-7
+
+#: A position looks everywhere, so it has no place, if it spreads farther than this share of
+#: `UNIFORM`, and this many times as far as the typical one.
+WIDE, WIDER_THAN_MOST = 0.8, 1.25
+
+#: A grid is sharp, so that its cells can be told apart, if they spread less than this many cells.
+SHARP = 1.2
+
+
+class Moments(NamedTuple):
+    """What was measured for an output, for one image; A is the number of the picture's axes.
+
+    Attributes:
+        energy: The squared change of each number, of the output's shape.
+        first: The same with the weight `sqrt(y)`, for each axis y, `[A, *shape]`.
+        second: The same with the weight `y`.
+    """
+
+    energy: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class KnownGrid(NamedTuple):
+    """A grid that an output was made of.
+
+    Attributes:
+        grid: The sizes of its axes.
+        span: Where it lies on the picture.
+    """
+
+    grid: tuple[int, ...]
+    span: tuple[AxisSpan, ...] = ()
+
+
+class Cells(NamedTuple):
+    """Where the positions of an output look; N is their number.
+
+    Attributes:
+        energy: How much they answer, `[N]`.
+        centre: The centres of what they look at, in picture lengths, `[A, N]`.
+        spread: Its standard deviation, `[A, N]`.
+        placed: Whether they have a place, `[N]`.
+    """
+
+    energy: Tensor
+    centre: Tensor
+    spread: Tensor
+    placed: Tensor
+
+
+def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
+    """Return the layout that the measurement shows; or, if none, a clause with what was measured.
+
+    1. Find the axis of the channels: the one over which a sum loses the least of the places.
+    2. Find the positions that have a place.
+    3. Read each other axis as an axis of the picture, if the places go along it.
+    4. Else find the grid on which the positions lie in an order: row by row, by windows.
+    5. Else, if the cells are sharp, lay each position in the cell that it looks at.
+
+    Args:
+        moments: What was measured.
+        known: Grids that the output was made of, the latest last.
+    """
+    # 1. The channels.
+    shape = moments.energy.shape
+    if not bool(moments.energy.amax() > 0):
+        return "nothing in the picture changes it"
+    channels = _channel_axis(moments)
+    # 2. The positions.
+    cells = _cells(moments, channels)
+    sizes = [size for axis, size in enumerate(shape) if axis != channels]
+    if len(cells.energy) == 1:
+        return "it has a single position"
+    if int(cells.placed.sum()) < 2:
+        return f"its positions look at no place of their own: {_facts(cells)}"
+    resolved = _resolved_axes(cells)
+    if not resolved:
+        return f"all its positions look at the same place: {_facts(cells)}"
+    # 3. Axes.
+    layout = _by_axes(cells, sizes, shape, channels, resolved)
+    # 4., 5. Orders.
+    layout = layout or _by_order(cells, sizes, shape, channels, resolved, known)
+    layout = layout or _by_cell(cells, shape, channels, resolved, known)
+    return layout or (
+        f"its {len(cells.energy)} positions lie on no grid over the picture: {_facts(cells)}"
+    )
+
+
+def measured_span(
+    moments: Moments, layout: Layout, image: Sequence[int]
+) -> tuple[AxisSpan, ...] | None:
+    """Return where a grid lies on the picture, from the centres of its cells; None if they blur.
+
+    The centres of sharp cells lie on a line: `centre_i = start + (i + 0.5) length / g`. Cells at the
+    border, whose windows end there, and cells that look at nothing (padding) are left out.
+    """
+    energy, centres, spread = _on_grid(moments, layout)
+    axes = range(len(layout.grid))
+    span = []
+    for axis, g in enumerate(layout.grid):
+        others = [other for other in axes if other != axis]
+        weight = energy.sum(others) if others else energy
+        if g < 4:
+            if g == 1:
+                span.append(AxisSpan(0.0, 1.0))
+                continue
+            return None
+        total = weight.clamp(min=1e-300)
+        along = (centres[axis] * energy).sum(others) / total if others else centres[axis]
+        wide = (spread[axis] * energy).sum(others) / total if others else spread[axis]
+        index = torch.arange(g, dtype=torch.float64)
+        heard = weight > SILENT * weight.max()
+        inner = heard.clone()
+        ends = heard.nonzero().flatten()
+        inner[ends[0]] = inner[ends[-1]] = False
+        if int(inner.sum()) < 3:
+            return None
+        x, y = index[inner] + 0.5, along[inner]
+        slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+        if slope <= 0 or float(wide[inner].median()) > SHARP * slope:
+            return None
+        start = float(y.mean() - slope * x.mean())
+        end = start + slope * g
+        pixel = 1 / image[axis]
+        ends_ = max(0.0, start - pixel / 2), min(1.0, end + pixel / 2)
+        seen = (0.0 if ends_[0] < slope else ends_[0], 1.0 if ends_[1] > 1 - slope else ends_[1])
+        span.append(AxisSpan(start, end, *seen))
+    return tuple(span)
+
+
+def _on_grid(moments: Moments, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Return energy, centres and spreads of the cells, `[*grid]` and `[A, *grid]` twice."""
+    energy = layout.to_grid(moments.energy).sum(1)[0]
+    total = energy.clamp(min=1e-300)
+    first, second = (
+        torch.stack([layout.to_grid(part).sum(1)[0] / total for part in parts])
+        for parts in (moments.first, moments.second)
+    )
+    return energy, first, (second - first**2).clamp(min=0).sqrt()
+
+
+def _channel_axis(moments: Moments) -> int:
+    """Return the axis that holds the channels: a sum over it loses the least of the places.
+
+    By the law of total variance, the variance of the centres falls by the variance within what is
+    summed. Where several axes lose about nothing, the longest is taken.
+    """
+    shape, kept = moments.energy.shape, {}
+    for axis in range(1, len(shape)):
+        energy = moments.energy.sum(axis)
+        centre = moments.first.sum(axis + 1) / energy.clamp(min=1e-300)
+        share = energy / energy.sum()
+        mean = (centre * share).flatten(1).sum(1)
+        spread = (centre - mean.reshape(-1, *(1,) * energy.ndim)) ** 2 * share
+        kept[axis] = float(spread.sum())
+    best = max(kept.values())
+    return max((a for a in kept if kept[a] >= 0.9 * best), key=lambda axis: shape[axis])
+
+
+def _cells(moments: Moments, channels: int) -> Cells:
+    """Return where the positions look, summed over the channels, and which have a place."""
+    energy = moments.energy.sum(channels).flatten()
+    total = energy.clamp(min=1e-300)
+    centre = moments.first.sum(channels + 1).flatten(1) / total
+    second = moments.second.sum(channels + 1).flatten(1) / total
+    spread = (second - centre**2).clamp(min=0).sqrt()
+    heard = energy > SILENT * energy.max()
+    wide = (spread / UNIFORM).square().mean(0).sqrt()  # 1 for what looks everywhere
+    typical = wide[heard].median()
+    everywhere = (wide > WIDE) & (wide > WIDER_THAN_MOST * typical)
+    return Cells(energy, centre, spread, heard & ~everywhere)
+
+
+def _resolved_axes(cells: Cells) -> list[int]:
+    """Return the axes of the picture along which the positions look at different places."""
+    variance = cells.centre[:, cells.placed].var(1)
+    return [a for a, v in enumerate(variance.tolist()) if v > max(0.03 * variance.max(), 1e-5)]
+
+
+def _by_axes(
+    cells: Cells, sizes: Sequence[int], shape: Sequence[int], channels: int, resolved: Sequence[int]
+) -> Layout | None:
+    """Return the layout if each axis of the output goes along one axis of the picture."""
+    long = [axis for axis, size in enumerate(sizes) if size > 1]
+    if len(long) != len(resolved) or not bool(cells.placed.any()):
+        return None
+    weight = cells.placed.double().reshape(sizes)
+    for order in itertools.permutations(resolved):
+        signs = [
+            _along(cells.centre[axis].reshape(sizes), weight, at)
+            for at, axis in zip(long, order, strict=True)
+        ]
+        if all(signs):
+            break
+    else:
+        return None
+    grid = [1] * len(cells.centre)
+    for at, axis in zip(long, order, strict=True):
+        grid[axis] = sizes[at]
+    folds = sizes[0]
+    kind: LayoutKind = "channels first" if channels == 1 else "channels last"
+    axis_of_channels = None if channels in (1, len(shape) - 1) else channels
+    if folds > 1 and channels == 1 and order[0] == 0 and len(long) == 3:
+        kind, folds = "frames", 1
+    if list(order) == sorted(order) and all(sign > 0 for sign in signs):
+        return Layout(kind, tuple(grid), channel_axis=axis_of_channels, folds=folds)
+    # The network has swapped or turned axes.
+    positions = torch.arange(math.prod(sizes)).reshape(sizes)
+    positions = positions.flip([at for at, sign in zip(long, signs, strict=True) if sign < 0])
+    positions = positions.squeeze().permute(*(order.index(axis) for axis in sorted(order)))
+    places = tuple(positions.flatten().tolist())
+    axis_of_tokens = None if channels == len(shape) - 1 else channels
+    return Layout(
+        "tokens", tuple(grid), order=places, channel_axis=axis_of_tokens, folds=sizes[0]
+    )
+
+
+def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
+    """Return 1 if centres grow along an axis and nothing else, -1 if they fall; else 0."""
+    others = [other for other in range(centre.ndim) if other != axis]
+    total = weight.sum(others) if others else weight
+    profile = (centre * weight).sum(others) if others else centre * weight
+    heard = total > 0
+    profile = profile[heard] / total[heard]
+    mean = (centre * weight).sum() / weight.sum()
+    whole = ((centre - mean) ** 2 * weight).sum()
+    between = ((profile - mean) ** 2 * total[heard]).sum()
+    index = torch.arange(len(total), dtype=torch.float64)[heard]
+    if len(index) < 2 or float(between) < 0.5 * float(whole):
+        return 0
+    r = _correlation(profile[None], index[None])[0]
+    return int(math.copysign(1, r)) if abs(r) >= IN_ORDER else 0
+
+
+class _Order(NamedTuple):
+    """A grid, some positions, and for each of them the cell that it would be."""
+
+    grid: tuple[int, ...]
+    positions: Tensor  # [n]
+    cells: Tensor  # [n]
+
+
+def _by_order(
+    cells: Cells,
+    sizes: Sequence[int],
+    shape: Sequence[int],
+    channels: int,
+    resolved: Sequence[int],
+    known: Sequence[KnownGrid],
+) -> Layout | None:
+    """Return the layout if the positions lie on a grid row by row, by windows, or the like."""
+    best: tuple[float, _Order] | None = None
+    for order in _orders(cells, sizes, resolved, known):
+        places = _unravelled(order.cells, order.grid)[resolved]
+        r = _correlation(cells.centre[resolved][:, order.positions], places)
+        fit = sum(x * x for x in r)
+        if min(r) < IN_ORDER or (best is not None and fit <= best[0] + 1e-6):
+            continue
+        if not _contradicted(cells, order.positions, places, resolved):
+            best = fit, order
+    return None if best is None else _as_tokens(best[1], cells, shape, channels)
+
+
+def _as_tokens(order: _Order, cells: Cells, shape: Sequence[int], channels: int) -> Layout:
+    """Return the layout in which each position is a cell of the grid."""
+    positions = torch.full((math.prod(order.grid),), -1, dtype=torch.long)
+    positions[order.cells] = order.positions
+    axis = None if channels == len(shape) - 1 else channels
+    # Cells in a row, those that answer to nothing (padding) among them, need no order.
+    found = (positions >= 0).nonzero().flatten()
+    offset = positions[found] - found
+    first = int(offset[0])
+    if bool((offset == first).all()) and 0 <= first <= len(cells.energy) - len(positions):
+        return Layout("tokens", order.grid, first, channel_axis=axis, folds=shape[0])
+    places = tuple(positions.tolist())
+    return Layout("tokens", order.grid, order=places, channel_axis=axis, folds=shape[0])
+
+
+def _orders(
+    cells: Cells, sizes: Sequence[int], resolved: Sequence[int], known: Sequence[KnownGrid]
+) -> Iterator[_Order]:
+    """Yield the orders in which the positions could lie on a grid."""
+    placed, axes = cells.placed.nonzero().flatten(), len(cells.centre)
+    n, total = len(placed), math.prod(sizes)
+    index = torch.arange(n)
+    grids = [grid.grid for grid in reversed(known)]
+    grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
+    exact = [g for g in grids if math.prod(g) == n]
+    for grid in dict.fromkeys([*exact, *_factors(n, resolved, axes)]):
+        for order in itertools.permutations(resolved):
+            yield _Order(grid, placed, _raster(index, grid, order))
+    # A known grid of another size: some of its cells are silent, or others look placed.
+    for grid in grids:
+        size = math.prod(grid)
+        if size == n or size > total or size > 2 * n:
+            continue
+        for first in range(min(total - size, _MOST_SHIFTS) + 1):
+            inside = placed[(placed >= first) & (placed < first + size)]
+            if 2 * len(inside) > size:
+                yield _Order(grid, inside, _raster(inside - first, grid, sorted(resolved)))
+    if sizes[0] > 1 and n == total and len(resolved) == 2:
+        for grid, window_cells in _window_orders(sizes, resolved, axes):
+            yield _Order(grid, placed, window_cells)
+
+
+#: How many tokens in front of a known grid are tried.
+_MOST_SHIFTS = 64
+
+
+def _factors(n: int, resolved: Sequence[int], axes: int) -> Iterator[tuple[int, ...]]:
+    """Yield the grids of n cells along the resolved axes."""
+    if len(resolved) == 1:
+        yield tuple(n if axis == resolved[0] else 1 for axis in range(axes))
+        return
+    for first in range(2, n // 2 + 1):
+        if n % first == 0:
+            for rest in _factors(n // first, resolved[1:], axes):
+                if math.prod(rest) > 1:
+                    yield tuple(first if a == resolved[0] else rest[a] for a in range(axes))
+
+
+def _raster(index: Tensor, grid: Sequence[int], order: Sequence[int]) -> Tensor:
+    """Return the cells of positions that run through the grid, the axis `order[-1]` fastest."""
+    strides = [math.prod(grid[axis + 1 :]) for axis in range(len(grid))]
+    cells = torch.zeros_like(index)
+    for axis in reversed(order):
+        cells = cells + index % grid[axis] * strides[axis]
+        index = index // grid[axis]
+    return cells
+
+
+def _window_orders(
+    sizes: Sequence[int], resolved: Sequence[int], axes: int
+) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Yield the grids that windows along the first axis could be cut from, and their cells.
+
+    Each row is a window of neighbouring cells, or takes every so manieth cell of the picture.
+    """
+    windows, inside = sizes[0], [size for size in sizes[1:] if size > 1]
+    shapes = [(inside[0], inside[1])] if len(inside) == 2 else list(_pairs(math.prod(inside)))
+    for h, w in shapes:
+        for rows, columns in _pairs(windows):
+            grid = [1] * axes
+            grid[resolved[0]], grid[resolved[1]] = rows * h, columns * w
+            block = torch.arange(windows)[:, None]
+            cell = torch.arange(h * w)[None]
+            i, j, p, q = block // columns, block % columns, cell // w, cell % w
+            for y, x in ((i * h + p, j * w + q), (p * rows + i, q * columns + j)):
+                yield tuple(grid), (y * columns * w + x).flatten()
+
+
+def _pairs(n: int) -> Iterator[tuple[int, int]]:
+    return ((first, n // first) for first in range(1, n + 1) if n % first == 0)
+
+
+def _unravelled(cells: Tensor, grid: Sequence[int]) -> Tensor:
+    """Return the places of cells along each axis of a grid, `[A, n]`."""
+    places = list[Tensor]()
+    for size in reversed(grid):
+        places.insert(0, cells % size)
+        cells = cells // size
+    return torch.stack(places).double()
+
+
+def _correlation(a: Tensor, b: Tensor) -> list[float]:
+    """Return the correlation of each row `[A, n]` with the same row of another."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    norms = (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-300)
+    return ((a * b).sum(1) / norms).tolist()
+
+
+def _contradicted(
+    cells: Cells, positions: Tensor, places: Tensor, resolved: Sequence[int]
+) -> bool:
+    """Return whether sharp cells look elsewhere than an order says."""
+    for axis, x in zip(resolved, places, strict=True):
+        centre, spread = cells.centre[axis, positions], cells.spread[axis, positions]
+        x = x - x.mean()
+        slope = (x * (centre - centre.mean())).sum() / (x * x).sum()
+        off = (centre - centre.mean()) / slope - x
+        if spread.median() < SHARP * slope.abs() and float(off.abs().median()) > 0.5:
+            return True
+    return False
+
+
+def _by_cell(
+    cells: Cells,
+    shape: Sequence[int],
+    channels: int,
+    resolved: Sequence[int],
+    known: Sequence[KnownGrid],
+) -> Layout | None:
+    """Return the layout in which each placed position is the cell that it looks at.
+
+    Every position has to be in a cell of its own, and sharp enough to be told from its neighbours.
+    """
+    placed = cells.placed.nonzero().flatten()
+    centre, axes = cells.centre[:, placed], len(cells.centre)
+    candidates = [known_grid for known_grid in reversed(known) if len(known_grid.grid) == axes]
+    candidates += [KnownGrid(grid) for grid in _factors(len(placed), resolved, axes)]
+    for grid, span in candidates:
+        if math.prod(grid) < len(placed) or math.prod(grid) < 4:
+            continue
+        places, off = [], 0.0
+        for axis, g in enumerate(grid):
+            along = span[axis] if span else AxisSpan(0.0, 1.0)
+            exact = (centre[axis] - along.start) / along.length * g - 0.5
+            places.append(exact.round().clamp(0, g - 1).long())
+            if g > 1:
+                off = max(off, float((exact - places[-1]).abs().median()))
+        index = torch.zeros_like(placed)
+        for place, g in zip(places, grid, strict=True):
+            index = index * g + place
+        if off < 0.3 and len(index.unique()) == len(index):
+            return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
+    return None
+
+
+def _facts(cells: Cells) -> str:
+    """Return what was measured, in words."""
+    parts = []
+    for axis, (centre, spread) in enumerate(zip(cells.centre, cells.spread, strict=True)):
+        heard = cells.energy > SILENT * cells.energy.max()
+        low, high = centre[heard].aminmax()
+        name = _AXES[len(cells.centre)][axis]
+        parts.append(
+            f"along {name} they look at {float(low):.2f} to {float(high):.2f} of the picture, each "
+            f"with a spread of {float(spread[heard].median()):.2f}"
+        )
+    return "; ".join(parts) + f" (what looks everywhere has {UNIFORM:.2f})"
+
+
+_AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
