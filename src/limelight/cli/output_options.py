@@ -17,6 +17,15 @@ Colormap = Annotated[
     str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
 ]
 
+WholePhoto = Annotated[
+    bool,
+    typer.Option(
+        "--whole/--crop",
+        help="Draw on the whole photo, with what was cropped away marked as not seen; or only on "
+        "what the network saw.",
+    ),
+]
+
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -37,6 +46,7 @@ class PictureOptions:
         typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
     ] = None
     colormap: Colormap = "inferno"
+    whole: WholePhoto = False
 
     def plan(self, *, single: bool) -> PictureFiles:
         """Return where the pictures go, as `PictureFiles.plan` does."""

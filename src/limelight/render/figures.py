@@ -21,6 +21,7 @@ from torch import Tensor
 from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
+from limelight.render.whole import HeatOnPhoto, framed
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture
 
@@ -76,9 +77,11 @@ class InputPicture(NamedTuple):
     curve: bool = False
 
 
-def as_panel(photo: Image) -> Image:
-    """Return a photo with no more pixels than a panel shows: more would only cost memory."""
-    return photo.reduce(max(1, max(photo.size) // PANEL_PIXELS))
+def plain_photo(photo: Image, heatmaps: Sequence[Heat]) -> Image:
+    """Return a photo without its heatmaps, and with a frame around what the network saw of it."""
+    rgb = photo.convert("RGB")
+    boxes = [heatmap.box for heatmap in heatmaps if isinstance(heatmap, HeatOnPhoto)]
+    return framed(rgb.copy(), boxes[0]) if boxes else rgb
 
 
 def photo_figure(
@@ -102,7 +105,7 @@ def photo_figure(
 
 def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     pictures = (
-        row.photo,
+        plain_photo(row.photo, [row.heatmap]),
         colourise(row.heatmap, colormap),
         overlay(row.photo, row.heatmap, colormap=colormap),
     )
@@ -112,7 +115,8 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     if row.region is not None:
         for panel in (axes[0], axes[2]):
             _outline(panel, row.region)
-    axes[0].set_title("photo", fontsize=9)
+    cropped = isinstance(row.heatmap, HeatOnPhoto)
+    axes[0].set_title("photo, seen in the frame" if cropped else "photo", fontsize=9)
     # A dollar sign in the name of a class is no formula.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
