@@ -271,7 +271,7 @@ def test_sheets_are_drawn_on_whole_photos() -> None:
     for drawn in (compared, checked):
         for whole, shape in ((True, (400, 600)), (False, (350, 350))):
             shown = [axes.images[0] for axes in drawn.figure(whole=whole).axes if axes.images]
-            assert {np.shape(image.get_array())[:2] for image in shown} == {shape}
+            assert {np.asarray(image.get_array()).shape[:2] for image in shown} == {shape}
 
 
 # ---- photos that are given -------------------------------------------------------------------

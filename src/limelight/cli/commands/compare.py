@@ -165,7 +165,7 @@ class _Sheets:
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
             comparison.drawn_on([crop]).save(
-                file, whole=self.pictures.whole, colormap=self.pictures.colormap
+                file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
             )
             photo["sheet"] = str(file)
         photo["seconds"] = round(time.perf_counter() - started, 3)

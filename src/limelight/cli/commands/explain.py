@@ -27,7 +27,7 @@ from limelight.cli.messages import (
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, WholePhoto
+from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
@@ -51,7 +51,7 @@ class _HeatmapOptions(PictureOptions):
     picture: Annotated[PictureKind, typer.Option("--picture", "-p", help="What to draw.")] = (
         "figure"
     )
-    whole: WholePhoto = True
+    whole: Annotated[bool | None, whole_option("the whole photo, but not in npz")] = None
 
 
 def explain(
@@ -191,13 +191,15 @@ class _Heatmaps:
     def _draw(self, result: PhotoResult) -> None:
         assert result.crop is not None
         noted: list[dict[str, Any]] = []
+        asked = self.pictures.whole
+        whole = self.files.format != "npz" if asked is None else asked
         for explanation in result.explanations:
             label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
             method = re.sub(r"[^\w+.-]+", "-", explanation.method)
             path = self.files.next(result.path.stem, method, label)
             explanation.save(
                 path,
-                whole=self.pictures.whole,
+                whole=whole,
                 picture=self.pictures.picture,
                 colormap=self.pictures.colormap,
             )

@@ -22,7 +22,7 @@ from limelight.cli.network_options import (
 )
 from limelight.cli.option_groups import name_option, out_option
 from limelight.cli.output import Console, document
-from limelight.cli.output_options import AsJson, Colormap, PictureFiles, WholePhoto
+from limelight.cli.output_options import AsJson, Colormap, PictureFiles, whole_option
 from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
@@ -51,7 +51,7 @@ class _StageOptions:
         "limelight-out/stages.png"
     )
     colormap: Colormap = "inferno"
-    whole: WholePhoto = False
+    whole: Annotated[bool | None, whole_option("what it saw")] = None
 
     def file(self) -> Path:
         """Return the file of the figure; fail before any work is done."""
@@ -74,7 +74,7 @@ class _StageOptions:
             layers=stages(calls),
             classes=network.classes,
         )
-        sheet.drawn_on([crop]).save(file, whole=self.whole, colormap=self.colormap)
+        sheet.drawn_on([crop]).save(file, whole=bool(self.whole), colormap=self.colormap)
 
 
 def layers(

@@ -85,7 +85,7 @@ def sanity(
                 total = total + checked.measurement
                 file = files.next(path.stem, "sanity")
                 picture = checked.drawn_on([crop]).save(
-                    file, whole=picture_options.whole, colormap=picture_options.colormap
+                    file, whole=bool(picture_options.whole), colormap=picture_options.colormap
                 )
                 run.done.append({"photo": str(path), "picture": str(picture)})
             if run.full:
