@@ -223,6 +223,8 @@ def test_the_figure_says_that_the_frame_is_what_was_seen() -> None:
     result = explained(WIDE, Preprocess())
     assert result.figure(whole=True).axes[0].get_title() == "photo, seen in the frame"
     assert result.figure().axes[0].get_title() == "photo"
+    with_border = explained(SMALL, Preprocess(resize=None))
+    assert with_border.figure(whole=True).axes[0].get_title() == "photo"
 
 
 @pytest.mark.parametrize("alpha", [None, 0.4])
@@ -335,7 +337,7 @@ def test_photos_in_the_wrong_order_are_refused() -> None:
     photos = [photo_of(WIDE), photo_of(WIDE, 1)]
     result = limelight.explain(small_network(Preprocess()), photos, target=0, layer="0")
     assert len(result.overlay(photos)) == 2
-    with pytest.raises(InputError, match="Photo 0 does not show what the network was given"):
+    with pytest.raises(InputError, match=r"Photo 0 does not show .*\. Leave the photos out: what"):
         result.overlay(photos[::-1])
 
 

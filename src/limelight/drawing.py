@@ -116,11 +116,14 @@ def _placed(
         return possible[0]
     most = max(value for value in likenesses if value is not None)
     if most < LEAST_LIKENESS:
+        advice = (
+            "Pass a Network and the photo, explain(network, photo); or draw on the part that the "
+            "network saw, network.preprocess.view(photo)."
+        )
         raise InputError(
             f"Photo {number} does not show what the network was given: their likeness is "
             f"{most:.2f}, and at least {LEAST_LIKENESS} was expected, so the map would not lie "
-            "where the network looked. Pass a Network and the photo, explain(network, photo); or "
-            "draw on the part that the network saw, network.preprocess.view(photo)."
+            f"where the network looked. {advice if crop is None else _LEAVE_OUT}"
         )
     return possible[likenesses.index(most)]
 
@@ -148,8 +151,11 @@ def _wrong_size(number: int, photo: Image.Image, crop: CroppedPhoto, *, whole: b
     return (
         f"Photo {number} is {_by(photo)} pixels; the whole photo that was explained, "
         f"{_by(crop.photo)},{'' if whole else part} was expected, or the same at another size. "
-        "Leave the photos out: what was explained is drawn on."
+        f"{_LEAVE_OUT}"
     )
+
+
+_LEAVE_OUT = "Leave the photos out: what was explained is drawn on."
 
 
 def _by(size: Sized) -> str:

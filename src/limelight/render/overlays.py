@@ -21,7 +21,7 @@ from limelight.render.whole import HeatOnPhoto, framed, stripe_step, unseen
 Pixels = npt.NDArray[np.floating[Any]]
 
 
-#: A heatmap `[H, W]` in [0, 1], whole or computed in pieces; NaN where the network did not see.
+#: A heatmap `[H, W]` in [0, 1], whole or computed in pieces, or laid on a whole photo.
 Heat = Tensor | FinishedInPieces | HeatOnPhoto
 
 
@@ -54,24 +54,22 @@ def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
     height, width = heatmap.shape
     drawn = Image.new("RGB", (width, height))
     for box in pieces(width, height):
-        heat = _crop(heatmap, box)
-        coloured = _look_up(heat, table)
+        coloured = _look_up(_crop(heatmap, box), table)
         if isinstance(heatmap, HeatOnPhoto):
-            coloured = _mark_unseen(coloured, np.ones_like(coloured), heat, box, drawn.size)
+            coloured = _mark_unseen(coloured, np.ones_like(coloured), heatmap, box)
         drawn.paste(_to_picture(coloured), box)
     return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
 
 
 def _mark_unseen(
-    drawn: Pixels,
-    pixels: Pixels,
-    heat: Tensor,
-    box: tuple[int, int, int, int],
-    size: tuple[int, int],
+    drawn: Pixels, pixels: Pixels, heatmap: HeatOnPhoto, box: tuple[int, int, int, int]
 ) -> Pixels:
     """Return a piece as drawn, with the photo's pixels paled where the network did not see."""
-    pale = unseen(pixels, box[0], box[1], stripe_step(size))
-    return np.where(heat.isnan().numpy()[..., None], pale, drawn)
+    height, width = heatmap.shape
+    marked = unseen(pixels, box[0], box[1], stripe_step((width, height)))
+    seen = heatmap.seen_in(box)
+    marked[seen] = drawn[seen]
+    return marked
 
 
 def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
@@ -100,14 +98,14 @@ def overlay(
     table = _colour_table(colormap)
     boxes = list(pieces(*photo.size))
 
-    def photo_and_heat(box: tuple[int, int, int, int]) -> tuple[Pixels, Tensor]:
+    def photo_and_colours(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
-        return pixels, _crop(heatmap, box)
+        return pixels, _look_up(_crop(heatmap, box), table)
 
     def brightest_sum(box: tuple[int, int, int, int]) -> float:
-        pixels, heat = photo_and_heat(box)
-        seen = ~heat.isnan().numpy()[..., None] if isinstance(heatmap, HeatOnPhoto) else True
-        return float(np.max(pixels + _look_up(heat, table), where=seen, initial=0))
+        sums = np.add(*photo_and_colours(box))
+        seen = sums[heatmap.seen_in(box)] if isinstance(heatmap, HeatOnPhoto) else sums
+        return float(seen.max(initial=0))
 
     def combine(pixels: Pixels, heat: Pixels) -> Pixels:
         if curve:
@@ -121,10 +119,10 @@ def overlay(
         brightest = max(map(brightest_sum, boxes), default=0.0) or 1.0
     drawn = Image.new("RGB", photo.size)
     for box in boxes:
-        pixels, heat = photo_and_heat(box)
-        piece = combine(pixels, _look_up(heat, table))
+        pixels, heat = photo_and_colours(box)
+        piece = combine(pixels, heat)
         if isinstance(heatmap, HeatOnPhoto):
-            piece = _mark_unseen(piece, pixels, heat, box, photo.size)
+            piece = _mark_unseen(piece, pixels, heatmap, box)
         drawn.paste(_to_picture(piece), box)
     return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
 

@@ -18,7 +18,7 @@ Rgb = npt.NDArray[np.floating[Any]]
 
 
 class HeatOnPhoto:
-    """The heatmap of the part that the network saw, laid on the whole photo; NaN beside it.
+    """The heatmap of the part that the network saw, laid on the whole photo; 0 beside it.
 
     `heat[top:bottom, left:right]` is computed when it is read.
 
@@ -37,18 +37,33 @@ class HeatOnPhoto:
         self.heatmap, self.box, self.shape = heatmap, box, torch.Size(shape)
 
     def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
-        """Return a part of the heatmap: in [0, 1], or NaN where the network did not see."""
+        """Return a part of the heatmap, in [0, 1]."""
         (top, bottom, _), (left, right, _) = (
             part.indices(n) for part, n in zip(where, self.shape, strict=True)
         )
-        laid = torch.full((bottom - top, right - left), torch.nan, device="cpu")
-        x1, y1 = max(left, self.box[0]), max(top, self.box[1])
-        x2, y2 = min(right, self.box[2]), min(bottom, self.box[3])
-        if x1 < x2 and y1 < y2:
-            x, y = self.box[:2]
-            part = self.heatmap[y1 - y : y2 - y, x1 - x : x2 - x]
-            laid[y1 - top : y2 - top, x1 - left : x2 - left] = part
+        laid = torch.zeros(bottom - top, right - left, device="cpu")
+        rows, columns = self.seen_in((left, top, right, bottom))
+        if laid[rows, columns].numel():
+            down, across = top - self.box[1], left - self.box[0]
+            laid[rows, columns] = self.heatmap[
+                rows.start + down : rows.stop + down, columns.start + across : columns.stop + across
+            ]
         return laid
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether the network saw the whole photo, with a border around it."""
+        height, width = self.shape
+        left, top, right, bottom = self.box
+        return min(left, top) <= 0 and right >= width and bottom >= height
+
+    def seen_in(self, piece: tuple[int, int, int, int]) -> tuple[slice, slice]:
+        """Return the rows and columns of a piece of the photo that the network saw."""
+        left, top, right, bottom = piece
+        x1, y1, x2, y2 = self.box
+        rows = slice(max(0, y1 - top), max(0, min(bottom, y2) - top))
+        columns = slice(max(0, x1 - left), max(0, min(right, x2) - left))
+        return rows, columns
 
 
 def in_one_tensor(heatmap: Tensor | FinishedInPieces | HeatOnPhoto) -> Tensor:
@@ -58,7 +73,7 @@ def in_one_tensor(heatmap: Tensor | FinishedInPieces | HeatOnPhoto) -> Tensor:
     height, width = heatmap.shape
     whole = torch.zeros(height, width, device="cpu")
     for left, top, right, bottom in pieces(width, height):
-        whole[top:bottom, left:right] = heatmap[top:bottom, left:right].nan_to_num(0)
+        whole[top:bottom, left:right] = heatmap[top:bottom, left:right]
     return whole
 
 
@@ -67,7 +82,7 @@ def unseen(pixels: Rgb, left: int, top: int, step: int) -> Rgb:
 
     The stripes run on from piece to piece: `left` and `top` are where the pixels begin.
     """
-    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=pixels.dtype)
     pale = _DARKEST + (_LIGHTEST - _DARKEST) * grey
     rows, columns = np.ogrid[top : top + pixels.shape[0], left : left + pixels.shape[1]]
     striped = (rows + columns) % step < max(1, step // 8)
