@@ -195,6 +195,19 @@ def test_what_was_not_seen_is_pale_grey_and_what_was_is_drawn_as_before() -> Non
     assert np.median(beside) > 0.45 * 255
 
 
+def test_the_brightness_of_an_overlay_is_that_of_the_seen_part() -> None:
+    photo, part, nothing = (
+        Image.new("RGB", (80, 40), "white"),
+        photo_of((40, 40)),
+        torch.zeros(40, 40),
+    )
+    part = part.point(lambda value: value // 3)
+    photo.paste(part, (20, 0))
+    on_whole = render.overlay(photo, render.HeatOnPhoto(nothing, (20, 0, 60, 40), (40, 80)))
+    seen = on_whole.crop((20, 0, 60, 40))
+    assert seen.tobytes() == render.overlay(part, nothing).tobytes()
+
+
 def test_no_heat_and_not_seen_look_different() -> None:
     hot_below = torch.zeros(40, 40)
     hot_below[-1] = 1
@@ -293,11 +306,19 @@ def test_a_whole_photo_that_is_given_is_drawn_as_one_and_a_part_as_a_part(scale:
         (drawn,), (on_part,) = result.overlay([whole]), result.overlay([part])
         assert drawn.size == whole.size
         assert on_part.size == part.size
-        heatless = np.asarray(drawn)[:4].reshape(-1, 3)
-        assert np.array_equal(heatless[:, 0], heatless[:, 1])  # not seen, so grey
+        for picture, seen in ((drawn, False), (on_part, True)):
+            highest_rows = np.asarray(picture)[:4].reshape(-1, 3)
+            assert np.array_equal(highest_rows[:, 0], highest_rows[:, 1]) != seen  # grey if not
         if scale == 1:
             assert drawn.tobytes() == result.overlay(whole=True)[0].tobytes()
             assert on_part.tobytes() == result.overlay()[0].tobytes()
+
+
+def test_a_photo_without_structure_is_what_its_size_says() -> None:
+    result = explained((400, 400), Preprocess())
+    for size, whole in ((400, True), (350, False)):
+        (drawn,) = result.overlay([Image.new("RGB", (size, size), "red")], alpha=0)
+        assert (drawn.getpixel((3, 200)) == (255, 0, 0)) != whole
 
 
 def test_a_photo_of_other_proportions_is_refused() -> None:
