@@ -67,7 +67,7 @@ def growths(network: str, folder: Path) -> list[Growth]:
             for result in limelight.explain_photos(loaded, paths[:count], layer="layer4"):
                 path = folder / f"{result.path.stem}-map.jpg"
                 assert result.view is not None
-                result.explanations[0].save(path, photos=[result.view], picture="overlay")
+                result.explanations[0].save(path, picture="overlay")
 
         return run
 

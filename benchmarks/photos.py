@@ -1,8 +1,8 @@
 """A thousand photos from disk to overlays, over plain forwards with the same decoding; start-up.
 
-photos: The command `limelight explain PHOTO... --picture overlay`, in this process, beside a loop
-    that decodes the same photos, prepares them in the same way and runs the network on batches of
-    the same size under `torch.inference_mode`. The sides take turns on parts of the photos. The
+photos: The command `limelight explain PHOTO... --crop --picture overlay`, in this process, beside a
+    loop that decodes the same photos, prepares them in the same way and runs the network on batches
+    of the same size under `torch.inference_mode`. The sides take turns on parts of the photos. The
     photos come from --folder, or are copies of the samples.
 start: The time of an import and of a command, beside `import torch`, each in a process of its own.
     limelight loads a name when it is first used; `explain` needs torch and more.
@@ -54,7 +54,7 @@ def plain(network: str, paths: list[Path]) -> None:
 def command(network: str, paths: list[Path], out: Path, form: str) -> None:
     """Run the command on photos."""
     asked = ["explain", *map(str, paths), "--model", network, "--weights", "none"]
-    asked += ["--picture", "overlay", "--format", form, "--batch", str(BATCH)]
+    asked += ["--crop", "--picture", "overlay", "--format", form, "--batch", str(BATCH)]
     done = CliRunner().invoke(app, [*asked, "--out", str(out), "--json"])
     if done.exit_code:
         raise RuntimeError(done.output)

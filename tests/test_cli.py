@@ -74,7 +74,7 @@ def test_the_users_choices_reach_the_picture(run: Runner, folder: Path) -> None:
         *("explain", "chelsea", "--model", "squeezenet1_0", "--weights", "none", "--size", 64),
         *("--mean", "0.5", "--std", "0.5,0.5,0.5", "--layer", "features[-1]", "--dtype", "float64"),
         *("--method", "gradcam", "--picture", "overlay", "--colormap", "jet", "--device", "cpu"),
-        *("--target", 3, "--out", "deep/er/map.jpg"),
+        *("--target", 3, "--crop", "--out", "deep/er/map.jpg"),
     )
     assert code == 0
     with Image.open(folder / "deep" / "er" / "map.jpg") as drawn:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL.Image import Image
 from torch import Tensor
 
 import limelight
@@ -25,6 +24,7 @@ from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import measure_photos
 from limelight.models.network import Network
+from limelight.photos.crops import CroppedPhoto
 from limelight.pipeline import explain_many
 
 __all__ = ["folder", "noise", "photos", "run"]  # fixtures
@@ -159,7 +159,7 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
 def test_a_comparison_interrupted_between_photos_tells_of_the_first(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopping(path: Path, network: Network) -> tuple[Tensor, Image]:
+    def stopping(path: Path, network: Network) -> tuple[Tensor, CroppedPhoto]:
         if path.stem == "1":
             raise KeyboardInterrupt
         return load_input(path, network)

@@ -95,6 +95,20 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
     assert found.per_pixel < 12  # of them 4 for the picture; it was 44 and more
 
 
+@linux
+@pytest.mark.parametrize("picture", ["overlay", "heatmap"])
+def test_a_whole_photo_is_drawn_on_with_little_more_than_its_own_pixels(
+    tmp_path: Path, picture: limelight.explanation.PictureKind
+) -> None:
+    photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
+    result, path = explanation(torch.rand(1, 7, 7)), tmp_path / "x.png"
+    for drawn_on in (photo.crop((0, 0, 200, 200)), photo):
+        crop = Preprocess().crop(drawn_on)
+        with peak(2000 * 2100) as found:
+            result.drawn_on([crop]).save(path, whole=True, picture=picture)
+    assert found.per_pixel < 12
+
+
 @pytest.mark.parametrize(
     "span",
     [

@@ -415,7 +415,7 @@ def test_a_photo_larger_than_pillow_likes_is_read_without_a_word(
 ) -> None:
     gradient(90, 60).save(tmp_path / "x.tif", compression="tiff_lzw")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)
-    monkeypatch.setattr("limelight.photos.preprocess._CROP_PIXELS", 1000)
+    monkeypatch.setattr("limelight.photos.crops._CROP_PIXELS", 1000)
     photo = load_photo(tmp_path / "x.tif")  # warnings are errors here
     assert Preprocess().view(photo).size == (52, 52)
 

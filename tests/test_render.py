@@ -27,7 +27,8 @@ def photo(width: int = 256, height: int = 64) -> Image.Image:
 def explanation() -> limelight.Explanation:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64, 3))
-    return limelight.explain(model, torch.randn(1, 3, 8, 8), classes=["a", "b", "c"])
+    squashed = limelight.Preprocess((8, 8), (8, 8))(photo())
+    return limelight.explain(model, squashed[None], classes=["a", "b", "c"])
 
 
 def lightness(rgb: np.ndarray) -> np.ndarray:
@@ -100,7 +101,7 @@ def test_every_picture_in_every_format(
 
 
 def test_the_figure_names_class_method_and_layer(explanation: limelight.Explanation) -> None:
-    figure = explanation.figure([photo(300, 200)])
+    figure = explanation.figure([photo().resize((300, 200))])
     titles = " ".join(axes.get_title() for axes in figure.axes)
     for name in (explanation.label[0], "gradcam", "at 0", "photo"):
         assert name in titles

@@ -22,7 +22,7 @@ ORDER = (
     ("target_evidence",),
     ("photos", "models"),
     ("render",),
-    ("recipe", "explanation", "fusion"),
+    ("drawing", "recipe", "explanation", "fusion"),
     ("application", "pipeline", "photo_pipeline"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),

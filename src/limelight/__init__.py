@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
-    from limelight.explanation import Explanation as Explanation
+    from limelight.explanation import Explanation as Explanation, PhotoHeatmap as PhotoHeatmap
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
     from limelight.layers.layouts import Layout as Layout
@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_photos as explain_photos,
     )
     from limelight.photos.decode import load_photo as load_photo
+    from limelight.photos.crops import CroppedPhoto as CroppedPhoto
     from limelight.photos.memory import PhotoSize as PhotoSize
     from limelight.photos.preprocess import Preprocess as Preprocess
     from limelight.pipeline import (
@@ -105,7 +106,7 @@ _PUBLIC_NAMES = {
         "Attention",
         "Evidence",
     ),
-    "explanation": ("Explanation",),
+    "explanation": ("Explanation", "PhotoHeatmap"),
     "fusion": ("fuse",),
     "layers.choice": (
         "Candidate",
@@ -155,6 +156,7 @@ _PUBLIC_NAMES = {
         "explain_photos",
     ),
     "photos.decode": ("load_photo",),
+    "photos.crops": ("CroppedPhoto",),
     "photos.memory": ("PhotoSize",),
     "photos.preprocess": ("Preprocess",),
     "pipeline": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from limelight.targets import LogitsKey, Target, as_target
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
+
+    from limelight.photos.crops import CroppedPhoto
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,27 +76,41 @@ class Comparison:
             and (label is None or label in each.label)
         ]
 
+    def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Comparison:
+        """Return a copy to be drawn on these photos, one per image; None changes nothing."""
+        return replace(self, explanations=tuple(each.drawn_on(crops) for each in self))
+
     @property
     def heatmaps(self) -> Tensor:
         """All heatmaps, `[E, B, *image]`, in the order of `explanations`."""
         return torch.stack([explanation.heatmap for explanation in self])
 
-    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+    def figure(
+        self,
+        photos: Sequence[Image] | None = None,
+        *,
+        whole: bool = False,
+        colormap: str = "inferno",
+    ) -> Figure:
         """Draw a contact sheet: for each image and target, the photo and every overlay, with names.
 
         If the maps were measured, a ranking of the methods by each metric follows, with the
         controls beside them.
 
         Args:
-            photos: One per image; those that were explained, or the network's own
-                input, when not given.
+            photos: What to draw on, as in `Explanation.overlay`.
+            whole: Draw on the whole photos, and mark what the network did not see.
             colormap: The name of a matplotlib colour map.
+
+        Raises:
+            InputError: As `Explanation.overlay`.
         """
         from limelight import render
 
         layers = {explanation.layer for explanation in self}
         blocks = []
-        for b, drawn in enumerate(as_pictures(self.explanations, photos, as_panels=True)):
+        pictures = as_pictures(self.explanations, photos, whole=whole, as_panels=True)
+        for b, drawn in enumerate(pictures):
             by_target: dict[tuple[str, float], list[render.Panel]] = {}
             for explanation, heatmap in zip(self, drawn.heatmaps, strict=True):
                 status = explanation.status[b]
@@ -124,6 +140,7 @@ class Comparison:
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
+        whole: bool = False,
         colormap: str = "inferno",
     ) -> Path:
         """Write the contact sheet, or with the suffix .npz the arrays, whole or not at all.
@@ -131,13 +148,17 @@ class Comparison:
         The arrays are `heatmap_0`, `raw_0`, `score_0` and so on, in the order of `explanations`,
         and `names`, a JSON list with the method, layer, labels and status of each.
 
+        Args:
+            path: The file; its suffix is the format.
+            photos, whole, colormap: As in `figure`. `whole` changes nothing in an .npz file.
+
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
         from limelight import render
 
         return render.save_figure_or_arrays(
-            path, lambda: self.figure(photos, colormap=colormap), self._arrays
+            path, lambda: self.figure(photos, whole=whole, colormap=colormap), self._arrays
         )
 
     def _arrays(self) -> tuple[dict[str, Tensor], object]:
@@ -238,8 +259,7 @@ def compare(
             objects=objects,
         )
     )
-    drawn = tuple(explanation.drawn_on(subject.photos) for explanation in explanations)
-    return Comparison(drawn, skipped, measured)
+    return Comparison(explanations, skipped, measured).drawn_on(subject.crops)
 
 
 def _as_list(one_or_more: Any) -> list[Any]:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
-from limelight.explanation import photos_of
 from limelight.finish import resize
 from limelight.layers.resolved import Layer
 from limelight.methods import spectral
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
+from limelight.photos.crops import CroppedPhoto
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.targets import LogitsKey, OutputSpec
 from limelight.targets.class_names import label_of, names_for
@@ -74,13 +75,18 @@ class Factorization:
             photos: One per image; those that were passed in, or the network's own input, when not
                 given.
             colormap: The name of a matplotlib colour map.
+
+        Raises:
+            InputError: There is not one photo per image, or one does not show what the network was
+                given.
         """
         from limelight import render
 
         blocks = []
-        photos = photos_of(self.image, self.photos if photos is None else photos)
-        for photo, maps in zip(photos, self.heatmaps.float().cpu(), strict=True):
-            small = render.as_panel(photo)
+        crops = None if self.photos is None else list(map(CroppedPhoto.uncropped, self.photos))
+        drawn_on = photos_to_draw_on(self.image, crops, photos)
+        for crop, maps in zip(drawn_on, self.heatmaps.float().cpu(), strict=True):
+            small = crop.reduced(render.PANEL_PIXELS).photo
             large = resize(maps, (small.height, small.width))
             panels = [
                 render.Panel(heatmap, f"concept {number}", labels[0])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight import files
-from limelight.errors import InputError, OptionError, OutputError, unknown
+from limelight.drawing import check_whole, photos_to_draw_on, refuse_photos
+from limelight.errors import OptionError, OutputError, unknown
 from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
     from limelight.render import Heat, InputPicture
 
@@ -32,6 +35,18 @@ FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
 
 #: The picture files that `Explanation.save` writes, and the arrays.
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
+
+class PhotoHeatmap(NamedTuple):
+    """The heatmap of a whole photo.
+
+    Attributes:
+        heatmap: In [0, 1], `[H, W]`; 0 where the network did not see.
+        seen: Which pixels the network saw, `[H, W]`.
+    """
+
+    heatmap: Tensor
+    seen: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -61,8 +76,8 @@ class Explanation:
             pads or crops the picture; () when the grid covers it.
         recipe: How the maps were made, to repeat it on other images; None when it cannot be
             repeated.
-        photos: What to draw on, one per image: the part of the photo that the network saw; None to
-            draw on `image`.
+        crops: The photos that were explained, one per image, each with the box of it that the
+            network saw; None when they are not known, and `image` is drawn on.
     """
 
     raw: Tensor
@@ -80,7 +95,12 @@ class Explanation:
     region: Tensor | None = None
     span: tuple[AxisSpan, ...] = ()
     recipe: Recipe | None = None
-    photos: tuple[Image, ...] | None = None
+    crops: tuple[CroppedPhoto, ...] | None = None
+
+    @property
+    def photos(self) -> tuple[Image, ...] | None:
+        """The part of each photo that the network saw; None when the photos are not known."""
+        return None if self.crops is None else tuple(crop.view() for crop in self.crops)
 
     def __repr__(self) -> str:
         """Return labels, scores, method, layer and status, and the shapes of the maps."""
@@ -112,20 +132,37 @@ class Explanation:
             image=self.image[rows],
             completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
             region=None if self.region is None else self.region[rows],
-            photos=None if self.photos is None else self.photos[rows],
+            crops=None if self.crops is None else self.crops[rows],
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[rows] if t.ndim and len(t) == len(self) else t, self.output
             ),
         )
 
-    def drawn_on(self, photos: Sequence[Image] | None) -> Explanation:
+    def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Explanation:
         """Return a copy to be drawn on these photos, one per image; None changes nothing."""
-        return self if photos is None else replace(self, photos=tuple(photos))
+        return self if crops is None else replace(self, crops=tuple(crops))
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""
         return to_heatmap(self.raw, size, self.status, self.span)
+
+    def photo_heatmaps(self) -> list[PhotoHeatmap]:
+        """Return the heatmap of each whole photo, in its own size, and what of it was seen.
+
+        Where the network saw the photo, it is `heatmap_at` the size of that part; elsewhere it is
+        0. What lies on a black border around the photo is left out.
+
+        Raises:
+            InputError: The photos are not known, as the maps were made from a tensor.
+        """
+        from limelight.render import in_one_tensor
+
+        check_whole(self.crops, whole=True)
+        return [
+            PhotoHeatmap(in_one_tensor(_heatmap_for(self[b], crop)), crop.seen())
+            for b, crop in enumerate(self.crops or ())
+        ]
 
     def pictures(self) -> list[Image]:
         """Return the network's input as one picture per image, stretched to the full range.
@@ -138,6 +175,7 @@ class Explanation:
         self,
         photos: Sequence[Image] | None = None,
         *,
+        whole: bool = False,
         colormap: str = "inferno",
         alpha: float | None = None,
     ) -> list[Image]:
@@ -147,8 +185,10 @@ class Explanation:
         spaced, the slice with the most heat among them.
 
         Args:
-            photos: One per image, at any size; those that were explained, or the network's own
-                input, when not given.
+            photos: One per image, at any size: the whole photos that were explained, or the parts
+                that the network saw. The network's own input where there are none.
+            whole: Draw on the whole photos, and mark what the network did not see; else on the
+                parts that it saw.
             colormap: The name of a matplotlib colour map.
             alpha: None for the article's overlay, (photo + colours) / max; else
                 (1 - alpha) photo + alpha colours. Under a signal's curve, the brightness of the
@@ -157,8 +197,8 @@ class Explanation:
         Raises:
             UnknownNameError: There is no such colour map.
             OptionError: `alpha` is not in [0, 1].
-            InputError: There is not one photo per image, or there are photos and the inputs are
-                no pictures.
+            InputError: There is not one photo per image; a photo does not show what the network was
+                given; the inputs are no pictures; or whole photos are asked for and not known.
         """
         from limelight import render
 
@@ -168,10 +208,16 @@ class Explanation:
             render.overlay(
                 drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
             )
-            for drawn in as_pictures([self], photos)
+            for drawn in as_pictures([self], photos, whole=whole)
         ]
 
-    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+    def figure(
+        self,
+        photos: Sequence[Image] | None = None,
+        *,
+        whole: bool = False,
+        colormap: str = "inferno",
+    ) -> Figure:
         """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names.
 
         Signals `[B, C, L]` are drawn as curves on the heatmap's colours. For volumes and video
@@ -182,10 +228,10 @@ class Explanation:
 
         notes = ["" if status.ok else str(status) for status in self.status]
         if self.image.ndim == 4:
-            panels = as_pictures([self], photos, as_panels=True)
+            panels = as_pictures([self], photos, whole=whole, as_panels=True)
             rows = [
                 render.ExplainedPhoto(
-                    panel.photo, panel.heatmaps[0], label, note, self._region_at(b, panel.photo)
+                    panel.photo, panel.heatmaps[0], label, note, self._region_on(b, panel)
                 )
                 for b, (panel, label, note) in enumerate(
                     zip(panels, self.label, notes, strict=True)
@@ -194,7 +240,7 @@ class Explanation:
             return render.photo_figure(
                 rows, method=self.method, layer=self.layer, colormap=colormap
             )
-        refuse_photos(self.image, photos)
+        refuse_photos(self.image, photos, whole=whole)
         heatmaps = self.heatmap.detach().float().cpu()
         inputs = [
             render.ExplainedInput(*fields)
@@ -202,19 +248,26 @@ class Explanation:
         ]
         return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
 
-    def _region_at(self, b: int, photo: Image) -> Tensor | None:
-        """Return the region of one image at the photo's size; None when it is the whole image."""
+    def _region_on(self, b: int, panel: InputPicture) -> Tensor | None:
+        """Return the region of one image on its photo; None when it is the whole image."""
+        from limelight.render import HeatOnPhoto, in_one_tensor
+
         if self.region is None or bool(self.region[b].all()):
             return None
+        heat = panel.heatmaps[0]
+        seen = heat.heatmap if isinstance(heat, HeatOnPhoto) else heat
         region = self.region[b].float().cpu()[None, None]
-        size = (photo.height, photo.width)
-        return torch.nn.functional.interpolate(region, size=size)[0, 0] > 0
+        at_size = torch.nn.functional.interpolate(region, size=tuple(seen.shape))[0, 0]
+        if isinstance(heat, HeatOnPhoto):
+            at_size = in_one_tensor(HeatOnPhoto(at_size, heat.box, heat.shape))
+        return at_size > 0
 
     def save(
         self,
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
+        whole: bool = False,
         picture: PictureKind = "figure",
         colormap: str = "inferno",
     ) -> Path:
@@ -223,14 +276,16 @@ class Explanation:
         Args:
             path: The file. Its suffix is the format: .png, .jpg, .webp, .pdf, .svg, or .npz for the
                 raw maps, heatmaps, scores and names.
-            photos: What to draw on, one per image; those that were explained, or the network's own
-                input, when not given.
+            photos: What to draw on, as in `overlay`.
+            whole: Draw on the whole photos, as in `overlay`. In an .npz file, `photo_heatmap_0` and
+                `photo_seen_0` are what `photo_heatmaps` returns for the first image, and so on.
             picture: `figure` (photo, heatmap, overlay, names), `overlay` (the article's),
                 `blend` (half photo, half colours) or `heatmap`; the last three take one image.
             colormap: The name of a matplotlib colour map.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
+            InputError: As `overlay`.
         """
         if picture not in get_args(PictureKind):
             known = get_args(PictureKind)
@@ -238,11 +293,11 @@ class Explanation:
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_arrays(path, *self._arrays())
+            return files.write_arrays(path, *self._arrays(whole=whole))
         if picture == "figure":
             from limelight import render
 
-            figure = self.figure(photos, colormap=colormap)
+            figure = self.figure(photos, whole=whole, colormap=colormap)
             return files.write_whole(path, render.encode_figure(figure, form))
         if len(self) > 1:
             raise OutputError(
@@ -251,23 +306,25 @@ class Explanation:
             )
         from limelight import render
 
-        drawn = self._one_picture(photos, picture, colormap)
+        drawn = self._one_picture(photos, picture, colormap, whole=whole)
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _one_picture(
-        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str
+        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str, *, whole: bool
     ) -> Image:
         from limelight import render
 
         if picture == "heatmap":
-            (drawn,) = as_pictures([self], photos)
+            (drawn,) = as_pictures([self], photos, whole=whole)
             return render.colourise(drawn.heatmaps[0], colormap)
         alpha = None if picture == "overlay" else 0.5
-        return self.overlay(photos, colormap=colormap, alpha=alpha)[0]
+        return self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)[0]
 
-    def _arrays(self) -> tuple[dict[str, Tensor], object]:
+    def _arrays(self, *, whole: bool) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""
         arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
+        for b, (heatmap, seen) in enumerate(self.photo_heatmaps() if whole else ()):
+            arrays |= {f"photo_heatmap_{b}": heatmap, f"photo_seen_{b}": seen}
         return arrays, {
             "label": list(self.label),
             "status": [str(status) for status in self.status],
@@ -286,80 +343,50 @@ def as_pictures(
     explanations: Sequence[Explanation],
     photos: Sequence[Image] | None = None,
     *,
+    whole: bool = False,
     as_panels: bool = False,
 ) -> Iterator[InputPicture]:
     """Yield for each image the picture to draw on, and the heatmap of each explanation at its size.
 
     Args:
         explanations: Explanations of the same images.
-        photos: One per image; the images themselves when not given.
+        photos: One per image; those that were explained, or the images themselves, when not given.
+        whole: Whether to draw on whole photos.
         as_panels: Whether photos are reduced to what a panel of a figure shows.
 
     Raises:
-        InputError: There is not one photo per image, or there are photos and the inputs are no
-            pictures.
+        InputError: As `photos_to_draw_on`, or there are photos and the inputs are no pictures.
     """
     from limelight import render
 
-    images = explanations[0].image
-    photos = explanations[0].photos if photos is None else photos
+    images, crops = explanations[0].image, explanations[0].crops
     if images.ndim == 4:
-        for b, photo in enumerate(photos_of(images, photos)):
-            small = render.as_panel(photo) if as_panels else photo
+        for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
+            small = crop.reduced(render.PANEL_PIXELS) if as_panels else crop
             heatmaps = [_heatmap_for(explanation[b], small) for explanation in explanations]
-            yield render.InputPicture("photo", small, heatmaps)
+            yield render.InputPicture("photo", small.photo, heatmaps)
         return
-    refuse_photos(images, photos)
+    refuse_photos(images, photos, whole=whole)
     for b, image in enumerate(images):
         heatmaps_of_image = [each.heatmap[b].detach().float().cpu() for each in explanations]
         yield render.input_picture(image, heatmaps_of_image)
 
 
-def _heatmap_for(explanation: Explanation, photo: Image) -> Heat:
-    """Return the heatmap of one image at a photo's size; a large one is computed in pieces."""
-    size = (photo.height, photo.width)
-    if photo.height * photo.width <= _MAX_WHOLE_PIXELS:
-        return explanation.heatmap_at(size)[0].detach().float().cpu()
-    raw = zero_unless_ok(explanation.raw, explanation.status)[0]
-    return FinishedInPieces(raw, size, explanation.span)
+def _heatmap_for(explanation: Explanation, crop: CroppedPhoto) -> Heat:
+    """Return the heatmap of one image on its photo; a large one is computed in pieces."""
+    from limelight.render import HeatOnPhoto
+
+    heatmap: Tensor | FinishedInPieces
+    size = (crop.view_size.height, crop.view_size.width)
+    if math.prod(size) <= _MAX_WHOLE_PIXELS:
+        heatmap = explanation.heatmap_at(size)[0].detach().float().cpu()
+    else:
+        raw = zero_unless_ok(explanation.raw, explanation.status)[0]
+        heatmap = FinishedInPieces(raw, size, explanation.span)
+    if crop.all_seen:
+        return heatmap
+    return HeatOnPhoto(heatmap, crop.view_box, (crop.photo.height, crop.photo.width))
 
 
 #: Heatmaps of more pixels than this are computed in pieces to be drawn.
 _MAX_WHOLE_PIXELS = 4_000_000
-
-
-def photos_of(images: Tensor, photos: Sequence[Image] | None) -> Sequence[Image]:
-    """Return the photos to draw on, one per image: the photos that were given, or the images.
-
-    Raises:
-        InputError: There is not one photo per image, or the images are no pictures.
-    """
-    from PIL.Image import fromarray
-
-    from limelight import render
-
-    if images.ndim != 4:
-        raise InputError(
-            f"The inputs have shape {list(images.shape)}; only pictures [B, C, H, W] can be drawn "
-            "here. Take the maps as the tensors they are."
-        )
-    if photos is None:
-        return [fromarray(render.stretched(image).numpy()) for image in images]
-    if len(photos) != len(images):
-        raise InputError(
-            f"The number of photos is {len(photos)}, that of the explained images {len(images)}."
-        )
-    return photos
-
-
-def refuse_photos(images: Tensor, photos: Sequence[Image] | None) -> None:
-    """Refuse photos for images that are no pictures.
-
-    Raises:
-        InputError: There are photos.
-    """
-    if photos is not None:
-        raise InputError(
-            f"The inputs have shape {list(images.shape)}; photos go with pictures [B, C, H, W] "
-            "alone. Leave the photos out: the inputs themselves are drawn."
-        )

@@ -23,8 +23,9 @@ from limelight.methods.views import Views
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
-from limelight.photos.memory import PHOTO_BYTES, PhotoSize, bytes_to_draw
-from limelight.photos.preprocess import bytes_of_input
+from limelight.photos.crops import CroppedPhoto
+from limelight.photos.memory import PHOTO_BYTES
+from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
 from limelight.pipeline import as_layers, explain_layers
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
@@ -37,17 +38,22 @@ class PhotoResult:
 
     Attributes:
         path: The file.
-        view: The part of the photo that the network saw; None when it could not be read.
-        explanations: One per target, each of this one image.
+        crop: The photo, with the box of it that the network saw; None when it could not be read.
+        explanations: One per target, each of this one image, to be drawn on this photo.
         error: Why there is no explanation; None if there is one.
         taken: The bytes that it occupies in the `room` of `explain_photos`.
     """
 
     path: Path
-    view: Image | None
+    crop: CroppedPhoto | None
     explanations: tuple[Explanation, ...]
     error: PhotoError | None = None
     taken: int = 0
+
+    @property
+    def view(self) -> Image | None:
+        """The part of the photo that the network saw; None when it could not be read."""
+        return None if self.crop is None else self.crop.view()
 
 
 #: From this many photos on, two runs are spent to find out which memory format is faster.
@@ -76,7 +82,7 @@ def explain_photos(
 
     1. Decode the next photos in threads, while a batch is in work.
     2. Explain the batch: several layers, if named, are fused for each target.
-    3. Cut out of each photo the part that the network saw, and yield the results.
+    3. Yield the results, each with its photo and the box of it that the network saw.
 
     Many photos of one size are run in channels-last memory format on a CPU, if the network returns
     the same for them, which is tried once.
@@ -165,12 +171,14 @@ def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
 def _result(
     network: Network, decoded: Prepared, done: deque[tuple[Explanation, ...]], room: Room
 ) -> PhotoResult:
-    """Keep the part of a photo that the network saw, and give back the memory of the rest."""
+    """Return the result of one photo, and give back the memory that it no longer takes."""
     if decoded.photo is None:
         room.give(decoded.taken)
         return PhotoResult(decoded.path, None, (), decoded.error)
-    view, size = network.preprocess.view(decoded.photo), PhotoSize.of(decoded.photo)
+    preprocess, crop = network.preprocess, network.preprocess.crop(decoded.photo)
+    explanations = tuple(explanation.drawn_on([crop]) for explanation in done.popleft())
+    needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
     decoded.photo = None
-    taken = min(decoded.taken, bytes_to_draw(view) + bytes_of_input(network.preprocess, size))
+    taken = min(decoded.taken, needed)
     room.give(decoded.taken - taken)
-    return PhotoResult(decoded.path, view, done.popleft(), None, taken)
+    return PhotoResult(decoded.path, crop, explanations, None, taken)

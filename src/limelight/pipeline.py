@@ -112,7 +112,7 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    return explanation.drawn_on(subject.photos)
+    return explanation.drawn_on(subject.crops)
 
 
 def explain_each(
@@ -153,7 +153,7 @@ def explain_each(
     (explanations,) = explain_layers(
         subject.model, subject.inputs, rules, find_method(method), [layer], options
     )
-    return [explanation.drawn_on(subject.photos) for explanation in explanations]
+    return [explanation.drawn_on(subject.crops) for explanation in explanations]
 
 
 def as_layers(layer: Layer | Sequence[Layer] | None) -> Sequence[Layer | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,17 @@ from limelight.files import file_name, make_folder
 Colormap = Annotated[
     str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
 ]
+
+
+def whole_option(default: str) -> Any:
+    """Return the option --whole/--crop; `default` says in words what is drawn without it."""
+    return typer.Option(
+        "--whole/--crop",
+        show_default=False,
+        help="Draw on the whole photo, and mark what the network did not see; or only on what it "
+        f"saw. Without it: {default}.",
+    )
+
 
 AsJson = Annotated[
     bool,
@@ -37,6 +48,7 @@ class PictureOptions:
         typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
     ] = None
     colormap: Colormap = "inferno"
+    whole: Annotated[bool | None, whole_option("what it saw")] = None
 
     def plan(self, *, single: bool) -> PictureFiles:
         """Return where the pictures go, as `PictureFiles.plan` does."""

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL.Image import Image
 from torch import Tensor
 
 from limelight.errors import OptionError
 from limelight.models.network import Network
+from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import load_photo, silence_decoders
 from limelight.photos.files import find_photos
 from limelight.photos.samples import SAMPLES, find_sample
-from limelight.render import as_panel
+from limelight.render import PANEL_PIXELS
 
 Photos = Annotated[
     list[str] | None,
@@ -58,8 +58,8 @@ def one_photo_path(given: str) -> Path:
     return paths[0]
 
 
-def load_input(path: Path, network: Network) -> tuple[Tensor, Image]:
-    """Return a photo as the network's input, `[1, C, H, W]`, and as a small picture for a panel.
+def load_input(path: Path, network: Network) -> tuple[Tensor, CroppedPhoto]:
+    """Return a photo as the network's input, `[1, C, H, W]`, and as small as a panel shows it.
 
     The photo itself, which may be large, is not kept.
 
@@ -67,4 +67,4 @@ def load_input(path: Path, network: Network) -> tuple[Tensor, Image]:
         PhotoError: The photo cannot be read.
     """
     photo = load_photo(path)
-    return network.images(photo), as_panel(network.preprocess.view(photo))
+    return network.images(photo), network.preprocess.crop(photo).reduced(PANEL_PIXELS)

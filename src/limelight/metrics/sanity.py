@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.photos.crops import CroppedPhoto
+
 
 #: A map whose rank correlation stays above this does not show what was learned.
 LIKENESS_LIMIT = 0.5
@@ -56,13 +58,27 @@ class Sanity:
         """Whether each method passes."""
         return verdicts(self.measurement)
 
-    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+    def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Sanity:
+        """Return a copy to be drawn on these photos, one per image; None changes nothing."""
+        drawn = tuple(explanation.drawn_on(crops) for explanation in self.explanations)
+        return replace(self, explanations=drawn)
+
+    def figure(
+        self,
+        photos: Sequence[Image] | None = None,
+        *,
+        whole: bool = False,
+        colormap: str = "inferno",
+    ) -> Figure:
         """Draw a strip for each image and method: its map, then that of every stage.
 
         Args:
-            photos: One per image; None for the photos that were explained, or for the network's
-                own input where those are not known.
+            photos: What to draw on, as in `Explanation.overlay`.
+            whole: Draw on the whole photos, and mark what the network did not see.
             colormap: The name of a matplotlib colour map.
+
+        Raises:
+            InputError: As `Explanation.overlay`.
         """
         from limelight import render
 
@@ -74,7 +90,7 @@ class Sanity:
             title = f"{explanation.method} {verdict_of(estimate)}: likeness {estimate.own}"
             strip = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
             captions = [("trained", ""), *((f"{s.share:.0%} random", s.layer) for s in stages)]
-            for flat in as_pictures(strip, photos, as_panels=True):
+            for flat in as_pictures(strip, photos, whole=whole, as_panels=True):
                 panels = [
                     render.Panel(heatmap, *caption)
                     for heatmap, caption in zip(flat.heatmaps, captions, strict=True)
@@ -87,6 +103,7 @@ class Sanity:
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
+        whole: bool = False,
         colormap: str = "inferno",
     ) -> Path:
         """Write the strips as a picture, whole or not at all.
@@ -96,7 +113,7 @@ class Sanity:
         """
         from limelight import render
 
-        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
+        return render.save_figure(path, lambda: self.figure(photos, whole=whole, colormap=colormap))
 
 
 def sanity(
@@ -168,8 +185,7 @@ def sanity(
     if not measurement.readings:
         reasons = "\n".join(f"  {gap.method}: {gap.reason}" for gap in measurement.unmeasured)
         raise MetricError(f"None of the methods can be put to this test:\n{reasons}")
-    drawn = tuple(explanation.drawn_on(subject.photos) for explanation in explanations)
-    return Sanity(drawn, stages, measurement)
+    return Sanity(tuple(explanations), stages, measurement).drawn_on(subject.crops)
 
 
 def _as_explanation(explanation: Explanation, stage: Stage) -> Explanation:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
+from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
 
 DEFAULT = "efficientnet-lite0"
@@ -53,14 +54,19 @@ class Subject(NamedTuple):
         model: The network.
         inputs: The network's arguments.
         classes: The names of its classes; None when they are not known.
-        photos: The part of each photo that the network sees, for maps to be drawn on; None when no
-            photos were given.
+        crops: The photos, for maps to be drawn on, each with the box of it that the network sees;
+            None when no photos were given.
     """
 
     model: nn.Module
     inputs: ModelInputs
     classes: Sequence[str] | None
-    photos: tuple[Image, ...] | None
+    crops: tuple[CroppedPhoto, ...] | None
+
+    @property
+    def photos(self) -> tuple[Image, ...] | None:
+        """The part of each photo that the network sees; None when no photos were given."""
+        return None if self.crops is None else tuple(crop.view() for crop in self.crops)
 
 
 def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = None) -> Subject:
@@ -90,8 +96,8 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "explain_photos."
         )
     images = torch.cat(prepared)
-    seen_parts = tuple(map(network.preprocess.view, photos))
-    return Subject(network.model, ModelInputs.of(images), classes, seen_parts)
+    crops = tuple(map(network.preprocess.crop, photos))
+    return Subject(network.model, ModelInputs.of(images), classes, crops)
 
 
 def _photos(inputs: Images) -> list[Image] | None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from limelight.ahead import Room, ahead
 from limelight.errors import PhotoError
 from limelight.photos.decode import decoded, open_photo, photo_errors, upright_size
-from limelight.photos.memory import MAX_PIXELS, bytes_to_decode, bytes_to_draw, is_large
-from limelight.photos.preprocess import Preprocess, bytes_of_input
+from limelight.photos.memory import MAX_PIXELS, bytes_to_decode, is_large
+from limelight.photos.preprocess import Preprocess, bytes_of_input, bytes_to_draw_on
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ def _open(path: Path, preprocess: Preprocess) -> _OpenedPhoto:
             picture = open_photo(path)
             with photo_errors(path):
                 size = upright_size(picture)
-                drawing = bytes_to_draw(preprocess.view_size(size))
+                drawing = bytes_to_draw_on(preprocess, size)
                 needed = max(bytes_to_decode(path, picture), drawing)
                 needed += preprocess.bytes_to_resize(size)
                 needed += bytes_of_input(preprocess, size)

@@ -52,9 +52,14 @@ def is_large(taken: int) -> bool:
     return taken > PHOTO_BYTES / 2
 
 
+def bytes_to_hold(photo: Sized) -> int:
+    """Return how many bytes a photo takes."""
+    return 4 * photo.width * photo.height
+
+
 def bytes_to_draw(photo: Sized) -> int:
     """Return how many bytes a photo and a picture drawn on it take."""
-    return 8 * photo.width * photo.height
+    return 2 * bytes_to_hold(photo)
 
 
 def bytes_to_decode(path: Path, picture: Image.Image) -> int:

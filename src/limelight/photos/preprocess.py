@@ -11,8 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.photos.memory import MAX_PIXELS, MAX_WHOLE_RESIZE, PhotoSize, Sized
-from limelight.photos.pieces import pieces
+from limelight.photos.crops import Box, CroppedPhoto, in_whole_pixels, same_proportions
+from limelight.photos.memory import (
+    MAX_PIXELS,
+    MAX_WHOLE_RESIZE,
+    PhotoSize,
+    Sized,
+    bytes_to_draw,
+    bytes_to_hold,
+)
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -23,10 +30,6 @@ _FILTERS = {
 
 
 _PICTURE_MODES = {1: "L", 3: "RGB"}
-
-
-#: How many pixels are cropped from a photo at a time; Pillow warns of larger crops.
-_CROP_PIXELS = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,32 +133,29 @@ class Preprocess:
         shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
         return Image.fromarray(shown.squeeze(-1) if len(self.mean) == 1 else shown).convert("RGB")
 
-    def view(self, photo: Image.Image) -> Image.Image:
-        """Return the part of the photo that the network saw, at the photo's own resolution."""
-        left, top, right, bottom = self._view_box(photo)
-        size = right - left, bottom - top
-        if size[0] * size[1] <= _CROP_PIXELS:
-            return photo.crop((left, top, right, bottom))
-        seen = Image.new(photo.mode, size)
-        if photo.mode == "P":
-            seen.putpalette(photo.getpalette() or [])
-        for x1, y1, x2, y2 in pieces(*size, _CROP_PIXELS):
-            seen.paste(photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
-        return seen
+    def crop(self, photo: Image.Image) -> CroppedPhoto:
+        """Return a photo with the box of it that becomes the network's input."""
+        return CroppedPhoto(photo, self.crop_box(photo))
 
-    def view_size(self, photo: Sized) -> PhotoSize:
-        """Return the size of the view of a photo, without cropping it."""
-        left, top, right, bottom = self._view_box(photo)
-        return PhotoSize(right - left, bottom - top)
+    def crop_box(self, photo: Sized) -> Box:
+        """Return left, top, right and bottom of what becomes the input, in pixels of the photo.
 
-    def _view_box(self, photo: Sized) -> tuple[int, int, int, int]:
-        """Return left, top, right and bottom of the view, in pixels of the photo."""
+        The exact inverse of resize and crop, so the edges may lie inside pixels. The box is larger
+        than the photo where the crop is larger than the resized photo.
+        """
         width, height = self._resized(photo)
         across, down = photo.width / width, photo.height / height
         left, top, right, bottom = self._box(width, height)
-        left, right = round(left * across), round(right * across)
-        top, bottom = round(top * down), round(bottom * down)
-        return left, top, max(right, left + 1), max(bottom, top + 1)
+        return left * across, top * down, right * across, bottom * down
+
+    def view(self, photo: Image.Image) -> Image.Image:
+        """Return the part of the photo that the network saw, at the photo's own resolution."""
+        return self.crop(photo).view()
+
+    def view_size(self, photo: Sized) -> PhotoSize:
+        """Return the size of the view of a photo, without cropping it."""
+        left, top, right, bottom = in_whole_pixels(self.crop_box(photo))
+        return PhotoSize(right - left, bottom - top)
 
     def bytes_to_resize(self, photo: Sized) -> int:
         """Return how many bytes a photo takes resized, and resized along one side only."""
@@ -199,9 +199,7 @@ class Preprocess:
         Raises:
             PhotoError: Its proportions are not those of the photo.
         """
-        if abs(mask.width * photo.height - mask.height * photo.width) > max(
-            photo.width, photo.height, *mask.size
-        ):
+        if not same_proportions(mask, photo):
             raise PhotoError(
                 f"The mask is {mask.width} x {mask.height} pixels and its photo {photo.width} x "
                 f"{photo.height}; the same proportions were expected."
@@ -230,6 +228,17 @@ def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
     """
     height, width = preprocess.input_size(photo)
     return 24 * height * width
+
+
+def bytes_to_draw_on(preprocess: Preprocess, photo: Sized) -> int:
+    """Return how many bytes it takes to draw on a photo, or on the part that the network saw.
+
+    The whole photo is held meanwhile.
+    """
+    whole, view = PhotoSize.of(photo), preprocess.view_size(photo)
+    if view == whole:
+        return bytes_to_draw(whole)
+    return max(bytes_to_draw(whole), bytes_to_hold(whole) + bytes_to_draw(view))
 
 
 def _by_channel(numbers: Sequence[float]) -> Tensor:

@@ -7,7 +7,6 @@ from limelight.render.figures import (
     ExplainedInput,
     ExplainedPhoto,
     InputPicture,
-    as_panel,
     encode_figure,
     photo_figure,
     save_figure,
@@ -17,6 +16,7 @@ from limelight.render.kinds import input_figure, input_picture
 from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
+from limelight.render.whole import HeatOnPhoto, in_one_tensor
 
 __all__ = [
     "PANEL_PIXELS",
@@ -26,12 +26,13 @@ __all__ = [
     "ExplainedInput",
     "ExplainedPhoto",
     "Heat",
+    "HeatOnPhoto",
     "InputPicture",
     "MetricRanking",
     "Panel",
-    "as_panel",
     "colourise",
     "encode_figure",
+    "in_one_tensor",
     "input_figure",
     "input_picture",
     "measurement_figure",

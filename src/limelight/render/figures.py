@@ -21,6 +21,7 @@ from torch import Tensor
 from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
+from limelight.render.whole import HeatOnPhoto, framed
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture
 
@@ -76,9 +77,11 @@ class InputPicture(NamedTuple):
     curve: bool = False
 
 
-def as_panel(photo: Image) -> Image:
-    """Return a photo with no more pixels than a panel shows: more would only cost memory."""
-    return photo.reduce(max(1, max(photo.size) // PANEL_PIXELS))
+def plain_photo(photo: Image, heatmaps: Sequence[Heat]) -> Image:
+    """Return a photo without its heatmaps, and with a frame around what the network saw of it."""
+    rgb = photo.convert("RGB")
+    boxes = [heatmap.box for heatmap in heatmaps if isinstance(heatmap, HeatOnPhoto)]
+    return framed(rgb.copy(), boxes[0]) if boxes else rgb
 
 
 def photo_figure(
@@ -89,12 +92,13 @@ def photo_figure(
     The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
     reference.
     """
-    shape = max(row.photo.height / row.photo.width for row in rows)
-    width = _PHOTO_INCHES if shape <= 1 else max(_PHOTO_INCHES / shape, 1.6)
-    height = width * shape
-    sheet = Figure(figsize=(3 * width + 1.1, len(rows) * (height + 0.3) + 0.08), dpi=_DPI)
+    shapes = [row.photo.height / row.photo.width for row in rows]
+    width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
+    heights = [width * shape + 0.3 for shape in shapes]
+    sheet = Figure(figsize=(3 * width + 1.1, sum(heights) + 0.08), dpi=_DPI)
     sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
-    for axes, row in zip(sheet.subplots(len(rows), 3, squeeze=False), rows, strict=True):
+    places = sheet.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
+    for axes, row in zip(places, rows, strict=True):
         _draw_row(axes, row, colormap)
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
@@ -102,7 +106,7 @@ def photo_figure(
 
 def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     pictures = (
-        row.photo,
+        plain_photo(row.photo, [row.heatmap]),
         colourise(row.heatmap, colormap),
         overlay(row.photo, row.heatmap, colormap=colormap),
     )
@@ -112,7 +116,8 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     if row.region is not None:
         for panel in (axes[0], axes[2]):
             _outline(panel, row.region)
-    axes[0].set_title("photo", fontsize=9)
+    cropped = isinstance(row.heatmap, HeatOnPhoto) and not row.heatmap.all_seen
+    axes[0].set_title("photo, seen in the frame" if cropped else "photo", fontsize=9)
     # A dollar sign in the name of a class is no formula.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     add_bar(axes[1], colormap, fraction=0.046, pad=0.03)

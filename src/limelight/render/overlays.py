@@ -16,12 +16,13 @@ from torch import Tensor
 from limelight.errors import OutputError, unknown
 from limelight.finish import FinishedInPieces
 from limelight.photos.pieces import pieces
+from limelight.render.whole import HeatOnPhoto, framed, stripe_step, unseen
 
 Pixels = npt.NDArray[np.floating[Any]]
 
 
-#: A heatmap `[H, W]` in [0, 1], as a whole or computed in pieces.
-Heat = Tensor | FinishedInPieces
+#: A heatmap `[H, W]` in [0, 1], whole or computed in pieces, or laid on a whole photo.
+Heat = Tensor | FinishedInPieces | HeatOnPhoto
 
 
 def colours(heatmap: Tensor, colormap: str) -> Pixels:
@@ -53,8 +54,22 @@ def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
     height, width = heatmap.shape
     drawn = Image.new("RGB", (width, height))
     for box in pieces(width, height):
-        drawn.paste(_to_picture(_look_up(_crop(heatmap, box), table)), box)
-    return drawn
+        coloured = _look_up(_crop(heatmap, box), table)
+        if isinstance(heatmap, HeatOnPhoto):
+            coloured = _mark_unseen(coloured, np.ones_like(coloured), heatmap, box)
+        drawn.paste(_to_picture(coloured), box)
+    return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
+
+
+def _mark_unseen(
+    drawn: Pixels, pixels: Pixels, heatmap: HeatOnPhoto, box: tuple[int, int, int, int]
+) -> Pixels:
+    """Return a piece as drawn, with the photo's pixels paled where the network did not see."""
+    height, width = heatmap.shape
+    marked = unseen(pixels, box[0], box[1], stripe_step((width, height)))
+    seen = heatmap.seen_in(box)
+    marked[seen] = drawn[seen]
+    return marked
 
 
 def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
@@ -74,7 +89,8 @@ def overlay(
 
     With `alpha` None, as in the Grad-CAM article: `(photo + colours) / max(photo + colours)`. Else
     a blend: `(1 - alpha) photo + alpha colours`. A curve, white on black, is drawn on the colours
-    (times `alpha`) in white or black, whichever has more contrast there.
+    (times `alpha`) in white or black, whichever has more contrast there. What the network did not
+    see of a photo is pale grey with stripes, and a frame is drawn around what it saw.
 
     Raises:
         UnknownNameError: matplotlib has no such colour map.
@@ -86,6 +102,11 @@ def overlay(
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
         return pixels, _look_up(_crop(heatmap, box), table)
 
+    def brightest_sum(box: tuple[int, int, int, int]) -> float:
+        sums = np.add(*photo_and_colours(box))
+        seen = sums[heatmap.seen_in(box)] if isinstance(heatmap, HeatOnPhoto) else sums
+        return float(seen.max(initial=0))
+
     def combine(pixels: Pixels, heat: Pixels) -> Pixels:
         if curve:
             background = heat if alpha is None else alpha * heat
@@ -95,12 +116,15 @@ def overlay(
         return (pixels + heat) / brightest
 
     if not curve and alpha is None:
-        sums = (float(np.add(*photo_and_colours(box)).max()) for box in boxes)
-        brightest = max(sums, default=0.0) or 1.0
+        brightest = max(map(brightest_sum, boxes), default=0.0) or 1.0
     drawn = Image.new("RGB", photo.size)
     for box in boxes:
-        drawn.paste(_to_picture(combine(*photo_and_colours(box))), box)
-    return drawn
+        pixels, heat = photo_and_colours(box)
+        piece = combine(pixels, heat)
+        if isinstance(heatmap, HeatOnPhoto):
+            piece = _mark_unseen(piece, pixels, heatmap, box)
+        drawn.paste(_to_picture(piece), box)
+    return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
 
 
 def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:

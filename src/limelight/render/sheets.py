@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
 
-from limelight.render.figures import write_note
+from limelight.render.figures import plain_photo, write_note
 from limelight.render.measures import shortened
 from limelight.render.overlays import Heat, overlay
 
@@ -115,7 +115,8 @@ def sheet(
         every = part.subplots(count, columns, squeeze=False).ravel()
         for axes in every:
             axes.set_axis_off()
-        every[0].imshow(np.asarray(block.photo.convert("RGB")))
+        plain = plain_photo(block.photo, [panel.heatmap for panel in block.panels])
+        every[0].imshow(np.asarray(plain))
         every[0].set_title(block.name, fontsize=7)
         for axes, panel in zip(every[1:], block.panels, strict=False):
             drawn = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)

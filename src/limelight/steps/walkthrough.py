@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limelight import files
 from limelight.application import apply_method, cut_for_methods, layer_to_cut
+from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
@@ -89,7 +90,8 @@ def walkthrough(
     Raises:
         MethodError: The method's map is not a sum over channels, or the method cannot work on the
             network.
-        InputError: There is not exactly one image, or the photo is no picture.
+        InputError: There is not exactly one image, or the photo is no picture, or not one of what
+            the network was given.
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
     main_method = walkable(method)
@@ -111,6 +113,9 @@ def walkthrough(
         name = name or network.name
     if network is not None and subject.photos is not None:
         preprocess = preprocess or network.preprocess
+    if photo is not None and subject.inputs.image.ndim == 4:
+        (placed,) = photos_to_draw_on(subject.inputs.image, subject.crops, [photo])
+        photo = placed.view()
     if photo is None and subject.photos is not None:
         (photo,) = subject.photos
     options = Options.read(
@@ -131,7 +136,7 @@ def walkthrough(
     return Walkthrough(
         name=name or type(subject.model).__name__,
         method=main_method,
-        explanation=explanation.drawn_on(subject.photos),
+        explanation=explanation.drawn_on(subject.crops),
         steps=network_table(calls, costs(subject.model, subject.inputs), cut.layer),
         explained=explained_class(explanation, target),
         answers=first_answers(explanation, options.spec),
@@ -141,7 +146,7 @@ def walkthrough(
         contributions=contributions(weights, values)[0],
         weighs_activations=torch.equal(values[0], activations),
         beside=tuple(
-            other._replace(explanation=other.explanation.drawn_on(subject.photos))
+            other._replace(explanation=other.explanation.drawn_on(subject.crops))
             for other in compared
         ),
         skipped=skipped,

@@ -105,7 +105,7 @@ def compare(
         options=map_options.options(network),
         metrics=measured_by,
         files=files,
-        colormap=picture_options.colormap,
+        pictures=picture_options,
     )
     with run.work():
         for path in paths:
@@ -144,14 +144,14 @@ class _Sheets:
     options: Options
     metrics: Sequence[Metric]
     files: PictureFiles
-    colormap: str
+    pictures: PictureOptions
     total: Measurement = field(default_factory=Measurement)
 
     def compare_photo(self, path: Path) -> None:
         """Explain one photo in all ways, draw the sheet, and note what became of it."""
         started = time.perf_counter()
         try:
-            images, panel = load_input(path, self.network)
+            images, crop = load_input(path, self.network)
         except PhotoError as error:  # the others are still done
             self.run.fail(path, error)
             return
@@ -164,7 +164,9 @@ class _Sheets:
         self.run.done.append(photo)
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
-            comparison.save(file, photos=[panel], colormap=self.colormap)
+            comparison.drawn_on([crop]).save(
+                file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
+            )
             photo["sheet"] = str(file)
         photo["seconds"] = round(time.perf_counter() - started, 3)
         if not self.run.as_json:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from PIL.Image import Image
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
@@ -21,6 +21,7 @@ from limelight.cli.photo_options import Photos, load_input, photo_paths
 from limelight.cli.run_record import RunRecord
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
+from limelight.photos.crops import CroppedPhoto
 
 
 def concepts(
@@ -44,7 +45,7 @@ def concepts(
     paths = photo_paths(photos)
     files = PictureFiles.plan(out, single=True)
     network = network_options.load()
-    run, inputs = RunRecord(paths), list[tuple[Tensor, Image]]()
+    run, inputs = RunRecord(paths), list[tuple[Tensor, CroppedPhoto]]()
     for path in paths:
         try:
             inputs.append(load_input(path, network))
@@ -64,7 +65,8 @@ def concepts(
     )
     file = files.next(paths[0].stem, "concepts")
     with run.photo(paths[0]):  # the concepts are still reported
-        factorized.save(file, photos=[panel for _, panel in inputs], colormap=colormap)
+        views = tuple(crop.view() for _, crop in inputs)
+        replace(factorized, photos=views).save(file, colormap=colormap)
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
     for number, labels in enumerate(factorized.labels, start=1):
         table.add_row(str(number), escape("; ".join(labels)))

@@ -27,7 +27,7 @@ from limelight.cli.messages import (
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions
+from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
@@ -51,6 +51,7 @@ class _HeatmapOptions(PictureOptions):
     picture: Annotated[PictureKind, typer.Option("--picture", "-p", help="What to draw.")] = (
         "figure"
     )
+    whole: Annotated[bool | None, whole_option("the whole photo, but not in npz")] = None
 
 
 def explain(
@@ -176,7 +177,7 @@ class _Heatmaps:
         """Write the pictures of one photo, and note what became of it."""
         if result.error:
             self.run.fail(result.path, result.error)
-        if result.view is None:
+        if result.crop is None:
             return
         started = time.perf_counter()
         try:
@@ -188,22 +189,30 @@ class _Heatmaps:
         self.drawing += time.perf_counter() - started
 
     def _draw(self, result: PhotoResult) -> None:
-        assert result.view is not None
+        assert result.crop is not None
         noted: list[dict[str, Any]] = []
+        asked = self.pictures.whole
+        whole = self.files.format != "npz" if asked is None else asked
         for explanation in result.explanations:
             label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
             method = re.sub(r"[^\w+.-]+", "-", explanation.method)
             path = self.files.next(result.path.stem, method, label)
             explanation.save(
                 path,
-                photos=[result.view],
+                whole=whole,
                 picture=self.pictures.picture,
                 colormap=self.pictures.colormap,
             )
             if not noted:  # noted with its first picture: a later one may fail
                 best = _best_classes(explanation, self.network)
                 self.run.done.append(
-                    {"photo": str(result.path), "top5": best, "explanations": noted}
+                    {
+                        "photo": str(result.path),
+                        "size": list(result.crop.photo.size),
+                        "box": list(result.crop.box),
+                        "top5": best,
+                        "explanations": noted,
+                    }
                 )
             noted.append(_explanation_as_dict(explanation) | {"picture": str(path)})
             if explanation.status[0].name == "not-finite":

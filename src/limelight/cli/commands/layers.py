@@ -9,7 +9,6 @@ from typing import Annotated
 
 import torch
 import typer
-from PIL.Image import Image
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
@@ -23,7 +22,7 @@ from limelight.cli.network_options import (
 )
 from limelight.cli.option_groups import name_option, out_option
 from limelight.cli.output import Console, document
-from limelight.cli.output_options import AsJson, Colormap, PictureFiles
+from limelight.cli.output_options import AsJson, Colormap, PictureFiles, whole_option
 from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
@@ -31,6 +30,7 @@ from limelight.errors import LayerError
 from limelight.inputs import ModelInputs
 from limelight.layers import Candidate, ModuleCall, candidates, choose_layer, stages
 from limelight.models.network import DEFAULT, Network
+from limelight.photos.crops import CroppedPhoto
 from limelight.runtime.costs import costs
 from limelight.runtime.record import record
 
@@ -51,6 +51,7 @@ class _StageOptions:
         "limelight-out/stages.png"
     )
     colormap: Colormap = "inferno"
+    whole: Annotated[bool | None, whole_option("what it saw")] = None
 
     def file(self) -> Path:
         """Return the file of the figure; fail before any work is done."""
@@ -60,7 +61,7 @@ class _StageOptions:
         self,
         network: Network,
         images: Tensor,
-        panel: Image,
+        crop: CroppedPhoto,
         calls: Sequence[ModuleCall],
         file: Path,
     ) -> None:
@@ -73,7 +74,7 @@ class _StageOptions:
             layers=stages(calls),
             classes=network.classes,
         )
-        sheet.save(file, photos=[panel], colormap=self.colormap)
+        sheet.drawn_on([crop]).save(file, whole=bool(self.whole), colormap=self.colormap)
 
 
 def layers(
@@ -108,10 +109,10 @@ def layers(
         images, drawn = _noise(network), None
         calls = record(network.model, images)
     else:
-        images, panel = load_input(photo_paths([stage_options.photo])[0], network)
+        images, crop = load_input(photo_paths([stage_options.photo])[0], network)
         drawn = stage_options.file()
         calls = record(network.model, images)
-        stage_options.draw(network, images, panel, calls, drawn)
+        stage_options.draw(network, images, crop, calls, drawn)
     cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.number]) for candidate in candidates(calls)]
     if as_json:

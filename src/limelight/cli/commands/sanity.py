@@ -69,7 +69,7 @@ def sanity(
     with run.work():
         for path in bar.over(paths):
             with run.photo(path):
-                images, panel = load_input(path, network)
+                images, crop = load_input(path, network)
                 checked = find_sanity(
                     network.model,
                     images,
@@ -84,7 +84,9 @@ def sanity(
                 )
                 total = total + checked.measurement
                 file = files.next(path.stem, "sanity")
-                picture = checked.save(file, photos=[panel], colormap=picture_options.colormap)
+                picture = checked.drawn_on([crop]).save(
+                    file, whole=bool(picture_options.whole), colormap=picture_options.colormap
+                )
                 run.done.append({"photo": str(path), "picture": str(picture)})
             if run.full:
                 break

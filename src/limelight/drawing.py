@@ -1,0 +1,162 @@
+"""What maps are drawn on: the photos that were explained, photos that are given, or the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from limelight.errors import InputError
+from limelight.photos.crops import CroppedPhoto, same_proportions
+from limelight.photos.likeness import LEAST_LIKENESS, likeness
+from limelight.photos.memory import PhotoSize, Sized
+
+Crops = Sequence[CroppedPhoto]
+
+
+def photos_to_draw_on(
+    images: Tensor,
+    crops: Crops | None,
+    photos: Sequence[Image.Image] | None = None,
+    *,
+    whole: bool = False,
+) -> Iterator[CroppedPhoto]:
+    """Return what to draw on, one per image, each with the box of it that became the input.
+
+    Args:
+        images: What the network was given, `[B, C, H, W]`.
+        crops: The photos that it was made from; None when they are not known.
+        photos: Photos that the user gives; None for those of `crops`, or for the images.
+        whole: Whether to draw on whole photos; else on the part that the network saw.
+
+    Raises:
+        InputError: The images are no pictures; there is not one photo per image; a photo does not
+            show what the network was given; or a whole one is asked for and is not known.
+    """
+    if images.ndim != 4:
+        raise InputError(
+            f"The inputs have shape {list(images.shape)}; only pictures [B, C, H, W] can be drawn "
+            "here. Take the maps as the tensors they are."
+        )
+    if photos is not None:
+        if len(photos) != len(images):
+            raise InputError(
+                f"The number of photos is {len(photos)}, that of the explained images "
+                f"{len(images)}."
+            )
+        known = [None] * len(photos) if crops is None else crops
+        placed = [
+            _placed(number, photo, crop, image, whole=whole)
+            for number, (photo, crop, image) in enumerate(zip(photos, known, images, strict=True))
+        ]
+        return iter(placed)
+    if crops is not None:
+        return iter(crops) if whole else (CroppedPhoto.uncropped(crop.view()) for crop in crops)
+    check_whole(crops, whole=whole)
+    return (CroppedPhoto.uncropped(_picture(image)) for image in images)
+
+
+def check_whole(crops: Crops | None, *, whole: bool) -> None:
+    """Refuse to draw on whole photos that are not known.
+
+    Raises:
+        InputError: They are asked for.
+    """
+    if whole and crops is None:
+        raise InputError(
+            "whole=True draws on the whole photo, and the maps were made from a tensor, whose "
+            "photo is not known. Pass a Network and the photo: explain(network, photo)."
+        )
+
+
+def refuse_photos(
+    images: Tensor, photos: Sequence[Image.Image] | None, *, whole: bool = False
+) -> None:
+    """Refuse photos for images that are no pictures.
+
+    Raises:
+        InputError: There are photos, or whole ones are asked for.
+    """
+    if photos is not None or whole:
+        raise InputError(
+            f"The inputs have shape {list(images.shape)}; photos go with pictures [B, C, H, W] "
+            "alone. Leave the photos out: the inputs themselves are drawn."
+        )
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """Return an image `[C, H, W]` as a picture, stretched to the full range."""
+    from limelight import render
+
+    return Image.fromarray(render.stretched(image).numpy())
+
+
+def _placed(
+    number: int, photo: Image.Image, crop: CroppedPhoto | None, image: Tensor, *, whole: bool
+) -> CroppedPhoto:
+    """Return a photo with the box of it that became the input `[C, H, W]`.
+
+    1. By its size and proportions, it may be the whole photo, the part that the network saw, or
+       both.
+    2. Of these, it is what resembles the input most; a photo without structure is the first.
+
+    Raises:
+        InputError: Its proportions fit neither, or it resembles the input in neither way.
+    """
+    check_whole(None if crop is None else [crop], whole=whole)
+    # 1. What it may be.
+    possible = _possible_crops(photo, crop, image, whole=whole)
+    if not possible:
+        assert crop is not None
+        raise InputError(_wrong_size(number, photo, crop, whole=whole))
+    # 2. What it is.
+    likenesses = [likeness(each, image) for each in possible]
+    if None in likenesses:
+        return possible[0]
+    most = max(value for value in likenesses if value is not None)
+    if most < LEAST_LIKENESS:
+        advice = (
+            "Pass a Network and the photo, explain(network, photo); or draw on the part that the "
+            "network saw, network.preprocess.view(photo)."
+        )
+        raise InputError(
+            f"Photo {number} does not show what the network was given: their likeness is "
+            f"{most:.2f}, and at least {LEAST_LIKENESS} was expected, so the map would not lie "
+            f"where the network looked. {advice if crop is None else _LEAVE_OUT}"
+        )
+    return possible[likenesses.index(most)]
+
+
+def _possible_crops(
+    photo: Image.Image, crop: CroppedPhoto | None, image: Tensor, *, whole: bool
+) -> list[CroppedPhoto]:
+    """Return what a photo may be by its proportions; what has the same size too comes first."""
+    seen = CroppedPhoto.uncropped(photo)
+    if crop is None:
+        return [seen]
+    size, view_size = PhotoSize.of(photo), crop.view_size
+    input_size = PhotoSize(image.shape[2], image.shape[1])
+    possible = list[tuple[PhotoSize, CroppedPhoto]]()
+    if same_proportions(photo, crop.photo):
+        possible.append((PhotoSize.of(crop.photo), crop.on(photo)))
+    if not whole and (same_proportions(photo, view_size) or size == input_size):
+        possible.append((view_size, seen))
+    return [placed for _, placed in sorted(possible, key=lambda each: each[0] != size)]
+
+
+def _wrong_size(number: int, photo: Image.Image, crop: CroppedPhoto, *, whole: bool) -> str:
+    """Return the message about a photo whose proportions fit neither the whole nor the part."""
+    part = f" or the part of it that the network saw, {_by(crop.view_size)},"
+    return (
+        f"Photo {number} is {_by(photo)} pixels; the whole photo that was explained, "
+        f"{_by(crop.photo)},{'' if whole else part} was expected, or the same at another size. "
+        f"{_LEAVE_OUT}"
+    )
+
+
+_LEAVE_OUT = "Leave the photos out: what was explained is drawn on."
+
+
+def _by(size: Sized) -> str:
+    return f"{size.width} x {size.height}"

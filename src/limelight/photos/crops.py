@@ -1,0 +1,106 @@
+"""A photo, and the box of it that became the network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limelight.photos.memory import PhotoSize, Sized
+from limelight.photos.pieces import pieces
+
+#: Left, top, right and bottom of a part of a photo, in its pixels.
+Box = tuple[float, float, float, float]
+
+
+#: How many pixels are cropped from a photo at a time; Pillow warns of larger crops.
+_CROP_PIXELS = 16_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CroppedPhoto:
+    """A photo, and the box of it that became the network's input.
+
+    Attributes:
+        photo: The whole photo.
+        box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
+            is larger than the photo where the crop is: the rest of the input is a black border.
+    """
+
+    photo: Image.Image
+    box: Box
+
+    @classmethod
+    def uncropped(cls, photo: Image.Image) -> CroppedPhoto:
+        """Return a photo that became the input as a whole."""
+        return cls(photo, (0, 0, photo.width, photo.height))
+
+    @property
+    def view_box(self) -> tuple[int, int, int, int]:
+        """The box in whole pixels, at least one of them."""
+        return in_whole_pixels(self.box)
+
+    @property
+    def view_size(self) -> PhotoSize:
+        """The size of the part that the network saw."""
+        left, top, right, bottom = self.view_box
+        return PhotoSize(right - left, bottom - top)
+
+    @property
+    def all_seen(self) -> bool:
+        """Whether the photo became the input as a whole."""
+        return self.view_box == (0, 0, self.photo.width, self.photo.height)
+
+    def view(self) -> Image.Image:
+        """Return the part of the photo that the network saw, at the photo's own resolution."""
+        if self.all_seen:
+            return self.photo
+        left, top, right, bottom = self.view_box
+        size = right - left, bottom - top
+        if size[0] * size[1] <= _CROP_PIXELS:
+            return self.photo.crop((left, top, right, bottom))
+        seen = Image.new(self.photo.mode, size)
+        if self.photo.mode == "P":
+            seen.putpalette(self.photo.getpalette() or [])
+        for x1, y1, x2, y2 in pieces(*size, _CROP_PIXELS):
+            seen.paste(self.photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
+        return seen
+
+    def seen(self) -> Tensor:
+        """Return which pixels of the photo the network saw, `[H, W]`."""
+        mask = torch.zeros(self.photo.height, self.photo.width, dtype=torch.bool, device="cpu")
+        left, top, right, bottom = (max(0, edge) for edge in self.view_box)
+        mask[top:bottom, left:right] = True
+        return mask
+
+    def on(self, photo: Image.Image) -> CroppedPhoto:
+        """Return the same part of the same photo at another size."""
+        across, down = photo.width / self.photo.width, photo.height / self.photo.height
+        left, top, right, bottom = self.box
+        return CroppedPhoto(photo, (left * across, top * down, right * across, bottom * down))
+
+    def reduced(self, longest: int) -> CroppedPhoto:
+        """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
+
+        The photo is reduced by an integer, to less than twice that length.
+        """
+        factor = max(1, max(self.photo.size) // longest)
+        photo = self.photo if self.photo.mode in ("RGB", "L") else self.photo.convert("RGB")
+        if factor == 1:
+            return CroppedPhoto(photo, self.box)
+        left, top, right, bottom = (edge / factor for edge in self.box)
+        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom))
+
+
+def in_whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels, at least one of them."""
+    left, top, right, bottom = map(round, box)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def same_proportions(size: Sized, other: Sized) -> bool:
+    """Return whether two pictures have the same proportions, but for rounding to pixels."""
+    gap = abs(size.width * other.height - other.width * size.height)
+    return gap <= max(size.width, size.height, other.width, other.height)
