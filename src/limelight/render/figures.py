@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -92,12 +95,47 @@ def photo_figure(
     shape = max(row.photo.height / row.photo.width for row in rows)
     width = _PHOTO_INCHES if shape <= 1 else max(_PHOTO_INCHES / shape, 1.6)
     height = width * shape
-    sheet = Figure(figsize=(3 * width + 1.1, len(rows) * (height + 0.3) + 0.08), dpi=_DPI)
-    sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
-    for axes, row in zip(sheet.subplots(len(rows), 3, squeeze=False), rows, strict=True):
+    row_height = height + _TITLE_INCHES
+    size = (3 * width + _BESIDE_INCHES, len(rows) * row_height + _MARGIN_INCHES)
+    sheet = Figure(figsize=size, dpi=_DPI)
+    for count, row in enumerate(rows, start=1):
+        bottom = (len(rows) - count) * row_height + _MARGIN_INCHES
+        axes, bar = _add_panels(sheet, width, width * row.photo.height / row.photo.width, bottom)
         _draw_row(axes, row, colormap)
+        _draw_bar(sheet.colorbar(_scale(colormap), cax=bar, ticks=_TICKS))
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
+
+
+#: Space in inches: over a row, for its titles; around a figure; between two panels; left of the
+#: colour bar; the bar; right of the bar, for its numbers.
+_TITLE_INCHES, _MARGIN_INCHES, _GAP_INCHES = 0.3, 0.05, 0.11
+_BAR_PAD_INCHES, _BAR_INCHES, _BAR_LABEL_INCHES = 0.1, 0.15, 0.36
+
+#: All of it, in a row of three panels.
+_BESIDE_INCHES = (
+    2 * _MARGIN_INCHES + _GAP_INCHES + _BAR_PAD_INCHES + _BAR_INCHES + _BAR_LABEL_INCHES
+)
+
+
+def _add_panels(
+    sheet: Figure, width: float, height: float, bottom: float
+) -> tuple[Sequence[Axes], Axes]:
+    """Add the axes of three pictures, and of a colour bar behind the second, at known places.
+
+    To let matplotlib find the places takes as long as to draw the figure.
+    """
+    second = _MARGIN_INCHES + width + _GAP_INCHES
+    bar = second + width + _BAR_PAD_INCHES
+    third = bar + _BAR_INCHES + _BAR_LABEL_INCHES
+    across, up = sheet.get_size_inches()
+
+    def add(left: float, inches: float, **options: Any) -> Axes:
+        place = (left / across, bottom / up, inches / across, height / up)
+        return sheet.add_axes(place, **options)
+
+    panels = [add(left, width, xticks=[], yticks=[]) for left in (_MARGIN_INCHES, second, third)]
+    return panels, add(bar, _BAR_INCHES)
 
 
 def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
@@ -115,7 +153,6 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     axes[0].set_title("photo", fontsize=9)
     # A dollar sign in the name of a class is no formula.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
-    add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
     if row.note:
         write_note(axes[1], row.note, width=44)
 
@@ -143,16 +180,27 @@ def add_bar(
 ) -> None:
     """Draw the colour bar of heatmaps, which are in [0, 1], beside the axes."""
     first = axes if isinstance(axes, Axes) else axes[0]
-    scale = ScalarMappable(Normalize(0, 1), colormap)
     bar = first.figure.colorbar(
-        scale,
+        _scale(colormap),
         ax=axes,
         fraction=fraction,
         aspect=aspect,
         pad=pad,
         panchor=False,  # the pictures stay in the middle of their place
-        ticks=[0, 0.5, 1],
+        ticks=_TICKS,
     )
+    _draw_bar(bar)
+
+
+#: The numbers at a colour bar.
+_TICKS = (0, 0.5, 1)
+
+
+def _scale(colormap: str) -> ScalarMappable:
+    return ScalarMappable(Normalize(0, 1), colormap)
+
+
+def _draw_bar(bar: Colorbar) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_linewidth(0.4)
 
@@ -210,5 +258,20 @@ def encode_figure(sheet: Figure, form: str) -> bytes:
     buffer = BytesIO()
     for text in sheet.findobj(Text):  # names of classes and files may hold any character
         text.set_text(visible(text.get_text()))
-    sheet.savefig(buffer, format=form, facecolor="white")
+    if form == "png":
+        _write_png(sheet, buffer)
+    else:
+        sheet.savefig(buffer, format=form, facecolor="white")
     return buffer.getvalue()
+
+
+def _write_png(sheet: Figure, buffer: BytesIO) -> None:
+    """Write a figure as savefig does, but draw it once, and leave out opacity.
+
+    The file becomes as large as savefig's, whose search for repetitions takes four times as long.
+    """
+    sheet.set_facecolor("white")
+    canvas = FigureCanvasAgg(sheet)
+    canvas.draw()
+    drawn = PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))
