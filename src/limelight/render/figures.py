@@ -272,6 +272,7 @@ def _write_png(sheet: Figure, buffer: BytesIO) -> None:
     """
     sheet.set_facecolor("white")
     canvas = FigureCanvasAgg(sheet)
-    canvas.draw()
-    drawn = PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    drawn = PIL.Image.fromarray(pixels).convert("RGB")
     drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))
