@@ -92,15 +92,13 @@ def photo_figure(
     The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
     reference.
     """
-    shape = max(row.photo.height / row.photo.width for row in rows)
-    width = _PHOTO_INCHES if shape <= 1 else max(_PHOTO_INCHES / shape, 1.6)
-    height = width * shape
-    row_height = height + _TITLE_INCHES
-    size = (3 * width + _BESIDE_INCHES, len(rows) * row_height + _MARGIN_INCHES)
-    sheet = Figure(figsize=size, dpi=_DPI)
-    for count, row in enumerate(rows, start=1):
-        bottom = (len(rows) - count) * row_height + _MARGIN_INCHES
-        axes, bar = _add_panels(sheet, width, width * row.photo.height / row.photo.width, bottom)
+    shapes = [row.photo.height / row.photo.width for row in rows]
+    width = _PHOTO_INCHES if max(shapes) <= 1 else max(_PHOTO_INCHES / max(shapes), 1.6)
+    bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
+    sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
+    for row, shape in zip(rows, shapes, strict=True):
+        bottom -= width * shape + _TITLE_INCHES
+        axes, bar = _add_panels(sheet, width, width * shape, bottom)
         _draw_row(axes, row, colormap)
         _draw_bar(sheet.colorbar(_scale(colormap), cax=bar, ticks=_TICKS))
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
@@ -109,7 +107,7 @@ def photo_figure(
 
 #: Space in inches: over a row, for its titles; around a figure; between two panels; left of the
 #: colour bar; the bar; right of the bar, for its numbers.
-_TITLE_INCHES, _MARGIN_INCHES, _GAP_INCHES = 0.3, 0.05, 0.11
+_TITLE_INCHES, _MARGIN_INCHES, _GAP_INCHES = 0.3, 0.06, 0.11
 _BAR_PAD_INCHES, _BAR_INCHES, _BAR_LABEL_INCHES = 0.1, 0.15, 0.36
 
 #: All of it, in a row of three panels.
