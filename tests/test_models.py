@@ -13,6 +13,7 @@ import limelight
 from limelight.errors import ModelError, OptionError, UnknownNameError, WeightsError
 from limelight.models.sources import model_names
 from limelight.photos.preprocess import Preprocess
+from limelight.targets import class_names
 from limelight.targets.class_names import imagenet_classes
 
 
@@ -244,3 +245,45 @@ def test_unusable_device() -> None:
         limelight.load_model(weights="none", device="toaster")
     with pytest.raises(OptionError, match="'meta' holds shapes and no numbers"):
         limelight.load_model(weights="none", device="meta")
+
+
+@pytest.mark.parametrize("size", [(224, 224), (97, 130)])
+def test_the_embedded_network_is_timms(size: tuple[int, int]) -> None:
+    import timm
+
+    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    ours = limelight.load_model().model
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
+
+
+def test_the_embedded_networks_random_weights_keep_activations_at_their_scale() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    ours = limelight.load_model(weights="none").model
+    for (name, drawn), expected in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        spread, due = (float(weights.detach().std()) for weights in (drawn, expected))
+        assert spread == pytest.approx(due, rel=0.15), name
+
+
+def test_the_names_of_imagenets_classes_are_torchvisions() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    assert list(imagenet_classes()) == ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+
+
+def test_the_names_of_imagenets_classes_without_torchvisions_own_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = imagenet_classes()
+    monkeypatch.setattr(class_names, "find_spec", lambda _: None)
+    imagenet_classes.cache_clear()
+    try:
+        assert imagenet_classes() == expected
+    finally:
+        imagenet_classes.cache_clear()

@@ -49,6 +49,20 @@ limelight.cli.main()
     assert told_by(code, "methods").endswith("True")
 
 
+def test_a_first_map_waits_for_no_library_that_it_does_not_need(tmp_path: Path) -> None:
+    code = """
+import gc, sys, limelight.cli
+unwanted, sys.argv[1:] = sys.argv[1].split(), ["explain", "--out", sys.argv[2]]
+try:
+    limelight.cli.main()
+finally:
+    print([name for name in unwanted if name in sys.modules], gc.isenabled())
+"""
+    unwanted = "torchvision timm skimage scipy safetensors transformers matplotlib.pyplot"
+    said = told_by(code, unwanted, str(tmp_path / "picture.png"))
+    assert said.splitlines()[-1] == "[] True", said
+
+
 def test_the_help_tells_of_commands_what_they_tell_themselves() -> None:
     for name, summary in COMMANDS.items():
         assert (load_command(name).help or "").splitlines()[0] == summary

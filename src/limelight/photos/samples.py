@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from limelight.errors import unknown
@@ -17,6 +18,7 @@ def find_sample(name: str) -> Path:
     """
     if name not in SAMPLES:
         raise unknown("sample photo", name, SAMPLES, f"There are {', '.join(SAMPLES)}.")
-    import skimage
-
-    return Path(skimage.__file__).parent / "data" / f"{name}.png"
+    package = find_spec("skimage")  # importing it takes longer than finding it
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "data" / f"{name}.png"

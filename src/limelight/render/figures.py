@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -94,14 +97,46 @@ def photo_figure(
     """
     shapes = [row.photo.height / row.photo.width for row in rows]
     width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
-    heights = [width * shape + 0.3 for shape in shapes]
-    sheet = Figure(figsize=(3 * width + 1.1, sum(heights) + 0.08), dpi=_DPI)
-    sheet.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04, wspace=0.02)
-    places = sheet.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
-    for axes, row in zip(places, rows, strict=True):
+    bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
+    sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
+    for row, shape in zip(rows, shapes, strict=True):
+        bottom -= width * shape + _TITLE_INCHES
+        axes, bar = _add_panels(sheet, width, width * shape, bottom)
         _draw_row(axes, row, colormap)
+        _draw_bar(sheet.colorbar(_scale(colormap), cax=bar, ticks=_TICKS))
         axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
     return sheet
+
+
+#: Space in inches: over a row, for its titles; around a figure; between two panels; left of the
+#: colour bar; the bar; right of the bar, for its numbers.
+_TITLE_INCHES, _MARGIN_INCHES, _GAP_INCHES = 0.3, 0.06, 0.11
+_BAR_PAD_INCHES, _BAR_INCHES, _BAR_LABEL_INCHES = 0.1, 0.15, 0.36
+
+#: All of it, in a row of three panels.
+_BESIDE_INCHES = (
+    2 * _MARGIN_INCHES + _GAP_INCHES + _BAR_PAD_INCHES + _BAR_INCHES + _BAR_LABEL_INCHES
+)
+
+
+def _add_panels(
+    sheet: Figure, width: float, height: float, bottom: float
+) -> tuple[Sequence[Axes], Axes]:
+    """Add the axes of three pictures, and of a colour bar behind the second, at known places.
+
+    To let matplotlib find the places takes as long as to draw the figure.
+    """
+    second = _MARGIN_INCHES + width + _GAP_INCHES
+    bar = second + width + _BAR_PAD_INCHES
+    third = bar + _BAR_INCHES + _BAR_LABEL_INCHES
+    across, up = sheet.get_size_inches()
+
+    def add(left: float, inches: float, **options: Any) -> Axes:
+        place = (left / across, bottom / up, inches / across, height / up)
+        return sheet.add_axes(place, **options)
+
+    panels = [add(left, width, xticks=[], yticks=[]) for left in (_MARGIN_INCHES, second, third)]
+    return panels, add(bar, _BAR_INCHES)
 
 
 def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
@@ -120,7 +155,6 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     axes[0].set_title("photo, seen in the frame" if cropped else "photo", fontsize=9)
     # A dollar sign in the name of a class is no formula.
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
-    add_bar(axes[1], colormap, fraction=0.046, pad=0.03)
     if row.note:
         write_note(axes[1], row.note, width=44)
 
@@ -148,16 +182,27 @@ def add_bar(
 ) -> None:
     """Draw the colour bar of heatmaps, which are in [0, 1], beside the axes."""
     first = axes if isinstance(axes, Axes) else axes[0]
-    scale = ScalarMappable(Normalize(0, 1), colormap)
     bar = first.figure.colorbar(
-        scale,
+        _scale(colormap),
         ax=axes,
         fraction=fraction,
         aspect=aspect,
         pad=pad,
         panchor=False,  # the pictures stay in the middle of their place
-        ticks=[0, 0.5, 1],
+        ticks=_TICKS,
     )
+    _draw_bar(bar)
+
+
+#: The numbers at a colour bar.
+_TICKS = (0, 0.5, 1)
+
+
+def _scale(colormap: str) -> ScalarMappable:
+    return ScalarMappable(Normalize(0, 1), colormap)
+
+
+def _draw_bar(bar: Colorbar) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_linewidth(0.4)
 
@@ -215,5 +260,21 @@ def encode_figure(sheet: Figure, form: str) -> bytes:
     buffer = BytesIO()
     for text in sheet.findobj(Text):  # names of classes and files may hold any character
         text.set_text(visible(text.get_text()))
-    sheet.savefig(buffer, format=form, facecolor="white")
+    if form == "png":
+        _write_png(sheet, buffer)
+    else:
+        sheet.savefig(buffer, format=form, facecolor="white")
     return buffer.getvalue()
+
+
+def _write_png(sheet: Figure, buffer: BytesIO) -> None:
+    """Write a figure as savefig does, but draw it once, and leave out opacity.
+
+    The file becomes as large as savefig's, whose search for repetitions takes four times as long.
+    """
+    sheet.set_facecolor("white")
+    canvas = FigureCanvasAgg(sheet)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    drawn = PIL.Image.fromarray(pixels).convert("RGB")
+    drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))

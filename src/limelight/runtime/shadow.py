@@ -114,7 +114,7 @@ def _adopt(copy: nn.Module, copies: dict[int, nn.Module]) -> None:
 
 
 #: Libraries whose modules write nothing on themselves in evaluation mode, except for buffers.
-_TRUSTED = ("torch.nn.", "torchvision.", "timm.")
+_TRUSTED = ("torch.nn.", "torchvision.", "timm.", "limelight.models.")
 
 
 def keeps_nothing(model: nn.Module) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
+import runpy
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from limelight.errors import OptionError, TargetError, unknown
@@ -13,11 +16,29 @@ from limelight.files import read_text
 ClassName = int | str
 
 
+@cache
 def imagenet_classes() -> tuple[str, ...]:
     """Return the names of ImageNet's 1000 classes, by index."""
-    from torchvision.models import ResNet18_Weights
+    names = _names_in_torchvision()
+    if names is None:
+        from torchvision.models import ResNet18_Weights
 
-    return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+        names = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+    return tuple(names)
+
+
+def _names_in_torchvision() -> Sequence[str] | None:
+    """Return the names in torchvision's own file of them, as importing torchvision takes a second.
+
+    None when torchvision has no such file.
+    """
+    package = find_spec("torchvision")
+    for folder in (package and package.submodule_search_locations) or ():
+        file = Path(folder) / "models" / "_meta.py"
+        if file.is_file():
+            names: Sequence[str] | None = runpy.run_path(str(file)).get("_IMAGENET_CATEGORIES")
+            return names
+    return None
 
 
 def read_class_names(path: str | Path) -> list[str]:
