@@ -246,7 +246,7 @@ def test_attention_of_transformers_is_what_it_returns_itself(kind: str) -> None:
     gradients = torch.autograd.grad(output.logits[:, 3].sum(), output.attentions)
     with untouched(model):
         found = limelight.cut(model, images, "<input>").attention(3)
-    assert (found.prefix, found.grid) == (1, (4, 4))
+    assert (found.layout.prefix, found.layout.grid) == (1, (4, 4))
     for one, other in zip(found.weights, output.attentions, strict=True):
         # Written out, that library takes the softmax in single precision.
         assert_agrees(one, other, dtype=torch.float32)

@@ -135,7 +135,8 @@ def test_no_pixel_is_lost_to_rounding(pixels: int) -> None:
         for side in (4, 7, 16, 32):
             span = cells * side / pixels
             maps = torch.rand(1, cells, cells)
-            assert resize(maps, (pixels, pixels), from_edge((span, span))).shape == (1, pixels, pixels)
+            found = resize(maps, (pixels, pixels), from_edge((span, span)))
+            assert found.shape == (1, pixels, pixels)
 
 
 def test_on_the_picture_cells_keep_about_their_size() -> None:

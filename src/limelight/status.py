@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from limelight.finish import finish
+from limelight.finish import AxisSpan, finish
 
 StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
 
@@ -107,7 +107,7 @@ def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:
 
 
 def to_heatmap(
-    raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[float] = ()
+    raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[AxisSpan] = ()
 ) -> Tensor:
     """Return the heatmaps of raw maps; those whose status is not ok are zero."""
     return zero_unless_ok(finish(raw, size, span), status)

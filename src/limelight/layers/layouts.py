@@ -89,7 +89,7 @@ class Layout:
 
     def __str__(self) -> str:
         """Describe the layout in words, as in `tokens, 1 prefix`."""
-        words = [self.kind]
+        words: list[str] = [self.kind]
         if self.prefix:
             words.append(f"{self.prefix} prefix")
         if self.order:
@@ -125,7 +125,8 @@ class Layout:
         """Return an output as `[B, K, *positions]`, its other axes in their order."""
         by_channel = output.movedim(self.axis_of_channels, 1)
         if self._folds > 1:
-            by_channel = by_channel.unflatten(0, (-1, self._folds)).movedim(1, 2)
+            folded = by_channel.reshape(-1, self._folds, *by_channel.shape[1:])
+            by_channel = folded.movedim(1, 2)
         return by_channel
 
     def _is_whole(self, by_channel: Tensor) -> bool:

@@ -125,8 +125,8 @@ def measured_span(
 ) -> tuple[AxisSpan, ...] | None:
     """Return where a grid lies on the picture, from the centres of its cells; None if they blur.
 
-    The centres of sharp cells lie on a line: `centre_i = start + (i + 0.5) length / g`. Cells at the
-    border, whose windows end there, and cells that look at nothing (padding) are left out.
+    The centres of sharp cells lie on a line: `centre_i = start + (i + 0.5) length / g`. Cells at
+    the border, whose windows end there, and cells that look at nothing (padding) are left out.
     """
     energy, centres, spread = _on_grid(moments, layout)
     axes = range(len(layout.grid))
@@ -244,9 +244,7 @@ def _by_axes(
     positions = positions.squeeze().permute(*(order.index(axis) for axis in sorted(order)))
     places = tuple(positions.flatten().tolist())
     axis_of_tokens = None if channels == len(shape) - 1 else channels
-    return Layout(
-        "tokens", tuple(grid), order=places, channel_axis=axis_of_tokens, folds=sizes[0]
-    )
+    return Layout("tokens", tuple(grid), order=places, channel_axis=axis_of_tokens, folds=sizes[0])
 
 
 def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
@@ -400,16 +398,14 @@ def _correlation(a: Tensor, b: Tensor) -> list[float]:
     """Return the correlation of each row `[A, n]` with the same row of another."""
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     norms = (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-300)
-    return ((a * b).sum(1) / norms).tolist()
+    return [float(r) for r in (a * b).sum(1) / norms]
 
 
-def _contradicted(
-    cells: Cells, positions: Tensor, places: Tensor, resolved: Sequence[int]
-) -> bool:
+def _contradicted(cells: Cells, positions: Tensor, places: Tensor, resolved: Sequence[int]) -> bool:
     """Return whether sharp cells look elsewhere than an order says."""
-    for axis, x in zip(resolved, places, strict=True):
+    for axis, along in zip(resolved, places, strict=True):
         centre, spread = cells.centre[axis, positions], cells.spread[axis, positions]
-        x = x - x.mean()
+        x = along - along.mean()
         slope = (x * (centre - centre.mean())).sum() / (x * x).sum()
         off = (centre - centre.mean()) / slope - x
         if spread.median() < SHARP * slope.abs() and float(off.abs().median()) > 0.5:
@@ -445,7 +441,7 @@ def _by_cell(
         index = torch.zeros_like(placed)
         for place, g in zip(places, grid, strict=True):
             index = index * g + place
-        if off < 0.3 and len(index.unique()) == len(index):
+        if off < 0.3 and len(set(index.tolist())) == len(index):
             return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
     return None
 

@@ -176,11 +176,11 @@ class Guesses:
             layout = None
         if len(call.shape) == 3:
             self._token_counts.add(call.shape[1])
-        # Later tokens may come from a grid with the picture's proportions. The last two axes count:
-        # time, or depth, has a scale of its own.
         if layout and layout.grid not in self._grids and self._geometry.tokens is None:
-            if mismatch(layout.grid[-2:], size[-2:]) < SAME_PROPORTIONS:
-                self._grids.append(layout.grid)
+            # Later tokens may come from a grid with the picture's proportions. The last two axes
+            # count: time, or depth, has a scale of its own.
+            similar = mismatch(layout.grid[-2:], size[-2:]) < SAME_PROPORTIONS
+            self._grids += [layout.grid] if similar else []
         return layout
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout
 
+
 class Anchor(NamedTuple):
     """A tensor at which tracks begin: an output, or an input, of a module's call; or the image.
 
@@ -139,7 +140,7 @@ def applied(step: Step, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGri
 
 
 def follow(track: Track, anchor: Layout) -> Layout | None:
-    """Return the layout at the end of a track, given that of its anchor; None if it is not known."""
+    """Return the layout at the end of a track, given that of its anchor; None if unknown."""
     links = list[Track]()
     link = track
     while link.before is not None:
@@ -221,7 +222,7 @@ def _slid(
 
 @dataclass(frozen=True, slots=True)
 class Resized:
-    """An interpolation: more or fewer cells along the axes after the channels, in the same place."""
+    """An interpolation: more or fewer cells in the same place, along the axes after the channels."""
 
     def apply(self, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
         """Return the layout with the new numbers of cells."""

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from limelight.evidence import Evidence, at_least_float32
+from limelight.finish import AxisSpan
 from limelight.inputs import ModelInputs
 from limelight.methods import METHODS
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import Objects
 from limelight.metrics.readings import MapSource
-from limelight.finish import AxisSpan
 from limelight.status import Status, to_heatmap
 
 CONTROLS: tuple[MapSource, ...] = ("random", "centre")

@@ -156,7 +156,7 @@ def _pooling(node: Any, _shape: tuple[int, ...]) -> Step:
     return Windows(extent, stride, tuple(node._saved_padding))
 
 
-def _adaptive_pooling(node: Any, shape: tuple[int, ...]) -> Step | None:
+def _adaptive_pooling(_node: Any, shape: tuple[int, ...]) -> Step | None:
     """Read a pooling to a given size."""
     return Resized() if math.prod(shape[2:]) > 1 else None
 

@@ -66,9 +66,13 @@ def _order(model: nn.Module, inputs: ModelInputs) -> list[nn.Module]:
     itself.
     """
     started: dict[int, None] = {}
+
+    def enter(key: int, _arguments: object) -> None:
+        started.setdefault(key)
+
     with no_grad():
         root, copies = shadow(model)
-        observe(model, root, copies, inputs, started.setdefault, lambda *_call: _call[2])
+        observe(model, root, copies, inputs, enter, lambda *_call: _call[2])
     starts = {key: number for number, key in enumerate(started)}
     modules = list[tuple[int, nn.Module]]()
 

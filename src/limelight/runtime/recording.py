@@ -115,15 +115,14 @@ class Recording:
         if not wanted:
             return
         every = sorted({*wanted, *self._earlier(wanted)}, key=lambda anchor: anchor.order)
-        for waiting in _groups(every):
+        for group in _groups(every):
+            waiting = group
             for draws in _DRAWS:
                 measured = measure_places(model, inputs, waiting, draws=draws)
                 for anchor, measurement in zip(waiting, measured, strict=True):
                     self._measured[anchor] = self._read(anchor, measurement)
                 self._confirm(model, inputs, waiting, measured, draws)
-                waiting = [
-                    a for a in waiting if a in wanted and isinstance(self._measured[a], str)
-                ]
+                waiting = [a for a in waiting if a in wanted and isinstance(self._measured[a], str)]
                 if not waiting:
                     break
 
