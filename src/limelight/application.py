@@ -150,6 +150,7 @@ def apply_method(
         completeness_gap=completeness_gap,
         region=scores.region,
         span=span,
+        picture=cut.picture,
         recipe=Recipe((Part(target_evidence.target, method, cut.layer, options.to_repeat()),)),
     )
 

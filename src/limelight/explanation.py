@@ -72,12 +72,13 @@ class Explanation:
             None.
         region: The pixels that the score is about, `[B, *image]`: a mask, a box, where a class is
             predicted; None for all pixels.
-        span: How long the raw map's grid is along each axis, in picture lengths, when the network
-            pads or crops the picture; () when the grid covers it.
+        span: Where the raw map's grid lies on the picture, along each axis, when the network pads
+            or crops it; () when the grid covers it.
         recipe: How the maps were made, to repeat it on other images; None when it cannot be
             repeated.
         crops: The photos that were explained, one per image, each with the box of it that the
             network saw; None when they are not known, and `image` is drawn on.
+        picture: Which of the model's input tensors `image` is, from 0, where it takes several.
     """
 
     raw: Tensor
@@ -96,6 +97,7 @@ class Explanation:
     span: tuple[AxisSpan, ...] = ()
     recipe: Recipe | None = None
     crops: tuple[CroppedPhoto, ...] | None = None
+    picture: int = 0
 
     @property
     def photos(self) -> tuple[Image, ...] | None:

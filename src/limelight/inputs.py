@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from limelight.errors import InputError
 
-ImageForm = Literal["tensor", "list", "frames"]
+ImageForm = Literal["tensor", "list", "frames", "patches"]
 
 
 #: A batch of images `[B, C, H, W]`; or a tuple of the model's arguments, or a dict of its keyword
@@ -75,8 +76,10 @@ class ModelInputs:
         at: The number of that tensor: its place, from 0, among the tensors in `args` and `kwargs`.
         unbatched: The numbers of tensors that are not one per image although their first axis is B:
             two prompts for two images, say, of which each image needs both.
-        form: How the model takes the images: as one tensor, as a list of `[C, *image]`, or, for
-            video, as frames `[B, T, C, H, W]`.
+        form: How the model takes the images: as one tensor, as a list of `[C, *image]`, for video
+            as frames `[B, T, C, H, W]`, or as patches `[B, N, C]`, which are kept as a grid
+            `[B, C, h, w]`.
+        beyond: For patches, those behind the grid, `[B, N - h w, C]`: padding, mostly.
     """
 
     args: tuple[Any, ...]
@@ -85,6 +88,7 @@ class ModelInputs:
     at: int = 0
     form: ImageForm = "tensor"
     unbatched: frozenset[int] = frozenset()
+    beyond: Tensor | None = None
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelInputs:
@@ -144,9 +148,45 @@ class ModelInputs:
         def in_form(number: int, tensor: Tensor) -> Any:
             if number != self.at:
                 return tensor
-            return list(tensor) if self.form == "list" else tensor.movedim(2, 1)
+            if self.form == "list":
+                return list(tensor)
+            if self.form == "frames":
+                return tensor.movedim(2, 1)
+            patches = tensor.flatten(2).transpose(1, 2)
+            return patches if self.beyond is None else torch.cat([patches, self.beyond], 1)
 
         return self._changed(in_form)
+
+    def on_grid(self, grid: Sequence[int] | None) -> ModelInputs:
+        """Return the inputs with packed patches `[B, N, C]` laid on a grid of two axes or more.
+
+        Other inputs, and patches without a grid, stay as they are.
+        """
+        if grid is None or len(grid) < 2 or self.image.ndim != 3 or self.form != "tensor":
+            return self
+        count = math.prod(grid)
+        if not 1 < count <= self.image.shape[1]:
+            return self
+        with torch.inference_mode(False), torch.no_grad():
+            cells = self.image[:, :count].transpose(1, 2).reshape(len(self.image), -1, *grid)
+            beyond = self.image[:, count:].clone() if count < self.image.shape[1] else None
+        return replace(self.on(cells), form="patches", beyond=beyond)
+
+    def of_picture(self, number: int) -> ModelInputs:
+        """Return the inputs with another of their pictures, by the number of its tensor."""
+        return replace(self, at=number, image=tensors((self.args, self.kwargs))[number].detach())
+
+    @property
+    def pictures(self) -> list[int]:
+        """The numbers of the tensors that can be pictures: like the first, of whatever size."""
+        if self.form != "tensor":
+            return [self.at]
+        like = (self.image.ndim, self.batch, self.image.is_floating_point())
+        return [
+            number
+            for number, t in enumerate(tensors((self.args, self.kwargs)))
+            if t.ndim >= 3 and (t.ndim, t.shape[0], t.is_floating_point()) == like
+        ]
 
     @property
     def batch(self) -> int:
@@ -174,7 +214,8 @@ class ModelInputs:
                 lambda number, tensor: self._pick(number, tensor, rows, same_image=same_image)
             )
             image = self._pick(self.at, self.image, rows, same_image=same_image)
-        return replace(self, args=args, kwargs=kwargs, image=image)
+            beyond = None if self.beyond is None else self.beyond[rows.to(self.beyond.device)]
+        return replace(self, args=args, kwargs=kwargs, image=image, beyond=beyond)
 
     def _changed(
         self, change: Callable[[int, Tensor], Any]
@@ -208,7 +249,17 @@ class ModelInputs:
 
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = self._changed(substitute)
-        return replace(self, args=args, kwargs=kwargs, image=images)
+        beyond = self.beyond
+        if beyond is not None and rows is not None:
+            beyond = beyond[rows.to(beyond.device)]
+        return replace(self, args=args, kwargs=kwargs, image=images, beyond=beyond)
+
+    @property
+    def others(self) -> tuple[object, ...]:
+        """The values of all tensors but the images, as bytes."""
+        numbers = enumerate(tensors((self.args, self.kwargs)))
+        others = (t.detach().cpu().contiguous() for number, t in numbers if number != self.at)
+        return tuple(other.view(torch.uint8).numpy().tobytes() for other in others if other.ndim)
 
     @property
     def maybe_batched(self) -> list[int]:
@@ -286,4 +337,14 @@ def input_problem(inputs: ModelInputs) -> str:
         f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, images "
         "[B, C, *image] in floating point were expected. Use a method that reads a layer, such as "
         "'gradcam'."
+    )
+
+
+def packed_patches(inputs: ModelInputs) -> str:
+    """Return what to do if the input is patches that were cut before; "" if it cannot be."""
+    if inputs.image.ndim != 3 or inputs.form != "tensor":
+        return ""
+    return (
+        " If the input is packed patches [B, N, values], say along which grid they were cut: "
+        "grid=(rows, columns)."
     )

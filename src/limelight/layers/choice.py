@@ -150,8 +150,13 @@ def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choi
     if image and advice and not any(candidate.call.cells for candidate in ranked):
         raise LayerError(advice)
     nearest = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])
+    repeated = next((c.path for c in ranked if c.call.calls > 1), "")
+    say_which = (
+        f" One call of several is named as in layer={repeated + '#1'!r}." if repeated else ""
+    )
     raise LayerError(
         "No layer to cut at was found: none has a grid of several cells on which gradient of the "
         f"score arrives ({nearest or 'no output in this network is a grid'}). Name one with "
         "layer=..., and see `limelight layers` for all of them; a larger input has finer grids."
+        f"{say_which}"
     )

@@ -23,9 +23,9 @@ class Layout:
     the output's *positions*; each cell of the grid is one of them.
 
     Attributes:
-        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens` `[B, N, K]`
-            (N positions, in whatever order), or `frames` `[B * T, K, H, W]` with the grid
-            `[T, H, W]`.
+        kind: `channels first` `[B, K, *grid]`, `channels last` `[B, *grid, K]`, `tokens`
+            `[B, N, K]` (N positions, in whatever order), or `frames` `[B * T, K, H, W]` with the
+            grid `[T, H, W]`.
         grid: The sizes of the grid axes; 1 for an axis of the image that the network has pooled.
         prefix: P, how many positions come before the grid (class token, registers).
         span: Where the grid lies on the picture, along each axis; () if it covers the picture

@@ -40,6 +40,13 @@ WIDE, WIDER_THAN_MOST = 0.8, 1.25
 SHARP = 1.2
 
 
+#: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
+IN_CELL = 0.15
+
+#: How many cells a network may have dropped for each that it kept.
+_MOST_DROPPED = 16
+
+
 class Moments(NamedTuple):
     """What was measured for an output, for one image; A is the number of the picture's axes.
 
@@ -106,23 +113,22 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     if len(cells.energy) == 1:
         return "it has a single position"
     if int(cells.placed.sum()) < 2:
-        return f"its positions look at no place of their own: {_facts(cells)}"
+        return f"its positions have no place of their own: {_facts(cells)}"
     resolved = _resolved_axes(cells)
     if not resolved:
-        return f"all its positions look at the same place: {_facts(cells)}"
+        return f"its positions have no place of their own: {_facts(cells)}"
     # 3. Axes.
     layout = _by_axes(cells, sizes, shape, channels, resolved)
     # 4., 5. Orders.
     layout = layout or _by_order(cells, sizes, shape, channels, resolved, known)
     layout = layout or _by_cell(cells, shape, channels, resolved, known)
     return layout or (
-        f"its {len(cells.energy)} positions lie on no grid over the picture: {_facts(cells)}"
+        f"its {len(cells.energy)} positions have no place on a grid over the picture: "
+        f"{_facts(cells)}"
     )
 
 
-def measured_span(
-    moments: Moments, layout: Layout, image: Sequence[int]
-) -> tuple[AxisSpan, ...] | None:
+def measured_span(moments: Moments, layout: Layout) -> tuple[AxisSpan, ...] | None:
     """Return where a grid lies on the picture, from the centres of its cells; None if they blur.
 
     The centres of sharp cells lie on a line: `centre_i = start + (i + 0.5) length / g`. Cells at
@@ -155,9 +161,8 @@ def measured_span(
             return None
         start = float(y.mean() - slope * x.mean())
         end = start + slope * g
-        pixel = 1 / image[axis]
-        ends_ = max(0.0, start - pixel / 2), min(1.0, end + pixel / 2)
-        seen = (0.0 if ends_[0] < slope else ends_[0], 1.0 if ends_[1] > 1 - slope else ends_[1])
+        # An edge of less than a cell is no crop.
+        seen = (start if start > slope else 0.0, end if end < 1 - slope else 1.0)
         span.append(AxisSpan(start, end, *seen))
     return tuple(span)
 
@@ -231,20 +236,19 @@ def _by_axes(
     grid = [1] * len(cells.centre)
     for at, axis in zip(long, order, strict=True):
         grid[axis] = sizes[at]
-    folds = sizes[0]
+    folds, in_order = sizes[0], list(order) == sorted(order) and min(signs) > 0
     kind: LayoutKind = "channels first" if channels == 1 else "channels last"
     axis_of_channels = None if channels in (1, len(shape) - 1) else channels
-    if folds > 1 and channels == 1 and order[0] == 0 and len(long) == 3:
+    if folds > 1 and channels == 1 and order[0] == 0 and len(long) == 3 and in_order:
         kind, folds = "frames", 1
-    if list(order) == sorted(order) and all(sign > 0 for sign in signs):
+    if in_order:
         return Layout(kind, tuple(grid), channel_axis=axis_of_channels, folds=folds)
     # The network has swapped or turned axes.
     positions = torch.arange(math.prod(sizes)).reshape(sizes)
     positions = positions.flip([at for at, sign in zip(long, signs, strict=True) if sign < 0])
     positions = positions.squeeze().permute(*(order.index(axis) for axis in sorted(order)))
     places = tuple(positions.flatten().tolist())
-    axis_of_tokens = None if channels == len(shape) - 1 else channels
-    return Layout("tokens", tuple(grid), order=places, channel_axis=axis_of_tokens, folds=sizes[0])
+    return Layout(kind, tuple(grid), order=places, channel_axis=axis_of_channels, folds=folds)
 
 
 def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
@@ -330,7 +334,7 @@ def _orders(
             inside = placed[(placed >= first) & (placed < first + size)]
             if 2 * len(inside) > size:
                 yield _Order(grid, inside, _raster(inside - first, grid, sorted(resolved)))
-    if sizes[0] > 1 and n == total and len(resolved) == 2:
+    if n == total and len(resolved) == 2:
         for grid, window_cells in _window_orders(sizes, resolved, axes):
             yield _Order(grid, placed, window_cells)
 
@@ -364,11 +368,13 @@ def _raster(index: Tensor, grid: Sequence[int], order: Sequence[int]) -> Tensor:
 def _window_orders(
     sizes: Sequence[int], resolved: Sequence[int], axes: int
 ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """Yield the grids that windows along the first axis could be cut from, and their cells.
+    """Yield the grids that the windows along an axis could be cut from, and their cells.
 
-    Each row is a window of neighbouring cells, or takes every so manieth cell of the picture.
+    Each window holds neighbouring cells, or takes every so manieth cell of the picture.
     """
-    windows, inside = sizes[0], [size for size in sizes[1:] if size > 1]
+    windows, *inside = [size for size in sizes if size > 1]
+    if len(inside) not in (1, 2):
+        return
     shapes = [(inside[0], inside[1])] if len(inside) == 2 else list(_pairs(math.prod(inside)))
     for h, w in shapes:
         for rows, columns in _pairs(windows):
@@ -402,13 +408,13 @@ def _correlation(a: Tensor, b: Tensor) -> list[float]:
 
 
 def _contradicted(cells: Cells, positions: Tensor, places: Tensor, resolved: Sequence[int]) -> bool:
-    """Return whether sharp cells look elsewhere than an order says."""
+    """Return whether cells look elsewhere than an order says, as far as they spread."""
     for axis, along in zip(resolved, places, strict=True):
         centre, spread = cells.centre[axis, positions], cells.spread[axis, positions]
         x = along - along.mean()
         slope = (x * (centre - centre.mean())).sum() / (x * x).sum()
-        off = (centre - centre.mean()) / slope - x
-        if spread.median() < SHARP * slope.abs() and float(off.abs().median()) > 0.5:
+        off = (centre - centre.mean() - slope * x).abs().median()
+        if off > 0.5 * spread.median() + 0.1 * slope.abs():
             return True
     return False
 
@@ -428,8 +434,8 @@ def _by_cell(
     centre, axes = cells.centre[:, placed], len(cells.centre)
     candidates = [known_grid for known_grid in reversed(known) if len(known_grid.grid) == axes]
     candidates += [KnownGrid(grid) for grid in _factors(len(placed), resolved, axes)]
-    for grid, span in candidates:
-        if math.prod(grid) < len(placed) or math.prod(grid) < 4:
+    for grid, span in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
+        if not max(len(placed), 4) <= math.prod(grid) <= _MOST_DROPPED * len(placed):
             continue
         places, off = [], 0.0
         for axis, g in enumerate(grid):
@@ -441,7 +447,7 @@ def _by_cell(
         index = torch.zeros_like(placed)
         for place, g in zip(places, grid, strict=True):
             index = index * g + place
-        if off < 0.3 and len(set(index.tolist())) == len(index):
+        if off < IN_CELL and len(set(index.tolist())) == len(index):
             return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
     return None
 

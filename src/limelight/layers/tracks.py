@@ -105,7 +105,7 @@ class TrackedGrid:
         axes = [*range(len(layout.grid))]
         if len(dimensions) < len(axes):  # the network has pooled an axis of the image
             axes = [axis for axis in axes if layout.grid[axis] > 1]
-        if layout.kind == "tokens" or len(dimensions) != len(axes):
+        if layout.kind == "tokens" or layout.order or len(dimensions) != len(axes):
             raise LookupError("the cells of the layout are not the tensor's dimensions")
         return axes[dimensions.index(dimension)] if dimension in dimensions else None
 
@@ -222,7 +222,7 @@ def _slid(
 
 @dataclass(frozen=True, slots=True)
 class Resized:
-    """An interpolation: more or fewer cells in the same place, along the axes after the channels."""
+    """An interpolation: more or fewer cells, in the same place, along the axes after channels."""
 
     def apply(self, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
         """Return the layout with the new numbers of cells."""

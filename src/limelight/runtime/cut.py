@@ -29,7 +29,7 @@ from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
-from limelight.runtime.output_layout import layout_of_output
+from limelight.runtime.output_layout import layout_of_output, on_its_picture
 from limelight.runtime.shadow import keeps_nothing
 from limelight.targets import LogitsKey, Scores, Target, as_target
 from limelight.targets.outputs import returned
@@ -108,17 +108,20 @@ def cut_layers(
     For `input_requires_grad` see `run_pass`.
     """
     run, outputs = run_pass(model, inputs, layers, options, input_requires_grad=input_requires_grad)
-    return [
-        Cut(
-            layer.name,
-            reason,
-            layout_of_output(tensor, layer, run),
-            _layer_output=tensor,
-            _resolved=layer,
-            _run=run,
+    cuts = []
+    for layer, reason, tensor in outputs:
+        placed = layout_of_output(tensor, layer, run)
+        cuts.append(
+            Cut(
+                layer.name,
+                reason,
+                placed.layout,
+                _layer_output=tensor,
+                _resolved=layer,
+                _run=on_its_picture(run, placed),
+            )
         )
-        for layer, reason, tensor in outputs
-    ]
+    return cuts
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +157,16 @@ class Cut:
 
     @property
     def image(self) -> Tensor:
-        """The images `[B, C, *image]`: the first tensor of the inputs that can be images."""
+        """The images `[B, C, *image]` that the grid lies on.
+
+        With several pictures among the inputs, these are the first that the layer depends on.
+        """
         return self._run.inputs.image
+
+    @property
+    def picture(self) -> int:
+        """The number of the images' tensor among the model's input tensors, from 0."""
+        return self._run.inputs.at
 
     def on(self, images: Tensor) -> Cut:
         """Cut the same network at the same layer over other images `[B, C, *image]`.

@@ -110,6 +110,7 @@ def run_pass(
     """
     # 1. The unwrapped network, and the plan.
     model, spec = unwrap(model), options.spec
+    inputs = inputs.on_grid(spec.grid)
     if spec.grid and len(spec.grid) != inputs.image.ndim - 2:
         raise LayerError(
             f"grid is {spec.grid}; a size for each axis of {list(inputs.image.shape[2:])} was "

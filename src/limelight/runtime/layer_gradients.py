@@ -62,7 +62,7 @@ def layer_gradients(
     at_layers = []
     for (layer, reason, tensor), gradient in zip(outputs, gradients, strict=True):
         try:
-            layout = layout_of_output(tensor, layer, run)
+            layout = layout_of_output(tensor, layer, run).layout
         except LayerError:  # a vector or a window: no grid, but it can still be shown
             layout = None
         kind = "" if layer.path == INPUT else type(layer.module).__name__

@@ -1,16 +1,23 @@
-"""The layout of a layer's output in a pass, from the recording."""
+"""The layout of a layer's output in a pass, and which picture it lies on: from the recording."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from limelight.errors import LayerError
+from limelight.inputs import ModelInputs, packed_patches
 from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.runtime.forward import Pass
+from limelight.runtime.plan import PlacedLayout
 from limelight.runtime.record import recording_of
+from limelight.runtime.recording import Recording
 
 
-def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
+def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedLayout:
     """Return the layout of a layer's output; it is kept in the plan, for passes of the same shapes.
 
     Raises:
@@ -19,13 +26,32 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
     key = layer.name, output.shape
     if key not in run.plan.layouts:
         run.plan.layouts[key] = _find_layout(output, layer, run)
-    return run.plan.layouts[key]
+    placed = run.plan.layouts[key]
+    if placed.layout.order and len(run.inputs.others):
+        # The order may hang on the other inputs: on noise that says which patches are dropped.
+        other_key = (*key, run.inputs.others)
+        if other_key not in run.plan.layouts:
+            run.plan.layouts[other_key] = _find_layout(output, layer, run, each=True)
+        placed = run.plan.layouts[other_key]
+    return placed
 
 
-def _find_layout(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
-    image, batch = run.inputs.image.shape[2:], run.inputs.batch
+def on_its_picture(run: Pass, placed: PlacedLayout) -> Pass:
+    """Return a pass with the picture that a layout lies on as its image."""
+    if placed.picture == run.inputs.at:
+        return run
+    inputs = run.inputs.of_picture(placed.picture)
+    context = replace(run.context, size=tuple(inputs.image.shape[2:]))
+    return replace(run, inputs=inputs, context=context)
+
+
+def _find_layout(
+    output: Tensor, layer: ResolvedLayer, run: Pass, *, each: bool = False
+) -> PlacedLayout:
+    """Return a layout: read or measured on the first image, or measured anew on `each` image."""
+    inputs, batch = run.inputs, run.inputs.batch
     if layer.path == INPUT:
-        return Layout("channels first", tuple(image))
+        return PlacedLayout(Layout("channels first", tuple(inputs.image.shape[2:])), inputs.at)
     kind = type(layer.module).__name__
     not_by_image = LayerError(
         f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for {batch} "
@@ -34,22 +60,55 @@ def _find_layout(output: Tensor, layer: ResolvedLayer, run: Pass) -> Layout:
     )
     if output.shape[0] % batch:
         raise not_by_image
-    recording = recording_of(run.model, run.inputs, run.spec)
-    calls = [call for call in recording.calls if call.path == layer.path]
-    if not calls:  # a shared module is recorded under its first path
-        path = next(path for path, m in run.model.named_modules() if m is layer.module)
-        calls = [call for call in recording.calls if call.path == path]
-    reason = "it did not run when the network was recorded on the first image alone"
-    if calls:
-        number = calls[(layer.call or 1) - 1].number
-        recording.settle(run.model, run.inputs.first(1), [number])
-        layout, reason = recording.layouts[number], recording.reasons.get(number, "")
+    reason = ""
+    for recording, number, pictured in _recorded(layer, run):
+        recording.settle(run.model, pictured.first(1), [number])
+        layout = recording.layouts[number]
+        if layout is not None and each:
+            layout = _of_each_image(recording, number, run, pictured, layer)
         if layout is not None:
-            return layout
+            return PlacedLayout(layout, pictured.at)
+        reason = reason or recording.reasons.get(number, "")
     if output.shape[0] != batch:
         raise not_by_image
+    reason = reason or "it did not run when the network was recorded on the first image alone"
     raise LayerError(
         f"The layer {layer.path!r} ({kind}) put out {list(output.shape)} for images "
-        f"{list(run.inputs.image.shape)}, which is no grid over the image: {reason}. "
-        "`limelight layers` lists the layers with a grid."
+        f"{list(inputs.image.shape)}, which is no grid over the image: {reason}. "
+        f"`limelight layers` lists the layers with a grid.{packed_patches(inputs)}"
     )
+
+
+def _recorded(layer: ResolvedLayer, run: Pass) -> Iterator[tuple[Recording, int, ModelInputs]]:
+    """Yield a layer's call in the recording for each picture that it may depend on."""
+    for picture in run.inputs.pictures:
+        pictured = run.inputs.of_picture(picture)
+        recording = recording_of(run.model, pictured, run.spec)
+        calls = [call for call in recording.calls if call.path == layer.path]
+        if not calls:  # a shared module is recorded under its first path
+            path = next(path for path, m in run.model.named_modules() if m is layer.module)
+            calls = [call for call in recording.calls if call.path == path]
+        if calls:
+            yield recording, calls[(layer.call or 1) - 1].number, pictured
+
+
+def _of_each_image(
+    recording: Recording, number: int, run: Pass, inputs: ModelInputs, layer: ResolvedLayer
+) -> Layout | None:
+    """Return the layout that a call has for these images and other inputs.
+
+    Raises:
+        LayerError: It is not the same for all images.
+    """
+    layouts = []
+    for image in range(inputs.batch):
+        anew = recording.anew()
+        row = torch.tensor([image], device="cpu")
+        anew.settle(run.model, inputs.take(row), [number])
+        layouts.append(anew.layouts[number])
+    if any(layout != layouts[0] for layout in layouts):
+        raise LayerError(
+            f"The positions of {layer.path!r} lie in another order for each image, as the other "
+            "inputs differ. Explain the images one by one."
+        )
+    return layouts[0]

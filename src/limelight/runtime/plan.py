@@ -21,6 +21,18 @@ from limelight.targets.outputs import OutputSpec
 _MOST_PLANS = 64
 
 
+class PlacedLayout(NamedTuple):
+    """How a layer's output becomes a grid, and the picture that the grid lies on.
+
+    Attributes:
+        layout: The layout.
+        picture: The number of the picture's tensor among the model's input tensors.
+    """
+
+    layout: Layout
+    picture: int
+
+
 class Plan(NamedTuple):
     """The decisions before a pass.
 
@@ -39,7 +51,7 @@ class Plan(NamedTuple):
     layers: tuple[tuple[str, str], ...]
     traits: Traits
     words: bool
-    layouts: dict[tuple[str, torch.Size], Layout]
+    layouts: dict[tuple[object, ...], PlacedLayout]
 
 
 def plan_pass(

@@ -12,14 +12,14 @@ from torch.autograd.graph import GradientEdge
 
 from limelight import layers as layers_
 from limelight.errors import DETACHED, QUANTISED, WRITTEN_ON, LayerError, LimelightError
-from limelight.inputs import Inputs, ModelInputs
+from limelight.inputs import Inputs, ModelInputs, packed_patches
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.lineage import read_lineage
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.recorder import Recorder
-from limelight.runtime.recording import Recording
+from limelight.runtime.recording import MOVING, Recording
 from limelight.runtime.shadow import fill_zeros, shadow
 from limelight.runtime.traits import traits_of
 from limelight.runtime.unwrap import unwrap
@@ -64,6 +64,7 @@ def cached_record(
     model: nn.Module, inputs: ModelInputs, spec: OutputSpec
 ) -> tuple[ModuleCall, ...]:
     """Return the whole record of a model for inputs of these shapes; it is made once."""
+    inputs = inputs.on_grid(spec.grid)
     cache = model_cache(model, spec.key)
     key = "record", inputs.signature, spec.hashable_key, spec.grid
     calls: tuple[ModuleCall, ...] | None = cache.get(key)
@@ -78,6 +79,7 @@ def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Cho
     Raises:
         LayerError: There is none.
     """
+    inputs = inputs.on_grid(spec.grid)
     cache = model_cache(model, spec.key)
     key = "choice", inputs.signature, spec.hashable_key, spec.grid
     choice: Choice | LayerError | None = cache.get(key)
@@ -106,12 +108,13 @@ def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> di
 
 def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Recording:
     """Return the recording of a model for inputs of these shapes; it is made once."""
+    inputs = inputs.on_grid(spec.grid)
     recording: Recording | None = model_cache(model).get(_recording_key(inputs, spec))
     return recording or _with_pass(model, inputs, spec, lambda recorded: recorded.recording)
 
 
 def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
-    return "recording", inputs.signature, spec.grid
+    return "recording", inputs.signature, inputs.at, spec.grid
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,11 @@ def _choose(recorded: _RecordedPass) -> Choice:
             if top.call.settled:
                 return layers_.choose_layer(calls, recording.geometry.size)
             recording.settle(recorded.model, recorded.inputs, [top.call.number])
+            if recording.reasons.get(top.call.number) == MOVING:
+                raise LayerError(
+                    f"No layer is chosen: of {top.path!r}, {MOVING}. Stop the network from drawing "
+                    "them, or name a layer before that with layer=..."
+                )
     # Nothing that looks like a grid is one: measure what does not look like one.
     unclear = [
         call.number
@@ -264,7 +272,10 @@ def _choose(recorded: _RecordedPass) -> Choice:
         if call.learned and not call.settled and call.layout is None and len(call.shape) >= 3
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
-    return layers_.choose_layer(_read(recording, arrivals.since(0)), recording.geometry.size)
+    try:
+        return layers_.choose_layer(_read(recording, arrivals.since(0)), recording.geometry.size)
+    except LayerError as error:
+        raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
 
 
 #: How many outputs that do not look like a grid are measured when nothing else is left.

@@ -37,6 +37,13 @@ _MOST_EARLIER = 8
 _DRAWS = (2, 6)
 
 
+#: Why there is no grid where the network shuffles its tokens.
+MOVING = (
+    "its positions move from run to run: the network draws random numbers, to shuffle or to drop "
+    "them, so they have no place that a map could show"
+)
+
+
 @dataclass
 class Recording:
     """The calls of one recorded pass over one image, and what is known of their layouts.
@@ -68,6 +75,10 @@ class Recording:
                 self._settle(call.number, "it does not depend on the picture")
             elif (layout := self.tracks[call.number].layout) is not None:
                 self._settle(call.number, layout)
+
+    def anew(self) -> Recording:
+        """Return the same recording with nothing measured."""
+        return Recording(self.calls, self.origins, self.tracks, self.geometry, self.anchor_origins)
 
     def settle(self, model: nn.Module, inputs: ModelInputs, numbers: Iterable[int]) -> None:
         """Settle the layouts of some calls: measure those that do not follow from the image.
@@ -147,10 +158,7 @@ class Recording:
         again = measure_places(model, inputs, random, draws=draws, seed=1)
         for anchor, measurement in zip(random, again, strict=True):
             if self._read(anchor, measurement) != self._measured[anchor]:
-                self._measured[anchor] = (
-                    "its positions look elsewhere in every run: the network draws random numbers, "
-                    "to shuffle or to drop them, so they have no place that a map could show"
-                )
+                self._measured[anchor] = MOVING
 
     def _read(self, anchor: Anchor, measurement: PlaceMeasurement | None) -> Layout | str:
         """Return the layout of a measured tensor, or why it has none."""
@@ -182,7 +190,7 @@ class Recording:
         if call is not None:
             channels = self._channels_on(before) if before else ()
             span = span_after(call, layout, before, channels, self.geometry)
-        seen = None if known else measured_span(moments, layout, self.geometry.size)
+        seen = None if known else measured_span(moments, layout)
         return span if seen is None or _agree(span, seen, layout.grid) else seen
 
     def _channels_on(self, grid: KnownGrid) -> set[int]:
