@@ -25,6 +25,12 @@ Inputs = Tensor | list[Tensor] | tuple[Any, ...] | Mapping[str, Any]
 
 def tensors(tree: object) -> list[Tensor]:
     """Return the tensors in a nest of tuples, lists and dicts, in order."""
+    if isinstance(tree, Tensor):  # these come first, as they are the most common by far
+        return [tree]
+    if type(tree) is tuple:
+        return [tensor for part in tree for tensor in tensors(part)]
+    if tree is None or tree == {} or isinstance(tree, int | float | str):
+        return []
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
@@ -33,6 +39,8 @@ def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
     A layer's output may hold several tensors; limelight cuts at the first.
     """
+    if isinstance(tree, Tensor):
+        return change(tree)
     leaves, spec = pytree.tree_flatten(tree)
     position = next((i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
     if position is None:

@@ -22,6 +22,7 @@ from limelight.cli.output import (
     writing_to,
 )
 from limelight.cli.words import paragraphs, worded
+from limelight.collector import collector_paused
 from limelight.errors import LimelightError, OutputError, describe_error, exited
 
 
@@ -78,14 +79,11 @@ def _modules_stay() -> Iterator[None]:
     They stay until the process ends. The searches, the last of them at its end, would take half a
     second.
     """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collecting:
-            gc.enable()
+    with collector_paused():
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 def load_command(name: str) -> Any:

@@ -119,6 +119,7 @@ def read(
     """
     ran = Counter(call.path for call in raw_calls)
     guesses = Guesses(origins, len(raw_calls), geometry)
+    names = [field.name for field in fields(RawCall)]
     calls = []
     for call in raw_calls:
         # 1. The layout.
@@ -131,7 +132,7 @@ def read(
             cells, unread = 1.0, 0.0
         elif layout and isinstance(arrived, Tensor):
             cells, unread = _arrival(layout.to_grid(arrived)[0].flatten(1))
-        raw = {f.name: getattr(call, f.name) for f in fields(call)}
+        raw = {name: getattr(call, name) for name in names}
         calls.append(
             ModuleCall(
                 **raw,
@@ -247,7 +248,8 @@ def _with_siblings(calls: Sequence[ModuleCall], origins: Sequence[int]) -> tuple
             and not origins[call.result] >> other.result & 1
             and not origins[other.result] >> call.result & 1
         )
-        with_siblings.append(replace(call, sibling=next(siblings, "")))
+        sibling = next(siblings, "")
+        with_siblings.append(replace(call, sibling=sibling) if sibling else call)
     return tuple(with_siblings)
 
 

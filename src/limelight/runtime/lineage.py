@@ -79,6 +79,17 @@ def read_lineage(
     )
 
 
+def behind_node(node: Any) -> set[Any]:
+    """Return a node of a graph and all nodes that it depends on."""
+    found, waiting = set[Any](), [node]
+    while waiting:
+        last = waiting.pop()
+        if last is not None and last not in found:
+            found.add(last)
+            waiting += [below for below, _ in last.next_functions]
+    return found
+
+
 def _in_order(nodes: Sequence[Any]) -> list[Any]:
     """Return the nodes and all that they depend on, each after those that it depends on."""
     ordered, done = list[Any](), {None}

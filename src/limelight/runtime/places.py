@@ -7,7 +7,7 @@ which part of the picture each number answers to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -107,10 +107,9 @@ class _Stop(BaseException):
     """Ends a run when all that is wanted has been seen; no `except Exception` stops it."""
 
 
-def first_grid(arguments: object) -> Tensor | None:
-    """Return the first tensor of a call's arguments that may be a grid."""
-    grids = (t for t in tensors(arguments) if t.is_floating_point() and t.ndim >= 3)
-    return next(grids, None)
+def first_grid(arguments: Iterable[Tensor]) -> Tensor | None:
+    """Return the first tensor among a call's arguments that may be a grid."""
+    return next((t for t in arguments if t.is_floating_point() and t.ndim >= 3), None)
 
 
 class _Runner:
@@ -161,7 +160,7 @@ class _Watch:
         call = self._counts.get(path, 0)
         self._counts[path] = call + 1
         self._running.append(call)
-        self._keep((path, call, True), first_grid((args, kwargs)))
+        self._keep((path, call, True), first_grid(tensors((args, kwargs))))
 
     def leave(self, path: str, _module: nn.Module, _args: Any, output: Any) -> None:
         """Keep the output of a call."""

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from limelight import layers as layers_
+from limelight.collector import collector_paused
 from limelight.errors import DETACHED, QUANTISED, WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs, packed_patches
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
-from limelight.runtime.lineage import read_lineage
+from limelight.runtime.lineage import behind_node, read_lineage
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.recorder import Recorder
 from limelight.runtime.recording import MOVING, Recording
@@ -153,12 +154,13 @@ def _with_pass(
     """
     inputs = inputs.first(1)
     try:
-        try:
-            return read(_record(model, inputs, spec))
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
-                raise
-        return read(_record(model, inputs, spec, copy_outputs=True))
+        with collector_paused(), torch.inference_mode(False), torch.enable_grad():
+            try:
+                return read(_record(model, inputs, spec))
+            except RuntimeError as error:
+                if "modified by an inplace operation" not in str(error):
+                    raise
+            return read(_record(model, inputs, spec, copy_outputs=True))
     except LimelightError:
         raise
     except Exception as error:
@@ -301,14 +303,10 @@ class _Arrivals:
         inputs, image = recorded.inputs, recorded.image
         context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), recorded.spec)
         self._scores = scores_to_follow(recorded.output, context)
-        nodes, count = [edge.node for edge in self._edges], len(self._edges)
-        every = [*nodes, *map(node_of, self._scores)]
-        reached = read_lineage(every, (), count, (node_of(image), image.shape)).origins[count:]
-        if image.requires_grad and not any(bits >> len(self._edges) & 1 for bits in reached):
+        behind = [behind_node(node_of(score)) for score in self._scores]
+        if image.requires_grad and not any(node_of(image) in nodes for nodes in behind):
             raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)
-        self._reached = [
-            all(bits >> number & 1 for bits in reached) for number in range(len(self._edges))
-        ]
+        self._reached = [all(edge.node in nodes for nodes in behind) for edge in self._edges]
         self._found: dict[int, Arrival] = {}
 
     def since(self, first: int) -> list[Arrival]:

@@ -52,12 +52,16 @@ class Recorder:
 
     def enter(self, key: int, arguments: object) -> None:
         """Note the input of a call, as an anchor."""
-        if not self.recording:
-            return
+        if self.recording:
+            with torch._C.DisableTorchFunction():  # the mode that keeps grad on takes time
+                self._enter(key, arguments)
+
+    def _enter(self, key: int, arguments: object) -> None:
         number = self._entered.get(key, 0)
         self._entered[key] = number + 1
-        self._running.append((number, self._source(tensors(arguments))))
-        tensor = first_grid(arguments)
+        found = tensors(arguments)
+        self._running.append((number, self._source(found)))
+        tensor = first_grid(found)
         if tensor is not None and tensor.requires_grad:
             anchor = Anchor(self._moment(), self._paths[key], number, True, tuple(tensor.shape))
             self.inputs.append((node_of(tensor), anchor))
@@ -77,6 +81,10 @@ class Recorder:
         """Note a call, and return the output to go on with."""
         if not self.recording:
             return output
+        with torch._C.DisableTorchFunction():
+            return self._leave(key, arguments, output)
+
+    def _leave(self, key: int, arguments: object, output: Any) -> Any:
         begun = self._running.pop()
         for part in output if isinstance(output, tuple) else ():
             if hasattr(part, "image_sizes") and hasattr(part, "tensors"):  # torchvision's detectors
