@@ -112,7 +112,9 @@ def by_hand(model: nn.Module, layer: str, inputs: Any, lay: Grid, part: Part = (
         cold = [bool((h[s > 0] == 0).any()) for h, s in zip(heatmap, seen, strict=True)]
         if bool((raw.flatten(1).amax(1) > 0).all()) and all(cold):
             return ByHand(target, lay(output), raw, heatmap)
-    raise AssertionError("no class speaks for some places, and against others")
+    raise AssertionError(
+        f"at {layer!r} no class has places that speak for it, and others that do not"
+    )
 
 
 def size_of(picture: Tensor) -> tuple[int, ...]:

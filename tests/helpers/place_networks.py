@@ -206,7 +206,7 @@ class Patched(nn.Module):
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)
             if number == 0:
-                tokens = tokens.unflatten(1, (self.fold, -1)).amax(1)
+                tokens = tokens.reshape(len(tokens), self.fold, -1, WIDTH).amax(1)
         tokens = self.norm(tokens).tanh()
         return cast("Tensor", self.head(tokens.mean(1) if self.pool is None else self.pool(tokens)))
 
@@ -252,7 +252,7 @@ def lay_tokens(
         order = range(placed.shape[1]) if cells is None else cells
         for token, cell in zip(placed.unbind(1), order, strict=True):
             laid[:, :, cell] = token
-        return laid.unflatten(2, grid)
+        return laid.reshape(*laid.shape[:2], *grid)
 
     return lay
 
@@ -355,18 +355,23 @@ class Windows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch = len(x)
         windows = self.attention(split(x, self.side, self.strided).flatten(0, 1))
-        windows = self.mlp(windows if self.in_batch else windows.unflatten(0, (batch, -1)))
+        windows = self.mlp(
+            windows if self.in_batch else windows.reshape(batch, -1, *windows.shape[1:])
+        )
         windows = windows.reshape(batch, -1, self.side**2, WIDTH)
         return x + join(windows, tuple(x.shape[2:]), self.side, self.strided)
 
 
 def split(x: Tensor, side: int, strided: bool) -> Tensor:
     """Return the cells of `[B, K, H, W]` by window, `[B, windows, cells, K]`."""
+    batch, width, height, length = x.shape
     if strided:
-        within = x.unflatten(3, (side, -1)).unflatten(2, (side, -1)).permute(0, 3, 5, 2, 4, 1)
+        parts = x.reshape(batch, width, side, height // side, side, length // side)
+        ordered = parts.permute(0, 3, 5, 2, 4, 1)
     else:
-        within = x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 3, 5, 1)
-    return within.flatten(3, 4).flatten(1, 2)
+        parts = x.reshape(batch, width, height // side, side, length // side, side)
+        ordered = parts.permute(0, 2, 4, 3, 5, 1)
+    return ordered.reshape(batch, -1, side**2, width)
 
 
 def join(windows: Tensor, grid: tuple[int, ...], side: int, strided: bool) -> Tensor:
@@ -376,7 +381,7 @@ def join(windows: Tensor, grid: tuple[int, ...], side: int, strided: bool) -> Te
     for window, row in enumerate(cells):
         for place, cell in enumerate(row):
             laid[:, :, cell] = windows[:, window, place]
-    return laid.unflatten(2, grid)
+    return laid.reshape(*laid.shape[:2], *grid)
 
 
 def lay_windows(grid: tuple[int, int], side: int, strided: bool) -> Grid:
@@ -517,7 +522,7 @@ class Crops(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         logits = self.tower(pixel_values.flatten(0, 1))
-        return cast("Tensor", logits.unflatten(0, pixel_values.shape[:2]).tanh().sum(1))
+        return cast("Tensor", logits.reshape(*pixel_values.shape[:2], CLASSES).tanh().sum(1))
 
 
 # The scenes
