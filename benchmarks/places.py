@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import pi, sqrt
+from statistics import median
 from typing import Literal
 
 import torch
@@ -38,20 +39,25 @@ ENOUGH, TRIES = 15, 4
 
 #: How well a map has to lie along every axis: its correlation, as a share of what a grid of so many
 #: cells can have; the middle distance, signed, and that of nine places in ten, in cells or in
-#: spreads of a change, whichever is more; how much of the picture's length the map has. What
+#: deviations of a change, whichever is more; how much of the picture's length the map has. What
 #: strided convolutions look at is up to half a cell off, of the coarsest grid on the way.
 LEAST_CORRELATION = 0.9
-MIDDLE_CELLS, MIDDLE_SPREADS = 0.75, 1.0
-MOST_CELLS, MOST_SPREADS = 1.0, 1.1
+MIDDLE_CELLS, MIDDLE_WIDTHS = 0.75, 1.0
+MOST_CELLS, MOST_WIDTHS = 1.0, 1.25
 SLOPES = (0.65, 1.4)
-#: A change that is spread like this share of the picture is everywhere; evenly spread it is 0.29.
-EVERYWHERE = 0.22
+#: A change that fills this share of the cells is everywhere.
+EVERYWHERE = 0.6
+#: What a place is weighted by is the change to this power.
+POWER = 4
+#: The share by which two passes of the same picture may differ.
+ROUNDING = 1e-3
 #: Heat of this share of the hottest is none.
 FAINT = 0.02
 
 
-#: What is found: the same place, another, or that a change is everywhere, so that nothing tells.
-Verdict = Literal["same place", "elsewhere", "everywhere"]
+#: What is found: the same place, another, that every change is everywhere, so that nothing tells,
+#: or that the same picture gives other activations, so that cells have no place.
+Verdict = Literal["same place", "elsewhere", "everywhere", "random"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,9 @@ def placement(cut: limelight.Cut, found: limelight.Explanation) -> Placement:
         found: The explanation at that layer, of one picture.
     """
     size = tuple(cut.image.shape[2:])
+    again = (cut.on(cut.image).activations - cut.activations).abs().max()
+    if again > ROUNDING * cut.activations.abs().max():
+        return Placement("random", None, None, 0, 0)
     draw = torch.Generator().manual_seed(0)
     places, changes = list[Tensor](), list[Tensor]()
     unseen, hot = 0, 0
@@ -100,10 +109,15 @@ def placement(cut: limelight.Cut, found: limelight.Explanation) -> Placement:
             break
     if len(places) < ENOUGH:
         return Placement("elsewhere", None, None, unseen, hot)
-    laid = [centre_and_spread(found, each, size) for each in sharpened(changes)]
-    centres, spreads = (torch.stack(each) for each in zip(*laid, strict=True))
-    grid = changes[0].shape
-    return compared(torch.stack(places), centres, spreads.median(0).values, grid, unseen, hot)
+    sharp = sharpened(changes)
+    centres = torch.stack([centre(found, each, size) for each in sharp])
+    wide = median(width(each**POWER) for each in sharp)
+    correlation, distance, is_same = compared(torch.stack(places), centres, wide, changes[0].shape)
+    is_everywhere = median(filled(each) / each.numel() for each in changes) > EVERYWHERE
+    verdict: Verdict = "everywhere" if is_everywhere else "elsewhere"
+    if is_same and hot <= 1:
+        verdict = "same place"
+    return Placement(verdict, correlation, distance, unseen, hot)
 
 
 def drawn_places(size: Sequence[int], draw: torch.Generator) -> Tensor:
@@ -172,45 +186,59 @@ def sharpened(changes: Sequence[Tensor]) -> Tensor:
     return sizes
 
 
-def centre_and_spread(
-    found: limelight.Explanation, raw: Tensor, size: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return the centre of a raw map `[*grid]` laid on the picture, and its deviation, `[axes]`.
+def filled(weights: Tensor) -> float:
+    """Return how many cells a map fills, wherever they lie: `(sum w)^2 / sum w^2`."""
+    return float(weights.sum() ** 2 / weights.square().sum())
 
-    Both are shares of the picture's length.
+
+def width(weights: Tensor) -> float:
+    """Return how wide a map `[*grid]` is, in cells along an axis, wherever its cells lie.
+
+    It is the deviation s of the Gaussian that fills as many: `(2 sqrt(pi) s)^d`, with d axes.
     """
+    axes = max(1, sum(cells > 1 for cells in weights.shape))
+    side: float = filled(weights) ** (1 / axes)
+    return side / (2 * sqrt(pi))
+
+
+def centre(found: limelight.Explanation, raw: Tensor, size: Sequence[int]) -> Tensor:
+    """Return the centre of a raw map `[*grid]` laid on the picture, in [0, 1] along each axis."""
     raw = raw[None].to(found.raw)
-    laid = replace(found, raw=raw, status=(Status("ok"),)).heatmap_at(size)[0].double() ** 4
+    laid = replace(found, raw=raw, status=(Status("ok"),)).heatmap_at(size)[0].double() ** POWER
     laid = laid if laid.any() else torch.ones_like(laid)
-    centres, spreads = list[Tensor](), list[Tensor]()
+    centres = list[Tensor]()
     for axis, length in enumerate(size):
-        along = laid.movedim(axis, 0).flatten(1).sum(1)
+        along = laid.movedim(axis, 0).reshape(length, -1).sum(1)
         middles = (torch.arange(length, dtype=torch.float64) + 0.5) / length
         centres.append((along * middles).sum() / along.sum())
-        spreads.append(((along * (middles - centres[-1]) ** 2).sum() / along.sum()).sqrt())
-    return torch.stack(centres), torch.stack(spreads)
+    return torch.stack(centres)
 
 
 def compared(
-    places: Tensor, centres: Tensor, spreads: Tensor, grid: Sequence[int], unseen: int, hot: int
-) -> Placement:
-    """Compare the places of patches with where the map has them, both `[places, axes]`."""
-    correlations, distances, is_same = list[float](), list[float](), hot <= 1
-    axes = [axis for axis, cells in enumerate(grid) if cells > 1]  # of others the map says nothing
-    for axis in axes:
-        cells, place, centre = grid[axis], places[:, axis], centres[:, axis]
-        apart, spread = (centre - place) * cells, float(spreads[axis]) * cells
-        covariance = torch.cov(torch.stack([place, centre]))
+    places: Tensor, centres: Tensor, wide: float, grid: Sequence[int]
+) -> tuple[float | None, float | None, bool]:
+    """Compare the places of patches with where the map has them, both `[places, axes]` in [0, 1].
+
+    Args:
+        places, centres: Both.
+        wide: The deviation of what a patch changes, in cells.
+        grid: The cells along each axis.
+
+    Returns:
+        The correlation and the distance of a `Placement`, and whether the places are the same.
+    """
+    correlations, distances, is_same = list[float](), list[float](), True
+    for axis, cells in enumerate(grid):
+        if cells == 1:  # the map says nothing about it
+            continue
+        apart = (centres[:, axis] - places[:, axis]) * cells
+        covariance = torch.cov(torch.stack([places[:, axis], centres[:, axis]]))
         slope = float(covariance[0, 1] / covariance[0, 0])
         correlations.append(float(covariance[0, 1] / covariance.diagonal().prod().sqrt()))
         distances.append(float(apart.abs().median()))
         is_same &= correlations[-1] >= LEAST_CORRELATION * sqrt(1 - 1 / cells**2)
-        is_same &= abs(float(apart.median())) <= max(MIDDLE_CELLS, MIDDLE_SPREADS * spread)
-        is_same &= float(apart.abs().quantile(0.9)) <= max(MOST_CELLS, MOST_SPREADS * spread)
+        is_same &= abs(float(apart.median())) <= max(MIDDLE_CELLS, MIDDLE_WIDTHS * wide)
+        is_same &= float(apart.abs().quantile(0.9)) <= max(MOST_CELLS, MOST_WIDTHS * wide)
         # Two cells take turns: how much either answers is no length.
         is_same &= cells == 2 or SLOPES[0] <= slope <= SLOPES[1]
-    is_everywhere = all(float(spreads[axis]) > EVERYWHERE for axis in axes)
-    verdict: Verdict = "same place" if is_same else "everywhere" if is_everywhere else "elsewhere"
-    return Placement(
-        verdict, min(correlations, default=None), max(distances, default=None), unseen, hot
-    )
+    return min(correlations, default=None), max(distances, default=None), is_same

@@ -161,7 +161,7 @@ def locate(
             model, inputs = prepare(network)
             again = limelight.cut(model, inputs, cut.layer)
             results.append(placement(again, limelight.explain(model, inputs, layer=cut.layer)))
-    order = ("same place", "elsewhere", "everywhere")
+    order = ("same place", "random", "elsewhere", "everywhere")
     return min(results, key=lambda result: order.index(result.verdict))
 
 

@@ -56,28 +56,35 @@ def words(count: int) -> Tensor:
     return torch.randint(3, 99, (1, count), generator=torch.Generator().manual_seed(0))
 
 
+def library() -> Any:
+    """Return transformers, whose configurations take more options than their types say."""
+    import transformers
+
+    return transformers
+
+
 def mae() -> nn.Module:
-    import transformers as t
+    t = library()
 
     return Reading(t.ViTMAEModel(t.ViTMAEConfig(**PATCHES)), mean_token)
 
 
 def vilt() -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.ViltConfig(**PATCHES, vocab_size=100, max_image_length=-1)
     return Reading(t.ViltModel(config), lambda output: output.pooler_output)
 
 
 def git() -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.GitConfig(vision_config=PATCHES, **SMALL, **VOCABULARY)
     return Reading(t.GitForCausalLM(config), next_word)
 
 
 def sam() -> nn.Module:
-    import transformers as t
+    t = library()
 
     decoder = {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
     config = t.SamConfig(
@@ -99,7 +106,7 @@ def sam() -> nn.Module:
 
 
 def perceiver(kind: str, **options: Any) -> nn.Module:
-    import transformers as t
+    t = library()
 
     heads = {"num_self_attention_heads": 2, "num_cross_attention_heads": 1}
     config = t.PerceiverConfig(
@@ -115,7 +122,7 @@ def perceiver(kind: str, **options: Any) -> nn.Module:
 
 
 def timesformer() -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.TimesformerConfig(**{**PATCHES, "image_size": 96}, num_frames=4, num_labels=10)
     model: nn.Module = t.TimesformerForVideoClassification(config)
@@ -123,7 +130,7 @@ def timesformer() -> nn.Module:
 
 
 def hiera() -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.HieraConfig(embed_dim=32, depths=[1, 1, 2, 1], num_labels=10)
     model: nn.Module = t.HieraForImageClassification(config)
@@ -131,7 +138,7 @@ def hiera() -> nn.Module:
 
 
 def yolos(**options: Any) -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.YolosConfig(**{**PATCHES, "image_size": (224, 224)}, **options)
     model: nn.Module = t.YolosForObjectDetection(config)
@@ -139,7 +146,7 @@ def yolos(**options: Any) -> nn.Module:
 
 
 def detr(queries: int) -> nn.Module:
-    import transformers as t
+    t = library()
 
     backbone = t.ResNetConfig(**RESNET, out_features=["stage4"])
     options = {**DETR, "num_queries": queries, "backbone_config": backbone}
@@ -148,7 +155,7 @@ def detr(queries: int) -> nn.Module:
 
 
 def naflex() -> nn.Module:
-    import transformers as t
+    t = library()
 
     seen = {**SMALL, "num_patches": 64, "patch_size": 16}
     config = t.Siglip2Config(vision_config=seen, text_config={**SMALL, **VOCABULARY}, num_labels=10)
@@ -157,7 +164,7 @@ def naflex() -> nn.Module:
 
 
 def pix2struct() -> nn.Module:
-    import transformers as t
+    t = library()
 
     config = t.Pix2StructVisionConfig(
         hidden_size=32, d_ff=64, d_kv=16, num_hidden_layers=2, num_attention_heads=2
@@ -166,7 +173,7 @@ def pix2struct() -> nn.Module:
 
 
 def llava_next() -> nn.Module:
-    import transformers as t
+    t = library()
 
     vision = t.CLIPVisionConfig(**{**PATCHES, "image_size": 56, "patch_size": 14})
     text = t.LlamaConfig(**SMALL, num_key_value_heads=2, vocab_size=200)
