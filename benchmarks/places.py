@@ -38,12 +38,12 @@ CHANGE = 0.2
 ENOUGH, TRIES = 15, 4
 
 #: How well a map has to lie along every axis: its correlation, as a share of what a grid of so many
-#: cells can have; the middle distance, signed, and that of nine places in ten, in cells or in
-#: deviations of a change, whichever is more; how much of the picture's length the map has. What
+#: cells can have; the middle distance, signed, and that of nine places in ten, in cells, with so
+#: many more for each cell that a change is wide; how much of the picture's length the map has. What
 #: strided convolutions look at is up to half a cell off, of the coarsest grid on the way.
 LEAST_CORRELATION = 0.9
-MIDDLE_CELLS, MIDDLE_WIDTHS = 0.75, 1.0
-MOST_CELLS, MOST_WIDTHS = 1.0, 1.25
+MIDDLE_CELLS, MIDDLE_WIDTHS = 0.6, 0.6
+MOST_CELLS, MOST_WIDTHS = 0.75, 0.9
 SLOPES = (0.65, 1.4)
 #: A change that fills this share of the cells is everywhere.
 EVERYWHERE = 0.6
@@ -237,8 +237,8 @@ def compared(
         correlations.append(float(covariance[0, 1] / covariance.diagonal().prod().sqrt()))
         distances.append(float(apart.abs().median()))
         is_same &= correlations[-1] >= LEAST_CORRELATION * sqrt(1 - 1 / cells**2)
-        is_same &= abs(float(apart.median())) <= max(MIDDLE_CELLS, MIDDLE_WIDTHS * wide)
-        is_same &= float(apart.abs().quantile(0.9)) <= max(MOST_CELLS, MOST_WIDTHS * wide)
+        is_same &= abs(float(apart.median())) <= MIDDLE_CELLS + MIDDLE_WIDTHS * wide
+        is_same &= float(apart.abs().quantile(0.9)) <= MOST_CELLS + MOST_WIDTHS * wide
         # Two cells take turns: how much either answers is no length.
         is_same &= cells == 2 or SLOPES[0] <= slope <= SLOPES[1]
     return min(correlations, default=None), max(distances, default=None), is_same
