@@ -16,8 +16,8 @@ from helpers.tolerances import assert_agrees, of_heatmaps
 from limelight.errors import LayerError
 from oracles.evidence import ScoreOf, channels_first, probe
 from oracles.perturbed import scorecam
+from oracles.places import heat
 from oracles.weighted import gradcam
-from test_places import heat
 
 CLASS = 3
 

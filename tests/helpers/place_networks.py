@@ -18,13 +18,12 @@ from torchvision import transforms
 
 from helpers.networks import TransformerBlock, ready
 from oracles.evidence import Grid, channels_first
+from oracles.places import Part
 
 CLASSES = 10
 WIDTH = 8
 #: Pixels of a patch, a side.
 PATCH = 8
-#: Where a grid begins and ends along each axis of the picture, in pixels.
-Part = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
