@@ -315,7 +315,8 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "*Correlation* is the lowest of all axes. *Cells* is the median distance along an axis, in "
         "cells of the grid. Where nothing changes, the network does not see, and there has to be "
         "no heat. A network that is refused, with the reason, counts as right. *Everywhere*: with "
-        "these weights every change is everywhere, so nothing tells.",
+        "these weights every change is everywhere, so nothing tells. *Random*: the same picture "
+        "gives other activations in every pass.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
@@ -395,9 +396,7 @@ def exceptions(rows: Sequence[Row]) -> str:
         if row.difference is not None and not is_same(row)
     ]
     lines += [
-        f"* {row.name}: its map lies {placed(row)}"
-        for row in rows
-        if row.place and not is_placed(row)
+        f"* {row.name}: place: {placed(row)}" for row in rows if row.place and not is_placed(row)
     ]
     return "\n".join(["Exceptions:", "", *lines]) if lines else "No exceptions."
 
