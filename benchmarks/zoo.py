@@ -5,9 +5,9 @@ script writes a page. For each network the page says at which layer limelight cu
 found there, and the status of the map. It also says how far the map is from one that autograd
 makes, with an ordinary hook on the model itself. The map of autograd takes three things from
 limelight: the path of the layer, the layout of its output, and which of a detector's boxes is
-explained.
+explained. Whether that layout is right, `places.py` finds by itself, and the page says it too.
 
-`zoo_networks.py` lists the networks. The script takes about an hour on one core. Ctrl-C writes what
+`zoo_networks.py` lists the networks. The script takes some hours on one core. Ctrl-C writes what
 is done; with `--json` a later run continues from there.
 
     python benchmarks/zoo.py
@@ -36,10 +36,23 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import limelight
-from limelight.inputs import Inputs
+from limelight.inputs import Inputs, map_tensors
 from limelight.layers import Layout
 from measure import Table
-from zoo_networks import NETWORKS, Kind, Network, by
+from places import Placement, placement
+from zoo_networks import (
+    NETWORKS as LIBRARIES,
+)
+from zoo_networks import (
+    Kind,
+    Network,
+    by,
+    fill_zeros,
+    picture_in,
+    redraw,
+    settle,
+)
+from zoo_places import place_networks
 
 #: The share of networks with status ok that is aimed at, in percent.
 GOALS = {"torchvision": 100, "timm": 97, "transformers": 100}
@@ -49,6 +62,10 @@ SAME = 1e-3
 
 #: How many draws of weights a network has to show something that speaks for its score.
 SEEDS = 3
+
+
+#: By library, and those of which no shape tells where cells lie.
+NETWORKS = {**LIBRARIES, "places": place_networks}
 
 
 # ---- one network -----------------------------------------------------------------------------
@@ -67,6 +84,9 @@ class Row:
         status: The name of the status; "" if there is none, and `problem` says why.
         problem: The error, or what the status says.
         difference: The largest difference from autograd's raw map, as a share of its largest value.
+        place: Whether the map lies where the network looks; "" if the network is refused.
+        correlation, distance: How well it does; see `Placement`.
+        unseen, hot: At how many of the places nothing changes, and at how many of those is heat.
         seed: The seed of the weights.
         seconds: How long it took to make the network, explain it and check the map.
     """
@@ -81,6 +101,11 @@ class Row:
     status: str = ""
     problem: str = ""
     difference: float | None = None
+    place: str = ""
+    correlation: float | None = None
+    distance: float | None = None
+    unseen: int = 0
+    hot: int = 0
     seed: int = 0
     seconds: float = 0.0
 
@@ -107,37 +132,53 @@ def explain(network: Network, row: Row) -> None:
     fill_zeros(model)
     settle(model, inputs)
     row.input = by(picture_in(inputs).shape)
-    cut = limelight.cut(model, inputs, None)
+    cut = limelight.cut(model, inputs, network.layer)
     row.layer, row.layout, row.grid = cut.layer, str(cut.layout), by(cut.layout.grid)
-    found = limelight.explain(model, inputs)
+    found = limelight.explain(model, inputs, layer=network.layer)
     row.status, row.problem = found.status[0].name, first_sentence(found.status[0].message)
+    where = locate(network, row.seed, cut, found)
+    row.place, row.correlation, row.distance = where.verdict, where.correlation, where.distance
+    row.unseen, row.hot = where.unseen, where.hot
     theirs, row.depth = grad_cam(model, inputs, cut.layer, cut.layout, network.kind, found)
     row.difference = float((found.raw - theirs).abs().max() / theirs.abs().max())
 
 
-def fill_zeros(model: nn.Module) -> None:
-    """Replace weights that are zero everywhere, as in a fresh head, by draws from N(0, 0.02)."""
-    for name, weight in model.named_parameters():
-        if "bias" not in name and not weight.detach().any():
-            nn.init.normal_(weight.detach(), std=0.02)
+def locate(
+    network: Network, seed: int, cut: limelight.Cut, found: limelight.Explanation
+) -> Placement:
+    """Find whether the map lies where the network looks.
+
+    With random weights some networks are chaotic, or mix everything: no change keeps its place.
+    Where a cell lies does not depend on the weights, so two other ways to draw them are tried, with
+    the same layer: as the network is built, in float64, and drawn so large that changes arrive.
+    """
+    results = [placement(cut, found)]
+    for prepare in (as_built, drawn_again):
+        if results[-1].verdict == "same place":
+            return results[-1]
+        with suppress(Exception):  # no float64, or nothing to explain
+            torch.manual_seed(seed)
+            model, inputs = prepare(network)
+            again = limelight.cut(model, inputs, cut.layer)
+            results.append(placement(again, limelight.explain(model, inputs, layer=cut.layer)))
+    order = ("same place", "random", "elsewhere", "everywhere")
+    return min(results, key=lambda result: order.index(result.verdict))
 
 
-def settle(model: nn.Module, inputs: Inputs) -> None:
-    """Fit batch norms to the picture and its mirror image; in fresh ones activations die out."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms or not isinstance(inputs, Tensor):
-        return
-    for norm in norms:
-        norm.train()
-        norm.momentum = None  # the mean of all that is seen
-    with torch.no_grad():
-        model(torch.cat([inputs, inputs.flip(-1)]))
-    model.eval()
+def as_built(network: Network) -> tuple[nn.Module, Inputs]:
+    """Return a network as it is built, and its inputs, both in float64."""
+    model = network.build().eval()
+    fill_zeros(model)
+    inputs = map_tensors(network.inputs(), lambda t: t.double() if t.is_floating_point() else t)
+    return model.double(), inputs
 
 
-def picture_in(inputs: Inputs) -> Tensor:
-    """Return the picture among the inputs of a network."""
-    return inputs if isinstance(inputs, Tensor) else pytree.tree_leaves(inputs)[0]
+def drawn_again(network: Network) -> tuple[nn.Module, Inputs]:
+    """Return a network with weights that keep the size of what they are given."""
+    model, inputs = network.build().eval(), network.inputs()
+    redraw(model)
+    settle(model, inputs)
+    return model, inputs
 
 
 def first_sentence(text: str) -> str:
@@ -231,17 +272,10 @@ def grad_cam(
         (gradient,) = torch.autograd.grad(SCORES[kind](output, found), activations)
     for handle in handles:
         handle.remove()
-    activations, gradient = (to_grid(t.detach(), layout) for t in (activations, gradient))
+    activations, gradient = (layout.to_grid(t.detach()) for t in (activations, gradient))
     axes = tuple(range(2, gradient.ndim))
     place = [i for i, at in enumerate(returned, 1) if at == path][call]
     return (gradient.mean(axes, keepdim=True) * activations).sum(1), 100 * place / len(returned)
-
-
-def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
-    """Return a layer's output as `[B, K, *grid]`."""
-    if layout.kind == "tokens":
-        tensor = tensor[:, layout.prefix :].reshape(len(tensor), *layout.grid, -1)
-    return tensor if layout.kind == "channels first" else tensor.movedim(-1, 1)
 
 
 # ---- the page --------------------------------------------------------------------------------
@@ -249,7 +283,7 @@ def to_grid(tensor: Tensor, layout: Layout) -> Tensor:
 
 def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
     """Return the page in Markdown; it names the networks that were not run."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *NETWORKS))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *GOALS))
     parts = [
         "# The zoo",
         "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs)` on every "
@@ -275,6 +309,14 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "pixels;\n"
         "* for detectors, the logit whose value is the score: limelight says which box is "
         "explained.",
+        "*Place* says whether the map lies where the network looks. One small patch of the picture "
+        "is changed a little, at 25 places; what that changes at the layer is laid on the picture "
+        "as the map is, and the place of it compared with that of the patch (`places.py`). "
+        "*Correlation* is the lowest of all axes. *Cells* is the median distance along an axis, in "
+        "cells of the grid. Where nothing changes, the network does not see, and there has to be "
+        "no heat. A network that is refused, with the reason, counts as right. *Everywhere*: with "
+        "these weights every change is everywhere, so nothing tells. *Random*: the same picture "
+        "gives other activations in every pass.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
@@ -289,6 +331,7 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
 def totals(rows: Sequence[Row]) -> str:
     """Return the table of totals."""
     head = ["family", "networks", "status ok", "goal", "same as autograd's", "largest difference"]
+    head += ["same place, or refused", "goal for places"]
     table = Table(dict.fromkeys([*head, "least depth"], ""))
     for family in NETWORKS:
         own = [row for row in rows if row.family == family]
@@ -301,9 +344,11 @@ def totals(rows: Sequence[Row]) -> str:
             family,
             len(own),
             share([row for row in own if row.status == "ok"], own),
-            f"{GOALS[family]} %",
+            f"{GOALS[family]} %" if family in GOALS else "-",
             share(same, compared),
             gap(max((row.difference or 0 for row in same), default=0)),
+            share([row for row in own if is_placed(row)], own),
+            "100 %",
             f"{shallow.depth or 0:.0f} % ({shallow.name})",
         )
     return str(table)
@@ -312,6 +357,19 @@ def totals(rows: Sequence[Row]) -> str:
 def is_same(row: Row) -> bool:
     """Return whether the map equals autograd's; NaN does not."""
     return row.difference is not None and row.difference < SAME
+
+
+def is_placed(row: Row) -> bool:
+    """Return whether the map lies where the network looks, or the network is refused."""
+    return row.place == "same place" or row.problem.startswith("LayerError")
+
+
+def placed(row: Row) -> str:
+    """Return where the map lies, as text."""
+    if not row.place:
+        return "refused" if is_placed(row) else "-"
+    seen = f", {row.unseen} places not seen" if row.unseen else ""
+    return row.place + seen + (f", {row.hot} of them with heat" if row.hot else "")
 
 
 def gap(difference: float | None) -> str:
@@ -337,17 +395,25 @@ def exceptions(rows: Sequence[Row]) -> str:
         for row in rows
         if row.difference is not None and not is_same(row)
     ]
+    lines += [
+        f"* {row.name}: place: {placed(row)}" for row in rows if row.place and not is_placed(row)
+    ]
     return "\n".join(["Exceptions:", "", *lines]) if lines else "No exceptions."
 
 
 def networks(rows: Sequence[Row]) -> str:
     """Return the table of one family."""
     head = ["network", "input", "layer", "layout", "grid", "depth", "status", "seed", "difference"]
+    head += ["place", "correlation", "cells"]
     table = Table(dict.fromkeys(head, ""))
     for row in rows:
         depth = "-" if row.depth is None else f"{row.depth:.0f} %"
         where = [cell or "-" for cell in (row.name, row.input, row.layer, row.layout, row.grid)]
-        table.add(*where, depth, row.status or "error", row.seed, gap(row.difference))
+        place = [
+            placed(row),
+            *("-" if v is None else f"{v:.2f}" for v in (row.correlation, row.distance)),
+        ]
+        table.add(*where, depth, row.status or "error", row.seed, gap(row.difference), *place)
     return str(table)
 
 

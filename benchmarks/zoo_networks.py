@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.utils import _pytree as pytree
 
 from limelight.inputs import Inputs
 
@@ -28,13 +29,14 @@ Kind = Literal["classes", "pixels", "boxes"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network to build, and its inputs."""
+    """A network to build, its inputs, and a layer to name; None to have limelight choose."""
 
     family: str
     name: str
     kind: Kind
     build: Callable[[], nn.Module]
     inputs: Callable[[], Inputs]
+    layer: str | None = None
 
 
 def picture(*size: int, channels: int = 3) -> Tensor:
@@ -52,6 +54,41 @@ def picture(*size: int, channels: int = 3) -> Tensor:
 def standardised(*size: int, channels: int = 3) -> Tensor:
     """Return the picture, standardised as for classifiers."""
     return (picture(*size, channels=channels) - 0.5) / 0.25
+
+
+def fill_zeros(model: nn.Module) -> None:
+    """Replace weights that are zero everywhere, as in a fresh head, by draws from N(0, 0.02)."""
+    for name, weight in model.named_parameters():
+        if "bias" not in name and not weight.detach().any():
+            nn.init.normal_(weight.detach(), std=0.02)
+
+
+def settle(model: nn.Module, inputs: Inputs) -> None:
+    """Fit batch norms to the picture and its mirror image; in fresh ones activations die out."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms or not isinstance(inputs, Tensor):
+        return
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the mean of all that is seen
+    with torch.no_grad():
+        model(torch.cat([inputs, inputs.flip(-1)]))
+    model.eval()
+
+
+def picture_in(inputs: Inputs) -> Tensor:
+    """Return the picture among the inputs of a network."""
+    return inputs if isinstance(inputs, Tensor) else pytree.tree_leaves(inputs)[0]
+
+
+def redraw(model: nn.Module) -> None:
+    """Draw weights so large that each layer keeps the size of what it is given.
+
+    With weights as small as some libraries draw them, all that a picture changes is rounded away.
+    """
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and "weight" in name:
+            nn.init.normal_(weight.detach(), std=weight[0].numel() ** -0.5)
 
 
 def torchvision_networks() -> Iterator[Network]:
