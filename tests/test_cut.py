@@ -150,7 +150,11 @@ def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
             r"no layer named 'backbone.7'.*Inside 'CalledTwice' there",
         ),
         ("", LayerError, r"Cannot read the layer ''. A dotted path was expected"),
-        ("fc", LayerError, r"'fc' \(Linear\) put out \[2, 4\].*no grid over the image: it has a single"),
+        (
+            "fc",
+            LayerError,
+            r"'fc' \(Linear\) put out \[2, 4\].*no grid over the image: it has a single position",
+        ),
         (nn.Conv2d(3, 6, 3), LayerError, r"is a Conv2d outside the model.*inside CalledTwice"),
     ],
     ids=str,

@@ -33,10 +33,13 @@ class Lineage(NamedTuple):
         origins: By number of the node, the calls that it depends on, as a bit mask; a call includes
             itself, and the bit after the last call stands for the image.
         tracks: By number of the node, how its tensor comes from its anchor.
+        aligned: Anchors that are added to another tensor, cell by cell, with the track of that
+            tensor: what an attention puts out lies where the tokens lie that it is added to.
     """
 
     origins: list[int]
     tracks: list[Track]
+    aligned: dict[Anchor, Track]
 
 
 def read_lineage(
@@ -59,6 +62,7 @@ def read_lineage(
         by_node.setdefault(node, anchor)
     masks: dict[Any, int] = {None: 0}
     tracks: dict[Any, Track | None] = {None: None}
+    aligned = dict[Anchor, Track]()
     for node in _in_order([*nodes, image_node]):
         bits = 1 << numbers[node] if node in numbers else 0
         for below, _ in node.next_functions:
@@ -66,7 +70,7 @@ def read_lineage(
         if node is image_node:
             masks[node], tracks[node] = bits | 1 << calls, Track.of_image(image_shape)
             continue
-        masks[node], track = bits, _track(node, tracks)
+        masks[node], track = bits, _track(node, tracks, aligned)
         if track is None and node in by_node:
             track = Track(by_node[node], by_node[node].shape)
         tracks[node] = track
@@ -76,6 +80,7 @@ def read_lineage(
             tracks.get(node) or Track(anchor, anchor.shape)
             for node, anchor in zip(nodes, anchors, strict=False)
         ],
+        aligned,
     )
 
 
@@ -107,8 +112,13 @@ def _in_order(nodes: Sequence[Any]) -> list[Any]:
     return ordered
 
 
-def _track(node: Any, tracks: Mapping[Any, Track | None]) -> Track | None:
-    """Return the track of a node's output; None if the operation moves places in its own way."""
+def _track(
+    node: Any, tracks: Mapping[Any, Track | None], aligned: dict[Anchor, Track]
+) -> Track | None:
+    """Return the track of a node's output; None if the operation moves places in its own way.
+
+    Anchors that the operation lays on an earlier tensor are put into `aligned`.
+    """
     name = re.sub(r"Backward\d*$", "", type(node).__name__)
     metadata = node._input_metadata
     if not metadata:
@@ -124,7 +134,11 @@ def _track(node: Any, tracks: Mapping[Any, Track | None]) -> Track | None:
     if name in _KEEP:
         # Of several operands of the full shape, the one whose anchor is the earliest.
         same = [track for track in inputs if track.shape == shape]
-        return min(same, key=lambda track: track.anchor.order, default=None)
+        earliest = min(same, key=lambda track: track.anchor.order, default=None)
+        for track in same:
+            if earliest is not None and track.anchor != earliest.anchor and track.before is None:
+                aligned.setdefault(track.anchor, earliest)
+        return earliest
     read = _STEPS.get(name)
     if read is None:
         return None

@@ -98,13 +98,22 @@ def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Cho
 def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> dict[int, Layout]:
     """Return the network's layouts of tokens, by the number of tokens N."""
     recording = recording_of(model, inputs, spec)
-    first: dict[int, int] = {}
+    layouts = dict[int, Layout]()
+    tried = dict[int, int]()
     for call in recording.calls:
-        if len(call.shape) == 3 and recording.is_anchor(call.number):
-            first.setdefault(call.shape[1], call.number)
-    recording.settle(model, inputs.first(1), first.values())
-    layouts = {count: recording.layouts[number] for count, number in first.items()}
-    return {n: layout for n, layout in layouts.items() if layout and layout.kind == "tokens"}
+        count = call.shape[1] if len(call.shape) == 3 else 0
+        if not count or count in layouts or tried.get(count, 0) >= _MOST_TRIED:
+            continue
+        tried[count] = tried.get(count, 0) + 1
+        recording.settle(model, inputs.first(1), [call.number])
+        layout = recording.layouts[call.number]
+        if layout is not None and layout.kind == "tokens":
+            layouts[count] = layout
+    return layouts
+
+
+#: How many outputs of as many tokens are measured to find one with a grid.
+_MOST_TRIED = 3
 
 
 def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Recording:
@@ -152,15 +161,15 @@ def _with_pass(
     Raises:
         LayerError: The model runs, but its pass cannot be recorded.
     """
-    inputs = inputs.first(1)
+    first = inputs.first(1)
     try:
         with collector_paused(), torch.inference_mode(False), torch.enable_grad():
             try:
-                return read(_record(model, inputs, spec))
+                return read(_record(model, first, spec))
             except RuntimeError as error:
                 if "modified by an inplace operation" not in str(error):
                     raise
-            return read(_record(model, inputs, spec, copy_outputs=True))
+            return read(_record(model, first, spec, copy_outputs=True))
     except LimelightError:
         raise
     except Exception as error:
@@ -223,6 +232,7 @@ def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recordin
         lineage.tracks[:count],
         layers_.InputGeometry(tuple(image.shape[2:]), recorder.canvas, recorder.span, spec.grid),
         dict(zip(anchors, origins, strict=True)),
+        lineage.aligned,
     )
 
 
@@ -318,7 +328,11 @@ class _Arrivals:
         ]
         for end in range(len(waiting), 0, -_EDGES_AT_ONCE):
             self._find(waiting[max(0, end - _EDGES_AT_ONCE) : end])
-        if not any(isinstance(arrived, Tensor) for arrived in self._found.values()):
+        on_grids = (
+            arrived is not None and len(self._calls[number].shape) >= 3
+            for number, arrived in self._found.items()
+        )
+        if not any(on_grids):
             # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
             return [reached or None for reached in self._reached]
         return [
