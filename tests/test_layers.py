@@ -437,16 +437,18 @@ def test_a_grid_finer_than_the_image_or_without_cells_does_not_match(grid: tuple
             Layout("tokens", (2, 4), 3, span=(AxisSpan(0.0, 8 / 9), AxisSpan(0.0, 16 / 18))),
         ),
         (networks.Encoder, "encoder.layers.1", PICTURE, Layout("tokens", (3, 4))),
+        (networks.Signal, "conv", (2, 23), Layout("channels first", (12,))),
+        (networks.Volume, "conv", (1, 7, 8, 9), Layout("channels first", (4, 4, 5))),
         # Windows of 5 and 3 without padding: the outermost cells begin 3.5 pixels from the border.
         (
-            networks.Signal,
-            "conv",
+            lambda: nn.Sequential(nn.Conv1d(2, 5, 5, stride=2), nn.Tanh(), nn.Conv1d(5, 6, 3)),
+            "2",
             (2, 23),
             Layout("channels first", (8,), span=(AxisSpan(3.5 / 23, 19.5 / 23),)),
         ),
         (
-            networks.Volume,
-            "conv",
+            lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.Tanh(), nn.Conv3d(4, 5, 3, stride=2)),
+            "2",
             (1, 7, 8, 9),
             Layout(
                 "channels first",
