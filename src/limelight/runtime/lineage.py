@@ -144,7 +144,7 @@ def _track(
         return None
     try:
         step = read(node, shape)
-    except (AttributeError, RuntimeError):  # a version of torch that names its fields otherwise
+    except (AttributeError, RuntimeError, TypeError):  # not kept, or of another name
         return None
     before = min(inputs, key=lambda track: track.anchor.order)
     return None if step is None else before.after(step, shape)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, saved_tensors_hooks
 
 from limelight import layers as layers_
 from limelight.collector import collector_paused
@@ -120,7 +121,9 @@ def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Rec
     """Return the recording of a model for inputs of these shapes; it is made once."""
     inputs = inputs.on_grid(spec.grid)
     recording: Recording | None = model_cache(model).get(_recording_key(inputs, spec))
-    return recording or _with_pass(model, inputs, spec, lambda recorded: recorded.recording)
+    return recording or _with_pass(
+        model, inputs, spec, lambda recorded: recorded.recording, keep_values=False
+    )
 
 
 def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
@@ -155,15 +158,24 @@ def _with_pass(
     inputs: ModelInputs,
     spec: OutputSpec,
     read: Callable[[_RecordedPass], _Result],
+    *,
+    keep_values: bool = True,
 ) -> _Result:
     """Record a pass, and return what `read` finds in it.
+
+    Without `keep_values` the graph cannot be differentiated, and takes little memory.
 
     Raises:
         LayerError: The model runs, but its pass cannot be recorded.
     """
     first = inputs.first(1)
     try:
-        with collector_paused(), torch.inference_mode(False), torch.enable_grad():
+        with (
+            collector_paused(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            nullcontext() if keep_values else saved_tensors_hooks(_small_or_leaf, _as_it_is),
+        ):
             try:
                 return read(_record(model, first, spec))
             except RuntimeError as error:
@@ -185,6 +197,15 @@ def _with_pass(
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             f"{WRITTEN_ON if written else advice}"
         ) from error
+
+
+def _small_or_leaf(tensor: Tensor) -> Tensor | None:
+    """Keep what autograd saves if it is a weight, whose shape is read, or small."""
+    return tensor if tensor.is_leaf or tensor.numel() < 2**12 else None
+
+
+def _as_it_is(kept: Any) -> Any:
+    return kept
 
 
 def _record(
