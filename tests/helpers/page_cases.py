@@ -117,7 +117,7 @@ CASES: dict[str, Callable[[], Case]] = {
         "blocks.1.norm1",
         grid=tokens(3, 3, 4),
     ),
-    "a signal": lambda: of(ready(networks.Signal(), single), noise(2, 180), "conv"),
+    "a signal": lambda: of(ready(networks.Signal(), single), noise(2, 172), "conv"),
     "a signal, gradcam++": lambda: of(
         ready(networks.Signal(), single), noise(2, 60), "body", "gradcam++"
     ),

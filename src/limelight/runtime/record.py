@@ -280,7 +280,7 @@ def _choose(recorded: _RecordedPass) -> Choice:
     recording, arrivals = recorded.recording, _Arrivals(recorded)
     count = len(recording.calls)
     calls: tuple[ModuleCall, ...] = ()
-    for share in _SHARES:
+    for share in (1.0,) if arrivals.whole else _SHARES:
         since = int(count * (1 - share))
         arrived = arrivals.since(since)
         while True:
@@ -339,6 +339,9 @@ class _Arrivals:
             raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)
         self._reached = [all(edge.node in nodes for nodes in behind) for edge in self._edges]
         self._found: dict[int, Arrival] = {}
+        # Sharded modules expect every backward to run to its end.
+        self.whole = any("fsdp" in type(m).__module__ for m in recorded.model.modules())
+        self._image = [image] if self.whole and image.requires_grad else []
 
     def since(self, first: int) -> list[Arrival]:
         """Return by number of the call where gradient arrives; True for those before `first`."""
@@ -347,8 +350,9 @@ class _Arrivals:
             for number in range(first, len(self._edges))
             if self._reached[number] and number not in self._found
         ]
-        for end in range(len(waiting), 0, -_EDGES_AT_ONCE):
-            self._find(waiting[max(0, end - _EDGES_AT_ONCE) : end])
+        at_once = len(waiting) or 1 if self.whole else _EDGES_AT_ONCE
+        for end in range(len(waiting), 0, -at_once):
+            self._find(waiting[max(0, end - at_once) : end])
         on_grids = (
             arrived is not None and len(self._calls[number].shape) >= 3
             for number, arrived in self._found.items()
@@ -366,8 +370,9 @@ class _Arrivals:
         edges = [self._edges[number] for number in numbers]
         total: list[Tensor | None] = []
         for score in self._scores:
-            gradients = torch.autograd.grad(score, edges, retain_graph=True, allow_unused=True)
-            masks = [None if g is None or not g.any() else g != 0 for g in gradients]
+            sources: list[Any] = [*edges, *self._image]
+            gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
+            masks = [None if g is None or not g.any() else g != 0 for g in gradients[: len(edges)]]
             pairs = zip(total or masks, masks, strict=True)
             total = [None if a is None or b is None else a | b for a, b in pairs]
         self._found |= dict(zip(numbers, total, strict=True))

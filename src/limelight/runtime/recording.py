@@ -33,8 +33,9 @@ _MOST_NUMBERS = 2**23
 #: How many earlier outputs are measured along with one, for the grids that it is made of.
 _MOST_EARLIER = 8
 
-#: How many draws of noise are measured: first, and again where the first cannot be read.
-_DRAWS = (2, 6)
+#: How many draws of noise are measured, and how large it is against the usual: first, and again
+#: where that cannot be read. Steps (of quantisation) answer to large changes alone.
+_ATTEMPTS = ((2, 1.0), (6, 1.0), (6, 30.0))
 
 
 #: Why there is no grid where the network shuffles its tokens.
@@ -146,11 +147,11 @@ class Recording:
         every = sorted({*wanted, *self._earlier(wanted)}, key=lambda anchor: anchor.order)
         for group in _groups(every):
             waiting = group
-            for draws in _DRAWS:
-                measured = measure_places(model, inputs, waiting, draws=draws)
+            for draws, size in _ATTEMPTS:
+                measured = measure_places(model, inputs, waiting, draws=draws, size=size)
                 for anchor, measurement in zip(waiting, measured, strict=True):
                     self._measured[anchor] = self._read(anchor, measurement)
-                self._confirm(model, inputs, waiting, measured, draws)
+                self._confirm(model, inputs, waiting, measured, draws, size)
                 waiting = [a for a in waiting if a in wanted and isinstance(self._measured[a], str)]
                 if not waiting:
                     break
@@ -162,6 +163,7 @@ class Recording:
         anchors: Sequence[Anchor],
         measured: Sequence[PlaceMeasurement | None],
         draws: int,
+        size: float,
     ) -> None:
         """Measure again, with another seed, where the network draws random numbers."""
         random = [
@@ -173,7 +175,7 @@ class Recording:
         ]
         if not random:
             return
-        again = measure_places(model, inputs, random, draws=draws, seed=1)
+        again = measure_places(model, inputs, random, draws=draws, size=size, seed=1)
         for anchor, measurement in zip(random, again, strict=True):
             if self._read(anchor, measurement) != self._measured[anchor]:
                 self._measured[anchor] = MOVING
@@ -184,9 +186,11 @@ class Recording:
             return "it puts out no numbers that can be measured"
         moments, known, tokens = measurement.moments, self._known(anchor), self.geometry.tokens
         layout = read_places(moments, known)
-        if tokens is not None and not (isinstance(layout, Layout) and layout.grid == tokens):
+        settled = isinstance(layout, Layout) and (layout.kind != "tokens" or layout.grid == tokens)
+        if tokens is not None and not settled:
             said = guess_layout(anchor.shape, self.geometry.size, [tokens])
-            layout = said if said is not None and said.grid == tokens else layout
+            fits = said is not None and said.grid == tokens
+            layout = said if said is not None and fits else _does_not_hold(tokens, anchor)
         if isinstance(layout, str):
             return layout + (measurement.random and "; the network draws random numbers")
         return replace(layout, span=self._span(anchor, layout, moments, known))
@@ -261,6 +265,12 @@ def _groups(anchors: Sequence[Anchor]) -> Iterable[list[Anchor]]:
         group.append(anchor)
         count += size
     yield group
+
+
+def _does_not_hold(grid: Sequence[int], anchor: Anchor) -> str:
+    """Return why a grid that was said cannot be that of a tensor."""
+    said = " x ".join(map(str, grid))
+    return f"the grid that was said, {said}, is not that of an output {list(anchor.shape)}"
 
 
 def _agree(span: Sequence[AxisSpan], seen: Sequence[AxisSpan], grid: Sequence[int]) -> bool:
