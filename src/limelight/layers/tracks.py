@@ -314,7 +314,10 @@ class Cropped:
             along, cells = grid.layout.span[axis], grid.layout.grid[axis] - before - after
             one = along.length / grid.layout.grid[axis]
             start, end = along.start + before * one, along.end - after * one
-            seen = (max(along.seen_from, start), min(along.seen_to, end))
+            seen = (
+                max(along.seen_from, start) if before > 0 else along.seen_from,
+                min(along.seen_to, end) if after > 0 else along.seen_to,
+            )
             content = max(grid.content[axis][0], start), min(grid.content[axis][1], end)
             grid = grid.moved(axis, cells, AxisSpan(start, end, *seen), content)
         return grid
