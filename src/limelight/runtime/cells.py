@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import LayerError
+from limelight.finish import AxisSpan
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT, Layout, resolve
 from limelight.layers.resolved import Layer, ResolvedLayer
@@ -48,6 +49,15 @@ class CellPlaces:
         """Return the layer and its grid."""
         grid = " x ".join(map(str, self.energy.shape))
         return f"CellPlaces({self.layer}, {grid} cells)"
+
+    def extent(self, cell: Sequence[int]) -> list[tuple[float, float]]:
+        """Return where a cell itself begins and ends along each axis, in picture lengths."""
+        spans = self.layout.span or (AxisSpan(0.0, 1.0),) * len(cell)
+        sizes = self.energy.shape
+        return [
+            (span.start + i * span.length / g, span.start + (i + 1) * span.length / g)
+            for i, g, span in zip(cell, sizes, spans, strict=True)
+        ]
 
 
 def where_cells_look(

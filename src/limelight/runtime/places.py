@@ -26,7 +26,7 @@ from limelight.runtime.shadow import fill_zeros, shadow
 #: The size of the noise, as a share of the picture's deviation, by the bits of its numbers.
 _NOISE = {16: 0.25, 32: 1e-2, 64: 1e-3}
 
-#: The share of that noise with which spreads are measured: to more, networks do not answer linearly.
+#: The share of that noise with which spreads are measured: networks answer linearly to so little.
 _FINE = 0.1
 
 #: The size of the noise on a picture of whole numbers, which it has to change.
