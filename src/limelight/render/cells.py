@@ -128,7 +128,7 @@ def _draw_net(axes: Axes, cells: CellPlaces, photo: CroppedPhoto) -> None:
     left, top, right, bottom = photo.box
     across, down = left + x * (right - left) - 0.5, top + y * (bottom - top) - 0.5
     rows, columns = (range(0, g, math.ceil(g / _MOST_LINES)) for g in x.shape)
-    line = {
+    line: dict[str, Any] = {
         "color": "#56b4e9",
         "lw": 0.9,
         "path_effects": [withStroke(linewidth=2, foreground="k")],
