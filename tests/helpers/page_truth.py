@@ -120,7 +120,7 @@ def looked_at(
     leaf = image.double().requires_grad_()
     twin.get_submodule(layer).register_forward_hook(lambda _m, _a, output: kept.append(output))
     twin(leaf)
-    numbers = grid(kept[0])[(0, slice(None), *cell)]
+    numbers = grid(kept[0])[0].movedim(0, -1)[tuple(cell)]
     generator, squares = torch.Generator().manual_seed(3), torch.zeros(image.shape[2:]).double()
     for _ in range(SIGNS):
         signs = torch.randint(2, numbers.shape, generator=generator).double() * 2 - 1

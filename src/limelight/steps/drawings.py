@@ -83,8 +83,10 @@ def cell_outlines(
     """Return where a cell lies and what it looks at, as shapes of SVG on a picture of this size."""
     width, height = size
     (y1, y2), (x1, x2) = cells.extent(cell)
-    where = (slice(None), *cell)
-    (y, x), (down, across) = cells.centre[where].tolist(), cells.spread[where].tolist()
+    where = tuple(cell)
+    (y, x), (down, across) = (
+        along.movedim(0, -1)[where].tolist() for along in (cells.centre, cells.spread)
+    )
     shapes: dict[str, dict[str, float]] = {
         "square": {
             "x": x1 * width,

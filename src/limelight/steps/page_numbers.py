@@ -174,8 +174,8 @@ def _hottest_cell(walkthrough: WalkthroughData) -> dict[str, Tensor]:
     cells, hottest = walkthrough.cells, walkthrough.hottest
     if cells is None or hottest is None:
         return {}
-    where = (slice(None), *hottest)
-    return {"centre": cells.centre[where], "spread": cells.spread[where]}
+    centre, spread = (along.movedim(0, -1)[hottest] for along in (cells.centre, cells.spread))
+    return {"centre": centre, "spread": spread}
 
 
 def readable(value: float, digits: int = 4) -> str:
