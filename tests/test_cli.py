@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -255,6 +256,80 @@ def test_layers(run: Runner) -> None:
     assert rows[0]["grid"] == [13, 13]
     _, everything, _ = run("layers", "--model", "squeezenet1_0", "--all")
     assert "it has no parameters" in everything
+    assert "measured" not in everything, "convolutions and poolings keep the axes of the picture"
+
+
+LOOKING = """
+import torch
+from torch import nn
+
+
+class Cropping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 3)
+
+    def forward(self, images):
+        return self.fc(self.conv(images[..., 16:80]).tanh().mean((2, 3)))
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 16, 16)
+        self.front, self.rear = (nn.Parameter(torch.randn(1, n, 8)) for n in (1, 2))
+        self.norm, self.queries = nn.LayerNorm(8), nn.Parameter(torch.randn(1, 16, 8))
+        self.decoder, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.order = [5, 17, 9, 12, 3, 0, 14, 7, 11, 2, 6, 13, 1, 8, 4, 15, 16, 10, 18]
+
+    def forward(self, images):
+        patches = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.front, patches, self.rear], dim=1)[:, self.order]
+        tokens = self.norm(tokens)
+        keys = (self.queries.repeat(len(images), 1, 1) @ tokens.mT).softmax(-1)
+        return self.head(self.decoder(keys @ tokens).tanh().mean(1))
+
+
+def cropping():
+    torch.manual_seed(0)
+    return Cropping().eval()
+
+
+def tokens():
+    torch.manual_seed(0)
+    return Tokens().eval()
+"""
+
+
+def test_layers_tell_what_was_measured(
+    run: Runner, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "looking.py").write_text(LOOKING, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    command = ("layers", "--model", "looking:tokens", "--size", "64")
+    code, out, err = run(*command, "--all", "--json")
+    assert code == 0, err
+    rows = {row["layer"]: row for row in json.loads(out)}
+    norm = rows["norm"]
+    assert (norm["grid"], norm["order"], norm["without_place"]) == ([4, 4], "its own", 3)
+    assert (norm["settled"], norm["dropped"], norm["windows"]) == ("measured", 0, 1)
+    patches = rows["patches"]
+    assert (patches["settled"], patches["order"], patches["without_place"]) == (
+        "operations",
+        "rows",
+        0,
+    )
+    assert patches["span"] == [{"start": 0, "end": 1, "seen": [0, 1]}] * 2
+    assert rows["decoder"]["layout"] is None
+    assert "no place" in rows["decoder"]["objection"]
+    assert "decoder" not in {row["layer"] for row in json.loads(run(*command, "--json")[1])}
+    words = " ".join(run(*command, "--all")[1].split())
+    assert "why it is no grid" in words
+    assert "without a" in words
+    _, out, _ = run("layers", "--model", "looking:cropping", "--size", "96", "--json")
+    _, columns = json.loads(out)[0]["span"]
+    assert [columns["start"], columns["end"]] == pytest.approx([1 / 6, 5 / 6])
+    assert columns["seen"] == pytest.approx([1 / 6, 5 / 6])
 
 
 def test_layers_tell_cost_and_gradient(run: Runner) -> None:
@@ -277,6 +352,16 @@ def test_layers_draw_the_same_class_at_every_stage(run: Runner, folder: Path) ->
     assert "The same class at every stage is in s/stages.png" in out
     with Image.open("s/stages.png") as sheet:
         assert sheet.width > 3 * sheet.height  # the photo, and six stages beside it
+    assert "Where the cells of the chosen layer look is in s/stages-cells.png" in out.replace(
+        "\n", " "
+    )
+    with Image.open("s/stages-cells.png") as cells:
+        assert cells.width > 1.7 * cells.height  # two panels
+    code, _, err = run("layers", "--photo", "a.png", "--out", "stages.npz")
+    assert code == 0, err
+    with np.load("stages-cells.npz") as arrays:
+        assert arrays["centre"].shape == arrays["spread"].shape == (2, 7, 7)
+        assert arrays["energy"].shape == (7, 7)
     code, _, err = run("layers", "--photo", "nothing.png")
     assert code != 0
     assert "There is no file 'nothing.png'" in err

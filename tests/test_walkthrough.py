@@ -46,6 +46,24 @@ def test_every_number_and_map_is_that_of_its_tensor(name: str) -> None:
     assert counted["beside likeness"] == len(one.found.beside)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_page_shows_where_the_hottest_cell_of_a_picture_looks(name: str) -> None:
+    one, tree = case(name).found, read(page(name))
+    expected = one.explanation.image.ndim == 4 and one.explanation.layer != limelight.INPUT
+    shown = [data for data in tree.all("data") if data.attributes["data-as"] == "place"]
+    assert len(shown) == (4 if expected else 0)
+    assert (one.hottest is not None) == expected
+    if one.hottest is not None:
+        assert one.kept[one.hottest] == one.kept.max()
+        (picture,) = tree.all("div", "looking")
+        ellipses = list(picture.all("ellipse"))
+        places = [float(data.attributes["value"]) for data in shown]
+        width, height = map(float, picture.one("svg").attributes["viewbox"].split()[2:])
+        drawn = [float(ellipses[0].attributes[at]) for at in ("cx", "cy", "rx", "ry")]
+        sizes = (width, height, width, height)
+        assert drawn == pytest.approx([p * s for p, s in zip(places, sizes, strict=True)], abs=0.06)
+
+
 @pytest.mark.parametrize("name", ["chelsea, gradcam", "a volume, fem in float64"])
 def test_the_chinese_page_has_the_same_numbers(name: str) -> None:
     english, chinese = (check(page(name, language), case(name).truth) for language in ("en", "zh"))
@@ -101,9 +119,18 @@ def doctored_mean(text: str, truth: Truth) -> str:
     return text.replace(first, re.sub(r'value="[^"]+"', f'value="{value}"', first), 1)
 
 
+def doctored_place(text: str, truth: Truth) -> str:
+    """Let the hottest cell look a spread farther to the left."""
+    value = re.search(r'<data value="([^"]+)" data-of="centre/1"', text)
+    assert value is not None
+    off = float(value[1]) - float(truth["spread/1"])
+    return text.replace(value[1], repr(off)).replace(f"{float(value[1]):.1%}", f"{off:.1%}")
+
+
 @pytest.mark.parametrize(
     "doctor",
     [
+        doctored_place,
         doctored_weight,
         doctored_map,
         doctored_channels,

@@ -63,6 +63,10 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
+    from limelight.runtime.cells import (
+        CellPlaces as CellPlaces,
+        where_cells_look as where_cells_look,
+    )
     from limelight.runtime.cut import Cut as Cut, cut as cut, cuts as cuts
     from limelight.runtime.layer_gradients import LayerGradient as LayerGradient
     from limelight.runtime.record import record as record
@@ -167,6 +171,10 @@ _PUBLIC_NAMES = {
     "recipe": (
         "Part",
         "Recipe",
+    ),
+    "runtime.cells": (
+        "CellPlaces",
+        "where_cells_look",
     ),
     "runtime.cut": (
         "Cut",

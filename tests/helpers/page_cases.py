@@ -52,7 +52,15 @@ def of_chelsea(method: str, layer: str = "bn2", beside: Sequence[str] | None = (
         name=network.name,
     )
     names = [one.method.name for one in found.beside]
-    truth = Truth(network.model, images, layer, method, fc="classifier", beside=names)
+    truth = Truth(
+        network.model,
+        images,
+        layer,
+        method,
+        fc="classifier",
+        beside=names,
+        span=found.explanation.span,
+    )
     return Case(found, truth, network.model, images)
 
 
@@ -74,7 +82,17 @@ def of(
         target=0,
     )
     names = [one.method.name for one in found.beside]
-    truth = Truth(model, image, layer, method, grid=grid, index=0, fc=fc, beside=names)
+    truth = Truth(
+        model,
+        image,
+        layer,
+        method,
+        grid=grid,
+        index=0,
+        fc=fc,
+        beside=names,
+        span=found.explanation.span,
+    )
     return Case(found, truth, model, image)
 
 

@@ -28,6 +28,9 @@ from oracles.family import OneImage
 
 #: How far a sum may be off that is made in another order, or a cosine.
 NEAR = 1e-6
+#: How far a place that was measured with a few draws of noise may be off, in spreads; and with how
+#: many random signs the derivatives are taken.
+ROOM, SIGNS = 0.35, 48
 #: What the methods that walkthroughs show weigh with, and what they weigh.
 WEIGHTS = {
     **weighted.AT_A_LAYER.weights,
@@ -106,6 +109,53 @@ def taken(
     return logits.detach(), index, kept[0].detach(), slopes
 
 
+def looked_at(
+    model: nn.Module, image: Tensor, layer: str, grid: Grid, cell: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return the centre and the spread of what a cell looks at, `[A]`, from its derivatives.
+
+    For signs r of chance, `E[(sum_k r_k J_k)^2] = sum_k J_k^2`: a backward pass for each of many r.
+    """
+    twin, kept = copy.deepcopy(model).eval().double(), list[Tensor]()
+    leaf = image.double().requires_grad_()
+    twin.get_submodule(layer).register_forward_hook(lambda _m, _a, output: kept.append(output))
+    twin(leaf)
+    numbers = grid(kept[0])[0].movedim(0, -1)[tuple(cell)]
+    generator, squares = torch.Generator().manual_seed(3), torch.zeros(image.shape[2:]).double()
+    for _ in range(SIGNS):
+        signs = torch.randint(2, numbers.shape, generator=generator).double() * 2 - 1
+        (slopes,) = torch.autograd.grad(signs @ numbers, leaf, retain_graph=True)
+        squares += slopes[0].square().sum(0)
+    centres, spreads = [], []
+    for axis, size in enumerate(squares.shape):
+        share = squares.sum([a for a in range(squares.ndim) if a != axis]) / squares.sum()
+        places = (torch.arange(size).double() + 0.5) / size
+        centres.append(share @ places)
+        spreads.append((share @ (places - centres[-1]) ** 2).sqrt())
+    return torch.stack(centres), torch.stack(spreads)
+
+
+def spread_out(cells: Tensor, size: Sequence[int], span: Sequence[Sequence[float]]) -> Tensor:
+    """Interpolate cells linearly that lie on a picture as `span` says, with NumPy."""
+    values = cells.double().numpy()
+    for axis, (n, (start, end, seen_from, seen_to)) in enumerate(zip(size, span, strict=True)):
+        g = values.shape[axis]
+        centres = start + (np.arange(g) + 0.5) / g * (end - start)
+        places = (np.arange(n) + 0.5) / n
+        seen = (places >= seen_from) & (places <= seen_to)
+
+        def along(
+            row: npt.NDArray[Any],
+            centres: npt.NDArray[Any] = centres,
+            places: npt.NDArray[Any] = places,
+            seen: npt.NDArray[Any] = seen,
+        ) -> npt.NDArray[Any]:
+            return np.where(seen, np.interp(places, centres, row), 0)
+
+        values = np.apply_along_axis(along, axis, values)
+    return torch.from_numpy(values).to(cells.dtype)
+
+
 class Truth:
     """The tensors of one run, by the names that they have on the page."""
 
@@ -120,7 +170,9 @@ class Truth:
         index: int | None = None,
         fc: str = "",
         beside: Sequence[str] = (),
+        span: Sequence[Sequence[float]] = (),
     ) -> None:
+        self.span = span
         self.method, self.layer, self.image = method, layer, image[0]
         self.logits, self.index, raw, slopes = taken(model, image, layer, index)
         self.activations, self.gradients = grid(raw)[0], grid(slopes)[0]
@@ -129,6 +181,7 @@ class Truth:
         )
         self.shown = OneImage(self.activations, self.gradients, class_weights)
         self.shares = multiplications(model, image)
+        self.run, self.grid = (model, image), grid
         self.beside = list(beside)
 
     def weighed(self, method: str) -> tuple[Tensor, Tensor]:
@@ -167,8 +220,16 @@ class Truth:
         return found
 
     @cached_property
+    def looking(self) -> tuple[Tensor, Tensor]:
+        kept = self["kept"]
+        cell = [int(index[0]) for index in (kept == kept.max()).nonzero(as_tuple=True)]
+        return looked_at(*self.run, self.layer, self.grid, cell)
+
+    @cached_property
     def resized(self) -> Tensor:
         kept, size = self["kept"], self.image.shape[1:]
+        if self.span:
+            return spread_out(kept, size, self.span)
         mode = ("linear", "bilinear", "trilinear")[len(size) - 1]
         return interpolate(kept[None, None], tuple(size), mode=mode, align_corners=False)[0, 0]
 
@@ -177,7 +238,7 @@ class Truth:
         large = self.resized - self.resized.min()
         return large / large.max()
 
-    def __getitem__(self, key: str) -> Tensor:
+    def __getitem__(self, key: str) -> Tensor:  # noqa: PLR0912
         name, *steps = key.split("/")
         found: Any
         match name:
@@ -187,6 +248,8 @@ class Truth:
                 found = self.weighed(self.beside[int(steps.pop(0))])[0]
             case "image" | "activations" | "gradients" | "resized" | "heatmap" | "sums":
                 found = getattr(self, name)
+            case "centre" | "spread":
+                found = self.looking[name == "spread"]
             case "score":
                 found = self.logits[self.index]
             case "weights":
@@ -215,6 +278,10 @@ class Truth:
         are not, where powers of g are not cancelled here.
         """
         name, *steps = key.split("/")
+        if self.span and name in ("resized", "heatmap"):
+            return NEAR * float(self[name].max())
+        if name in ("centre", "spread"):
+            return ROOM * float(self[f"spread/{steps[0]}"])
         evidence = name in ("image", "activations", "gradients", "score")
         method = self.beside[int(steps[0])] if name in ("beside", "others") else self.method
         if evidence or method != "gradcam++":
@@ -246,6 +313,7 @@ class Truth:
         found = self[key]
         numbers: dict[str, Callable[[], Tensor]] = {
             "value": lambda: found,
+            "place": lambda: found,
             "min": found.min,
             "max": found.max,
             "mean": found.mean,
@@ -265,8 +333,8 @@ def reads_as(text: str, value: float, what: str) -> bool:
         return text == NONE
     if what in ("above", "below"):
         return text == str(round(value))
-    if what in ("share", "probability"):
-        digits = 1 if what == "share" else 2
+    if what in ("share", "probability", "place"):
+        digits = 2 if what == "probability" else 1
         shown = re.fullmatch(rf"(\d+\.\d{{{digits}}})%", text)
         return shown is not None and abs(float(shown[1]) - 100 * value) <= 0.5001 * 10**-digits
     told = text.replace("-", "?").replace(MINUS, "-")  # a hyphen is no minus

@@ -59,6 +59,9 @@ class ModuleCall(RawCall):
         layout: How the output becomes a grid; None if it cannot.
         settled: Whether the layout was measured, or follows from the operations before it; else it
             is a guess by the shape.
+        measured: Whether the layout was measured, or follows from one that was; if not, it follows
+            from the picture itself.
+        reason: Why the output is no grid over the picture, as measured; "" if that is not known.
         cells: The share of the grid's cells at which gradient of the score arrives.
         unread: The longest run of channels at which none arrives, as a share of the channels.
         sibling: A module in the same container that works on a grid of its own in parallel, so that
@@ -68,9 +71,24 @@ class ModuleCall(RawCall):
     calls: int = field(kw_only=True)
     layout: Layout | None = field(kw_only=True)
     settled: bool = field(kw_only=True, default=True)
+    measured: bool = field(kw_only=True, default=False)
+    reason: str = field(kw_only=True, default="")
     cells: float = field(kw_only=True)
     unread: float = field(kw_only=True)
     sibling: str = field(kw_only=True, default="")
+
+    @property
+    def dropped(self) -> int:
+        """How many cells of the grid the network dropped."""
+        return sum(position < 0 for position in self.layout.order) if self.layout else 0
+
+    @property
+    def unplaced(self) -> int:
+        """How many positions of the output, class tokens among them, are no cell of the grid."""
+        if self.layout is None:
+            return 0
+        positions = math.prod(self.shape) // self.shape[self.layout.axis_of_channels]
+        return positions - math.prod(self.layout.grid) + self.dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +120,8 @@ def read(
     origins: Sequence[int],
     geometry: InputGeometry,
     settled: Mapping[int, Layout | None],
+    measured: Container[int] = (),
+    reasons: Mapping[int, str] | None = None,
 ) -> tuple[ModuleCall, ...]:
     """Return the calls of a recorded pass with their layouts, and where gradient arrives on grids.
 
@@ -116,6 +136,8 @@ def read(
             highest bit stands for the image.
         geometry: The sizes of the input.
         settled: By number of the call, the layouts that are known; None for no grid.
+        measured: The numbers of the calls whose layouts do not follow from the image.
+        reasons: By number of the call, why it has no grid.
     """
     ran = Counter(call.path for call in raw_calls)
     guesses = Guesses(origins, len(raw_calls), geometry)
@@ -139,6 +161,8 @@ def read(
                 calls=ran[call.path],
                 layout=layout,
                 settled=call.number in settled,
+                measured=call.number in settled and call.number in measured,
+                reason=(reasons or {}).get(call.number, ""),
                 cells=cells,
                 unread=unread,
             )

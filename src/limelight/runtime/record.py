@@ -317,7 +317,13 @@ _MOST_UNCLEAR = 24
 
 def _read(recording: Recording, arrived: Sequence[Arrival]) -> tuple[ModuleCall, ...]:
     return layers_.read(
-        recording.calls, arrived, recording.origins, recording.geometry, recording.layouts
+        recording.calls,
+        arrived,
+        recording.origins,
+        recording.geometry,
+        recording.layouts,
+        {number for number, track in enumerate(recording.tracks) if track.grid is None},
+        recording.reasons,
     )
 
 

@@ -14,6 +14,7 @@ from limelight.layers import Layout
 from limelight.methods import Method
 from limelight.photos.preprocess import Preprocess
 from limelight.pipeline import Skipped
+from limelight.runtime.cells import CellPlaces
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,6 +91,8 @@ class WalkthroughData:
         weighs_activations: Whether the weights multiply A itself, rather than values made from A.
         beside: Maps of other methods from the same evidence.
         skipped: Methods that cannot work on this network, with reasons.
+        cells: Where the cells of the layer look; None at the input, for what is no picture, and
+            where it cannot be measured.
         photo: The photo to draw on; None for the network's own input.
         preprocess: How the photo was prepared; None when that is not known.
         language: The language of the page.
@@ -108,6 +111,7 @@ class WalkthroughData:
     weighs_activations: bool
     beside: tuple[Beside, ...]
     skipped: tuple[Skipped, ...]
+    cells: CellPlaces | None
     photo: Image | None
     preprocess: Preprocess | None
     language: Language
@@ -144,6 +148,15 @@ class WalkthroughData:
     def kept(self) -> Tensor:
         """The raw map after ReLU, `[*grid]`."""
         return relu(self.explanation.raw.detach())[0]
+
+    @property
+    def hottest(self) -> tuple[int, ...] | None:
+        """The cell of `kept` with the highest value; None if it is not known where it looks."""
+        if self.cells is None or not bool(self.kept.any()):
+            return None
+        where = torch.unravel_index(self.kept.argmax(), self.kept.shape)
+        cell = tuple(int(i) for i in where)
+        return cell if float(self.cells.energy[cell]) > 0 else None
 
     @property
     def resized(self) -> Tensor:

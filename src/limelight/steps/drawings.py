@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.render.maps import SEQUENTIAL, SIGNED
+from limelight.runtime.cells import CellPlaces
 
 #: The longest side of a map's picture and of a photo, in pixels.
 _MAP_PIXELS, _PHOTO_PIXELS = 256, 448
@@ -73,6 +75,44 @@ def bar_chart(values: Tensor) -> dict[str, str]:
         bars = (f"V{zero - y * scale:.1f}H{(x + 1) * width:.1f}" for x, y in ends)
         paths[name] = f"M0 {zero:.1f}{''.join(bars)}V{zero:.1f}Z"
     return {"zero": f"{zero:.1f}", **paths}
+
+
+def cell_outlines(
+    cells: CellPlaces, cell: Sequence[int], size: tuple[int, int]
+) -> dict[str, object]:
+    """Return where a cell lies and what it looks at, as shapes of SVG on a picture of this size."""
+    width, height = size
+    (y1, y2), (x1, x2) = cells.extent(cell)
+    where = tuple(cell)
+    (y, x), (down, across) = (
+        along.movedim(0, -1)[where].tolist() for along in (cells.centre, cells.spread)
+    )
+    shapes: dict[str, dict[str, float]] = {
+        "square": {
+            "x": x1 * width,
+            "y": y1 * height,
+            "width": (x2 - x1) * width,
+            "height": (y2 - y1) * height,
+        },
+        "ellipse": {
+            "cx": x * width,
+            "cy": y * height,
+            "rx": across * width,
+            "ry": down * height,
+        },
+        "tie": {
+            "x1": (x1 + x2) / 2 * width,
+            "y1": (y1 + y2) / 2 * height,
+            "x2": x * width,
+            "y2": y * height,
+        },
+        "dot": {"cx": x * width, "cy": y * height, "r": max(size) / 80},
+    }
+    rounded = {
+        name: {place: f"{value:.1f}" for place, value in shape.items()}
+        for name, shape in shapes.items()
+    }
+    return {"width": width, "height": height, **rounded}
 
 
 def bar_styles() -> str:

@@ -30,6 +30,7 @@ from limelight.steps.data import Language, WalkthroughData
 from limelight.steps.drawings import (
     bar_chart,
     bar_styles,
+    cell_outlines,
     photo_picture,
     reduced,
     region_picture,
@@ -131,6 +132,7 @@ class _Page:
             "input": photo_picture(self.input, exact=True),
             "overlay": photo_picture(self._overlay(explanation)),
             "heat": photo_picture(self._heat()),
+            "looking": self._looking(),
             "region": region_picture(self.input, region[0])
             if outlined and region is not None
             else "",
@@ -233,6 +235,18 @@ class _Page:
         """Return the photo with the colours of a heatmap."""
         (overlay,) = explanation.overlay(self._photos(explanation))
         return overlay
+
+    def _looking(self) -> dict[str, object] | None:
+        """Return the picture of where the hottest cell looks; None if that is not known."""
+        cells, hottest = self.w.cells, self.w.hottest
+        if cells is None or hottest is None:
+            return None
+        return {
+            "photo": photo_picture(self.photo, _SMALL_PIXELS),
+            "row": hottest[0] + 1,
+            "column": hottest[1] + 1,
+            **cell_outlines(cells, hottest, self.photo.size),
+        }
 
     def _heat(self) -> Image.Image:
         """Return the heatmap in its colours, as it is laid over the photo."""

@@ -74,6 +74,7 @@ class PageNumbers:
             "kept": walkthrough.kept,
             "resized": walkthrough.resized,
             "heatmap": explanation.heatmap[0],
+            **_hottest_cell(walkthrough),
             "beside": [other.explanation.raw[0] for other in beside],
             "others": [other.weights for other in beside],
         }
@@ -154,6 +155,7 @@ class PageNumbers:
 #: The numbers of a tensor, by what the page calls them.
 _NUMBERS: dict[str, Callable[[Tensor], Any]] = {
     "value": lambda tensor: tensor.item(),
+    "place": lambda tensor: tensor.item(),
     "min": Tensor.min,
     "max": Tensor.max,
     "mean": Tensor.mean,
@@ -164,7 +166,16 @@ _NUMBERS: dict[str, Callable[[Tensor], Any]] = {
 
 
 #: The numbers that are shown in percent, with their format.
-_PERCENT = {"share": ".1%", "probability": ".2%"}
+_PERCENT = {"share": ".1%", "place": ".1%", "probability": ".2%"}
+
+
+def _hottest_cell(walkthrough: WalkthroughData) -> dict[str, Tensor]:
+    """Return the centre and the spread of what the hottest cell looks at, `[A]`, if known."""
+    cells, hottest = walkthrough.cells, walkthrough.hottest
+    if cells is None or hottest is None:
+        return {}
+    centre, spread = (along.movedim(0, -1)[hottest] for along in (cells.centre, cells.spread))
+    return {"centre": centre, "spread": spread}
 
 
 def readable(value: float, digits: int = 4) -> str:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limelight import files
 from limelight.application import apply_method, cut_for_methods, layer_to_cut
 from limelight.drawing import photos_to_draw_on
-from limelight.errors import InputError, LimelightError, MethodError, unknown
+from limelight.errors import InputError, LayerError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
+from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS, Method, chosen_methods, find_method
@@ -25,6 +26,7 @@ from limelight.options import Options
 from limelight.photos.preprocess import Preprocess
 from limelight.pipeline import Skipped
 from limelight.progress import ProgressCallback
+from limelight.runtime.cells import CellPlaces, measure_cells
 from limelight.runtime.costs import costs
 from limelight.runtime.record import cached_record
 from limelight.runtime.unwrap import unwrap
@@ -150,10 +152,24 @@ def walkthrough(
             for other in compared
         ),
         skipped=skipped,
+        cells=_where_cells_look(subject.model, subject.inputs, explanation, options),
         photo=photo,
         preprocess=preprocess,
         language=language,
     )
+
+
+def _where_cells_look(
+    model: nn.Module, inputs: ModelInputs, explanation: Explanation, options: Options
+) -> CellPlaces | None:
+    """Return where the cells of a map on a picture look; None if that cannot be measured."""
+    if explanation.layer == INPUT or explanation.image.ndim != 4:
+        return None
+    try:
+        cells = measure_cells(unwrap(model), inputs, explanation.layer, options.spec)
+    except LayerError:
+        return None
+    return cells if cells.energy.shape == explanation.raw.shape[1:] else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -27,10 +27,12 @@ from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
 from limelight.errors import LayerError
+from limelight.finish import AxisSpan
 from limelight.inputs import ModelInputs
-from limelight.layers import Candidate, ModuleCall, candidates, choose_layer, stages
+from limelight.layers import Candidate, Layout, ModuleCall, candidates, choose_layer, stages
 from limelight.models.network import DEFAULT, Network
 from limelight.photos.crops import CroppedPhoto
+from limelight.runtime.cells import where_cells_look
 from limelight.runtime.costs import costs
 from limelight.runtime.record import record
 
@@ -76,6 +78,19 @@ class _StageOptions:
         )
         sheet.drawn_on([crop]).save(file, whole=bool(self.whole), colormap=self.colormap)
 
+    def draw_cells(
+        self, network: Network, images: Tensor, crop: CroppedPhoto, file: Path
+    ) -> Path | None:
+        """Draw where the cells of the chosen layer look; None if no layer is chosen."""
+        from limelight.render.cells import save_cells  # with it comes matplotlib
+
+        try:
+            cells = where_cells_look(network.model, images)
+        except LayerError:
+            return None
+        drawn_on = crop if self.whole else CroppedPhoto.uncropped(crop.view())
+        return save_cells(file.with_stem(f"{file.stem}-cells"), cells, drawn_on)
+
 
 def layers(
     *,
@@ -98,25 +113,30 @@ def layers(
 
     One pass is recorded, over random noise or over --photo. Cost is the share of the network's
     multiplications done when the layer is; gradient, the share of its cells that the score reads.
+    A layout is measured where it does not follow from the operations before the layer.
 
     With --photo the same class is drawn at every stage, early to late: early layers see edges, late
-    ones meaning.
+    ones meaning. A second picture, named `-cells`, shows where the cells of the chosen layer look.
     """
     weights = weights or ("none" if stage_options.photo is None else "default")
     options = NetworkOptions(model=model, weights=weights, classes=classes, size=size, device="cpu")
     network = options.load()
     if stage_options.photo is None:
-        images, drawn = _noise(network), None
+        images, drawn, cells = _noise(network), None, None
         calls = record(network.model, images)
     else:
         images, crop = load_input(photo_paths([stage_options.photo])[0], network)
         drawn = stage_options.file()
         calls = record(network.model, images)
         stage_options.draw(network, images, crop, calls, drawn)
+        cells = stage_options.draw_cells(network, images, crop, drawn)
     cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.number]) for candidate in candidates(calls)]
+    rejected = [c for c in reversed(calls) if everything and c.path and c.learned and c.reason]
     if as_json:
-        document([_candidate_as_dict(rank, *ranked) for rank, ranked in enumerate(ranking)])
+        rows = [_candidate_as_dict(rank, *ranked) for rank, ranked in enumerate(ranking)]
+        rows += [_rejected_as_dict(call, cost[call.number]) for call in rejected]
+        document(rows)
         return
     console = Console()
     grid = " x ".join(map(str, images.shape[2:]))
@@ -124,11 +144,15 @@ def layers(
     good = [(candidate, share) for candidate, share in ranking if not candidate.objection]
     shown = ranking if everything else good[:12] or ranking[:12]
     console.print(_candidates_table(shown, objections=everything))
+    if rejected:
+        console.print(_rejected_table(rejected))
     console.print(_choice_sentence(calls, tuple(images.shape[2:])))
     if more := len(ranking) - len(shown):
         console.print(f"{more} more, earlier or with something against them: --all")
     if drawn is not None:
         console.print(f"The same class at every stage is in {escape(str(drawn))}.")
+    if cells is not None:
+        console.print(f"Where the cells of the chosen layer look is in {escape(str(cells))}.")
 
 
 def _noise(network: Network) -> Tensor:
@@ -140,20 +164,50 @@ def _noise(network: Network) -> Tensor:
 
 
 def _candidate_as_dict(rank: int, candidate: Candidate, cost: float) -> dict[str, object]:
-    layout = candidate.call.layout
+    call, layout = candidate.call, candidate.call.layout
     assert layout is not None  # every candidate has one
     return {
         "layer": candidate.path,
         "chosen": rank == 0 and candidate.possible,
-        "shape": list(candidate.call.shape),
+        "shape": list(call.shape),
         "layout": layout.kind,
         "prefix": layout.prefix,
         "grid": list(layout.grid),
-        "span": list(layout.span),
+        "span": [
+            {"start": along.start, "end": along.end, "seen": [along.seen_from, along.seen_to]}
+            for along in _spans(layout)
+        ],
+        "order": "its own" if layout.order else "rows",
+        "windows": layout.folds,
+        "dropped": call.dropped,
+        "without_place": call.unplaced,
+        "settled": _settled(call),
         "cost": round(cost, 4),
-        "gradient_cells": candidate.call.cells,
+        "gradient_cells": call.cells,
         "objection": candidate.objection,
     }
+
+
+def _rejected_as_dict(call: ModuleCall, cost: float) -> dict[str, object]:
+    return {
+        "layer": call.path,
+        "chosen": False,
+        "shape": list(call.shape),
+        "layout": None,
+        "cost": round(cost, 4),
+        "objection": call.reason,
+    }
+
+
+def _spans(layout: Layout) -> tuple[AxisSpan, ...]:
+    return layout.span or (AxisSpan(0.0, 1.0),) * len(layout.grid)
+
+
+def _settled(call: ModuleCall) -> str:
+    """Return how the layout of a call is known."""
+    if not call.settled:
+        return "shape"
+    return "measured" if call.measured else "operations"
 
 
 def _candidates_table(ranking: Sequence[tuple[Candidate, float]], *, objections: bool) -> Table:
@@ -171,11 +225,36 @@ def _candidates_table(ranking: Sequence[tuple[Candidate, float]], *, objections:
             f"[bold green]{path}[/]" if rank == 0 else path,
             escape(str(list(candidate.call.shape))),
             " x ".join(map(str, layout.grid)),
-            escape(str(layout)),
+            escape(_layout_in_words(candidate.call, layout)),
             f"{share:.0%}",
             f"{candidate.call.cells:.0%}",
             *([escape(candidate.objection)] if objections else []),
         )
+    return table
+
+
+def _layout_in_words(call: ModuleCall, layout: Layout) -> str:
+    """Return the layout, what it leaves out, and, if it is not its span, the part that is seen."""
+    words = [str(layout)]
+    if rest := call.unplaced - layout.prefix:
+        words.append(f"{rest} more without a place" if layout.prefix else f"{rest} without a place")
+    seen = [along[2:] for along in layout.span]
+    if any(each not in ((0, 1), along[:2]) for each, along in zip(seen, layout.span, strict=True)):
+        parts = (f"{start:.0%} to {end:.0%}" for start, end in seen)
+        words.append(f"sees {' x '.join(parts)}")
+    if call.measured:
+        words.append("measured")
+    return ", ".join(words)
+
+
+def _rejected_table(rejected: Sequence[ModuleCall]) -> Table:
+    """Return a table of the layers whose output is no grid, and why, as it was measured."""
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("layer", overflow="fold", no_wrap=True)
+    table.add_column("output", overflow="fold")
+    table.add_column("why it is no grid", overflow="fold")
+    for call in rejected:
+        table.add_row(escape(call.path), escape(str(list(call.shape))), escape(call.reason))
     return table
 
 
