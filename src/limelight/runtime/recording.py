@@ -98,16 +98,17 @@ class Recording:
             if layout is not None and (isinstance(layout, Layout) or self.is_anchor(number)):
                 self._settle(number, layout)
             else:
-                lost[number] = self._own_anchor(number)
+                lost[number] = self.anchor_of(number)
         self._measure(model, inputs, set(lost.values()))
         for number, own in lost.items():
             self._settle(number, self._measured[own])
 
     def is_anchor(self, number: int) -> bool:
         """Return whether a call's output follows from no earlier tensor."""
-        return self.tracks[number].anchor == self._own_anchor(number)
+        return self.tracks[number].anchor == self.anchor_of(number)
 
-    def _own_anchor(self, number: int) -> Anchor:
+    def anchor_of(self, number: int) -> Anchor:
+        """Return a call's own output as an anchor."""
         return self._own_anchors[number]
 
     @cached_property
