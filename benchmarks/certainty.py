@@ -19,8 +19,9 @@ from limelight.runtime.record import recording_of
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import output_spec
 
-#: How many draws of noise are measured: first, and again if the first say something else.
-DRAWS = (2, 6)
+#: How many draws of noise are measured, and how large it is: first, and again if the first do not
+#: agree.
+DRAWS = ((2, 1.0), (6, 0.1))
 #: By how many cells the ends of two grids may differ.
 APART = 0.6
 
@@ -45,9 +46,9 @@ def certainty(model: nn.Module, inputs: Inputs, layer: str) -> str:
     if follows is None:
         return ""
     shows = ""
-    for draws in DRAWS:
+    for draws, size in DRAWS:
         anchor = recording.anchor_of(number)
-        (measurement,) = measure_places(model, given.first(1), [anchor], draws=draws)
+        (measurement,) = measure_places(model, given.first(1), [anchor], draws=draws, size=size)
         alone = "nothing" if measurement is None else read_places(measurement.moments, known=())
         if measurement is None or isinstance(alone, str):
             shows = "cannot tell"

@@ -48,11 +48,13 @@ def moments(centre: Tensor, spread: Tensor | float, channels: int = 8, at: int =
     shape.insert(at, channels)
     energy = 0.5 + torch.rand(shape, generator=draw, dtype=torch.float64)
     first, second = (each.unsqueeze(1).unsqueeze(1 + at) for each in (centre, centre**2))
-    return Moments(energy, energy * first, energy * (second + (spread**2)[:, None].unsqueeze(1 + at)))
+    return Moments(
+        energy, energy * first, energy * (second + (spread**2)[:, None].unsqueeze(1 + at))
+    )
 
 
 def tokens(*parts: Tensor, spread: float = 0.05) -> Moments:
-    """The moments of tokens `[1, N, K]`: `[2, n]` centres; a number is so many that look everywhere."""
+    """The moments of tokens `[1, N, K]`, of which those in the middle look everywhere."""
     centre = torch.cat(parts, dim=1)
     wide = (centre == EVERYWHERE[0]).all(0)
     return moments(centre, torch.where(wide, EVERYWHERE[1], spread), at=2)
@@ -171,7 +173,9 @@ def test_windows_are_put_together(strided: bool) -> None:
         windows = windows.permute(0, 1, 3, 2, 4).reshape(2, 6, 49)
     layout = read(moments(windows, 0.03, at=3))
     assert layout.grid == (14, 21)
-    assert (layout.to_grid(windows[:1, None].movedim(1, -1)) - centres(14, 21)[0]).abs().max() < 1e-9
+    assert (
+        layout.to_grid(windows[:1, None].movedim(1, -1)) - centres(14, 21)[0]
+    ).abs().max() < 1e-9
 
 
 # No places
@@ -188,7 +192,9 @@ def test_queries_have_no_place() -> None:
 
 def test_what_the_picture_does_not_change_has_no_place() -> None:
     nothing = torch.zeros(1, 8, 4, 6)
-    measured = Moments(nothing, nothing.expand(2, *nothing.shape), nothing.expand(2, *nothing.shape))
+    measured = Moments(
+        nothing, nothing.expand(2, *nothing.shape), nothing.expand(2, *nothing.shape)
+    )
     assert refusal(measured) == "nothing in the picture changes it"
 
 
@@ -229,7 +235,9 @@ def ends(layout: Layout | None) -> list[tuple[float, float]]:
 PICTURE = Layout("channels first", (32, 48))
 
 
-@pytest.mark.parametrize(("extent", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (7, 2, 3), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("extent", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (7, 2, 3), (3, 1, 1)]
+)
 def test_usual_windows_cover_the_picture(extent: int, stride: int, padding: int) -> None:
     shape = 1, 8, 32 // stride, 48 // stride
     layout = after(Windows((extent,) * 2, (stride,) * 2, (padding,) * 2), shape, PICTURE)

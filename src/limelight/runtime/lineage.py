@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from limelight.layers.tracks import (
@@ -66,7 +66,9 @@ def read_lineage(
         if node is image_node:
             masks[node], tracks[node] = bits | 1 << calls, Track.of_image(image_shape)
             continue
-        masks[node], track = bits, _track(node, tracks)
+        masks[node] = bits
+        seen = (below for below, _ in node.next_functions if masks.get(below, 0) >> calls & 1)
+        track = _track(node, tracks, set(seen))
         if track is None and node in by_node:
             track = Track(by_node[node], by_node[node].shape)
         tracks[node] = track
@@ -107,8 +109,11 @@ def _in_order(nodes: Sequence[Any]) -> list[Any]:
     return ordered
 
 
-def _track(node: Any, tracks: Mapping[Any, Track | None]) -> Track | None:
-    """Return the track of a node's output; None if the operation moves places in its own way."""
+def _track(node: Any, tracks: Mapping[Any, Track | None], seen: Set[Any]) -> Track | None:
+    """Return the track of a node's output; None if the operation moves places in its own way.
+
+    Of several operands, those count that depend on the image; they are `seen`, if any is.
+    """
     name = re.sub(r"Backward\d*$", "", type(node).__name__)
     metadata = node._input_metadata
     if not metadata:
@@ -117,7 +122,7 @@ def _track(node: Any, tracks: Mapping[Any, Track | None]) -> Track | None:
     inputs = [
         track
         for below, number in node.next_functions
-        if number == 0 and (track := tracks.get(below)) is not None
+        if number == 0 and (below in seen or not seen) and (track := tracks.get(below)) is not None
     ]
     if not inputs:
         return None

@@ -53,6 +53,7 @@ def measure_places(
     anchors: Sequence[Anchor],
     *,
     draws: int = 2,
+    size: float = 1.0,
     seed: int = 0,
 ) -> list[PlaceMeasurement | None]:
     """Measure where outputs and inputs of calls look; None for a call that did not run.
@@ -67,6 +68,7 @@ def measure_places(
         inputs: The inputs of one image.
         anchors: The outputs and inputs to measure.
         draws: How many draws of noise.
+        size: How large the noise is, for its usual size.
         seed: The seed for what the network itself draws.
     """
     runner = _Runner(model, inputs, anchors)
@@ -77,7 +79,7 @@ def measure_places(
     again, other = runner.run(image, seed), runner.run(image, seed + 1)
     # 2., 3. The changed pictures.
     sums = [[torch.zeros(())] * (1 + 2 * axes) for _ in anchors]
-    for noise in _noises(image, draws):
+    for noise in _noises(image, draws, size):
         for number, weight in enumerate(_weights(image)):
             changed = runner.run(_changed(image, noise * weight), seed)
             for totals, before, after in zip(sums, base, changed, strict=True):
@@ -186,12 +188,12 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _noises(image: Tensor, draws: int) -> Iterator[Tensor]:
+def _noises(image: Tensor, draws: int, size: float) -> Iterator[Tensor]:
     """Yield Gaussian noise of the size that the image's type allows."""
     generator = torch.Generator().manual_seed(0)
     if image.is_floating_point() or image.is_complex():
         deviation = float(image.detach().abs().double().std(correction=0))
-        scale = (deviation or 1.0) * _NOISE[torch.finfo(image.dtype).bits]
+        scale = (deviation or 1.0) * _NOISE[torch.finfo(image.dtype).bits] * size
     else:
         scale = _NOISE_OF_INTEGERS
     for _ in range(draws):
