@@ -43,8 +43,8 @@ SHARP = 1.2
 #: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
 IN_CELL = 0.15
 
-#: Variances of centres that differ by less are the same.
-_ROUNDING = 1e-12
+#: Variances of centres that differ by less are the same, and those of less are none.
+_ROUNDING = 1e-6
 
 #: How many cells a network may have dropped for each that it kept.
 _MOST_DROPPED = 16
@@ -109,6 +109,8 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     shape = moments.energy.shape
     if not bool(moments.energy.amax() > 0):
         return "nothing in the picture changes it"
+    if len(shape) < 2:
+        return "it has a single position"
     channels = _channel_axis(moments)
     # 2. The positions.
     cells = _cells(moments, channels)
@@ -186,18 +188,42 @@ def _channel_axis(moments: Moments) -> int:
 
     By the law of total variance, the variance of the centres falls by the variance within what is
     summed. Where several axes lose about nothing, the longest is taken, and of several such the one
-    that loses the least: a sum over neighbouring cells loses little.
+    that loses the least: a sum over neighbouring cells loses little. A single channel loses nothing
+    at all; it is taken where each longer axis loses something.
     """
-    shape, kept = moments.energy.shape, {}
-    for axis in range(1, len(shape)):
-        energy = moments.energy.sum(axis)
-        centre = moments.first.sum(axis + 1) / _divisor(energy)
-        share = energy / energy.sum()
-        mean = (centre * share).flatten(1).sum(1)
-        spread = (centre - mean.reshape(-1, *(1,) * energy.ndim)) ** 2 * share
-        kept[axis] = float(spread.sum())
-    enough = 0.9 * max(kept.values()) - _ROUNDING
-    return max((a for a in kept if kept[a] >= enough), key=lambda axis: (shape[axis], kept[axis]))
+    shape = moments.energy.shape
+    kept = {axis: _kept(moments, axis) for axis in range(1, len(shape)) if shape[axis] > 1}
+    single = [axis for axis in range(1, len(shape)) if shape[axis] == 1]
+    if not kept:
+        return single[0]
+    everything = float(torch.stack([*kept.values()]).amax(0).sum())
+    totals = {axis: float(each.sum()) for axis, each in kept.items()}
+    enough = 0.9 * (everything if single else max(totals.values())) - _ROUNDING
+    least = [axis for axis in totals if totals[axis] >= enough]
+    if everything <= _ROUNDING:  # nothing has a place; three axes are most often tokens
+        return 2 if len(shape) == 3 else max(kept, key=lambda axis: shape[axis])
+    if not least:
+        return single[0]
+    return max(least, key=lambda axis: (shape[axis], totals[axis]))
+
+
+def _kept(moments: Moments, axis: int) -> Tensor:
+    """Return the variance of the centres along each axis of the picture, `[A]`, after a sum.
+
+    It is the covariance of the centres from one half of what is summed, every other number, with
+    those from the other half: the noise of the measurement differs between the halves.
+    """
+    size = moments.energy.shape[axis]
+    halves = torch.arange(0, size, 2), torch.arange(1, size, 2)
+    energies = [moments.energy.index_select(axis, half).sum(axis) for half in halves]
+    share = energies[0] + energies[1]
+    share = share / share.sum()
+    apart = []
+    for half, energy in zip(halves, energies, strict=True):
+        first = moments.first.index_select(axis + 1, half).sum(axis + 1)
+        centre = (first / _divisor(energy)).flatten(1)
+        apart.append(centre - (centre * share.flatten()).sum(1, keepdim=True))
+    return (apart[0] * apart[1] * share.flatten()).sum(1)
 
 
 def _divisor(energy: Tensor) -> Tensor:
