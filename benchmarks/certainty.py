@@ -22,8 +22,9 @@ from limelight.targets import output_spec
 #: How many draws of noise are measured, and how large it is: first, and again if the first do not
 #: agree.
 DRAWS = ((2, 1.0), (6, 0.1))
-#: By how many cells the ends of two grids may differ.
-APART = 0.6
+#: By how many cells the ends of two grids may differ: windows that begin or end by half a stride
+#: beside the border are taken to cover the picture, at each of several layers.
+APART = 1.0
 
 
 def certainty(model: nn.Module, inputs: Inputs, layer: str) -> str:
