@@ -36,9 +36,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import limelight
+from certainty import certainty
 from limelight.inputs import Inputs, map_tensors
 from limelight.layers import Layout
-from measure import Table
+from measure import Table, taken
 from places import Placement, placement
 from zoo_networks import (
     NETWORKS as LIBRARIES,
@@ -86,6 +87,9 @@ class Row:
         difference: The largest difference from autograd's raw map, as a share of its largest value.
         place: Whether the map lies where the network looks; "" if the network is refused.
         correlation, distance: How well it does; see `Placement`.
+        certain: If the layout follows from the network's operations: whether the measurement alone
+            shows the same; see `certainty`.
+        first: How long the first call took, in plain forwards.
         unseen, hot: At how many of the places nothing changes, and at how many of those is heat.
         seed: The seed of the weights.
         seconds: How long it took to make the network, explain it and check the map.
@@ -104,6 +108,8 @@ class Row:
     place: str = ""
     correlation: float | None = None
     distance: float | None = None
+    certain: str = ""
+    first: float | None = None
     unseen: int = 0
     hot: int = 0
     seed: int = 0
@@ -132,13 +138,17 @@ def explain(network: Network, row: Row) -> None:
     fill_zeros(model)
     settle(model, inputs)
     row.input = by(picture_in(inputs).shape)
+    plain = min(taken(partial(forward, model, inputs)) for _ in range(2))
+    started = time.perf_counter()
+    found = limelight.explain(model, inputs, layer=network.layer)
+    row.first = (time.perf_counter() - started) / plain
     cut = limelight.cut(model, inputs, network.layer)
     row.layer, row.layout, row.grid = cut.layer, str(cut.layout), by(cut.layout.grid)
-    found = limelight.explain(model, inputs, layer=network.layer)
     row.status, row.problem = found.status[0].name, first_sentence(found.status[0].message)
     where = locate(network, row.seed, cut, found)
     row.place, row.correlation, row.distance = where.verdict, where.correlation, where.distance
     row.unseen, row.hot = where.unseen, where.hot
+    row.certain = certainty(model, inputs, cut.layer)
     theirs, row.depth = grad_cam(model, inputs, cut.layer, cut.layout, network.kind, found)
     row.difference = float((found.raw - theirs).abs().max() / theirs.abs().max())
 
@@ -179,6 +189,17 @@ def drawn_again(network: Network) -> tuple[nn.Module, Inputs]:
     redraw(model)
     settle(model, inputs)
     return model, inputs
+
+
+def forward(model: nn.Module, inputs: Inputs) -> object:
+    """Run a network without an explanation."""
+    with torch.inference_mode():
+        return run(model, inputs)
+
+
+def run(model: nn.Module, inputs: Inputs) -> Any:
+    """Run a network."""
+    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
 
 
 def first_sentence(text: str) -> str:
@@ -265,7 +286,7 @@ def grad_cam(
     picture_in(inputs).requires_grad_()
     handles = [m.register_forward_hook(partial(keep, at)) for at, m in model.named_modules()]
     with torch.enable_grad():
-        output = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+        output = run(model, inputs)
         output = next((outputs[at][-1] for at in RAW_LOGITS if at in outputs), output)
         call = int(number or 1) - 1
         activations = outputs[path][call]
@@ -317,6 +338,10 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "no heat. A network that is refused, with the reason, counts as right. *Everywhere*: with "
         "these weights every change is everywhere, so nothing tells. *Random*: the same picture "
         "gives other activations in every pass.",
+        "*Certain* says whether the layout follows from the network's operations, so that nothing "
+        "was measured. Where it does, the measurement is made nevertheless, and read without any "
+        "hint (`certainty.py`): it agrees, or it cannot tell, or what it shows instead is among "
+        "the exceptions. *First call* is the time of it, in plain forwards.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
@@ -364,6 +389,11 @@ def is_placed(row: Row) -> bool:
     return row.place == "same place" or row.problem.startswith("LayerError")
 
 
+def is_contradicted(row: Row) -> bool:
+    """Return whether the measurement shows another layout than the operations."""
+    return row.certain not in ("", "agrees", "cannot tell")
+
+
 def placed(row: Row) -> str:
     """Return where the map lies, as text."""
     if not row.place:
@@ -398,13 +428,18 @@ def exceptions(rows: Sequence[Row]) -> str:
     lines += [
         f"* {row.name}: place: {placed(row)}" for row in rows if row.place and not is_placed(row)
     ]
+    lines += [
+        f"* {row.name}: {row.layout}, {row.grid}, but the measurement shows {row.certain}"
+        for row in rows
+        if is_contradicted(row)
+    ]
     return "\n".join(["Exceptions:", "", *lines]) if lines else "No exceptions."
 
 
 def networks(rows: Sequence[Row]) -> str:
     """Return the table of one family."""
     head = ["network", "input", "layer", "layout", "grid", "depth", "status", "seed", "difference"]
-    head += ["place", "correlation", "cells"]
+    head += ["place", "correlation", "cells", "certain", "first call"]
     table = Table(dict.fromkeys(head, ""))
     for row in rows:
         depth = "-" if row.depth is None else f"{row.depth:.0f} %"
@@ -413,7 +448,10 @@ def networks(rows: Sequence[Row]) -> str:
             placed(row),
             *("-" if v is None else f"{v:.2f}" for v in (row.correlation, row.distance)),
         ]
-        table.add(*where, depth, row.status or "error", row.seed, gap(row.difference), *place)
+        certain = "contradicted" if is_contradicted(row) else row.certain or "-"
+        first = "-" if row.first is None else f"{row.first:.1f}"
+        status = row.status or "error"
+        table.add(*where, depth, status, row.seed, gap(row.difference), *place, certain, first)
     return str(table)
 
 

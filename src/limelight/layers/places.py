@@ -43,6 +43,9 @@ SHARP = 1.2
 #: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
 IN_CELL = 0.15
 
+#: Variances of centres that differ by less are the same, and those of less are none.
+_ROUNDING = 1e-6
+
 #: How many cells a network may have dropped for each that it kept.
 _MOST_DROPPED = 16
 
@@ -106,6 +109,8 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     shape = moments.energy.shape
     if not bool(moments.energy.amax() > 0):
         return "nothing in the picture changes it"
+    if len(shape) < 2:
+        return "it has a single position"
     channels = _channel_axis(moments)
     # 2. The positions.
     cells = _cells(moments, channels)
@@ -170,7 +175,7 @@ def measured_span(moments: Moments, layout: Layout) -> tuple[AxisSpan, ...] | No
 def _on_grid(moments: Moments, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Return energy, centres and spreads of the cells, `[*grid]` and `[A, *grid]` twice."""
     energy = layout.to_grid(moments.energy).sum(1)[0]
-    total = energy.clamp(min=1e-300)
+    total = _divisor(energy)
     first, second = (
         torch.stack([layout.to_grid(part).sum(1)[0] / total for part in parts])
         for parts in (moments.first, moments.second)
@@ -182,24 +187,54 @@ def _channel_axis(moments: Moments) -> int:
     """Return the axis that holds the channels: a sum over it loses the least of the places.
 
     By the law of total variance, the variance of the centres falls by the variance within what is
-    summed. Where several axes lose about nothing, the longest is taken.
+    summed. Where several axes lose about nothing, the longest is taken, and of several such the one
+    that loses the least: a sum over neighbouring cells loses little. A single channel loses nothing
+    at all; it is taken where each longer axis loses something.
     """
-    shape, kept = moments.energy.shape, {}
-    for axis in range(1, len(shape)):
-        energy = moments.energy.sum(axis)
-        centre = moments.first.sum(axis + 1) / energy.clamp(min=1e-300)
-        share = energy / energy.sum()
-        mean = (centre * share).flatten(1).sum(1)
-        spread = (centre - mean.reshape(-1, *(1,) * energy.ndim)) ** 2 * share
-        kept[axis] = float(spread.sum())
-    best = max(kept.values())
-    return max((a for a in kept if kept[a] >= 0.9 * best), key=lambda axis: shape[axis])
+    shape = moments.energy.shape
+    kept = {axis: _kept(moments, axis) for axis in range(1, len(shape)) if shape[axis] > 1}
+    single = [axis for axis in range(1, len(shape)) if shape[axis] == 1]
+    if not kept:
+        return single[0]
+    everything = float(torch.stack([*kept.values()]).amax(0).sum())
+    totals = {axis: float(each.sum()) for axis, each in kept.items()}
+    enough = 0.9 * (everything if single else max(totals.values())) - _ROUNDING
+    least = [axis for axis in totals if totals[axis] >= enough]
+    if everything <= _ROUNDING:  # nothing has a place; three axes are most often tokens
+        return 2 if len(shape) == 3 else max(kept, key=lambda axis: shape[axis])
+    if not least:
+        return single[0]
+    return max(least, key=lambda axis: (shape[axis], totals[axis]))
+
+
+def _kept(moments: Moments, axis: int) -> Tensor:
+    """Return the variance of the centres along each axis of the picture, `[A]`, after a sum.
+
+    It is the covariance of the centres from one half of what is summed, every other number, with
+    those from the other half: the noise of the measurement differs between the halves.
+    """
+    size = moments.energy.shape[axis]
+    halves = torch.arange(0, size, 2), torch.arange(1, size, 2)
+    energies = [moments.energy.index_select(axis, half).sum(axis) for half in halves]
+    share = energies[0] + energies[1]
+    share = share / share.sum()
+    apart = []
+    for half, energy in zip(halves, energies, strict=True):
+        first = moments.first.index_select(axis + 1, half).sum(axis + 1)
+        centre = (first / _divisor(energy)).flatten(1)
+        apart.append(centre - (centre * share.flatten()).sum(1, keepdim=True))
+    return (apart[0] * apart[1] * share.flatten()).sum(1)
+
+
+def _divisor(energy: Tensor) -> Tensor:
+    """Return energies to divide by: what answers to nothing keeps no centre, but rounding."""
+    return energy.clamp(min=SILENT * float(energy.max()))
 
 
 def _cells(moments: Moments, channels: int) -> Cells:
     """Return where the positions look, summed over the channels, and which have a place."""
     energy = moments.energy.sum(channels).flatten()
-    total = energy.clamp(min=1e-300)
+    total = _divisor(energy)
     centre = moments.first.sum(channels + 1).flatten(1) / total
     second = moments.second.sum(channels + 1).flatten(1) / total
     spread = (second - centre**2).clamp(min=0).sqrt()
@@ -437,19 +472,63 @@ def _by_cell(
     for grid, span in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
         if not max(len(placed), 4) <= math.prod(grid) <= _MOST_DROPPED * len(placed):
             continue
-        places, off = [], 0.0
-        for axis, g in enumerate(grid):
-            along = span[axis] if span else AxisSpan(0.0, 1.0)
-            exact = (centre[axis] - along.start) / along.length * g - 0.5
-            places.append(exact.round().clamp(0, g - 1).long())
-            if g > 1:
-                off = max(off, float((exact - places[-1]).abs().median()))
-        index = torch.zeros_like(placed)
-        for place, g in zip(places, grid, strict=True):
-            index = index * g + place
-        if off < IN_CELL and len(set(index.tolist())) == len(index):
+        index = _cells_looked_at(centre, grid, span)
+        if index is not None:
             return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
     return None
+
+
+def _cells_looked_at(
+    centre: Tensor, grid: Sequence[int], span: Sequence[AxisSpan]
+) -> Tensor | None:
+    """Return the cell of a grid that each position looks at, `[n]`; None if they do not fit it.
+
+    Strided windows look at a place beside the middle of their cell. Many positions show by how
+    much: what is left of `exp(2 pi i x)`, x in cells, as they are averaged.
+    """
+    index = torch.zeros(centre.shape[1], dtype=torch.long)
+    exacts = list[Tensor]()
+    for axis, g in enumerate(grid):
+        along = span[axis] if span else AxisSpan(0.0, 1.0)
+        exact = (centre[axis] - along.start) / along.length * g - 0.5
+        if len(exact) >= _MANY:
+            turns = 2 * math.pi * exact
+            exact = exact - torch.atan2(turns.sin().mean(), turns.cos().mean()) / (2 * math.pi)
+        place = exact.round().clamp(0, g - 1)
+        if g > 1 and float((exact - place).abs().median()) >= IN_CELL:
+            return None
+        index = index * g + place.long()
+        exacts.append(exact)
+    return _each_its_own(torch.stack(exacts), index, grid)
+
+
+#: So many positions show where in their cells they look.
+_MANY = 64
+
+#: This share of the positions may look at the cell of another, but for one cell.
+_STRAY = 0.02
+
+
+def _each_its_own(exact: Tensor, index: Tensor, grid: Sequence[int]) -> Tensor | None:
+    """Return a cell for each position alone; of two, the farther moves to a free one beside it."""
+    apart = (exact - _unravelled(index, grid)).abs().amax(0)
+    taken, strays = set[int](), list[int]()
+    for position in apart.argsort().tolist():
+        cell = int(index[position])
+        if cell in taken:
+            strays.append(position)
+        taken.add(cell)
+    if len(strays) > _STRAY * len(index):
+        return None
+    index = index.clone()
+    for position in strays:
+        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken))
+        away = (_unravelled(free, grid) - exact[:, position, None]).abs().amax(0)
+        if float(away.min()) > 1:
+            return None
+        index[position] = free[away.argmin()]
+        taken.add(int(index[position]))
+    return index
 
 
 def _facts(cells: Cells) -> str:

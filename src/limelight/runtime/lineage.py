@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from limelight.layers.tracks import (
@@ -70,7 +70,9 @@ def read_lineage(
         if node is image_node:
             masks[node], tracks[node] = bits | 1 << calls, Track.of_image(image_shape)
             continue
-        masks[node], track = bits, _track(node, tracks, aligned)
+        masks[node] = bits
+        seen = {below for below, _ in node.next_functions if masks.get(below, 0) >> calls & 1}
+        track = _track(node, tracks, seen, aligned)
         if track is None and node in by_node:
             track = Track(by_node[node], by_node[node].shape)
         tracks[node] = track
@@ -113,11 +115,15 @@ def _in_order(nodes: Sequence[Any]) -> list[Any]:
 
 
 def _track(
-    node: Any, tracks: Mapping[Any, Track | None], aligned: dict[Anchor, Track]
+    node: Any,
+    tracks: Mapping[Any, Track | None],
+    seen: Set[Any],
+    aligned: dict[Anchor, Track],
 ) -> Track | None:
     """Return the track of a node's output; None if the operation moves places in its own way.
 
-    Anchors that the operation lays on an earlier tensor are put into `aligned`.
+    Of several operands, those count that depend on the image; they are `seen`, if any is. Anchors
+    that the operation lays on an earlier tensor are put into `aligned`.
     """
     name = re.sub(r"Backward\d*$", "", type(node).__name__)
     metadata = node._input_metadata
@@ -127,7 +133,7 @@ def _track(
     inputs = [
         track
         for below, number in node.next_functions
-        if number == 0 and (track := tracks.get(below)) is not None
+        if number == 0 and (below in seen or not seen) and (track := tracks.get(below)) is not None
     ]
     if not inputs:
         return None

@@ -123,7 +123,7 @@ def measure_moments(
     (base,) = runner.run(image, 0)
     energy, first, second = (torch.zeros((), dtype=torch.float64, device="cpu") for _ in range(3))
     is_fine = image.is_floating_point() and torch.finfo(image.dtype).bits > 16
-    for drawn in _noises(image, draws):
+    for drawn in _noises(image, draws, 1.0):
         noise = drawn * _FINE if is_fine else drawn
         runs = [runner.run(_changed(image, noise * weight), 0)[0] for weight in (one, *places)]
         changes = [run - base for run in runs if run is not None and base is not None]
@@ -230,12 +230,12 @@ def _noises(image: Tensor, draws: int, size: float) -> Iterator[Tensor]:
     generator = torch.Generator("cpu").manual_seed(0)
     if image.is_floating_point() or image.is_complex():
         deviation = float(image.detach().abs().double().std(correction=0))
-        scale = (deviation or 1.0) * _NOISE[torch.finfo(image.dtype).bits]
+        scale = (deviation or 1.0) * _NOISE[torch.finfo(image.dtype).bits] * size
     else:
-        scale = _NOISE_OF_INTEGERS
+        scale = _NOISE_OF_INTEGERS * max(size, 1.0)
     for _ in range(draws):
         drawn = torch.randn(image.shape, generator=generator, dtype=torch.float64, device="cpu")
-        yield drawn * scale * size
+        yield drawn * scale
 
 
 def _weights(image: Tensor) -> list[Tensor]:

@@ -274,12 +274,14 @@ def _choose(recorded: _RecordedPass) -> Choice:
     """Choose a layer: differentiate and measure no farther back than needed.
 
     1. Find where gradient arrives at the late calls.
-    2. Rank them, and settle the layout of the first; repeat while that changes the ranking.
+    2. Rank them, and settle the layout of the first; repeat while that changes the ranking, with
+       ever more of them at once.
     3. If an earlier call may be better, go farther back.
     """
     recording, arrivals = recorded.recording, _Arrivals(recorded)
     count = len(recording.calls)
     calls: tuple[ModuleCall, ...] = ()
+    at_once = 1
     for share in (1.0,) if arrivals.whole else _SHARES:
         since = int(count * (1 - share))
         arrived = arrivals.since(since)
@@ -292,7 +294,9 @@ def _choose(recorded: _RecordedPass) -> Choice:
                 break
             if top.call.settled:
                 return layers_.choose_layer(calls, recording.geometry.size)
-            recording.settle(recorded.model, recorded.inputs, [top.call.number])
+            unsettled = [c.call.number for c in ranked if c.possible and not c.call.settled]
+            recording.settle(recorded.model, recorded.inputs, unsettled[:at_once])
+            at_once *= 4
             if recording.reasons.get(top.call.number) == MOVING:
                 raise LayerError(
                     f"No layer is chosen: of {top.path!r}, {MOVING}. Stop the network from drawing "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import nn
 
@@ -34,8 +34,9 @@ _MOST_NUMBERS = 2**23
 _MOST_EARLIER = 8
 
 #: How many draws of noise are measured, and how large it is against the usual: first, and again
-#: where that cannot be read. Steps (of quantisation) answer to large changes alone.
-_ATTEMPTS = ((2, 1.0), (6, 1.0), (6, 30.0))
+#: where that cannot be read. In a network that is almost chaotic only small changes add up; steps,
+#: of quantisation, answer to large ones alone.
+_ATTEMPTS = ((2, 1.0), (6, 0.1), (6, 30.0))
 
 
 #: Why there is no grid where the network shuffles its tokens.
@@ -129,6 +130,10 @@ class Recording:
             anchor = self._measured.get(track.anchor)
         return follow(track, anchor) if isinstance(anchor, Layout) else None
 
+    def anchor_of(self, number: int) -> Anchor:
+        """Return a call's own output as an anchor."""
+        return self._own_anchors[number]
+
     @cached_property
     def _own_anchors(self) -> list[Anchor]:
         outputs = (anchor for anchor in self.anchor_origins if not anchor.is_input)
@@ -148,22 +153,20 @@ class Recording:
         for group in _groups(every):
             waiting = group
             for draws, size in _ATTEMPTS:
-                measured = measure_places(model, inputs, waiting, draws=draws, size=size)
+                measure = partial(measure_places, model, inputs, draws=draws, size=size)
+                measured = measure(waiting)
                 for anchor, measurement in zip(waiting, measured, strict=True):
                     self._measured[anchor] = self._read(anchor, measurement)
-                self._confirm(model, inputs, waiting, measured, draws, size)
+                self._confirm(measure, waiting, measured)
                 waiting = [a for a in waiting if a in wanted and isinstance(self._measured[a], str)]
                 if not waiting:
                     break
 
     def _confirm(
         self,
-        model: nn.Module,
-        inputs: ModelInputs,
+        measure: Callable[..., list[PlaceMeasurement | None]],
         anchors: Sequence[Anchor],
         measured: Sequence[PlaceMeasurement | None],
-        draws: int,
-        size: float,
     ) -> None:
         """Measure again, with another seed, where the network draws random numbers."""
         random = [
@@ -175,7 +178,7 @@ class Recording:
         ]
         if not random:
             return
-        again = measure_places(model, inputs, random, draws=draws, size=size, seed=1)
+        again = measure(random, seed=1)
         for anchor, measurement in zip(random, again, strict=True):
             if self._read(anchor, measurement) != self._measured[anchor]:
                 self._measured[anchor] = MOVING
