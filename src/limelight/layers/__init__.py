@@ -12,7 +12,8 @@ from __future__ import annotations
 from limelight.layers.choice import Candidate, Choice, candidates, choose_layer, stages
 from limelight.layers.guesses import ambiguous
 from limelight.layers.layouts import Layout
-from limelight.layers.places import KnownGrid, Moments, measured_span, read_places
+from limelight.layers.moments import KnownGrid, Moments
+from limelight.layers.places import measured_span, read_places
 from limelight.layers.record import Arrival, InputGeometry, ModuleCall, RawCall, read, span_after
 from limelight.layers.resolved import INPUT, ResolvedLayer, resolve
 from limelight.layers.tracks import Track, follow

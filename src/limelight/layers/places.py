@@ -14,23 +14,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout, LayoutKind
+from limelight.layers.moments import IN_ORDER, SILENT, Cells, KnownGrid, Moments, correlation
+from limelight.layers.orders import by_cell, by_order
 
 #: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
 UNIFORM = 12**-0.5
-
-#: How well the centres along an axis have to go with the places of the cells: their correlation.
-IN_ORDER = 0.85
-
-#: Numbers that answer less than this share of the strongest, in energy, answer to nothing.
-SILENT = 1e-7
 
 #: A position looks everywhere, so it has no place, if it spreads farther than this share of
 #: `UNIFORM`, and this many times as far as the typical one.
@@ -39,57 +34,8 @@ WIDE, WIDER_THAN_MOST = 0.8, 1.25
 #: A grid is sharp, so that its cells can be told apart, if they spread less than this many cells.
 SHARP = 1.2
 
-
-#: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
-IN_CELL = 0.15
-
 #: Variances of centres that differ by less are the same, and those of less are none.
 _ROUNDING = 1e-6
-
-#: How many cells a network may have dropped for each that it kept.
-_MOST_DROPPED = 16
-
-
-class Moments(NamedTuple):
-    """What was measured for an output, for one image; A is the number of the picture's axes.
-
-    Attributes:
-        energy: The squared change of each number, of the output's shape.
-        first: The same with the weight `sqrt(y)`, for each axis y, `[A, *shape]`.
-        second: The same with the weight `y`.
-    """
-
-    energy: Tensor
-    first: Tensor
-    second: Tensor
-
-
-class KnownGrid(NamedTuple):
-    """A grid that an output was made of.
-
-    Attributes:
-        grid: The sizes of its axes.
-        span: Where it lies on the picture.
-    """
-
-    grid: tuple[int, ...]
-    span: tuple[AxisSpan, ...] = ()
-
-
-class Cells(NamedTuple):
-    """Where the positions of an output look; N is their number.
-
-    Attributes:
-        energy: How much they answer, `[N]`.
-        centre: The centres of what they look at, in picture lengths, `[A, N]`.
-        spread: Its standard deviation, `[A, N]`.
-        placed: Whether they have a place, `[N]`.
-    """
-
-    energy: Tensor
-    centre: Tensor
-    spread: Tensor
-    placed: Tensor
 
 
 def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
@@ -125,8 +71,8 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     # 3. Axes.
     layout = _by_axes(cells, sizes, shape, channels, resolved)
     # 4., 5. Orders.
-    layout = layout or _by_order(cells, sizes, shape, channels, resolved, known)
-    layout = layout or _by_cell(cells, shape, channels, resolved, known)
+    layout = layout or by_order(cells, sizes, shape, channels, resolved, known)
+    layout = layout or by_cell(cells, shape, channels, resolved, known)
     return layout or (
         f"its {len(cells.energy)} positions have no place on a grid over the picture: "
         f"{_facts(cells)}"
@@ -299,236 +245,8 @@ def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
     index = torch.arange(len(total), dtype=torch.float64, device="cpu")[heard]
     if len(index) < 2 or float(between) < 0.5 * float(whole):
         return 0
-    r = _correlation(profile[None], index[None])[0]
+    r = correlation(profile[None], index[None])[0]
     return int(math.copysign(1, r)) if abs(r) >= IN_ORDER else 0
-
-
-class _Order(NamedTuple):
-    """A grid, some positions, and for each of them the cell that it would be."""
-
-    grid: tuple[int, ...]
-    positions: Tensor  # [n]
-    cells: Tensor  # [n]
-
-
-def _by_order(
-    cells: Cells,
-    sizes: Sequence[int],
-    shape: Sequence[int],
-    channels: int,
-    resolved: Sequence[int],
-    known: Sequence[KnownGrid],
-) -> Layout | None:
-    """Return the layout if the positions lie on a grid row by row, by windows, or the like."""
-    best: tuple[float, _Order] | None = None
-    for order in _orders(cells, sizes, resolved, known):
-        places = _unravelled(order.cells, order.grid)[resolved]
-        r = _correlation(cells.centre[resolved][:, order.positions], places)
-        fit = sum(x * x for x in r)
-        if min(r) < IN_ORDER or (best is not None and fit <= best[0] + 1e-6):
-            continue
-        if not _contradicted(cells, order.positions, places, resolved):
-            best = fit, order
-    return None if best is None else _as_tokens(best[1], cells, shape, channels)
-
-
-def _as_tokens(order: _Order, cells: Cells, shape: Sequence[int], channels: int) -> Layout:
-    """Return the layout in which each position is a cell of the grid."""
-    positions = torch.full((math.prod(order.grid),), -1, dtype=torch.long, device="cpu")
-    positions[order.cells] = order.positions
-    axis = None if channels == len(shape) - 1 else channels
-    # Cells in a row, those that answer to nothing (padding) among them, need no order.
-    found = (positions >= 0).nonzero().flatten()
-    offset = positions[found] - found
-    first = int(offset[0])
-    if bool((offset == first).all()) and 0 <= first <= len(cells.energy) - len(positions):
-        return Layout("tokens", order.grid, first, channel_axis=axis, folds=shape[0])
-    places = tuple(positions.tolist())
-    return Layout("tokens", order.grid, order=places, channel_axis=axis, folds=shape[0])
-
-
-def _orders(
-    cells: Cells, sizes: Sequence[int], resolved: Sequence[int], known: Sequence[KnownGrid]
-) -> Iterator[_Order]:
-    """Yield the orders in which the positions could lie on a grid."""
-    placed, axes = cells.placed.nonzero().flatten(), len(cells.centre)
-    n, total = len(placed), math.prod(sizes)
-    index = torch.arange(n, device="cpu")
-    grids = [grid.grid for grid in reversed(known)]
-    grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
-    exact = [g for g in grids if math.prod(g) == n]
-    for grid in dict.fromkeys([*exact, *_factors(n, resolved, axes)]):
-        for order in itertools.permutations(resolved):
-            yield _Order(grid, placed, _raster(index, grid, order))
-    # A known grid of another size: some of its cells are silent, or others look placed.
-    for grid in grids:
-        size = math.prod(grid)
-        if size == n or size > total or size > 2 * n:
-            continue
-        for first in range(min(total - size, _MOST_SHIFTS) + 1):
-            inside = placed[(placed >= first) & (placed < first + size)]
-            if 2 * len(inside) > size:
-                yield _Order(grid, inside, _raster(inside - first, grid, sorted(resolved)))
-    if n == total and len(resolved) == 2:
-        for grid, window_cells in _window_orders(sizes, resolved, axes):
-            yield _Order(grid, placed, window_cells)
-
-
-#: How many tokens in front of a known grid are tried.
-_MOST_SHIFTS = 64
-
-
-def _factors(n: int, resolved: Sequence[int], axes: int) -> Iterator[tuple[int, ...]]:
-    """Yield the grids of n cells along the resolved axes."""
-    if len(resolved) == 1:
-        yield tuple(n if axis == resolved[0] else 1 for axis in range(axes))
-        return
-    for first in range(2, n // 2 + 1):
-        if n % first == 0:
-            for rest in _factors(n // first, resolved[1:], axes):
-                if math.prod(rest) > 1:
-                    yield tuple(first if a == resolved[0] else rest[a] for a in range(axes))
-
-
-def _raster(index: Tensor, grid: Sequence[int], order: Sequence[int]) -> Tensor:
-    """Return the cells of positions that run through the grid, the axis `order[-1]` fastest."""
-    strides = [math.prod(grid[axis + 1 :]) for axis in range(len(grid))]
-    cells = torch.zeros_like(index)
-    for axis in reversed(order):
-        cells = cells + index % grid[axis] * strides[axis]
-        index = index // grid[axis]
-    return cells
-
-
-def _window_orders(
-    sizes: Sequence[int], resolved: Sequence[int], axes: int
-) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """Yield the grids that the windows along an axis could be cut from, and their cells.
-
-    Each window holds neighbouring cells, or takes every so manieth cell of the picture.
-    """
-    windows, *inside = [size for size in sizes if size > 1]
-    if len(inside) not in (1, 2):
-        return
-    shapes = [(inside[0], inside[1])] if len(inside) == 2 else list(_pairs(math.prod(inside)))
-    for h, w in shapes:
-        for rows, columns in _pairs(windows):
-            grid = [1] * axes
-            grid[resolved[0]], grid[resolved[1]] = rows * h, columns * w
-            block = torch.arange(windows, device="cpu")[:, None]
-            cell = torch.arange(h * w, device="cpu")[None]
-            i, j, p, q = block // columns, block % columns, cell // w, cell % w
-            for y, x in ((i * h + p, j * w + q), (p * rows + i, q * columns + j)):
-                yield tuple(grid), (y * columns * w + x).flatten()
-
-
-def _pairs(n: int) -> Iterator[tuple[int, int]]:
-    return ((first, n // first) for first in range(1, n + 1) if n % first == 0)
-
-
-def _unravelled(cells: Tensor, grid: Sequence[int]) -> Tensor:
-    """Return the places of cells along each axis of a grid, `[A, n]`."""
-    places = list[Tensor]()
-    for size in reversed(grid):
-        places.insert(0, cells % size)
-        cells = cells // size
-    return torch.stack(places).double()
-
-
-def _correlation(a: Tensor, b: Tensor) -> list[float]:
-    """Return the correlation of each row `[A, n]` with the same row of another."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    norms = (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-300)
-    return [float(r) for r in (a * b).sum(1) / norms]
-
-
-def _contradicted(cells: Cells, positions: Tensor, places: Tensor, resolved: Sequence[int]) -> bool:
-    """Return whether cells look elsewhere than an order says, as far as they spread."""
-    for axis, along in zip(resolved, places, strict=True):
-        centre, spread = cells.centre[axis, positions], cells.spread[axis, positions]
-        x = along - along.mean()
-        slope = (x * (centre - centre.mean())).sum() / (x * x).sum()
-        off = (centre - centre.mean() - slope * x).abs().median()
-        if off > 0.5 * spread.median() + 0.1 * slope.abs():
-            return True
-    return False
-
-
-def _by_cell(
-    cells: Cells,
-    shape: Sequence[int],
-    channels: int,
-    resolved: Sequence[int],
-    known: Sequence[KnownGrid],
-) -> Layout | None:
-    """Return the layout in which each placed position is the cell that it looks at.
-
-    Every position has to be in a cell of its own, and sharp enough to be told from its neighbours.
-    """
-    placed = cells.placed.nonzero().flatten()
-    centre, axes = cells.centre[:, placed], len(cells.centre)
-    candidates = [known_grid for known_grid in reversed(known) if len(known_grid.grid) == axes]
-    candidates += [KnownGrid(grid) for grid in _factors(len(placed), resolved, axes)]
-    for grid, span in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
-        if not max(len(placed), 4) <= math.prod(grid) <= _MOST_DROPPED * len(placed):
-            continue
-        index = _cells_looked_at(centre, grid, span)
-        if index is not None:
-            return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
-    return None
-
-
-def _cells_looked_at(
-    centre: Tensor, grid: Sequence[int], span: Sequence[AxisSpan]
-) -> Tensor | None:
-    """Return the cell of a grid that each position looks at, `[n]`; None if they do not fit it.
-
-    Strided windows look at a place beside the middle of their cell. Many positions show by how
-    much: what is left of `exp(2 pi i x)`, x in cells, as they are averaged.
-    """
-    index = torch.zeros(centre.shape[1], dtype=torch.long)
-    exacts = list[Tensor]()
-    for axis, g in enumerate(grid):
-        along = span[axis] if span else AxisSpan(0.0, 1.0)
-        exact = (centre[axis] - along.start) / along.length * g - 0.5
-        if len(exact) >= _MANY:
-            turns = 2 * math.pi * exact
-            exact = exact - torch.atan2(turns.sin().mean(), turns.cos().mean()) / (2 * math.pi)
-        place = exact.round().clamp(0, g - 1)
-        if g > 1 and float((exact - place).abs().median()) >= IN_CELL:
-            return None
-        index = index * g + place.long()
-        exacts.append(exact)
-    return _each_its_own(torch.stack(exacts), index, grid)
-
-
-#: So many positions show where in their cells they look.
-_MANY = 64
-
-#: This share of the positions may look at the cell of another, but for one cell.
-_STRAY = 0.02
-
-
-def _each_its_own(exact: Tensor, index: Tensor, grid: Sequence[int]) -> Tensor | None:
-    """Return a cell for each position alone; of two, the farther moves to a free one beside it."""
-    apart = (exact - _unravelled(index, grid)).abs().amax(0)
-    taken, strays = set[int](), list[int]()
-    for position in apart.argsort().tolist():
-        cell = int(index[position])
-        if cell in taken:
-            strays.append(position)
-        taken.add(cell)
-    if len(strays) > _STRAY * len(index):
-        return None
-    index = index.clone()
-    for position in strays:
-        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken))
-        away = (_unravelled(free, grid) - exact[:, position, None]).abs().amax(0)
-        if float(away.min()) > 1:
-            return None
-        index[position] = free[away.argmin()]
-        taken.add(int(index[position]))
-    return index
 
 
 def _facts(cells: Cells) -> str:

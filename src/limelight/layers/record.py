@@ -13,7 +13,7 @@ from torch import Tensor
 from limelight.finish import AxisSpan
 from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, mismatch
 from limelight.layers.layouts import Layout
-from limelight.layers.places import KnownGrid
+from limelight.layers.moments import KnownGrid
 from limelight.layers.tracks import plain_span
 
 

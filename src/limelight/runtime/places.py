@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.inputs import ModelInputs, tensors
-from limelight.layers.places import Moments
+from limelight.layers.moments import Moments
 from limelight.layers.tracks import Anchor
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import call_shadow

@@ -1,0 +1,64 @@
+"""What is measured of an output: moments of what its numbers look at, and its positions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from limelight.finish import AxisSpan
+
+#: How well the centres along an axis have to go with the places of the cells: their correlation.
+IN_ORDER = 0.85
+
+#: Numbers that answer less than this share of the strongest, in energy, answer to nothing.
+SILENT = 1e-7
+
+
+class Moments(NamedTuple):
+    """What was measured for an output, for one image; A is the number of the picture's axes.
+
+    Attributes:
+        energy: The squared change of each number, of the output's shape.
+        first: The same with the weight `sqrt(y)`, for each axis y, `[A, *shape]`.
+        second: The same with the weight `y`.
+    """
+
+    energy: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class KnownGrid(NamedTuple):
+    """A grid that an output was made of.
+
+    Attributes:
+        grid: The sizes of its axes.
+        span: Where it lies on the picture.
+    """
+
+    grid: tuple[int, ...]
+    span: tuple[AxisSpan, ...] = ()
+
+
+class Cells(NamedTuple):
+    """Where the positions of an output look; N is their number.
+
+    Attributes:
+        energy: How much they answer, `[N]`.
+        centre: The centres of what they look at, in picture lengths, `[A, N]`.
+        spread: Its standard deviation, `[A, N]`.
+        placed: Whether they have a place, `[N]`.
+    """
+
+    energy: Tensor
+    centre: Tensor
+    spread: Tensor
+    placed: Tensor
+
+
+def correlation(a: Tensor, b: Tensor) -> list[float]:
+    """Return the correlation of each row `[A, n]` with the same row of another."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    norms = (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-300)
+    return [float(r) for r in (a * b).sum(1) / norms]
