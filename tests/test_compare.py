@@ -110,6 +110,7 @@ def test_one_pass_serves_all_gradient_methods_targets_and_layers() -> None:
 def test_methods_that_run_the_head_again_leave_the_body_alone() -> None:
     model = ready(Counted())
     images = pictures()[:1]
+    limelight.cut(model, images, "neck")  # the first time, the network is recorded as well
     for method, runs in (("ablationcam", 1), ("reciprocam", 192 // 64 + 1)):
         model.ran.clear()
         limelight.explain(model, images, target=0, method=method, layer="neck", chunk=64)

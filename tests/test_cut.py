@@ -150,7 +150,11 @@ def test_no_layer_given_has_one_chosen_with_a_reason() -> None:
             r"no layer named 'backbone.7'.*Inside 'CalledTwice' there",
         ),
         ("", LayerError, r"Cannot read the layer ''. A dotted path was expected"),
-        ("fc", LayerError, r"'fc' \(Linear\) put out \[2, 4\].*no reading of that is a grid"),
+        (
+            "fc",
+            LayerError,
+            r"'fc' \(Linear\) put out \[2, 4\].*no grid over the image: it has a single position",
+        ),
         (nn.Conv2d(3, 6, 3), LayerError, r"is a Conv2d outside the model.*inside CalledTwice"),
     ],
     ids=str,
@@ -306,6 +310,9 @@ def test_several_layers_take_one_pass() -> None:
     model, images = ready(networks.Chain()), torch.randn(3, *PICTURE, dtype=torch.float64)
     ran: list[int] = []
     model.fc.register_forward_hook(lambda *_: ran.append(1))
+    cuts(model, images, ["first", "second", "third"])
+    assert len(ran) == 2  # the network is recorded once, for all layers
+    ran.clear()
     for one in cuts(model, images, ["first", "second", "third"]):
         one.gradients(1)
         one.gradients(2)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import pytest
@@ -13,7 +14,7 @@ from torchvision import models
 import limelight
 from helpers import networks
 from helpers.networks import PICTURE, ready
-from helpers.tolerances import assert_agrees
+from helpers.tolerances import assert_agrees, rounding
 from limelight.errors import LayerError, MethodError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.finish import AxisSpan
@@ -436,15 +437,35 @@ def test_a_grid_finer_than_the_image_or_without_cells_does_not_match(grid: tuple
             Layout("tokens", (2, 4), 3, span=(AxisSpan(0.0, 8 / 9), AxisSpan(0.0, 16 / 18))),
         ),
         (networks.Encoder, "encoder.layers.1", PICTURE, Layout("tokens", (3, 4))),
-        (networks.Signal, "conv", (2, 23), Layout("channels first", (8,))),
-        (networks.Volume, "conv", (1, 7, 8, 9), Layout("channels first", (2, 2, 3))),
+        (networks.Signal, "conv", (2, 23), Layout("channels first", (12,))),
+        (networks.Volume, "conv", (1, 7, 8, 9), Layout("channels first", (4, 4, 5))),
+        # Windows of 5 and 3 without padding: the outermost cells begin 3.5 pixels from the border.
+        (
+            lambda: nn.Sequential(nn.Conv1d(2, 5, 5, stride=2), nn.Tanh(), nn.Conv1d(5, 6, 3)),
+            "2",
+            (2, 23),
+            Layout("channels first", (8,), span=(AxisSpan(3.5 / 23, 19.5 / 23),)),
+        ),
+        (
+            lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.Tanh(), nn.Conv3d(4, 5, 3, stride=2)),
+            "2",
+            (1, 7, 8, 9),
+            Layout(
+                "channels first",
+                (2, 2, 3),
+                span=(AxisSpan(1 / 7, 6 / 7), AxisSpan(1 / 8, 7 / 8), AxisSpan(1 / 9, 8 / 9)),
+            ),
+        ),
     ],
 )
 def test_the_layout_of_a_cut_is_found(
     network: Callable[[], nn.Module], layer: str, size: tuple[int, ...], layout: Layout
 ) -> None:
     found = cut(ready(network()), torch.randn(2, *size, dtype=torch.float64), layer)
-    assert found.layout == layout
+    assert replace(found.layout, span=()) == replace(layout, span=())
+    assert len(found.layout.span) == len(layout.span)
+    for along, expected in zip(found.layout.span, layout.span, strict=True):
+        assert along == pytest.approx(expected, rel=rounding(terms=3))
     assert found.activations.shape[2:] == layout.grid
 
 

@@ -209,7 +209,7 @@ def test_gradients_at_the_input_and_at_all_biases_make_up_the_score(
     model, images = ready(build()), images_of()
     cut = limelight.cut(model, images, "<input>")
     with untouched(model):
-        found = cut.bias_gradients(CHOSEN)
+        found = [each.values for each in cut.bias_gradients(CHOSEN)]
     told = pixels.bias_gradients(model, images, classes(CHOSEN), as_grid)
     flat = [one for one in told if one.ndim == 2]  # of linear layers
     assert_same_terms(found, told)
@@ -246,7 +246,10 @@ def test_every_kind_of_layer_with_a_bias_takes_part() -> None:
     for parameter in model.parameters():
         nn.init.normal_(parameter)  # norms begin with a bias of zero
     found = limelight.cut(model, images, "<input>").bias_gradients(CHOSEN)
-    assert_same_terms(found, pixels.bias_gradients(model, images, classes(CHOSEN), as_grid))
+    assert_same_terms(
+        [each.values for each in found],
+        pixels.bias_gradients(model, images, classes(CHOSEN), as_grid),
+    )
 
 
 # Occlusion, by hand

@@ -133,8 +133,9 @@ def test_a_figure_has_a_row_per_image() -> None:
 
 def test_the_panels_of_a_figure_have_the_shapes_of_the_photos_and_do_not_overlap() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
-    result = limelight.explain(model, torch.randn(3, 3, 8, 8))
     shapes = [(300, 200), (120, 480), (400, 100)]
+    squashed = limelight.Preprocess((8, 8), (8, 8))
+    result = limelight.explain(model, torch.stack([squashed(photo(*shape)) for shape in shapes]))
     figure = result.figure([photo(*shape) for shape in shapes])
     across, up = figure.get_size_inches()
     below = up
@@ -152,7 +153,7 @@ def test_the_panels_of_a_figure_have_the_shapes_of_the_photos_and_do_not_overlap
 
 
 def test_a_png_of_a_figure_is_what_matplotlib_draws(explanation: limelight.Explanation) -> None:
-    figure = explanation.figure([photo(300, 200)])
+    figure = explanation.figure([photo()])
     expected = io.BytesIO()
     figure.savefig(expected, format="png", facecolor="white")
     drawn = io.BytesIO(render.encode_figure(figure, "png"))

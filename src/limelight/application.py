@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from limelight import fusion
 from limelight.errors import MethodError
-from limelight.evidence import Combine, contributions, total
+from limelight.evidence import Attention, Combine, Evidence, contributions, total
 from limelight.explanation import Explanation
-from limelight.finish import onto_picture
+from limelight.finish import AxisSpan, onto_picture
 from limelight.inputs import ModelInputs, map_tensors
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import METHODS, Method
@@ -116,8 +116,7 @@ def apply_method(
         if options.views is None:
             evidence = target_evidence.evidence(method.needs, combine or _combine(options))
             raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
-            on_grid = raw.shape[1:] == evidence.activations.shape[2:]
-            span = cut.layout.span if on_grid else ()
+            span = _span_of(raw, evidence)
             if method.sums_to is not None and not options.eigen:
                 completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
@@ -153,6 +152,15 @@ def apply_method(
         picture=cut.picture,
         recipe=Recipe((Part(target_evidence.target, method, cut.layer, options.to_repeat()),)),
     )
+
+
+def _span_of(raw: Tensor, evidence: Evidence) -> tuple[AxisSpan, ...]:
+    """Return where a raw map lies on the picture: its grid is the activations', or the tokens'."""
+    for found in evidence.found.values():
+        if isinstance(found, Attention):
+            return found.layout.span
+    on_grid = raw.shape[1:] == evidence.activations.shape[2:]
+    return evidence.span if on_grid else ()
 
 
 def _combine(options: Options) -> Combine:
@@ -200,9 +208,10 @@ def _over_views(
         # 1. The cut over the view.
         evidence = TargetEvidence(cut.on(view.change(image)), FixedScore(read), options)
         # 2. The map of the view.
-        raw = method.raw(evidence.evidence(method.needs, _combine(options)))
+        view_evidence = evidence.evidence(method.needs, _combine(options))
+        raw = method.raw(view_evidence)
         # 3. The map of the images.
-        maps.append(view.back(onto_picture(raw, cut.layout.span)))
+        maps.append(view.back(onto_picture(raw, _span_of(raw, view_evidence))))
         scores.append(evidence.scores.values)
         connections = connections or list(evidence.connections(method.needs))
         if target_evidence.progress:

@@ -13,7 +13,7 @@ from torch import Tensor
 from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
-from limelight.finish import resize
+from limelight.finish import AxisSpan, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import spectral
 from limelight.models.network import Images, Model, read_subject
@@ -43,6 +43,7 @@ class Factorization:
         image: What the network was given, `[B, C, *image]`.
         photos: What to draw on, one per image: the part of the photo that the network saw; None to
             draw on `image`.
+        span: Where the grid lies on the picture, along each axis; () if it covers the picture.
     """
 
     maps: Tensor
@@ -53,6 +54,7 @@ class Factorization:
     layer: str
     image: Tensor
     photos: tuple[Image, ...] | None = None
+    span: tuple[AxisSpan, ...] = ()
 
     def __repr__(self) -> str:
         """Return the number of concepts, the layer, and the first class of each concept."""
@@ -63,7 +65,7 @@ class Factorization:
     def heatmaps(self) -> Tensor:
         """The maps at image size, `[B, R, *image]`; each concept in [0, 1] over all images."""
         size = self.image.shape[2:]
-        large = torch.stack([resize(maps, size) for maps in self.maps.unbind(1)], 1)
+        large = torch.stack([resize(maps, size, self.span) for maps in self.maps.unbind(1)], 1)
         highest = large.transpose(0, 1).flatten(1).amax(1)
         scale = torch.where(highest > 0, highest, 1)
         return large / scale.reshape(1, -1, *[1] * len(size))
@@ -167,7 +169,15 @@ def factorize(
     best = logits.topk(min(3, logits.shape[1]), dim=1).indices.tolist()
     labels = tuple(tuple(label_of(i, names) for i in row) for row in best)
     return Factorization(
-        maps, directions, logits, labels, error, cut.layer, cut.image, subject.photos
+        maps,
+        directions,
+        logits,
+        labels,
+        error,
+        cut.layer,
+        cut.image,
+        subject.photos,
+        cut.layout.span,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -80,6 +80,18 @@ class Attention:
         return self.layout.positions_to_grid((share[:, None] @ relevance)[:, 0])
 
 
+class BiasGradient(NamedTuple):
+    """What the bias of one layer contributes to the score.
+
+    Attributes:
+        values: `b_l * dy_c/dz_l`, `[B, K_l, *grid_l]`.
+        span: Where the grid lies on the picture, along each axis; () if it covers the picture.
+    """
+
+    values: Tensor
+    span: tuple[AxisSpan, ...] = ()
+
+
 _Kind = TypeVar("_Kind")
 
 
@@ -153,7 +165,7 @@ class Evidence:
         return self._have("guided gradients", Tensor)
 
     @property
-    def bias_gradients(self) -> list[Tensor]:
+    def bias_gradients(self) -> list[BiasGradient]:
         """`b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`."""
         return self._have("bias gradients", list)
 

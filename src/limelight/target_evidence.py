@@ -90,7 +90,8 @@ class TargetEvidence:
             case "guided gradients":
                 return at_least_float32(cut.guided_gradients(scores))
             case "bias gradients":
-                return [at_least_float32(layer) for layer in cut.bias_gradients(scores)]
+                layers = cut.bias_gradients(scores)
+                return [layer._replace(values=at_least_float32(layer.values)) for layer in layers]
             case _:
                 return cut.attention(scores, by_layer=need == "layer attention")
 

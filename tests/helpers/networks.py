@@ -186,8 +186,8 @@ class Signal(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv1d(2, 5, 5, stride=2), nn.ReLU(inplace=True))
-        self.conv = nn.Conv1d(5, 6, 3)
+        self.body = nn.Sequential(nn.Conv1d(2, 5, 5, stride=2, padding=2), nn.ReLU(inplace=True))
+        self.conv = nn.Conv1d(5, 6, 3, padding=1)
         self.fc = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,8 +199,10 @@ class Volume(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(inplace=True))
-        self.conv = nn.Conv3d(4, 5, 3, stride=2)
+        self.body = nn.Sequential(
+            nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(inplace=True)
+        )
+        self.conv = nn.Conv3d(4, 5, 3, stride=2, padding=1)
         self.fc = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:

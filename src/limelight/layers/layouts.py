@@ -80,7 +80,9 @@ class Layout:
         laid = cells.reshape(len(activations), -1, *whole.shape[2:])
         if self._folds > 1:
             laid = laid.movedim(2, 1).flatten(0, 1)
-        return laid.movedim(1, self.axis_of_channels)
+        laid = laid.movedim(1, self.axis_of_channels)
+        # A network may view its tokens in other shapes.
+        return laid.contiguous() if self.kind == "tokens" else laid
 
     def positions_to_grid(self, values: Tensor) -> Tensor:
         """Return one value for each position, `[B, N]`, as `[B, *grid]`."""

@@ -153,7 +153,7 @@ def measured_span(moments: Moments, layout: Layout) -> tuple[AxisSpan, ...] | No
         total = weight.clamp(min=1e-300)
         along = (centres[axis] * energy).sum(others) / total if others else centres[axis]
         wide = (spread[axis] * energy).sum(others) / total if others else spread[axis]
-        index = torch.arange(g, dtype=torch.float64)
+        index = torch.arange(g, dtype=torch.float64, device="cpu")
         heard = weight > SILENT * weight.max()
         inner = heard.clone()
         ends = heard.nonzero().flatten()
@@ -214,7 +214,7 @@ def _kept(moments: Moments, axis: int) -> Tensor:
     those from the other half: the noise of the measurement differs between the halves.
     """
     size = moments.energy.shape[axis]
-    halves = torch.arange(0, size, 2), torch.arange(1, size, 2)
+    halves = [torch.arange(first, size, 2, device="cpu") for first in (0, 1)]
     energies = [moments.energy.index_select(axis, half).sum(axis) for half in halves]
     share = energies[0] + energies[1]
     share = share / share.sum()
@@ -279,7 +279,7 @@ def _by_axes(
     if in_order:
         return Layout(kind, tuple(grid), channel_axis=axis_of_channels, folds=folds)
     # The network has swapped or turned axes.
-    positions = torch.arange(math.prod(sizes)).reshape(sizes)
+    positions = torch.arange(math.prod(sizes), device="cpu").reshape(sizes)
     positions = positions.flip([at for at, sign in zip(long, signs, strict=True) if sign < 0])
     positions = positions.squeeze().permute(*(order.index(axis) for axis in sorted(order)))
     places = tuple(positions.flatten().tolist())
@@ -296,7 +296,7 @@ def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
     mean = (centre * weight).sum() / weight.sum()
     whole = ((centre - mean) ** 2 * weight).sum()
     between = ((profile - mean) ** 2 * total[heard]).sum()
-    index = torch.arange(len(total), dtype=torch.float64)[heard]
+    index = torch.arange(len(total), dtype=torch.float64, device="cpu")[heard]
     if len(index) < 2 or float(between) < 0.5 * float(whole):
         return 0
     r = _correlation(profile[None], index[None])[0]
@@ -334,7 +334,7 @@ def _by_order(
 
 def _as_tokens(order: _Order, cells: Cells, shape: Sequence[int], channels: int) -> Layout:
     """Return the layout in which each position is a cell of the grid."""
-    positions = torch.full((math.prod(order.grid),), -1, dtype=torch.long)
+    positions = torch.full((math.prod(order.grid),), -1, dtype=torch.long, device="cpu")
     positions[order.cells] = order.positions
     axis = None if channels == len(shape) - 1 else channels
     # Cells in a row, those that answer to nothing (padding) among them, need no order.
@@ -353,7 +353,7 @@ def _orders(
     """Yield the orders in which the positions could lie on a grid."""
     placed, axes = cells.placed.nonzero().flatten(), len(cells.centre)
     n, total = len(placed), math.prod(sizes)
-    index = torch.arange(n)
+    index = torch.arange(n, device="cpu")
     grids = [grid.grid for grid in reversed(known)]
     grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
     exact = [g for g in grids if math.prod(g) == n]
@@ -415,8 +415,8 @@ def _window_orders(
         for rows, columns in _pairs(windows):
             grid = [1] * axes
             grid[resolved[0]], grid[resolved[1]] = rows * h, columns * w
-            block = torch.arange(windows)[:, None]
-            cell = torch.arange(h * w)[None]
+            block = torch.arange(windows, device="cpu")[:, None]
+            cell = torch.arange(h * w, device="cpu")[None]
             i, j, p, q = block // columns, block % columns, cell // w, cell % w
             for y, x in ((i * h + p, j * w + q), (p * rows + i, q * columns + j)):
                 yield tuple(grid), (y * columns * w + x).flatten()
@@ -486,7 +486,7 @@ def _cells_looked_at(
     Strided windows look at a place beside the middle of their cell. Many positions show by how
     much: what is left of `exp(2 pi i x)`, x in cells, as they are averaged.
     """
-    index = torch.zeros(centre.shape[1], dtype=torch.long)
+    index = torch.zeros(centre.shape[1], dtype=torch.long, device="cpu")
     exacts = list[Tensor]()
     for axis, g in enumerate(grid):
         along = span[axis] if span else AxisSpan(0.0, 1.0)
@@ -522,7 +522,7 @@ def _each_its_own(exact: Tensor, index: Tensor, grid: Sequence[int]) -> Tensor |
         return None
     index = index.clone()
     for position in strays:
-        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken))
+        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken), device="cpu")
         away = (_unravelled(free, grid) - exact[:, position, None]).abs().amax(0)
         if float(away.min()) > 1:
             return None

@@ -88,9 +88,15 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class TrackedGrid:
-    """A layout on its way along a track, with a span for every axis."""
+    """A layout on its way along a track.
+
+    Attributes:
+        layout: The layout, with a span for every axis.
+        content: The span along each axis without the padding of just before: where it ends.
+    """
 
     layout: Layout
+    content: tuple[tuple[float, float], ...]
 
     def axis_of(self, dimension: int, rank: int) -> int | None:
         """Return which axis of the image a dimension of the tensor is; None if it is none.
@@ -117,17 +123,24 @@ class TrackedGrid:
         """Return the layout, with a span only if the grid does not cover the picture exactly."""
         return replace(self.layout, span=plain_span(self.layout.span))
 
-    def moved(self, axis: int, cells: int, span: AxisSpan) -> TrackedGrid:
-        """Return the layout with another number of cells and another span along an axis."""
-        grid, spans = list(self.layout.grid), list(self.layout.span)
+    def moved(
+        self, axis: int, cells: int, span: AxisSpan, content: tuple[float, float] | None = None
+    ) -> TrackedGrid:
+        """Return the layout with another number of cells and another span along an axis.
+
+        The content is the whole span when not given.
+        """
+        grid, spans, contents = [*self.layout.grid], [*self.layout.span], [*self.content]
         grid[axis], spans[axis] = cells, span
-        return replace(self, layout=replace(self.layout, grid=tuple(grid), span=tuple(spans)))
+        contents[axis] = content or (span.start, span.end)
+        layout = replace(self.layout, grid=tuple(grid), span=tuple(spans))
+        return TrackedGrid(layout, tuple(contents))
 
 
 def tracked(layout: Layout) -> TrackedGrid:
     """Return a layout to be followed along a track."""
     spans = layout.span or (AxisSpan(0.0, 1.0),) * len(layout.grid)
-    return TrackedGrid(replace(layout, span=spans))
+    return TrackedGrid(replace(layout, span=spans), tuple((s.start, s.end) for s in spans))
 
 
 def applied(step: Step, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
@@ -202,7 +215,8 @@ def _slid(
     """Return the span of the `cells` that windows put out along an axis.
 
     A cell lies at the centre of its window, and is as long as the stride. Windows that do not lie
-    side by side, and end at the border but for half a stride, cover what they slide over.
+    side by side, and end at the border but for half a stride, cover what they slide over: the
+    content, if it was padded just before, or the content with its padding.
     """
     n, along = grid.layout.grid[axis], grid.layout.span[axis]
     one = along.length / n  # how long a cell is that came in
@@ -212,12 +226,17 @@ def _slid(
     else:
         first, last = (extent - stride) / 2 - padding, float(stride * cells)
         slack_before, slack_after = stride / 2, stride / 2 + (0.5 if stride > 1 else 0)
-    last += first
-    if extent != stride and abs(first) <= slack_before and abs(n - last) <= slack_after:
-        start, end = along.start, along.end
-    else:
-        start, end = along.start + first * one, along.start + last * one
+    start, end = along.start + first * one, along.start + (first + last) * one
+    if extent != stride:
+        for border, edge in (grid.content[axis], (along.start, along.end)):
+            near = abs(start - border) <= (slack_before + _HAIR) * one
+            if near and abs(end - edge) <= (slack_after + _HAIR) * one:
+                return along._replace(start=border, end=edge)
     return along._replace(start=start, end=end)
+
+
+#: Rounding in the places of borders, in cells.
+_HAIR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,5 +315,6 @@ class Cropped:
             one = along.length / grid.layout.grid[axis]
             start, end = along.start + before * one, along.end - after * one
             seen = (max(along.seen_from, start), min(along.seen_to, end))
-            grid = grid.moved(axis, cells, AxisSpan(start, end, *seen))
+            content = max(grid.content[axis][0], start), min(grid.content[axis][1], end)
+            grid = grid.moved(axis, cells, AxisSpan(start, end, *seen), content)
         return grid

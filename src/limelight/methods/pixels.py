@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from limelight.evidence import Evidence
-from limelight.finish import finish, normalise, resize
+from limelight.finish import AxisSpan, finish, normalise, resize
 from limelight.methods.weighted import gradcam
 
 
@@ -112,12 +114,12 @@ def fullgrad(evidence: Evidence) -> Tensor:
     size = evidence.image.shape[2:]
     summed = _psi((evidence.activations * evidence.gradients).sum(1, keepdim=True), size)
     for layer in evidence.bias_gradients:
-        summed = summed + _psi(layer, size)
+        summed = summed + _psi(layer.values, size, layer.span)
     return summed
 
 
-def _psi(tensor: Tensor, size: torch.Size) -> Tensor:
+def _psi(tensor: Tensor, size: torch.Size, span: Sequence[AxisSpan] = ()) -> Tensor:
     """Return the sum over channels of `|tensor|` `[B, K, *grid]`, scaled to [0, 1], resized."""
     scaled = normalise(tensor.abs())
     # Resizing is linear: the sum of resized maps is the resized sum.
-    return resize(scaled.sum(1), size)
+    return resize(scaled.sum(1), size, span)

@@ -41,7 +41,7 @@ class HeatOnPhoto:
         (top, bottom, _), (left, right, _) = (
             part.indices(n) for part, n in zip(where, self.shape, strict=True)
         )
-        laid = torch.zeros(bottom - top, right - left, device="cpu")
+        laid = torch.zeros(bottom - top, right - left, dtype=torch.float32, device="cpu")
         rows, columns = self.seen_in((left, top, right, bottom))
         if laid[rows, columns].numel():
             down, across = top - self.box[1], left - self.box[0]
@@ -71,7 +71,7 @@ def in_one_tensor(heatmap: Tensor | FinishedInPieces | HeatOnPhoto) -> Tensor:
     if isinstance(heatmap, Tensor):
         return heatmap
     height, width = heatmap.shape
-    whole = torch.zeros(height, width, device="cpu")
+    whole = torch.zeros(height, width, dtype=torch.float32, device="cpu")
     for left, top, right, bottom in pieces(width, height):
         whole[top:bottom, left:right] = heatmap[top:bottom, left:right]
     return whole

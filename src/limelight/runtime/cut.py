@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import QUANTISED, MethodError
-from limelight.evidence import Attention
+from limelight.evidence import Attention, BiasGradient
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
 from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
@@ -306,7 +306,7 @@ class Cut:
         """
         return deep.guided_gradients(self._run, self._scores(target))
 
-    def bias_gradients(self, target: Target | Scores = None) -> list[Tensor]:
+    def bias_gradients(self, target: Target | Scores = None) -> list[BiasGradient]:
         """Return `b_l * dy_c/dz_l` of every layer l with a bias and a grid, `[B, K_l, *grid_l]`.
 
         Together with the gradient at the input they sum to the score (Srinivas and Fleuret 2019).

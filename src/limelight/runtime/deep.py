@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from limelight.errors import MethodError
-from limelight.evidence import Attention, at_least_float32
+from limelight.evidence import Attention, BiasGradient, at_least_float32
 from limelight.inputs import substitute_first
 from limelight.layers import Layout, resolve
-from limelight.runtime.autograd import differentiate, no_grad, with_graph
+from limelight.layers.tracks import Anchor
+from limelight.runtime.autograd import differentiate, no_grad, node_of, with_graph
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.forward import Pass
 from limelight.runtime.head import Head
+from limelight.runtime.lineage import read_lineage
 from limelight.runtime.record import token_layouts
 from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
 from limelight.runtime.shadow import shadow
@@ -34,19 +36,21 @@ def guided_gradients(run: Pass, scores: Scores) -> Tensor:
     return differentiate(total, [image], retain=False)[0]
 
 
-def bias_gradients(run: Pass, scores: Scores) -> list[Tensor]:
+def bias_gradients(run: Pass, scores: Scores) -> list[BiasGradient]:
     """Return `b_l * dy_c/dz_l` of every layer with a bias and a grid, `[B, K_l, *grid_l]`."""
     rule = KeepBiases()
-    total, _ = _rerun_under_rule(run, scores, rule)
+    total, image = _rerun_under_rule(run, scores, rule)
+    anchors = [Anchor(n, shape=tuple(kept.output.shape)) for n, kept in enumerate(rule.kept)]
+    nodes = [node_of(kept.output) for kept in rule.kept]
+    tracks = read_lineage(nodes, anchors, 0, (node_of(image), image.shape)).tracks
     gradients = differentiate(total, [kept.output for kept in rule.kept], retain=False)
     on_grids, token_layouts = [], _token_layouts(run)
-    for kept, gradient in zip(rule.kept, gradients, strict=True):
-        layout = _layout(run, kept, token_layouts)
+    for kept, track, gradient in zip(rule.kept, tracks, gradients, strict=True):
+        layout = track.layout or _layout(run, kept, token_layouts)
         if layout is not None:
             axes = 0 if kept.last else gradient.ndim - 2
-            on_grids.append(
-                layout.to_grid(gradient * kept.bias.reshape(*kept.bias.shape, *[1] * axes))
-            )
+            values = gradient * kept.bias.reshape(*kept.bias.shape, *[1] * axes)
+            on_grids.append(BiasGradient(layout.to_grid(values), layout.span))
     return on_grids
 
 

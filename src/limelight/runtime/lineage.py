@@ -33,10 +33,13 @@ class Lineage(NamedTuple):
         origins: By number of the node, the calls that it depends on, as a bit mask; a call includes
             itself, and the bit after the last call stands for the image.
         tracks: By number of the node, how its tensor comes from its anchor.
+        aligned: Anchors that are added to another tensor, cell by cell, with the track of that
+            tensor: what an attention puts out lies where the tokens lie that it is added to.
     """
 
     origins: list[int]
     tracks: list[Track]
+    aligned: dict[Anchor, Track]
 
 
 def read_lineage(
@@ -59,6 +62,7 @@ def read_lineage(
         by_node.setdefault(node, anchor)
     masks: dict[Any, int] = {None: 0}
     tracks: dict[Any, Track | None] = {None: None}
+    aligned = dict[Anchor, Track]()
     for node in _in_order([*nodes, image_node]):
         bits = 1 << numbers[node] if node in numbers else 0
         for below, _ in node.next_functions:
@@ -67,8 +71,8 @@ def read_lineage(
             masks[node], tracks[node] = bits | 1 << calls, Track.of_image(image_shape)
             continue
         masks[node] = bits
-        seen = (below for below, _ in node.next_functions if masks.get(below, 0) >> calls & 1)
-        track = _track(node, tracks, set(seen))
+        seen = {below for below, _ in node.next_functions if masks.get(below, 0) >> calls & 1}
+        track = _track(node, tracks, seen, aligned)
         if track is None and node in by_node:
             track = Track(by_node[node], by_node[node].shape)
         tracks[node] = track
@@ -78,6 +82,7 @@ def read_lineage(
             tracks.get(node) or Track(anchor, anchor.shape)
             for node, anchor in zip(nodes, anchors, strict=False)
         ],
+        aligned,
     )
 
 
@@ -109,10 +114,16 @@ def _in_order(nodes: Sequence[Any]) -> list[Any]:
     return ordered
 
 
-def _track(node: Any, tracks: Mapping[Any, Track | None], seen: Set[Any]) -> Track | None:
+def _track(
+    node: Any,
+    tracks: Mapping[Any, Track | None],
+    seen: Set[Any],
+    aligned: dict[Anchor, Track],
+) -> Track | None:
     """Return the track of a node's output; None if the operation moves places in its own way.
 
-    Of several operands, those count that depend on the image; they are `seen`, if any is.
+    Of several operands, those count that depend on the image; they are `seen`, if any is. Anchors
+    that the operation lays on an earlier tensor are put into `aligned`.
     """
     name = re.sub(r"Backward\d*$", "", type(node).__name__)
     metadata = node._input_metadata
@@ -129,13 +140,17 @@ def _track(node: Any, tracks: Mapping[Any, Track | None], seen: Set[Any]) -> Tra
     if name in _KEEP:
         # Of several operands of the full shape, the one whose anchor is the earliest.
         same = [track for track in inputs if track.shape == shape]
-        return min(same, key=lambda track: track.anchor.order, default=None)
+        earliest = min(same, key=lambda track: track.anchor.order, default=None)
+        for track in same:
+            if earliest is not None and track.anchor != earliest.anchor and track.before is None:
+                aligned.setdefault(track.anchor, earliest)
+        return earliest
     read = _STEPS.get(name)
     if read is None:
         return None
     try:
         step = read(node, shape)
-    except (AttributeError, RuntimeError):  # a version of torch that names its fields otherwise
+    except (AttributeError, RuntimeError, TypeError):  # not kept, or of another name
         return None
     before = min(inputs, key=lambda track: track.anchor.order)
     return None if step is None else before.after(step, shape)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from limelight.errors import LayerError
 from limelight.inputs import ModelInputs, packed_patches
-from limelight.layers import INPUT, Layout, ResolvedLayer
+from limelight.layers import INPUT, InputGeometry, Layout, RawCall, ResolvedLayer, Track
+from limelight.layers.tracks import Anchor
 from limelight.runtime.forward import Pass
 from limelight.runtime.plan import PlacedLayout
 from limelight.runtime.record import recording_of
@@ -61,7 +62,7 @@ def _find_layout(
     if output.shape[0] % batch:
         raise not_by_image
     reason = ""
-    for recording, number, pictured in _recorded(layer, run):
+    for recording, number, pictured in _recorded(output, layer, run):
         recording.settle(run.model, pictured.first(1), [number])
         layout = recording.layouts[number]
         if layout is not None and each:
@@ -79,17 +80,35 @@ def _find_layout(
     )
 
 
-def _recorded(layer: ResolvedLayer, run: Pass) -> Iterator[tuple[Recording, int, ModelInputs]]:
+def _recorded(
+    output: Tensor, layer: ResolvedLayer, run: Pass
+) -> Iterator[tuple[Recording, int, ModelInputs]]:
     """Yield a layer's call in the recording for each picture that it may depend on."""
     for picture in run.inputs.pictures:
         pictured = run.inputs.of_picture(picture)
-        recording = recording_of(run.model, pictured, run.spec)
+        try:
+            recording = recording_of(run.model, pictured, run.spec)
+        except LayerError:  # a graph cannot be recorded through what comes before the layer
+            yield _without_graph(output, layer, run), 0, pictured
+            continue
         calls = [call for call in recording.calls if call.path == layer.path]
         if not calls:  # a shared module is recorded under its first path
             path = next(path for path, m in run.model.named_modules() if m is layer.module)
             calls = [call for call in recording.calls if call.path == path]
         if calls:
             yield recording, calls[(layer.call or 1) - 1].number, pictured
+
+
+def _without_graph(output: Tensor, layer: ResolvedLayer, run: Pass) -> Recording:
+    """Return a recording of the layer's call alone, which is then measured."""
+    shape = output.shape[0] // run.inputs.batch, *output.shape[1:]
+    call = RawCall(layer.path, shape, source=None, result=0, number=0, learned=True)
+    anchor = Anchor(0, layer.path, (layer.call or 1) - 1, is_input=False, shape=shape)
+    geometry = InputGeometry(tuple(run.inputs.image.shape[2:]), tokens=run.spec.grid)
+    everything = 0b11  # itself and the image
+    return Recording(
+        (call,), [everything], [Track(anchor, shape)], geometry, {anchor: everything}, {}
+    )
 
 
 def _of_each_image(

@@ -78,23 +78,25 @@ def measure_places(
     base = runner.run(image, seed)
     again, other = runner.run(image, seed), runner.run(image, seed + 1)
     # 2., 3. The changed pictures.
-    sums = [[torch.zeros(())] * (1 + 2 * axes) for _ in anchors]
+    sums: list[list[Tensor | None]] = [[None] * (1 + 2 * axes) for _ in anchors]
     for noise in _noises(image, draws, size):
         for number, weight in enumerate(_weights(image)):
             changed = runner.run(_changed(image, noise * weight), seed)
             for totals, before, after in zip(sums, base, changed, strict=True):
                 if before is not None and after is not None:
-                    totals[number] = totals[number] + (after - before).square()
+                    squares, total = (after - before).square(), totals[number]
+                    totals[number] = squares if total is None else total + squares
     results = list[PlaceMeasurement | None]()
     for totals, values in zip(sums, zip(base, again, other, strict=True), strict=True):
         first, second, third = values
-        if first is None or second is None or third is None or totals[0].ndim == 0:
+        found = [total for total in totals if total is not None]
+        if first is None or second is None or third is None or not found:
             results.append(None)
             continue
         moments = Moments(
-            totals[0], torch.stack(totals[1 : 1 + axes]), torch.stack(totals[1 + axes :])
+            found[0], torch.stack(found[1 : 1 + axes]), torch.stack(found[1 + axes :])
         )
-        limit = _REPEATS * float(totals[0].sum()) / draws
+        limit = _REPEATS * float(found[0].sum()) / draws
         results.append(PlaceMeasurement(moments, _random(first, second, third, limit)))
     return results
 
@@ -190,7 +192,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def _noises(image: Tensor, draws: int, size: float) -> Iterator[Tensor]:
     """Yield Gaussian noise of the size that the image's type allows."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     if image.is_floating_point() or image.is_complex():
         deviation = float(image.detach().abs().double().std(correction=0))
         scale = (deviation or 1.0) * _NOISE[torch.finfo(image.dtype).bits] * size

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, saved_tensors_hooks
 
 from limelight import layers as layers_
 from limelight.collector import collector_paused
@@ -98,20 +99,31 @@ def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Cho
 def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> dict[int, Layout]:
     """Return the network's layouts of tokens, by the number of tokens N."""
     recording = recording_of(model, inputs, spec)
-    first: dict[int, int] = {}
+    layouts = dict[int, Layout]()
+    tried = dict[int, int]()
     for call in recording.calls:
-        if len(call.shape) == 3 and recording.is_anchor(call.number):
-            first.setdefault(call.shape[1], call.number)
-    recording.settle(model, inputs.first(1), first.values())
-    layouts = {count: recording.layouts[number] for count, number in first.items()}
-    return {n: layout for n, layout in layouts.items() if layout and layout.kind == "tokens"}
+        count = call.shape[1] if len(call.shape) == 3 else 0
+        if not count or count in layouts or tried.get(count, 0) >= _MOST_TRIED:
+            continue
+        tried[count] = tried.get(count, 0) + 1
+        recording.settle(model, inputs.first(1), [call.number])
+        layout = recording.layouts[call.number]
+        if layout is not None and layout.kind == "tokens":
+            layouts[count] = layout
+    return layouts
+
+
+#: How many outputs of as many tokens are measured to find one with a grid.
+_MOST_TRIED = 3
 
 
 def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Recording:
     """Return the recording of a model for inputs of these shapes; it is made once."""
     inputs = inputs.on_grid(spec.grid)
     recording: Recording | None = model_cache(model).get(_recording_key(inputs, spec))
-    return recording or _with_pass(model, inputs, spec, lambda recorded: recorded.recording)
+    return recording or _with_pass(
+        model, inputs, spec, lambda recorded: recorded.recording, keep_values=False
+    )
 
 
 def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
@@ -146,21 +158,30 @@ def _with_pass(
     inputs: ModelInputs,
     spec: OutputSpec,
     read: Callable[[_RecordedPass], _Result],
+    *,
+    keep_values: bool = True,
 ) -> _Result:
     """Record a pass, and return what `read` finds in it.
+
+    Without `keep_values` the graph cannot be differentiated, and takes little memory.
 
     Raises:
         LayerError: The model runs, but its pass cannot be recorded.
     """
-    inputs = inputs.first(1)
+    first = inputs.first(1)
     try:
-        with collector_paused(), torch.inference_mode(False), torch.enable_grad():
+        with (
+            collector_paused(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            nullcontext() if keep_values else saved_tensors_hooks(_small_or_leaf, _as_it_is),
+        ):
             try:
-                return read(_record(model, inputs, spec))
+                return read(_record(model, first, spec))
             except RuntimeError as error:
                 if "modified by an inplace operation" not in str(error):
                     raise
-            return read(_record(model, inputs, spec, copy_outputs=True))
+            return read(_record(model, first, spec, copy_outputs=True))
     except LimelightError:
         raise
     except Exception as error:
@@ -176,6 +197,15 @@ def _with_pass(
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             f"{WRITTEN_ON if written else advice}"
         ) from error
+
+
+def _small_or_leaf(tensor: Tensor) -> Tensor | None:
+    """Keep what autograd saves if it is a weight, whose shape is read, or small."""
+    return tensor if tensor.is_leaf or tensor.numel() < 2**12 else None
+
+
+def _as_it_is(kept: Any) -> Any:
+    return kept
 
 
 def _record(
@@ -223,6 +253,7 @@ def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recordin
         lineage.tracks[:count],
         layers_.InputGeometry(tuple(image.shape[2:]), recorder.canvas, recorder.span, spec.grid),
         dict(zip(anchors, origins, strict=True)),
+        lineage.aligned,
     )
 
 
@@ -322,7 +353,11 @@ class _Arrivals:
         ]
         for end in range(len(waiting), 0, -_EDGES_AT_ONCE):
             self._find(waiting[max(0, end - _EDGES_AT_ONCE) : end])
-        if not any(isinstance(arrived, Tensor) for arrived in self._found.values()):
+        on_grids = (
+            arrived is not None and len(self._calls[number].shape) >= 3
+            for number, arrived in self._found.items()
+        )
+        if not any(on_grids):
             # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
             return [reached or None for reached in self._reached]
         return [

@@ -24,7 +24,7 @@ from limelight.layers import (
     span_after,
 )
 from limelight.layers.guesses import guess_layout
-from limelight.layers.tracks import Anchor
+from limelight.layers.tracks import IMAGE, Anchor
 from limelight.runtime.places import PlaceMeasurement, measure_places
 
 #: Numbers in the outputs that are measured together; each takes some 50 bytes.
@@ -55,6 +55,7 @@ class Recording:
         tracks: By number of the call, how its output comes from its anchor.
         geometry: The sizes of the input.
         anchor_origins: By anchor, the calls that it depends on, as a bit mask.
+        aligned: By anchor that is added to another tensor, the track of that tensor.
         layouts: By number of the call, the layouts that are settled; None for no grid.
         reasons: By number of the call, why it has no grid.
     """
@@ -64,6 +65,7 @@ class Recording:
     tracks: Sequence[Track]
     geometry: InputGeometry
     anchor_origins: dict[Anchor, int]
+    aligned: dict[Anchor, Track]
     layouts: dict[int, Layout | None] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     _measured: dict[Anchor, Layout | str] = field(default_factory=dict)
@@ -78,7 +80,14 @@ class Recording:
 
     def anew(self) -> Recording:
         """Return the same recording with nothing measured."""
-        return Recording(self.calls, self.origins, self.tracks, self.geometry, self.anchor_origins)
+        return Recording(
+            self.calls,
+            self.origins,
+            self.tracks,
+            self.geometry,
+            self.anchor_origins,
+            self.aligned,
+        )
 
     def settle(self, model: nn.Module, inputs: ModelInputs, numbers: Iterable[int]) -> None:
         """Settle the layouts of some calls: measure those that do not follow from the image.
@@ -89,27 +98,39 @@ class Recording:
             numbers: The numbers of the calls.
         """
         open_ = [number for number in numbers if number not in self.layouts]
-        self._measure(model, inputs, {self.tracks[number].anchor for number in open_})
+        roots = {self._root(self.tracks[number]).anchor for number in open_}
+        self._measure(model, inputs, roots - {IMAGE})
         lost = dict[int, Anchor]()  # calls that do not follow from their anchor
         for number in open_:
-            track = self.tracks[number]
-            anchor = self._measured[track.anchor]
-            layout = follow(track, anchor) if isinstance(anchor, Layout) else anchor
-            if layout is not None and (isinstance(layout, Layout) or self.is_anchor(number)):
-                self._settle(number, layout)
+            layout = self._along(self.tracks[number])
+            own = self.anchor_of(number)
+            if layout is None and own not in self._measured:
+                lost[number] = own
             else:
-                lost[number] = self.anchor_of(number)
+                self._settle(number, layout or self._measured[own])
         self._measure(model, inputs, set(lost.values()))
         for number, own in lost.items():
             self._settle(number, self._measured[own])
 
-    def is_anchor(self, number: int) -> bool:
-        """Return whether a call's output follows from no earlier tensor."""
-        return self.tracks[number].anchor == self.anchor_of(number)
-
     def anchor_of(self, number: int) -> Anchor:
         """Return a call's own output as an anchor."""
         return self._own_anchors[number]
+
+    def _root(self, track: Track) -> Track:
+        """Return the track at whose anchor places are read: the last that another is laid on."""
+        while track.layout is None and track.anchor in self.aligned:
+            track = self.aligned[track.anchor]
+        return track
+
+    def _along(self, track: Track) -> Layout | None:
+        """Return the layout at the end of a track, if those before it are known."""
+        if track.layout is not None:
+            return track.layout
+        if track.anchor in self.aligned:
+            anchor: Layout | str | None = self._along(self.aligned[track.anchor])
+        else:
+            anchor = self._measured.get(track.anchor)
+        return follow(track, anchor) if isinstance(anchor, Layout) else None
 
     @cached_property
     def _own_anchors(self) -> list[Anchor]:
