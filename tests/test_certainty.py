@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+import limelight
 from helpers.networks import ready
 from helpers.place_networks import SCENES
 from limelight.inputs import ModelInputs
@@ -93,3 +94,54 @@ def test_the_layers_of_a_scene_are_measured_where_they_follow(name: str) -> None
         if recording.tracks[call.number].layout is not None:
             answer = compare(model, recording, given, call.number)
             assert answer in ("the same", "nothing"), (call.path, answer)
+
+
+class Placed(nn.Module):
+    """Tokens to which learned positions are added, which a module puts out before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(24, 8)
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = self.positions(torch.arange(24)[None])
+        tokens = positions + self.patches(x).flatten(2).transpose(1, 2)
+        return cast("Tensor", self.head(self.norm(tokens).tanh().mean(1)))
+
+
+def test_tokens_follow_from_the_picture_and_not_from_positions_that_are_added() -> None:
+    torch.manual_seed(0)
+    recording, _ = recorded(ready(Placed()), torch.randn(1, 3, 32, 48, dtype=torch.float64))
+    (norm,) = (call.number for call in recording.calls if call.path == "norm")
+    assert recording.tracks[norm].anchor.path == "norm"
+
+
+class Summary(nn.Module):
+    """Tokens, and twelve layers over a few latents that look everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.latents = nn.Parameter(torch.randn(1, 6, 16))
+        self.read = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(12))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        latents = self.read(self.latents, tokens, tokens)[0]
+        for layer in self.layers:
+            latents = layer(latents).tanh()
+        return cast("Tensor", self.head(latents.mean(1)))
+
+
+def test_layers_without_a_place_are_measured_several_at_once() -> None:
+    torch.manual_seed(0)
+    model, runs = ready(Summary()), list[nn.Module]()
+    model.patches.register_forward_hook(lambda module, _inputs, _output: runs.append(module))
+    cut = limelight.cut(model, torch.randn(1, 3, 32, 48, dtype=torch.float64))
+    assert cut.layer == "patches"
+    assert len(runs) < 200

@@ -327,3 +327,57 @@ def test_a_layout_that_was_measured_is_followed_along_windows() -> None:
     span = AxisSpan(0.25, 0.75), AxisSpan(0.0, 1.0)
     found = follow(halved, Layout("channels first", (16, 24), span=span))
     assert found == Layout("channels first", (8, 12), span=span)
+
+
+# What blurs and what is noise
+
+
+def test_a_sum_over_neighbours_is_not_one_over_channels() -> None:
+    windows = centres(56, 56).reshape(2, 7, 8, 7, 8).permute(0, 2, 4, 1, 3).reshape(2, 64, 49)
+    layout = read(moments(windows, 0.02, channels=64, at=3))
+    assert layout.grid == (56, 56)
+    assert layout.axis_of_channels % 4 == 3
+
+
+def test_noise_of_single_numbers_does_not_hide_the_channels() -> None:
+    draw = torch.Generator().manual_seed(0)
+    measured = moments(0.5 + 0.3 * (centres(*GRID).flatten(1) - 0.5), 0.25, channels=64, at=2)
+    noise = 0.2 * torch.randn(measured.first.shape, generator=draw, dtype=torch.float64)
+    layout = read(measured._replace(first=measured.first + measured.energy * noise), GRID)
+    assert layout.axis_of_channels % 3 == 2
+    assert layout.grid == GRID
+
+
+def test_a_number_that_answers_to_nothing_does_not_matter() -> None:
+    measured = moments(centres(*GRID), 0.05)
+    measured.energy[..., 0, 0] = 0  # and rounding differs from weight to weight
+    layout = read(measured._replace(first=measured.first * 1.0))
+    assert layout.grid == GRID
+
+
+@pytest.mark.parametrize("shift", [-0.4, -0.25, 0.3])
+def test_tokens_may_look_beside_the_middle_of_their_cells(shift: float) -> None:
+    order = torch.randperm(256, generator=torch.Generator().manual_seed(0))
+    centre = centres(16, 16).flatten(1)[:, order] + shift / 16
+    layout = read(tokens(centre, spread=0.02), (16, 16))
+    assert layout.order == tuple(order.argsort().tolist())
+
+
+def test_tokens_that_look_between_two_cells_have_no_grid() -> None:
+    order = torch.randperm(256, generator=torch.Generator().manual_seed(0))
+    refusal(tokens(centres(16, 16).flatten(1)[:, order] + 0.5 / 16, spread=0.02), (16, 16))
+
+
+def test_one_of_two_tokens_in_a_cell_moves_to_the_free_one_beside_it() -> None:
+    order = torch.randperm(256, generator=torch.Generator().manual_seed(0))
+    centre = centres(16, 16).flatten(1)
+    centre[1, 37] += 0.6 / 16  # the cell on its right is taken
+    layout = read(tokens(centre[:, order], spread=0.02), (16, 16))
+    assert layout.order == tuple(order.argsort().tolist())
+
+
+def test_two_of_a_few_tokens_in_a_cell_have_no_grid() -> None:
+    order = torch.randperm(CELLS, generator=torch.Generator().manual_seed(0))
+    centre = patches()
+    centre[1, 8] += 0.6 / 6
+    refusal(tokens(centre[:, order], spread=0.02), GRID)

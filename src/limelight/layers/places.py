@@ -160,7 +160,7 @@ def _kept(moments: Moments, axis: int) -> Tensor:
     those from the other half: the noise of the measurement differs between the halves.
     """
     size = moments.energy.shape[axis]
-    halves = torch.arange(0, size, 2), torch.arange(1, size, 2)
+    halves = [torch.arange(first, size, 2, device="cpu") for first in (0, 1)]
     energies = [moments.energy.index_select(axis, half).sum(axis) for half in halves]
     share = energies[0] + energies[1]
     share = share / share.sum()

@@ -160,6 +160,7 @@ def _track(
 _KEEP = frozenset(
     (
         *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Abs", "Pow", "Sqrt", "Rsqrt", "Exp", "Log"),
+        *("Sin", "Cos", "Reciprocal"),
         *("Relu", "LeakyRelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Softplus", "Sigmoid"),
         *("LogSigmoid", "Tanh", "Hardtanh", "Hardswish", "Hardsigmoid", "Threshold", "Clamp"),
         *("ClampMin", "ClampMax", "Erf", "Maximum", "Minimum", "Where", "MaskedFill", "Lerp"),

@@ -296,7 +296,7 @@ def _choose(recorded: _RecordedPass) -> Choice:
                 return layers_.choose_layer(calls, recording.geometry.size)
             unsettled = [c.call.number for c in ranked if c.possible and not c.call.settled]
             recording.settle(recorded.model, recorded.inputs, unsettled[:at_once])
-            at_once *= 4
+            at_once *= 16
             if recording.reasons.get(top.call.number) == MOVING:
                 raise LayerError(
                     f"No layer is chosen: of {top.path!r}, {MOVING}. Stop the network from drawing "

@@ -105,7 +105,7 @@ class Recording:
         lost = dict[int, Anchor]()  # calls that do not follow from their anchor
         for number in open_:
             layout = self._along(self.tracks[number])
-            own = self._own_anchors[number]
+            own = self.anchor_of(number)
             if layout is None and own not in self._measured:
                 lost[number] = own
             else:
