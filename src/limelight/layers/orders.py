@@ -204,7 +204,10 @@ def _cells_looked_at(
         exact = (centre[axis] - along.start) / along.length * g - 0.5
         if len(exact) >= _MANY:
             turns = 2 * math.pi * exact
-            exact = exact - torch.atan2(turns.sin().mean(), turns.cos().mean()) / (2 * math.pi)
+            beside = float(torch.atan2(turns.sin().mean(), turns.cos().mean())) / (2 * math.pi)
+            if abs(beside) > _MOST_BESIDE:
+                return None
+            exact = exact - beside
         place = exact.round().clamp(0, g - 1)
         if g > 1 and float((exact - place).abs().median()) >= IN_CELL:
             return None
@@ -213,8 +216,9 @@ def _cells_looked_at(
     return _each_its_own(torch.stack(exacts), index, grid)
 
 
-#: So many positions show where in their cells they look.
-_MANY = 64
+#: So many positions show where in their cells they look, and so far from the middle at most, in
+#: cells: half a cell off, it could be the next.
+_MANY, _MOST_BESIDE = 64, 0.45
 
 #: This share of the positions may look at the cell of another, but for one cell.
 _STRAY = 0.02
