@@ -14,14 +14,17 @@ IN_ORDER = 0.85
 #: Numbers that answer less than this share of the strongest, in energy, answer to nothing.
 SILENT = 1e-7
 
+#: A grid is sharp, so that its cells can be told apart, if they spread less than this many cells.
+SHARP = 1.2
+
 
 class Moments(NamedTuple):
     """What was measured for an output, for one image; A is the number of the picture's axes.
 
     Attributes:
-        energy: The squared change of each number, of the output's shape.
-        first: The same with the weight `sqrt(y)`, for each axis y, `[A, *shape]`.
-        second: The same with the weight `y`.
+        energy: The square of each number's change, of the output's shape: `sum_p J_p^2`.
+        first: The same with the places, for each axis y: `sum_p J_p^2 y_p`, `[A, *shape]`.
+        second: The same with their squares.
     """
 
     energy: Tensor

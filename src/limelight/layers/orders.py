@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout
-from limelight.layers.moments import IN_ORDER, Cells, KnownGrid, correlation
+from limelight.layers.moments import IN_ORDER, SHARP, Cells, KnownGrid, correlation
 
 #: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
 IN_CELL = 0.15
@@ -177,31 +177,36 @@ def by_cell(
     Every position has to be in a cell of its own, and sharp enough to be told from its neighbours.
     """
     placed = cells.placed.nonzero().flatten()
-    centre, axes = cells.centre[:, placed], len(cells.centre)
+    axes = len(cells.centre)
     candidates = [known_grid for known_grid in reversed(known) if len(known_grid.grid) == axes]
     candidates += [KnownGrid(grid) for grid in _factors(len(placed), resolved, axes)]
     for grid, span in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
         if not max(len(placed), 4) <= math.prod(grid) <= _MOST_DROPPED * len(placed):
             continue
-        index = _cells_looked_at(centre, grid, span)
+        index = _cells_looked_at(cells, placed, grid, span)
         if index is not None:
             return _as_tokens(_Order(tuple(grid), placed, index), cells, shape, channels)
     return None
 
 
 def _cells_looked_at(
-    centre: Tensor, grid: Sequence[int], span: Sequence[AxisSpan]
+    cells: Cells, positions: Tensor, grid: Sequence[int], span: Sequence[AxisSpan]
 ) -> Tensor | None:
     """Return the cell of a grid that each position looks at, `[n]`; None if they do not fit it.
+
+    Positions that spread over several cells do not.
 
     Strided windows look at a place beside the middle of their cell. Many positions show by how
     much: what is left of `exp(2 pi i x)`, x in cells, as they are averaged.
     """
-    index = torch.zeros(centre.shape[1], dtype=torch.long)
+    centre, spread = cells.centre[:, positions], cells.spread[:, positions].median(1).values
+    index = torch.zeros(len(positions), dtype=torch.long, device="cpu")
     exacts = list[Tensor]()
     for axis, g in enumerate(grid):
         along = span[axis] if span else AxisSpan(0.0, 1.0)
         exact = (centre[axis] - along.start) / along.length * g - 0.5
+        if g > 1 and float(spread[axis]) > SHARP * along.length / g:
+            return None
         if len(exact) >= _MANY:
             turns = 2 * math.pi * exact
             beside = float(torch.atan2(turns.sin().mean(), turns.cos().mean())) / (2 * math.pi)

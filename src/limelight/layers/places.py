@@ -1,13 +1,14 @@
 """Where each number of a layer's output looks: the measurement, read as a layout.
 
-The picture X is changed by `eps w n`, n Gaussian noise and w a weight for each pixel. To first
-order a number of the output changes by `J (w n)`, J its derivative, and
+The picture X is changed by `eps n`, n Gaussian noise, and by `eps y n`, with y from 0 to 1 along an
+axis of the picture. To first order a number of the output changes by `J n` and `J (y n)`, J its
+derivative, and
 
-    E[(J (w n))^2] = sum_p J_p^2 w_p^2 .
+    E[(J n)^2] = sum_p J_p^2 ,  E[(J n)(J (y n))] = sum_p J_p^2 y_p ,
+    E[(J (y n))^2] = sum_p J_p^2 y_p^2 .
 
-With y from 0 to 1 along an axis of the picture, the weights `sqrt(y)` and `y` give, in proportion
-to the weight 1, the first and second moments of `J^2` along this axis: the centre of what the
-number looks at, and how far that spreads. `limelight.runtime.places` measures; this module reads.
+These are the moments of `J^2` along the axis: the centre of what the number looks at, and how far
+that spreads. `limelight.runtime.places` measures; this module reads.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout, LayoutKind
-from limelight.layers.moments import IN_ORDER, SILENT, Cells, KnownGrid, Moments, correlation
+from limelight.layers.moments import IN_ORDER, SHARP, SILENT, Cells, KnownGrid, Moments, correlation
 from limelight.layers.orders import by_cell, by_order
 
 #: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
@@ -30,9 +31,6 @@ UNIFORM = 12**-0.5
 #: A position looks everywhere, so it has no place, if it spreads farther than this share of
 #: `UNIFORM`, and this many times as far as the typical one.
 WIDE, WIDER_THAN_MOST = 0.8, 1.25
-
-#: A grid is sharp, so that its cells can be told apart, if they spread less than this many cells.
-SHARP = 1.2
 
 #: Variances of centres that differ by less are the same, and those of less are none.
 _ROUNDING = 1e-6
