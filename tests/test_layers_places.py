@@ -348,6 +348,14 @@ def test_noise_of_single_numbers_does_not_hide_the_channels() -> None:
     assert layout.grid == GRID
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_alone_has_no_place(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    energy = torch.ones(1, 5, 8, dtype=torch.float64)
+    centre = 0.5 + 0.1 * torch.randn(2, 1, 5, 8, generator=draw, dtype=torch.float64)
+    assert "have no place" in refusal(Moments(energy, centre, centre**2 + 0.07))
+
+
 def test_a_number_that_answers_to_nothing_does_not_matter() -> None:
     measured = moments(centres(*GRID), 0.05)
     measured.energy[..., 0, 0] = 0  # and rounding differs from weight to weight

@@ -167,7 +167,7 @@ def _kept(moments: Moments, axis: int) -> Tensor:
         first = moments.first.index_select(axis + 1, half).sum(axis + 1)
         centre = (first / _divisor(energy)).flatten(1)
         apart.append(centre - (centre * share.flatten()).sum(1, keepdim=True))
-    return (apart[0] * apart[1] * share.flatten()).sum(1)
+    return (apart[0] * apart[1] * share.flatten()).sum(1).clamp(min=0)
 
 
 def _divisor(energy: Tensor) -> Tensor:
