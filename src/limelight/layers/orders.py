@@ -242,7 +242,7 @@ def _each_its_own(exact: Tensor, index: Tensor, grid: Sequence[int]) -> Tensor |
         return None
     index = index.clone()
     for position in strays:
-        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken))
+        free = torch.tensor(sorted(set(range(math.prod(grid))) - taken), device="cpu")
         away = (_unravelled(free, grid) - exact[:, position, None]).abs().amax(0)
         if float(away.min()) > 1:
             return None
