@@ -22,9 +22,9 @@ class Moments(NamedTuple):
     """What was measured for an output, for one image; A is the number of the picture's axes.
 
     Attributes:
-        energy: The square of each number's change, of the output's shape: `sum_p J_p^2`.
-        first: The same with the places, for each axis y: `sum_p J_p^2 y_p`, `[A, *shape]`.
-        second: The same with their squares.
+        energy: The squared change of each number, of the output's shape.
+        first: The same with the weight `sqrt(y)`, for each axis y, `[A, *shape]`.
+        second: The same with the weight `y`.
     """
 
     energy: Tensor

@@ -1,14 +1,13 @@
 """Where each number of a layer's output looks: the measurement, read as a layout.
 
-The picture X is changed by `eps n`, n Gaussian noise, and by `eps y n`, with y from 0 to 1 along an
-axis of the picture. To first order a number of the output changes by `J n` and `J (y n)`, J its
-derivative, and
+The picture X is changed by `eps w n`, n Gaussian noise and w a weight for each pixel. To first
+order a number of the output changes by `J (w n)`, J its derivative, and
 
-    E[(J n)^2] = sum_p J_p^2 ,  E[(J n)(J (y n))] = sum_p J_p^2 y_p ,
-    E[(J (y n))^2] = sum_p J_p^2 y_p^2 .
+    E[(J (w n))^2] = sum_p J_p^2 w_p^2 .
 
-These are the moments of `J^2` along the axis: the centre of what the number looks at, and how far
-that spreads. `limelight.runtime.places` measures; this module reads.
+With y from 0 to 1 along an axis of the picture, the weights `sqrt(y)` and `y` give, in proportion
+to the weight 1, the first and second moments of `J^2` along this axis: the centre of what the
+number looks at, and how far that spreads. `limelight.runtime.places` measures; this module reads.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def measure_places(
 
     1. Run the network on the picture twice, with one seed, and once more with another seed if it
        draws random numbers.
-    2. For each draw of noise n, run it on the picture changed by n, and by `y n` for each axis y.
-    3. Sum the products of the changes, for each number of an output.
+    2. For each draw of noise and each weight, run it on the changed picture.
+    3. Sum the squared changes of each number, by weight.
 
     Args:
         model: The network.
@@ -76,33 +76,33 @@ def measure_places(
     """
     runner = _Runner(model, inputs, anchors)
     image = inputs.image
+    axes = image.ndim - 2
     # 1. The picture.
     base = runner.run(image, seed)
     again = runner.run(image, seed)
     other = runner.run(image, seed + 1) if runner.draws_numbers else again
     # 2., 3. The changed pictures.
-    sums: list[Moments | None] = [None] * len(anchors)
+    sums: list[list[Tensor | None]] = [[None] * (1 + 2 * axes) for _ in anchors]
     for noise in _noises(image, draws, size):
-        runs = [runner.run(_changed(image, noise * weight), seed) for weight in _weights(image)]
-        for number, (before, *after) in enumerate(zip(base, *runs, strict=True)):
-            changes = [run - before for run in after if run is not None and before is not None]
-            if len(changes) == len(runs):
-                sums[number] = _added(sums[number], changes)
+        for number, weight in enumerate(_weights(image)):
+            changed = runner.run(_changed(image, noise * weight), seed)
+            for totals, before, after in zip(sums, base, changed, strict=True):
+                if before is not None and after is not None:
+                    squares, total = (after - before).square(), totals[number]
+                    totals[number] = squares if total is None else total + squares
     results = list[PlaceMeasurement | None]()
-    for moments, first, second, third in zip(sums, base, again, other, strict=True):
-        if moments is None or first is None or second is None or third is None:
+    for totals, values in zip(sums, zip(base, again, other, strict=True), strict=True):
+        first, second, third = values
+        found = [total for total in totals if total is not None]
+        if first is None or second is None or third is None or not found:
             results.append(None)
             continue
-        limit = _REPEATS * float(moments.energy.sum()) / draws
+        moments = Moments(
+            found[0], torch.stack(found[1 : 1 + axes]), torch.stack(found[1 + axes :])
+        )
+        limit = _REPEATS * float(found[0].sum()) / draws
         results.append(PlaceMeasurement(moments, _random(first, second, third, limit)))
     return results
-
-
-def _added(total: Moments | None, changes: Sequence[Tensor]) -> Moments:
-    """Add what a draw of noise tells: the changes by n, and by `y n` for each axis y."""
-    whole, along = changes[0], torch.stack(list(changes[1:]))
-    drawn = Moments(whole.square(), whole * along, along.square())
-    return drawn if total is None else Moments(*(a + b for a, b in zip(total, drawn, strict=True)))
 
 
 def measure_moments(
@@ -110,13 +110,31 @@ def measure_moments(
 ) -> Moments | None:
     """Measure where one output looks, sharply enough for its spread; None if it did not run.
 
-    The changes are smaller than those that are enough for places, as networks are not linear.
+    The picture is changed by n and, for each axis, by `y n`, with the same noise n. As
+
+        E[(J n) (J y n)] = sum_p J_p^2 y_p   and   E[(J y n)^2] = sum_p J_p^2 y_p^2 ,
+
+    the two changes give both moments. By Cauchy and Schwarz, no variance that is made of sums of
+    them is negative, however few the draws.
     """
-    dtype = inputs.image.dtype
-    is_fine = dtype.is_floating_point and torch.finfo(dtype).bits > 16
-    size = _FINE if is_fine else 1.0
-    (measured,) = measure_places(model, inputs, [anchor], draws=draws, size=size)
-    return None if measured is None else measured.moments
+    runner = _Runner(model, inputs, [anchor])
+    image = inputs.image
+    one, *weights = _weights(image)
+    places = weights[len(weights) // 2 :]
+    (base,) = runner.run(image, 0)
+    energy, first, second = (torch.zeros((), dtype=torch.float64, device="cpu") for _ in range(3))
+    is_fine = image.is_floating_point() and torch.finfo(image.dtype).bits > 16
+    for drawn in _noises(image, draws, 1.0):
+        noise = drawn * _FINE if is_fine else drawn
+        runs = [runner.run(_changed(image, noise * weight), 0)[0] for weight in (one, *places)]
+        changes = [run - base for run in runs if run is not None and base is not None]
+        if len(changes) < len(runs):
+            return None
+        whole, along = changes[0], torch.stack(changes[1:])
+        energy = energy + whole.square()
+        first = first + whole * along
+        second = second + along.square()
+    return Moments(energy, first, second)
 
 
 def _random(first: Tensor, second: Tensor, third: Tensor, limit: float) -> str:
@@ -237,14 +255,15 @@ def _noises(image: Tensor, draws: int, size: float) -> Iterator[Tensor]:
 
 
 def _weights(image: Tensor) -> list[Tensor]:
-    """Return the weights of the pixels: 1, and y for each axis y of the picture."""
-    weights = [torch.ones((), dtype=torch.float64, device="cpu")]
+    """Return the weights of the pixels: 1, `sqrt(y)` for each axis y, and `y` for each axis y."""
+    places = []
     for axis in range(2, image.ndim):
         sizes = [1] * image.ndim
         sizes[axis] = image.shape[axis]
         along = torch.arange(image.shape[axis], dtype=torch.float64, device="cpu")
-        weights.append(((along + 0.5) / image.shape[axis]).reshape(sizes))
-    return weights
+        places.append(((along + 0.5) / image.shape[axis]).reshape(sizes))
+    one = torch.ones((), dtype=torch.float64, device="cpu")
+    return [one, *(place.sqrt() for place in places), *places]
 
 
 def _changed(image: Tensor, noise: Tensor) -> Tensor:

@@ -33,8 +33,10 @@ _MOST_NUMBERS = 2**23
 #: How many earlier outputs are measured along with one, for the grids that it is made of.
 _MOST_EARLIER = 8
 
-#: In tensors of so many numbers, one draw of noise is enough.
-_MANY = 2**14
+#: How many draws of noise are measured, and how large it is against the usual: first, and again
+#: where that cannot be read. In a network that is almost chaotic only small changes add up; steps,
+#: of quantisation, answer to large ones alone.
+_ATTEMPTS = ((2, 1.0), (6, 0.1), (6, 30.0))
 
 
 #: Why there is no grid where the network shuffles its tokens.
@@ -150,7 +152,7 @@ class Recording:
         every = sorted({*wanted, *self._earlier(wanted)}, key=lambda anchor: anchor.order)
         for group in _groups(every):
             waiting = group
-            for draws, size in _attempts(group):
+            for draws, size in _ATTEMPTS:
                 measure = partial(measure_places, model, inputs, draws=draws, size=size)
                 measured = measure(waiting)
                 for anchor, measurement in zip(waiting, measured, strict=True):
@@ -253,16 +255,6 @@ class Recording:
             if 0 <= anchor.order < last and len(anchor.shape) >= 3:
                 first.setdefault(anchor.shape, anchor)
         return [a for a in first.values() if a not in self._measured][:_MOST_EARLIER]
-
-
-def _attempts(anchors: Sequence[Anchor]) -> tuple[tuple[int, float], ...]:
-    """Return how many draws of noise are measured, and how large it is against the usual.
-
-    The later ones are for what cannot be read: in a network that is almost chaotic only small
-    changes add up; steps, of quantisation, answer to large ones alone.
-    """
-    many = all(math.prod(anchor.shape) >= _MANY for anchor in anchors)
-    return (1 if many else 2, 1.0), (6, 0.1), (6, 30.0)
 
 
 def _groups(anchors: Sequence[Anchor]) -> Iterable[list[Anchor]]:
