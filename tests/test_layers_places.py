@@ -15,9 +15,9 @@ from limelight.layers.tracks import (
     Anchor,
     Cropped,
     Joined,
+    Operation,
     Permuted,
     Resized,
-    Step,
     TrackedGrid,
     Windows,
     applied,
@@ -222,7 +222,7 @@ def test_the_span_of_blurred_cells_is_unknown() -> None:
 # Tracks
 
 
-def after(step: Step, shape: Sequence[int], layout: Layout) -> Layout | None:
+def after(step: Operation, shape: Sequence[int], layout: Layout) -> Layout | None:
     found = applied(step, tracked(layout), tuple(shape))
     return None if found is None else found.finished()
 

@@ -37,7 +37,7 @@ class Anchor(NamedTuple):
 IMAGE = Anchor(-1)
 
 
-class Step(Protocol):
+class Operation(Protocol):
     """An operation that changes the axes of a tensor, and what it does to the tensor's layout."""
 
     def apply(self, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
@@ -59,7 +59,7 @@ class Track:
     anchor: Anchor
     shape: tuple[int, ...]
     before: Track | None = None
-    step: Step | None = None
+    step: Operation | None = None
     grid: TrackedGrid | None = None
 
     @classmethod
@@ -68,7 +68,7 @@ class Track:
         layout = Layout("channels first", tuple(shape[2:]))
         return cls(IMAGE, tuple(shape), grid=tracked(layout))
 
-    def after(self, step: Step, shape: tuple[int, ...]) -> Track | None:
+    def after(self, step: Operation, shape: tuple[int, ...]) -> Track | None:
         """Return the track one step further, to a tensor of this shape.
 
         It is None if the step's rule does not hold for the layout. From an anchor that is still to
@@ -143,7 +143,7 @@ def tracked(layout: Layout) -> TrackedGrid:
     return TrackedGrid(replace(layout, span=spans), tuple((s.start, s.end) for s in spans))
 
 
-def applied(step: Step, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
+def applied(step: Operation, grid: TrackedGrid, shape: tuple[int, ...]) -> TrackedGrid | None:
     """Return the layout after a step; None if its rule does not hold for this layout."""
     try:
         after = step.apply(grid, shape)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 
-class Stage(NamedTuple):
+class StageSizes(NamedTuple):
     """Blocks of one width, of which the first has the stride."""
 
     expansion: int
@@ -24,13 +24,13 @@ class Stage(NamedTuple):
 
 #: Table 1 of the article, in its order.
 STAGES = (
-    Stage(expansion=1, channels=16, blocks=1, stride=1, kernel=3),
-    Stage(expansion=6, channels=24, blocks=2, stride=2, kernel=3),
-    Stage(expansion=6, channels=40, blocks=2, stride=2, kernel=5),
-    Stage(expansion=6, channels=80, blocks=3, stride=2, kernel=3),
-    Stage(expansion=6, channels=112, blocks=3, stride=1, kernel=5),
-    Stage(expansion=6, channels=192, blocks=4, stride=2, kernel=5),
-    Stage(expansion=6, channels=320, blocks=1, stride=1, kernel=3),
+    StageSizes(expansion=1, channels=16, blocks=1, stride=1, kernel=3),
+    StageSizes(expansion=6, channels=24, blocks=2, stride=2, kernel=3),
+    StageSizes(expansion=6, channels=40, blocks=2, stride=2, kernel=5),
+    StageSizes(expansion=6, channels=80, blocks=3, stride=2, kernel=3),
+    StageSizes(expansion=6, channels=112, blocks=3, stride=1, kernel=5),
+    StageSizes(expansion=6, channels=192, blocks=4, stride=2, kernel=5),
+    StageSizes(expansion=6, channels=320, blocks=1, stride=1, kernel=3),
 )
 
 _STEM, _HEAD = 32, 1280  # channels
@@ -73,7 +73,7 @@ class EfficientNetLite0(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
 
-def _stage(channels: int, stage: Stage) -> nn.Sequential:
+def _stage(channels: int, stage: StageSizes) -> nn.Sequential:
     block = _Separable if stage.expansion == 1 else _Inverted
     rest = stage._replace(stride=1)
     first = block(channels, stage)
@@ -83,7 +83,7 @@ def _stage(channels: int, stage: Stage) -> nn.Sequential:
 class _Separable(nn.Module):
     """A depthwise convolution, and one of 1 x 1."""
 
-    def __init__(self, channels: int, stage: Stage) -> None:
+    def __init__(self, channels: int, stage: StageSizes) -> None:
         super().__init__()
         self.conv_dw = _depthwise(channels, stage)
         self.bn1 = _Norm(channels, nn.ReLU6(inplace=True))
@@ -97,7 +97,7 @@ class _Separable(nn.Module):
 class _Inverted(nn.Module):
     """Expand, a depthwise convolution, project; added to the input where the shape stays."""
 
-    def __init__(self, channels: int, stage: Stage) -> None:
+    def __init__(self, channels: int, stage: StageSizes) -> None:
         super().__init__()
         wide = channels * stage.expansion
         self.adds = stage.stride == 1 and channels == stage.channels
@@ -137,7 +137,7 @@ class _PaddedConv2d(nn.Conv2d):
         return super().forward(nn.functional.pad(inputs, pads) if any(pads) else inputs)
 
 
-def _depthwise(channels: int, stage: Stage) -> nn.Conv2d:
+def _depthwise(channels: int, stage: StageSizes) -> nn.Conv2d:
     return _convolution(
         channels, channels, kernel=stage.kernel, stride=stage.stride, groups=channels
     )

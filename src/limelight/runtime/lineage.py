@@ -18,9 +18,9 @@ from limelight.layers.tracks import (
     Anchor,
     Cropped,
     Joined,
+    Operation,
     Permuted,
     Resized,
-    Step,
     Track,
     Windows,
 )
@@ -171,7 +171,7 @@ _KEEP = frozenset(
 )
 
 
-def _convolution(node: Any, _shape: tuple[int, ...]) -> Step:
+def _convolution(node: Any, _shape: tuple[int, ...]) -> Operation:
     """Read a convolution."""
     kernel = node._saved_weight.shape[2:]
     extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, node._saved_dilation, strict=True))
@@ -179,7 +179,7 @@ def _convolution(node: Any, _shape: tuple[int, ...]) -> Step:
     return Windows(extent, tuple(node._saved_stride), tuple(node._saved_padding), transposed)
 
 
-def _pooling(node: Any, _shape: tuple[int, ...]) -> Step:
+def _pooling(node: Any, _shape: tuple[int, ...]) -> Operation:
     """Read a pooling; without a stride, its windows lie side by side."""
     kernel = tuple(node._saved_kernel_size)
     dilation = tuple(getattr(node, "_saved_dilation", ())) or (1,) * len(kernel)
@@ -188,23 +188,23 @@ def _pooling(node: Any, _shape: tuple[int, ...]) -> Step:
     return Windows(extent, stride, tuple(node._saved_padding))
 
 
-def _adaptive_pooling(_node: Any, shape: tuple[int, ...]) -> Step | None:
+def _adaptive_pooling(_node: Any, shape: tuple[int, ...]) -> Operation | None:
     """Read a pooling to a given size."""
     return Resized() if math.prod(shape[2:]) > 1 else None
 
 
-def _permutation(node: Any, shape: tuple[int, ...]) -> Step:
+def _permutation(node: Any, shape: tuple[int, ...]) -> Operation:
     return Permuted(tuple(_signed(dim) % len(shape) for dim in node._saved_dims))
 
 
-def _transposition(node: Any, shape: tuple[int, ...]) -> Step:
+def _transposition(node: Any, shape: tuple[int, ...]) -> Operation:
     order = [*range(len(shape))]
     first, second = (_signed(dim) % len(shape) for dim in (node._saved_dim0, node._saved_dim1))
     order[first], order[second] = order[second], order[first]
     return Permuted(tuple(order))
 
 
-def _slice(node: Any, shape: tuple[int, ...]) -> Step | None:
+def _slice(node: Any, shape: tuple[int, ...]) -> Operation | None:
     """Read a slice; one that skips cells has no rule."""
     if node._saved_step != 1:
         return None
@@ -215,15 +215,15 @@ def _slice(node: Any, shape: tuple[int, ...]) -> Step | None:
     return Cropped(((dimension, (before, size - before - shape[dimension])),))
 
 
-def _constant_padding(node: Any, shape: tuple[int, ...]) -> Step:
+def _constant_padding(node: Any, shape: tuple[int, ...]) -> Operation:
     return _padding(node._saved_pad, shape)
 
 
-def _reflected_padding(node: Any, shape: tuple[int, ...]) -> Step:
+def _reflected_padding(node: Any, shape: tuple[int, ...]) -> Operation:
     return _padding(node._saved_padding, shape)
 
 
-def _padding(pads: Sequence[int], shape: tuple[int, ...]) -> Step:
+def _padding(pads: Sequence[int], shape: tuple[int, ...]) -> Operation:
     """Read a padding, whose numbers begin with the last axis."""
     pairs = enumerate(zip(pads[::2], pads[1::2], strict=True), start=1)
     edges = ((len(shape) - number, (-before, -after)) for number, (before, after) in pairs)
@@ -235,7 +235,7 @@ def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-_STEPS: dict[str, Callable[[Any, tuple[int, ...]], Step | None]] = {
+_STEPS: dict[str, Callable[[Any, tuple[int, ...]], Operation | None]] = {
     "Convolution": _convolution,
     **dict.fromkeys(
         (f"{pool}{n}D{rest}" for n in (1, 2, 3) for pool, rest in (("MaxPool", "WithIndices"),)),
