@@ -184,3 +184,26 @@ def test_the_cut_of_a_call_takes_other_pictures_of_its_own() -> None:
     other = picture(32, 48)
     assert_agrees(cut.on(other).activations, by_hand(model, "backbone#2", (a, other))[0])
     assert_agrees(cut.network(other), model(a, other))
+
+
+class Scaled(nn.Module):
+    """A network that takes numbers of numpy's beside the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor, means: np.ndarray[Any, Any]) -> Tensor:
+        scores: Tensor = self.fc(self.conv(x - torch.from_numpy(means)).relu().mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("layer", ["conv", None])
+def test_arrays_of_numpy_may_stand_beside_the_picture(layer: str | None) -> None:
+    torch.manual_seed(0)
+    model, image, means = Scaled().double().eval(), picture(8, 12), np.full((3, 1, 1), 0.1)
+    found = limelight.explain(model, (image, means), target=CLASS, layer=layer)
+    _, due = by_hand(model, "conv", (image, means))
+    assert found.layer == "conv"
+    assert_agrees(found.raw, due)

@@ -29,7 +29,7 @@ def tensors(tree: object) -> list[Tensor]:
         return [tree]
     if type(tree) is tuple:
         return [tensor for part in tree for tensor in tensors(part)]
-    if tree is None or tree == {} or isinstance(tree, int | float | str):
+    if tree is None or isinstance(tree, int | float | str):
         return []
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
