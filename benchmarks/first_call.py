@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from torchvision.models import get_model
 
 from gradcam import NETWORKS, PEERS, PLAIN_GRIDS, limelights
 from limelight.photos.samples import find_sample
-from measure import DEVICE, Table, Turns, in_turns, plain_forward, report, taken
+from measure import DEVICE, Table, Turns, commands_in_turns, plain_forward, report, taken
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 
@@ -98,11 +97,7 @@ def command(rounds: int) -> Table:
             "import torch": [sys.executable, "-c", "import torch"],
             "limelight explain PHOTO": [own, "explain", str(find_sample("chelsea")), "--out", out],
         }
-        runs = {
-            name: partial(subprocess.run, asked, check=True, capture_output=True)
-            for name, asked in sides.items()
-        }
-        turns = in_turns(runs, rounds)
+        turns = commands_in_turns(sides, rounds)
     table = Table({"command": "", "s": ".2f", "s after import torch": ".2f"})
     for name in sides:
         pairs = zip(turns.times[name], turns.times["import torch"], strict=True)

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +26,7 @@ import limelight
 from limelight.cli import app
 from limelight.photos.files import find_photos
 from limelight.photos.samples import SAMPLES, find_sample
-from measure import Run, Table, in_turns, report
+from measure import Run, Table, commands_in_turns, in_turns, report
 
 BATCH = 8
 
@@ -103,11 +101,7 @@ def start(rounds: int) -> Table:
         "limelight --version": [own, "--version"],
         "limelight --help": [own, "--help"],
     }
-    runs = {
-        name: partial(subprocess.run, asked, check=True, capture_output=True)
-        for name, asked in sides.items()
-    }
-    turns = in_turns(runs, rounds)
+    turns = commands_in_turns(sides, rounds)
     table = Table({"start-up": "", "s": ".2f", "over import torch": ".3f"})
     for name in sides:
         table.add(name, turns.median(name), turns.over(name, "import torch"))

@@ -35,6 +35,11 @@ class AxisSpan(NamedTuple):
         return f"{start}{self.end:.0%}"
 
 
+def along_axes(span: Sequence[AxisSpan], axes: int) -> tuple[AxisSpan, ...]:
+    """Return a span with an entry for each of the axes; () stands for the whole picture."""
+    return tuple(span) or (AxisSpan(0.0, 1.0),) * axes
+
+
 _INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -141,7 +146,7 @@ class FinishedInPieces:
         """Find the extremes of the whole heatmap, without computing all of it."""
         self.shape = torch.Size(size)
         self._grid = relu(raw.detach().cpu()).to(torch.promote_types(raw.dtype, torch.float32))
-        self._span = tuple(span) or (AxisSpan(0.0, 1.0),) * raw.ndim
+        self._span = along_axes(span, raw.ndim)
         ends = [each.aminmax() for each in self._at_borders()]
         self._low = min(float(end.min) for end in ends)
         self._high = max(float(end.max) for end in ends)

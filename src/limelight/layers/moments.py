@@ -1,4 +1,4 @@
-"""What is measured of an output: moments of what its numbers look at, and its positions."""
+"""The moments of what the numbers of an output look at, and its positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHARP = 1.2
 
 
 class Moments(NamedTuple):
-    """What was measured for an output, for one image; A is the number of the picture's axes.
+    """The moments measured for an output and one image; A is the number of the picture's axes.
 
     Attributes:
         energy: The squared change of each number, of the output's shape.
@@ -58,6 +58,12 @@ class Cells(NamedTuple):
     centre: Tensor
     spread: Tensor
     placed: Tensor
+
+
+def centre_and_spread(energy: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centre of what numbers look at and its standard deviation, `[A, ...]` each."""
+    centre = first / energy
+    return centre, (second / energy - centre.square()).clamp(min=0).sqrt()
 
 
 def correlation(a: Tensor, b: Tensor) -> list[float]:

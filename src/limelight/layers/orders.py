@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from limelight.finish import AxisSpan
+from limelight.finish import AxisSpan, along_axes
 from limelight.layers.layouts import Layout
 from limelight.layers.moments import IN_ORDER, SHARP, Cells, KnownGrid, correlation
 
@@ -202,8 +202,8 @@ def _cells_looked_at(
     centre, spread = cells.centre[:, positions], cells.spread[:, positions].median(1).values
     index = torch.zeros(len(positions), dtype=torch.long, device="cpu")
     exacts = list[Tensor]()
-    for axis, g in enumerate(grid):
-        along = span[axis] if span else AxisSpan(0.0, 1.0)
+    spans = along_axes(span, len(grid))
+    for axis, (g, along) in enumerate(zip(grid, spans, strict=True)):
         exact = (centre[axis] - along.start) / along.length * g - 0.5
         if g > 1 and float(spread[axis]) > SHARP * along.length / g:
             return None

@@ -21,7 +21,16 @@ from torch import Tensor
 
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout, LayoutKind
-from limelight.layers.moments import IN_ORDER, SHARP, SILENT, Cells, KnownGrid, Moments, correlation
+from limelight.layers.moments import (
+    IN_ORDER,
+    SHARP,
+    SILENT,
+    Cells,
+    KnownGrid,
+    Moments,
+    centre_and_spread,
+    correlation,
+)
 from limelight.layers.orders import by_cell, by_order
 
 #: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
@@ -118,12 +127,11 @@ def measured_span(moments: Moments, layout: Layout) -> tuple[AxisSpan, ...] | No
 def _on_grid(moments: Moments, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Return energy, centres and spreads of the cells, `[*grid]` and `[A, *grid]` twice."""
     energy = layout.to_grid(moments.energy).sum(1)[0]
-    total = _divisor(energy)
     first, second = (
-        torch.stack([layout.to_grid(part).sum(1)[0] / total for part in parts])
+        torch.stack([layout.to_grid(part).sum(1)[0] for part in parts])
         for parts in (moments.first, moments.second)
     )
-    return energy, first, (second - first**2).clamp(min=0).sqrt()
+    return energy, *centre_and_spread(_divisor(energy), first, second)
 
 
 def _channel_axis(moments: Moments) -> int:
@@ -177,10 +185,8 @@ def _divisor(energy: Tensor) -> Tensor:
 def _cells(moments: Moments, channels: int) -> Cells:
     """Return where the positions look, summed over the channels, and which have a place."""
     energy = moments.energy.sum(channels).flatten()
-    total = _divisor(energy)
-    centre = moments.first.sum(channels + 1).flatten(1) / total
-    second = moments.second.sum(channels + 1).flatten(1) / total
-    spread = (second - centre**2).clamp(min=0).sqrt()
+    first, second = (part.sum(channels + 1).flatten(1) for part in (moments.first, moments.second))
+    centre, spread = centre_and_spread(_divisor(energy), first, second)
     heard = energy > SILENT * energy.max()
     wide = (spread / UNIFORM).square().mean(0).sqrt()  # 1 for what looks everywhere
     typical = wide[heard].median()

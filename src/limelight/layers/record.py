@@ -10,7 +10,7 @@ from itertools import groupby
 
 from torch import Tensor
 
-from limelight.finish import AxisSpan
+from limelight.finish import AxisSpan, along_axes
 from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, mismatch
 from limelight.layers.layouts import Layout
 from limelight.layers.moments import KnownGrid
@@ -233,7 +233,7 @@ def span_after(
     is padded first, or cropped, and where neighbours are merged two by two and one is left over.
     """
     last = before.grid if before else geometry.canvas or geometry.size
-    span = (before.span if before else geometry.span) or (AxisSpan(0.0, 1.0),) * len(last)
+    span = along_axes(before.span if before else geometry.span, len(last))
     grid, longer = layout.grid, [1.0] * len(layout.grid)
     if len(last) != len(grid):
         return ()

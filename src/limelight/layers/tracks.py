@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from limelight.finish import AxisSpan
+from limelight.finish import AxisSpan, along_axes
 from limelight.layers.layouts import Layout
 
 
@@ -139,7 +139,7 @@ class TrackedGrid:
 
 def tracked(layout: Layout) -> TrackedGrid:
     """Return a layout to be followed along a track."""
-    spans = layout.span or (AxisSpan(0.0, 1.0),) * len(layout.grid)
+    spans = along_axes(layout.span, len(layout.grid))
     return TrackedGrid(replace(layout, span=spans), tuple((s.start, s.end) for s in spans))
 
 

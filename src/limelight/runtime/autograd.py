@@ -80,27 +80,12 @@ def node_of(tensor: Tensor) -> Any:
     return torch.autograd.graph.get_gradient_edge(tensor).node
 
 
-def origins(nodes: Sequence[Any], count: int) -> list[int]:
-    """Return a bit mask for each node of a graph: which of the first `count` nodes it depends on.
-
-    Bit i is set if the backward reaches node i from the node, or if it is node i itself.
-    """
-    numbers: dict[Any, int] = {}
-    for number, node in enumerate(nodes[:count]):
-        numbers.setdefault(node, number)
-    masks: dict[Any, int] = {None: 0}
-    waiting = [(node, False) for node in nodes]
+def behind_node(node: Any) -> set[Any]:
+    """Return a node of a graph and all nodes that it depends on."""
+    found, waiting = set[Any](), [node]
     while waiting:
-        node, ready = waiting.pop()
-        if node is None or node in masks:
-            continue
-        below = [other for other, _ in node.next_functions if other is not None]
-        if ready:
-            bits = 1 << numbers[node] if node in numbers else 0
-            for other in below:
-                bits |= masks.get(other, 0)
-            masks[node] = bits
-        else:
-            waiting.append((node, True))
-            waiting += [(other, False) for other in below if other not in masks]
-    return [masks[node] for node in nodes]
+        last = waiting.pop()
+        if last is not None and last not in found:
+            found.add(last)
+            waiting += [below for below, _ in last.next_functions]
+    return found

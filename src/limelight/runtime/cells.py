@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import LayerError
-from limelight.finish import AxisSpan
+from limelight.finish import along_axes
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import INPUT, Layout, resolve
+from limelight.layers.moments import centre_and_spread
 from limelight.layers.resolved import Layer, ResolvedLayer
 from limelight.layers.tracks import Anchor
+from limelight.runtime.output_layout import recorded_call
 from limelight.runtime.places import measure_moments
-from limelight.runtime.record import chosen_layer, recording_of
+from limelight.runtime.record import chosen_layer
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, output_spec
 
@@ -52,7 +54,7 @@ class CellPlaces:
 
     def extent(self, cell: Sequence[int]) -> list[tuple[float, float]]:
         """Return where a cell itself begins and ends along each axis, in picture lengths."""
-        spans = self.layout.span or (AxisSpan(0.0, 1.0),) * len(cell)
+        spans = along_axes(self.layout.span, len(cell))
         sizes = self.energy.shape
         return [
             (span.start + i * span.length / g, span.start + (i + 1) * span.length / g)
@@ -125,32 +127,29 @@ def measure_cells(
         )
     energy = layout.to_grid(moments.energy).sum(1)[0]
     first, second = (
-        torch.stack([layout.to_grid(part).sum(1)[0] for part in parts]) / energy
+        torch.stack([layout.to_grid(part).sum(1)[0] for part in parts])
         for parts in (moments.first, moments.second)
     )
     # 3. The moments.
-    spread = (second - first.square()).clamp(min=0).sqrt()
-    return CellPlaces(resolved.name, layout, first, spread, energy / energy.amax())
+    centre, spread = centre_and_spread(energy, first, second)
+    return CellPlaces(resolved.name, layout, centre, spread, energy / energy.amax())
 
 
 def _located(
     model: nn.Module, inputs: ModelInputs, layer: ResolvedLayer, spec: OutputSpec
 ) -> tuple[ModelInputs, Anchor, Layout]:
     """Return the inputs with the picture that a layer lies on, its output, and its layout."""
-    path = next(path for path, module in model.named_modules() if module is layer.module)
     reason = "it did not run"
     for picture in inputs.pictures:
         pictured = inputs.of_picture(picture)
-        recording = recording_of(model, pictured, spec)
-        calls = [call for call in recording.calls if call.path == path]
-        number = (layer.call or 1) - 1
-        if number >= len(calls):
+        found = recorded_call(model, pictured, layer, spec)
+        if found is None:
             continue
-        call = calls[number]
+        recording, call = found
         recording.settle(model, pictured, [call.number])
         layout = recording.layouts[call.number]
         if layout is not None:
-            return pictured, Anchor(0, path, number, False, call.shape), layout
+            return pictured, recording.anchor_of(call.number), layout
         reason = recording.reasons.get(call.number, reason)
     raise LayerError(
         f"The output of {layer.name!r} is no grid over the image: {reason}. `limelight layers` "

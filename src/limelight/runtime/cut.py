@@ -22,7 +22,7 @@ from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
 from limelight.options import Options
 from limelight.runtime import deep
-from limelight.runtime.autograd import differentiate, no_grad, node_of, origins
+from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
 from limelight.runtime.cam_head import class_weights
 from limelight.runtime.diagnosis import why_disconnected
 from limelight.runtime.execution import run_network
@@ -373,7 +373,7 @@ class Cut:
 
     def _leads_here(self, scores: Scores) -> bool:
         """Return whether the graph leads from the scores back to the layer."""
-        return origins([node_of(self._layer_output), node_of(scores.values)], 1)[1] == 1
+        return node_of(self._layer_output) in behind_node(node_of(scores.values))
 
     def _scores(self, target: Target | Scores) -> Scores:
         """Return the scores for a target; those that were found before are returned as they are."""

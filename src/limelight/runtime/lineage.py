@@ -86,17 +86,6 @@ def read_lineage(
     )
 
 
-def behind_node(node: Any) -> set[Any]:
-    """Return a node of a graph and all nodes that it depends on."""
-    found, waiting = set[Any](), [node]
-    while waiting:
-        last = waiting.pop()
-        if last is not None and last not in found:
-            found.add(last)
-            waiting += [below for below, _ in last.next_functions]
-    return found
-
-
 def _in_order(nodes: Sequence[Any]) -> list[Any]:
     """Return the nodes and all that they depend on, each after those that it depends on."""
     ordered, done = list[Any](), {None}
@@ -237,10 +226,7 @@ def _signed(number: int) -> int:
 
 _STEPS: dict[str, Callable[[Any, tuple[int, ...]], Operation | None]] = {
     "Convolution": _convolution,
-    **dict.fromkeys(
-        (f"{pool}{n}D{rest}" for n in (1, 2, 3) for pool, rest in (("MaxPool", "WithIndices"),)),
-        _pooling,
-    ),
+    **dict.fromkeys((f"MaxPool{n}DWithIndices" for n in (2, 3)), _pooling),
     **dict.fromkeys((f"AvgPool{n}D" for n in (2, 3)), _pooling),
     **dict.fromkeys(
         (f"Adaptive{pool}Pool{n}D" for pool in ("Avg", "Max") for n in (2, 3)), _adaptive_pooling

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limelight.errors import LayerError
 from limelight.inputs import ModelInputs, packed_patches
@@ -16,6 +15,7 @@ from limelight.runtime.forward import Pass
 from limelight.runtime.plan import PlacedLayout
 from limelight.runtime.record import recording_of
 from limelight.runtime.recording import Recording
+from limelight.targets import OutputSpec
 
 
 def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedLayout:
@@ -28,13 +28,15 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedL
     if key not in run.plan.layouts:
         run.plan.layouts[key] = _find_layout(output, layer, run)
     placed = run.plan.layouts[key]
-    if placed.layout.order and len(run.inputs.others):
-        # The order may hang on the other inputs: on noise that says which patches are dropped.
-        other_key = (*key, run.inputs.others)
-        if other_key not in run.plan.layouts:
-            run.plan.layouts[other_key] = _find_layout(output, layer, run, each=True)
-        placed = run.plan.layouts[other_key]
-    return placed
+    others = run.inputs.others if placed.layout.order else ()
+    if not others:
+        return placed
+    # The order may hang on the other inputs: on noise that says which patches are dropped.
+    latest = run.plan.layouts_by_others.get(key)
+    if latest is None or latest[0] != others:
+        latest = others, _find_layout(output, layer, run, each=True)
+        run.plan.layouts_by_others[key] = latest
+    return latest[1]
 
 
 def on_its_picture(run: Pass, placed: PlacedLayout) -> Pass:
@@ -62,13 +64,21 @@ def _find_layout(
     if output.shape[0] % batch:
         raise not_by_image
     reason = ""
-    for recording, number, pictured in _recorded(output, layer, run):
+    for picture in inputs.pictures:
+        pictured = inputs.of_picture(picture)
+        try:
+            found = recorded_call(run.model, pictured, layer, run.spec)
+        except LayerError:  # a graph cannot be recorded through what comes before the layer
+            found = _without_graph(output, layer, run)
+        if found is None:
+            continue
+        recording, number = found[0], found[1].number
         recording.settle(run.model, pictured.first(1), [number])
         layout = recording.layouts[number]
         if layout is not None and each:
             layout = _of_each_image(recording, number, run, pictured, layer)
         if layout is not None:
-            return PlacedLayout(layout, pictured.at)
+            return PlacedLayout(layout, picture)
         reason = reason or recording.reasons.get(number, "")
     if output.shape[0] != batch:
         raise not_by_image
@@ -80,35 +90,30 @@ def _find_layout(
     )
 
 
-def _recorded(
-    output: Tensor, layer: ResolvedLayer, run: Pass
-) -> Iterator[tuple[Recording, int, ModelInputs]]:
-    """Yield a layer's call in the recording for each picture that it may depend on."""
-    for picture in run.inputs.pictures:
-        pictured = run.inputs.of_picture(picture)
-        try:
-            recording = recording_of(run.model, pictured, run.spec)
-        except LayerError:  # a graph cannot be recorded through what comes before the layer
-            yield _without_graph(output, layer, run), 0, pictured
-            continue
-        calls = [call for call in recording.calls if call.path == layer.path]
-        if not calls:  # a shared module is recorded under its first path
-            path = next(path for path, m in run.model.named_modules() if m is layer.module)
-            calls = [call for call in recording.calls if call.path == path]
-        if calls:
-            yield recording, calls[(layer.call or 1) - 1].number, pictured
+def recorded_call(
+    model: nn.Module, inputs: ModelInputs, layer: ResolvedLayer, spec: OutputSpec
+) -> tuple[Recording, RawCall] | None:
+    """Return the recording over the image of these inputs, and a layer's call in it.
+
+    None if the layer has no such call when the network runs on the first image alone.
+    """
+    recording = recording_of(model, inputs, spec)
+    # A module that is shared is recorded under its first path.
+    path = next(path for path, module in model.named_modules() if module is layer.module)
+    calls = [call for call in recording.calls if call.path == path]
+    number = (layer.call or 1) - 1
+    return (recording, calls[number]) if number < len(calls) else None
 
 
-def _without_graph(output: Tensor, layer: ResolvedLayer, run: Pass) -> Recording:
-    """Return a recording of the layer's call alone, which is then measured."""
+def _without_graph(output: Tensor, layer: ResolvedLayer, run: Pass) -> tuple[Recording, RawCall]:
+    """Return a recording of the layer's call alone, which is then measured, and the call."""
     shape = output.shape[0] // run.inputs.batch, *output.shape[1:]
     call = RawCall(layer.path, shape, source=None, result=0, number=0, learned=True)
     anchor = Anchor(0, layer.path, (layer.call or 1) - 1, is_input=False, shape=shape)
     geometry = InputGeometry(tuple(run.inputs.image.shape[2:]), tokens=run.spec.grid)
     everything = 0b11  # itself and the image
-    return Recording(
-        (call,), [everything], [Track(anchor, shape)], geometry, {anchor: everything}, {}
-    )
+    tracks = [Track(anchor, shape)]
+    return Recording((call,), [everything], tracks, geometry, {anchor: everything}, {}), call
 
 
 def _of_each_image(

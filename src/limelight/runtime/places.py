@@ -32,13 +32,16 @@ _FINE = 0.1
 #: The size of the noise on a picture of whole numbers, which it has to change.
 _NOISE_OF_INTEGERS = 8.0
 
+#: The weight of every pixel where the noise is as it is.
+_ONE = torch.ones((), dtype=torch.float64, device="cpu")
+
 #: How much of the changes may come from random numbers that the network draws, in energy.
 _REPEATS = 1e-4
 
 
 @dataclass
 class PlaceMeasurement:
-    """What was measured at one call.
+    """The measurement of one tensor.
 
     Attributes:
         moments: Of all draws, for one image.
@@ -76,7 +79,9 @@ def measure_places(
     """
     runner = _Runner(model, inputs, anchors)
     image = inputs.image
-    axes = image.ndim - 2
+    places = _along_axes(image)
+    axes = len(places)
+    weights = [_ONE, *(place.sqrt() for place in places), *places]
     # 1. The picture.
     base = runner.run(image, seed)
     again = runner.run(image, seed)
@@ -84,7 +89,7 @@ def measure_places(
     # 2., 3. The changed pictures.
     sums: list[list[Tensor | None]] = [[None] * (1 + 2 * axes) for _ in anchors]
     for noise in _noises(image, draws, size):
-        for number, weight in enumerate(_weights(image)):
+        for number, weight in enumerate(weights):
             changed = runner.run(_changed(image, noise * weight), seed)
             for totals, before, after in zip(sums, base, changed, strict=True):
                 if before is not None and after is not None:
@@ -119,14 +124,13 @@ def measure_moments(
     """
     runner = _Runner(model, inputs, [anchor])
     image = inputs.image
-    one, *weights = _weights(image)
-    places = weights[len(weights) // 2 :]
+    weights = [_ONE, *_along_axes(image)]
     (base,) = runner.run(image, 0)
     energy, first, second = (torch.zeros((), dtype=torch.float64, device="cpu") for _ in range(3))
     is_fine = image.is_floating_point() and torch.finfo(image.dtype).bits > 16
     for drawn in _noises(image, draws, 1.0):
         noise = drawn * _FINE if is_fine else drawn
-        runs = [runner.run(_changed(image, noise * weight), 0)[0] for weight in (one, *places)]
+        runs = [runner.run(_changed(image, noise * weight), 0)[0] for weight in weights]
         changes = [run - base for run in runs if run is not None and base is not None]
         if len(changes) < len(runs):
             return None
@@ -254,16 +258,15 @@ def _noises(image: Tensor, draws: int, size: float) -> Iterator[Tensor]:
         yield drawn * scale
 
 
-def _weights(image: Tensor) -> list[Tensor]:
-    """Return the weights of the pixels: 1, `sqrt(y)` for each axis y, and `y` for each axis y."""
+def _along_axes(image: Tensor) -> list[Tensor]:
+    """Return for each axis of the image the place of each pixel, from 0 to 1."""
     places = []
     for axis in range(2, image.ndim):
         sizes = [1] * image.ndim
         sizes[axis] = image.shape[axis]
         along = torch.arange(image.shape[axis], dtype=torch.float64, device="cpu")
         places.append(((along + 0.5) / image.shape[axis]).reshape(sizes))
-    one = torch.ones((), dtype=torch.float64, device="cpu")
-    return [one, *(place.sqrt() for place in places), *places]
+    return places
 
 
 def _changed(image: Tensor, noise: Tensor) -> Tensor:

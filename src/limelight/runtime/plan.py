@@ -45,13 +45,16 @@ class Plan(NamedTuple):
         words: Whether the inputs include words: integers `[B, N]`.
         layouts: How layers' outputs become grids, by layer and shape. It is empty before the first
             pass, which adds the layouts that it finds.
+        layouts_by_others: The same for layouts that may hang on the values of the other inputs:
+            those values, as bytes, and the layout that was found for them last.
     """
 
     unbatched: frozenset[int]
     layers: tuple[tuple[str, str], ...]
     traits: Traits
     words: bool
-    layouts: dict[tuple[object, ...], PlacedLayout]
+    layouts: dict[tuple[str, torch.Size], PlacedLayout]
+    layouts_by_others: dict[tuple[str, torch.Size], tuple[tuple[object, ...], PlacedLayout]]
 
 
 def plan_pass(
@@ -92,4 +95,4 @@ def _plan(
         t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
         for t in tensors((inputs.args, inputs.kwargs))
     )
-    return Plan(inputs.unbatched, tuple(paths), traits_of(model), words, {})
+    return Plan(inputs.unbatched, tuple(paths), traits_of(model), words, {}, {})

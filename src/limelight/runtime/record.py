@@ -16,9 +16,9 @@ from limelight.collector import collector_paused
 from limelight.errors import DETACHED, QUANTISED, WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs, packed_patches
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
-from limelight.runtime.autograd import KeepGrad, no_grad, node_of
+from limelight.runtime.autograd import KeepGrad, behind_node, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
-from limelight.runtime.lineage import behind_node, read_lineage
+from limelight.runtime.lineage import read_lineage
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.recorder import Recorder
 from limelight.runtime.recording import MOVING, Recording
@@ -211,31 +211,30 @@ def _as_it_is(kept: Any) -> Any:
 def _record(
     model: nn.Module, inputs: ModelInputs, spec: OutputSpec, *, copy_outputs: bool = False
 ) -> _RecordedPass:
-    """Record one pass over one image.
+    """Record one pass over one image; call this with grad, outside inference mode.
 
     1. Run a shadow with every call observed, and note where its output is in the graph.
     2. Read from the graph which calls depend on which, and how places move between them.
     """
     # 1. The observed run.
     recorder = Recorder(model, inputs, copy_outputs=copy_outputs)
-    with torch.inference_mode(False), torch.enable_grad():
-        image = inputs.image.clone()
-        root, copies = shadow(model)
-        for copy in copies.values():
-            fill_zeros(copy)
-        run_inputs = inputs
-        if image.is_floating_point():  # then the graph tells what depends on it
-            run_inputs = inputs.on(image.requires_grad_().clone())
-        with KeepGrad():
-            output = observe(
-                model, root, copies, run_inputs, recorder.enter, recorder.leave, propose_all=True
-            )
-        recorder.recording = False
-        # 2. The graph.
-        cache, key = model_cache(model), _recording_key(inputs, spec)
-        recording: Recording | None = cache.get(key)
-        if recording is None:
-            recording = cache[key] = _read_graph(recorder, image, spec)
+    image = inputs.image.clone()
+    root, copies = shadow(model)
+    for copy in copies.values():
+        fill_zeros(copy)
+    run_inputs = inputs
+    if image.is_floating_point():  # then the graph tells what depends on it
+        run_inputs = inputs.on(image.requires_grad_().clone())
+    with KeepGrad():
+        output = observe(
+            model, root, copies, run_inputs, recorder.enter, recorder.leave, propose_all=True
+        )
+    recorder.recording = False
+    # 2. The graph.
+    cache, key = model_cache(model), _recording_key(inputs, spec)
+    recording: Recording | None = cache.get(key)
+    if recording is None:
+        recording = cache[key] = _read_graph(recorder, image, spec)
     return _RecordedPass(model, inputs, spec, recording, recorder.edges, output, image)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 from torch import nn
 
-from limelight.finish import AxisSpan
+from limelight.finish import AxisSpan, along_axes
 from limelight.inputs import ModelInputs
 from limelight.layers import (
     InputGeometry,
@@ -82,14 +82,7 @@ class Recording:
 
     def anew(self) -> Recording:
         """Return the same recording with nothing measured."""
-        return Recording(
-            self.calls,
-            self.origins,
-            self.tracks,
-            self.geometry,
-            self.anchor_origins,
-            self.aligned,
-        )
+        return replace(self, layouts={}, reasons={}, _measured={})
 
     def settle(self, model: nn.Module, inputs: ModelInputs, numbers: Iterable[int]) -> None:
         """Settle the layouts of some calls: measure those that do not follow from the image.
@@ -278,5 +271,5 @@ def _does_not_hold(grid: Sequence[int], anchor: Anchor) -> str:
 
 def _agree(span: Sequence[AxisSpan], seen: Sequence[AxisSpan], grid: Sequence[int]) -> bool:
     """Return whether two spans of a grid agree, but for about half a cell."""
-    pairs = zip(span or [AxisSpan(0.0, 1.0)] * len(grid), seen, grid, strict=True)
+    pairs = zip(along_axes(span, len(grid)), seen, grid, strict=True)
     return all(max(abs(a.start - b.start), abs(a.end - b.end)) * g < 0.6 for a, b, g in pairs)

@@ -18,13 +18,9 @@ class Traits(NamedTuple):
 
     Attributes:
         quantised: Whether it computes with integers, through which no gradient flows.
-        sorts_boxes: Whether it is one of torchvision's detectors.
-        cuts_patches: Whether it cuts its input, or something inside, into patches side by side.
     """
 
     quantised: bool
-    sorts_boxes: bool
-    cuts_patches: bool
 
 
 def traits_of(model: nn.Module) -> Traits:
@@ -32,11 +28,8 @@ def traits_of(model: nn.Module) -> Traits:
     cache = model_cache(model)
     traits: Traits | None = cache.get("traits")
     if traits is None:
-        modules = list(model.modules())
         traits = cache["traits"] = Traits(
-            quantised=any(".quantized" in type(module).__module__ for module in modules),
-            sorts_boxes=any(hasattr(type(module), SORTS_BOXES) for module in modules),
-            cuts_patches=any(patch_of(module) for module in modules),
+            quantised=any(".quantized" in type(m).__module__ for m in model.modules()),
         )
     return traits
 

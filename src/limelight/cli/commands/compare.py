@@ -134,7 +134,7 @@ def _metrics_without_objects(names: str | Sequence[str]) -> list[Metric]:
 
 @dataclass(kw_only=True)
 class _Sheets:
-    """What is done with every photo, and what was measured so far."""
+    """Draws a sheet of every photo, and adds up what is measured."""
 
     run: RunRecord
     network: Network

@@ -27,7 +27,7 @@ from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
 from limelight.errors import LayerError
-from limelight.finish import AxisSpan
+from limelight.finish import along_axes
 from limelight.inputs import ModelInputs
 from limelight.layers import Candidate, Layout, ModuleCall, candidates, choose_layer, stages
 from limelight.models.network import DEFAULT, Network
@@ -175,7 +175,7 @@ def _candidate_as_dict(rank: int, candidate: Candidate, cost: float) -> dict[str
         "grid": list(layout.grid),
         "span": [
             {"start": along.start, "end": along.end, "seen": [along.seen_from, along.seen_to]}
-            for along in _spans(layout)
+            for along in along_axes(layout.span, len(layout.grid))
         ],
         "order": "its own" if layout.order else "rows",
         "windows": layout.folds,
@@ -197,10 +197,6 @@ def _rejected_as_dict(call: ModuleCall, cost: float) -> dict[str, object]:
         "cost": round(cost, 4),
         "objection": call.reason,
     }
-
-
-def _spans(layout: Layout) -> tuple[AxisSpan, ...]:
-    return layout.span or (AxisSpan(0.0, 1.0),) * len(layout.grid)
 
 
 def _settled(call: ModuleCall) -> str:
