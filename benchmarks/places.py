@@ -45,7 +45,8 @@ LEAST_CORRELATION = 0.9
 MIDDLE_CELLS, MIDDLE_WIDTHS = 0.6, 0.6
 MOST_CELLS, MOST_WIDTHS = 0.75, 0.9
 SLOPES = (0.65, 1.4)
-#: A change that fills this share of the cells is everywhere.
+#: A change that fills more than this share of the cells is everywhere, and does not tell where. So
+#: is that of a patch at which no cell looks, since tokens are left out: it arrives by mixing alone.
 EVERYWHERE = 0.6
 #: What a place is weighted by is the change to this power.
 POWER = 4
@@ -110,10 +111,13 @@ def placement(cut: limelight.Cut, found: limelight.Explanation) -> Placement:
     if len(places) < ENOUGH:
         return Placement("elsewhere", None, None, unseen, hot)
     sharp = sharpened(changes)
-    centres = torch.stack([centre(found, each, size) for each in sharp])
-    wide = median(width(each**POWER) for each in sharp)
-    correlation, distance, is_same = compared(torch.stack(places), centres, wide, changes[0].shape)
-    is_everywhere = median(filled(each) / each.numel() for each in changes) > EVERYWHERE
+    telling = [n for n, each in enumerate(changes) if filled(each) <= EVERYWHERE * each.numel()]
+    is_everywhere = len(telling) < ENOUGH
+    used = range(len(changes)) if is_everywhere else telling
+    centres = torch.stack([centre(found, sharp[n], size) for n in used])
+    wide = median(width(sharp[n] ** POWER) for n in used)
+    shape = changes[0].shape
+    correlation, distance, is_same = compared(torch.stack(places)[used], centres, wide, shape)
     verdict: Verdict = "everywhere" if is_everywhere else "elsewhere"
     if is_same and hot <= 1:
         verdict = "same place"

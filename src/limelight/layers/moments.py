@@ -9,7 +9,7 @@ from torch import Tensor
 from limelight.finish import AxisSpan
 
 #: How well the centres along an axis have to go with the places of the cells: their correlation.
-IN_ORDER = 0.85
+IN_ORDER = 0.95
 
 #: Numbers that answer less than this share of the strongest, in energy, answer to nothing.
 SILENT = 1e-7
