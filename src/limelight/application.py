@@ -22,9 +22,9 @@ from limelight.methods.views import View, Views
 from limelight.options import Options
 from limelight.recipe import Part, Recipe
 from limelight.runtime.cut import Cut, cut_layers
-from limelight.status import map_status, to_heatmap
+from limelight.status import cancels, map_status, to_heatmap
 from limelight.target_evidence import TargetEvidence
-from limelight.targets import FixedScore
+from limelight.targets import FixedScore, ScoreTarget
 from limelight.targets.box_table import mirrored
 from limelight.targets.outputs import Detected
 
@@ -79,15 +79,43 @@ def cut_for_methods(
     methods: Sequence[Method],
     layers: Sequence[Layer | None],
     options: Options,
+    asked: Sequence[ScoreTarget] = (),
 ) -> list[Cut]:
     """Run the model once, cut at the layers; a graph begins at the input only if a method needs it.
 
     Args:
         model, inputs, layers, options: As in `cut_layers`.
         methods: The methods that will be applied at a cut at the input, if there is one.
+        asked: The targets that a layer is chosen for, where none is named.
     """
     need_gradients = any("gradients" in method.needs for method in methods)
-    return cut_layers(model, inputs, layers, options, input_requires_grad=need_gradients)
+    return cut_layers(
+        model, inputs, layers, options, asked=asked, input_requires_grad=need_gradients
+    )
+
+
+def apply_where_connected(target_evidence: TargetEvidence, method: Method) -> Explanation:
+    """Apply a method at the layer that limelight chose, or at another if the score skips that.
+
+    A layer is remembered for what a target reads. Another image may have its score elsewhere, as a
+    detector's box may lie on another level of the pyramid.
+    """
+    explanation = apply_method(target_evidence, method)
+    skipped = disconnected(explanation)
+    if not skipped:
+        return explanation
+    cut = target_evidence.cut.elsewhere(target_evidence.scores, skipped[0])
+    if cut is None:
+        return explanation
+    evidence = TargetEvidence(cut, target_evidence.target, target_evidence.options)
+    evidence.begin(str(method))
+    again = apply_method(evidence, method)
+    return again if len(disconnected(again)) < len(skipped) else explanation
+
+
+def disconnected(explanation: Explanation) -> list[int]:
+    """Return the images whose score does not depend on the layer."""
+    return [n for n, status in enumerate(explanation.status) if status.name == "disconnected"]
 
 
 def apply_method(
@@ -116,11 +144,14 @@ def apply_method(
         if options.views is None:
             evidence = target_evidence.evidence(method.needs, combine or _combine(options))
             raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
+            cancelled = cancels(evidence.gradients) if method.sums_gradients else None
             span = _span_of(raw, evidence)
             if method.sums_to is not None and not options.eigen:
                 completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
             raw, connections = _over_views(target_evidence, method, options.views)
+            gradients = [found for found in connections if found.ndim > raw.ndim]
+            cancelled = cancels(gradients[0]) if method.sums_gradients and gradients else None
             span = ()
             name = f"{name}, {options.views.name}"
         # 2. The status.
@@ -128,9 +159,10 @@ def apply_method(
             raw,
             score,
             connections,
+            cancelled=cancelled,
             method=method.name,
             layer=cut.layer,
-            why=lambda: cut.why_disconnected(scores),
+            why=lambda image: cut.why_disconnected(scores, image),
         )
         # 3. The heatmap.
         heatmap = to_heatmap(raw, cut.image.shape[2:], status, span)

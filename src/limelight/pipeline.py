@@ -8,7 +8,13 @@ from typing import NamedTuple
 from torch import nn
 
 from limelight import fusion
-from limelight.application import apply_method, check_method_options, cut_for_methods, layer_to_cut
+from limelight.application import (
+    apply_method,
+    apply_where_connected,
+    check_method_options,
+    cut_for_methods,
+    layer_to_cut,
+)
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs, input_problem
@@ -185,14 +191,16 @@ def explain_layers(
     """
     check_method_options(options, method)
     cuts = cut_for_methods(
-        model, inputs, [method], [layer_to_cut(method, layer) for layer in layers], options
+        model, inputs, [method], [layer_to_cut(method, layer) for layer in layers], options, targets
     )
     by_layer = list[list[Explanation]]()
-    for cut in cuts:
+    for cut, layer in zip(cuts, layers, strict=True):
         by_target = [TargetEvidence(cut, target, options) for target in targets]
         for evidence in by_target:
             evidence.begin(str(method))
-        by_layer.append([apply_method(evidence, method) for evidence in by_target])
+        is_chosen = layer is None and method.place == "layer"
+        apply = apply_where_connected if is_chosen else apply_method
+        by_layer.append([apply(evidence, method) for evidence in by_target])
     return by_layer
 
 
@@ -235,7 +243,7 @@ def explain_many(
     if not targets or not layers:
         raise TargetError("There is no target or no layer to compare; pass at least one of each.")
     # 1. The cuts.
-    cuts, reasons = _cut_all(model, inputs, methods, layers, options)
+    cuts, reasons = _cut_all(model, inputs, methods, targets, layers, options)
     # 2. The scores.
     by_layer_and_target = {
         (layer, number): TargetEvidence(cut, target, options)
@@ -256,7 +264,8 @@ def explain_many(
                 evidence.begin(str(method))
                 try:
                     check_method_options(options, method)
-                    explanation = apply_method(evidence, method)
+                    apply = apply_where_connected if layer is None else apply_method
+                    explanation = apply(evidence, method)
                 except LimelightError as error:
                     yield Skipped(str(method), named, str(error))
                     break
@@ -284,6 +293,7 @@ def _cut_all(
     model: nn.Module,
     inputs: ModelInputs,
     methods: Sequence[Method],
+    targets: Sequence[ScoreTarget],
     layers: Sequence[Layer | None],
     options: Options,
 ) -> tuple[dict[Layer | None, Cut], dict[Layer | None, str]]:
@@ -298,7 +308,7 @@ def _cut_all(
         wanted += dict.fromkeys(layers)
     if None in wanted:
         try:
-            chosen_layer(unwrap(model), inputs, options.spec)
+            chosen_layer(unwrap(model), inputs, options.spec, targets)
         except LayerError as error:
             reasons[None] = str(error)
     if any(method.place != "layer" for method in methods):
@@ -307,5 +317,5 @@ def _cut_all(
             reasons[INPUT] = problem
     wanted = [layer for layer in wanted if layer not in reasons]
     at_input = [method for method in methods if method.place != "layer" or INPUT in layers]
-    cuts = cut_for_methods(model, inputs, at_input, wanted, options)
+    cuts = cut_for_methods(model, inputs, at_input, wanted, options, targets)
     return dict(zip(wanted, cuts, strict=True)), reasons

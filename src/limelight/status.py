@@ -12,7 +12,13 @@ from torch import Tensor
 
 from limelight.finish import AxisSpan, finish
 
-StatusName = Literal["ok", "no-positive-evidence", "disconnected", "flat", "not-finite"]
+StatusName = Literal[
+    "ok", "no-positive-evidence", "disconnected", "cancelled", "flat", "not-finite"
+]
+
+#: A sum of gradients that is smaller than this against the sum of their sizes, in units of their
+#: rounding, is rounding: before an instance norm it is some 25 units, elsewhere a million.
+_ROUNDING_UNITS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,8 @@ class Status:
 
     Attributes:
         name: `ok`; `no-positive-evidence` (nothing on the grid speaks for the score),
-            `disconnected` (the score does not depend on the grid), `flat` (the map is the same
+            `disconnected` (the score does not depend on the grid), `cancelled` (the gradients that
+            the method sums up cancel, so the map is rounding), `flat` (the map is the same
             everywhere) or `not-finite` (the score or the map holds NaN or infinity).
         message: The same in a sentence that says what to do; "" if ok.
     """
@@ -39,14 +46,28 @@ class Status:
         return f"{self.name}: {self.message}" if self.message else self.name
 
 
+def cancels(gradients: Tensor) -> Tensor:
+    """Return for each image whether gradients `[B, K, *grid]` cancel in every channel, `[B]`.
+
+    Right before an instance norm they do: it takes each channel's mean away, so that no change of
+    the mean reaches the score, and `sum_ij g_k` is nothing but rounding. Of a single cell, or of
+    zeros, the answer is no.
+    """
+    cells = gradients.flatten(2)
+    left, size = cells.sum(2).abs().amax(1), cells.abs().sum(2).amax(1)
+    share = min(_ROUNDING_UNITS * torch.finfo(gradients.dtype).eps, 0.01)
+    return (left < share * size) & (size > 0)
+
+
 def map_status(
     raw: Tensor,
     score: Tensor,
     connections: Sequence[Tensor],
     *,
+    cancelled: Tensor | None = None,
     method: str,
     layer: str,
-    why: Callable[[], str],
+    why: Callable[[int], str],
 ) -> tuple[Status, ...]:
     """Return the status of each raw map `[B, *grid]`.
 
@@ -55,19 +76,22 @@ def map_status(
         score: The scores, `[B]`.
         connections: Gradients of the scores, or other evidence, `[B, ...]` each. Where one is zero,
             the image's score does not depend on the layer: its map is "disconnected".
+        cancelled: Whether the gradients that the method sums up cancel, `[B]`; None if it sums
+            none.
         method: The method's name.
         layer: The layer's path.
-        why: Returns why a score does not depend on the layer; called only if needed.
+        why: Returns why the score of an image does not depend on the layer; called only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
     connected = torch.ones_like(low)
     for tensor in connections:
         connected = connected * tensor.flatten(1).any(1)
     # One transfer from the device for all values.
-    rows = torch.stack([low, high, score.to(low), connected], 1).tolist()
+    cancelled = torch.zeros_like(low) if cancelled is None else cancelled.to(low)
+    rows = torch.stack([low, high, score.to(low), connected, cancelled], 1).tolist()
     rounding = 8 * torch.finfo(raw.dtype).eps
     statuses = []
-    for lowest, highest, value, is_connected in rows:
+    for image, (lowest, highest, value, is_connected, is_cancelled) in enumerate(rows):
         is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
         # A difference no larger than rounding counts as zero.
         is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
@@ -78,7 +102,15 @@ def map_status(
                 "float16 values overflow, so use bfloat16 or float32.",
             )
         elif not is_connected:
-            status = Status("disconnected", why())
+            status = Status("disconnected", why(image))
+        elif is_cancelled:
+            status = Status(
+                "cancelled",
+                f"The gradients at {layer!r} cancel in every channel, so that their sums are "
+                "nothing but rounding, and so would be the map. Right before an instance norm they "
+                "do. Take the layer after the norm, or a method that sums no gradients, such as "
+                "'layercam'.",
+            )
         elif is_flat:
             status = Status(
                 "flat",

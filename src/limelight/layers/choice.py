@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -16,6 +16,10 @@ from limelight.layers.record import ModuleCall
 #: several things side by side: queries, keys and values, say, or the scores of other classes.
 #: (Channels that a ReLU happens to switch off are scattered, and make no such run.)
 UNREAD_RUN = 0.3
+
+#: A layer of which the score reads no more cells than these, and less than this share, shows
+#: little: a class token that was taken for a cell, or the window of one last convolution.
+HANDFUL, HANDFUL_SHARE = 9, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,10 @@ def candidates(calls: Sequence[ModuleCall]) -> list[Candidate]:
 
     A layer can be cut at when its output is a grid of more than one cell, it runs once, and
     gradient of the score arrives on the grid. Preferably it has parameters, the score depends on
-    all of its channels, and it is not one of several branches that read the same tensor. Among the
-    layers left the latest is best: later layers hold more meaning. Where several modules put out
-    the very same tensor (a stage and its last block), the outermost represents them all.
+    all of its channels and on more than a handful of its cells, the gradient does not cancel, and
+    it is neither one of several branches nor the network's output, whose map would be a copy of it.
+    Among the layers left the latest is best: later layers hold more meaning. Where several modules
+    put out the very same tensor (a stage and its last block), the outermost represents them all.
     """
     outermost: dict[int, tuple[int, ModuleCall]] = {}
     for order, call in enumerate(calls):
@@ -68,12 +73,7 @@ def candidates(calls: Sequence[ModuleCall]) -> list[Candidate]:
         if inner is None or represents:
             outermost[call.result] = order, call
     latest_first = [call for _, call in sorted(outermost.values(), key=lambda pair: -pair[0])]
-    readers: dict[int | None, list[str]] = {}
-    for call in calls:
-        if call.learned and call.path:
-            readers.setdefault(call.source, []).append(call.path)
-    readers.pop(None, None)
-    ranked = [_as_candidate(call, readers.get(call.source, [])) for call in latest_first]
+    ranked = [_as_candidate(call) for call in latest_first]
     return sorted(ranked, key=lambda candidate: (not candidate.possible, candidate.objection != ""))
 
 
@@ -110,32 +110,44 @@ def stages(calls: Sequence[ModuleCall], count: int = 6) -> list[str]:
     return [call.path for call in sorted(taken.values(), key=lambda c: order[id(c)])][-count:]
 
 
-def _as_candidate(call: ModuleCall, readers: Sequence[str]) -> Candidate:
-    """Return a layer with the objection to it, if any; `readers` read the same tensor as it."""
+def _as_candidate(call: ModuleCall) -> Candidate:
+    """Return a layer with the first objection to it, if any."""
     if call.calls > 1:
         return Candidate(call, f"it runs {call.calls} times", possible=False)
     if call.cells == 0:
         return Candidate(call, "no gradient of the score arrives on its grid", possible=False)
+    return Candidate(call, next(_objections(call), ""))
+
+
+def _objections(call: ModuleCall) -> Iterator[str]:
+    """Yield why not to cut at a layer unasked."""
+    cells = math.prod(call.layout.grid) if call.layout else 1
+    reached = round(call.cells * cells)
     if not call.learned:
-        return Candidate(call, "it has no parameters")
+        yield "it has no parameters"
     if call.several:
-        return Candidate(call, "it puts out several grids, and only the first would be cut at")
+        yield "it puts out several grids, and only the first would be cut at"
     if call.unread > UNREAD_RUN:
-        return Candidate(call, f"the score skips {call.unread:.0%} of its channels in a row")
-    siblings = [
-        other
-        for other in readers
-        if not f"{call.path}.".startswith(f"{other}.")
-        and not f"{other}.".startswith(f"{call.path}.")
-    ]
-    siblings = [call.sibling] if call.sibling and not siblings else siblings
-    return Candidate(
-        call, f"it is one of several branches, beside {siblings[0]}" if siblings else ""
-    )
+        yield f"the score skips {call.unread:.0%} of its channels in a row"
+    if call.is_returned:
+        yield "it is what the network returns, so its map would be a copy of that"
+    if math.prod(call.shape) == cells:
+        yield "it has a single channel, so its map would be a copy of it"
+    if reached <= HANDFUL and call.cells < HANDFUL_SHARE:
+        yield f"the score reads no more than {reached} of its {cells} cells"
+    if call.cancelled:
+        yield "the gradient cancels in each of its channels, as before an instance norm"
+    if call.sibling:
+        yield f"it is one of several branches, beside {call.sibling}"
 
 
-def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
+def choose_layer(
+    calls: Sequence[ModuleCall], image: Sequence[int] = (), origins: Sequence[int] = ()
+) -> Choice:
     """Choose the layer to cut at from a recorded pass, over an image of these sizes.
+
+    The reason also names a layer on another way from the image to the score, as in another member
+    of an ensemble; `origins` are those of `read`.
 
     Raises:
         LayerError: No layer can be cut at; the nearest misses are named with their reasons.
@@ -144,7 +156,13 @@ def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choi
     if ranked and ranked[0].possible:
         reason = "the last layer with a grid on which gradient of the score arrives"
         although = f", although {ranked[0].objection}" if ranked[0].objection else ""
-        return Choice(ranked[0].path, reason + although)
+        others = (other.path for other in ranked[1:] if not other.objection and other.possible)
+        beside = next((o for o in others if _is_beside(ranked[0].path, o, calls, origins)), "")
+        also = (
+            f"; {beside!r} lies on another way to the score, and layer=[{ranked[0].path!r}, "
+            f"{beside!r}] explains both"
+        )
+        return Choice(ranked[0].path, reason + although + (also if beside else ""))
     unclear = [call for call in calls if call.path and call.learned and call.layout is None]
     advice = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
     if image and advice and not any(candidate.call.cells for candidate in ranked):
@@ -160,3 +178,10 @@ def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choi
         "layer=..., and see `limelight layers` for all of them; a larger input has finer grids."
         f"{say_which}"
     )
+
+
+def _is_beside(path: str, other: str, calls: Sequence[ModuleCall], origins: Sequence[int]) -> bool:
+    """Return whether two layers lie on different ways, so that neither depends on the other."""
+    results = {call.path: call.result for call in calls if call.path in (path, other)}
+    one, two = results[path], results[other]
+    return bool(origins) and not origins[one] >> two & 1 and not origins[two] >> one & 1

@@ -64,8 +64,10 @@ class ModuleCall(RawCall):
         reason: Why the output is no grid over the picture, as measured; "" if that is not known.
         cells: The share of the grid's cells at which gradient of the score arrives.
         unread: The longest run of channels at which none arrives, as a share of the channels.
-        sibling: A module in the same container that works on a grid of its own in parallel, so that
-            neither depends on the other; "" without.
+        sibling: A module that works on a grid of its own in parallel, in the same container or on
+            the same tensor, so that neither depends on the other; "" without.
+        is_returned: Whether the output is a part of what the network returns.
+        cancelled: Whether the gradient adds up to nothing in every channel.
     """
 
     calls: int = field(kw_only=True)
@@ -76,6 +78,8 @@ class ModuleCall(RawCall):
     cells: float = field(kw_only=True)
     unread: float = field(kw_only=True)
     sibling: str = field(kw_only=True, default="")
+    is_returned: bool = field(kw_only=True, default=False)
+    cancelled: bool = field(kw_only=True, default=False)
 
     @property
     def dropped(self) -> int:
@@ -122,6 +126,8 @@ def read(
     settled: Mapping[int, Layout | None],
     measured: Container[int] = (),
     reasons: Mapping[int, str] | None = None,
+    returned: Container[int] = (),
+    cancelled: Container[int] = (),
 ) -> tuple[ModuleCall, ...]:
     """Return the calls of a recorded pass with their layouts, and where gradient arrives on grids.
 
@@ -138,6 +144,8 @@ def read(
         settled: By number of the call, the layouts that are known; None for no grid.
         measured: The numbers of the calls whose layouts do not follow from the image.
         reasons: By number of the call, why it has no grid.
+        returned: The results of calls that are a part of what the network returns.
+        cancelled: The numbers of the calls at which the gradient adds up to nothing.
     """
     ran = Counter(call.path for call in raw_calls)
     guesses = Guesses(origins, len(raw_calls), geometry)
@@ -165,6 +173,8 @@ def read(
                 reason=(reasons or {}).get(call.number, ""),
                 cells=cells,
                 unread=unread,
+                is_returned=call.result in returned,
+                cancelled=call.number in cancelled,
             )
         )
     # 3. The parallel modules.
@@ -256,25 +266,47 @@ def span_after(
 
 
 def _with_siblings(calls: Sequence[ModuleCall], origins: Sequence[int]) -> tuple[ModuleCall, ...]:
-    """Return the calls, each with a module that works in parallel in the same container."""
+    """Return the calls, each with a module that works in parallel, if there is one.
+
+    Such a module is in the same container, the nearest that is called itself, or reads the same
+    tensor.
+    """
+    called = {call.path for call in calls}
+    container = {path: _container(path, called) for path in called}
     by_container: dict[str, list[ModuleCall]] = {}
+    by_source: dict[int | None, list[ModuleCall]] = {}
     for call in calls:
-        if call.path and call.learned and call.layout and call.cells > 0:
-            by_container.setdefault(call.path.rpartition(".")[0], []).append(call)
+        if call.path and call.learned:
+            by_source.setdefault(call.source, []).append(call)
+            if call.layout and call.cells > 0:
+                by_container.setdefault(container[call.path], []).append(call)
+    by_source.pop(None, None)
     with_siblings = []
     for call in calls:
-        neighbours = by_container.get(call.path.rpartition(".")[0], []) if call.path else []
+        neighbours = by_container.get(container[call.path], []) if call.path else []
         siblings = (
             other.path
-            for other in neighbours
-            if other.path != call.path
-            and other.result != call.result
+            for other in (*by_source.get(call.source, []), *neighbours)
+            if other.result != call.result
+            and not f"{call.path}.".startswith(f"{other.path}.")
+            and not f"{other.path}.".startswith(f"{call.path}.")
             and not origins[call.result] >> other.result & 1
             and not origins[other.result] >> call.result & 1
         )
         sibling = next(siblings, "")
         with_siblings.append(replace(call, sibling=sibling) if sibling else call)
     return tuple(with_siblings)
+
+
+def _container(path: str, called: Set[str]) -> str:
+    """Return the path of the nearest module around another that is called itself.
+
+    A list or dict of modules is not.
+    """
+    path = path.rpartition(".")[0]
+    while path and path not in called:
+        path = path.rpartition(".")[0]
+    return path
 
 
 def _arrival(arrived: Tensor) -> tuple[float, float]:

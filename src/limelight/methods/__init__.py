@@ -41,6 +41,7 @@ METHODS: dict[str, Method] = {
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="The one to start with: any network, any score, one backward through the head.",
             by_channel=True,
+            sums_gradients=True,
         ),
         Method(
             name="gradcam++",
@@ -61,6 +62,7 @@ METHODS: dict[str, Method] = {
             paper="Fu et al. 2020, Axiom-based Grad-CAM",
             use="When the weights should account for the score as exactly as one per channel can.",
             by_channel=True,
+            sums_gradients=True,
         ),
         Method(
             name="shapleycam",
@@ -72,6 +74,7 @@ METHODS: dict[str, Method] = {
             use="When the score is curved in A (a probability, a transformer's head); else "
             "it is Grad-CAM.",
             by_channel=True,
+            sums_gradients=True,
         ),
         Method(
             name="ablationcam",
@@ -257,6 +260,7 @@ METHODS: dict[str, Method] = {
             formula="max_k |R_k| * heatmap of gradcam",
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="Sharp edges where Grad-CAM lies.",
+            sums_gradients=True,
         ),
         Method(
             name="fullgrad",

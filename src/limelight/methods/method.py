@@ -30,6 +30,8 @@ class Method(Entry):
             `input`; or at the input only, because it reads the whole `network`.
         by_channel: Whether the map is a sum over channels: then eigen smoothing and the walkthrough
             can take it apart.
+        sums_gradients: Whether it sums gradients over the cells of a channel; where they cancel,
+            its map is rounding.
         sums_to: Returns the number that each map has to sum to, `[B]`, given evidence and options;
             None if the method promises no sum.
     """
@@ -38,6 +40,7 @@ class Method(Entry):
     needs: frozenset[EvidenceKind] = frozenset()
     place: CutPlace = "layer"
     by_channel: bool = False
+    sums_gradients: bool = False
     sums_to: Callable[..., Tensor] | None = None
 
     def raw(self, evidence: Evidence) -> Tensor:

@@ -7,7 +7,7 @@ and attention come from the other modules of this room.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,14 +24,14 @@ from limelight.options import Options
 from limelight.runtime import deep
 from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
 from limelight.runtime.cam_head import class_weights
-from limelight.runtime.diagnosis import why_disconnected
+from limelight.runtime.diagnosis import layer_for, why_disconnected
 from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.output_layout import layout_of_output, on_its_picture
 from limelight.runtime.shadow import keeps_nothing
-from limelight.targets import LogitsKey, Scores, Target, as_target
+from limelight.targets import LogitsKey, Scores, ScoreTarget, Target, as_target
 from limelight.targets.outputs import returned
 
 
@@ -101,13 +101,16 @@ def cut_layers(
     layers: Sequence[Layer | None],
     options: Options,
     *,
+    asked: Sequence[ScoreTarget] = (),
     input_requires_grad: bool = True,
 ) -> list[Cut]:
     """Cut as `cuts`, with inputs and options that are already read.
 
-    For `input_requires_grad` see `run_pass`.
+    For `asked` and `input_requires_grad` see `run_pass`.
     """
-    run, outputs = run_pass(model, inputs, layers, options, input_requires_grad=input_requires_grad)
+    run, outputs = run_pass(
+        model, inputs, layers, options, asked=asked, input_requires_grad=input_requires_grad
+    )
     cuts = []
     for layer, reason, tensor in outputs:
         placed = layout_of_output(tensor, layer, run)
@@ -365,10 +368,25 @@ class Cut:
         if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 
-    def why_disconnected(self, target: Target | Scores = None) -> str:
-        """Return why the gradient of a score is zero on the whole grid, and what to do."""
-        return why_disconnected(
-            self._run, self.layer, in_graph=self._leads_here(self._scores(target))
+    def why_disconnected(self, target: Target | Scores = None, image: int = 0) -> str:
+        """Return why the gradient of an image's score is zero on the whole grid, and what to do."""
+        scores = self._scores(target)
+        in_graph = self._leads_here(scores)
+        return why_disconnected(self._run, self.layer, scores, image, in_graph=in_graph)
+
+    def elsewhere(self, scores: Scores, image: int) -> Cut | None:
+        """Return the network cut at the layer that is chosen for the score of one image.
+
+        It is None if that is this layer, or if there is none.
+        """
+        layer = layer_for(self._run, scores, image)
+        if not layer or layer == self.layer:
+            return None
+        (other,) = cut_layers(self._run.model, self._run.inputs, [layer], self._run.options)
+        return replace(
+            other,
+            reason=f"the last layer that the score reads; on the grid of {self.layer!r}, which was "
+            "chosen first, no gradient of it arrives",
         )
 
     def _leads_here(self, scores: Scores) -> bool:

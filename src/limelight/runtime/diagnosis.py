@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from limelight.errors import LayerError
 from limelight.runtime.forward import Pass
 from limelight.runtime.record import chosen_layer
+from limelight.targets import FixedScore, Scores
 
 
-def why_disconnected(run: Pass, layer: str, *, in_graph: bool) -> str:
+def layer_for(run: Pass, scores: Scores, image: int) -> str:
+    """Return the layer that is chosen for the score of one image; "" if there is none."""
+
+    def read(output: Any, _rows: Tensor) -> Tensor:
+        return scores.read_again(output, torch.tensor([image], device="cpu"))
+
+    inputs = run.inputs.take(torch.tensor([image], device="cpu"))
+    try:
+        return str(chosen_layer(run.model, inputs, run.spec, [FixedScore(read)]).layer)
+    except LayerError:
+        return ""
+
+
+def why_disconnected(run: Pass, layer: str, scores: Scores, image: int, *, in_graph: bool) -> str:
     """Return why the gradient of a score is zero on the whole grid of a layer, and what to do.
 
     Args:
         run: The pass.
         layer: The layer's path.
+        scores: The scores.
+        image: The image whose score it is.
         in_graph: Whether the graph leads from the score back to the layer.
     """
     if not in_graph:
@@ -21,10 +42,7 @@ def why_disconnected(run: Pass, layer: str, *, in_graph: bool) -> str:
             "computes on the way, turns it into numbers, or makes the score of something else. "
             "Take a layer after that, or a method that needs no gradient ('ablationcam')."
         )
-    try:
-        advised = str(chosen_layer(run.model, run.inputs, run.spec).layer)
-    except LayerError:
-        advised = ""
+    advised = layer_for(run, scores, image)
     if advised and advised != layer:
         return (
             f"The score does not depend on the grid of {layer!r}: after it only other "

@@ -28,6 +28,7 @@ from limelight.runtime.plan import Plan, plan_pass
 from limelight.runtime.shadow import shadow
 from limelight.runtime.traits import Traits
 from limelight.runtime.unwrap import unwrap
+from limelight.targets import ScoreTarget
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import OutputSpec, returned
 
@@ -86,6 +87,7 @@ def run_pass(
     layers: Sequence[Layer | None],
     options: Options,
     *,
+    asked: Sequence[ScoreTarget] = (),
     input_requires_grad: bool = True,
 ) -> tuple[Pass, list[LayerOutput]]:
     """Run a model once, cut at layers.
@@ -102,6 +104,7 @@ def run_pass(
         inputs: Its arguments.
         layers: Where to cut; limelight chooses the layer for None.
         options: The options of the call.
+        asked: The targets that a layer is chosen for.
         input_requires_grad: Whether the images are a leaf that requires grad when the network is
             cut at the input. Without it that cut has no gradient, and needs no graph.
 
@@ -116,7 +119,7 @@ def run_pass(
             f"grid is {spec.grid}; a size for each axis of {list(inputs.image.shape[2:])} was "
             "expected."
         )
-    plan = plan_pass(model, inputs, layers, spec)
+    plan = plan_pass(model, inputs, layers, spec, asked)
     if plan.unbatched:
         inputs = replace(inputs, unbatched=plan.unbatched)
 

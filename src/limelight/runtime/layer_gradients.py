@@ -53,7 +53,7 @@ def layer_gradients(
         MethodError: The network is quantised.
         UnknownNameError, LayerError, TargetError, ModelError, InputError: As `cut`.
     """
-    run, outputs = run_pass(model, inputs, layers, options)
+    run, outputs = run_pass(model, inputs, layers, options, asked=[as_target(target)])
     with torch.inference_mode(False), torch.enable_grad():
         scores = as_target(target).score(run.output, run.context)
         gradients = differentiate(scores.values.sum(), [output.tensor for output in outputs])

@@ -15,7 +15,9 @@ from limelight.runtime.model_cache import model_cache
 from limelight.runtime.record import chosen_layer
 from limelight.runtime.traits import Traits, traits_of
 from limelight.runtime.unbatched import mark_unbatched_inputs
+from limelight.targets import ScoreTarget
 from limelight.targets.outputs import OutputSpec
+from limelight.targets.target import what_is_read
 
 #: How many plans are kept per model; then all are dropped.
 _MOST_PLANS = 64
@@ -58,9 +60,15 @@ class Plan(NamedTuple):
 
 
 def plan_pass(
-    model: nn.Module, inputs: ModelInputs, layers: Sequence[Layer | None], spec: OutputSpec
+    model: nn.Module,
+    inputs: ModelInputs,
+    layers: Sequence[Layer | None],
+    spec: OutputSpec,
+    asked: Sequence[ScoreTarget] = (),
 ) -> Plan:
     """Return the plan for a model, inputs of these shapes, and layers; it is made only once.
+
+    A layer that is not named is chosen for the targets that are `asked`.
 
     Raises:
         UnknownNameError, LayerError, ModelError: As `cut`.
@@ -70,23 +78,28 @@ def plan_pass(
     named = tuple(
         layer if layer is None or isinstance(layer, str) else id(layer) for layer in layers
     )
-    key = inputs.signature, inputs.batch, named, spec.hashable_key, spec.grid
+    read = what_is_read(asked) if None in layers else frozenset()
+    key = inputs.signature, inputs.batch, named, spec.hashable_key, spec.grid, read
     plan = plans.get(key)
     if plan is None:
         if len(plans) >= _MOST_PLANS:
             plans.clear()
-        plan = plans[key] = _plan(model, inputs, layers, spec)
+        plan = plans[key] = _plan(model, inputs, layers, spec, asked)
     return plan
 
 
 def _plan(
-    model: nn.Module, inputs: ModelInputs, layers: Sequence[Layer | None], spec: OutputSpec
+    model: nn.Module,
+    inputs: ModelInputs,
+    layers: Sequence[Layer | None],
+    spec: OutputSpec,
+    asked: Sequence[ScoreTarget],
 ) -> Plan:
     inputs = mark_unbatched_inputs(model, inputs, spec)
     paths = list[tuple[str, str]]()
     for layer in layers:
         if layer is None:
-            choice = chosen_layer(model, inputs, spec)
+            choice = chosen_layer(model, inputs, spec, asked)
             paths.append((resolve(model, choice.layer).name, choice.reason))
         else:
             reason = "what the method reads" if layer == INPUT else "named"

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, saved_tensors_hooks
+from torch.autograd.graph import saved_tensors_hooks
 
 from limelight import layers as layers_
 from limelight.collector import collector_paused
-from limelight.errors import DETACHED, QUANTISED, WRITTEN_ON, LayerError, LimelightError
+from limelight.errors import WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs, packed_patches
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
-from limelight.runtime.autograd import KeepGrad, behind_node, no_grad, node_of
+from limelight.runtime.arrivals import Arrivals, RecordedPass
+from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.lineage import read_lineage
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.recorder import Recorder
 from limelight.runtime.recording import MOVING, Recording
 from limelight.runtime.shadow import fill_zeros, shadow
-from limelight.runtime.traits import traits_of
 from limelight.runtime.unwrap import unwrap
-from limelight.targets import LogitsKey, OutputSpec, output_spec
-from limelight.targets.context import TargetContext
-from limelight.targets.target import scores_to_follow
+from limelight.targets import LogitsKey, OutputSpec, ScoreTarget, output_spec
+from limelight.targets.outputs import returned
+from limelight.targets.target import what_is_read
 
 _Result = TypeVar("_Result")
 
 #: How far back the score is differentiated, as shares of the calls: no farther than needed.
 _SHARES = (0.15, 0.4, 1.0)
-
-#: How many outputs are differentiated by at a time.
-_EDGES_AT_ONCE = 64
 
 
 def record(
@@ -75,25 +72,36 @@ def cached_record(
     return calls
 
 
-def chosen_layer(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Choice:
-    """Return the layer to cut at when none is named; it is found once for inputs of these shapes.
+def chosen_layer(
+    model: nn.Module, inputs: ModelInputs, spec: OutputSpec, asked: Sequence[ScoreTarget] = ()
+) -> Choice:
+    """Return the layer to cut at when none is named.
+
+    It is found once for inputs of these shapes, and for what the targets that are `asked` read.
 
     Raises:
         LayerError: There is none.
     """
     inputs = inputs.on_grid(spec.grid)
-    cache = model_cache(model, spec.key)
-    key = "choice", inputs.signature, spec.hashable_key, spec.grid
-    choice: Choice | LayerError | None = cache.get(key)
+    choices: dict[object, Choice | LayerError]
+    choices = model_cache(model, spec.key).setdefault("choices", {})
+    key = inputs.signature, spec.hashable_key, spec.grid, what_is_read(asked)
+    choice = choices.get(key)
     if choice is None:
         try:
-            choice = _with_pass(model, inputs, spec, _choose)
+            choice = _with_pass(model, inputs, spec, partial(_choose, asked=asked))
         except LayerError as error:
             choice = LayerError(str(error))  # the traceback would keep this pass alive
-        cache[key] = choice
+        if len(choices) >= _MOST_CHOICES:
+            choices.clear()
+        choices[key] = choice
     if isinstance(choice, LayerError):
         raise LayerError(str(choice))
     return choice
+
+
+#: How many choices of layers are kept per model; then all are dropped.
+_MOST_CHOICES = 64
 
 
 def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> dict[int, Layout]:
@@ -130,34 +138,11 @@ def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
     return "recording", inputs.signature, inputs.at, spec.grid
 
 
-@dataclass(frozen=True)
-class _RecordedPass:
-    """A pass that was recorded, while its graph is alive.
-
-    Attributes:
-        model: The network.
-        inputs: The inputs of one image.
-        spec: How to read the output.
-        recording: The calls and their layouts.
-        edges: By number of the call, its output in the graph.
-        output: What the network returned.
-        image: The image, as a leaf of the graph.
-    """
-
-    model: nn.Module
-    inputs: ModelInputs
-    spec: OutputSpec
-    recording: Recording
-    edges: Sequence[GradientEdge]
-    output: Any
-    image: Tensor
-
-
 def _with_pass(
     model: nn.Module,
     inputs: ModelInputs,
     spec: OutputSpec,
-    read: Callable[[_RecordedPass], _Result],
+    read: Callable[[RecordedPass], _Result],
     *,
     keep_values: bool = True,
 ) -> _Result:
@@ -177,11 +162,11 @@ def _with_pass(
             nullcontext() if keep_values else saved_tensors_hooks(_small_or_leaf, _as_it_is),
         ):
             try:
-                return read(_record(model, first, spec))
+                return read(_record(model, first, inputs.batch, spec))
             except RuntimeError as error:
                 if "modified by an inplace operation" not in str(error):
                     raise
-            return read(_record(model, first, spec, copy_outputs=True))
+            return read(_record(model, first, inputs.batch, spec, copy_outputs=True))
     except LimelightError:
         raise
     except Exception as error:
@@ -209,8 +194,13 @@ def _as_it_is(kept: Any) -> Any:
 
 
 def _record(
-    model: nn.Module, inputs: ModelInputs, spec: OutputSpec, *, copy_outputs: bool = False
-) -> _RecordedPass:
+    model: nn.Module,
+    inputs: ModelInputs,
+    batch: int,
+    spec: OutputSpec,
+    *,
+    copy_outputs: bool = False,
+) -> RecordedPass:
     """Record one pass over one image; call this with grad, outside inference mode.
 
     1. Run a shadow with every call observed, and note where its output is in the graph.
@@ -235,7 +225,9 @@ def _record(
     recording: Recording | None = cache.get(key)
     if recording is None:
         recording = cache[key] = _read_graph(recorder, image, spec)
-    return _RecordedPass(model, inputs, spec, recording, recorder.edges, output, image)
+    results = recorder.results_of(returned(output))
+    edges = recorder.edges
+    return RecordedPass(model, inputs, batch, spec, recording, edges, output, results, image)
 
 
 def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recording:
@@ -256,28 +248,28 @@ def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recordin
     )
 
 
-def _read_all(recorded: _RecordedPass) -> tuple[ModuleCall, ...]:
+def _read_all(recorded: RecordedPass) -> tuple[ModuleCall, ...]:
     """Return every call with its layout and where gradient arrives, everywhere."""
-    recording, arrivals = recorded.recording, _Arrivals(recorded)
+    recording, arrivals = recorded.recording, Arrivals(recorded)
     arrived = arrivals.since(0)
-    guessed = _read(recording, arrived)
+    guessed = _read(recorded, arrived)
     recording.settle(
         recorded.model,
         recorded.inputs,
         [call.number for call in guessed if call.layout is not None and not call.settled],
     )
-    return _read(recording, arrived)
+    return _read(recorded, arrived)
 
 
-def _choose(recorded: _RecordedPass) -> Choice:
+def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
     """Choose a layer: differentiate and measure no farther back than needed.
 
     1. Find where gradient arrives at the late calls.
-    2. Rank them, and settle the layout of the first; repeat while that changes the ranking, with
-       ever more of them at once.
+    2. Rank them, settle the layout of the first, and see whether its gradient cancels; repeat while
+       that changes the ranking, with ever more layouts at once.
     3. If an earlier call may be better, go farther back.
     """
-    recording, arrivals = recorded.recording, _Arrivals(recorded)
+    recording, arrivals = recorded.recording, Arrivals(recorded, asked)
     count = len(recording.calls)
     calls: tuple[ModuleCall, ...] = ()
     at_once = 1
@@ -285,14 +277,16 @@ def _choose(recorded: _RecordedPass) -> Choice:
         since = int(count * (1 - share))
         arrived = arrivals.since(since)
         while True:
-            calls = _read(recording, arrived)
+            calls = _read(recorded, arrived, arrivals.cancelled)
             ranked = layers_.candidates(calls)
             top = ranked[0] if ranked else None
             surely_late = top and top.call.number >= since and not top.objection
             if top is None or not top.possible or (since > 0 and not surely_late):
                 break
             if top.call.settled:
-                return layers_.choose_layer(calls, recording.geometry.size)
+                if not top.objection and arrivals.cancels(top.call):
+                    continue
+                return layers_.choose_layer(calls, recording.geometry.size, recording.origins)
             unsettled = [c.call.number for c in ranked if c.possible and not c.call.settled]
             recording.settle(recorded.model, recorded.inputs, unsettled[:at_once])
             at_once *= 16
@@ -309,7 +303,8 @@ def _choose(recorded: _RecordedPass) -> Choice:
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
     try:
-        return layers_.choose_layer(_read(recording, arrivals.since(0)), recording.geometry.size)
+        calls = _read(recorded, arrivals.since(0), arrivals.cancelled)
+        return layers_.choose_layer(calls, recording.geometry.size, recording.origins)
     except LayerError as error:
         raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
 
@@ -318,7 +313,10 @@ def _choose(recorded: _RecordedPass) -> Choice:
 _MOST_UNCLEAR = 24
 
 
-def _read(recording: Recording, arrived: Sequence[Arrival]) -> tuple[ModuleCall, ...]:
+def _read(
+    recorded: RecordedPass, arrived: Sequence[Arrival], cancelled: Container[int] = ()
+) -> tuple[ModuleCall, ...]:
+    recording = recorded.recording
     return layers_.read(
         recording.calls,
         arrived,
@@ -327,61 +325,6 @@ def _read(recording: Recording, arrived: Sequence[Arrival]) -> tuple[ModuleCall,
         recording.layouts,
         {number for number, track in enumerate(recording.tracks) if track.grid is None},
         recording.reasons,
+        recorded.returned,
+        cancelled,
     )
-
-
-class _Arrivals:
-    """Where gradient of the followed scores arrives at the outputs of calls."""
-
-    def __init__(self, recorded: _RecordedPass) -> None:
-        """Find which calls the scores depend on.
-
-        Raises:
-            LayerError: The scores do not depend on the image.
-        """
-        self._edges, self._calls = recorded.edges, recorded.recording.calls
-        inputs, image = recorded.inputs, recorded.image
-        context = TargetContext(inputs.batch, tuple(inputs.image.shape[2:]), recorded.spec)
-        self._scores = scores_to_follow(recorded.output, context)
-        behind = [behind_node(node_of(score)) for score in self._scores]
-        if image.requires_grad and not any(node_of(image) in nodes for nodes in behind):
-            raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)
-        self._reached = [all(edge.node in nodes for nodes in behind) for edge in self._edges]
-        self._found: dict[int, Arrival] = {}
-        # Sharded modules expect every backward to run to its end.
-        self.whole = any("fsdp" in type(m).__module__ for m in recorded.model.modules())
-        self._image = [image] if self.whole and image.requires_grad else []
-
-    def since(self, first: int) -> list[Arrival]:
-        """Return by number of the call where gradient arrives; True for those before `first`."""
-        waiting = [
-            number
-            for number in range(first, len(self._edges))
-            if self._reached[number] and number not in self._found
-        ]
-        at_once = len(waiting) or 1 if self.whole else _EDGES_AT_ONCE
-        for end in range(len(waiting), 0, -at_once):
-            self._find(waiting[max(0, end - at_once) : end])
-        on_grids = (
-            arrived is not None and len(self._calls[number].shape) >= 3
-            for number, arrived in self._found.items()
-        )
-        if not any(on_grids):
-            # The score is at a limit (a ReLU, a clamp) for this image; for another it may not be.
-            return [reached or None for reached in self._reached]
-        return [
-            self._found.get(number) if number >= first else reached or None
-            for number, reached in enumerate(self._reached)
-        ]
-
-    def _find(self, numbers: Sequence[int]) -> None:
-        """Differentiate the scores by the outputs of these calls."""
-        edges = [self._edges[number] for number in numbers]
-        total: list[Tensor | None] = []
-        for score in self._scores:
-            sources: list[Any] = [*edges, *self._image]
-            gradients = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)
-            masks = [None if g is None or not g.any() else g != 0 for g in gradients[: len(edges)]]
-            pairs = zip(total or masks, masks, strict=True)
-            total = [None if a is None or b is None else a | b for a, b in pairs]
-        self._found |= dict(zip(numbers, total, strict=True))

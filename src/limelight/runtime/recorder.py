@@ -39,7 +39,7 @@ class Recorder:
         self._modules = {id(module): module for module in model.modules()}
         self._learned = {id(m): any(True for _ in m.parameters()) for m in model.modules()}
         self._results = dict[GradientEdge, int]()  # by edge handed on: `RawCall.result`
-        self._sources = dict[GradientEdge, int]()  # by edge of an input: `RawCall.source`
+        self._sources = dict[GradientEdge | int, int]()  # by result or edge: `RawCall.source`
         self.edges = list[GradientEdge]()  # by number of the call: its output in the graph
         self.calls = list[RawCall]()
         self.anchors = list[Anchor]()  # by number of the call: its output as an anchor
@@ -72,7 +72,13 @@ class Recorder:
         if not edges:
             return None
         latest = max(edges, key=lambda edge: self._results.get(edge, -1))
-        return self._sources.setdefault(latest, len(self._sources))
+        # What merely passes a tensor on (a dropout, an identity) hands on another edge of it.
+        return self._sources.setdefault(self._results.get(latest, latest), len(self._sources))
+
+    def results_of(self, output: Any) -> frozenset[int]:
+        """Return the numbers, as `RawCall.result`, of the tensors in what the network returned."""
+        edges = (get_gradient_edge(t) for t in tensors(output) if t.requires_grad)
+        return frozenset(self._results[edge] for edge in edges if edge in self._results)
 
     def _moment(self) -> int:
         return len(self.inputs) + len(self.edges)

@@ -124,7 +124,12 @@ def walkthrough(
         classes=subject.classes, output=output, grid=grid, chunk=chunk, progress=progress
     )
     (cut,) = cut_for_methods(
-        subject.model, subject.inputs, [main_method, *others], [where], options
+        subject.model,
+        subject.inputs,
+        [main_method, *others],
+        [where],
+        options,
+        [as_target(target)],
     )
     evidence = TargetEvidence(cut, as_target(target), options)
     explanation, [(weights, values)] = _take_apart(evidence, main_method)

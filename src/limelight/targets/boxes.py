@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -43,6 +44,10 @@ class Box(ScoreTarget):
         """Refuse an overlap outside (0, 1]."""
         if not 0 < self.iou <= 1:
             raise TargetError(f"iou is {self.iou}; a share above 0 and up to 1 was expected.")
+
+    def reads(self) -> Hashable:
+        """Return None: the score reads the logits."""
+        return None
 
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return the logit of the class in the box.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, cast
 
@@ -55,6 +55,10 @@ class ClassTarget(ScoreTarget):
     #: Whether the score is that of a single class, so that it has a probability and may stand
     #: inside a difference. A target with several terms, or a weight other than 1, says False.
     is_one_class = True
+
+    def reads(self) -> Hashable:
+        """Return None: the score reads the logits."""
+        return None
 
     @abstractmethod
     def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:

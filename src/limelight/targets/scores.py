@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -59,6 +60,14 @@ class ScoreTarget(ABC):
             ModelError: There is no tensor in the output.
         """
 
+    def reads(self) -> Hashable:
+        """Return what the score reads of an output, as a key; None if that is the logits.
+
+        The layer to cut at is chosen for what is read, and remembered by it: targets with the same
+        key are explained at the same layer. By default it is the type of the target.
+        """
+        return type(self)
+
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
         """Return the target of one image of the batch.
 
@@ -97,6 +106,10 @@ class FixedScore(RowTarget):
 
     read_again: ReadScore
 
+    def reads(self) -> Hashable:
+        """Return the function that reads the score."""
+        return self.read_again
+
     def label(self) -> str:
         """Return "": the labels of the earlier score are used."""
         return ""
@@ -111,6 +124,10 @@ class CustomScore(ScoreTarget):
     """A callable of the user's, from the output for B images to scores `[B]`."""
 
     function: Callable[[Any], Tensor]
+
+    def reads(self) -> Hashable:
+        """Return the function; for one written in place, its code and the values that it uses."""
+        return _code_and_values(self.function)
 
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return what the callable returns.
@@ -132,7 +149,7 @@ class CustomScore(ScoreTarget):
             # of the image that the row belongs to.
             output, images = returned(output), rows.tolist()
             batches = (
-                _row_everywhere(output, row, len(images), batch) for row in range(len(images))
+                row_everywhere(output, row, len(images), batch) for row in range(len(images))
             )
             return torch.stack(
                 [function(copies)[image] for copies, image in zip(batches, images, strict=True)]
@@ -143,7 +160,22 @@ class CustomScore(ScoreTarget):
         return Scores(values, None, (label,) * batch, read_again)
 
 
-def _row_everywhere(output: Any, row: int, count: int, batch: int) -> Any:
+def _code_and_values(function: Callable[..., Any]) -> Hashable:
+    """Return a key for a function: two lambdas from the same line and values have the same."""
+    if not isinstance(function, FunctionType):
+        return function if isinstance(function, Hashable) else id(function)
+    code, names = function.__code__, function.__globals__
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    used = [names[name] for name in code.co_names if name in names]
+    values = [*cells, *(function.__defaults__ or ()), *used]
+    return code, tuple(value if isinstance(value, _PLAIN) else id(value) for value in values)
+
+
+#: Types whose values are compared; other values are told apart by what they are.
+_PLAIN = (int, float, str, bool, type(None))
+
+
+def row_everywhere(output: Any, row: int, count: int, batch: int) -> Any:
     """Return an output of B rows, each of them the given row of an output of `count` rows."""
     if isinstance(output, list) and len(output) == count:  # one entry per image
         return [output[row]] * batch

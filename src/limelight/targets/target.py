@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from limelight.targets.class_names import ClassName
 from limelight.targets.classes import as_class_target
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, find_logits, returned
-from limelight.targets.scores import CustomScore, ScoreTarget
+from limelight.targets.scores import CustomScore, ScoreTarget, row_everywhere
 
 #: What can be explained; see the docstring of `limelight.targets`.
 Target = ScoreTarget | ClassName | Sequence[ClassName] | Tensor | Callable[[Any], Tensor] | None
@@ -28,12 +29,49 @@ def as_target(target: Target) -> ScoreTarget:
     return as_class_target(target)
 
 
-def scores_to_follow(output: object, context: TargetContext) -> list[Tensor]:
+def what_is_read(targets: Sequence[ScoreTarget]) -> frozenset[Hashable]:
+    """Return the keys of what targets read of an output, besides the logits."""
+    return frozenset(key for target in targets if (key := target.reads()) is not None)
+
+
+def scores_to_follow(
+    output: object, context: TargetContext, asked: Sequence[ScoreTarget] = ()
+) -> list[Tensor]:
     """Return the scores, one number each, whose gradient a record follows through the layers.
 
-    For a detector these are three: those of a small, a medium and a large box. A feature pyramid
-    may find them on different levels, and the layer to cut at has to serve all of them.
+    A target that reads something else than the logits is followed itself. All others are one: the
+    highest logit; for a segmenter, the highest mean logit; for a detector, those of a small, a
+    medium and a large box. A feature pyramid may find boxes on different levels, and the layer to
+    cut at has to serve all of them.
+
+    Args:
+        output: What the model returned for one image.
+        context: As for a target; `batch` is how many images there are besides the recorded one.
+        asked: The targets; () for what every model has, the logits.
     """
+    own = [target for target in asked if target.reads() is not None]
+    followed = [score for target in own for score in _own_score(target, output, context)]
+    if followed and len(own) == len(asked):
+        return followed
+    return [*followed, *_logits_to_follow(output, replace(context, batch=1))]
+
+
+def _own_score(target: ScoreTarget, output: object, context: TargetContext) -> list[Tensor]:
+    """Return the score of the recorded image; [] if the target cannot be scored, or is constant.
+
+    It is scored as that of the first of all images, since a target may be made for so many.
+    """
+    if context.batch > 1:
+        output = row_everywhere(returned(output), 0, 1, context.batch)
+    try:
+        values = target.score(output, context).values
+    except Exception:  # of the user's own code too: the pass itself raises it
+        return []
+    return [values[0]] if values.requires_grad else []
+
+
+def _logits_to_follow(output: object, context: TargetContext) -> list[Tensor]:
+    """Return the highest logits of an output."""
     key = context.spec.key
     if isinstance(output, Detected) and key is None:
         return largest_logits(output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -40,6 +40,10 @@ class Words(RowTarget):
     ids: Sequence[int] | Tensor
     at: int | Sequence[int] | None = None
     text: str = ""
+
+    def reads(self) -> Hashable:
+        """Return None: the score reads the logits."""
+        return None
 
     def label(self) -> str:
         """Return what is explained, in words."""
@@ -147,6 +151,10 @@ class Similarity(RowTarget):
 
     to: Tensor
     text: str = ""
+
+    def reads(self) -> Hashable:
+        """Return None: the score reads the logits."""
+        return None
 
     def label(self) -> str:
         """Return what is explained, in words."""
