@@ -9,7 +9,14 @@ says how the layer's output, whatever its axes, becomes activations `A` `[B, K, 
 
 from __future__ import annotations
 
-from limelight.layers.choice import Candidate, Choice, candidates, choose_layer, stages
+from limelight.layers.choice import (
+    Candidate,
+    Choice,
+    candidates,
+    choose_layer,
+    layers_beside,
+    stages,
+)
 from limelight.layers.guesses import ambiguous
 from limelight.layers.layouts import Layout
 from limelight.layers.moments import KnownGrid, Moments
@@ -35,6 +42,7 @@ __all__ = [
     "candidates",
     "choose_layer",
     "follow",
+    "layers_beside",
     "measured_span",
     "read",
     "read_places",

@@ -141,13 +141,22 @@ def _objections(call: ModuleCall) -> Iterator[str]:
         yield f"it is one of several branches, beside {call.sibling}"
 
 
-def choose_layer(
-    calls: Sequence[ModuleCall], image: Sequence[int] = (), origins: Sequence[int] = ()
-) -> Choice:
-    """Choose the layer to cut at from a recorded pass, over an image of these sizes.
+def layers_beside(calls: Sequence[ModuleCall], origins: Sequence[int]) -> list[ModuleCall]:
+    """Return the layers on another way to the score than the one that is chosen, best first.
 
-    The reason also names a layer on another way from the image to the score, as in another member
-    of an ensemble; `origins` are those of `read`.
+    Neither depends on the other, as in two members of an ensemble; `origins` are those of `read`.
+    """
+    chosen, *others = (candidate.call for candidate in candidates(calls) if candidate.possible)
+    return [
+        other
+        for other in others
+        if not origins[chosen.result] >> other.result & 1
+        and not origins[other.result] >> chosen.result & 1
+    ]
+
+
+def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
+    """Choose the layer to cut at from a recorded pass, over an image of these sizes.
 
     Raises:
         LayerError: No layer can be cut at; the nearest misses are named with their reasons.
@@ -156,13 +165,7 @@ def choose_layer(
     if ranked and ranked[0].possible:
         reason = "the last layer with a grid on which gradient of the score arrives"
         although = f", although {ranked[0].objection}" if ranked[0].objection else ""
-        others = (other.path for other in ranked[1:] if not other.objection and other.possible)
-        beside = next((o for o in others if _is_beside(ranked[0].path, o, calls, origins)), "")
-        also = (
-            f"; {beside!r} lies on another way to the score, and layer=[{ranked[0].path!r}, "
-            f"{beside!r}] explains both"
-        )
-        return Choice(ranked[0].path, reason + although + (also if beside else ""))
+        return Choice(ranked[0].path, reason + although)
     unclear = [call for call in calls if call.path and call.learned and call.layout is None]
     advice = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
     if image and advice and not any(candidate.call.cells for candidate in ranked):
@@ -178,10 +181,3 @@ def choose_layer(
         "layer=..., and see `limelight layers` for all of them; a larger input has finer grids."
         f"{say_which}"
     )
-
-
-def _is_beside(path: str, other: str, calls: Sequence[ModuleCall], origins: Sequence[int]) -> bool:
-    """Return whether two layers lie on different ways, so that neither depends on the other."""
-    results = {call.path: call.result for call in calls if call.path in (path, other)}
-    one, two = results[path], results[other]
-    return bool(origins) and not origins[one] >> two & 1 and not origins[two] >> one & 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,14 +105,21 @@ class Arrivals:
         """Return whether the gradient at a call adds up to nothing in every channel."""
         if call.number in self.cancelled or call.layout is None:
             return False
-        edge, layout = self._edges[call.number], call.layout
-        for score in self._scores:
-            sources: list[Any] = [edge, *self._image]
-            gradient = torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)[0]
-            if gradient is not None and bool(cancels(layout.to_grid(gradient)).any()):
+        for gradient in self._gradients(call):
+            if gradient is not None and bool(cancels(call.layout.to_grid(gradient)).any()):
                 self.cancelled.add(call.number)
                 return True
         return False
+
+    def arrives(self, call: ModuleCall) -> bool:
+        """Return whether gradient of each score arrives at a call."""
+        return all(g is not None and bool(g.any()) for g in self._gradients(call))
+
+    def _gradients(self, call: ModuleCall) -> Iterator[Tensor | None]:
+        """Yield the gradient of each score at a call."""
+        sources: list[Any] = [self._edges[call.number], *self._image]
+        for score in self._scores:
+            yield torch.autograd.grad(score, sources, retain_graph=True, allow_unused=True)[0]
 
     def _find(self, numbers: Sequence[int]) -> None:
         """Differentiate the scores by the outputs of these calls."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -286,7 +287,7 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
             if top.call.settled:
                 if not top.objection and arrivals.cancels(top.call):
                     continue
-                return layers_.choose_layer(calls, recording.geometry.size, recording.origins)
+                return _with_another_way(calls, arrivals, recording)
             unsettled = [c.call.number for c in ranked if c.possible and not c.call.settled]
             recording.settle(recorded.model, recorded.inputs, unsettled[:at_once])
             at_once *= 16
@@ -304,10 +305,29 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
     try:
         calls = _read(recorded, arrivals.since(0), arrivals.cancelled)
-        return layers_.choose_layer(calls, recording.geometry.size, recording.origins)
+        return _with_another_way(calls, arrivals, recording)
     except LayerError as error:
         raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
 
+
+def _with_another_way(
+    calls: Sequence[ModuleCall], arrivals: Arrivals, recording: Recording
+) -> Choice:
+    """Choose a layer; the reason names another on a way of its own, as in an ensemble's member."""
+    choice = layers_.choose_layer(calls, recording.geometry.size)
+    others = layers_.layers_beside(calls, recording.origins)[:_MOST_BESIDE]
+    beside = next((call.path for call in others if arrivals.arrives(call)), "")
+    if not beside:
+        return choice
+    return replace(
+        choice,
+        reason=f"{choice.reason}; {beside!r} lies on another way to the score, and "
+        f"layer=[{choice.layer!r}, {beside!r}] explains both",
+    )
+
+
+#: How many layers on other ways are tried.
+_MOST_BESIDE = 4
 
 #: How many outputs that do not look like a grid are measured when nothing else is left.
 _MOST_UNCLEAR = 24
