@@ -178,7 +178,8 @@ def read(
             )
         )
     # 3. The parallel modules.
-    return _with_siblings(calls, origins)
+    reached = {call.number for call in calls if arrivals[call.number] is not None}
+    return _with_siblings(calls, origins, reached)
 
 
 class Guesses:
@@ -265,18 +266,20 @@ def span_after(
     )
 
 
-def _with_siblings(calls: Sequence[ModuleCall], origins: Sequence[int]) -> tuple[ModuleCall, ...]:
+def _with_siblings(
+    calls: Sequence[ModuleCall], origins: Sequence[int], reached: Container[int]
+) -> tuple[ModuleCall, ...]:
     """Return the calls, each with a module that works in parallel, if there is one.
 
     Such a module is in the same container, the nearest that is called itself, or reads the same
-    tensor.
+    tensor; and the score depends on it: it is among the calls that gradient `reached`.
     """
     called = {call.path for call in calls}
     container = {path: _container(path, called) for path in called}
     by_container: dict[str, list[ModuleCall]] = {}
     by_source: dict[int | None, list[ModuleCall]] = {}
     for call in calls:
-        if call.path and call.learned:
+        if call.path and call.learned and call.number in reached:
             by_source.setdefault(call.source, []).append(call)
             if call.layout and call.cells > 0:
                 by_container.setdefault(container[call.path], []).append(call)
