@@ -120,7 +120,7 @@ class Weather(ScoreTarget):
     """A target of a user's own."""
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        def read(output: Any, _rows: Tensor) -> Tensor:
+        def read(output: Any, _rows: Tensor) -> Any:
             return output["weather"][:, 0]
 
         return Scores(read(output, torch.arange(context.batch)), None, ("sun",), read)
@@ -132,7 +132,7 @@ class WeatherRow(RowTarget):
     def label(self) -> str:
         return "sun"
 
-    def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
+    def read(self, output: Any, rows: Tensor, context: TargetContext) -> Any:
         return output["weather"][:, 0]
 
 
@@ -191,7 +191,7 @@ class Switched(nn.Module):
         self.head = nn.Linear(16, 4)
         self.use_far = False
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = self.stem(x)
         near, far = self.near(x).mean((2, 3)), self.far(x).mean((2, 3))
         return self.head(far if self.use_far else near)
@@ -246,7 +246,7 @@ class Adapted(nn.Module):
         self.lora_A = nn.ModuleDict({"default": nn.Linear(inner, 2, bias=False)})
         self.lora_B = nn.ModuleDict({"default": nn.Linear(2, outer, bias=False)})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         low = self.lora_A["default"](self.lora_dropout["default"](x))
         return self.base_layer(x) + self.lora_B["default"](low)
 
@@ -261,7 +261,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block() for _ in range(2))
         self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = self.patch(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
         for block in self.blocks:
@@ -277,7 +277,7 @@ class Block(nn.Module):
         self.key, self.value = nn.Linear(16, 16), nn.Linear(16, 16)
         self.out = nn.Linear(16, 16)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         y = self.norm(x)
         values = nn.functional.scaled_dot_product_attention(
             self.query(y), self.key(y), self.value(y)
@@ -296,7 +296,7 @@ def test_an_adapter_is_never_the_layer(where: str, fresh: bool) -> None:
         for name in names:
             adapted = Adapted(getattr(block, name), 16, 16).eval()
             if fresh:
-                nn.init.zeros_(adapted.lora_B["default"].weight)
+                nn.init.zeros_(next(adapted.lora_B.parameters()))
             setattr(block, name, adapted)
     found = limelight.explain(model, image, target=1)
     assert found.layer == expected.layer == "blocks.1.norm"
@@ -317,7 +317,7 @@ class Normed(nn.Module):
         self.inside = Inside(self.down)
         self.out = nn.Conv2d(8, 3, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.out(self.inside(x))
 
 
@@ -391,7 +391,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.a, self.b = Switched(), Switched()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return (self.a(x) + self.b(x)) / 2
 
 

@@ -129,7 +129,7 @@ def _objections(call: ModuleCall) -> Iterator[str]:
         yield "it puts out several grids, and only the first would be cut at"
     if call.unread > UNREAD_RUN:
         yield f"the score skips {call.unread:.0%} of its channels in a row"
-    if call.is_returned:
+    if call.is_scored:
         yield "it is what the network returns, so its map would be a copy of that"
     if math.prod(call.shape) == cells:
         yield "it has a single channel, so its map would be a copy of it"

@@ -66,7 +66,7 @@ class ModuleCall(RawCall):
         unread: The longest run of channels at which none arrives, as a share of the channels.
         sibling: A module that works on a grid of its own in parallel, in the same container or on
             the same tensor, so that neither depends on the other; "" without.
-        is_returned: Whether the output is a part of what the network returns.
+        is_scored: Whether the network returns the output, and the score is read from it.
         cancelled: Whether the gradient adds up to nothing in every channel.
     """
 
@@ -78,7 +78,7 @@ class ModuleCall(RawCall):
     cells: float = field(kw_only=True)
     unread: float = field(kw_only=True)
     sibling: str = field(kw_only=True, default="")
-    is_returned: bool = field(kw_only=True, default=False)
+    is_scored: bool = field(kw_only=True, default=False)
     cancelled: bool = field(kw_only=True, default=False)
 
     @property
@@ -126,7 +126,7 @@ def read(
     settled: Mapping[int, Layout | None],
     measured: Container[int] = (),
     reasons: Mapping[int, str] | None = None,
-    returned: Container[int] = (),
+    scored: Container[int] = (),
     cancelled: Container[int] = (),
 ) -> tuple[ModuleCall, ...]:
     """Return the calls of a recorded pass with their layouts, and where gradient arrives on grids.
@@ -144,7 +144,7 @@ def read(
         settled: By number of the call, the layouts that are known; None for no grid.
         measured: The numbers of the calls whose layouts do not follow from the image.
         reasons: By number of the call, why it has no grid.
-        returned: The results of calls that are a part of what the network returns.
+        scored: The results of calls that the network returns, and the score is read from.
         cancelled: The numbers of the calls at which the gradient adds up to nothing.
     """
     ran = Counter(call.path for call in raw_calls)
@@ -173,7 +173,7 @@ def read(
                 reason=(reasons or {}).get(call.number, ""),
                 cells=cells,
                 unread=unread,
-                is_returned=call.result in returned,
+                is_scored=call.result in scored,
                 cancelled=call.number in cancelled,
             )
         )

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge
 from limelight.errors import DETACHED, QUANTISED, LayerError
 from limelight.inputs import ModelInputs
 from limelight.layers import Arrival, ModuleCall
-from limelight.runtime.autograd import behind_node, node_of
+from limelight.runtime.autograd import behind_node, first_behind, node_of
 from limelight.runtime.recording import Recording
 from limelight.runtime.traits import traits_of
 from limelight.status import cancels
@@ -37,7 +37,7 @@ class RecordedPass:
         recording: The calls and their layouts.
         edges: By number of the call, its output in the graph.
         output: What the network returned.
-        returned: The results of calls that are among what the network returned.
+        returned: The nodes of what the network returned, with the results of calls that they are.
         image: The image, as a leaf of the graph.
     """
 
@@ -48,7 +48,7 @@ class RecordedPass:
     recording: Recording
     edges: Sequence[GradientEdge]
     output: Any
-    returned: frozenset[int]
+    returned: dict[Any, int]
     image: Tensor
 
 
@@ -57,6 +57,7 @@ class Arrivals:
 
     Attributes:
         cancelled: The numbers of the calls at which gradient is known to cancel.
+        scored: The results of calls that the network returned, and the scores are read from.
     """
 
     def __init__(self, recorded: RecordedPass, asked: Sequence[ScoreTarget] = ()) -> None:
@@ -70,6 +71,11 @@ class Arrivals:
         inputs, image = recorded.inputs, recorded.image
         context = TargetContext(recorded.batch, tuple(inputs.image.shape[2:]), recorded.spec)
         self._scores = scores_to_follow(recorded.output, context, asked)
+        self.scored = {
+            recorded.returned[node]
+            for score in self._scores
+            for node in first_behind(node_of(score), recorded.returned)
+        }
         behind = [behind_node(node_of(score)) for score in self._scores]
         if image.requires_grad and not any(node_of(image) in nodes for nodes in behind):
             raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)

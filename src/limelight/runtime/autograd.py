@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,6 +78,21 @@ def node_of(tensor: Tensor) -> Any:
     if not tensor.requires_grad:
         return None
     return torch.autograd.graph.get_gradient_edge(tensor).node
+
+
+def first_behind(node: Any, wanted: Container[Any]) -> set[Any]:
+    """Return which of the wanted nodes a node depends on first: not by way of another of them."""
+    seen, found, waiting = set[Any](), set[Any](), [node]
+    while waiting:
+        last = waiting.pop()
+        if last is None or last in seen:
+            continue
+        seen.add(last)
+        if last in wanted:
+            found.add(last)
+        else:
+            waiting += [below for below, _ in last.next_functions]
+    return found
 
 
 def behind_node(node: Any) -> set[Any]:

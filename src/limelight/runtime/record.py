@@ -253,13 +253,13 @@ def _read_all(recorded: RecordedPass) -> tuple[ModuleCall, ...]:
     """Return every call with its layout and where gradient arrives, everywhere."""
     recording, arrivals = recorded.recording, Arrivals(recorded)
     arrived = arrivals.since(0)
-    guessed = _read(recorded, arrived)
+    guessed = _read(recording, arrived)
     recording.settle(
         recorded.model,
         recorded.inputs,
         [call.number for call in guessed if call.layout is not None and not call.settled],
     )
-    return _read(recorded, arrived)
+    return _read(recording, arrived)
 
 
 def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
@@ -278,7 +278,7 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
         since = int(count * (1 - share))
         arrived = arrivals.since(since)
         while True:
-            calls = _read(recorded, arrived, arrivals.cancelled)
+            calls = _read(recording, arrived, arrivals.scored, arrivals.cancelled)
             ranked = layers_.candidates(calls)
             top = ranked[0] if ranked else None
             surely_late = top and top.call.number >= since and not top.objection
@@ -304,7 +304,7 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
     try:
-        calls = _read(recorded, arrivals.since(0), arrivals.cancelled)
+        calls = _read(recording, arrivals.since(0), arrivals.scored, arrivals.cancelled)
         return _with_another_way(calls, arrivals, recording)
     except LayerError as error:
         raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
@@ -334,9 +334,11 @@ _MOST_UNCLEAR = 24
 
 
 def _read(
-    recorded: RecordedPass, arrived: Sequence[Arrival], cancelled: Container[int] = ()
+    recording: Recording,
+    arrived: Sequence[Arrival],
+    scored: Container[int] = (),
+    cancelled: Container[int] = (),
 ) -> tuple[ModuleCall, ...]:
-    recording = recorded.recording
     return layers_.read(
         recording.calls,
         arrived,
@@ -345,6 +347,6 @@ def _read(
         recording.layouts,
         {number for number, track in enumerate(recording.tracks) if track.grid is None},
         recording.reasons,
-        recorded.returned,
+        scored,
         cancelled,
     )
