@@ -54,6 +54,7 @@ from zoo_networks import (
     settle,
 )
 from zoo_places import place_networks
+from zoo_tasks import TASK_NETWORKS
 
 #: The share of networks with status ok that is aimed at, in percent.
 GOALS = {"torchvision": 100, "timm": 97, "transformers": 100}
@@ -66,7 +67,7 @@ SEEDS = 3
 
 
 #: By library, and those of which no shape tells where cells lie.
-NETWORKS = {**LIBRARIES, "places": place_networks}
+NETWORKS = {**LIBRARIES, **TASK_NETWORKS, "places": place_networks}
 
 
 # ---- one network -----------------------------------------------------------------------------
@@ -149,7 +150,8 @@ def explain(network: Network, row: Row) -> None:
     row.place, row.correlation, row.distance = where.verdict, where.correlation, where.distance
     row.unseen, row.hot = where.unseen, where.hot
     row.certain = certainty(model, inputs, cut.layer)
-    theirs, row.depth = grad_cam(model, inputs, cut.layer, cut.layout, network.kind, found)
+    score = network.score or SCORES[network.kind]
+    theirs, row.depth = grad_cam(model, inputs, cut.layer, cut.layout, score, found)
     row.difference = float((found.raw - theirs).abs().max() / theirs.abs().max())
 
 
@@ -199,7 +201,9 @@ def forward(model: nn.Module, inputs: Inputs) -> object:
 
 def run(model: nn.Module, inputs: Inputs) -> Any:
     """Run a network."""
-    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def first_sentence(text: str) -> str:
@@ -232,11 +236,19 @@ def logit_of_box(output: Any, found: limelight.Explanation) -> Tensor:
     limelight chooses the box, because choosing boxes is half of every detector.
     """
     assert found.index is not None, "an object has a class"
-    logits = named(output, "logits").flatten(0, -2)[:, int(found.index[0])]
+    is_yolo = isinstance(output, tuple) and isinstance(output[-1], dict)
+    raw = raw_scores(output[-1]) if is_yolo else named(output, "logits")
+    logits = raw.flatten(0, -2)[:, int(found.index[0])]
     distances = (logits.detach() - found.score[0]).abs()
     nearest, next_ = distances.topk(2, largest=False).values.tolist()
     assert nearest < min(next_, 1e-5), f"not one logit has the score's value: {nearest}, {next_}"
     return logits[distances.argmin()]
+
+
+def raw_scores(levels: dict[str, Any]) -> Tensor:
+    """Return the logits `[B, N, C]` beside the boxes that a YOLO of ultralytics returns."""
+    scores: Tensor = (levels.get("one2one") or levels)["scores"]
+    return scores.transpose(1, 2)
 
 
 def named(output: Any, *keys: str) -> Tensor:
@@ -262,7 +274,7 @@ def grad_cam(
     inputs: Inputs,
     layer: str,
     layout: Layout,
-    kind: Kind,
+    score: Callable[[Any, limelight.Explanation], Tensor],
     found: limelight.Explanation,
 ) -> tuple[Tensor, float]:
     """Make the map by autograd and hooks, and find how deep the layer is, in percent.
@@ -290,7 +302,7 @@ def grad_cam(
         output = next((outputs[at][-1] for at in RAW_LOGITS if at in outputs), output)
         call = int(number or 1) - 1
         activations = outputs[path][call]
-        (gradient,) = torch.autograd.grad(SCORES[kind](output, found), activations)
+        (gradient,) = torch.autograd.grad(score(output, found), activations)
     for handle in handles:
         handle.remove()
     activations, gradient = (layout.to_grid(t.detach()) for t in (activations, gradient))

@@ -29,7 +29,17 @@ Kind = Literal["classes", "pixels", "boxes"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network to build, its inputs, and a layer to name; None to have limelight choose."""
+    """A network of the zoo.
+
+    Attributes:
+        family, name: What it is called.
+        kind: What it puts out.
+        build: Builds it, with random weights.
+        inputs: Makes its inputs.
+        layer: A layer to name; None to have limelight choose.
+        score: What is explained when no target is named, given the output and the explanation; None
+            for what goes with the kind.
+    """
 
     family: str
     name: str
@@ -37,6 +47,7 @@ class Network:
     build: Callable[[], nn.Module]
     inputs: Callable[[], Inputs]
     layer: str | None = None
+    score: Callable[[Any, Any], Tensor] | None = None
 
 
 def picture(*size: int, channels: int = 3) -> Tensor:
