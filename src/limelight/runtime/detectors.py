@@ -82,7 +82,7 @@ def _two_stage(
 ) -> Proposed:
     """Read a detector that first proposes regions; it has a softmax, and boxes for each class."""
     counts = [len(boxes) for boxes in proposals]
-    boxes = module.box_coder.decode(regression.detach(), proposals)
+    boxes = module.box_coder.decode(regression, proposals)
     probabilities = _without_background(logits.detach().softmax(-1))
     return list(zip(*(t.split(counts) for t in (boxes, logits, probabilities)), strict=True))
 
@@ -91,7 +91,7 @@ def _one_stage(
     module: Any, head: Mapping[str, Any], anchors: Sequence[Any], _sizes: object
 ) -> Proposed:
     """Read a detector that classifies every anchor: RetinaNet, FCOS, SSD."""
-    regression, logits = _levels(head["bbox_regression"]).detach(), _levels(head["cls_logits"])
+    regression, logits = _levels(head["bbox_regression"]), _levels(head["cls_logits"])
     decode = getattr(module.box_coder, "decode_single", module.box_coder.decode)
     proposed = []
     for image, anchor in enumerate(anchors):
@@ -132,7 +132,7 @@ def _as_detr(output: Any, inputs: ModelInputs, model: nn.Module) -> Proposed:
     if boxes.ndim != 3 or boxes.shape[2] != 4 or boxes.shape[:2] != logits.shape[:2]:
         return []
     height, width = inputs.image.shape[-2:]
-    centre, size = boxes.detach()[..., :2], boxes.detach()[..., 2:]
+    centre, size = boxes[..., :2], boxes[..., 2:]
     corners = torch.cat([centre - size / 2, centre + size / 2], -1).clamp(0, 1)
     pixels = corners * corners.new_tensor([width, height, width, height])
     class_count = getattr(getattr(model, "config", None), "num_labels", None)

@@ -66,7 +66,9 @@ class BoxTable:
             )
         if not all(len(boxes) for boxes in output.boxes):
             raise TargetError("The detector proposed no box at all in one of the images.")
-        self._detected, self._context, self._iou = output, context, iou
+        # Boxes are compared without a graph; the coordinates of one may be read with it.
+        self._output, self._context, self._iou = output, context, iou
+        self._detected = replace(output, boxes=tuple(boxes.detach() for boxes in output.boxes))
         self._box = None if box is None else self._check_box(box)
 
     @property
@@ -89,9 +91,7 @@ class BoxTable:
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
         """Return the logits `[B, C]` of one box of each image."""
-        indices = classes.tolist()
-        objects = [self._wanted(image, index, rank) for image, index in enumerate(indices)]
-        iou = self._iou
+        objects, iou = self._all_wanted(classes, rank), self._iou
 
         def read(output: Any, rows: Tensor, what: str) -> Tensor:
             rows_read = [
@@ -104,11 +104,34 @@ class BoxTable:
         probability = partial(read, what="probabilities")
 
         boxes = torch.stack([obj.box for obj in objects])
-        where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
-        rows = torch.arange(len(indices), device="cpu")
+        rows = torch.arange(len(objects), device="cpu")
         return ClassScores(
-            read_again(self._detected, rows), read_again, where, self._region(boxes), probability
+            read_again(self._detected, rows),
+            read_again,
+            _in_words(boxes),
+            self._region(boxes),
+            probability,
         )
+
+    def read_corners(self, classes: Tensor, rank: int | None) -> ClassScores:
+        """Return x1, y1, x2, y2 of one box of each image, `[B, 4]`, in place of class scores."""
+        objects, iou = self._all_wanted(classes, rank), self._iou
+
+        def read_again(output: Any, rows: Tensor) -> Tensor:
+            corners = list[Tensor]()
+            for m, image in enumerate(rows.tolist()):
+                number = _matching_box(output, m, objects[image], iou)
+                corners.append(_boxes_of_class(output.boxes[m], objects[image].label)[number])
+            return torch.stack(corners)
+
+        boxes = torch.stack([obj.box for obj in objects])
+        rows = torch.arange(len(objects), device="cpu")
+        values = read_again(self._output, rows)
+        return ClassScores(values, read_again, _in_words(boxes), self._region(boxes))
+
+    def _all_wanted(self, classes: Tensor, rank: int | None) -> list[Object]:
+        """Return the object that is explained in each image."""
+        return [self._wanted(image, index, rank) for image, index in enumerate(classes.tolist())]
 
     def _wanted(self, image: int, index: int, rank: int | None) -> Object:
         """Return the object that is explained in one image, for a class."""
@@ -152,24 +175,8 @@ class BoxTable:
 
     def _check_box(self, box: Sequence[float] | Tensor) -> Tensor:
         """Return the given boxes as `[B, 4]`, after checking that something was proposed there."""
-        first = self._detected.boxes[0]
-        boxes = torch.as_tensor(box, dtype=first.dtype, device=first.device)
-        batch, (height, width) = self._context.batch, self._context.size
-        boxes = boxes[None] if boxes.ndim == 1 else boxes
-        if boxes.shape not in ((1, 4), (batch, 4)):
-            raise TargetError(
-                f"The box has shape {list(as_tensor(box).shape)}; x1, y1, x2, y2 were "
-                f"expected, or one such row per image [{batch}, 4]."
-            )
-        inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
-        inside = inside and (boxes[:, 3] <= height + 1).all()
-        if not bool(inside and (boxes[:, 2:] > boxes[:, :2]).all()):
-            raise TargetError(
-                f"The box is {boxes.tolist()}; x1 < x2 and y1 < y2 in pixels of the image were "
-                f"expected, which is {width} wide and {height} high."
-            )
-        boxes = boxes.expand(batch, 4)
-        for image in range(batch):
+        boxes = checked_boxes(box, self._detected.boxes[0], self._context)
+        for image in range(self._context.batch):
             nearest = float(_overlaps(self._detected.boxes[image], boxes[image]).max())
             if nearest < self._iou:
                 raise self._nothing_near(image, nearest)
@@ -190,6 +197,40 @@ class BoxTable:
         across = (x >= boxes[:, :1]) & (x <= boxes[:, 2:3])
         down = (y >= boxes[:, 1:2]) & (y <= boxes[:, 3:4])
         return down[:, :, None] & across[:, None, :]
+
+
+def check_iou(iou: float) -> None:
+    """Refuse an overlap outside (0, 1].
+
+    Raises:
+        TargetError: It is outside.
+    """
+    if not 0 < iou <= 1:
+        raise TargetError(f"iou is {iou}; a share above 0 and up to 1 was expected.")
+
+
+def checked_boxes(box: BoxCorners, like: Tensor, context: TargetContext) -> Tensor:
+    """Return given boxes as `[B, 4]`, of the type and on the device of `like`.
+
+    Raises:
+        TargetError: They have another shape, or lie outside the image.
+    """
+    boxes = torch.as_tensor(box, dtype=like.dtype, device=like.device)
+    batch, (height, width) = context.batch, context.size
+    boxes = boxes[None] if boxes.ndim == 1 else boxes
+    if boxes.shape not in ((1, 4), (batch, 4)):
+        raise TargetError(
+            f"The box has shape {list(as_tensor(box).shape)}; x1, y1, x2, y2 were "
+            f"expected, or one such row per image [{batch}, 4]."
+        )
+    inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
+    inside = inside and (boxes[:, 3] <= height + 1).all()
+    if not bool(inside and (boxes[:, 2:] > boxes[:, :2]).all()):
+        raise TargetError(
+            f"The box is {boxes.tolist()}; x1 < x2 and y1 < y2 in pixels of the image were "
+            f"expected, which is {width} wide and {height} high."
+        )
+    return boxes.expand(batch, 4)
 
 
 def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
@@ -221,6 +262,11 @@ def largest_logits(detected: Detected) -> list[Tensor]:
     order = area.argsort()
     chosen = {int(order[round(share * (len(order) - 1))]) for share in (0, 0.5, 1)}
     return [detected.logits[0][i, probabilities[i].argmax()] for i in sorted(chosen)]
+
+
+def _in_words(boxes: Tensor) -> tuple[str, ...]:
+    """Return what each box adds to a label."""
+    return tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
 
 
 def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:

@@ -7,8 +7,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from limelight.errors import ModelError, OptionError, TargetError, unknown
@@ -26,6 +27,7 @@ _KEYS = (
     "pred_logits",
     "image_embeds",
     "pooler_output",
+    "heatmaps",
 )
 
 
@@ -72,7 +74,8 @@ class Detected:
     Attributes:
         output: What the model returned.
         boxes: For each image, the proposed boxes `[N, 4]`, or `[N, C, 4]` if each class has its
-            own: x1, y1, x2, y2 in pixels of the image that was passed in.
+            own: x1, y1, x2, y2 in pixels of the image that was passed in; with a graph if the
+            output has one.
         logits: For each image, `[N, C]`, before softmax or sigmoid.
         probabilities: For each image, `[N, C]`, after softmax or sigmoid; 0 for the background.
     """
@@ -93,12 +96,67 @@ def part_named(output: Any, name: str) -> Any:
     return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
+class MaskQueries(NamedTuple):
+    """The output of mask classification (MaskFormer, Mask2Former, OneFormer, EoMT).
+
+    Attributes:
+        classes: The class logits of each query, `[B, Q, C + 1]`; the last one is "no object".
+        masks: The mask logits of each query, `[B, Q, *grid]`.
+    """
+
+    classes: Tensor
+    masks: Tensor
+
+    def semantic_scores(self) -> Tensor:
+        """Return `sum_q softmax(classes)_qc sigmoid(masks)_q`, `[B, C, *grid]`.
+
+        Cheng et al. 2021, "Per-pixel classification is not all you need", section 3.4.
+        """
+        shares = self.classes.softmax(-1)[..., :-1]
+        return torch.einsum("bqc,bq...->bc...", shares, self.masks.sigmoid())
+
+
+class PromptedMasks(NamedTuple):
+    """The output of a segmenter that is prompted (SAM): several masks of each prompt.
+
+    Attributes:
+        masks: The mask logits of all prompts, `[B, N, h, w]`.
+        quality: The overlap (IoU) with the true mask that the model predicts, `[B, N]`.
+    """
+
+    masks: Tensor
+    quality: Tensor
+
+    def of_each_image(self, numbers: Tensor) -> Tensor:
+        """Return one mask of each image, `[B, 1, h, w]`, given their numbers `[B]`."""
+        rows = torch.arange(len(self.masks), device=self.masks.device)
+        return self.masks[rows, numbers.to(rows.device)][:, None]
+
+
+def mask_queries(output: Any) -> MaskQueries | None:
+    """Return the class and mask logits of mask classification; None if the output has none."""
+    classes = part_named(output, "class_queries_logits")
+    masks = part_named(output, "masks_queries_logits")
+    if not isinstance(classes, Tensor) or not isinstance(masks, Tensor):
+        return None
+    return MaskQueries(classes, masks)
+
+
+def prompted_masks(output: Any) -> PromptedMasks | None:
+    """Return the masks of a prompted segmenter; None if the output has none."""
+    masks, quality = part_named(output, "pred_masks"), part_named(output, "iou_scores")
+    if not isinstance(masks, Tensor) or not isinstance(quality, Tensor) or masks.ndim != 5:
+        return None
+    return PromptedMasks(masks.flatten(1, 2), quality.flatten(1, 2))
+
+
 def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """Return the logits in what a model returned.
 
-    These are the part at `key`; else the output itself if it is a tensor; else its `logits`, `out`,
-    `logits_per_image`, `pred_logits`, `image_embeds` or `pooler_output` (a key or an attribute);
-    else its first tensor.
+    These are the part at `key`; else the output itself if it is a tensor; else the semantic scores
+    of mask classification, or the best mask of a prompted segmenter; else its `logits`, `out`,
+    `logits_per_image`, `pred_logits`, `image_embeds`, `pooler_output` or `heatmaps` (a key or an
+    attribute); else its first tensor.
 
     Raises:
         ModelError: There is no tensor in the output.
@@ -109,6 +167,10 @@ def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
         return _part_at(output, key)
     if isinstance(output, Tensor):
         return output
+    if queries := mask_queries(output):
+        return queries.semantic_scores()
+    if prompted := prompted_masks(output):
+        return prompted.of_each_image(prompted.quality.argmax(1))
     for name in _KEYS:
         part = part_named(output, name)
         if isinstance(part, Tensor):
