@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,14 +101,12 @@ def mask_rcnn() -> FasterRCNN:
 def transformers_network(kind: str) -> tuple[nn.Module, Any, str]:
     """Return a tiny network of transformers with random weights, two pictures, and a layer."""
     torch.manual_seed(0)
-    model, inputs, layer = _BUILDERS[kind]()
+    model, inputs, layer = _BUILDERS[kind](import_module("transformers"))
     return model.double().eval(), inputs, layer
 
 
-def _swin() -> Any:
-    from transformers import SwinConfig
-
-    return SwinConfig(
+def _swin(hf: Any) -> Any:
+    return hf.SwinConfig(
         image_size=64, embed_dim=8, depths=[1] * 4, num_heads=[1, 1, 2, 2], window_size=2,
         out_features=[f"stage{i}" for i in range(1, 5)],
     )  # fmt: skip
@@ -117,80 +116,64 @@ def _pictures(height: int, width: int) -> Tensor:
     return torch.randn(2, 3, height, width, dtype=torch.float64)
 
 
-def _mask2former() -> tuple[nn.Module, Any, str]:
-    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
-
-    config = Mask2FormerConfig(
-        backbone_config=_swin(), hidden_dim=32, feature_size=32, mask_feature_size=32,
+def _mask2former(hf: Any) -> tuple[nn.Module, Any, str]:
+    config = hf.Mask2FormerConfig(
+        backbone_config=_swin(hf), hidden_dim=32, feature_size=32, mask_feature_size=32,
         encoder_feedforward_dim=16, dim_feedforward=16, encoder_layers=1, decoder_layers=2,
         num_attention_heads=2, num_queries=QUERIES, num_labels=CLASSES,
     )  # fmt: skip
     layer = "model.pixel_level_module.decoder.input_projections.0"
-    return Mask2FormerForUniversalSegmentation(config), _pictures(64, 96), layer
+    return hf.Mask2FormerForUniversalSegmentation(config), _pictures(64, 96), layer
 
 
-def _maskformer() -> tuple[nn.Module, Any, str]:
-    from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation
-
-    decoder = DetrConfig(
+def _maskformer(hf: Any) -> tuple[nn.Module, Any, str]:
+    decoder = hf.DetrConfig(
         d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16, decoder_ffn_dim=16,
         num_queries=QUERIES, encoder_attention_heads=2, decoder_attention_heads=2,
     )  # fmt: skip
-    config = MaskFormerConfig(
-        backbone_config=_swin(), decoder_config=decoder, fpn_feature_size=32,
+    config = hf.MaskFormerConfig(
+        backbone_config=_swin(hf), decoder_config=decoder, fpn_feature_size=32,
         mask_feature_size=32, num_labels=CLASSES,
     )  # fmt: skip
     layer = "model.transformer_module.input_projection"
-    return MaskFormerForInstanceSegmentation(config), _pictures(64, 96), layer
+    return hf.MaskFormerForInstanceSegmentation(config), _pictures(64, 96), layer
 
 
-def _eomt() -> tuple[nn.Module, Any, str]:
-    from transformers import EomtConfig, EomtForUniversalSegmentation
-
-    config = EomtConfig(
+def _eomt(hf: Any) -> tuple[nn.Module, Any, str]:
+    config = hf.EomtConfig(
         hidden_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=8,
         num_blocks=1, num_queries=QUERIES, num_labels=CLASSES, num_upscale_blocks=1, mlp_ratio=1,
     )  # fmt: skip
-    return EomtForUniversalSegmentation(config), _pictures(64, 64), "layers.1"
+    return hf.EomtForUniversalSegmentation(config), _pictures(64, 64), "layers.1"
 
 
-def _sam() -> tuple[nn.Module, Any, str]:
-    from transformers import (
-        SamConfig,
-        SamMaskDecoderConfig,
-        SamModel,
-        SamPromptEncoderConfig,
-        SamVisionConfig,
-    )
-
-    vision = SamVisionConfig(
+def _sam(hf: Any) -> tuple[nn.Module, Any, str]:
+    vision = hf.SamVisionConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8,
         output_channels=8, global_attn_indexes=[1], window_size=4, mlp_dim=16, num_pos_feats=4,
     )  # fmt: skip
-    prompt = SamPromptEncoderConfig(
+    prompt = hf.SamPromptEncoderConfig(
         hidden_size=8, image_size=64, patch_size=8, mask_input_channels=4
     )
-    decoder = SamMaskDecoderConfig(
+    decoder = hf.SamMaskDecoderConfig(
         hidden_size=8, mlp_dim=16, num_hidden_layers=1, num_attention_heads=2,
         iou_head_hidden_dim=8, attention_downsample_rate=1,
     )  # fmt: skip
-    config = SamConfig(
+    config = hf.SamConfig(
         vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
     )
     points = torch.tensor([[[[20.0, 30.0]]], [[[40.0, 30.0]]]], dtype=torch.float64)
     inputs = {"pixel_values": _pictures(64, 64), "input_points": points}
-    return SamModel(config), inputs, "vision_encoder.neck"
+    return hf.SamModel(config), inputs, "vision_encoder.neck"
 
 
-def _vitpose() -> tuple[nn.Module, Any, str]:
-    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
-
-    backbone = VitPoseBackboneConfig(
+def _vitpose(hf: Any) -> tuple[nn.Module, Any, str]:
+    backbone = hf.VitPoseBackboneConfig(
         image_size=[64, 48], patch_size=[8, 8], hidden_size=16, num_hidden_layers=2,
         num_attention_heads=2, mlp_ratio=2, out_indices=[2],
     )  # fmt: skip
-    config = VitPoseConfig(backbone_config=backbone, num_labels=5)
-    return VitPoseForPoseEstimation(config), _pictures(64, 48), "backbone.encoder.layer.0"
+    config = hf.VitPoseConfig(backbone_config=backbone, num_labels=5)
+    return hf.VitPoseForPoseEstimation(config), _pictures(64, 48), "backbone.encoder.layer.0"
 
 
 _BUILDERS = {
