@@ -87,7 +87,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.targets.edges import Edge as Edge
     from limelight.targets.keypoints import Keypoint as Keypoint
     from limelight.targets.masks import Mask as Mask
-    from limelight.targets.outputs import OutputSpec as OutputSpec
+    from limelight.targets.outputs import Detected as Detected, OutputSpec as OutputSpec
     from limelight.targets.regions import Region as Region
     from limelight.targets.scores import ScoreTarget as ScoreTarget, Scores as Scores
     from limelight.targets.words import (
@@ -203,7 +203,7 @@ _PUBLIC_NAMES = {
     "targets.edges": ("Edge",),
     "targets.keypoints": ("Keypoint",),
     "targets.masks": ("Mask",),
-    "targets.outputs": ("OutputSpec",),
+    "targets.outputs": ("Detected", "OutputSpec"),
     "targets.regions": ("Region",),
     "targets.scores": (
         "ScoreTarget",

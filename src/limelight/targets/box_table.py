@@ -59,16 +59,23 @@ class BoxTable:
         """
         if not isinstance(output, Detected):
             raise TargetError(
-                "A box needs a detector: one of torchvision, or a model that returns `pred_boxes` "
-                "beside its logits, as DETR does. This model returned "
-                f"{type(output).__name__}. For another detector pass a callable from its output to "
-                "scores [B]."
+                "A box needs a detector: one of torchvision, a YOLO, or a model that returns "
+                "`pred_boxes` beside its logits, as DETR does. This model returned "
+                f"{type(output).__name__}. For another detector let a wrapper of the model return "
+                "limelight.Detected(logits, boxes), or pass a callable from its output to scores "
+                "[B]."
+            )
+        if len(output.logits) != context.batch:
+            raise TargetError(
+                f"The detector returned proposals for {len(output.logits)} images; "
+                f"{context.batch} were passed in."
             )
         if not all(len(boxes) for boxes in output.boxes):
             raise TargetError("The detector proposed no box at all in one of the images.")
-        # Boxes are compared without a graph; the coordinates of one may be read with it.
-        self._output, self._context, self._iou = output, context, iou
-        self._detected = replace(output, boxes=tuple(boxes.detach() for boxes in output.boxes))
+        # Objects are kept for later outputs, and should not keep the graph of their boxes.
+        boxes = tuple(boxes.detach() for boxes in output.boxes)
+        self._detected, self._context, self._iou = replace(output, boxes=boxes), context, iou
+        self._output = output
         self._box = None if box is None else self._check_box(box)
 
     @property
@@ -256,7 +263,7 @@ def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> De
 
 def largest_logits(detected: Detected) -> list[Tensor]:
     """Return the highest logit of a small, a medium and a large box in the first image."""
-    boxes, probabilities = detected.boxes[0], detected.probabilities[0]
+    boxes, probabilities = detected.boxes[0].detach(), detected.probabilities[0]
     sides = boxes[..., 2:] - boxes[..., :2]
     area = sides.prod(-1).reshape(len(boxes), -1).amax(1)
     order = area.argsort()

@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets.outputs import (
-    Detected,
-    mask_queries,
-    part_named,
-    prompted_masks,
-    returned,
-)
+from limelight.targets.mask_outputs import mask_queries, part_named, prompted_masks
+from limelight.targets.outputs import Detected, returned
 
 
 @dataclass(frozen=True, slots=True, eq=False)

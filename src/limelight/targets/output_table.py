@@ -5,7 +5,8 @@ from __future__ import annotations
 from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import Detected, class_logits, part_named, returned
+from limelight.targets.mask_outputs import part_named
+from limelight.targets.outputs import Detected, class_logits, returned
 from limelight.targets.peak_table import PeakTable
 from limelight.targets.region_table import RegionTable
 from limelight.targets.tables import ClassTable, LastWord, Logits

@@ -14,13 +14,8 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import (
-    LogitsKey,
-    find_logits,
-    mask_queries,
-    prompted_masks,
-    returned,
-)
+from limelight.targets.mask_outputs import mask_queries, prompted_masks
+from limelight.targets.outputs import LogitsKey, find_logits, returned
 from limelight.targets.tables import (
     ClassScores,
     are_probabilities,
