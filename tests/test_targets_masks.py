@@ -23,6 +23,7 @@ from helpers.plain_hooks import by_hand, pictures
 from helpers.tolerances import assert_agrees
 from limelight import Contrast, Mask, Rank, Region
 from limelight.errors import TargetError
+from limelight.targets.mask_sets import mirrored_masks
 from oracles.evidence import Grid, channels_first, tokens
 
 #: Score of an output, `[B]`.
@@ -263,6 +264,58 @@ def test_masks_of_mask_rcnn(number: int) -> None:
     assert_agrees(found.raw, expected, condition=100)
     label = int(model([image])[0]["labels"][number])
     assert found.label == (f"class {label} in mask {number}",)
+
+
+class BoxesAndMasks(nn.Module):
+    """The masks of a network beside boxes: a DETR for panoptic segmentation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks, self.boxes = MaskClassifier(), nn.Parameter(torch.rand(6, 4))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        output = self.masks(x)
+        boxes = 0.2 + 0.5 * self.boxes.expand(len(x), 6, 4)
+        return {
+            "logits": output.class_queries_logits,
+            "pred_boxes": boxes,
+            "pred_masks": output.masks_queries_logits,
+        }
+
+
+def test_masks_beside_boxes() -> None:
+    model, images = small(BoxesAndMasks)
+    targets = [Mask(3, 1), Mask(), Mask((9, 20))]
+    found = limelight.explain_each(model, images, targets, layer="masks." + LAYER)
+    expected = limelight.explain_each(model.get_submodule("masks"), images, targets, layer=LAYER)
+    for each, due in zip(found, expected, strict=True):
+        assert each.label == due.label
+        assert torch.equal(each.raw, due.raw)
+
+
+def test_the_masks_of_mirror_images_are_flipped_back() -> None:
+    masks = torch.rand(1, 2, 3, 4)
+    boxes = {"pred_boxes": torch.rand(1, 2, 4), "pred_masks": masks}
+    assert torch.equal(mirrored_masks(boxes, (-1,))["pred_masks"], masks.flip(-1))
+    returned = [{"masks": masks.movedim(0, 1), "labels": torch.ones(2)}]
+    (flipped,) = mirrored_masks(returned, (-2, -1))
+    assert torch.equal(flipped["masks"], masks.movedim(0, 1).flip(-2, -1))
+    assert flipped["labels"] is returned[0]["labels"]
+    assert mirrored_masks([{"boxes": masks}], (-1,)) == [{"boxes": masks}]
+
+
+@pytest.mark.parametrize("method", ["scorecam", "hirescam"])
+def test_mask_rcnn_runs_again(method: str) -> None:
+    """The mask is found again among others, of other numbers, in runs of changed pictures."""
+    torch.manual_seed(1)
+    model = mask_rcnn().double().eval()
+    image = torch.rand(3, 48, 48).double()
+    views = limelight.flips() if method == "hirescam" else None
+    found = limelight.explain(
+        model, [image], target=Mask(1), layer="backbone.across", method=method, views=views
+    )
+    assert found.raw.isfinite().all()
+    assert found.raw.any()
 
 
 def dense_scores(kind: str) -> tuple[nn.Module, Any, Any, Callable[[Any, Tensor], Tensor]]:

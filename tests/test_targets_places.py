@@ -253,6 +253,28 @@ def test_what_a_keypoint_refuses() -> None:
         limelight.explain(heatmaps, images, target=Keypoint(0, at=(32, 0)), layer=LAYER)
 
 
+def test_depth_at_a_pixel_and_over_a_mask() -> None:
+    model, images = Heatmaps().double().eval(), pictures(2, PICTURE)
+    mask = torch.zeros(32, 48)
+    mask[8:16, 4:12] = 1
+    over_mask, at = (
+        limelight.explain(
+            model,
+            images,
+            target=limelight.Region(where=where),
+            output=lambda y: y[:, :1],
+            layer=LAYER,
+        )
+        for where in (mask, (9, 20))
+    )
+
+    def corner(depth: Tensor) -> Tensor:
+        return depth[:, 0, 2:4, 1:3].mean((1, 2))
+
+    assert_agrees(over_mask.raw, by_hand(model, LAYER, images, corner))
+    assert_agrees(at.raw, by_hand(model, LAYER, images, lambda y: y[:, 0, 2, 5]))
+
+
 class Embeds(nn.Module):
     """A picture's embedding."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
+from limelight.targets.mask_sets import mirrored_masks
 from limelight.targets.outputs import Detected
 from limelight.targets.tables import ClassScores, kth
 
@@ -241,7 +242,7 @@ def checked_boxes(box: BoxCorners, like: Tensor, context: TargetContext) -> Tens
 
 
 def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
-    """Return the proposals of a detector for flipped images, with their boxes flipped back.
+    """Return the proposals of a detector for flipped images, with boxes and masks flipped back.
 
     Args:
         detected: What the detector proposed.
@@ -258,7 +259,8 @@ def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> De
                 size[axis] - box[..., low],
             )
             boxes[image] = turned
-    return replace(detected, boxes=tuple(boxes))
+    output = mirrored_masks(detected.output, axes)
+    return replace(detected, boxes=tuple(boxes), output=output)
 
 
 def largest_logits(detected: Detected) -> list[Tensor]:

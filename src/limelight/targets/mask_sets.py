@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.targets.mask_outputs import mask_queries, part_named, prompted_masks
-from limelight.targets.outputs import Detected, returned
+from limelight.targets.outputs import Detected, parts, returned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +49,11 @@ def read_masks(output: object) -> MaskSet:
     if prompted := prompted_masks(own):
         quality = prompted.quality.detach()[..., None]
         return MaskSet(tuple(prompted.masks), tuple(quality), None)
-    masks = part_named(own, "pred_masks")
-    if isinstance(output, Detected) and isinstance(masks, Tensor) and masks.ndim == 4:
-        return MaskSet(tuple(masks), output.probabilities, output.logits)
-    if isinstance(output, Detected) and _has_masks(own):
-        return _of_detections(output, own)
+    if isinstance(output, Detected):
+        if (masks := _masks_of_boxes(own)) is not None:
+            return MaskSet(tuple(masks), output.probabilities, output.logits)
+        if _has_masks(own):
+            return _of_detections(output, own)
     raise TargetError(
         "A mask needs a model that proposes masks: mask classification, which returns "
         "`class_queries_logits` and `masks_queries_logits`, SAM, or Mask R-CNN. This model "
@@ -61,6 +61,26 @@ def read_masks(output: object) -> MaskSet:
         "Region, for a detector a Box; for another model pass a callable from its output to scores "
         "[B]."
     )
+
+
+def mirrored_masks(output: Any, axes: Sequence[int]) -> Any:
+    """Return what a detector returned for flipped images, with its masks flipped back.
+
+    Args:
+        output: What it returned; without masks it is returned as it is.
+        axes: The image axes along which the images were flipped, counted from the end.
+    """
+    if (masks := _masks_of_boxes(output)) is not None:
+        return parts(output) | {"pred_masks": masks.flip(tuple(axes))}
+    if _has_masks(output):
+        return [{**of_image, "masks": of_image["masks"].flip(tuple(axes))} for of_image in output]
+    return output
+
+
+def _masks_of_boxes(output: Any) -> Tensor | None:
+    """Return the mask logits `[B, N, h, w]` that stand beside boxes; None if there are none."""
+    masks = part_named(output, "pred_masks")
+    return masks if isinstance(masks, Tensor) and masks.ndim == 4 else None
 
 
 def _has_masks(output: Any) -> bool:
