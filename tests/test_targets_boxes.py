@@ -29,7 +29,7 @@ def found_by_hand(batch: int = 1, shift: float = 0.0) -> Detected:
     """What a detector of one stage proposed: sigmoids, and the first class is the background."""
     boxes, logits = BOXES + shift, LOGITS
     likely = logits.sigmoid() * torch.tensor([0.0, 1.0, 1.0])
-    return Detected({}, (boxes,) * batch, (logits,) * batch, (likely,) * batch)
+    return Detected((logits,) * batch, (boxes,) * batch, (likely,) * batch, {})
 
 
 def boxed(target: Any, output: Detected | None = None, batch: int = 1) -> Scores:
@@ -83,7 +83,7 @@ def in_a_row() -> Detected:
     """Boxes of one class, each a neighbour's by 7 of 13, the outer ones apart: the surest first."""
     boxes = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10]])
     logits = torch.tensor([[3.0], [2.0], [1.0]])
-    return Detected({}, (boxes,), (logits,), (logits.sigmoid(),))
+    return Detected((logits,), (boxes,), (logits.sigmoid(),), {})
 
 
 def test_an_object_s_score_is_that_of_its_own_box_in_a_crowd() -> None:
@@ -126,7 +126,7 @@ def test_differences_of_classes_are_read_off_one_box() -> None:
 def test_boxes_of_their_own_for_each_class() -> None:
     each = torch.stack([BOXES, BOXES, BOXES + 8], 1)  # those of dogs lie elsewhere
     likely = LOGITS.softmax(1) * torch.tensor([0.0, 1.0, 1.0])
-    output = Detected([], (each,), (LOGITS,), (likely,))
+    output = Detected((LOGITS,), (each,), (likely,), [])
     assert boxed(Box([0, 0, 10, 10], 1), output).values.item() == 3
     # Dogs at [8, 8, 18, 18] are those of row 0 and 1 (moved by two); row 0 is surer of one.
     assert boxed(Box([8, 8, 18, 18], 2), output).values.item() == 1
@@ -178,7 +178,7 @@ def test_a_box_needs_a_detector() -> None:
 
 
 def test_a_detector_that_proposed_nothing_says_so() -> None:
-    empty = Detected({}, (BOXES[:0],), (LOGITS[:0],), (LOGITS[:0],))
+    empty = Detected((LOGITS[:0],), (BOXES[:0],), (LOGITS[:0],), {})
     refused(empty, None, 1, r"The detector proposed no box at all in one of the images")
 
 

@@ -84,7 +84,10 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Contrast as Contrast,
         Counterfactual as Counterfactual,
     )
-    from limelight.targets.outputs import OutputSpec as OutputSpec
+    from limelight.targets.edges import Edge as Edge
+    from limelight.targets.keypoints import Keypoint as Keypoint
+    from limelight.targets.masks import Mask as Mask
+    from limelight.targets.outputs import Detected as Detected, OutputSpec as OutputSpec
     from limelight.targets.regions import Region as Region
     from limelight.targets.scores import ScoreTarget as ScoreTarget, Scores as Scores
     from limelight.targets.words import (
@@ -197,7 +200,10 @@ _PUBLIC_NAMES = {
     "targets.classes": ("AnyOf", "Rank", "top"),
     "targets.context": ("TargetContext",),
     "targets.differences": ("Contrast", "Counterfactual"),
-    "targets.outputs": ("OutputSpec",),
+    "targets.edges": ("Edge",),
+    "targets.keypoints": ("Keypoint",),
+    "targets.masks": ("Mask",),
+    "targets.outputs": ("Detected", "OutputSpec"),
     "targets.regions": ("Region",),
     "targets.scores": (
         "ScoreTarget",

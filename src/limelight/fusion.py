@@ -33,10 +33,17 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
         raise InputError("There are no explanations to fuse; pass at least one.")
     first = explanations[0]
     for other in explanations[1:]:
-        if other.label != first.label or other.image.shape != first.image.shape:
+        other_shape = other.image.shape != first.image.shape
+        if other.label != first.label or (other_shape and other.picture == first.picture):
             raise InputError(
                 f"Cannot fuse explanations of {list(first.label)} and of {list(other.label)}; they "
                 "were expected to be of the same images and the same targets."
+            )
+        if other.picture != first.picture:
+            raise InputError(
+                f"Cannot fuse a map of input {first.picture} and a map of input {other.picture}; "
+                "maps of the same picture were expected. For a map of each, pass the layers to "
+                "compare(layers=[...])."
             )
     # 2. The map.
     maps = [onto_picture(zero_unless_ok(part.raw, part.status), part.span) for part in explanations]

@@ -68,9 +68,10 @@ def explain(
             arguments; for a `Network` also a photo, or a list of photos, which figures are then
             drawn on.
         target: What to explain: a class by index or by name, a list with one per image, a
-            `Contrast` or `Counterfactual`, a `Region` of a segmenter, a `Box` of a detector,
-            `Words` of a sentence, the `Similarity` of an embedding, any callable from output to
-            scores `[B]`, or None for the predicted class (or the most probable object).
+            `Contrast` or `Counterfactual`, a `Region` of a segmenter, a `Mask`, a `Box` of a
+            detector or an `Edge` of it, a `Keypoint`, `Words` of a sentence, the `Similarity` of an
+            embedding, any callable from output to scores `[B]`, or None for the predicted class (or
+            the most probable object).
         method: A name in METHODS, if need be with options as in "rise:masks=1000", or a row of
             METHODS.
         layer: A dotted path or a module inside the model; a list of them, whose maps are fused;

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -14,6 +14,7 @@ from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
+from limelight.runtime.unwrap import is_ultralytics, unwrap
 
 DEFAULT = "efficientnet-lite0"
 
@@ -69,12 +70,48 @@ class Subject(NamedTuple):
         return None if self.crops is None else tuple(crop.view() for crop in self.crops)
 
 
+def yolo_network(yolo: Any, name: str = "yolo") -> Network:
+    """Return the network in an object of ultralytics, with its class names and its input.
+
+    A photo is resized to the size that the network was trained on, without bars around it, which
+    changes its proportions; for a classifier it is cropped.
+    """
+    model = unwrap(yolo)
+    crops = yolo.task == "classify"
+    size = yolo.overrides.get("imgsz") or (224 if crops else 640)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    channels = getattr(model, "yaml", {}).get("channels", 3)
+    preprocess = Preprocess(
+        size=(height, width),
+        resize=min(height, width) if crops else (height, width),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    return Network(name, model, preprocess, _own_names(model))
+
+
+def _own_names(model: nn.Module) -> tuple[str, ...] | None:
+    """Return the class names that a network brings as `names`, by index, as ultralytics' do.
+
+    None if it has none, or if they are its indices.
+    """
+    names = unwrap(model).__dict__.get("names")
+    if not isinstance(names, Mapping) or list(names) != list(range(len(names))):
+        return None
+    texts = tuple(map(str, names.values()))
+    return None if texts == tuple(map(str, names)) else texts
+
+
 def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = None) -> Subject:
     """Read a model and its inputs; a `Network` prepares photos, and knows its class names.
+
+    A `YOLO` of ultralytics is read as such a network.
 
     Raises:
         InputError: The inputs hold no images, or photos were given to a model that is no `Network`.
     """
+    if is_ultralytics(model):
+        model = yolo_network(model)
     network = model if isinstance(model, Network) else None
     photos = _photos(inputs)
     if photos is not None and network is None:
@@ -83,6 +120,8 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "as limelight.load_model returns it, or the tensor [B, C, H, W] that the model takes."
         )
     if network is None:
+        if classes is None and isinstance(model, nn.Module):
+            classes = _own_names(model)
         return Subject(model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
     classes = network.classes if classes is None else classes
     if photos is None:

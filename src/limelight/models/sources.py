@@ -4,6 +4,7 @@ efficientnet-lite0           embedded: real ImageNet weights, nothing to downloa
 resnet50, vit_b_16, ...      any classifier, segmenter or detector of torchvision
 tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
 hf:NAME_OR_FOLDER            a network of transformers (extra `hf`), with its image processor
+yolo:FILE_OR_YAML            a network of ultralytics (extra `yolo`), with its class names
 package.module:factory       your own: a function that returns an nn.Module or a Network
 """
 
@@ -55,15 +56,17 @@ def load_model(
             a connection, weights that were downloaded before are taken.
         OptionError: The class names cannot be read, or the device does not exist.
     """
-    from limelight.models import hub, own, zoo
+    from limelight.models import hub, own, yolo, zoo
 
     names = read_class_names(classes) if isinstance(classes, str | Path) else classes
-    if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:")):
+    if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:", "yolo:")):
         network = own.load_factory(name, weights)
     else:
         with _library_defaults():
             if name.startswith("hf:"):
                 network = hub.load_hub(name, weights, names)
+            elif name.startswith("yolo:"):
+                network = yolo.load_yolo(name, weights, names)
             else:
                 network = zoo.load_library(name, weights, None if names is None else len(names))
     network = replace(

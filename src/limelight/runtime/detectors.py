@@ -1,8 +1,8 @@
 """The boxes that a detector proposes in a pass, before it drops most of them.
 
 torchvision's detectors turn raw logits into boxes in a method `postprocess_detections`; on a shadow
-that method is replaced by one that keeps its arguments and then does the same. Models like DETR
-return their proposals themselves.
+that method is replaced by one that keeps its arguments and then does the same. YOLO, DETR and
+their relatives return their proposals themselves.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from limelight.inputs import ModelInputs
+from limelight.runtime.queries import read_queries
 from limelight.runtime.traits import SORTS_BOXES
-from limelight.targets.outputs import Detected, part_named
+from limelight.runtime.yolo import read_yolo
+from limelight.targets.outputs import Detected
 
 #: For each image: boxes `[N, 4]` or `[N, C, 4]`, logits and probabilities `[N, C]`.
 Proposed = list[tuple[Tensor, Tensor, Tensor]]
@@ -40,11 +42,26 @@ def as_detected(
     output: Any, proposals: Sequence[Proposals], inputs: ModelInputs, model: nn.Module
 ) -> Any:
     """Return an output as `Detected` if proposals were noted or the output holds them itself."""
-    proposed = _to_pixels(*proposals[-1], inputs) if proposals else _as_detr(output, inputs, model)
-    if not proposed:
+    if isinstance(output, Detected):
         return output
-    boxes, logits, probabilities = zip(*proposed, strict=True)
-    return Detected(output, boxes, logits, probabilities)
+    if not proposals:
+        return read_detected(output, inputs, model)
+    boxes, logits, probabilities = zip(*_to_pixels(*proposals[-1], inputs), strict=True)
+    return Detected(logits, boxes, probabilities, output)
+
+
+def read_detected(output: Any, inputs: ModelInputs, model: nn.Module) -> Any:
+    """Return an output as `Detected` if it holds proposals, else as it is."""
+    size = inputs.image.shape[2:]
+    if isinstance(output, Tensor | Detected) or len(size) != 2:
+        return output
+    proposed = read_yolo(output, size) or read_queries(output, inputs, model)
+    if proposed is None:
+        return output
+    boxes, logits, probabilities = proposed
+    clipped = _clipped(boxes, size)
+    inside = (clipped[..., 2:] > clipped[..., :2]).all(-1, keepdim=True)
+    return Detected(logits, clipped, probabilities * inside, output)
 
 
 def _keep_proposals(module: nn.Module, proposals: list[Proposals], *arguments: Any) -> Any:
@@ -72,9 +89,15 @@ def _to_pixels(
     in_pixels = []
     for (boxes, logits, probabilities), (h, w) in zip(proposed, sizes, strict=True):
         scale = boxes.new_tensor([width / w, height / h, width / w, height / h])
-        largest = boxes.new_tensor([width, height, width, height])
-        in_pixels.append(((boxes * scale).clamp(min=0).minimum(largest), logits, probabilities))
+        clipped = _clipped(boxes * scale, (height, width))
+        in_pixels.append((clipped, logits, probabilities))
     return in_pixels
+
+
+def _clipped(boxes: Tensor, size: Sequence[int]) -> Tensor:
+    """Return boxes as far as they lie in images of a size (height, width)."""
+    height, width = size
+    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
 def _two_stage(
@@ -82,7 +105,7 @@ def _two_stage(
 ) -> Proposed:
     """Read a detector that first proposes regions; it has a softmax, and boxes for each class."""
     counts = [len(boxes) for boxes in proposals]
-    boxes = module.box_coder.decode(regression.detach(), proposals)
+    boxes = module.box_coder.decode(regression, proposals)
     probabilities = _without_background(logits.detach().softmax(-1))
     return list(zip(*(t.split(counts) for t in (boxes, logits, probabilities)), strict=True))
 
@@ -91,7 +114,7 @@ def _one_stage(
     module: Any, head: Mapping[str, Any], anchors: Sequence[Any], _sizes: object
 ) -> Proposed:
     """Read a detector that classifies every anchor: RetinaNet, FCOS, SSD."""
-    regression, logits = _levels(head["bbox_regression"]).detach(), _levels(head["cls_logits"])
+    regression, logits = _levels(head["bbox_regression"]), _levels(head["cls_logits"])
     decode = getattr(module.box_coder, "decode_single", module.box_coder.decode)
     proposed = []
     for image, anchor in enumerate(anchors):
@@ -121,23 +144,3 @@ def _without_background(probabilities: Tensor) -> Tensor:
     kept = probabilities.clone()
     kept[:, 0] = 0
     return kept
-
-
-def _as_detr(output: Any, inputs: ModelInputs, model: nn.Module) -> Proposed:
-    """Read an output that holds `pred_boxes` (centre, width, height, as shares) and logits."""
-    boxes, logits = part_named(output, "pred_boxes"), part_named(output, "logits")
-    logits = part_named(output, "pred_logits") if logits is None else logits
-    if not isinstance(boxes, Tensor) or not isinstance(logits, Tensor):
-        return []
-    if boxes.ndim != 3 or boxes.shape[2] != 4 or boxes.shape[:2] != logits.shape[:2]:
-        return []
-    height, width = inputs.image.shape[-2:]
-    centre, size = boxes.detach()[..., :2], boxes.detach()[..., 2:]
-    corners = torch.cat([centre - size / 2, centre + size / 2], -1).clamp(0, 1)
-    pixels = corners * corners.new_tensor([width, height, width, height])
-    class_count = getattr(getattr(model, "config", None), "num_labels", None)
-    if class_count == logits.shape[-1]:  # every class has its own sigmoid
-        probabilities = logits.detach().sigmoid()
-    else:  # the last one means "no object"
-        probabilities, logits = logits.detach().softmax(-1)[..., :-1], logits[..., :-1]
-    return list(zip(pixels, logits, probabilities, strict=True))

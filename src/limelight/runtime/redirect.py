@@ -20,12 +20,15 @@ def redirect(  # noqa: PLR0911 (a line per kind of value)
 ) -> Any:
     """Point a value at the copies: a module, its bound method, or something that holds one.
 
+    A tensor made in inference mode, which cannot be saved for a backward, becomes its clone.
     Lists, tuples, dicts, partials, closures and plain objects are searched; a value that holds no
-    copied module is returned unchanged.
+    copied module and no such tensor is returned unchanged.
     """
     if isinstance(value, nn.Module):
         return copies.get(id(value), value)
-    if depth == 0 or value is None or isinstance(value, torch.Tensor | str | int | float | type):
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.is_inference() else value
+    if depth == 0 or value is None or isinstance(value, str | int | float | type):
         return value
     if isinstance(value, types.MethodType):
         owner = redirect(value.__self__, copies, depth - 1)

@@ -176,9 +176,13 @@ def _may_change(module: nn.Module) -> bool:
             )
         return True
     # A tensor made in inference mode cannot take part in a graph; its clone can.
-    for tensors in (state["_parameters"], state["_buffers"]):
+    for tensors in (
+        (state["_parameters"], state["_buffers"])
+        if plain
+        else (state["_parameters"], state["_buffers"], state)
+    ):
         for tensor in tensors.values():
-            if tensor is not None and tensor.is_inference():
+            if isinstance(tensor, torch.Tensor) and tensor.is_inference():
                 return True
     return False
 

@@ -1,4 +1,4 @@
-"""The network inside its wrappers: DataParallel, DistributedDataParallel, `torch.compile`."""
+"""The network inside its wrappers: DataParallel, `torch.compile`, ultralytics' YOLO, and alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from limelight.errors import ModelError
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the network inside DataParallel, DistributedDataParallel or `torch.compile`.
+    """Return the network inside DataParallel, DistributedDataParallel, `torch.compile` or YOLO.
 
     Raises:
         ModelError: The model is not an eager `nn.Module`.
@@ -34,11 +34,20 @@ def unwrap(model: nn.Module) -> nn.Module:
         )
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrap(model.module)
+    if is_ultralytics(model) or type(model).__module__ == "ultralytics.nn.autobackend":
+        return unwrap(model.model)  # type: ignore[arg-type]
     # Not getattr: a module that passes unknown attributes on would be taken for a wrapper.
     compiled = model._modules.get("_orig_mod")
     if compiled is not None:
         return unwrap(compiled)
     return model
+
+
+def is_ultralytics(model: object) -> bool:
+    """Return whether a model is an object of ultralytics that holds a network, such as YOLO."""
+    # By name, as the package is only there if the user has it.
+    names = {(base.__module__, base.__name__) for base in type(model).__mro__}
+    return ("ultralytics.engine.model", "Model") in names
 
 
 def _runs_modules(graph: torch.fx.GraphModule) -> bool:

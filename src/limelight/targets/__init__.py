@@ -10,6 +10,9 @@
     Counterfactual(281)        what speaks against this class
     Region(15, where=mask)     a class of a segmenter, over a mask, a pixel or where it is predicted
     Box([3, 4, 50, 60], 18)    a class of a detector, in a box
+    Edge("left", box, 18)      where the left edge of that box lies
+    Mask(7), Mask((120, 64))   one of the masks that a model proposes, by number or at a pixel
+    Keypoint("nose")           the peak of a heatmap
     Words(ids, at=3)           a word of a caption or an answer, by its log-probability
     Similarity(vector)         an embedding, by its similarity to another
     any callable               output -> scores [B]
@@ -27,6 +30,9 @@ from limelight.targets.class_names import ClassName
 from limelight.targets.classes import AnyOf, ClassTarget, Rank, top
 from limelight.targets.context import TargetContext
 from limelight.targets.differences import Contrast, Counterfactual
+from limelight.targets.edges import Edge
+from limelight.targets.keypoints import Keypoint
+from limelight.targets.masks import Mask
 from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
 from limelight.targets.regions import Region
 from limelight.targets.scores import FixedScore, Scores, ScoreTarget
@@ -40,8 +46,11 @@ __all__ = [
     "ClassTarget",
     "Contrast",
     "Counterfactual",
+    "Edge",
     "FixedScore",
+    "Keypoint",
     "LogitsKey",
+    "Mask",
     "OutputSpec",
     "Rank",
     "Region",

@@ -13,6 +13,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
+from limelight.targets.mask_sets import mirrored_masks
 from limelight.targets.outputs import Detected
 from limelight.targets.tables import ClassScores, kth
 
@@ -59,14 +60,23 @@ class BoxTable:
         """
         if not isinstance(output, Detected):
             raise TargetError(
-                "A box needs a detector: one of torchvision, or a model that returns `pred_boxes` "
-                "beside its logits, as DETR does. This model returned "
-                f"{type(output).__name__}. For another detector pass a callable from its output to "
-                "scores [B]."
+                "A box needs a detector: one of torchvision, a YOLO, or a model that returns "
+                "`pred_boxes` beside its logits, as DETR does. This model returned "
+                f"{type(output).__name__}. For another detector let a wrapper of the model return "
+                "limelight.Detected(logits, boxes), or pass a callable from its output to scores "
+                "[B]."
+            )
+        if len(output.logits) != context.batch:
+            raise TargetError(
+                f"The detector returned proposals for {len(output.logits)} images; "
+                f"{context.batch} were passed in."
             )
         if not all(len(boxes) for boxes in output.boxes):
             raise TargetError("The detector proposed no box at all in one of the images.")
-        self._detected, self._context, self._iou = output, context, iou
+        # Objects are kept for later outputs, and should not keep the graph of their boxes.
+        boxes = tuple(boxes.detach() for boxes in output.boxes)
+        self._detected, self._context, self._iou = replace(output, boxes=boxes), context, iou
+        self._output = output
         self._box = None if box is None else self._check_box(box)
 
     @property
@@ -89,9 +99,7 @@ class BoxTable:
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
         """Return the logits `[B, C]` of one box of each image."""
-        indices = classes.tolist()
-        objects = [self._wanted(image, index, rank) for image, index in enumerate(indices)]
-        iou = self._iou
+        objects, iou = self._all_wanted(classes, rank), self._iou
 
         def read(output: Any, rows: Tensor, what: str) -> Tensor:
             rows_read = [
@@ -104,11 +112,34 @@ class BoxTable:
         probability = partial(read, what="probabilities")
 
         boxes = torch.stack([obj.box for obj in objects])
-        where = tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
-        rows = torch.arange(len(indices), device="cpu")
+        rows = torch.arange(len(objects), device="cpu")
         return ClassScores(
-            read_again(self._detected, rows), read_again, where, self._region(boxes), probability
+            read_again(self._detected, rows),
+            read_again,
+            _in_words(boxes),
+            self._region(boxes),
+            probability,
         )
+
+    def read_corners(self, classes: Tensor, rank: int | None) -> ClassScores:
+        """Return x1, y1, x2, y2 of one box of each image, `[B, 4]`, in place of class scores."""
+        objects, iou = self._all_wanted(classes, rank), self._iou
+
+        def read_again(output: Any, rows: Tensor) -> Tensor:
+            corners = list[Tensor]()
+            for m, image in enumerate(rows.tolist()):
+                number = _matching_box(output, m, objects[image], iou)
+                corners.append(_boxes_of_class(output.boxes[m], objects[image].label)[number])
+            return torch.stack(corners)
+
+        boxes = torch.stack([obj.box for obj in objects])
+        rows = torch.arange(len(objects), device="cpu")
+        values = read_again(self._output, rows)
+        return ClassScores(values, read_again, _in_words(boxes), self._region(boxes))
+
+    def _all_wanted(self, classes: Tensor, rank: int | None) -> list[Object]:
+        """Return the object that is explained in each image."""
+        return [self._wanted(image, index, rank) for image, index in enumerate(classes.tolist())]
 
     def _wanted(self, image: int, index: int, rank: int | None) -> Object:
         """Return the object that is explained in one image, for a class."""
@@ -152,24 +183,8 @@ class BoxTable:
 
     def _check_box(self, box: Sequence[float] | Tensor) -> Tensor:
         """Return the given boxes as `[B, 4]`, after checking that something was proposed there."""
-        first = self._detected.boxes[0]
-        boxes = torch.as_tensor(box, dtype=first.dtype, device=first.device)
-        batch, (height, width) = self._context.batch, self._context.size
-        boxes = boxes[None] if boxes.ndim == 1 else boxes
-        if boxes.shape not in ((1, 4), (batch, 4)):
-            raise TargetError(
-                f"The box has shape {list(as_tensor(box).shape)}; x1, y1, x2, y2 were "
-                f"expected, or one such row per image [{batch}, 4]."
-            )
-        inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
-        inside = inside and (boxes[:, 3] <= height + 1).all()
-        if not bool(inside and (boxes[:, 2:] > boxes[:, :2]).all()):
-            raise TargetError(
-                f"The box is {boxes.tolist()}; x1 < x2 and y1 < y2 in pixels of the image were "
-                f"expected, which is {width} wide and {height} high."
-            )
-        boxes = boxes.expand(batch, 4)
-        for image in range(batch):
+        boxes = checked_boxes(box, self._detected.boxes[0], self._context)
+        for image in range(self._context.batch):
             nearest = float(_overlaps(self._detected.boxes[image], boxes[image]).max())
             if nearest < self._iou:
                 raise self._nothing_near(image, nearest)
@@ -192,8 +207,42 @@ class BoxTable:
         return down[:, :, None] & across[:, None, :]
 
 
+def check_iou(iou: float) -> None:
+    """Refuse an overlap outside (0, 1].
+
+    Raises:
+        TargetError: It is outside.
+    """
+    if not 0 < iou <= 1:
+        raise TargetError(f"iou is {iou}; a share above 0 and up to 1 was expected.")
+
+
+def checked_boxes(box: BoxCorners, like: Tensor, context: TargetContext) -> Tensor:
+    """Return given boxes as `[B, 4]`, of the type and on the device of `like`.
+
+    Raises:
+        TargetError: They have another shape, or lie outside the image.
+    """
+    boxes = torch.as_tensor(box, dtype=like.dtype, device=like.device)
+    batch, (height, width) = context.batch, context.size
+    boxes = boxes[None] if boxes.ndim == 1 else boxes
+    if boxes.shape not in ((1, 4), (batch, 4)):
+        raise TargetError(
+            f"The box has shape {list(as_tensor(box).shape)}; x1, y1, x2, y2 were "
+            f"expected, or one such row per image [{batch}, 4]."
+        )
+    inside = (boxes >= -1).all() and (boxes[:, 2::2] <= width + 1).all()
+    inside = inside and (boxes[:, 3] <= height + 1).all()
+    if not bool(inside and (boxes[:, 2:] > boxes[:, :2]).all()):
+        raise TargetError(
+            f"The box is {boxes.tolist()}; x1 < x2 and y1 < y2 in pixels of the image were "
+            f"expected, which is {width} wide and {height} high."
+        )
+    return boxes.expand(batch, 4)
+
+
 def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> Detected:
-    """Return the proposals of a detector for flipped images, with their boxes flipped back.
+    """Return the proposals of a detector for flipped images, with boxes and masks flipped back.
 
     Args:
         detected: What the detector proposed.
@@ -210,17 +259,23 @@ def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> De
                 size[axis] - box[..., low],
             )
             boxes[image] = turned
-    return replace(detected, boxes=tuple(boxes))
+    output = mirrored_masks(detected.output, axes)
+    return replace(detected, boxes=tuple(boxes), output=output)
 
 
 def largest_logits(detected: Detected) -> list[Tensor]:
     """Return the highest logit of a small, a medium and a large box in the first image."""
-    boxes, probabilities = detected.boxes[0], detected.probabilities[0]
+    boxes, probabilities = detected.boxes[0].detach(), detected.probabilities[0]
     sides = boxes[..., 2:] - boxes[..., :2]
     area = sides.prod(-1).reshape(len(boxes), -1).amax(1)
     order = area.argsort()
     chosen = {int(order[round(share * (len(order) - 1))]) for share in (0, 0.5, 1)}
     return [detected.logits[0][i, probabilities[i].argmax()] for i in sorted(chosen)]
+
+
+def _in_words(boxes: Tensor) -> tuple[str, ...]:
+    """Return what each box adds to a label."""
+    return tuple(f" in box [{', '.join(f'{x:.0f}' for x in box)}]" for box in boxes.tolist())
 
 
 def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:

@@ -6,8 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from limelight.errors import TargetError
-from limelight.targets.box_table import BoxCorners, BoxTable
+from limelight.targets.box_table import BoxCorners, BoxTable, check_iou
 from limelight.targets.classes import ClassChoice, as_class_target, score_classes
 from limelight.targets.context import TargetContext
 from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
@@ -42,8 +41,7 @@ class Box(ScoreTarget):
 
     def __post_init__(self) -> None:
         """Refuse an overlap outside (0, 1]."""
-        if not 0 < self.iou <= 1:
-            raise TargetError(f"iou is {self.iou}; a share above 0 and up to 1 was expected.")
+        check_iou(self.iou)
 
     def reads(self) -> Hashable:
         """Return None: the score reads the logits."""

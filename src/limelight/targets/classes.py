@@ -217,6 +217,20 @@ def _class_names(value: object, count: int, context: TargetContext) -> Sequence[
     return names_for(count, context.spec.classes) if has_names else context.spec.classes
 
 
+def check_names(count: int, context: TargetContext) -> None:
+    """Check that there is a name for each class, if names are known.
+
+    Raises:
+        TargetError: There are more or fewer.
+    """
+    names = context.spec.classes
+    if names is not None and len(names) != count:
+        raise TargetError(
+            f"There are {len(names)} class names for a model with {count} classes. Pass the "
+            "names that belong to this model, one per class."
+        )
+
+
 def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext) -> Scores:
     """Score each image by a weighted sum of the class scores in a table.
 
@@ -228,16 +242,11 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         UnknownNameError: No class has that name; the nearest are named.
         TargetError: An index is out of range, or there is not one class per image.
     """
-    count, names = table.count, context.spec.classes
-    if names is not None and len(names) != count:
-        raise TargetError(
-            f"There are {len(names)} class names for a model with {count} classes. Pass the "
-            "names that belong to this model, one per class."
-        )
+    check_names(table.count, context)
     # 1. The classes.
     chosen = target.choose(table, context)
     read = table.read(chosen.indices, chosen.rank)
-    single_output = count == 1 and chosen.names is None
+    single_output = table.count == 1 and chosen.names is None
     labels = [
         f"{'the output' if single_output else label_of(index, chosen.names)}{where}"
         for index, where in zip(chosen.indices.tolist(), read.where, strict=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import Detected, class_logits
+from limelight.targets.mask_outputs import part_named
+from limelight.targets.outputs import Detected, class_logits, returned
+from limelight.targets.peak_table import PeakTable
 from limelight.targets.region_table import RegionTable
 from limelight.targets.tables import ClassTable, LastWord, Logits
 
@@ -18,6 +20,8 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
     """
     if isinstance(output, Detected) and context.spec.key is None:
         return BoxTable(output, context)
+    if context.spec.key is None and part_named(returned(output), "heatmaps") is not None:
+        return PeakTable(output, context)
     logits = class_logits(output, context.spec.key)
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:

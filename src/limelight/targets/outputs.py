@@ -7,11 +7,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from limelight.errors import ModelError, OptionError, TargetError, unknown
+from limelight.targets.mask_outputs import dense_scores, part_named
 
 #: The part of an output that holds the logits: a key, attribute or index, several of them joined by
 #: dots as in "aux.logits", or a callable from the output to the logits.
@@ -26,6 +28,7 @@ _KEYS = (
     "pred_logits",
     "image_embeds",
     "pooler_output",
+    "heatmaps",
 )
 
 
@@ -67,38 +70,126 @@ def output_spec(
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """The output of a detector, and all boxes that it proposed, before it dropped most of them.
+    """All boxes that a detector proposed, before it dropped most of them.
+
+    limelight reads it from torchvision's detectors, from YOLO and from DETR and its relatives. For
+    any other detector, let a wrapper return it:
+
+        class Readable(nn.Module):
+            def __init__(self, detector):
+                super().__init__()
+                self.detector = detector
+
+            def forward(self, images):
+                scores, boxes = self.detector(images)
+                return limelight.Detected(logits=scores, boxes=boxes)
 
     Attributes:
-        output: What the model returned.
+        logits: For each image, `[N, C]`, before softmax or sigmoid. They may be given as one tensor
+            `[B, N, C]`.
         boxes: For each image, the proposed boxes `[N, 4]`, or `[N, C, 4]` if each class has its
-            own: x1, y1, x2, y2 in pixels of the image that was passed in.
-        logits: For each image, `[N, C]`, before softmax or sigmoid.
-        probabilities: For each image, `[N, C]`, after softmax or sigmoid; 0 for the background.
+            own: x1, y1, x2, y2 in pixels of the image that was passed in, with a graph if `Edge` is
+            to explain them. They may be given as one tensor with B in front, or as one `[N, 4]` for
+            all images.
+        probabilities: For each image, `[N, C]`, after softmax or sigmoid; 0 for a class that is no
+            object, such as the background. They are given as the logits are; without them, they are
+            the sigmoid of the logits.
+        output: What the model returned, for callables and for `Explanation.output`; None if it is
+            this object itself.
+
+    Raises:
+        ModelError: The shapes do not belong together.
     """
 
-    output: Any
-    boxes: tuple[Tensor, ...]
     logits: tuple[Tensor, ...]
-    probabilities: tuple[Tensor, ...]
+    boxes: tuple[Tensor, ...]
+    probabilities: tuple[Tensor, ...] = ()
+    output: Any = None
+
+    def __init__(
+        self,
+        logits: Tensor | Sequence[Tensor],
+        boxes: Tensor | Sequence[Tensor],
+        probabilities: Tensor | Sequence[Tensor] | None = None,
+        output: Any = None,
+    ) -> None:
+        """Read the tensors as one per image, and check that they belong together."""
+        by_image = _by_image("logits", "[N, C]", logits)
+        if isinstance(boxes, Tensor) and boxes.ndim == 2:
+            boxes = (boxes,) * len(by_image)
+        boxes_by_image = _by_image("boxes", "[N, 4]", boxes)
+        if probabilities is None:
+            likely = tuple(each.detach().sigmoid() for each in by_image)
+        else:
+            likely = _by_image("probabilities", "[N, C]", probabilities)
+        _check_proposals(by_image, boxes_by_image, likely)
+        for name, value in (
+            ("logits", by_image),
+            ("boxes", boxes_by_image),
+            ("probabilities", likely),
+            ("output", output),
+        ):
+            object.__setattr__(self, name, value)
+
+
+def _by_image(name: str, shape: str, values: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return tensors of a detector as one per image.
+
+    Raises:
+        ModelError: They are neither one tensor nor a sequence of tensors.
+    """
+    if isinstance(values, Tensor) and values.ndim >= 3:
+        return values.unbind()
+    if isinstance(values, list | tuple) and all(isinstance(each, Tensor) for each in values):
+        return tuple(values)
+    what = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    raise ModelError(
+        f"The {name} of Detected are {what}; one tensor [B, {shape[1:]} was expected, or a list "
+        f"with a tensor {shape} for each image."
+    )
+
+
+def _check_proposals(
+    logits: Sequence[Tensor], boxes: Sequence[Tensor], probabilities: Sequence[Tensor]
+) -> None:
+    """Check that logits, boxes and probabilities belong together.
+
+    Raises:
+        ModelError: They do not.
+    """
+    if not len(logits) == len(boxes) == len(probabilities):
+        raise ModelError(
+            f"Detected holds logits of {len(logits)} images, boxes of {len(boxes)} and "
+            f"probabilities of {len(probabilities)}; as many of each were expected."
+        )
+    for scores, corners, likely in zip(logits, boxes, probabilities, strict=True):
+        classes = tuple(scores.shape)
+        fitting = ((*classes[:1], 4), (*classes, 4))
+        if (
+            scores.ndim != 2
+            or tuple(corners.shape) not in fitting
+            or tuple(likely.shape) != classes
+        ):
+            raise ModelError(
+                f"For an image, Detected holds logits {list(classes)}, boxes "
+                f"{list(corners.shape)} and probabilities {list(likely.shape)}; logits [N, C], "
+                "boxes [N, 4] or [N, C, 4] and probabilities [N, C] were expected."
+            )
 
 
 def returned(output: Any) -> Any:
     """Return what the model itself returned, from its output or from a `Detected` around it."""
-    return output.output if isinstance(output, Detected) else output
-
-
-def part_named(output: Any, name: str) -> Any:
-    """Return the part of an output under this key or attribute; None if there is none."""
-    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+    inner = output.output if isinstance(output, Detected) else None
+    return output if inner is None else inner
 
 
 def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """Return the logits in what a model returned.
 
-    These are the part at `key`; else the output itself if it is a tensor; else its `logits`, `out`,
-    `logits_per_image`, `pred_logits`, `image_embeds` or `pooler_output` (a key or an attribute);
-    else its first tensor.
+    These are the part at `key`; else the output itself if it is a tensor; else the semantic scores
+    of mask classification, or the best mask of a prompted segmenter; else its `logits`, `out`,
+    `logits_per_image`, `pred_logits`, `image_embeds`, `pooler_output` or `heatmaps` (a key or an
+    attribute); else the logits in a pair of probabilities and logits; else its first tensor.
 
     Raises:
         ModelError: There is no tensor in the output.
@@ -109,10 +200,14 @@ def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
         return _part_at(output, key)
     if isinstance(output, Tensor):
         return output
+    if (scores := dense_scores(output)) is not None:
+        return scores
     for name in _KEYS:
         part = part_named(output, name)
         if isinstance(part, Tensor):
             return part
+    if _is_softmax_and_logits(output):
+        return cast("Sequence[Tensor]", output)[1]
     first = _first_tensor(output)
     if first is None:
         what = "None" if output is None else f"{_type_in_words(output)} without a tensor"
@@ -141,24 +236,29 @@ def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
     For a detector they are those of the most probable objects; for a segmenter, those predicted on
     most pixels, each with its share of the pixels.
     """
-    output = returned(output)
+    detected, output = output if isinstance(output, Detected) else None, returned(output)
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
         detections = output[0]
         both = zip(detections["labels"].tolist(), detections["scores"].tolist(), strict=True)
         return sorted(both, key=lambda pair: -pair[1])[:count]
+    if detected is not None:
+        return _most_probable(detected.probabilities[0].detach().float().amax(0), count)
     logits = class_logits(output)[0].detach().float()
-    if part_named(output, "pred_boxes") is not None:
-        shares = logits.softmax(-1)[:, :-1].amax(0)
-    elif logits.ndim > 1 and len(logits) > 1:
+    if logits.ndim > 1 and len(logits) > 1:
         predicted = logits.argmax(0).flatten()
         shares = predicted.bincount(minlength=len(logits)) / predicted.numel()
     elif logits.ndim > 1:
         shares = (logits > 0).float().mean()[None]
     else:
         shares = logits.softmax(-1) if len(logits) > 1 else logits.sigmoid()
+    best = _most_probable(shares, count)
+    return [(index, share) for index, share in best if logits.ndim == 1 or share > 0]
+
+
+def _most_probable(shares: Tensor, count: int) -> list[tuple[int, float]]:
+    """Return the classes with the largest shares, each with its share."""
     values, indices = shares.topk(min(count, len(shares)))
-    pairs = zip(indices.tolist(), values.tolist(), strict=True)
-    return [(index, value) for index, value in pairs if logits.ndim == 1 or value > 0]
+    return list(zip(indices.tolist(), values.tolist(), strict=True))
 
 
 def _part_at(output: object, key: LogitsKey) -> Tensor:
@@ -199,6 +299,20 @@ def parts(output: object) -> dict[str, object]:
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         return {f.name: getattr(output, f.name) for f in dataclasses.fields(output)}
     return dict(getattr(output, "__dict__", {}))
+
+
+def _is_softmax_and_logits(output: object) -> bool:
+    """Return whether an output is a pair of `[B, C]`: probabilities, and the logits they are of."""
+    if not isinstance(output, list | tuple) or len(output) != 2:
+        return False
+    first, second = output
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        return False
+    if first.ndim != 2 or first.shape != second.shape or not second.is_floating_point():
+        return False
+    tolerance = torch.finfo(second.dtype).eps ** 0.5
+    softmax = second.detach().softmax(1)
+    return first.dtype == second.dtype and torch.allclose(first, softmax, rtol=0, atol=tolerance)
 
 
 def _first_tensor(output: object, depth: int = 4) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,8 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import find_logits
+from limelight.targets.mask_outputs import mask_queries, prompted_masks
+from limelight.targets.outputs import LogitsKey, find_logits, returned
 from limelight.targets.tables import (
     ClassScores,
     are_probabilities,
@@ -44,7 +45,8 @@ class RegionTable:
             TargetError: The logits are not dense, or the region does not fit them.
         """
         self._context, self._key = context, context.spec.key
-        self._logits = find_logits(output, self._key)
+        self._dense = dense_reader(output, self._key)
+        self._logits = self._dense(output, torch.arange(context.batch, device="cpu"))
         axes = len(context.size)
         if self._logits.ndim != axes + 2 or len(self._logits) != context.batch:
             raise TargetError(
@@ -52,6 +54,9 @@ class RegionTable:
                 f"returns; the model returned {list(self._logits.shape)}. Leave `where` out, or "
                 "pick the dense part of what it returns with output=..."
             )
+        # Semantic scores are sums over masks: a softmax of them means nothing.
+        sums_masks = self._key is None and mask_queries(returned(output)) is not None
+        self._has_probability = self.count > 1 and not sums_masks
         self._mask, self._label = self._read_mask(where)
 
     @property
@@ -79,18 +84,13 @@ class RegionTable:
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:  # noqa: ARG002 (protocol)
         """Return the mean logits over the region, `[B, C]`."""
-        mask, label = self._mask, self._label
-        if mask is None:
-            per_image = (-1, *[1] * len(self._context.size))
-            mask = (self._predicted == classes.reshape(per_image)).float()
-            anywhere = mask.flatten(1).any(1)
-            mask = torch.where(anywhere.reshape(per_image), mask, torch.ones_like(mask))
-            where = tuple("" if found else ", predicted nowhere" for found in anywhere.tolist())
+        if self._mask is None:
+            mask, where = self._cells_of(classes)
         else:
-            where = (label,) * len(classes)
+            mask, where = self._mask, (self._label,) * len(classes)
 
         def dense(output: Any, rows: Tensor) -> Tensor:
-            logits = find_logits(output, self._key)
+            logits = self._dense(output, rows)
             if logits.ndim != self._logits.ndim or len(logits) != len(rows):
                 raise shape_changed(logits, rows, "C, *grid")
             return logits
@@ -105,8 +105,19 @@ class RegionTable:
         region = torch.nn.functional.interpolate(mask[:, None], size=self._context.size)[:, 0] > 0
         means = _mean_over(self._logits, mask)
         return ClassScores(
-            means, read_again, where, region, probability if self.count > 1 else None
+            means, read_again, where, region, probability if self._has_probability else None
         )
+
+    def _cells_of(self, classes: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+        """Return the cells where each image's class is predicted, `[B, *grid]`, and their labels.
+
+        They are all cells if the class is predicted nowhere.
+        """
+        per_image = (-1, *[1] * len(self._context.size))
+        mask = (self._predicted == classes.reshape(per_image)).float()
+        anywhere = mask.flatten(1).any(1)
+        mask = torch.where(anywhere.reshape(per_image), mask, torch.ones_like(mask))
+        return mask, tuple("" if found else ", predicted nowhere" for found in anywhere.tolist())
 
     @cached_property
     def _normalised(self) -> bool:
@@ -162,6 +173,24 @@ class RegionTable:
         mask = torch.zeros(shape, dtype=torch.float32, device=self._logits.device)
         mask[(slice(None), *cell)] = 1  # type: ignore[index]
         return mask
+
+
+def dense_reader(output: object, key: LogitsKey | None) -> Callable[[Any, Tensor], Tensor]:
+    """Return what reads the dense logits of outputs, given the image of each row.
+
+    The best mask of a prompted segmenter stays the one that is best in this output.
+    """
+    prompted = prompted_masks(returned(output)) if key is None else None
+    if prompted is None:
+        return lambda output, rows: find_logits(output, key)  # noqa: ARG005 (as below)
+    best = prompted.quality.argmax(1)
+
+    def read(output: Any, rows: Tensor) -> Tensor:
+        masks = prompted_masks(returned(output))
+        assert masks is not None
+        return masks.of_each_image(best[rows.to(best.device)])
+
+    return read
 
 
 def _mean_over(logits: Tensor, mask: Tensor) -> Tensor:

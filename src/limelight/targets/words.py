@@ -143,13 +143,15 @@ class Similarity(RowTarget):
     a class (Chen et al. 2020, "Adapting Grad-CAM for embedding networks"):
 
         Similarity(model(other_image)[0])
+        Similarity()                       of two images in a batch: of each to the other
 
     Attributes:
-        to: `[D]`, or one per image `[B, D]`.
+        to: `[D]`, or one per image `[B, D]`. None for a batch of two images: the vector of the
+            other one.
         text: What the vector stands for, to label the map with.
     """
 
-    to: Tensor
+    to: Tensor | None = None
     text: str = ""
 
     def reads(self) -> Hashable:
@@ -160,6 +162,23 @@ class Similarity(RowTarget):
         """Return what is explained, in words."""
         return f"similarity to {self.text or 'a vector'}"
 
+    def score(self, output: Any, context: TargetContext) -> Scores:
+        """Return the cosine similarity of each image.
+
+        Raises:
+            TargetError: The vectors do not fit the output, or there are none and not two images.
+        """
+        if self.to is not None:
+            return super(Similarity, self).score(output, context)
+        if context.batch != 2:
+            raise TargetError(
+                "Similarity() compares the two images of a batch, and there are "
+                f"{context.batch}. Pass the vector to compare with: Similarity(vector)."
+            )
+        others = replace(self, to=find_logits(output, context.spec.key).detach().flip(0))
+        labels = tuple(f"similarity to {self.text or f'image {other}'}" for other in (1, 0))
+        return others.score(output, context)._replace(labels=labels)
+
     def read(self, output: Any, rows: Tensor, context: TargetContext) -> Tensor:
         """Return the cosine similarity of each row of an output, `[M]`.
 
@@ -167,6 +186,7 @@ class Similarity(RowTarget):
             TargetError: The vectors do not fit the output.
         """
         embedding = find_logits(output, context.spec.key)
+        assert self.to is not None, "score() fills in the vectors of a pair"
         to = as_tensor(self.to).detach().to(embedding)
         to = to[None] if to.ndim == 1 else to
         if embedding.ndim != 2 or len(embedding) != len(rows):
@@ -187,4 +207,4 @@ class Similarity(RowTarget):
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
         """Return the vector of one image of the batch."""
-        return replace(self, to=rows_of_image(self.to, image, 1))
+        return self if self.to is None else replace(self, to=rows_of_image(self.to, image, 1))
