@@ -30,8 +30,8 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="The embedded network, a torchvision or timm name, hf:NAME_OR_FOLDER, or "
-        "package.module:factory.",
+        help="The embedded network, a torchvision or timm name, hf:NAME_OR_FOLDER, "
+        "yolo:FILE_OR_YAML, or package.module:factory.",
     ),
 ]
 

@@ -37,7 +37,7 @@ def read_queries(
     corners = torch.cat([centre - size / 2, centre + size / 2], -1).clamp(0, 1)
     pixels = corners * corners.new_tensor([width, height, width, height])
     config = _configuration(model)
-    if "grounding_dino" in getattr(config, "model_type", ""):
+    if "grounding-dino" in getattr(config, "model_type", "").replace("_", "-"):
         logits = _by_prompt(logits, inputs)
     if _last_is_no_object(logits.shape[-1], config):
         return pixels, logits[..., :-1], logits.detach().softmax(-1)[..., :-1]

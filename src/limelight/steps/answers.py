@@ -9,7 +9,7 @@ from limelight.explanation import Explanation
 from limelight.steps.data import Answer
 from limelight.targets import AnyOf, OutputSpec, Rank, Target
 from limelight.targets.class_names import label_of, names_for
-from limelight.targets.outputs import answers, class_logits
+from limelight.targets.outputs import Detected, answers, class_logits
 
 #: How many answers of a classifier are shown.
 _SHOWN_ANSWERS = 5
@@ -23,18 +23,24 @@ def explained_class(explanation: Explanation, target: Target) -> int | None:
     return int(explanation.index[0]) if is_class and explanation.index is not None else None
 
 
-def first_answers(explanation: Explanation, spec: OutputSpec) -> tuple[Answer, ...]:
+def first_answers(explanation: Explanation, output: object, spec: OutputSpec) -> tuple[Answer, ...]:
     """Return the most probable classes; for a classifier, the explained class is among them.
 
     Without a class that is explained there are none.
+
+    Args:
+        explanation: The explanation.
+        output: What the network returned; for a detector, a `Detected`.
+        spec: How to read it.
     """
     if explanation.index is None:
         return ()
-    output = explanation.output
-    logits = None if isinstance(output, list) else class_logits(output, spec.key).detach()
+    proposes = isinstance(output, list | Detected) and spec.key is None
+    logits = None if proposes else class_logits(output, spec.key).detach()
     if logits is None or logits.ndim != 2 or len(logits) != 1:  # a detector, a segmenter
         return tuple(
-            Answer(i, label_of(i, spec.classes), None, share) for i, share in answers(output)
+            Answer(i, label_of(i, spec.classes), None, share)
+            for i, share in answers(output, key=spec.key)
         )
     scores = at_least_float32(logits[0])
     if len(scores) == 1:

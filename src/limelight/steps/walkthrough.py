@@ -28,6 +28,7 @@ from limelight.pipeline import Skipped
 from limelight.progress import ProgressCallback
 from limelight.runtime.cells import CellPlaces, measure_cells
 from limelight.runtime.costs import costs
+from limelight.runtime.detectors import read_detected
 from limelight.runtime.record import cached_record
 from limelight.runtime.unwrap import unwrap
 from limelight.steps.answers import explained_class, first_answers
@@ -146,7 +147,11 @@ def walkthrough(
         explanation=explanation.drawn_on(subject.crops),
         steps=network_table(calls, costs(subject.model, subject.inputs), cut.layer),
         explained=explained_class(explanation, target),
-        answers=first_answers(explanation, options.spec),
+        answers=first_answers(
+            explanation,
+            read_detected(explanation.output, subject.inputs, unwrap(subject.model)),
+            options.spec,
+        ),
         activations=activations,
         gradients=gradients,
         weights=weights[0],

@@ -230,20 +230,20 @@ def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     return logits[:, None] if logits.ndim == 1 else logits
 
 
-def answers(output: Any, count: int = 5) -> list[tuple[int, float]]:
+def answers(output: Any, count: int = 5, key: LogitsKey | None = None) -> list[tuple[int, float]]:
     """Return the most probable classes for the first image, each with its probability.
 
     For a detector they are those of the most probable objects; for a segmenter, those predicted on
     most pixels, each with its share of the pixels.
     """
     detected, output = output if isinstance(output, Detected) else None, returned(output)
-    if isinstance(output, list) and output and isinstance(output[0], Mapping):
+    if isinstance(output, list) and output and isinstance(output[0], Mapping) and key is None:
         detections = output[0]
         both = zip(detections["labels"].tolist(), detections["scores"].tolist(), strict=True)
         return sorted(both, key=lambda pair: -pair[1])[:count]
-    if detected is not None:
+    if detected is not None and key is None:
         return _most_probable(detected.probabilities[0].detach().float().amax(0), count)
-    logits = class_logits(output)[0].detach().float()
+    logits = class_logits(output, key)[0].detach().float()
     if logits.ndim > 1 and len(logits) > 1:
         predicted = logits.argmax(0).flatten()
         shares = predicted.bincount(minlength=len(logits)) / predicted.numel()

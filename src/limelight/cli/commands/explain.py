@@ -33,12 +33,14 @@ from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import PlaceOptions, TargetOptions
 from limelight.explanation import Explanation, PictureKind
+from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
 from limelight.photos.memory import PHOTO_BYTES, is_large
+from limelight.runtime.detectors import read_detected
 from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
+from limelight.targets.outputs import LogitsKey, answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,14 @@ def explain(
             help="A name that `limelight methods` lists, with options if any: rise:masks=1000."
         ),
     ] = "gradcam",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Which part of what the network returns holds the logits: a key, an attribute or "
+            "a number, or several joined by dots.",
+        ),
+    ] = None,
     map_options: MapOptions,
     picture_options: _HeatmapOptions,
     batch: Annotated[
@@ -93,6 +103,8 @@ def explain(
 
     limelight explain street.jpg --model fasterrcnn_resnet50_fpn --topk 3
 
+    limelight explain street.jpg --model yolo:yolo11n.pt --target dog
+
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
     """
     classes = target_options.targets()
@@ -105,7 +117,12 @@ def explain(
         network = network_options.load()
     targets = place_options.place(classes, network.preprocess, paths)
     heatmaps = _Heatmaps(
-        run, network, files, picture_options, loading=time.perf_counter() - started
+        run,
+        network,
+        files,
+        picture_options,
+        loading=time.perf_counter() - started,
+        key=output,
     )
     layers = split_layers(layer)
     with run.work():
@@ -116,6 +133,7 @@ def explain(
             targets,
             method=method,
             layer=layers if len(layers) > 1 else layers[0] if layers else None,
+            output=output,
             fuse=fuse,
             views=map_options.read_views(),
             eigen=map_options.eigen,
@@ -147,12 +165,19 @@ class _Heatmaps:
         pictures: _HeatmapOptions,
         *,
         loading: float,
+        key: LogitsKey | None,
     ) -> None:
-        """Begin with nothing explained; `loading` is how long the network took to load."""
+        """Begin with nothing explained.
+
+        Args:
+            run, network, files, pictures: The run, and what its options say.
+            loading: How long the network took to load.
+            key: Which part of what it returns holds the logits; None to find it.
+        """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.room = Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
-        self.loading = loading
+        self.loading, self.key = loading, key
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -193,10 +218,14 @@ class _Heatmaps:
         noted: list[dict[str, Any]] = []
         asked = self.pictures.whole
         whole = self.files.format != "npz" if asked is None else asked
-        for explanation in result.explanations:
+        digits = len(str(len(result.explanations)))
+        for number, explanation in enumerate(result.explanations, start=1):
+            # The labels of boxes and regions are places, whose order says nothing.
+            several_places = explanation.region is not None and len(result.explanations) > 1
+            rank = f"{number:0{digits}}" if several_places else ""
             label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
             method = re.sub(r"[^\w+.-]+", "-", explanation.method)
-            path = self.files.next(result.path.stem, method, label)
+            path = self.files.next(result.path.stem, method, rank, label)
             explanation.save(
                 path,
                 whole=whole,
@@ -204,7 +233,7 @@ class _Heatmaps:
                 colormap=self.pictures.colormap,
             )
             if not noted:  # noted with its first picture: a later one may fail
-                best = _best_classes(explanation, self.network)
+                best = _best_classes(explanation, self.network, self.key)
                 self.run.done.append(
                     {
                         "photo": str(result.path),
@@ -238,11 +267,15 @@ def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _best_classes(explanation: Explanation, network: Network) -> list[dict[str, Any]]:
+def _best_classes(
+    explanation: Explanation, network: Network, key: LogitsKey | None
+) -> list[dict[str, Any]]:
     """Return the network's five first answers."""
+    inputs = ModelInputs.of(explanation.image)
+    output = read_detected(explanation.output, inputs, network.model)
     return [
         {"index": index, "class": label_of(index, network.classes), "probability": probability}
-        for index, probability in answers(explanation.output)
+        for index, probability in answers(output, key=key)
     ]
 
 
