@@ -20,6 +20,7 @@ from limelight.runtime.head import Head
 from limelight.runtime.lineage import read_lineage
 from limelight.runtime.record import token_layouts
 from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
+from limelight.runtime.scripted import is_scripted
 from limelight.runtime.shadow import shadow
 from limelight.targets import Scores
 
@@ -76,6 +77,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
     3. Prepare the head behind the last block.
     4. For each block, run the head on its tokens, and differentiate the score by its attention.
     """
+    _refuse_scripted(run)
     layouts = _token_layouts(run)
     rule = KeepAttention(run.inputs.batch, layouts)
     kept_at_entry, blocks = list[int](), dict[int, tuple[int, Tensor]]()
@@ -174,6 +176,7 @@ def _pack_attention(
 
 def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the network again under a rule; return the sum of scores, and the images as a leaf."""
+    _refuse_scripted(run)
     with with_graph():
         image = run.inputs.image.clone().requires_grad_()
         inputs = run.inputs.on(image.clone())
@@ -181,6 +184,17 @@ def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Te
             output = run_network(run.model, inputs)
         values = scores.read_again(output, torch.arange(inputs.batch, device=image.device))
         return values.sum(), image
+
+
+def _refuse_scripted(run: Pass) -> None:
+    """Raise an error if part of the network is scripted, as a rule does not reach inside it."""
+    part = next((path for path, m in run.model.named_modules() if is_scripted(m)), None)
+    if part is not None:
+        raise MethodError(
+            f"The method reads what every layer computes, and the inside of {part!r}, a "
+            "ScriptModule, cannot be seen. Pass the eager model that it was scripted or traced "
+            "from, or use 'gradcam' or 'saliency'."
+        )
 
 
 def _token_layouts(run: Pass) -> dict[int, Layout]:

@@ -1,0 +1,181 @@
+"""What people pass in: whole numbers, tensors of derived classes, weights that are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import limelight
+from helpers.tolerances import assert_agrees
+
+
+class Net(nn.Module):
+    """Two convolutions; the second is the layer that a careful person takes."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.conv = nn.Conv2d(6, 8, 3, padding=1)
+        self.fc = nn.Linear(8, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        activations: Tensor = self.conv(self.stem(x).relu())
+        return activations
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.features(x).relu().mean((2, 3)))
+
+
+def made(count: int = 2) -> Tensor:
+    return torch.rand(count, 3, 16, 20, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(model: nn.Module, score: Callable[[Any], Tensor], *inputs: Any) -> Tensor:
+    """Grad-CAM at `conv`, by a hook and autograd: `[B, H, W]`."""
+    kept: list[Tensor] = []
+
+    def keep(_module: object, _args: object, output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    hook = model.conv.register_forward_hook(keep)  # type: ignore[union-attr]
+    total = score(model(*inputs)).sum()
+    hook.remove()
+    gradients = torch.autograd.grad(total, kept)
+    terms = [
+        (g.mean((2, 3), keepdim=True) * a).sum(1) for g, a in zip(gradients, kept, strict=True)
+    ]
+    return torch.cat(terms).detach()
+
+
+# ---- tensors of derived classes ----------------------------------------------------------------
+
+
+class TensorImage(Tensor):
+    """As fastai's: hands its attributes on to what is computed from it."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = super().__torch_function__(  # type: ignore[no-untyped-call]
+            func, types, args, kwargs or {}
+        )
+        first = next((arg for arg in args if isinstance(arg, TensorImage)), None)
+        if isinstance(result, TensorImage) and first is not None:
+            result.__dict__.update(first.__dict__)
+        return result
+
+
+class MetaTensor(TensorImage):
+    """As MONAI's: with metadata."""
+
+    meta: dict[str, str]
+
+    @staticmethod
+    def of(tensor: Tensor) -> MetaTensor:
+        derived = tensor.as_subclass(MetaTensor)
+        derived.meta = {"file": "scan.nii"}
+        return derived
+
+
+METHODS = ["gradcam", "shapleycam", "ablationcam", "scorecam", "saliency", "rise", "fullgrad"]
+
+DERIVED = {"fastai": lambda t: t.as_subclass(TensorImage), "monai": MetaTensor.of}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", DERIVED)
+@pytest.mark.parametrize("given", ["tensor", "tuple", "list", "in the network"])
+def test_a_tensor_of_a_derived_class(kind: str, method: str, given: str) -> None:
+    """It is read as the plain tensor that it is, and everything that comes back is plain."""
+    derive, images = DERIVED[kind], made()
+
+    class Derives(Net):
+        def forward(self, x: Tensor) -> Any:
+            assert (kind == "monai") == hasattr(derive(x), "meta")
+            return {"logits": super().forward(derive(x))}
+
+    class Listed(Net):
+        def forward(self, x: Any) -> Any:
+            return super().forward(torch.stack(x))
+
+    inputs: Any = derive(images)
+    model = {"list": Listed, "in the network": Derives}.get(given, Net)()
+    if given == "tuple":
+        inputs = (inputs,)
+    elif given == "list":
+        inputs = list(inputs)
+    elif given == "in the network":
+        inputs = images
+    options = {"masks": 50} if method == "rise" else {}
+    chosen = limelight.METHODS[method].set(**options)
+    found = limelight.explain(model, inputs, target=1, method=chosen)
+    plain = limelight.explain(Net(), images, target=1, method=chosen)
+    assert_agrees(found.raw, plain.raw)
+    assert found.layer == plain.layer
+    for tensor in (found.raw, found.heatmap, found.score, found.image):
+        assert type(tensor) is Tensor
+    if method == "gradcam":
+        assert_agrees(found.raw, by_hand(Net(), lambda y: y[:, 1], images))
+
+
+def test_a_network_that_reads_metadata() -> None:
+    """It has none to read, and the error says why."""
+
+    class Reads(Net):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) if x.meta else None
+
+    with pytest.raises(AttributeError) as raised:
+        limelight.explain(Reads(), MetaTensor.of(made()))
+    assert "derived classes are passed on as plain ones" in " ".join(raised.value.__notes__)
+
+
+# ---- weights that are elsewhere ----------------------------------------------------------------
+
+
+def offloaded(model: nn.Module) -> nn.Module:
+    """Keep the weights elsewhere, as accelerate does: hooks load each module's when it runs."""
+    for module in model.modules():
+        kept = dict(module.named_parameters(recurse=False))
+        if not kept:
+            continue
+        module._parameters.update({n: nn.Parameter(p.to("meta")) for n, p in kept.items()})
+
+        def forward(
+            *args: Any,
+            module: Any = module,
+            kept: Any = kept,
+            old: Any = module.forward,
+            **kwargs: Any,
+        ) -> Any:
+            empty = dict(module._parameters)
+            module._parameters.update(kept)
+            try:
+                return old(*args, **kwargs)
+            finally:
+                module._parameters.update(empty)
+
+        module.forward = forward
+    return model
+
+
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam", "saliency", "scorecam"])
+def test_weights_that_a_hook_loads(method: str) -> None:
+    """The map is that of the network, and the weights are elsewhere again."""
+    model = offloaded(Net())
+    found = limelight.explain(model, made(), target=1, method=method)
+    assert_agrees(found.raw, limelight.explain(Net(), made(), target=1, method=method).raw)
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_weights_that_nothing_loads() -> None:
+    with pytest.raises(RuntimeError, match="meta") as raised:
+        limelight.explain(Net().to("meta"), made())
+    assert "whose weights hold no numbers: load them first" in " ".join(raised.value.__notes__)
