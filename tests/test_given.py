@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
+from limelight.errors import MethodError
 
 
 class Net(nn.Module):
@@ -179,3 +180,66 @@ def test_weights_that_nothing_loads() -> None:
     with pytest.raises(RuntimeError, match="meta") as raised:
         limelight.explain(Net().to("meta"), made())
     assert "whose weights hold no numbers: load them first" in " ".join(raised.value.__notes__)
+
+
+# ---- whole numbers -----------------------------------------------------------------------------
+
+
+class Bytes(Net):
+    """Takes pictures as bytes, or the same numbers in floating point."""
+
+    def forward(self, x: Tensor) -> Any:
+        return 40 * super().forward(x.float() / 255)
+
+
+def as_bytes(dtype: torch.dtype = torch.uint8) -> Tensor:
+    return (255 * made()).to(dtype)
+
+
+CHANGED = ["scorecam", "iscam", "sscam:deviation=0.2", "occlusion", "rise:masks=200"]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64], ids=str)
+@pytest.mark.parametrize("method", [*CHANGED, "kernelshap:samples=50", "gradcam", "ablationcam"])
+def test_pictures_of_whole_numbers(method: str, dtype: torch.dtype) -> None:
+    """The map is that of the same numbers in floating point, but for the rounding of pixels."""
+    images = as_bytes(dtype)
+    found = limelight.explain(Bytes(), images, target=1, method=method)
+    floats = limelight.explain(Bytes(), images.float(), target=1, method=method)
+    pair = torch.stack([found.raw.flatten(), floats.raw.flatten()])
+    assert pair.corrcoef()[0, 1] > 0.99, method
+    assert found.layer == floats.layer
+    assert found.image.dtype == dtype
+    if method == "gradcam":
+        assert_agrees(found.raw, by_hand(Bytes(), lambda y: y[:, 1], images))
+
+
+@pytest.mark.parametrize("views", [limelight.noise(4, 0.05), limelight.flips(), limelight.scales()])
+def test_views_of_whole_numbers(views: Any) -> None:
+    found = limelight.explain(Bytes(), as_bytes(), target=1, views=views)
+    floats = limelight.explain(Bytes(), as_bytes().float(), target=1, views=views)
+    pair = torch.stack([found.raw.flatten(), floats.raw.flatten()])
+    assert pair.corrcoef()[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    "method", ["saliency", "integrated-gradients", "smoothgrad", "guided-gradcam", "fullgrad"]
+)
+def test_no_gradient_by_whole_numbers(method: str) -> None:
+    with pytest.raises(MethodError, match=r"uint8 .*Pass images\.float\(\).*'occlusion'"):
+        limelight.explain(Bytes(), as_bytes(), method=method)
+
+
+def test_comparing_on_whole_numbers() -> None:
+    """Those methods have a map that need no gradient by the pixels; the others say why not."""
+    names = ["gradcam", "occlusion", "saliency"]
+    found = limelight.compare(Bytes(), as_bytes(), methods=names, targets=1, metrics=["deletion"])
+    assert [each.method for each in found.explanations] == names[:2]
+    (skipped,) = found.skipped
+    assert skipped.method == "saliency"
+    assert "Pass images.float()" in skipped.reason
+    floats = limelight.compare(
+        Bytes(), as_bytes().float(), methods=names, targets=1, metrics=["deletion"]
+    )
+    assert found.measured is not None
+    assert floats.measured is not None

@@ -20,6 +20,7 @@ from limelight.methods import METHODS, Method
 from limelight.methods.spectral import leading
 from limelight.methods.views import View, Views
 from limelight.options import Options
+from limelight.pixels import as_pixels, in_floating_point
 from limelight.recipe import Part, Recipe
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.status import map_status, to_heatmap
@@ -86,7 +87,9 @@ def cut_for_methods(
         model, inputs, layers, options: As in `cut_layers`.
         methods: The methods that will be applied at a cut at the input, if there is one.
     """
-    need_gradients = any("gradients" in method.needs for method in methods)
+    # By whole numbers nothing can be differentiated; the methods that need it say so.
+    floating = inputs.image.is_floating_point()
+    need_gradients = floating and any("gradients" in method.needs for method in methods)
     return cut_layers(model, inputs, layers, options, input_requires_grad=need_gradients)
 
 
@@ -206,7 +209,8 @@ def _over_views(
             return read_again(output, rows)
 
         # 1. The cut over the view.
-        evidence = TargetEvidence(cut.on(view.change(image)), FixedScore(read), options)
+        changed = as_pixels(view.change(in_floating_point(image)), image.dtype)
+        evidence = TargetEvidence(cut.on(changed), FixedScore(read), options)
         # 2. The map of the view.
         view_evidence = evidence.evidence(method.needs, _combine(options))
         raw = method.raw(view_evidence)

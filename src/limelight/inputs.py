@@ -362,18 +362,6 @@ def _check_images(image: Tensor) -> None:
             )
 
 
-def input_problem(inputs: ModelInputs) -> str:
-    """Return why nothing can be explained at the input itself; "" if it can."""
-    image = inputs.image
-    if image.ndim >= 3 and image.is_floating_point():
-        return ""
-    return (
-        f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, images "
-        "[B, C, *image] in floating point were expected. Use a method that reads a layer, such as "
-        "'gradcam'."
-    )
-
-
 def packed_patches(inputs: ModelInputs) -> str:
     """Return what to do if the input is patches that were cut before; "" if it cannot be."""
     if inputs.image.ndim != 3 or inputs.form != "tensor":
