@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
-from limelight.errors import MethodError
+from limelight.errors import MethodError, TargetError
 
 
 class Net(nn.Module):
@@ -243,3 +243,35 @@ def test_comparing_on_whole_numbers() -> None:
     )
     assert found.measured is not None
     assert floats.measured is not None
+
+
+# ---- one number per place ----------------------------------------------------------------------
+
+
+class Depth(Net):
+    """A map without channels, at half the picture's size: as a depth network, or CLIPSeg."""
+
+    def forward(self, x: Tensor, words: Tensor | None = None) -> Any:
+        return nn.functional.avg_pool2d(self.features(x).relu().mean(1, keepdim=True), 2)[:, 0]
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_a_map_without_channels(words: bool) -> None:
+    """It is a segmenter of one class, with words beside the picture too: depth at a place."""
+    images = made()
+    inputs: Any = (images, torch.tensor([[1, 5, 2], [1, 7, 2]])) if words else images
+    region = limelight.Region(0, where=(4, 6))
+    found = limelight.explain(Depth(), inputs, target=region, layer="conv")
+    assert_agrees(found.raw, by_hand(Depth(), lambda y: y[:, 2, 3], images))
+    for target in (None, limelight.Region(), 0):
+        whole = limelight.explain(Depth(), inputs, target=target, layer="conv")
+        assert_agrees(whole.raw, by_hand(Depth(), lambda y: y.mean((1, 2)), images))
+
+
+def test_the_hint_fits_the_axes() -> None:
+    class Tokens(Net):
+        def forward(self, x: Tensor) -> Any:
+            return self.features(x).flatten(2).transpose(1, 2)
+
+    with pytest.raises(TargetError, match=r"output\[:, 15\]\.mean\(1\)\.$"):
+        limelight.explain(Tokens(), made(), layer="conv")

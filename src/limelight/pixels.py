@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def in_floating_point(images: Tensor) -> Tensor:
-    """Return images of whole numbers in float32, to be masked or blended, and others as they are."""
+    """Return images of whole numbers in float32, to be masked, and others as they are."""
     return images if images.is_floating_point() or images.is_complex() else images.float()
 
 

@@ -6,7 +6,7 @@ from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, class_logits
-from limelight.targets.region_table import RegionTable
+from limelight.targets.region_table import RegionTable, is_map
 from limelight.targets.tables import ClassTable, LastWord, Logits
 
 
@@ -22,13 +22,14 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:
         return Logits(logits, context.spec.key)
-    if batched and logits.ndim == len(context.size) + 2:
+    if batched and (logits.ndim == len(context.size) + 2 or is_map(logits, context.size)):
         return RegionTable(output, None, context)
     if batched and logits.ndim == 3 and context.words:
         return LastWord(logits, context.spec.key)
+    means = {2: "", 3: ".mean(1)"}.get(logits.ndim, f".mean({tuple(range(1, logits.ndim - 1))})")
     raise TargetError(
         f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
         f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
         f"pass a callable from output to scores [{context.batch}], as in "
-        "target=lambda output: output[:, 15].mean((1, 2))."
+        f"target=lambda output: output[:, 15]{means}."
     )

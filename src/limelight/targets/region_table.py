@@ -44,7 +44,7 @@ class RegionTable:
             TargetError: The logits are not dense, or the region does not fit them.
         """
         self._context, self._key = context, context.spec.key
-        self._logits = find_logits(output, self._key)
+        self._logits = self._dense(output)
         axes = len(context.size)
         if self._logits.ndim != axes + 2 or len(self._logits) != context.batch:
             raise TargetError(
@@ -53,6 +53,11 @@ class RegionTable:
                 "pick the dense part of what it returns with output=..."
             )
         self._mask, self._label = self._read_mask(where)
+
+    def _dense(self, output: Any) -> Tensor:
+        """Return the logits; a map `[B, *grid]` without channels has one, as of a depth."""
+        logits = find_logits(output, self._key)
+        return logits[:, None] if is_map(logits, self._context.size) else logits
 
     @property
     def count(self) -> int:
@@ -90,7 +95,7 @@ class RegionTable:
             where = (label,) * len(classes)
 
         def dense(output: Any, rows: Tensor) -> Tensor:
-            logits = find_logits(output, self._key)
+            logits = self._dense(output)
             if logits.ndim != self._logits.ndim or len(logits) != len(rows):
                 raise shape_changed(logits, rows, "C, *grid")
             return logits
@@ -162,6 +167,15 @@ class RegionTable:
         mask = torch.zeros(shape, dtype=torch.float32, device=self._logits.device)
         mask[(slice(None), *cell)] = 1  # type: ignore[index]
         return mask
+
+
+def is_map(logits: Tensor, size: Sequence[int]) -> bool:
+    """Return whether logits `[B, *grid]` are one number per place, in the picture's proportions."""
+    grid = logits.shape[1:]
+    if len(size) < 2 or len(grid) != len(size) or min(grid) < 2:
+        return False
+    shares = [g / s for g, s in zip(grid, size, strict=True)]
+    return max(abs(share - shares[0]) * s for share, s in zip(shares, size, strict=True)) < 1
 
 
 def _mean_over(logits: Tensor, mask: Tensor) -> Tensor:
