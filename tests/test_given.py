@@ -275,3 +275,98 @@ def test_the_hint_fits_the_axes() -> None:
 
     with pytest.raises(TargetError, match=r"output\[:, 15\]\.mean\(1\)\.$"):
         limelight.explain(Tokens(), made(), layer="conv")
+
+
+# ---- pictures and prompts, as open_clip returns them -------------------------------------------
+
+
+class Pair(Net):
+    """Returns normalised embeddings of the pictures and of the texts, and a scale."""
+
+    def __init__(self, kind: str = "tuple") -> None:
+        super().__init__(classes=8)
+        self.kind, self.words = kind, nn.Embedding(20, 8)
+
+    def logits(self, x: Tensor, texts: Tensor) -> Tensor:
+        image, text, scale, *bias = Pair.forward(
+            self, x, texts, "bias" if self.kind == "bias" else ""
+        )
+        logits: Tensor = scale * image @ text.T + (bias[0] if bias else 0)
+        return logits
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, texts: Tensor, kind: str | None = None
+    ) -> Any:
+        kind = self.kind if kind is None else kind
+        image = nn.functional.normalize(super().forward(x), dim=1)
+        text = nn.functional.normalize(self.words(texts).mean(1), dim=1)
+        scale, bias = torch.tensor(14.0), torch.tensor(-10.0)
+        if kind == "dict":
+            return {"image_features": image, "text_features": text, "logit_scale": scale}
+        return (image, text, scale, bias) if kind == "bias" else (image, text, scale)
+
+
+PROMPTS = ["a dog", "a cat", "a bird"]
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dict", "bias"])
+@pytest.mark.parametrize("target", [None, 2, "a cat"])
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam"])
+def test_pictures_and_prompts(kind: str, target: Any, method: str) -> None:
+    """A class is a prompt, and its score the scaled similarity."""
+    images, texts = made(), torch.tensor([[1, 3], [1, 4], [1, 5]])
+    model = Pair(kind)
+    logits = model.logits(images, texts).detach()
+    wanted = logits.argmax(1) if target is None else torch.full((2,), 2 if target == 2 else 1)
+    found = limelight.explain(
+        model, (images, texts), target=target, classes=PROMPTS, layer="conv", method=method
+    )
+    assert_agrees(found.score, logits.gather(1, wanted[:, None])[:, 0])
+    assert found.label == tuple(PROMPTS[index] for index in wanted.tolist())
+    if method == "gradcam":
+        expected = by_hand(
+            model,
+            lambda y: (
+                14 * y[0] @ y[1].T
+                if kind != "dict"
+                else 14 * y["image_features"] @ y["text_features"].T
+            ).gather(1, wanted[:, None]),
+            images,
+            texts,
+        )
+        assert_agrees(found.raw, expected)
+
+
+# ---- a bag as the batch ------------------------------------------------------------------------
+
+
+class Bag(Net):
+    """One score for all pictures of the batch."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).mean(0, keepdim=True)
+
+
+class OneBag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Bag()
+
+    def forward(self, clip: Tensor) -> Any:
+        return self.model(clip[0])
+
+
+def test_a_bag_as_the_batch() -> None:
+    """The error says how to pass it as one, and what it says works."""
+    bag = made(6)
+    with pytest.raises(
+        TargetError, match=r"6 images are one bag.*images\[None\].*model\(clip\[0\]\)"
+    ):
+        limelight.explain(Bag(), bag, target=1, layer="conv")
+    found = limelight.explain(OneBag(), bag[None], target=1, layer="model.conv")
+    expected = by_hand(Bag(), lambda y: y[:, 1], bag)
+    assert found.raw.shape == (1, *expected.shape)
+    # One score has one weight for each channel, over all pictures.
+    conv = Bag().features(bag).detach()
+    weight = limelight.cut(OneBag(), bag[None], "model.conv").gradients(1)[0].mean((1, 2, 3))
+    assert_agrees(found.raw[0], (weight[:, None, None] * conv).sum(1))
