@@ -26,7 +26,7 @@ from helpers.plain_network import (
     quantised_statically,
 )
 from helpers.tolerances import assert_agrees
-from limelight.errors import LimelightError, ModelError
+from limelight.errors import LimelightError, MethodError, ModelError
 
 # ---- weights that are no plain weights -------------------------------------------------------
 
@@ -184,14 +184,35 @@ def test_scripted_and_traced(how: str, method: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("layer", [None, "conv"])
-@pytest.mark.parametrize("part", ["stem", "fc"])
-def test_a_scripted_part(part: str, layer: str | None) -> None:
-    """It is refused too, and named."""
+@pytest.mark.parametrize("part", ["stem", "fc", "conv", "drop"])
+def test_a_scripted_part(part: str, layer: str | None, training: bool) -> None:
+    """It runs as one module, in evaluation mode, and the map is that of the network."""
     model = net()
     model.add_module(part, torch.jit.script(model.get_submodule(part)))
-    with pytest.raises(ModelError, match=r"ScriptModule.*Pass the eager model"):
-        explain(model, "gradcam", layer=layer)
+    model.train(training)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for method in ("gradcam", "ablationcam", "saliency", "scorecam"):
+        found = explain(model, method, layer=layer if "cam" in method else None)
+        assert_agrees(found.raw, explain(net(), method).raw)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert {module.training for module in model.modules()} == {training}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_inside_a_scripted_part() -> None:
+    """There is nothing to cut there, and no rule of gradients reaches there."""
+    model = net()
+    model.add_module("stem", torch.jit.script(model.stem))
+    with pytest.raises(
+        ModelError, match=r"'stem\.0' is inside 'stem', .*ScriptModule.*Pass the eager model"
+    ):
+        explain(model, "gradcam", layer="stem.0")
+    for method in ("guided-backprop", "fullgrad"):
+        with pytest.raises(MethodError, match=r"the inside of 'stem', a ScriptModule"):
+            explain(model, method)
 
 
 def exported(model: nn.Module) -> torch.export.ExportedProgram:

@@ -20,6 +20,7 @@ from limelight.methods import METHODS, Method
 from limelight.methods.spectral import leading
 from limelight.methods.views import View, Views
 from limelight.options import Options
+from limelight.pixels import as_pixels, in_floating_point
 from limelight.recipe import Part, Recipe
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.status import cancels, map_status, to_heatmap
@@ -88,7 +89,9 @@ def cut_for_methods(
         methods: The methods that will be applied at a cut at the input, if there is one.
         asked: The targets that a layer is chosen for, where none is named.
     """
-    need_gradients = any("gradients" in method.needs for method in methods)
+    # By whole numbers nothing can be differentiated; the methods that need it say so.
+    floating = inputs.image.is_floating_point()
+    need_gradients = floating and any("gradients" in method.needs for method in methods)
     return cut_layers(
         model, inputs, layers, options, asked=asked, input_requires_grad=need_gradients
     )
@@ -238,7 +241,8 @@ def _over_views(
             return read_again(output, rows)
 
         # 1. The cut over the view.
-        evidence = TargetEvidence(cut.on(view.change(image)), FixedScore(read), options)
+        changed = as_pixels(view.change(in_floating_point(image)), image.dtype)
+        evidence = TargetEvidence(cut.on(changed), FixedScore(read), options)
         # 2. The map of the view.
         view_evidence = evidence.evidence(method.needs, _combine(options))
         raw = method.raw(view_evidence)

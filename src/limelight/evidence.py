@@ -12,6 +12,7 @@ from torch import Tensor
 from limelight.errors import MethodError
 from limelight.finish import AxisSpan
 from limelight.layers.layouts import Layout
+from limelight.pixels import in_floating_point
 
 #: The kinds of evidence that a method may need besides the activations.
 EvidenceKind = Literal[
@@ -97,6 +98,7 @@ _Kind = TypeVar("_Kind")
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return a tensor in at least float32: sums over channels and cells overflow in float16."""
+    tensor = in_floating_point(tensor)
     return tensor.float() if torch.finfo(tensor.dtype).bits < 32 else tensor
 
 
@@ -129,7 +131,7 @@ class Evidence:
 
     Attributes:
         activations: A, the layer's output, `[B, K, *grid]`.
-        image: The images, `[B, C, *image]`.
+        image: The images, `[B, C, *image]`, in floating point.
         score: The explained score, `[B]`.
         found: The other evidence, by kind.
         combine: How weights and values become one map: `sum_k w_k V_k`, or smoothed.

@@ -50,11 +50,26 @@ def substitute_first(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Return a tensor as it is, and anything else as a tensor on the CPU.
+    """Return a tensor as a plain one, and anything else as a tensor on the CPU.
 
     `torch.as_tensor` would put either on the default device.
     """
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+    return as_plain(value) if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+
+
+def as_plain(tensor: Tensor) -> Tensor:
+    """Return a tensor of a class derived from Tensor as a plain one, with the same memory.
+
+    Those of MONAI, fastai and torchvision add names and metadata, and record steps of their own in
+    the graph. A class that says how it is computed with (a sharded or quantised tensor) stays.
+    """
+    kind = type(tensor)
+    if kind is Tensor or kind is nn.Parameter:  # these are the most common by far
+        return tensor
+    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return tensor
+    with torch._C.DisableTorchFunctionSubclass():
+        return tensor.as_subclass(Tensor)
 
 
 def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -103,7 +118,8 @@ class ModelInputs:
         """Read the inputs.
 
         1. Read one tensor of images as it is; this is the common case, and has to be fast.
-        2. Read the positional and keyword arguments, with tensors that can be saved for a backward.
+        2. Read the positional and keyword arguments, with plain tensors that can be saved for a
+           backward.
         3. Find the images among them, and check that they are usable.
         4. Lay video out as `[B, C, T, H, W]`.
 
@@ -115,6 +131,7 @@ class ModelInputs:
             inputs = (_stacked(inputs),)
         # 1. A tensor of images.
         if isinstance(inputs, Tensor) and not inputs.is_inference() and not _is_frames(inputs):
+            inputs = as_plain(inputs)
             image = inputs.detach()
             _check_images(image)
             return cls((inputs,), {}, image)
@@ -132,7 +149,7 @@ class ModelInputs:
         # A tensor made in inference mode cannot be saved for a backward; its clone can.
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = pytree.tree_map_only(
-                Tensor, lambda t: t.clone() if t.is_inference() else t, (args, kwargs)
+                Tensor, lambda t: as_plain(t.clone() if t.is_inference() else t), (args, kwargs)
             )
         # 3. The images.
         all_tensors = tensors((args, kwargs))
@@ -250,6 +267,8 @@ class ModelInputs:
         Every other tensor is a clone, so that the model may write on it.
         """
 
+        images = as_plain(images)
+
         def substitute(number: int, tensor: Tensor) -> Tensor:
             if number == self.at:
                 return images
@@ -287,10 +306,17 @@ class ModelInputs:
         parameter = next(model.parameters(), None)
         if parameter is not None and parameter.dtype != self.image.dtype:
             note += f", the model is {parameter.dtype}: convert one of them"
+        if parameter is not None and parameter.is_meta:
+            note += (
+                ", the model is on the meta device, whose weights hold no numbers: load them first "
+                "(model.to_empty and load_state_dict), or let accelerate's hooks load them"
+            )
         if self.image.ndim == 3:
             note += "; if that is one image, add the batch axis, image[None]"
         if isinstance(error, TypeError):
             note += "; a model with several inputs takes a tuple or a dict of them"
+        if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
+            note += "; tensors of derived classes are passed on as plain ones, without metadata"
         error.add_note(note + ".")
 
 
@@ -334,18 +360,6 @@ def _check_images(image: Tensor) -> None:
                 f"The images hold values that are NaN or infinite ({which}). Check the "
                 "preprocessing: dividing by a standard deviation of zero does this."
             )
-
-
-def input_problem(inputs: ModelInputs) -> str:
-    """Return why nothing can be explained at the input itself; "" if it can."""
-    image = inputs.image
-    if image.ndim >= 3 and image.is_floating_point():
-        return ""
-    return (
-        f"The input is {image.dtype} {list(image.shape)}; to explain at the input itself, images "
-        "[B, C, *image] in floating point were expected. Use a method that reads a layer, such as "
-        "'gradcam'."
-    )
 
 
 def packed_patches(inputs: ModelInputs) -> str:

@@ -17,13 +17,14 @@ from limelight.application import (
 )
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
-from limelight.inputs import ModelInputs, input_problem
+from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
+from limelight.pixels import input_problem
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.record import chosen_layer
@@ -314,7 +315,7 @@ def _cut_all(
             reasons[None] = str(error)
     if any(method.place != "layer" for method in methods):
         wanted += [INPUT] if INPUT not in wanted else []
-        if problem := input_problem(inputs):
+        if problem := input_problem(inputs.image, requires_grad=False):
             reasons[INPUT] = problem
     wanted = [layer for layer in wanted if layer not in reasons]
     at_input = [method for method in methods if method.place != "layer" or INPUT in layers]

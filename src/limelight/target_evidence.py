@@ -12,8 +12,10 @@ from limelight.errors import MethodError
 from limelight.evidence import Attention, Combine, Evidence, EvidenceKind, at_least_float32, total
 from limelight.layers import INPUT
 from limelight.options import Options
+from limelight.pixels import as_pixels, in_floating_point
 from limelight.progress import RunCallback
 from limelight.runtime.cut import Cut
+from limelight.runtime.deep import refuse_whole_numbers
 from limelight.runtime.rerun import Rerunner
 from limelight.targets import Scores, ScoreTarget
 
@@ -38,7 +40,7 @@ class TargetEvidence:
         found = {need: self._get(need) for need in sorted(needs)}
         return Evidence(
             activations=at_least_float32(self.cut.activations),
-            image=self.cut.image,
+            image=in_floating_point(self.cut.image),
             score=at_least_float32(self.scores.values.detach()),
             found=found,
             combine=combine,
@@ -78,6 +80,8 @@ class TargetEvidence:
     def _find(self, need: EvidenceKind) -> Any:
         """Ask the cut for one kind of evidence."""
         cut, scores = self.cut, self.scores
+        if need == "gradients" and cut.layer == INPUT:
+            refuse_whole_numbers(cut.image)
         if need not in ("gradients", "class weights"):  # these raise the same error themselves
             cut.check_gradient(scores)
         match need:
@@ -103,8 +107,14 @@ class TargetEvidence:
         `whole` says that it is the whole network rather than a head.
         """
         chunk = self.options.chunk or _chunk(like, whole=whole)
+
+        def run(variants: Tensor, rows: Tensor) -> Any:
+            if variants.requires_grad:
+                refuse_whole_numbers(like)
+            return network(as_pixels(variants, like.dtype), rows=rows)
+
         return Rerunner(
-            lambda variants, rows: network(variants.to(like.dtype), rows=rows),
+            run,
             scores,
             chunk,
             self.progress,

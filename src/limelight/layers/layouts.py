@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limelight.finish import AxisSpan
+from limelight.inputs import as_plain
 
 LayoutKind = Literal["channels first", "channels last", "tokens", "frames"]
 
@@ -46,8 +47,8 @@ class Layout:
     folds: int = 1
 
     def to_grid(self, output: Tensor) -> Tensor:
-        """Return a layer's output (or its gradient) as `[B, K, *grid]`."""
-        whole = self._by_channel(output)
+        """Return a layer's output (or its gradient) as `[B, K, *grid]`, a plain tensor."""
+        whole = self._by_channel(as_plain(output))
         if self._is_whole(whole):
             return whole.reshape(*whole.shape[:2], *self.grid)
         flat = whole.flatten(2)

@@ -18,6 +18,7 @@ from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
 from limelight.metrics.objects import Objects
 from limelight.options import Options
+from limelight.pixels import as_pixels, in_floating_point
 from limelight.progress import RunCallback
 from limelight.runtime.cut import cut_layers
 from limelight.runtime.randomise import cascade
@@ -87,13 +88,13 @@ class PerturbedModel:
 
     @property
     def images(self) -> Tensor:
-        """The images x, `[B, C, *image]`."""
-        return self.inputs.image
+        """The images x, `[B, C, *image]`, in floating point."""
+        return in_floating_point(self.inputs.image)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """A digest of each image; different images have different digests."""
-        rows = self.images.detach().cpu().contiguous().flatten(1)
+        rows = self.inputs.image.detach().cpu().contiguous().flatten(1)
         digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
         return tuple(digest.hexdigest() for digest in digests)
 
@@ -215,4 +216,5 @@ class MapCase:
                 "The metric makes the maps again, on changed images or weights, and how these were "
                 "made is not known. Pass what limelight.explain returned rather than its heatmap."
             )
-        return self.remake(self.perturbed, self.perturbed.inputs.on(images), model)
+        inputs = self.perturbed.inputs
+        return self.remake(self.perturbed, inputs.on(as_pixels(images, inputs.image.dtype)), model)

@@ -77,7 +77,9 @@ def node_of(tensor: Tensor) -> Any:
     """Return the graph node that made a tensor; None if the tensor is not in a graph."""
     if not tensor.requires_grad:
         return None
-    return torch.autograd.graph.get_gradient_edge(tensor).node
+    # A class derived from Tensor would add a node of its own.
+    with torch._C.DisableTorchFunctionSubclass():
+        return torch.autograd.graph.get_gradient_edge(tensor).node
 
 
 def first_behind(node: Any, wanted: Container[Any]) -> set[Any]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from limelight.errors import OptionError
 from limelight.runtime.model_cache import ModelCache
+from limelight.runtime.scripted import is_scripted
 from limelight.runtime.shadow import shadow
 
 Forward = Callable[..., Any]
@@ -25,19 +26,19 @@ def parts_of(model: nn.Module, layers: Collection[int]) -> list[nn.Module]:
     """Return the largest modules that contain none of the layers, which are given by their ids.
 
     A part may be a layer itself. Modules without children are left out, and so are modules with
-    hooks inside, which may do anything.
+    hooks or scripted parts inside: hooks may do anything, and a scripted part is compiled already.
     """
     parts = list[nn.Module]()
     for child in model.children():
         if any(id(inner) in layers for inner in child.modules() if inner is not child):
             parts += parts_of(child, layers)
-        elif child._modules and not any(map(_has_hooks, child.modules())):
+        elif child._modules and not any(map(_stays_eager, child.modules())):
             parts.append(child)
     return parts
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _stays_eager(module: nn.Module) -> bool:
+    return bool(is_scripted(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 @contextmanager

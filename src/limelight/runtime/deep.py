@@ -13,6 +13,7 @@ from limelight.evidence import Attention, BiasGradient, at_least_float32
 from limelight.inputs import substitute_first
 from limelight.layers import Layout, resolve
 from limelight.layers.tracks import Anchor
+from limelight.pixels import input_problem
 from limelight.runtime.autograd import differentiate, no_grad, node_of, with_graph
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.forward import Pass
@@ -20,6 +21,7 @@ from limelight.runtime.head import Head
 from limelight.runtime.lineage import read_lineage
 from limelight.runtime.record import token_layouts
 from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
+from limelight.runtime.scripted import is_scripted
 from limelight.runtime.shadow import shadow
 from limelight.targets import Scores
 
@@ -27,6 +29,7 @@ from limelight.targets import Scores
 def guided_gradients(run: Pass, scores: Scores) -> Tensor:
     """Return the guided gradient at the images, `[B, C, *image]`."""
     rule = GuidedReLU()
+    refuse_whole_numbers(run.inputs.image)
     total, image = _rerun_under_rule(run, scores, rule)
     if not rule.relus:
         raise MethodError(
@@ -39,6 +42,7 @@ def guided_gradients(run: Pass, scores: Scores) -> Tensor:
 def bias_gradients(run: Pass, scores: Scores) -> list[BiasGradient]:
     """Return `b_l * dy_c/dz_l` of every layer with a bias and a grid, `[B, K_l, *grid_l]`."""
     rule = KeepBiases()
+    refuse_whole_numbers(run.inputs.image)
     total, image = _rerun_under_rule(run, scores, rule)
     anchors = [Anchor(n, shape=tuple(kept.output.shape)) for n, kept in enumerate(rule.kept)]
     nodes = [node_of(kept.output) for kept in rule.kept]
@@ -76,6 +80,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
     3. Prepare the head behind the last block.
     4. For each block, run the head on its tokens, and differentiate the score by its attention.
     """
+    _refuse_scripted(run)
     layouts = _token_layouts(run)
     rule = KeepAttention(run.inputs.batch, layouts)
     kept_at_entry, blocks = list[int](), dict[int, tuple[int, Tensor]]()
@@ -99,7 +104,7 @@ def layer_attention(run: Pass, scores: Scores) -> Attention:
 
     # 1. The run with a graph.
     with with_graph():
-        image = run.inputs.image.clone().requires_grad_()
+        image = _image_in_graph(run)
         root, copies = shadow(run.model)
         with rule:
             observe(run.model, root, copies, run.inputs.on(image.clone()), enter, leave)
@@ -174,13 +179,38 @@ def _pack_attention(
 
 def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the network again under a rule; return the sum of scores, and the images as a leaf."""
+    _refuse_scripted(run)
     with with_graph():
-        image = run.inputs.image.clone().requires_grad_()
+        image = _image_in_graph(run)
         inputs = run.inputs.on(image.clone())
         with rule:
             output = run_network(run.model, inputs)
         values = scores.read_again(output, torch.arange(inputs.batch, device=image.device))
         return values.sum(), image
+
+
+def _image_in_graph(run: Pass) -> Tensor:
+    """Return the images as a leaf of the graph, unless they are whole numbers."""
+    image = run.inputs.image.clone()
+    return image.requires_grad_() if image.is_floating_point() else image
+
+
+def refuse_whole_numbers(image: Tensor) -> None:
+    """Raise an error if images cannot be differentiated by, as they are whole numbers."""
+    problem = input_problem(image, requires_grad=True)
+    if problem:
+        raise MethodError(problem)
+
+
+def _refuse_scripted(run: Pass) -> None:
+    """Raise an error if part of the network is scripted, as a rule does not reach inside it."""
+    part = next((path for path, m in run.model.named_modules() if is_scripted(m)), None)
+    if part is not None:
+        raise MethodError(
+            f"The method reads what every layer computes, and the inside of {part!r}, a "
+            "ScriptModule, cannot be seen. Pass the eager model that it was scripted or traced "
+            "from, or use 'gradcam' or 'saliency'."
+        )
 
 
 def _token_layouts(run: Pass) -> dict[int, Layout]:

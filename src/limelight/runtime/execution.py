@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limelight.inputs import ModelInputs
+from limelight.inputs import ModelInputs, as_plain, map_tensors, tensors
 from limelight.runtime.compiled import compiled, parts_of
 from limelight.runtime.detectors import Proposals, as_detected, note_proposals
 from limelight.runtime.shadow import shadow
@@ -47,9 +47,18 @@ def call_shadow(
     finally:
         for copy in detectors:  # a copy must not refer to itself
             del copy.__dict__[SORTS_BOXES]
+    output = _plain(output)
     if isinstance(output, Tensor) and not proposals:
         return output
     return as_detected(output, proposals, inputs, model)
+
+
+def _plain(output: Any) -> Any:
+    """Return an output with plain tensors in place of those of derived classes."""
+    if isinstance(output, Tensor):
+        return as_plain(output)
+    derived = any(as_plain(tensor) is not tensor for tensor in tensors([output]))
+    return map_tensors(output, as_plain) if derived else output
 
 
 def run_network(model: nn.Module, inputs: ModelInputs, *, compile: bool = False) -> Any:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import INFERENCE, LayerError
-from limelight.inputs import ModelInputs, input_problem, tensors
+from limelight.inputs import ModelInputs, tensors
 from limelight.layers import INPUT, ResolvedLayer, resolve
 from limelight.layers.resolved import Layer
 from limelight.options import Options
+from limelight.pixels import input_problem
 from limelight.runtime.autograd import no_grad, with_graph
 from limelight.runtime.capture import Capture
 from limelight.runtime.compiled import compiled, parts_of
@@ -175,7 +176,7 @@ def _images_to_cut(inputs: ModelInputs, *, requires_grad: bool) -> tuple[Tensor,
     Raises:
         LayerError: The input is no batch of images.
     """
-    problem = input_problem(inputs)
+    problem = input_problem(inputs.image, requires_grad=requires_grad)
     if problem:
         raise LayerError(problem)
     if not requires_grad:

@@ -18,8 +18,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from limelight.errors import ModelError
 from limelight.runtime.redirect import redirect
+from limelight.runtime.scripted import ScriptedPart, inside_scripted_error, is_scripted
 from limelight.runtime.traits import SORTS_BOXES
-from limelight.runtime.unwrap import scripted_error
 
 _COMMON = frozenset(nn.Module().__dict__)  # what every module has; other attributes are the user's
 
@@ -31,16 +31,20 @@ def shadow(
 
     These are: the modules in `touched` (their ids; None for all), those in training mode (the
     copies are in evaluation mode), those compiled in place, those whose forward may write on them
-    (buffers, attributes, hooks), and every module that contains one of these. Call this outside
-    inference mode.
+    (buffers, attributes, hooks), and every module that contains one of these. A scripted part is
+    one module, without an inside. Call this outside inference mode.
 
     Returns:
         The model's shadow, and the copies by the id of their originals.
 
     Raises:
-        ModelError: A module to copy is scripted, or has uninitialised parameters.
+        ModelError: A module in `touched` is inside a scripted part, or a module to copy has
+            uninitialised parameters.
     """
     modules, parents = _walk(model)
+    for key in touched or ():
+        if key not in modules:
+            raise inside_scripted_error(model, key)
     waiting = [
         key
         for key, module in modules.items()
@@ -72,7 +76,7 @@ def fill_zeros(copy: nn.Module) -> None:
     built.
     """
     for name, weight in tuple(copy._parameters.items()):
-        if weight is None or "bias" in name or not weight.is_floating_point():
+        if weight is None or "bias" in name or not weight.is_floating_point() or weight.is_meta:
             continue
         if (weight.ndim and weight[0].any()) or weight.any():  # the first row mostly tells
             continue
@@ -99,7 +103,7 @@ def _walk(model: nn.Module) -> tuple[dict[int, nn.Module], dict[int, list[int]]]
                 parents[key].append(id(module))
             else:
                 modules[key], parents[key] = child, [id(module)]
-                if child._modules:
+                if child._modules and not is_scripted(child):
                     waiting.append(child)
     return modules, parents
 
@@ -207,8 +211,8 @@ def copy_module(module: nn.Module) -> nn.Module:
 
     The copy has its own buffers and its own dicts of hooks, and is in evaluation mode.
     """
-    if isinstance(module, torch.jit.ScriptModule):
-        raise scripted_error(module)
+    if is_scripted(module):
+        return ScriptedPart(module)
     copy = object.__new__(type(module))
     state = copy.__dict__
     for name, value in module.__dict__.items():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
 from limelight.targets.outputs import Detected, class_logits, returned
 from limelight.targets.peak_table import PeakTable
-from limelight.targets.region_table import RegionTable
-from limelight.targets.tables import ClassTable, LastWord, Logits
+from limelight.targets.region_table import RegionTable, is_map
+from limelight.targets.tables import ClassTable, LastWord, Logits, PromptLogits, prompt_logits
 
 
 def find_table(output: object, context: TargetContext) -> ClassTable:
@@ -22,17 +26,32 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         return BoxTable(output, context)
     if context.spec.key is None and part_named(returned(output), "heatmaps") is not None:
         return PeakTable(output, context)
+    if context.words and context.spec.key is None and isinstance(output, tuple | Mapping):
+        of_prompts = prompt_logits(output)
+        if of_prompts is not None and len(of_prompts) == context.batch:
+            return PromptLogits(of_prompts, None)
     logits = class_logits(output, context.spec.key)
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:
         return Logits(logits, context.spec.key)
-    if batched and logits.ndim == len(context.size) + 2:
+    if batched and (logits.ndim == len(context.size) + 2 or is_map(logits, context.size)):
         return RegionTable(output, None, context)
     if batched and logits.ndim == 3 and context.words:
         return LastWord(logits, context.spec.key)
+    means = {2: "", 3: ".mean(1)"}.get(logits.ndim, f".mean({tuple(range(1, logits.ndim - 1))})")
     raise TargetError(
         f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
         f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
         f"pass a callable from output to scores [{context.batch}], as in "
-        "target=lambda output: output[:, 15].mean((1, 2))."
+        f"target=lambda output: output[:, 15]{means}.{_one_score(logits, context)}"
+    )
+
+
+def _one_score(logits: Tensor, context: TargetContext) -> str:
+    """Return what to do if all pictures together have one score; "" if they have not."""
+    if context.batch == 1 or logits.shape[:1] != (1,):
+        return ""
+    return (
+        f" If the {context.batch} images are one bag or clip with one score, pass it as one, "
+        "images[None], to a module whose forward(clip) calls model(clip[0])."
     )

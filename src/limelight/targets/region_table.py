@@ -45,7 +45,7 @@ class RegionTable:
             TargetError: The logits are not dense, or the region does not fit them.
         """
         self._context, self._key = context, context.spec.key
-        self._dense = dense_reader(output, self._key)
+        self._dense = dense_reader(output, self._key, context.size)
         self._logits = self._dense(output, torch.arange(context.batch, device="cpu"))
         axes = len(context.size)
         if self._logits.ndim != axes + 2 or len(self._logits) != context.batch:
@@ -175,14 +175,22 @@ class RegionTable:
         return mask
 
 
-def dense_reader(output: object, key: LogitsKey | None) -> Callable[[Any, Tensor], Tensor]:
+def dense_reader(
+    output: object, key: LogitsKey | None, size: Sequence[int]
+) -> Callable[[Any, Tensor], Tensor]:
     """Return what reads the dense logits of outputs, given the image of each row.
 
+    A map `[B, *grid]` without channels, over images of this size, has one, as of a depth.
     The best mask of a prompted segmenter stays the one that is best in this output.
     """
     prompted = prompted_masks(returned(output)) if key is None else None
     if prompted is None:
-        return lambda output, rows: find_logits(output, key)  # noqa: ARG005 (as below)
+
+        def read_dense(output: Any, _rows: Tensor) -> Tensor:
+            logits = find_logits(output, key)
+            return logits[:, None] if is_map(logits, size) else logits
+
+        return read_dense
     best = prompted.quality.argmax(1)
 
     def read(output: Any, rows: Tensor) -> Tensor:
@@ -191,6 +199,15 @@ def dense_reader(output: object, key: LogitsKey | None) -> Callable[[Any, Tensor
         return masks.of_each_image(best[rows.to(best.device)])
 
     return read
+
+
+def is_map(logits: Tensor, size: Sequence[int]) -> bool:
+    """Return whether logits `[B, *grid]` are one number per place, in the picture's proportions."""
+    grid = logits.shape[1:]
+    if len(size) < 2 or len(grid) != len(size) or min(grid) < 2:
+        return False
+    shares = [g / s for g, s in zip(grid, size, strict=True)]
+    return max(abs(share - shares[0]) * s for share, s in zip(shares, size, strict=True)) < 1
 
 
 def _mean_over(logits: Tensor, mask: Tensor) -> Tensor:
