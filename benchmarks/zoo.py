@@ -194,8 +194,11 @@ def drawn_again(network: Network) -> tuple[nn.Module, Inputs]:
 
 
 def forward(model: nn.Module, inputs: Inputs) -> object:
-    """Run a network without an explanation."""
-    with torch.inference_mode():
+    """Run a network without an explanation.
+
+    Not in inference mode: what a network keeps of it could not be differentiated later.
+    """
+    with torch.no_grad():
         return run(model, inputs)
 
 
@@ -247,7 +250,7 @@ def logit_of_box(output: Any, found: limelight.Explanation) -> Tensor:
 
 def raw_scores(levels: dict[str, Any]) -> Tensor:
     """Return the logits `[B, N, C]` beside the boxes that a YOLO of ultralytics returns."""
-    scores: Tensor = (levels.get("one2one") or levels)["scores"]
+    scores: Tensor = (levels.get("one2many") or levels)["scores"]
     return scores.transpose(1, 2)
 
 

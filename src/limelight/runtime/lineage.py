@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any, NamedTuple
 
 from limelight.layers.tracks import (
@@ -61,7 +62,7 @@ def read_lineage(
     for node, anchor in zip(nodes, anchors, strict=False):
         by_node.setdefault(node, anchor)
     masks: dict[Any, int] = {None: 0}
-    tracks: dict[Any, Track | None] = {None: None}
+    tracks: dict[Any, Track | None] = {None: None}  # by node; and by node and output, of several
     aligned = dict[Anchor, Track]()
     for node in _in_order([*nodes, image_node]):
         bits = 1 << numbers[node] if node in numbers else 0
@@ -76,6 +77,9 @@ def read_lineage(
         if track is None and node in by_node:
             track = Track(by_node[node], by_node[node].shape)
         tracks[node] = track
+        if type(node).__name__.startswith("Split"):
+            for number in range(1, len(node._input_metadata)):
+                tracks[node, number] = _track(node, tracks, seen, aligned, number)
     return Lineage(
         [masks[node] for node in nodes],
         [
@@ -108,8 +112,11 @@ def _track(
     tracks: Mapping[Any, Track | None],
     seen: Set[Any],
     aligned: dict[Anchor, Track],
+    output: int = 0,
 ) -> Track | None:
     """Return the track of a node's output; None if the operation moves places in its own way.
+
+    Where an operation has several outputs, it is the one of that number.
 
     Of several operands, those count that depend on the image; they are `seen`, if any is. Anchors
     that the operation lays on an earlier tensor are put into `aligned`.
@@ -118,11 +125,12 @@ def _track(
     metadata = node._input_metadata
     if not metadata:
         return None
-    shape = tuple(metadata[0].shape)
+    shape = tuple(metadata[output].shape)
     inputs = [
         track
         for below, number in node.next_functions
-        if number == 0 and (below in seen or not seen) and (track := tracks.get(below)) is not None
+        if (below in seen or not seen)
+        and (track := tracks.get((below, number) if number else below)) is not None
     ]
     if not inputs:
         return None
@@ -134,7 +142,7 @@ def _track(
             if earliest is not None and track.anchor != earliest.anchor and track.before is None:
                 aligned.setdefault(track.anchor, earliest)
         return earliest
-    read = _STEPS.get(name)
+    read = partial(_part, output=output) if name.startswith("Split") else _STEPS.get(name)
     if read is None:
         return None
     try:
@@ -202,6 +210,13 @@ def _slice(node: Any, shape: tuple[int, ...]) -> Operation | None:
     start = _signed(node._saved_start)
     before = min(max(start + size if start < 0 else start, 0), size)
     return Cropped(((dimension, (before, size - before - shape[dimension])),))
+
+
+def _part(node: Any, shape: tuple[int, ...], output: int) -> Operation:
+    """Read one part of a tensor that is split along an axis."""
+    dimension = _signed(node._saved_dim) % len(shape)
+    sizes = [part.shape[dimension] for part in node._input_metadata]
+    return Cropped(((dimension, (sum(sizes[:output]), sum(sizes[output + 1 :]))),))
 
 
 def _constant_padding(node: Any, shape: tuple[int, ...]) -> Operation:
