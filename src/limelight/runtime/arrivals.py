@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,8 @@ class RecordedPass:
         recording: The calls and their layouts.
         edges: By number of the call, its output in the graph.
         output: What the network returned.
-        returned: The nodes of what the network returned, with the results of calls that they are.
+        returned: The nodes of what the network returned, with the results of calls that they are;
+            None for what is no such result.
         image: The image, as a leaf of the graph.
     """
 
@@ -48,7 +50,7 @@ class RecordedPass:
     recording: Recording
     edges: Sequence[GradientEdge]
     output: Any
-    returned: dict[Any, int]
+    returned: dict[Any, int | None]
     image: Tensor
 
 
@@ -71,11 +73,10 @@ class Arrivals:
         inputs, image = recorded.inputs, recorded.image
         context = TargetContext(recorded.batch, tuple(inputs.image.shape[2:]), recorded.spec)
         self._scores = scores_to_follow(recorded.output, context, asked)
-        self.scored = {
-            recorded.returned[node]
-            for score in self._scores
-            for node in first_behind(node_of(score), recorded.returned)
-        }
+        returned = recorded.returned
+        nodes = (first_behind(node_of(score), returned) for score in self._scores)
+        results = (returned[node] for node in itertools.chain(*nodes))
+        self.scored = {result for result in results if result is not None}
         behind = [behind_node(node_of(score)) for score in self._scores]
         if image.requires_grad and not any(node_of(image) in nodes for nodes in behind):
             raise LayerError(QUANTISED if traits_of(recorded.model).quantised else DETACHED)

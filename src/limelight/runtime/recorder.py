@@ -75,10 +75,13 @@ class Recorder:
         # What merely passes a tensor on (a dropout, an identity) hands on another edge of it.
         return self._sources.setdefault(self._results.get(latest, latest), len(self._sources))
 
-    def results_of(self, output: Any) -> dict[Any, int]:
-        """Return the nodes of the tensors that the network returned, with `RawCall.result`."""
+    def results_of(self, output: Any) -> dict[Any, int | None]:
+        """Return the nodes of the tensors that the network returned, with `RawCall.result`.
+
+        It is None for a tensor that is not what a module put out.
+        """
         edges = (get_gradient_edge(t) for t in tensors(output) if t.requires_grad)
-        return {edge.node: self._results[edge] for edge in edges if edge in self._results}
+        return {edge.node: self._results.get(edge) for edge in edges}
 
     def _moment(self) -> int:
         return len(self.inputs) + len(self.edges)
