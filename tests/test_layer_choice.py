@@ -384,6 +384,23 @@ def test_the_layer_of_a_segmenter_is_not_its_own_output(classes: int, resized: b
     assert found.layer == "decoder"
 
 
+class Depth(nn.Module):
+    """One number for each place, `[B, H, W]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = conv(3, 8, 2), conv(8, 8)
+        self.head = nn.Conv2d(8, 1, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.decoder(self.encoder(x)))[:, 0]
+
+
+def test_the_layer_of_a_map_of_depths_is_not_the_map() -> None:
+    found = limelight.explain(Depth().eval(), picture(), target=limelight.Region(where=(30, 30)))
+    assert found.layer == "decoder"
+
+
 class Ensemble(nn.Module):
     """Two networks whose logits are averaged."""
 

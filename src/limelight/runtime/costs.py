@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from limelight.inputs import ModelInputs, substitute_first
-from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import observe
 from limelight.runtime.shadow import shadow
 from limelight.runtime.unwrap import unwrap
@@ -31,7 +32,10 @@ def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
 
         return substitute_first(output, note)
 
-    with no_grad(), counter:
+    # torch's counter looks for the graph behind what modules are given; without grad, a view of a
+    # parameter has none, and it fails. Nothing is kept in the graph.
+    forget = saved_tensors_hooks(lambda _: None, lambda _: None)
+    with torch.inference_mode(False), torch.enable_grad(), forget, counter:
         root, copies = shadow(model)
         observe(model, root, copies, first_image, lambda _key, _arguments: None, leave)
     total = max(1, counter.get_total_flops())

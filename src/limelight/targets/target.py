@@ -14,6 +14,7 @@ from limelight.targets.class_names import ClassName
 from limelight.targets.classes import as_class_target
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import Detected, find_logits, returned
+from limelight.targets.region_table import is_map
 from limelight.targets.scores import CustomScore, ScoreTarget, row_everywhere
 
 #: What can be explained; see the docstring of `limelight.targets`.
@@ -80,6 +81,8 @@ def _logits_to_follow(output: object, context: TargetContext) -> list[Tensor]:
     logits = floats[0] if single_tensor else find_logits(output, key)
     if not logits.ndim:
         return [logits]
+    if is_map(logits, context.size):
+        return [logits.flatten(1).mean(1).sum()]
     if logits.ndim == len(context.size) + 2:  # a segmenter: the mean over all pixels
         return [logits.flatten(2).mean(2).amax(1).sum()]
     return [logits.reshape(len(logits), -1).amax(1).sum()]
