@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from limelight.inputs import ModelInputs
 from limelight.runtime import record
+from limelight.runtime.costs import costs
 from limelight.targets import Scores, ScoreTarget, TargetContext
 from limelight.targets.scores import RowTarget
 
@@ -204,6 +206,11 @@ def test_where_the_score_skips_the_remembered_layer_another_is_taken_and_said() 
     found = limelight.explain(model, image)
     assert (found.layer, found.status[0].name) == ("far", "ok")
     assert "'near'" in found.reason
+    passes: list[int] = []
+    hook = model.stem.register_forward_hook(lambda *_: passes.append(1))
+    assert limelight.explain(model, image).layer == "far"  # it is remembered: two passes, no record
+    hook.remove()
+    assert len(passes) == 2
     assert_map(found, model, lambda output: output.amax(1))
     compared = limelight.compare(model, image, methods=["gradcam", "layercam"])
     assert {each.layer for each in compared.explanations} == {"far"}
@@ -382,6 +389,29 @@ def test_the_layer_of_a_segmenter_is_not_its_own_output(classes: int, resized: b
     model = Segmenter(classes, resized).eval()
     found = limelight.explain(model, picture(), target=limelight.Region(0, where=(30, 30)))
     assert found.layer == "decoder"
+
+
+class WithToken(nn.Module):
+    """A network that passes a view of a parameter to a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.norm = nn.Parameter(torch.randn(1, 1, 8)), nn.LayerNorm(8)
+        self.patch, self.head = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        token = self.norm(self.token.expand(len(x), -1, -1))
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(torch.cat([token, x], 1).mean(1))
+
+
+def test_costs_of_a_network_that_passes_a_view_of_a_parameter() -> None:
+    model = WithToken().eval()
+    inputs = ModelInputs.of(picture())
+    shares = costs(model, inputs)
+    assert len(shares) == len(limelight.record(model, picture()))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 class Depth(nn.Module):

@@ -103,22 +103,16 @@ def apply_where_connected(target_evidence: TargetEvidence, method: Method) -> Ex
     A layer is remembered for what a target reads. Another image may have its score elsewhere, as a
     detector's box may lie on another level of the pyramid.
     """
-    explanation = apply_method(target_evidence, method)
-    skipped = disconnected(explanation)
-    if not skipped:
-        return explanation
-    cut = target_evidence.cut.elsewhere(target_evidence.scores, skipped[0])
-    if cut is None:
-        return explanation
-    evidence = TargetEvidence(cut, target_evidence.target, target_evidence.options)
-    evidence.begin(str(method))
-    again = apply_method(evidence, method)
-    return again if len(disconnected(again)) < len(skipped) else explanation
-
-
-def disconnected(explanation: Explanation) -> list[int]:
-    """Return the images whose score does not depend on the layer."""
-    return [n for n, status in enumerate(explanation.status) if status.name == "disconnected"]
+    skipped = target_evidence.skipped(method.needs)
+    evidence = target_evidence
+    if skipped:
+        for cut in target_evidence.cut.elsewhere(target_evidence.scores, skipped[0]):
+            other = TargetEvidence(cut, target_evidence.target, target_evidence.options)
+            if len(other.skipped(method.needs)) < len(skipped):
+                evidence = other
+                evidence.begin(str(method))
+                break
+    return apply_method(evidence, method)
 
 
 def apply_method(

@@ -56,6 +56,16 @@ class TargetEvidence:
         last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
         return [gradient for gradient in last if isinstance(gradient, Tensor)]
 
+    def skipped(self, needs: frozenset[EvidenceKind]) -> list[int]:
+        """Return the images whose score no gradient leads from to the layer.
+
+        It is [] for methods that need no gradient.
+        """
+        if "gradients" not in needs:
+            return []
+        reached = self._get("gradients").flatten(1).any(1)
+        return [image for image, is_reached in enumerate(reached.tolist()) if not is_reached]
+
     def rerunner(self, scores: Scores) -> Rerunner:
         """Return the whole network, to be run on other images and read by these scores."""
         return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)

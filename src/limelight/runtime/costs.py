@@ -34,9 +34,14 @@ def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
 
     # torch's counter looks for the graph behind what modules are given; without grad, a view of a
     # parameter has none, and it fails. Nothing is kept in the graph.
-    forget = saved_tensors_hooks(lambda _: None, lambda _: None)
+    forget = saved_tensors_hooks(_nothing, _nothing)
     with torch.inference_mode(False), torch.enable_grad(), forget, counter:
         root, copies = shadow(model)
         observe(model, root, copies, first_image, lambda _key, _arguments: None, leave)
     total = max(1, counter.get_total_flops())
     return [flops / total for flops in flops_so_far]
+
+
+def _nothing(_tensor: Any) -> Any:
+    """Keep nothing of a tensor."""
+    return None

@@ -6,7 +6,7 @@ and attention come from the other modules of this room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from limelight.options import Options
 from limelight.runtime import deep
 from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
 from limelight.runtime.cam_head import class_weights
-from limelight.runtime.diagnosis import layer_for, why_disconnected
+from limelight.runtime.diagnosis import layers_instead, why_disconnected
 from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.head import Head, checked_rows
@@ -374,20 +374,19 @@ class Cut:
         in_graph = self._leads_here(scores)
         return why_disconnected(self._run, self.layer, scores, image, in_graph=in_graph)
 
-    def elsewhere(self, scores: Scores, image: int) -> Cut | None:
-        """Return the network cut at the layer that is chosen for the score of one image.
+    def elsewhere(self, scores: Scores, image: int) -> Iterator[Cut]:
+        """Yield the network cut at layers that the score of one image may read instead of this.
 
-        It is None if that is this layer, or if there is none.
+        They are those that were chosen before for other scores, and then the one that is chosen for
+        this score.
         """
-        layer = layer_for(self._run, scores, image)
-        if not layer or layer == self.layer:
-            return None
-        (other,) = cut_layers(self._run.model, self._run.inputs, [layer], self._run.options)
-        return replace(
-            other,
-            reason=f"the last layer that the score reads; on the grid of {self.layer!r}, which was "
-            "chosen first, no gradient of it arrives",
-        )
+        for layer in layers_instead(self._run, self.layer, scores, image):
+            (other,) = cut_layers(self._run.model, self._run.inputs, [layer], self._run.options)
+            yield replace(
+                other,
+                reason=f"a layer that the score reads; on the grid of {self.layer!r}, which was "
+                "chosen first, no gradient of it arrives",
+            )
 
     def _leads_here(self, scores: Scores) -> bool:
         """Return whether the graph leads from the scores back to the layer."""

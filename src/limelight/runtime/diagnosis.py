@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from limelight.errors import LayerError
 from limelight.runtime.forward import Pass
+from limelight.runtime.model_cache import model_cache
 from limelight.runtime.record import chosen_layer
 from limelight.targets import FixedScore, Scores
 
@@ -24,6 +26,26 @@ def layer_for(run: Pass, scores: Scores, image: int) -> str:
         return str(chosen_layer(run.model, inputs, run.spec, [FixedScore(read)]).layer)
     except LayerError:
         return ""
+
+
+def layers_instead(run: Pass, layer: str, scores: Scores, image: int) -> Iterator[str]:
+    """Yield layers that the score of one image may read, where it does not read the chosen one.
+
+    Those that were found before for other scores come first: a pass at each costs less than to
+    choose one for this score.
+    """
+    found: list[str] = model_cache(run.model, run.spec.key).setdefault("instead", [])
+    yield from [other for other in found if other != layer]
+    chosen = layer_for(run, scores, image)
+    tried = {*found, layer}
+    found += [other for other in (layer, chosen) if other and other not in found]
+    del found[:-_MOST_FOUND]
+    if chosen and chosen not in tried:
+        yield chosen
+
+
+#: How many layers are kept per model that scores read instead of the one chosen first.
+_MOST_FOUND = 4
 
 
 def why_disconnected(run: Pass, layer: str, scores: Scores, image: int, *, in_graph: bool) -> str:
