@@ -106,18 +106,16 @@ def share_inside(heat: Tensor, box: list[int]) -> float:
     return float(heat[y1:y2, x1:x2].sum() / heat.sum())
 
 
-def evaluate(yolo: Any, method: str, layer: Any = None) -> tuple[list[str], list[Any]]:
-    """Explain every shape of ten new pictures; return a line for each, and the explanations."""
-    draw, lines, shown = np.random.default_rng(1), list[str](), list[Any]()
+def evaluate(yolo: Any, method: str) -> list[str]:
+    """Explain every shape of ten new pictures; return a line for each, and one for all."""
+    draw, lines = np.random.default_rng(1), list[str]()
     times, others, missed = list[float](), list[float](), 0
     for number in range(10):
         picture, found = shapes(draw)
         for kind, box in found:
             target = limelight.Box(box, NAMES[kind], iou=0.4)
             try:
-                each = limelight.explain(
-                    yolo, as_input(picture), target=target, method=method, layer=layer, fuse="max"
-                )
+                each = limelight.explain(yolo, as_input(picture), target=target, method=method)
             except limelight.TargetError:
                 missed += 1
                 continue
@@ -127,7 +125,6 @@ def evaluate(yolo: Any, method: str, layer: Any = None) -> tuple[list[str], list
             times.append(inside)
             rest = [share_inside(each.heatmap[0], other) for _, other in found if other != box]
             others.append(max(rest, default=0.0) / chance if each.status[0].ok else 0.0)
-            shown.append((picture, each))
             lines.append(
                 f"picture {number}, {NAMES[kind]}: {inside:.1f} times chance, on another shape "
                 f"{others[-1]:.2f}, {each.status[0].name}, {each.layer}"
@@ -138,7 +135,17 @@ def evaluate(yolo: Any, method: str, layer: Any = None) -> tuple[list[str], list
         f"{min(times):.1f}, median {np.median(times):.1f}, at least 3 in {above:.0%}; on another "
         f"shape: median {np.median(others):.2f}, most {max(others):.2f} times chance"
     )
-    return lines, shown
+    return lines
+
+
+def draw_boxes(yolo: Any, path: Path) -> None:
+    """Draw the map of each box of the first new picture, a row each."""
+    picture, found = shapes(np.random.default_rng(1))
+    boxes = torch.tensor([box for _, box in found]).float()
+    images = as_input(picture).expand(len(boxes), -1, -1, -1).contiguous()
+    target = limelight.Box(boxes, [NAMES[kind] for kind, _ in found], iou=0.4)
+    result = limelight.explain(yolo, images, target=target, method="hirescam")
+    result.save(path, photos=[picture] * len(boxes))
 
 
 def costs(yolo: Any) -> list[str]:
@@ -174,15 +181,12 @@ def main() -> None:
         yolo = YOLO(args.weights)
     else:
         yolo = train(Path(tempfile.mkdtemp()), args.epochs)
-    shown = list[Any]()
-    for method in ("gradcam", "hirescam", "layercam"):
-        lines, explained = evaluate(yolo, method)
-        shown = shown or explained
-        print("\n".join(lines if method == "gradcam" else lines[-1:]))
+    for method in ("gradcam", "layercam", "hirescam"):
+        lines = evaluate(yolo, method)
+        print("\n".join(lines if method == "hirescam" else lines[-1:]))
     print("\n".join(costs(yolo)))
     if args.out:
-        rows = [each.figure([picture]) for picture, each in shown[:3]]
-        rows[0].savefig(args.out)
+        draw_boxes(yolo, args.out)
 
 
 if __name__ == "__main__":

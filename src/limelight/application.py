@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -97,20 +98,25 @@ def cut_for_methods(
     )
 
 
-def apply_where_connected(target_evidence: TargetEvidence, method: Method) -> Explanation:
+def apply_where_connected(
+    target_evidence: TargetEvidence, method: Method, others: list[Cut]
+) -> Explanation:
     """Apply a method at the layer that limelight chose, or at another if the score skips that.
 
     A layer is remembered for what a target reads. Another image may have its score elsewhere, as a
-    detector's box may lie on another level of the pyramid.
+    detector's box may lie on another level of the pyramid. Such cuts are put into `others`, which
+    the next target tries first.
     """
     skipped = target_evidence.skipped(method.needs)
     evidence = target_evidence
     if skipped:
-        for cut in target_evidence.cut.elsewhere(target_evidence.scores, skipped[0]):
+        instead = target_evidence.cut.elsewhere(target_evidence.scores, skipped[0])
+        for cut in chain(tuple(others), instead):
             other = TargetEvidence(cut, target_evidence.target, target_evidence.options)
             if len(other.skipped(method.needs)) < len(skipped):
                 evidence = other
                 evidence.begin(str(method))
+                others += [] if cut in others else [cut]
                 break
     return apply_method(evidence, method)
 

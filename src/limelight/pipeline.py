@@ -200,9 +200,16 @@ def explain_layers(
         by_target = [TargetEvidence(cut, target, options) for target in targets]
         for evidence in by_target:
             evidence.begin(str(method))
+        others = list[Cut]()
         is_chosen = layer is None and method.place == "layer"
-        apply = apply_where_connected if is_chosen else apply_method
-        by_layer.append([apply(evidence, method) for evidence in by_target])
+        by_layer.append(
+            [
+                apply_where_connected(evidence, method, others)
+                if is_chosen
+                else apply_method(evidence, method)
+                for evidence in by_target
+            ]
+        )
     return by_layer
 
 
@@ -253,6 +260,7 @@ def explain_many(
         for number, target in enumerate(targets)
     }
     # 3. The explanations.
+    others = list[Cut]()
     for method in methods:
         for layer in layers if method.place == "layer" else (INPUT,):
             named = None if layer in (None, INPUT) else str(layer)
@@ -266,8 +274,10 @@ def explain_many(
                 evidence.begin(str(method))
                 try:
                     check_method_options(options, method)
-                    apply = apply_where_connected if layer is None else apply_method
-                    explanation = apply(evidence, method)
+                    if layer is None:
+                        explanation = apply_where_connected(evidence, method, others)
+                    else:
+                        explanation = apply_method(evidence, method)
                 except LimelightError as error:
                     yield Skipped(str(method), named, str(error))
                     break
