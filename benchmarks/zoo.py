@@ -57,7 +57,15 @@ from zoo_places import place_networks
 from zoo_tasks import TASK_NETWORKS
 
 #: The share of networks with status ok that is aimed at, in percent.
-GOALS = {"torchvision": 100, "timm": 97, "transformers": 100}
+GOALS = {"torchvision": 100, "timm": 97, "transformers": 100, **dict.fromkeys(TASK_NETWORKS, 100)}
+
+#: What each family's library is called where it is installed from, if otherwise.
+PACKAGES = {
+    "smp": "segmentation_models_pytorch",
+    "open_clip": "open_clip_torch",
+    "tasks": "transformers",
+    "places": "transformers",
+}
 
 #: Maps that differ by less than this share of the largest value are the same.
 SAME = 1e-3
@@ -319,7 +327,8 @@ def grad_cam(
 
 def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
     """Return the page in Markdown; it names the networks that were not run."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", *GOALS))
+    ran = dict.fromkeys(PACKAGES.get(row.family, row.family) for row in rows)
+    libraries = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(["torch", *ran]))
     parts = [
         "# The zoo",
         "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs)` on every "
@@ -344,7 +353,10 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "* for segmenters, the mean logit of the class predicted on most pixels, over those "
         "pixels;\n"
         "* for detectors, the logit whose value is the score: limelight says which box is "
-        "explained.",
+        "explained;\n"
+        "* for what combines masks, the mean score of the class predicted on most pixels, over "
+        "those pixels; for open_clip, the logit of the most similar text; for depth and a single "
+        "class, the mean where it is positive.",
         "*Place* says whether the map lies where the network looks. One small patch of the picture "
         "is changed a little, at 25 places; what that changes at the layer is laid on the picture "
         "as the map is, and the place of it compared with that of the patch (`places.py`). "

@@ -370,3 +370,17 @@ def test_a_bag_as_the_batch() -> None:
     conv = Bag().features(bag).detach()
     weight = limelight.cut(OneBag(), bag[None], "model.conv").gradients(1)[0].mean((1, 2, 3))
     assert_agrees(found.raw[0], (weight[:, None, None] * conv).sum(1))
+
+
+class Answerer(Net):
+    """Answers a question with the words of another module; beside them, what it knows of places."""
+
+    def forward(self, x: Tensor, input_ids: Any = None) -> Any:
+        at = self.features(x).flatten(2).transpose(1, 2)
+        return {"image_embeds": at, "words": input_ids}
+
+
+def test_embeddings_of_places_are_not_words() -> None:
+    inputs = {"x": made(1), "input_ids": torch.tensor([[1, 7, 3]])}
+    with pytest.raises(TargetError, match=r"needs logits \[B, C\]"):
+        limelight.explain(Answerer().eval(), inputs, layer="conv")

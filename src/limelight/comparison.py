@@ -119,6 +119,7 @@ class Comparison:
                     title=explanation.method,
                     subtitle=explanation.layer if len(layers) > 1 else "",
                     note="" if status.ok else status.name,
+                    region=render.region_on(explanation.regions[b], heatmap),
                 )
                 target = explanation.label[b], float(explanation.score[b])
                 by_target.setdefault(target, []).append(panel)

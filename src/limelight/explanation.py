@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -213,6 +212,11 @@ class Explanation:
             for drawn in as_pictures([self], photos, whole=whole)
         ]
 
+    @property
+    def regions(self) -> list[Tensor | None]:
+        """The pixels that the score of each image is about, `[*image]`; None for all pixels."""
+        return [None] * len(self.raw) if self.region is None else list(self.region)
+
     def figure(
         self,
         photos: Sequence[Image] | None = None,
@@ -233,10 +237,14 @@ class Explanation:
             panels = as_pictures([self], photos, whole=whole, as_panels=True)
             rows = [
                 render.ExplainedPhoto(
-                    panel.photo, panel.heatmaps[0], label, note, self._region_on(b, panel)
+                    panel.photo,
+                    panel.heatmaps[0],
+                    label,
+                    note,
+                    render.region_on(region, panel.heatmaps[0]),
                 )
-                for b, (panel, label, note) in enumerate(
-                    zip(panels, self.label, notes, strict=True)
+                for panel, label, note, region in zip(
+                    panels, self.label, notes, self.regions, strict=True
                 )
             ]
             return render.photo_figure(
@@ -249,20 +257,6 @@ class Explanation:
             for fields in zip(self.image, heatmaps, self.label, notes, strict=True)
         ]
         return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
-
-    def _region_on(self, b: int, panel: InputPicture) -> Tensor | None:
-        """Return the region of one image on its photo; None when it is the whole image."""
-        from limelight.render import HeatOnPhoto, in_one_tensor
-
-        if self.region is None or bool(self.region[b].all()):
-            return None
-        heat = panel.heatmaps[0]
-        seen = heat.heatmap if isinstance(heat, HeatOnPhoto) else heat
-        region = self.region[b].float().cpu()[None, None]
-        at_size = torch.nn.functional.interpolate(region, size=tuple(seen.shape))[0, 0]
-        if isinstance(heat, HeatOnPhoto):
-            at_size = in_one_tensor(HeatOnPhoto(at_size, heat.box, heat.shape))
-        return at_size > 0
 
     def save(
         self,

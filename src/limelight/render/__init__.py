@@ -9,6 +9,7 @@ from limelight.render.figures import (
     InputPicture,
     encode_figure,
     photo_figure,
+    region_on,
     save_figure,
     save_figure_or_arrays,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "measurement_figure",
     "overlay",
     "photo_figure",
+    "region_on",
     "save_figure",
     "save_figure_or_arrays",
     "sheet",

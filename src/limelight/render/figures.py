@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL.Image import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from limelight import files
 from limelight.plain import visible
 from limelight.render.overlays import Heat, colourise, overlay
-from limelight.render.whole import HeatOnPhoto, framed
+from limelight.render.whole import HeatOnPhoto, framed, in_one_tensor
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture
 
@@ -150,7 +151,7 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
         panel.set_axis_off()
     if row.region is not None:
         for panel in (axes[0], axes[2]):
-            _outline(panel, row.region)
+            draw_outline(panel, row.region)
     cropped = isinstance(row.heatmap, HeatOnPhoto) and not row.heatmap.all_seen
     axes[0].set_title("photo, seen in the frame" if cropped else "photo", fontsize=9)
     # A dollar sign in the name of a class is no formula.
@@ -159,7 +160,18 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
         write_note(axes[1], row.note, width=44)
 
 
-def _outline(panel: Axes, region: Tensor) -> None:
+def region_on(region: Tensor | None, heat: Heat) -> Tensor | None:
+    """Return a region `[*image]` of the input at the size of its map; None for the whole image."""
+    if region is None or bool(region.all()):
+        return None
+    seen = heat.heatmap if isinstance(heat, HeatOnPhoto) else heat
+    at_size = interpolate(region.float().cpu()[None, None], size=tuple(seen.shape))[0, 0]
+    if isinstance(heat, HeatOnPhoto):
+        at_size = in_one_tensor(HeatOnPhoto(at_size, heat.box, heat.shape))
+    return at_size > 0
+
+
+def draw_outline(panel: Axes, region: Tensor) -> None:
     """Draw the outline of a region `[H, W]`, light on dark, so that it shows on any photo."""
     inside = np.pad(
         region.numpy().astype(float), 1

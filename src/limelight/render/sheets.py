@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
+from torch import Tensor
 
-from limelight.render.figures import plain_photo, write_note
+from limelight.render.figures import draw_outline, plain_photo, write_note
 from limelight.render.measures import shortened
 from limelight.render.overlays import Heat, overlay
 
@@ -27,12 +28,13 @@ _RANKING_INCHES = 3.0  # the width of a ranking
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One map `[H, W]` at the photo's size, and words."""
+    """One map `[H, W]` at the photo's size, words, and the region that is outlined."""
 
     heatmap: Heat
     title: str
     subtitle: str = ""
     note: str = ""
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ def sheet(
             drawn = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
             axes.imshow(np.asarray(drawn))
             axes.set_title(_panel_title(panel, panel_width), fontsize=7, parse_math=False)
+            if panel.region is not None and not block.curve:
+                draw_outline(axes, panel.region)
             if panel.note:
                 write_note(axes, panel.note, width=44, size=6)
     return figure

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from limelight.inputs import ModelInputs, substitute_first
+from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import observe
 from limelight.runtime.shadow import shadow
 from limelight.runtime.unwrap import unwrap
+
+
+class _NoModules:
+    """Stands in for what tells torch's counter by modules, which is not asked for here.
+
+    It looks for the graph behind what modules are given, and fails without grad: a view of a
+    parameter has none.
+    """
+
+    parents = frozenset(("Global",))
+
+    def __enter__(self) -> Self:
+        """Watch nothing."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End nothing."""
 
 
 def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
@@ -32,16 +48,9 @@ def costs(model: nn.Module, inputs: ModelInputs) -> list[float]:
 
         return substitute_first(output, note)
 
-    # torch's counter looks for the graph behind what modules are given; without grad, a view of a
-    # parameter has none, and it fails. Nothing is kept in the graph.
-    forget = saved_tensors_hooks(_nothing, _nothing)
-    with torch.inference_mode(False), torch.enable_grad(), forget, counter:
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with no_grad(), counter:
         root, copies = shadow(model)
         observe(model, root, copies, first_image, lambda _key, _arguments: None, leave)
     total = max(1, counter.get_total_flops())
     return [flops / total for flops in flops_so_far]
-
-
-def _nothing(_tensor: Any) -> Any:
-    """Keep nothing of a tensor."""
-    return None

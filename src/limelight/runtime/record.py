@@ -28,7 +28,7 @@ from limelight.runtime.shadow import fill_zeros, shadow
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, ScoreTarget, output_spec
 from limelight.targets.outputs import returned
-from limelight.targets.target import what_is_read
+from limelight.targets.target import TargetRaisedError, what_is_read
 
 _Result = TypeVar("_Result")
 
@@ -170,6 +170,8 @@ def _with_pass(
             return read(_record(model, first, inputs.batch, spec, copy_outputs=True))
     except LimelightError:
         raise
+    except TargetRaisedError as raised:
+        raise raised.error from None
     except Exception as error:
         with no_grad():  # if the model itself raises, that is what the user should see
             try:

@@ -36,7 +36,7 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         return Logits(logits, context.spec.key)
     if batched and (logits.ndim == len(context.size) + 2 or is_map(logits, context.size)):
         return RegionTable(output, None, context)
-    if batched and logits.ndim == 3 and context.words:
+    if batched and logits.ndim == 3 and context.words and _may_be_words(output, context):
         return LastWord(logits, context.spec.key)
     means = {2: "", 3: ".mean(1)"}.get(logits.ndim, f".mean({tuple(range(1, logits.ndim - 1))})")
     raise TargetError(
@@ -45,6 +45,13 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         f"pass a callable from output to scores [{context.batch}], as in "
         f"target=lambda output: output[:, 15]{means}.{_one_score(logits, context)}"
     )
+
+
+def _may_be_words(output: object, context: TargetContext) -> bool:
+    """Return whether what is found in an output with names is its `logits`, not an embedding."""
+    output = returned(output)
+    named = not isinstance(output, Tensor | tuple | list)
+    return context.spec.key is not None or not named or part_named(output, "logits") is not None
 
 
 def _one_score(logits: Tensor, context: TargetContext) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from limelight.errors import LimelightError
 from limelight.inputs import tensors
 from limelight.targets.box_table import largest_logits
 from limelight.targets.class_names import ClassName
@@ -57,6 +58,15 @@ def scores_to_follow(
     return [*followed, *_logits_to_follow(output, replace(context, batch=1))]
 
 
+class TargetRaisedError(Exception):
+    """What a target raised while it was followed, `error`; that is what the user should see."""
+
+    def __init__(self, error: Exception) -> None:
+        """Keep the error."""
+        super().__init__(str(error))
+        self.error = error
+
+
 def _own_score(target: ScoreTarget, output: object, context: TargetContext) -> list[Tensor]:
     """Return the score of the recorded image; [] if the target cannot be scored, or is constant.
 
@@ -66,8 +76,10 @@ def _own_score(target: ScoreTarget, output: object, context: TargetContext) -> l
         output = row_everywhere(returned(output), 0, 1, context.batch)
     try:
         values = target.score(output, context).values
-    except Exception:  # of the user's own code too: the pass itself raises it
+    except LimelightError:  # the pass itself raises it, with all images
         return []
+    except Exception as error:  # of the user's own code
+        raise TargetRaisedError(error) from error
     return [values[0]] if values.requires_grad else []
 
 
