@@ -165,7 +165,7 @@ def apply_method(
             cancelled=cancelled,
             method=method.name,
             layer=cut.layer,
-            why=lambda image: cut.why_disconnected(scores, image),
+            why=lambda: cut.why_disconnected(target_evidence.target, scores),
         )
         # 3. The heatmap.
         heatmap = to_heatmap(raw, cut.image.shape[2:], status, span)

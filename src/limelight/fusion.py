@@ -51,7 +51,7 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
     layer = " + ".join(dict.fromkeys(part.layer for part in explanations))
     method = " + ".join(dict.fromkeys(part.method for part in explanations))
     # 3. The status.
-    fused = map_status(raw, first.score, [], method=method, layer=layer, why=lambda _: "")
+    fused = map_status(raw, first.score, [], method=method, layer=layer, why=lambda: "")
     by_image = zip(*(part.status for part in explanations), strict=True)
     status = tuple(
         parts[0] if len(set(parts)) == 1 and not parts[0].ok else of_fused

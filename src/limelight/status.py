@@ -67,7 +67,7 @@ def map_status(
     cancelled: Tensor | None = None,
     method: str,
     layer: str,
-    why: Callable[[int], str],
+    why: Callable[[], str],
 ) -> tuple[Status, ...]:
     """Return the status of each raw map `[B, *grid]`.
 
@@ -80,7 +80,7 @@ def map_status(
             none.
         method: The method's name.
         layer: The layer's path.
-        why: Returns why the score of an image does not depend on the layer; called only if needed.
+        why: Returns why a score does not depend on the layer; called only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
     connected = torch.ones_like(low)
@@ -91,7 +91,7 @@ def map_status(
     rows = torch.stack([low, high, score.to(low), connected, cancelled], 1).tolist()
     rounding = 8 * torch.finfo(raw.dtype).eps
     statuses = []
-    for image, (lowest, highest, value, is_connected, is_cancelled) in enumerate(rows):
+    for lowest, highest, value, is_connected, is_cancelled in rows:
         is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
         # A difference no larger than rounding counts as zero.
         is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
@@ -102,7 +102,7 @@ def map_status(
                 "float16 values overflow, so use bfloat16 or float32.",
             )
         elif not is_connected:
-            status = Status("disconnected", why(image))
+            status = Status("disconnected", why())
         elif is_cancelled:
             status = Status(
                 "cancelled",

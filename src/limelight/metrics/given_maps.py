@@ -98,7 +98,7 @@ def read_maps(
     if not bool(heatmaps.isfinite().all()):
         raise InputError("The heatmaps hold NaN or infinity; finite numbers were expected.")
     score = heatmaps.new_zeros(len(image))
-    status = map_status(heatmaps, score, [], method=_OWN_HEATMAPS, layer="", why=lambda _: "")
+    status = map_status(heatmaps, score, [], method=_OWN_HEATMAPS, layer="", why=lambda: "")
     finished = Maps(heatmaps, to_heatmap(heatmaps, image.shape[2:], status))
     return GivenMaps(_OWN_HEATMAPS, "", finished, status, target, options)
 

@@ -368,11 +368,13 @@ class Cut:
         if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 
-    def why_disconnected(self, target: Target | Scores = None, image: int = 0) -> str:
-        """Return why the gradient of an image's score is zero on the whole grid, and what to do."""
-        scores = self._scores(target)
-        in_graph = self._leads_here(scores)
-        return why_disconnected(self._run, self.layer, scores, image, in_graph=in_graph)
+    def why_disconnected(self, target: Target = None, scores: Scores | None = None) -> str:
+        """Return why the gradient of a score is zero on the whole grid, and what to do.
+
+        `scores` are those of the target, if they are known.
+        """
+        in_graph = self._leads_here(scores or self.score(target))
+        return why_disconnected(self._run, self.layer, as_target(target), in_graph=in_graph)
 
     def elsewhere(self, scores: Scores, image: int) -> Iterator[Cut]:
         """Yield the network cut at layers that the score of one image may read instead of this.

@@ -12,50 +12,45 @@ from limelight.errors import LayerError
 from limelight.runtime.forward import Pass
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.record import chosen_layer
-from limelight.targets import FixedScore, Scores
-
-
-def layer_for(run: Pass, scores: Scores, image: int) -> str:
-    """Return the layer that is chosen for the score of one image; "" if there is none."""
-
-    def read(output: Any, _rows: Tensor) -> Tensor:
-        return scores.read_again(output, torch.tensor([image], device="cpu"))
-
-    inputs = run.inputs.take(torch.tensor([image], device="cpu"))
-    try:
-        return str(chosen_layer(run.model, inputs, run.spec, [FixedScore(read)]).layer)
-    except LayerError:
-        return ""
+from limelight.targets import FixedScore, Scores, ScoreTarget
 
 
 def layers_instead(run: Pass, layer: str, scores: Scores, image: int) -> Iterator[str]:
     """Yield layers that the score of one image may read, where it does not read the chosen one.
 
-    Those that were found before for other scores come first: a pass at each costs less than to
-    choose one for this score.
+    Those that helped before come first, since a pass at each costs less than to choose one for this
+    score. If whoever asks goes on after the last, none helped; then none is chosen again.
     """
-    found: list[str] = model_cache(run.model, run.spec.key).setdefault("instead", [])
-    yield from [other for other in found if other != layer]
-    chosen = layer_for(run, scores, image)
-    tried = {*found, layer}
-    found += [other for other in (layer, chosen) if other and other not in found]
-    del found[:-_MOST_FOUND]
-    if chosen and chosen not in tried:
+    inputs = run.inputs.take(torch.tensor([image], device="cpu"))
+    cache = model_cache(run.model, run.spec.key)
+    key = inputs.signature, layer
+    found: list[str] = cache.setdefault("instead", {}).setdefault(key, [])
+    hopeless: set[object] = cache.setdefault("nothing instead", set())
+    yield from tuple(found)
+    if key in hopeless:
+        return
+
+    def read(output: Any, _rows: Tensor) -> Tensor:
+        return scores.read_again(output, torch.tensor([image], device="cpu"))
+
+    try:
+        chosen = str(chosen_layer(run.model, inputs, run.spec, [FixedScore(read)]).layer)
+    except LayerError:
+        chosen = layer
+    if chosen != layer and chosen not in found:
+        found.append(chosen)
         yield chosen
+        found.remove(chosen)
+    hopeless.add(key)
 
 
-#: How many layers are kept per model that scores read instead of the one chosen first.
-_MOST_FOUND = 4
-
-
-def why_disconnected(run: Pass, layer: str, scores: Scores, image: int, *, in_graph: bool) -> str:
+def why_disconnected(run: Pass, layer: str, target: ScoreTarget, *, in_graph: bool) -> str:
     """Return why the gradient of a score is zero on the whole grid of a layer, and what to do.
 
     Args:
         run: The pass.
         layer: The layer's path.
-        scores: The scores.
-        image: The image whose score it is.
+        target: What is explained.
         in_graph: Whether the graph leads from the score back to the layer.
     """
     if not in_graph:
@@ -64,7 +59,10 @@ def why_disconnected(run: Pass, layer: str, scores: Scores, image: int, *, in_gr
             "computes on the way, turns it into numbers, or makes the score of something else. "
             "Take a layer after that, or a method that needs no gradient ('ablationcam')."
         )
-    advised = layer_for(run, scores, image)
+    try:
+        advised = str(chosen_layer(run.model, run.inputs, run.spec, [target]).layer)
+    except LayerError:
+        advised = ""
     if advised and advised != layer:
         return (
             f"The score does not depend on the grid of {layer!r}: after it only other "
