@@ -33,7 +33,7 @@ class RecordedPass:
     Attributes:
         model: The network.
         inputs: The inputs of one image.
-        batch: How many images there are besides it, itself included.
+        batch: B, the number of images of the call; the first of them is recorded.
         spec: How to read the output.
         recording: The calls and their layouts.
         edges: By number of the call, its output in the graph.
