@@ -368,9 +368,9 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "*Certain* says whether the layout follows from the network's operations, so that nothing "
         "was measured. Where it does, the measurement is made nevertheless, and read without any "
         "hint (`certainty.py`): it agrees, or it cannot tell, or what it shows instead is among "
-        "the exceptions. Convolutions of an even width, padded on one side, look half a cell beside "
-        "their own; where several follow each other, as in `cpubone`, the measurement has the grid "
-        "more than a cell beside. *First call* is the time of it, in plain forwards.",
+        "the exceptions. Convolutions of an even width, padded on one side, look half a cell "
+        "beside their own; where several follow each other, as in `cpubone`, the measurement has "
+        "the grid more than a cell beside. *First call* is the time of it, in plain forwards.",
         f"Libraries: {libraries}.",
         totals(rows),
         *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
