@@ -29,6 +29,7 @@ from torchvision.models import get_model
 from gradcam import NETWORKS, PEERS, PLAIN_GRIDS, limelights
 from limelight.photos.samples import find_sample
 from measure import DEVICE, Table, Turns, commands_in_turns, plain_forward, report, taken
+from zoo_networks import fill_zeros
 
 Call = Callable[[nn.Module, Tensor], Tensor]
 
@@ -50,6 +51,7 @@ def turns_of(name: str, rounds: int, seconds: float) -> tuple[Turns, Turns]:
     """
     torch.manual_seed(0)
     built = get_model(name, weights=None).eval().to(DEVICE)
+    fill_zeros(built)  # the head of a fresh ViT, to which no map leads
     images = torch.randn(1, 3, 224, 224, device=DEVICE)
     calls = callers(name)
     for call in calls.values():  # what is loaded at first, on networks that are not measured
