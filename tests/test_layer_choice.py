@@ -175,6 +175,14 @@ def test_the_choice_is_remembered_by_what_is_read(monkeypatch: pytest.MonkeyPatc
     assert len(passes) == count + 1
 
 
+def test_a_callable_may_name_what_has_no_value_yet() -> None:
+    def score(output: dict[str, Tensor]) -> Tensor:
+        return output["weather"][:, 0] if len(output) > 1 else later
+
+    assert limelight.explain(TwoHeads().eval(), picture(), target=score).layer == "weather"
+    later = torch.zeros(1)
+
+
 def test_an_error_of_the_callable_is_the_users_own() -> None:
     with pytest.raises(KeyError, match="snow"):
         limelight.explain(TwoHeads().eval(), picture(), target=lambda output: output["snow"][:, 0])

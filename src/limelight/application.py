@@ -24,7 +24,7 @@ from limelight.options import Options
 from limelight.pixels import as_pixels, in_floating_point
 from limelight.recipe import Part, Recipe
 from limelight.runtime.cut import Cut, cut_layers
-from limelight.status import cancels, map_status, to_heatmap
+from limelight.status import map_status, to_heatmap
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import FixedScore, ScoreTarget
 from limelight.targets.box_table import mirrored
@@ -147,14 +147,11 @@ def apply_method(
         if options.views is None:
             evidence = target_evidence.evidence(method.needs, combine or _combine(options))
             raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
-            cancelled = cancels(evidence.gradients) if method.sums_gradients else None
             span = _span_of(raw, evidence)
             if method.sums_to is not None and not options.eigen:
                 completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
             raw, connections = _over_views(target_evidence, method, options.views)
-            gradients = [found for found in connections if found.ndim > raw.ndim]
-            cancelled = cancels(gradients[0]) if method.sums_gradients and gradients else None
             span = ()
             name = f"{name}, {options.views.name}"
         # 2. The status.
@@ -162,7 +159,7 @@ def apply_method(
             raw,
             score,
             connections,
-            cancelled=cancelled,
+            cancelled=target_evidence.cancelled(method),
             method=method.name,
             layer=cut.layer,
             why=lambda: cut.why_disconnected(target_evidence.target, scores),

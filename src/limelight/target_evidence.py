@@ -11,12 +11,14 @@ from torch import Tensor
 from limelight.errors import MethodError
 from limelight.evidence import Attention, Combine, Evidence, EvidenceKind, at_least_float32, total
 from limelight.layers import INPUT
+from limelight.methods import Method
 from limelight.options import Options
 from limelight.pixels import as_pixels, in_floating_point
 from limelight.progress import RunCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.deep import refuse_whole_numbers
 from limelight.runtime.rerun import Rerunner
+from limelight.status import cancels
 from limelight.targets import Scores, ScoreTarget
 
 
@@ -55,6 +57,13 @@ class TargetEvidence:
         values = [self._found.get(need) for need in needs if need != "curvature"]
         last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
         return [gradient for gradient in last if isinstance(gradient, Tensor)]
+
+    def cancelled(self, method: Method) -> Tensor | None:
+        """Return for each image whether the gradients that a method sums cancel, `[B]`.
+
+        It is None for a method that sums none.
+        """
+        return cancels(self._get("gradients")) if method.sums_gradients else None
 
     def skipped(self, needs: frozenset[EvidenceKind]) -> list[int]:
         """Return the images whose score no gradient leads from to the layer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -35,6 +34,8 @@ class Box(ScoreTarget):
         iou: How much a proposal has to overlap the box, as intersection over union.
     """
 
+    reads_logits = True
+
     box: BoxCorners | None = None
     target: ClassChoice = None
     iou: float = 0.5
@@ -42,10 +43,6 @@ class Box(ScoreTarget):
     def __post_init__(self) -> None:
         """Refuse an overlap outside (0, 1]."""
         check_iou(self.iou)
-
-    def reads(self) -> Hashable:
-        """Return None: the score reads the logits."""
-        return None
 
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return the logit of the class in the box.

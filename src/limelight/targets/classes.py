@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, cast
 
@@ -56,9 +56,7 @@ class ClassTarget(ScoreTarget):
     #: inside a difference. A target with several terms, or a weight other than 1, says False.
     is_one_class = True
 
-    def reads(self) -> Hashable:
-        """Return None: the score reads the logits."""
-        return None
+    reads_logits = True
 
     @abstractmethod
     def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:

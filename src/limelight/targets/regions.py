@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -31,12 +30,10 @@ class Region(ScoreTarget):
             the whole picture if it is predicted nowhere.
     """
 
+    reads_logits = True
+
     target: ClassChoice = None
     where: MaskOrPixel = None
-
-    def reads(self) -> Hashable:
-        """Return None: the score reads the logits."""
-        return None
 
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return the mean logit of the class over the region.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, NamedTuple, Self
@@ -47,6 +48,9 @@ class ScoreTarget(ABC):
 
     __slots__ = ()
 
+    #: Whether the score is read from the logits that limelight finds in an output by itself.
+    reads_logits = False
+
     @abstractmethod
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Turn the output of a model into one score per image.
@@ -66,7 +70,7 @@ class ScoreTarget(ABC):
         The layer to cut at is chosen for what is read, and remembered by it: targets with the same
         key are explained at the same layer. By default it is the type of the target.
         """
-        return type(self)
+        return None if self.reads_logits else type(self)
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
         """Return the target of one image of the batch.
@@ -165,10 +169,16 @@ def _code_and_values(function: Callable[..., Any]) -> Hashable:
     if not isinstance(function, FunctionType):
         return function if isinstance(function, Hashable) else id(function)
     code, names = function.__code__, function.__globals__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
     used = [names[name] for name in code.co_names if name in names]
-    values = [*cells, *(function.__defaults__ or ()), *used]
+    values = [*_values_around(function), *(function.__defaults__ or ()), *used]
     return code, tuple(value if isinstance(value, _PLAIN) else id(value) for value in values)
+
+
+def _values_around(function: FunctionType) -> Iterator[object]:
+    """Yield the values that a function uses of those around it; a name may have none yet."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):
+            yield cell.cell_contents
 
 
 #: Types whose values are compared; other values are told apart by what they are.

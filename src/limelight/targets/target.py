@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -48,14 +47,14 @@ def scores_to_follow(
 
     Args:
         output: What the model returned for one image.
-        context: As for a target; `batch` is how many images there are besides the recorded one.
+        context: As for a target, with all images of the call; the recorded one is the first.
         asked: The targets; () for what every model has, the logits.
     """
     own = [target for target in asked if target.reads() is not None]
     followed = [score for target in own for score in _own_score(target, output, context)]
     if followed and len(own) == len(asked):
         return followed
-    return [*followed, *_logits_to_follow(output, replace(context, batch=1))]
+    return [*followed, *_logits_to_follow(output, context)]
 
 
 class TargetRaisedError(Exception):

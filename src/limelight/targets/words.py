@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -37,13 +37,11 @@ class Words(RowTarget):
         text: The words themselves, to label the map with.
     """
 
+    reads_logits = True
+
     ids: Sequence[int] | Tensor
     at: int | Sequence[int] | None = None
     text: str = ""
-
-    def reads(self) -> Hashable:
-        """Return None: the score reads the logits."""
-        return None
 
     def label(self) -> str:
         """Return what is explained, in words."""
@@ -151,12 +149,10 @@ class Similarity(RowTarget):
         text: What the vector stands for, to label the map with.
     """
 
+    reads_logits = True
+
     to: Tensor | None = None
     text: str = ""
-
-    def reads(self) -> Hashable:
-        """Return None: the score reads the logits."""
-        return None
 
     def label(self) -> str:
         """Return what is explained, in words."""
