@@ -160,7 +160,9 @@ def test_a_yolo_is_explained_by_its_raw_logits(form: str, beside: int) -> None:
     model, images = build(form, beside), pictures()
     logits = raw_logits(model(images), form)[0]
     best = int(logits[:, 1].argmax())
-    result = limelight.explain(model, images, target=limelight.Box(target=1), layer="stem")
+    result = limelight.explain(
+        model, images, target=limelight.Box(target=1), layer="stem", method="gradcam"
+    )
     assert result.status[0].ok
     assert_agrees(result.score, logits[best, 1][None])
     expected = gradcam_by_hand(
@@ -286,7 +288,9 @@ def test_any_model_may_return_what_it_proposed() -> None:
     result = limelight.explain(model, images, target=limelight.Box([8, 0, 16, 8], 2))
     assert_agrees(result.score, torch.stack([each[1, 2] for each in logits]))
     expected = gradcam_by_hand(model, "body", images, lambda output: output.logits[0][1, 2])
-    at_body = limelight.explain(model, images, target=limelight.Box([8, 0, 16, 8], 2), layer="body")
+    at_body = limelight.explain(
+        model, images, target=limelight.Box([8, 0, 16, 8], 2), layer="body", method="gradcam"
+    )
     assert_agrees(at_body.raw[:1], expected[:1])
     assert isinstance(result.output, limelight.Detected)
     # A callable is given what the model returned.
@@ -294,6 +298,48 @@ def test_any_model_may_return_what_it_proposed() -> None:
         model, images, target=lambda found: torch.stack([each[3, 0] for each in found.logits])
     )
     assert_agrees(custom.score, torch.stack([each[3, 0] for each in logits]))
+
+
+class Counted(Own):
+    """A detector that counts its forwards."""
+
+    runs = 0
+
+    def forward(self, images: Tensor) -> limelight.Detected:
+        Counted.runs += 1
+        return super().forward(images)
+
+
+def test_targets_of_one_pass_have_each_its_own_default_method() -> None:
+    model, images = Counted().eval(), pictures()
+    targets: list[Any] = [
+        limelight.Box([8, 0, 16, 8], 2),
+        2,
+        None,
+        limelight.Contrast(0, 1),
+        lambda found: torch.stack([each[3, 0] for each in found.logits]),
+    ]
+    limelight.explain_each(model, images, targets, layer="body")
+    before = Counted.runs
+    found = limelight.explain_each(model, images, targets, layer="body")
+    assert Counted.runs == before + 1
+    defaults = ["hirescam", "hirescam", "hirescam", "hirescam", "gradcam"]
+    assert [each.method for each in found] == defaults
+    for target, each, name in zip(targets, found, defaults, strict=True):
+        named = limelight.explain(model, images, target=target, layer="body", method=name)
+        assert torch.equal(each.raw, named.raw)
+    # A method that is named is taken, and the options of a method go with the default.
+    assert limelight.explain(model, images, layer="body", method="layercam").method == "layercam"
+    options: dict[str, Any] = {"eigen": True, "views": limelight.flips()}
+    assert (
+        limelight.explain(model, images, layer="body", **options).method
+        == limelight.explain(model, images, layer="body", method="hirescam", **options).method
+    )
+    assert limelight.explain(model, images, layer=["body", "body"]).method == "hirescam, mean"
+    page = limelight.walkthrough(model, images, layer="body")
+    assert page.method.name == page.explanation.method == "hirescam"
+    assert "hirescam" not in [str(other.method) for other in page.beside]
+    assert "gradcam" in [str(other.method) for other in page.beside]
 
 
 def test_probabilities_of_one_s_own_decide_which_object_is_first() -> None:
@@ -364,7 +410,9 @@ def test_each_prompt_is_a_class(count: int) -> None:
     inputs = {"pixel_values": pictures(), "input_ids": torch.arange(5 * count).view(count, 5)}
     logits = model(**inputs)["logits"][0]
     best = int(logits[:, count - 1].argmax())
-    result = limelight.explain(model, inputs, target=names[-1], classes=names, layer="body")
+    result = limelight.explain(
+        model, inputs, target=names[-1], classes=names, layer="body", method="gradcam"
+    )
     assert_agrees(result.score, logits[best, -1][None])
     expected = gradcam_by_hand(
         model, "body", inputs, lambda output: output["logits"][0, best, count - 1]

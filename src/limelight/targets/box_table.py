@@ -119,6 +119,7 @@ class BoxTable:
             _in_words(boxes),
             self._region(boxes),
             probability,
+            at_one_place=True,
         )
 
     def read_corners(self, classes: Tensor, rank: int | None) -> ClassScores:
@@ -135,7 +136,8 @@ class BoxTable:
         boxes = torch.stack([obj.box for obj in objects])
         rows = torch.arange(len(objects), device="cpu")
         values = read_again(self._output, rows)
-        return ClassScores(values, read_again, _in_words(boxes), self._region(boxes))
+        region = self._region(boxes)
+        return ClassScores(values, read_again, _in_words(boxes), region, at_one_place=True)
 
     def _all_wanted(self, classes: Tensor, rank: int | None) -> list[Object]:
         """Return the object that is explained in each image."""

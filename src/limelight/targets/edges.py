@@ -78,7 +78,14 @@ class Edge(ScoreTarget):
             for index, where in zip(chosen.indices.tolist(), corners.where, strict=True)
         )
         indices = torch.as_tensor(chosen.indices, device=corners.values.device)
-        return Scores(corners.values[:, column], indices, labels, read_again, corners.region)
+        return Scores(
+            corners.values[:, column],
+            indices,
+            labels,
+            read_again,
+            corners.region,
+            at_one_place=corners.at_one_place,
+        )
 
     def of_image(self, image: int, axes: int) -> Self:
         """Return the edge in one image of the batch."""

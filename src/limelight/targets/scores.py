@@ -33,6 +33,8 @@ class Scores(NamedTuple):
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but reads the probability. It is None unless the score is that
             of one class among several, or that of words.
+        at_one_place: Whether the score is read at one place of the picture, as that of a box is.
+            Such a score is explained by another method, if none is named (`method_for`).
     """
 
     values: Tensor
@@ -41,6 +43,7 @@ class Scores(NamedTuple):
     read_again: ReadScore
     region: Tensor | None = None
     probability: ReadScore | None = None
+    at_one_place: bool = False
 
 
 class ScoreTarget(ABC):
