@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
-from limelight.errors import MethodError, TargetError
+from limelight.errors import LayerError, MethodError, TargetError
 
 
 class Net(nn.Module):
@@ -347,29 +347,102 @@ class Bag(Net):
         return super().forward(x).mean(0, keepdim=True)
 
 
-class OneBag(nn.Module):
+class Attention(Net):
+    """Attention over the pictures of a bag."""
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.features(x).relu().mean((2, 3))
+        weights = features[:, :1].softmax(0)
+        return self.fc((weights * features).sum(0, keepdim=True))
+
+
+class Joined(Net):
+    """A linear layer over the features of all six pictures."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.model = Bag()
+        self.joint = nn.Linear(6 * self.fc.in_features, 3)
 
-    def forward(self, clip: Tensor) -> Any:
-        return self.model(clip[0])
+    def forward(self, x: Tensor) -> Any:
+        return self.joint(self.features(x).relu().mean((2, 3)).reshape(1, -1))
 
 
-def test_a_bag_as_the_batch() -> None:
-    """The error says how to pass it as one, and what it says works."""
-    bag = made(6)
-    with pytest.raises(
-        TargetError, match=r"6 images are one bag.*images\[None\].*model\(clip\[0\]\)"
-    ):
-        limelight.explain(Bag(), bag, target=1, layer="conv")
-    found = limelight.explain(OneBag(), bag[None], target=1, layer="model.conv")
-    expected = by_hand(Bag(), lambda y: y[:, 1], bag)
-    assert found.raw.shape == (1, *expected.shape)
+class Bags(nn.Module):
+    """What the error and the docs say: bags `[B, N, 3, H, W]`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, bags: Tensor) -> Tensor:
+        return torch.cat([self.model(bag) for bag in bags])
+
+
+ADVICE = (
+    "If the 6 images are one bag or clip with one score, pass it as one sample, images[None], to "
+    "a wrapper of the model whose forward(self, bags) returns torch.cat([self.model(bag) for bag "
+    "in bags]); each image then has its own map."
+)
+every_bag = pytest.mark.parametrize("kind", [Bag, Attention, Joined])
+
+
+@every_bag
+@pytest.mark.parametrize("target", [None, 1, lambda y: y[:, 1]])
+@pytest.mark.parametrize("layer", [None, "conv"])
+def test_a_bag_as_the_batch_says_how_to_pass_it(
+    kind: type[Net], target: Any, layer: str | None
+) -> None:
+    with pytest.raises((TargetError, LayerError)) as raised:
+        limelight.explain(kind(), made(6), target=target, layer=layer)
+    assert ADVICE in str(raised.value)
+
+
+@every_bag
+def test_a_bag_has_a_map_on_each_picture(kind: type[Net]) -> None:
+    bag, model = made(6), kind()
+    kept = model.features(bag)
+    hook = model.conv.register_forward_hook(lambda *_: kept)
+    (gradient,) = torch.autograd.grad(model(bag)[0, 1], kept)
+    hook.remove()
+    found = limelight.explain(Bags(model), bag[None], target=1, layer="model.conv")
+    assert_agrees(found.score, model(bag)[:, 1])
     # One score has one weight for each channel, over all pictures.
-    conv = Bag().features(bag).detach()
-    weight = limelight.cut(OneBag(), bag[None], "model.conv").gradients(1)[0].mean((1, 2, 3))
-    assert_agrees(found.raw[0], (weight[:, None, None] * conv).sum(1))
+    weights = gradient.mean((0, 2, 3), keepdim=True)
+    assert_agrees(found.raw[0], (weights * kept).sum(1))
+    by_cell = limelight.explain(
+        Bags(model), bag[None], target=1, layer="model.conv", method="hirescam"
+    )
+    assert_agrees(by_cell.raw[0], (gradient * kept).sum(1))
+    assert by_cell.heatmap.shape == (1, 6, *bag.shape[2:])
+    chosen = limelight.explain(Bags(model), bag[None], target=1)
+    assert chosen.layer.startswith("model.")
+    assert chosen.raw.shape[:2] == (1, 6)
+
+
+def test_methods_that_run_a_bag_again() -> None:
+    """Variants of a bag run one after the other, and never as one bag."""
+    model, bag = Attention(), made(6)
+    bags, method = Bags(model), "occlusion:patch=0.5,stride=0.5"
+    together = limelight.explain(bags, bag[None], target=1, method=method)
+    alone = limelight.explain(bags, bag[None], target=1, method=method, chunk=1)
+    assert together.raw.shape[:2] == (1, 6)
+    assert_agrees(together.raw, alone.raw, scale=float(alone.score.abs().max()))
+    refused = r"'model.\w+' anew for each image, as in a loop.*chunk=1\."
+    for layer in ("model.stem", "model.conv"):  # with nothing before the layer, and with a part
+        with pytest.raises(MethodError, match=refused):
+            limelight.explain(bags, bag[None], target=1, method="ablationcam", layer=layer)
+    found = limelight.explain(
+        bags, bag[None], target=1, method="ablationcam", layer="model.conv", chunk=1
+    )
+    kept, drops = model.features(bag), []
+    for channel in range(kept.shape[1]):
+        without = kept.clone()
+        without[:, channel] = 0
+        hook = model.conv.register_forward_hook(lambda *_, without=without: without)
+        drops.append(model(bag)[0, 1])
+        hook.remove()
+    weights = (model(bag)[0, 1] - torch.stack(drops))[:, None, None]
+    assert_agrees(found.raw[0], (weights * kept).sum(1), scale=float(found.score.abs().max()))
 
 
 class Answerer(Net):

@@ -10,7 +10,7 @@ from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
-from limelight.targets.outputs import Detected, class_logits, returned
+from limelight.targets.outputs import Detected, advice_on_bags, class_logits, returned
 from limelight.targets.peak_table import PeakTable
 from limelight.targets.region_table import RegionTable, is_map
 from limelight.targets.tables import ClassTable, LastWord, Logits, PromptLogits, prompt_logits
@@ -43,7 +43,7 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
         f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
         f"pass a callable from output to scores [{context.batch}], as in "
-        f"target=lambda output: output[:, 15]{means}.{_one_score(logits, context)}"
+        f"target=lambda output: output[:, 15]{means}.{advice_on_bags(logits, context.batch)}"
     )
 
 
@@ -52,13 +52,3 @@ def _may_be_words(output: object, context: TargetContext) -> bool:
     output = returned(output)
     named = not isinstance(output, Tensor | tuple | list)
     return context.spec.key is not None or not named or part_named(output, "logits") is not None
-
-
-def _one_score(logits: Tensor, context: TargetContext) -> str:
-    """Return what to do if all pictures together have one score; "" if they have not."""
-    if context.batch == 1 or logits.shape[:1] != (1,):
-        return ""
-    return (
-        f" If the {context.batch} images are one bag or clip with one score, pass it as one, "
-        "images[None], to a module whose forward(clip) calls model(clip[0])."
-    )

@@ -15,7 +15,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor, map_tensors
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import returned
+from limelight.targets.outputs import advice_on_bags, returned
 
 #: Returns scores `[M]`, given an output of M rows and the image that each row belongs to, `[M]`.
 ReadScore = Callable[[Any, Tensor], Tensor]
@@ -149,6 +149,7 @@ class CustomScore(ScoreTarget):
             raise TargetError(
                 f"The target returned {shape}; one score per image was expected, a tensor of shape "
                 f"[{batch}]. For class 281: lambda output: output[:, 281]."
+                f"{advice_on_bags(values, batch) if isinstance(values, Tensor) else ''}"
             )
 
         def read_again(output: Any, rows: Tensor) -> Tensor:
