@@ -337,6 +337,45 @@ def test_pictures_and_prompts(kind: str, target: Any, method: str) -> None:
         assert_agrees(found.raw, expected)
 
 
+# ---- packed patches ----------------------------------------------------------------------------
+
+
+class Packed(nn.Module):
+    """Patches `[B, N, values]` that were cut before, as NaFlex networks take them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Linear(12, 8)
+        self.mix = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, patches: Tensor, shape: Tensor | None = None) -> Any:
+        return self.head(self.mix(self.embed(patches)).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "advice"),
+    [
+        (40, None, "40 patches may be 5 x 8, 8 x 5, 4 x 10: grid=(5, 8)."),
+        (40, torch.tensor([[4, 10]]), "40 patches may be 4 x 10: grid=(4, 10)."),
+        (41, None, "grid=(rows, columns)."),
+    ],
+)
+def test_packed_patches_say_which_grids_they_may_be(
+    count: int, shape: Tensor | None, advice: str
+) -> None:
+    patches = torch.rand(1, count, 12)
+    inputs = (patches,) if shape is None else (patches, shape)
+    for layer in (None, "mix"):
+        with pytest.raises(LayerError) as raised:
+            limelight.explain(Packed().eval(), inputs, target=1, layer=layer)
+        assert str(raised.value).endswith(advice)
+        assert f"{count - 1} would do" not in str(raised.value)
+    found = limelight.explain(Packed().eval(), inputs, target=1, grid=(5, 8))
+    assert found.raw.shape == (1, 5, 8)
+
+
 # ---- a bag as the batch ------------------------------------------------------------------------
 
 

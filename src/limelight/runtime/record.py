@@ -312,18 +312,20 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
         if call.learned and not call.settled and call.layout is None and len(call.shape) >= 3
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
+    advice = packed_patches(recorded.inputs)
+    patches = recorded.inputs.image.shape[1] if advice else 0
     try:
         calls = _read(recording, arrivals.since(0), arrivals.scored, arrivals.cancelled)
-        return _with_another_way(calls, arrivals, recording)
+        return _with_another_way(calls, arrivals, recording, patches)
     except LayerError as error:
-        raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
+        raise LayerError(f"{error}{advice}") from None
 
 
 def _with_another_way(
-    calls: Sequence[ModuleCall], arrivals: Arrivals, recording: Recording
+    calls: Sequence[ModuleCall], arrivals: Arrivals, recording: Recording, patches: int = 0
 ) -> Choice:
     """Choose a layer; the reason names another on a way of its own, as in an ensemble's member."""
-    choice = layers_.choose_layer(calls, recording.geometry.size)
+    choice = layers_.choose_layer(calls, recording.geometry.size, patches)
     others = layers_.layers_beside(calls, recording.origins)[:_MOST_BESIDE]
     beside = next((call.path for call in others if arrivals.arrives(call)), "")
     if not beside:

@@ -58,8 +58,12 @@ def output_spec(
     """Return how to read the output of a network, from the arguments that a user passed.
 
     Raises:
-        OptionError: The grid is not a sequence of positive sizes.
+        OptionError: The grid is not a sequence of positive sizes, or there are no class names.
     """
+    if classes is not None and not len(classes):
+        raise OptionError(
+            "There are no class names in classes; a name for each class was expected, or None."
+        )
     if grid is None:
         return OutputSpec(classes, key)
     sizes = tuple(grid) if isinstance(grid, Sequence) else ()
