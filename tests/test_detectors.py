@@ -300,6 +300,63 @@ def test_any_model_may_return_what_it_proposed() -> None:
     assert_agrees(custom.score, torch.stack([each[3, 0] for each in logits]))
 
 
+class Anchored(nn.Module):
+    """Two levels, two anchors for each cell: what effdet's networks return, in both forms."""
+
+    def __init__(self, form: str = "levels") -> None:
+        super().__init__()
+        self.form, self.count = form, 3
+        self.fine = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.ReLU())
+        self.coarse = nn.Sequential(nn.Conv2d(6, 6, 2, 2), nn.ReLU())
+        self.classes, self.offsets = nn.Conv2d(6, 2 * self.count, 1), nn.Conv2d(6, 2 * 4, 1)
+
+    def forward(self, images: Tensor) -> Any:
+        fine = self.fine(images)
+        both = [fine, self.coarse(fine)]
+        levels = [[head(level) for level in both] for head in (self.classes, self.offsets)]
+        if self.form == "levels":
+            return tuple(levels)
+        flat = (
+            [x.permute(0, 2, 3, 1).reshape(len(x), -1, n) for x in maps]
+            for maps, n in zip(levels, (self.count, 4), strict=True)
+        )
+        logits, offsets = (torch.cat(maps, 1) for maps in flat)
+        sizes = offsets[..., 2:].exp() * 8
+        corners = offsets[..., :2].sigmoid() * 20
+        boxes = torch.cat([corners, corners + sizes], -1)
+        if self.form == "sorted":
+            best, label = logits.sigmoid().max(2)
+            return torch.cat([boxes, best[..., None], label[..., None].to(boxes)], 2)
+        return limelight.Detected(logits, boxes)
+
+
+@pytest.mark.parametrize("form", ["levels", "sorted"])
+@pytest.mark.parametrize("target", [None, 1, limelight.Box([1, 1, 9, 9])])
+def test_boxes_without_anchors_or_logits_say_how_to_wrap_the_network(
+    form: str, target: Any
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(TargetError) as raised:
+        limelight.explain(Anchored(form).eval(), pictures(), target=target, layer="fine")
+    what = {"levels": "which only anchors make boxes", "sorted": "without the logits"}[form]
+    assert what in str(raised.value)
+    assert "return limelight.Detected(logits, boxes)" in str(raised.value)
+
+
+def test_a_wrapper_joins_the_levels_of_anchors() -> None:
+    torch.manual_seed(0)
+    model, images = Anchored("wrapped").eval(), pictures()
+    raw = Anchored("levels").eval()
+    raw.load_state_dict(model.state_dict())
+    found = limelight.explain(model, images, target=limelight.Box(target=1), layer="fine")
+    # The channels of a level are the classes of its first anchor, then those of its second.
+    by_anchor = [level.unflatten(1, (2, 3))[:, :, 1] for level in raw(images)[0]]
+    assert_agrees(found.score, torch.cat([each.flatten() for each in by_anchor]).amax()[None])
+    # A part that is named is explained as it is.
+    named = limelight.explain(raw, images, target=1, layer="fine", output="0.0")
+    assert named.score.shape == (1,)
+
+
 class Counted(Own):
     """A detector that counts its forwards."""
 

@@ -12,6 +12,7 @@ from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
 from limelight.targets.outputs import Detected, advice_on_bags, class_logits, returned
 from limelight.targets.peak_table import PeakTable
+from limelight.targets.raw_boxes import advice_on_raw_boxes
 from limelight.targets.region_table import RegionTable, is_map
 from limelight.targets.tables import ClassTable, LastWord, Logits, PromptLogits, prompt_logits
 
@@ -30,6 +31,9 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         of_prompts = prompt_logits(output)
         if of_prompts is not None and len(of_prompts) == context.batch:
             return PromptLogits(of_prompts, None)
+    raw_boxes = advice_on_raw_boxes(output) if context.spec.key is None else ""
+    if raw_boxes:
+        raise TargetError(raw_boxes)
     logits = class_logits(output, context.spec.key)
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:
