@@ -278,7 +278,7 @@ def test_overlays_outline_the_region_in_its_place() -> None:
     region[0, 56:112, 112:168] = True
     outlined = replace(result, region=region)
     # Of the box (125, 25, 475, 375): its rows from 1/4 to 1/2, its columns from 1/2 to 3/4.
-    for whole, left, top in ((True, 125, 25), (False, 0, 0)):
+    for whole, left, top, line in ((True, 125, 25, 3), (False, 0, 0, 1)):
         (plain,), (drawn,) = result.overlay(whole=whole), outlined.overlay(whole=whole)
         changed = (np.asarray(plain, int) != np.asarray(drawn, int)).any(-1)
         light = (np.asarray(drawn) == (127, 255, 0)).all(-1)
@@ -287,11 +287,12 @@ def test_overlays_outline_the_region_in_its_place() -> None:
         found = (rows.min(), rows.max(), columns.min(), columns.max())
         assert found == pytest.approx(expected, abs=1)
         x1, x2, y1, y2 = columns.min(), columns.max(), rows.min(), rows.max()
-        assert light[y1, x1 : x2 + 1].all()
-        assert light[y1 : y2 + 1, x1].all()
-        assert not changed[y1 + 1 : y2, x1 + 1 : x2].any()  # the inside keeps its colours
+        assert light[y1 : y1 + line, x1 : x2 + 1].all()
+        assert light[y1 : y2 + 1, x1 : x1 + line].all()
+        # What lies inside the line, and around it, keeps its colours.
+        assert not changed[y1 + line : y2 + 1 - line, x1 + line : x2 + 1 - line].any()
         around = np.ones_like(changed)
-        around[y1 - 1 : y2 + 2, x1 - 1 : x2 + 2] = False
+        around[y1 - line : y2 + 1 + line, x1 - line : x2 + 1 + line] = False
         assert not (changed & around).any()
         assert np.asarray(drawn)[y1 - 1, x1].tolist() == [0, 0, 0]
 
@@ -335,8 +336,8 @@ def test_an_outline_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     inside = region.bool().repeat_interleave(30, 0).repeat_interleave(30, 1).numpy()
     assert not (light & ~inside).any()
     assert not (dark & inside).any()
-    assert light[:3, 150:660].all()  # along the edge of the picture, three pixels wide
-    assert not light[3, 153:657].any()
+    assert light[:6, 150:660].all()  # along the edge of the picture, six pixels wide
+    assert not light[6, 156:654].any()
 
 
 def test_a_grey_photo_is_drawn_grey() -> None:

@@ -71,9 +71,9 @@ def outlined(picture: Image.Image, region: Region) -> Image.Image:
     """Draw the outline of a region `[H, W]` on a picture of W x H pixels, and return it.
 
     A light line lies just inside the region and a dark one just outside, each one pixel wide, or a
-    400th of a large picture.
+    200th of a large picture, as in figures.
     """
-    width = max(1, max(picture.size) // 400)
+    width = max(1, max(picture.size) // 200)
     for box in pieces(*picture.size):
         inside = _surrounded(region, box, width)
         if not inside.any() or inside.all():
