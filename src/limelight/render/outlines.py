@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import max_pool2d, pad
+from torch.nn.functional import pad
 
 from limelight.photos.pieces import pieces
 from limelight.render.overlays import Heat
@@ -78,14 +78,11 @@ def outlined(picture: Image.Image, region: Region) -> Image.Image:
         inside = _surrounded(region, box, width)
         if not inside.any() or inside.all():
             continue
-        nearly_inside, nearly_outside = _widened(inside, width), _widened(1 - inside, width)
-        middle = (slice(width, -width),) * 2
-        for colour, line in (
-            (_DARK, nearly_inside * (1 - inside)),
-            (_LIGHT, nearly_outside * inside),
-        ):
-            drawn = Image.fromarray((255 * line[middle]).to(torch.uint8).numpy())
-            picture.paste(colour, box[:2], drawn)
+        near = _sums_around(inside, width)
+        within = inside[width:-width, width:-width] > 0
+        lines = ((_DARK, (near > 0) & ~within), (_LIGHT, (near < (2 * width + 1) ** 2) & within))
+        for colour, line in lines:
+            picture.paste(colour, box[:2], Image.fromarray((255 * line.byte()).numpy()))
     return picture
 
 
@@ -104,7 +101,10 @@ def _surrounded(region: Region, box: tuple[int, int, int, int], margin: int) -> 
     return pad(region[y1:y2, x1:x2].to(torch.float32), beyond)
 
 
-def _widened(inside: Tensor, by: int) -> Tensor:
-    """Return a region `[H, W]` and the pixels around it, up to a distance."""
-    across = max_pool2d(inside[None, None], (1, 2 * by + 1), 1, (0, by))
-    return max_pool2d(across, (2 * by + 1, 1), 1, (by, 0))[0, 0]
+def _sums_around(values: Tensor, by: int) -> Tensor:
+    """Return the sums of values `[H + 2 by, W + 2 by]` up to a distance of each place, `[H, W]`."""
+    length = 2 * by + 1
+    down = pad(values.cumsum(0), (0, 0, 1, 0))
+    down = down[length:] - down[:-length]
+    across = pad(down.cumsum(1), (1, 0))
+    return across[:, length:] - across[:, :-length]
