@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import limelight
 from helpers.tolerances import assert_agrees
 from limelight.errors import LayerError, MethodError, TargetError
+from limelight.metrics import METRICS
 
 
 class Net(nn.Module):
@@ -243,6 +245,37 @@ def test_comparing_on_whole_numbers() -> None:
     )
     assert found.measured is not None
     assert floats.measured is not None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_measuring_on_whole_numbers(metric: str) -> None:
+    """Every metric reads what it reads of the same numbers, but for the rounding of pixels."""
+    where = torch.zeros(2, 16, 20, dtype=torch.bool)
+    where[:, 3:9, 4:12] = True
+    options = {"infidelity": ":samples=30", "max-sensitivity": ":samples=4"}.get(metric, "")
+    values = []
+    for images in (as_bytes(), as_bytes().float()):
+        found = limelight.explain(Bytes(), images, target=1)
+        measured = limelight.measure(
+            Bytes(), images, found, metrics=[metric + options], objects=where
+        )
+        assert not measured.unmeasured
+        values.append([estimate.own.value for estimate in measured.estimates()])
+    if metric != "max-sensitivity":  # its noise is less than the pixels are rounded by
+        assert values[0] == pytest.approx(values[1], rel=0.05, abs=0.02), values
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64], ids=str)
+@pytest.mark.parametrize("method", ["gradcam", "scorecam"])
+def test_a_walkthrough_of_whole_numbers(dtype: torch.dtype, method: str) -> None:
+    image = as_bytes(dtype)[:1]
+    walked, floats = (
+        limelight.walkthrough(Bytes(), images, target=1, method=method)
+        for images in (image, image.float())
+    )
+    assert_agrees(walked.activations, floats.activations)
+    red = f"{float(image[0, 0].float().mean()):.4g}"
+    assert re.search(rf'data-of="image/0" data-as="mean">{re.escape(red)}<', walked.html())
 
 
 # ---- one number per place ----------------------------------------------------------------------
