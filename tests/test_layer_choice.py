@@ -393,7 +393,7 @@ class LayerNormed(nn.Module):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_products_that_cancel_before_a_layer_norm_are_no_map(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model, image = LayerNormed().eval().to(dtype), picture(2).to(dtype)
+    model, image = LayerNormed().eval().to(dtype), 10 * picture(2).to(dtype)
     found = limelight.explain(model, image, layer="conv", method="hirescam")
     assert [status.name for status in found.status] == ["cancelled", "cancelled"]
     assert "Right before a layer norm they do. Take the layer after" in found.status[0].message
