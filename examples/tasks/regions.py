@@ -18,6 +18,7 @@ from torch.nn.functional import (
 )
 
 import limelight
+from limelight.targets.edges import Side
 
 
 def segmentation(photos: Photos, out: Path) -> None:
@@ -62,7 +63,7 @@ def detection(photos: Photos, out: Path) -> None:
         check(heatmap, mask)
     save(result, out / "task-detection.png", [one.photo] * 3)
 
-    sides = ("left", "top", "right", "bottom")
+    sides: list[Side] = ["left", "top", "right", "bottom"]
     edges = [limelight.Edge(side, one.boxes[0], 1) for side in sides]
     found = limelight.explain_each(model, images[:1], edges, method="hirescam", classes=CLASSES)
     for each in found:
