@@ -85,11 +85,9 @@ def _on_grid(tensor: Tensor, height: int, width: int, *, prefix: int) -> Tensor:
     if tensor.ndim == 3:
         count = tensor.shape[1] - prefix
         side = math.isqrt(max(count, 0))
-        height, width = (height, width) if height * width == count else (side, side)
-        if count > 0 and height * width == count:
-            return (
-                tensor[:, prefix:].reshape(-1, height, width, tensor.shape[2]).permute(0, 3, 1, 2)
-            )
+        grid = (height, width) if height * width == count else (side, side)
+        if count > 0 and math.prod(grid) == count:
+            return tensor[:, prefix:].reshape(-1, *grid, tensor.shape[2]).permute(0, 3, 1, 2)
     after = " after one class token" if prefix else ""
     raise LayerError(
         f"The layer returned {list(tensor.shape)}; tokens [B, N, K] were expected, with N = height "
