@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -56,7 +57,7 @@ def turned_back(
     def read(target: OneImageTarget, output: Any) -> Any:
         return target(_turned_output(output, transform, images))
 
-    return [lambda output, target=target: read(target, output) for target in targets]
+    return [partial(read, target) for target in targets]
 
 
 def _turned_output(output: Any, transform: Augmentation, images: Tensor) -> Any:

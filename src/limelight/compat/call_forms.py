@@ -100,7 +100,7 @@ def _as_callable(target: object) -> OneImageTarget:
         function: Callable[..., object] = target
         return function
     try:
-        return ClassifierOutputTarget(int(target))  # type: ignore[call-overload, no-any-return]
+        return ClassifierOutputTarget(int(target))  # type: ignore[call-overload]
     except (TypeError, ValueError):
         raise TargetError(
             f"A target is {target!r}; a callable from the output for one image to a number was "

@@ -124,7 +124,9 @@ class CutLayer(LayerEvidence):
         evidence = self.evidence(frozenset({"head"}))
 
         def without(channels: Tensor, image: int) -> Tensor:
-            rows = evidence.activations[image].repeat(len(channels), *[1] * (len(evidence.axes) + 1))
+            rows = evidence.activations[image].repeat(
+                len(channels), *[1] * (len(evidence.axes) + 1)
+            )
             rows[torch.arange(len(channels), device=rows.device), channels] = 0
             return rows
 
@@ -295,9 +297,7 @@ class TransformedRun:
         """Run the whole network on other images `[M, C, *image]`."""
         return run_network(self._model, self.inputs.on(images, rows))
 
-    def rerunner(
-        self, network: Callable[[Tensor, Tensor], Any], scores: Scores
-    ) -> Rerunner:
+    def rerunner(self, network: Callable[[Tensor, Tensor], Any], scores: Scores) -> Rerunner:
         """Return what runs a network on many variants."""
         return Rerunner(network, scores, self._chunk, None, inference=False, mixed=True)
 
@@ -371,7 +371,8 @@ class PeerRun:
         with torch.inference_mode(False), torch.enable_grad():
             scores = target.score(run.outputs.output, context)
         return [
-            TransformedLayer(layer, run, number, scores) for number, layer in enumerate(self._layers)
+            TransformedLayer(layer, run, number, scores)
+            for number, layer in enumerate(self._layers)
         ]
 
     def images_with_gradient(self, target: ScoreTarget) -> Tensor:

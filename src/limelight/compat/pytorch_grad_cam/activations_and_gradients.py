@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from limelight.compat.runs import ReshapeTransform
@@ -43,9 +44,8 @@ class ActivationsAndGradients:
     def __call__(self, x: Any) -> Any:
         """Run the model and return its output."""
         run = WholeOutputs(self.model, ModelInputs.of(x), self.target_layers)
-        for tensor in tensors(run.at_layers):
-            if tensor.requires_grad:
-                tensor.retain_grad()
+        for tensor in _in_graph(run.at_layers):
+            tensor.retain_grad()
         self._outputs = run.at_layers
         self.keep([self._read(output) for output in self._outputs], None)
         return returned(run.output)
@@ -54,8 +54,11 @@ class ActivationsAndGradients:
     def gradients(self) -> list[Any]:
         """The gradient at each layer; [] before a backward."""
         if self._gradients is None:
-            by_layer = [map_tensors(output, _gradient) for output in self._outputs]
-            return [self._read(each) for each in by_layer if tensors([each])]
+            return [
+                self._read(map_tensors(output, _gradient))
+                for output in self._outputs
+                if any(tensor.grad is not None for tensor in _in_graph(output))
+            ]
         return self._gradients
 
     def keep(self, activations: list[Any], gradients: list[Any] | None) -> None:
@@ -79,5 +82,11 @@ class ActivationsAndGradients:
         return output if self.reshape_transform is None else self.reshape_transform(output)
 
 
-def _gradient(tensor: Tensor) -> Tensor | None:
-    return tensor.grad if tensor.requires_grad else None
+def _in_graph(output: Any) -> list[Tensor]:
+    """Return the tensors of an output that are in the graph."""
+    return [tensor for tensor in tensors([output]) if tensor.requires_grad]
+
+
+def _gradient(tensor: Tensor) -> Tensor:
+    """Return the gradient at a tensor, 0 where none arrived."""
+    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad

@@ -212,8 +212,7 @@ class BaseCAM:
             augmented = self.forward(transform.augment_image(input_tensor), seen, eigen_smooth)
             back = transform.deaugment_mask(torch.from_numpy(augmented)[:, None])
             maps.append(as_array(back)[:, 0])
-        mean: Array = np.mean(maps, axis=0, dtype=np.float32)
-        return mean
+        return np.asarray(np.mean(maps, axis=0), dtype=np.float32)
 
     def __call__(
         self,

@@ -51,12 +51,10 @@ class FullGrad(BaseCAM):
         if eigen_smooth:
             size = [max(1, side // 8) for side in input_tensor.shape[2:]]
             parts = [(evidence.activations * evidence.gradients, ()), *evidence.bias_gradients]
-            by_layer = [
-                resize(normalise(values.abs()).flatten(0, 1), size, span).unflatten(
-                    0, values.shape[:2]
-                )
-                for values, span in parts
-            ]
+            by_layer = []
+            for values, span in parts:
+                rows = normalise(values.abs()).flatten(0, 1)
+                by_layer.append(resize(rows, size, span).reshape(*values.shape[:2], *size))
             joined = joined_channels(as_array(torch.cat(by_layer, 1)), eigen_smooth=True)
             raw = resize(as_values(joined), input_tensor.shape[2:])
         return [as_array(zero_unless_ok(raw, status))[:, None]]

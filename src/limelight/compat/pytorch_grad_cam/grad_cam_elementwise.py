@@ -28,4 +28,6 @@ class GradCAMElementWise(BaseCAM):
         eigen_smooth: bool = False,
     ) -> Array:
         """Return the raw map `[B, *grid]`."""
-        return joined_channels(contributions_of("gradcam-elementwise", activations, grads), eigen_smooth)
+        return joined_channels(
+            contributions_of("gradcam-elementwise", activations, grads), eigen_smooth
+        )

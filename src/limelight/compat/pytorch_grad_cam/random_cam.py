@@ -29,4 +29,4 @@ class RandomCAM(BaseCAM):
         grads: Any,
     ) -> Array:
         """Return the weight of each channel, `[B, K]`."""
-        return np.random.uniform(-1, 1, size=activations.shape[:2])
+        return np.asarray(np.random.uniform(-1, 1, size=activations.shape[:2]))

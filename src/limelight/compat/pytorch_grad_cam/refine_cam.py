@@ -53,8 +53,7 @@ class RefineCAM:
     ) -> Array:
         """Return the maps of images `[B, C, *image]`, `[B, *image]` in [0, 1]."""
         by_layer = [
-            cam(input_tensor, targets, eigen_smooth=eigen_smooth)
-            for cam in self.base_cam_per_layer
+            cam(input_tensor, targets, eigen_smooth=eigen_smooth) for cam in self.base_cam_per_layer
         ]
         return scale_cam_image(np.prod(by_layer, axis=0))
 

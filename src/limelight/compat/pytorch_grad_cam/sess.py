@@ -127,7 +127,7 @@ class SESS:
             self.forward_single_image(images[b : b + 1], target, eigen_smooth)
             for b, target in enumerate(one_by_one)
         ]
-        return scale_cam_image(np.float32(maps))
+        return scale_cam_image(np.stack(maps))
 
     def forward_single_image(
         self, input_tensor: Tensor, target: OneImageTarget, eigen_smooth: bool = False
@@ -195,7 +195,7 @@ class SESS:
             scores += [
                 float(target(output_of_image(outputs, b, len(pixels)))) for b in range(len(pixels))
             ]
-        return np.maximum(np.float32(scores), 0)
+        return np.maximum(np.array(scores, dtype=np.float32), 0)
 
     def _outputs(self, images: Tensor) -> Any:
         """Run the model and return what it returns."""

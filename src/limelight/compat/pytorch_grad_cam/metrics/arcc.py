@@ -48,7 +48,7 @@ class Coherency:
         input_tensor: Tensor,
         grayscale_cams: Array,
         targets: Sequence[Callable[[Any], Any]],
-        model: nn.Module,  # noqa: ARG002
+        model: nn.Module,
         base_method: Callable[..., Any],
     ) -> Array:
         """Return the coherency of each map, `[B]`.
