@@ -64,9 +64,9 @@ class AblationCAM(BaseCAM):
         replaced = {"set_next_batch", "__call__", "forward"} & set(vars(type(self.ablation_layer)))
         if replaced:
             raise OptionError(
-                f"{type(self.ablation_layer).__name__} defines {', '.join(sorted(replaced))}, which "
-                "is not run: limelight removes channels by itself. An ablation layer may define "
-                "activations_to_be_ablated alone."
+                f"{type(self.ablation_layer).__name__} defines {', '.join(sorted(replaced))}, "
+                "which is not run: limelight removes channels by itself. An ablation layer may "
+                "define activations_to_be_ablated alone."
             )
 
     def get_cam_weights(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from limelight.compat.call_forms import (
 from limelight.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from limelight.compat.release import Releasable
 from limelight.compat.runs import LayerEvidence, PeerRun, ReshapeTransform
 from limelight.compat.scores import OneImageTarget
 from limelight.errors import MethodError
@@ -34,7 +34,7 @@ from limelight.methods import METHODS
 from limelight.status import Status, zero_unless_ok
 
 
-class BaseCAM:
+class BaseCAM(Releasable):
     """Maps of a model's output at some layers, `[B, *image]` in [0, 1].
 
     To write a method, derive a class and define `get_cam_weights` or `get_cam_image`.
@@ -246,17 +246,6 @@ class BaseCAM:
         """Forget what the last call kept; the model has no hook to remove."""
         self.activations_and_grads.release()
         self._at_layers = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def evidence_at(self, target_layer: Layer) -> LayerEvidence:
         """Return what the present call found out at a layer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from limelight.compat.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
 from limelight.compat.pytorch_grad_cam.grad_cam import GradCAM
 from limelight.compat.pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
+from limelight.compat.release import Releasable
 from limelight.compat.runs import ReshapeTransform
 from limelight.layers.resolved import Layer
 from limelight.targets.outputs import class_logits
 
 
-class FinerCAM:
+class FinerCAM(Releasable):
     """A method whose score is the difference of a class from the classes most like it.
 
     Zhang et al. 2025, Finer-CAM, with `FinerWeightedTarget` as the score.
@@ -88,9 +89,3 @@ class FinerCAM:
     def release(self) -> None:
         """Forget what the last call kept."""
         self.base_cam.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()

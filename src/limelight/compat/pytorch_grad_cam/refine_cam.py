@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from limelight.compat.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
 from limelight.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
+from limelight.compat.release import Releasable
 from limelight.compat.runs import ReshapeTransform
 from limelight.layers.resolved import Layer
 
 
-class RefineCAM:
+class RefineCAM(Releasable):
     """The product of the maps of several layers: Domeniconi et al. 2026.
 
     A fine map of an early layer is kept where a late layer, which sees more meaning, agrees.
@@ -61,9 +62,3 @@ class RefineCAM:
         """Forget what the last call kept."""
         for cam in self.base_cam_per_layer:
             cam.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from limelight.compat.call_forms import Targets, as_targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
 from limelight.compat.pytorch_grad_cam.grad_cam import GradCAM
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
+from limelight.compat.release import Releasable
 from limelight.compat.runs import PeerRun, ReshapeTransform
 from limelight.compat.scores import OneImageTarget, output_of_image
 from limelight.errors import InputError, OptionError
@@ -39,7 +40,7 @@ class Window(NamedTuple):
     size: tuple[int, int]
 
 
-class SESS:
+class SESS(Releasable):
     """Maps of windows of the enlarged image, put together: Tursun et al. 2022, section 3.
 
     The image is enlarged to several sizes, and each is covered with windows. Each window's map is
@@ -173,8 +174,8 @@ class SESS:
         for scale in scales:
             if scale < side:
                 raise InputError(
-                    f"The scale {scale} is smaller than the window of {side} pixels; each scale was "
-                    "expected to be at least as large."
+                    f"The scale {scale} is smaller than the window of {side} pixels; each scale "
+                    "was expected to be at least as large."
                 )
             enlarged = resize(image, scale)
             height, width = enlarged.shape[2:]
@@ -210,12 +211,6 @@ class SESS:
         """Forget what the last call kept."""
         self.base_cam.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
 
 def sliding_window(
     height: int, width: int, step_size: int, window_size: int
@@ -242,4 +237,5 @@ def _pasted(heatmap: Array, window: Window, size: tuple[int, int]) -> Array:
     canvas = np.zeros(window.size, dtype=np.float32)
     height, width = heatmap.shape
     canvas[window.y : window.y + height, window.x : window.x + width] = heatmap
-    return as_array(resize_maps(as_values(canvas)[None], size))[0]
+    pasted: Array = as_array(resize_maps(as_values(canvas)[None], size))[0]
+    return pasted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from limelight.compat.pytorch_grad_cam.utils.image import (
     scale_cam_image,
     show_factorization_on_image,
 )
+from limelight.compat.release import Releasable
 from limelight.compat.runs import PeerRun, ReshapeTransform
 from limelight.layers.resolved import Layer
 from limelight.methods.spectral import factorize_activations
@@ -38,7 +39,7 @@ def dff(activations: Array, n_components: int = 5) -> tuple[Array, Array]:
     return as_array(concepts.T) + lowest.reshape(-1, 1), as_array(maps)
 
 
-class DeepFeatureFactorization:
+class DeepFeatureFactorization(Releasable):
     """Concepts in the activations of a layer, with a heatmap each; see `dff`."""
 
     def __init__(
@@ -77,11 +78,6 @@ class DeepFeatureFactorization:
         with torch.no_grad():
             computed = self.computation_on_concepts(torch.from_numpy(np.float32(concepts.T)))
         return concepts, heatmaps, as_array(computed)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 def run_dff_on_image(
