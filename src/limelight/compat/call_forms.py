@@ -47,16 +47,18 @@ def layers_named(
 
 
 def moved_to_gpu(model: nn.Module, use_cuda: bool | None) -> nn.Module:
-    """Return the model, on the GPU if `use_cuda`, the form of earlier versions, asks for it.
+    """Return the model, on the GPU if `use_cuda`, the form of earlier versions, asks for it."""
+    if use_cuda is not None:
+        _deprecated(f"use_cuda={use_cuda}", "model.to(device) before, and no use_cuda")
+    return on_gpu(model) if use_cuda else model
+
+
+def on_gpu(model: nn.Module) -> nn.Module:
+    """Move a model to the GPU.
 
     Raises:
-        OptionError: It asks for a GPU, and there is none.
+        OptionError: There is none.
     """
-    if use_cuda is None:
-        return model
-    _deprecated(f"use_cuda={use_cuda}", "model.to(device) before, and no use_cuda")
-    if not use_cuda:
-        return model
     if not torch.cuda.is_available():
         raise OptionError(
             "use_cuda=True was given, but torch finds no GPU. Leave it out: maps are made where "
