@@ -88,7 +88,9 @@ def as_targets(targets: Targets, batch: int) -> list[OneImageTarget]:
     Raises:
         TargetError: There is neither one target nor one per image, or one is no callable.
     """
-    is_list = isinstance(targets, Sequence | np.ndarray | Tensor) and getattr(targets, "ndim", 1)
+    is_list = (
+        isinstance(targets, Sequence | np.ndarray | Tensor) and getattr(targets, "ndim", 1) > 0
+    )
     one_by_one: list[Any] = list(targets) if is_list else [targets] * batch  # type: ignore[arg-type]
     if len(one_by_one) != batch:
         raise TargetError(
