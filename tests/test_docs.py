@@ -108,7 +108,7 @@ def test_every_task_has_examples() -> None:
 
 
 def test_the_pictures_of_the_tasks_are_those_that_the_example_draws() -> None:
-    drawn = (ROOT / "examples" / "tasks.py").read_text()
+    drawn = "".join(path.read_text() for path in (ROOT / "examples" / "tasks").glob("*.py"))
     named = set(re.findall(r"images/(task-\w+\.png)", TASKS))
     assert named == set(re.findall(r"task-\w+\.png", drawn))
     for name in named:
@@ -119,8 +119,9 @@ def test_the_example_that_draws_them_can_be_asked_what_it_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["tasks.py", "--help"])
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "tasks"))
     with pytest.raises(SystemExit) as done:
-        runpy.run_path(str(ROOT / "examples" / "tasks.py"), run_name="__main__")
+        runpy.run_path(str(ROOT / "examples" / "tasks" / "tasks.py"), run_name="__main__")
     assert done.value.code == 0
     said = capsys.readouterr().out
     assert "--only" in said
