@@ -1,0 +1,1 @@
+"""For code that was written for other libraries: drop-ins, and the migration of scripts."""
