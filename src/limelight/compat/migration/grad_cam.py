@@ -33,6 +33,8 @@ METHOD_OF = {
     "RandomCAM": "random",
 }
 
+#: What grad-cam ignores eigen_smooth for.
+_OWN_COMPONENT = ("EigenCAM", "EigenGradCAM", "SegEigenCAM", "KPCA_CAM", "FEM")
 _META = ("FinerCAM", "RefineCAM", "SESS")
 _GUIDED = "GuidedBackpropReLUModel"
 
@@ -235,11 +237,17 @@ class GradCamExplainer:
                 flips += f" if {site.code_of(called, 'aug_smooth')} else None"
             call.keywords["views"] = flips
             site.remark(
-                "aug_smooth: limelight averages over the mirror image; grad-cam also multiplies "
-                "the images by 0.9 and 1.1"
+                "aug_smooth: limelight averages the raw maps of an image and its mirror image; "
+                "grad-cam also multiplies by 0.9 and 1.1, and scales each map first"
             )
-        if not is_off(called.get("eigen_smooth")):
+        if self.kind in ("FullGrad", "RandomCAM") and not is_off(called.get("eigen_smooth")):
+            raise NotRewrittenError("its map is not a sum over channels that can be smoothed")
+        if self.kind not in _OWN_COMPONENT and not is_off(called.get("eigen_smooth")):
             call.keywords["eigen"] = site.code_of(called, "eigen_smooth")
+            site.remark(
+                "eigen_smooth: grad-cam centres the channels first, and leaves the sign to the "
+                "solver; limelight takes the sign of the mean activation"
+            )
         if self.kind == "SESS":
             count = site.code_of(self.made, "num_scales") if "num_scales" in self.made else "12"
             step = self.made.get("scale_step_ratio")

@@ -30,6 +30,9 @@ _CLASSES = tuple(METHOD_OF)
 
 #: How maps differ, by class; docs/migrate.md says more.
 DIFFERENCES = {
+    "CAM": "torchcam shows what speaks against the class as well, scaled to [0, 1]; limelight's "
+    "heatmap ends at 0, and result.raw has the sign",
+    "ScoreCAM": "torchcam scales the masks on the layer's grid, limelight on the image",
     "GradCAMpp": "torchcam's weights are another formula than the paper's; the map differs",
     "SmoothGradCAMpp": "limelight averages the maps of noisy images, torchcam their derivatives; "
     "the deviation of the noise is a share of each image's range",
