@@ -77,10 +77,13 @@ def test_for_a_machine(run: Runner, script: Path) -> None:
 
 def test_the_script_itself_is_never_overwritten(run: Runner, script: Path) -> None:
     Path("link.py").symlink_to(script)
-    for out in ("script.py", "./script.py", "link.py"):
+    for out in ("script.py", "../" + script.parent.name + "/script.py", "link.py"):
         code, _, err = run("migrate", "script.py", "--out", out)
         assert code == 2
-        assert "--out is the script itself, 'script.py'. Pass another path." in err
+        assert err == (
+            f"Error: Cannot write '{out}': it is the script itself. Pass another path. On the "
+            "command line it is --out.\n"
+        )
     assert script.read_text() == OLD
 
 
@@ -94,6 +97,7 @@ def test_the_script_itself_is_never_overwritten(run: Runner, script: Path) -> No
         (b"\x89PNG\xff", 1, "'a.py' is not text in UTF-8, but a Python script was expected."),
         (b"import pytorch_grad_cam\n\0", 1, "is not Python that can be parsed"),
         (b"(" * 5000, 1, "is not Python that can be parsed"),
+        (b"import pytorch_grad_cam\na" + b".a" * 900, 1, "is nested too deeply to be read"),
     ],
 )
 def test_what_cannot_be_migrated(

@@ -360,6 +360,36 @@ def test_every_class_has_a_counterpart(name: str) -> None:
     same(space["maps"], limelight.explain(space["model"], space["x"], **options).heatmap)
 
 
+def test_calls_inside_other_expressions() -> None:
+    space = ran(
+        """
+        from pytorch_grad_cam import GradCAM
+
+        result = "taken"
+        cam = GradCAM(model, [model.layer4])
+        each = [cam(one[None], None)[0] for one in x]
+        explain = lambda images: cam(input_tensor=images, targets=None)
+        by_function = explain(x)
+        if True: short = cam(x, None)
+
+        def method(images):
+            return cam(images, None)[0]
+
+        first = method(x)
+        with GradCAM(model, [model.layer4]) as cam_2:
+            taken = cam_2(x, None)
+            outputs = cam_2.outputs
+        """
+    )
+    expected = limelight.explain(space["model"], space["x"], layer="layer4").heatmap
+    same(np.stack(space["each"]), expected)
+    for name in ("by_function", "short", "taken"):
+        same(space[name], expected)
+    same(space["first"], expected[0])
+    assert space["result"] == "taken"
+    assert torch.equal(space["outputs"], space["model"](space["x"]))
+
+
 def test_options_of_classes() -> None:
     migrated = migrate(
         dedent(
@@ -511,7 +541,8 @@ KEPT = {
     "if a:\n    cam = GradCAM(model, [layer])\ncam(x, None)": "may be this object or another",
     "with GradCAM(model, [layer]) as cam, other:\n    cam(x, None)": "not of the form",
     "cam = GradCAM(model, [layer])\nif a:\n    cam(x, None)\ncam.outputs": "not certain which call",
-    "kinds = {'a': GradCAM}": "a class that is passed on",
+    "cam = GradCAM(model, [layer])\nprint(f'{cam(x, None)}')": "line 5 calls it inside a text",
+    "kinds = {'a': GradCAM}": "GradCAM: passed on as a class, not called",
 }
 
 
@@ -563,6 +594,20 @@ def test_torchcam_and_captum_stay_as_they_are_where_nothing_can_be_put_in_their_
         "line 3: kept: LayerCAM: limelight fuses the maps of a list of layers"
     )
     assert texts[1].startswith("line 5: kept: DeepLift: limelight has no counterpart")
+
+
+def test_a_table_of_classes_is_told_once() -> None:
+    script = (
+        "from pytorch_grad_cam import GradCAM, LayerCAM\n"
+        "kinds = {\n    'gradcam': GradCAM,\n    'layercam': LayerCAM,\n}\n"
+        "with kinds[name](model=model, target_layers=[layer]) as cam:\n    cam(x, None)\n"
+    )
+    migrated = migrate(script)
+    assert migrated.script == script.replace("from pytorch", "from limelight.compat.pytorch")
+    assert [str(remark) for remark in migrated.remarks] == [
+        "line 3: kept: GradCAM, LayerCAM: passed on as a class, not called; limelight takes the "
+        "name of a method, as in method='gradcam'"
+    ]
 
 
 MORE_KEPT = {

@@ -39,7 +39,7 @@ def migrate(
     """
     source = _read(script)
     if out is not None and out.exists() and out.samefile(script):
-        raise OutputError(f"--out is the script itself, {str(script)!r}. Pass another path.")
+        raise OutputError(f"Cannot write {str(out)!r}: it is the script itself. Pass another path.")
     rewriting = rewrite(source)
     text = _difference(script, source, rewriting.script) if diff else rewriting.script
     if out is not None:

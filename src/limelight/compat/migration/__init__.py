@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limelight.errors import OptionError
+from limelight.errors import OptionError, ScriptError
 
 if TYPE_CHECKING:
     from limelight.compat.migration.rewriting import Rewriting
@@ -16,7 +16,8 @@ def migrate(source: str) -> Rewriting:
     What has none stays as it was; grad-cam is then imported from `limelight.compat`.
 
     Raises:
-        ScriptError: The script is not Python, or calls none of the libraries that are known.
+        ScriptError: The script is not Python, is nested too deeply, or imports none of the
+            libraries that are known.
         OptionError: The package libcst is not installed.
     """
     try:
@@ -28,4 +29,9 @@ def migrate(source: str) -> Rewriting:
             "To migrate a script, limelight needs the package libcst: "
             "pip install 'limelight[migrate]'."
         ) from error
-    return rewrite(source)
+    try:
+        return rewrite(source)
+    except RecursionError as error:
+        raise ScriptError(
+            "The script is nested too deeply to be read. Migrate the part of it that explains."
+        ) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from limelight.compat.migration.peers import PEERS
-
 _OVERLAY = (
     "it draws as before; result.overlay() returns pictures in limelight's colours, "
     "result.overlay(alpha=0.5, colormap='jet') a blend as in the paper"
@@ -40,11 +38,6 @@ def advice_on(name: str) -> str:
     for module, advice in _OF_MODULE.items():
         if home.startswith(module):
             return f"{last}: {advice}"
-    if any(last in peer.classes for peer in PEERS.values()):
-        return (
-            f"{last}: a class that is passed on, not called here; limelight takes the name of a "
-            "method, method='gradcam'"
-        )
     if last[:1].isupper() and home.startswith(("captum.attr", "torchcam.methods")):
         return f"{last}: limelight has no counterpart that can be put in its place"
     return ""

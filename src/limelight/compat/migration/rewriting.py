@@ -132,6 +132,8 @@ def _rewrite_handle(script: Script, handle: Handle, result: str) -> tuple[Edits,
     """
     edits, sites, named = Edits(), list[CallSite](), list[cst.Call]()
     for call in handle.calls:
+        if any(isinstance(outer, cst.FormattedString) for outer in script.ancestors(call)):
+            raise NotRewrittenError(f"line {script.line(call)} calls it inside a text")
         site = CallSite(script, call)
         try:
             rewritten = handle.explainer.rewrite(site)
@@ -213,17 +215,30 @@ def _left(script: Script, edits: Edits) -> list[Remark]:
     """Return a remark on each name of a peer's that is still used, where it is used first."""
     gone = {*edits.expressions, *edits.removed}
     heads = {item for node in edits.dissolved if isinstance(node, cst.With) for item in node.items}
-    remarks, told = list[Remark](), set[str]()
+    remarks, told, passed_on = list[Remark](), set[str](), dict[str, int]()
     for node in sorted((*script.nodes(cst.Name), *script.nodes(cst.Attribute)), key=script.start):
         name = script.imported(node)
-        outer = set(script.ancestors(node))
-        if name in told or outer & (gone | heads) or not name.startswith(tuple(PEERS)):
+        outer = list(script.ancestors(node))
+        if name in told or gone & set(outer) or heads & set(outer) or not _is_known(name):
             continue
         if any(isinstance(each, cst.Import | cst.ImportFrom) for each in outer):
             continue
-        text = advice_on(name)
-        is_made = isinstance(call := script.parent(node), cst.Call) and call.func is node
-        if text and not (is_made and explainer_class(script, call)[0]):  # type: ignore[arg-type]
+        last = name.rpartition(".")[2]
+        if last in PEERS[name.partition(".")[0]].classes:
+            calls = [each for each in outer if isinstance(each, cst.Call)]
+            if not any(explainer_class(script, call)[0] for call in calls):
+                passed_on.setdefault(last, script.line(node))
+        elif text := advice_on(name):
             told.add(name)
             remarks.append(Remark(script.line(node), text, kept=True))
+    if passed_on:
+        text = (
+            f"{', '.join(passed_on)}: passed on as a class, not called; limelight takes the name "
+            "of a method, as in method='gradcam'"
+        )
+        remarks.append(Remark(min(passed_on.values()), text, kept=True))
     return remarks
+
+
+def _is_known(name: str) -> bool:
+    return name.partition(".")[0] in PEERS
