@@ -173,6 +173,9 @@ def test_classification() -> None:
         one = cam(x, [ClassifierOutputTarget(2)])[0, :]
         predicted = cam(input_tensor=x, targets=None)
         each = cam(x, targets=[ClassifierOutputTarget(label) for label in (3, 1)])
+        label = 2
+        chosen = None if label is None else [ClassifierOutputTarget(label)]
+        perhaps = cam(x, chosen)
         seen = cam.outputs
         """
     )
@@ -184,6 +187,7 @@ def test_classification() -> None:
     same(space["grayscale"], by_hand(torch.tensor([3, 1])))
     same(space["each"], by_hand(torch.tensor([3, 1])))
     same(space["one"], by_hand(torch.tensor([2, 2]))[0])
+    same(space["perhaps"], by_hand(torch.tensor([2, 2])))
     same(space["predicted"], by_hand(model(x).argmax(1)))
     assert_agrees(space["seen"], model(x).detach(), terms=1000)
 

@@ -39,10 +39,20 @@ class TargetWriter:
         if targets is None or is_constant(targets, "None"):
             return ""
         value = self._site.value(targets)
-        code = "" if is_constant(value, "None") else self._of_list(value)
+        code = self._either(value)
         if value is not targets and isinstance(targets, cst.Name):
             self._site.inlined.append(targets)
         return code
+
+    def _either(self, value: cst.BaseExpression) -> str:
+        """Return a list of targets, `None`, or one of two of them by a condition."""
+        if is_constant(value, "None"):
+            return ""
+        if not isinstance(value, cst.IfExp):
+            return self._of_list(value)
+        first, second = (self._either(part) or "None" for part in (value.body, value.orelse))
+        first = f"({first})" if first.startswith("lambda") else first
+        return f"{first} if {self._site.code(value.test)} else {second}"
 
     def _of_list(self, value: cst.BaseExpression) -> str:
         if isinstance(value, cst.BinaryOperation) and isinstance(value.operator, cst.Multiply):
