@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
-from limelight.errors import LayerError, MethodError, TargetError
+from limelight.errors import InputError, LayerError, MethodError, TargetError
 from limelight.metrics import METRICS
 
 
@@ -529,3 +529,9 @@ def test_embeddings_of_places_are_not_words() -> None:
     inputs = {"x": made(1), "input_ids": torch.tensor([[1, 7, 3]])}
     with pytest.raises(TargetError, match=r"needs logits \[B, C\]"):
         limelight.explain(Answerer().eval(), inputs, layer="conv")
+
+
+def test_pictures_of_bools_are_refused() -> None:
+    pictures = torch.rand(2, 3, 12, 12) > 0.5
+    with pytest.raises(InputError, match=r"\[2, 3, 12, 12\] are torch.bool.*pass images.float"):
+        limelight.explain(Net(), pictures)

@@ -376,6 +376,33 @@ def test_methods_that_sum_no_gradients_work_before_an_instance_norm() -> None:
     assert views.status[0].name == "cancelled"
 
 
+class LayerNormed(nn.Module):
+    """A convolution, a layer norm over the channels of each cell, a pool and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.LayerNorm(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm(self.conv(x).permute(0, 2, 3, 1))
+        logits: Tensor = self.head(normed.relu().mean((1, 2)))
+        return logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_that_cancel_before_a_layer_norm_are_no_map(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, image = LayerNormed().eval().to(dtype), picture(2).to(dtype)
+    found = limelight.explain(model, image, layer="conv", method="hirescam")
+    assert [status.name for status in found.status] == ["cancelled", "cancelled"]
+    assert "Right before a layer norm they do. Take the layer after" in found.status[0].message
+    assert not found.heatmap.any()
+    assert limelight.explain(model, image, layer="norm", method="hirescam").status[0].ok
+    assert limelight.explain(model, image, layer="conv", method="gradcam").status[0].ok
+    assert limelight.explain(model, image, layer="conv", method="hirescam", eigen=True).status[0].ok
+
+
 class Segmenter(nn.Module):
     """Logits of every pixel, one channel for each class; resized or not."""
 

@@ -22,6 +22,8 @@ from limelight.methods.fusing import fuse_maps
 from oracles.evidence import tokens
 
 SIDES = ["left", "top", "right", "bottom"]
+#: An edge is scored outwards.
+SIGN = {"left": -1, "top": -1, "right": 1, "bottom": 1}
 LAYER = "body.late"
 PICTURE = (3, 32, 48)
 
@@ -55,13 +57,13 @@ def test_the_edge_of_a_box_that_torchvision_returns(kind: str, side: str) -> Non
     box, label = returned["boxes"][number].detach(), int(returned["labels"][number])
 
     def edge(output: Any) -> Tensor:
-        return cast("Tensor", output[0]["boxes"][number, SIDES.index(side)][None])
+        return cast("Tensor", output[0]["boxes"][number, SIDES.index(side)][None]) * SIGN[side]
 
     target = Edge(side, box, label, iou=0.99)  # type: ignore[arg-type]
     found = limelight.explain(
         model, [image], target=target, layer="backbone.across", method="gradcam"
     )
-    assert_agrees(found.score, box[SIDES.index(side)][None], terms=SHAPES)
+    assert_agrees(found.score, SIGN[side] * box[SIDES.index(side)][None], terms=SHAPES)
     expected = by_hand(model, "backbone.across", [image], edge)
     assert_agrees(found.raw, expected, terms=SHAPES, condition=100)
     assert found.label[0].startswith(f"{side} edge of class {label} in box [")
@@ -111,7 +113,7 @@ def test_the_edge_of_the_most_probable_object(side: str, index: int | None) -> N
         likely = output["logits"].softmax(2)[..., :-1]
         likely = likely.amax(2) if index is None else likely[..., index]
         most = likely.argmax(1).tolist()
-        corners = coordinates(output)[..., SIDES.index(side)]
+        corners = SIGN[side] * coordinates(output)[..., SIDES.index(side)]
         return torch.stack([corners[b, number] for b, number in enumerate(most)])
 
     target = Edge(side, target=index)  # type: ignore[arg-type]
@@ -137,7 +139,7 @@ def test_an_edge_of_a_mirror_image_is_the_other_edge_flipped_back() -> None:
             model, pictures, target=target, layer=LAYER, method="hirescam", views=views
         ).raw
 
-    turned = -raw_of("right", images.flip(-1)).flip(-1)
+    turned = raw_of("right", images.flip(-1)).flip(-1)
     expected = (raw_of("left", images) + turned) / 2
     assert_agrees(raw_of("left", images, limelight.flips()), expected)
 

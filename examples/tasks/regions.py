@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -66,17 +65,13 @@ def detection(photos: Photos, out: Path) -> None:
     sides = ("left", "top", "right", "bottom")
     edges = [limelight.Edge(side, one.boxes[0], 1) for side in sides]
     found = limelight.explain_each(model, images[:1], edges, method="hirescam", classes=CLASSES)
-    # What moves an edge out is evidence against the coordinates of the left and the top one.
-    outwards = [
-        replace(each, raw=-each.raw) if side in ("left", "top") else each
-        for side, each in zip(sides, found, strict=True)
-    ]
-    for each in outwards:
+    for each in found:
         check(each.heatmap_at((SIZE, SIZE))[0], one.masks[0])
     titles = [
-        f"{side} edge at {float(each.score):.1f}" for side, each in zip(sides, found, strict=True)
+        f"{side} edge at {abs(float(each.score)):.1f}"
+        for side, each in zip(sides, found, strict=True)
     ]
-    strip(outwards, out / "task-edges.png", one.photo, titles)
+    strip(found, out / "task-edges.png", one.photo, titles)
 
 
 def masks(photos: Photos, out: Path) -> None:

@@ -173,6 +173,7 @@ def apply_method(
             score,
             connections,
             cancelled=target_evidence.cancelled(method),
+            summed_over=method.sums_over,
             method=method.name,
             layer=cut.layer,
             why=lambda: cut.why_disconnected(target_evidence.target, scores),

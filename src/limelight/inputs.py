@@ -351,6 +351,11 @@ def _check_images(image: Tensor) -> None:
         raise InputError(_NO_BATCH)
     if image.numel() == 0:
         raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
+    if image.dtype == torch.bool and image.ndim >= 3:
+        raise InputError(
+            f"The images {list(image.shape)} are torch.bool, which no small change can be made to; "
+            "pass images.float(), or images.byte() for a network that takes whole numbers."
+        )
     # The sum is cheap, and not finite if any value is not; it may also overflow by itself.
     if image.is_floating_point() and not image.sum().isfinite():
         bad = (~image.isfinite()).reshape(len(image), -1).sum(1).tolist()

@@ -16,9 +16,16 @@ StatusName = Literal[
     "ok", "no-positive-evidence", "disconnected", "cancelled", "flat", "not-finite"
 ]
 
-#: A sum of gradients that is smaller than this against the sum of their sizes, in units of their
-#: rounding, is rounding: before an instance norm it is some 25 units, elsewhere a million.
+#: What a method sums up, so that it may cancel: the gradients over the cells of a channel, or
+#: gradient times activation over the channels of a cell.
+SummedOver = Literal["cells", "channels"]
+
+#: A sum that is smaller than this against the sum of the sizes, in units of their rounding, is
+#: rounding: before an instance norm or a layer norm it is some 25 units, elsewhere a million.
 _ROUNDING_UNITS = 1000
+
+#: A layer norm adds an epsilon to the variance, which leaves about this share of the sum.
+_LEFT_BY_EPSILON = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +34,9 @@ class Status:
 
     Attributes:
         name: `ok`; `no-positive-evidence` (nothing on the grid speaks for the score),
-            `disconnected` (the score does not depend on the grid), `cancelled` (the gradients that
-            the method sums up cancel, so the map is rounding), `flat` (the map is the same
-            everywhere) or `not-finite` (the score or the map holds NaN or infinity).
+            `disconnected` (the score does not depend on the grid), `cancelled` (what the method
+            sums up cancels, so the map is rounding), `flat` (the map is the same everywhere) or
+            `not-finite` (the score or the map holds NaN or infinity).
         message: The same in a sentence that says what to do; "" if ok.
     """
 
@@ -46,17 +53,31 @@ class Status:
         return f"{self.name}: {self.message}" if self.message else self.name
 
 
-def cancels(gradients: Tensor) -> Tensor:
-    """Return for each image whether gradients `[B, K, *grid]` cancel in every channel, `[B]`.
+def cancels(values: Tensor, over: SummedOver = "cells") -> Tensor:
+    """Return for each image whether values `[B, K, *grid]` cancel in every sum over an axis, `[B]`.
 
-    Right before an instance norm they do: it takes each channel's mean away, so that no change of
-    the mean reaches the score, and `sum_ij g_k` is nothing but rounding. Of a single cell, or of
-    zeros, the answer is no.
+    Over the cells of a channel, gradients do right before an instance norm: it takes each channel's
+    mean away, so that no change of the mean reaches the score, and `sum_ij g_k` is nothing but
+    rounding. Over the channels of a cell, gradient times activation does right before a layer norm:
+    it takes the scale of each cell away, so that `sum_k g_k A_k` is nothing but rounding. For a
+    single cell, or channel, and for zeros, the answer is no.
     """
-    cells = gradients.flatten(2)
-    left, size = cells.sum(2).abs().amax(1), cells.abs().sum(2).amax(1)
-    share = min(_ROUNDING_UNITS * torch.finfo(gradients.dtype).eps, 0.01)
+    axis = 2 if over == "cells" else 1
+    flat = values.flatten(2)
+    left, size = flat.sum(axis).abs().amax(1), flat.abs().sum(axis).amax(1)
+    share = min(_ROUNDING_UNITS * torch.finfo(values.dtype).eps, 0.01)
+    share = max(share, _LEFT_BY_EPSILON) if over == "channels" else share
     return (left < share * size) & (size > 0)
+
+
+_CANCELLED: dict[SummedOver, str] = {
+    "cells": "The gradients at {layer!r} cancel in every channel, so that their sums are nothing "
+    "but rounding, and so would be the map. Right before an instance norm they do. Take the layer "
+    "after the norm, or a method that sums no gradients, such as 'layercam'.",
+    "channels": "Gradient times activation at {layer!r} cancels over the channels of every cell, "
+    "so that the sums are nothing but rounding, and so would be the map. Right before a layer norm "
+    "they do. Take the layer after the norm, or another method, such as 'gradcam' or 'layercam'.",
+}
 
 
 def map_status(
@@ -65,6 +86,7 @@ def map_status(
     connections: Sequence[Tensor],
     *,
     cancelled: Tensor | None = None,
+    summed_over: SummedOver | None = None,
     method: str,
     layer: str,
     why: Callable[[], str],
@@ -76,8 +98,8 @@ def map_status(
         score: The scores, `[B]`.
         connections: Gradients of the scores, or other evidence, `[B, ...]` each. Where one is zero,
             the image's score does not depend on the layer: its map is "disconnected".
-        cancelled: Whether the gradients that the method sums up cancel, `[B]`; None if it sums
-            none.
+        cancelled: Whether what the method sums up cancels, `[B]`; None if it sums nothing that may.
+        summed_over: Over what it sums.
         method: The method's name.
         layer: The layer's path.
         why: Returns why a score does not depend on the layer; called only if needed.
@@ -104,13 +126,7 @@ def map_status(
         elif not is_connected:
             status = Status("disconnected", why())
         elif is_cancelled:
-            status = Status(
-                "cancelled",
-                f"The gradients at {layer!r} cancel in every channel, so that their sums are "
-                "nothing but rounding, and so would be the map. Right before an instance norm they "
-                "do. Take the layer after the norm, or a method that sums no gradients, such as "
-                "'layercam'.",
-            )
+            status = Status("cancelled", _CANCELLED[summed_over or "cells"].format(layer=layer))
         elif is_flat:
             status = Status(
                 "flat",

@@ -59,11 +59,16 @@ class TargetEvidence:
         return [gradient for gradient in last if isinstance(gradient, Tensor)]
 
     def cancelled(self, method: Method) -> Tensor | None:
-        """Return for each image whether the gradients that a method sums cancel, `[B]`.
+        """Return for each image whether what a method sums up cancels, `[B]`.
 
-        It is None for a method that sums none.
+        It is None for a method that sums nothing that may.
         """
-        return cancels(self._get("gradients")) if method.sums_gradients else None
+        if method.sums_over is None or (method.sums_over == "channels" and self.options.eigen):
+            return None
+        gradients = self._get("gradients")
+        if method.sums_over == "channels":
+            gradients = gradients * at_least_float32(self.cut.activations)
+        return cancels(gradients, method.sums_over)
 
     def skipped(self, needs: frozenset[EvidenceKind]) -> list[int]:
         """Return the images whose score no gradient leads from to the layer.

@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="The one to start with: any network, any score, one backward through the head.",
             by_channel=True,
-            sums_gradients=True,
+            sums_over="cells",
         ),
         Method(
             name="gradcam++",
@@ -62,7 +62,7 @@ METHODS: dict[str, Method] = {
             paper="Fu et al. 2020, Axiom-based Grad-CAM",
             use="When the weights should account for the score as exactly as one per channel can.",
             by_channel=True,
-            sums_gradients=True,
+            sums_over="cells",
         ),
         Method(
             name="shapleycam",
@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
             use="When the score is curved in A (a probability, a transformer's head); else "
             "it is Grad-CAM.",
             by_channel=True,
-            sums_gradients=True,
+            sums_over="cells",
         ),
         Method(
             name="ablationcam",
@@ -143,6 +143,7 @@ METHODS: dict[str, Method] = {
             paper="Draelos and Carin 2020, HiResCAM",
             use="When only what the score really used may light up, also in front of more layers.",
             by_channel=True,
+            sums_over="channels",
         ),
         Method(
             name="layercam",
@@ -260,7 +261,7 @@ METHODS: dict[str, Method] = {
             formula="max_k |R_k| * heatmap of gradcam",
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="Sharp edges where Grad-CAM lies.",
-            sums_gradients=True,
+            sums_over="cells",
         ),
         Method(
             name="fullgrad",

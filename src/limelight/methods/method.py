@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limelight.evidence import Evidence, EvidenceKind
 from limelight.registry import Entry
+from limelight.status import SummedOver
 
 MethodFamily = Literal[
     "weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "control"
@@ -30,8 +31,8 @@ class Method(Entry):
             `input`; or at the input only, because it reads the whole `network`.
         by_channel: Whether the map is a sum over channels: then eigen smoothing and the walkthrough
             can take it apart.
-        sums_gradients: Whether it sums gradients over the cells of a channel; where they cancel,
-            its map is rounding.
+        sums_over: Whether it sums gradients over the `cells` of a channel, or gradient times
+            activation over the `channels` of a cell, which may cancel: its map is rounding then.
         sums_to: Returns the number that each map has to sum to, `[B]`, given evidence and options;
             None if the method promises no sum.
     """
@@ -40,7 +41,7 @@ class Method(Entry):
     needs: frozenset[EvidenceKind] = frozenset()
     place: CutPlace = "layer"
     by_channel: bool = False
-    sums_gradients: bool = False
+    sums_over: SummedOver | None = None
     sums_to: Callable[..., Tensor] | None = None
 
     def raw(self, evidence: Evidence) -> Tensor:

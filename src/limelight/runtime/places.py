@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from limelight.inputs import ModelInputs, tensors
 from limelight.layers.moments import Moments
 from limelight.layers.tracks import Anchor
+from limelight.pixels import as_pixels
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import call_shadow
 from limelight.runtime.shadow import fill_zeros, shadow
@@ -274,5 +275,4 @@ def _changed(image: Tensor, noise: Tensor) -> Tensor:
     if image.is_floating_point() or image.is_complex():
         return image + noise.to(image)
     changed = image.detach().cpu().double() + noise.round()
-    limits = torch.iinfo(image.dtype)
-    return changed.clamp(limits.min, limits.max).to(image)
+    return as_pixels(changed, image.dtype).to(image)

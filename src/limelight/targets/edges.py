@@ -22,12 +22,12 @@ Side = Literal["left", "top", "right", "bottom"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edge(ScoreTarget):
-    """Why an edge of a box is where it is: its coordinate, in pixels of the image.
+    """Why an edge of a box reaches so far: how far outwards it lies, in pixels of the image.
 
-    The score is x1 (left), y1 (top), x2 (right) or y2 (bottom) of the proposal that `Box` with the
-    same arguments would score. Evidence for `left` or `right` moves the edge to the right, and for
-    `top` or `bottom` down; what is against it has the other sign in `raw`. An edge that was clipped
-    to the image has no gradient.
+    The score is -x1 (left), -y1 (top), x2 (right) or y2 (bottom) of the proposal that `Box` with
+    the same arguments would score. Evidence moves the edge outwards, so that the box becomes
+    larger; what moves it inwards has the other sign in `raw`. An edge that was clipped to the image
+    has no gradient.
 
         Edge("left")                               of the most probable object
         Edge("left", [30, 40, 200, 220])           of the most probable class in this box
@@ -53,7 +53,7 @@ class Edge(ScoreTarget):
         check_iou(self.iou)
 
     def score(self, output: Any, context: TargetContext) -> Scores:
-        """Return the coordinate of the edge.
+        """Return how far outwards the edge lies, in pixels.
 
         Raises:
             TargetError: The model is not a detector, it proposed no such box, or the target is a
@@ -71,8 +71,12 @@ class Edge(ScoreTarget):
         corners = table.read_corners(chosen.indices, chosen.rank)
         column = get_args(Side).index(self.side)
 
+        def outwards(coordinates: Tensor) -> Tensor:
+            coordinate = coordinates[:, column]
+            return -coordinate if self.side in ("left", "top") else coordinate
+
         def read_again(output: Any, rows: Tensor) -> Tensor:
-            return corners.read_again(output, rows)[:, column]
+            return outwards(corners.read_again(output, rows))
 
         labels = tuple(
             f"{self.side} edge of {label_of(index, chosen.names)}{where}"
@@ -80,7 +84,7 @@ class Edge(ScoreTarget):
         )
         indices = torch.as_tensor(chosen.indices, device=corners.values.device)
         return Scores(
-            corners.values[:, column],
+            outwards(corners.values),
             indices,
             labels,
             read_again,
