@@ -106,8 +106,11 @@ def share_inside(heat: Tensor, box: list[int]) -> float:
     return float(heat[y1:y2, x1:x2].sum() / heat.sum())
 
 
-def evaluate(yolo: Any, method: str) -> list[str]:
-    """Explain every shape of ten new pictures; return a line for each, and one for all."""
+def evaluate(yolo: Any, method: str | None) -> list[str]:
+    """Explain every shape of ten new pictures; return a line for each, and one for all.
+
+    None stands for the default method.
+    """
     draw, lines = np.random.default_rng(1), list[str]()
     times, others, missed = list[float](), list[float](), 0
     for number in range(10):
@@ -131,7 +134,7 @@ def evaluate(yolo: Any, method: str) -> list[str]:
             )
     above = np.mean(np.array(times) >= 3)
     lines.append(
-        f"{method}: {len(times)} boxes, {missed} not proposed; times chance: least "
+        f"{method or 'default'}: {len(times)} boxes, {missed} not proposed; times chance: least "
         f"{min(times):.1f}, median {np.median(times):.1f}, at least 3 in {above:.0%}; on another "
         f"shape: median {np.median(others):.2f}, most {max(others):.2f} times chance"
     )
@@ -144,7 +147,7 @@ def draw_boxes(yolo: Any, path: Path) -> None:
     boxes = torch.tensor([box for _, box in found]).float()
     images = as_input(picture).expand(len(boxes), -1, -1, -1).contiguous()
     target = limelight.Box(boxes, [NAMES[kind] for kind, _ in found], iou=0.4)
-    result = limelight.explain(yolo, images, target=target, method="hirescam")
+    result = limelight.explain(yolo, images, target=target)
     result.save(path, photos=[picture] * len(boxes))
 
 
@@ -181,9 +184,9 @@ def main() -> None:
         yolo = YOLO(args.weights)
     else:
         yolo = train(Path(tempfile.mkdtemp()), args.epochs)
-    for method in ("gradcam", "layercam", "hirescam"):
+    for method in ("gradcam", "layercam", "hirescam", None):
         lines = evaluate(yolo, method)
-        print("\n".join(lines if method == "hirescam" else lines[-1:]))
+        print("\n".join(lines[-1:] if method else lines))
     print("\n".join(costs(yolo)))
     if args.out:
         draw_boxes(yolo, args.out)

@@ -1,6 +1,6 @@
 """Every network of torchvision, one of every architecture in timm, some of transformers: one call.
 
-The call is `limelight.explain(model, inputs)` without other arguments, on random weights. The
+The call is `limelight.explain(model, inputs, method="gradcam")`, on random weights. The
 script writes a page. For each network the page says at which layer limelight cut it, which grid it
 found there, and the status of the map. It also says how far the map is from one that autograd
 makes, with an ordinary hook on the model itself. The map of autograd takes three things from
@@ -149,7 +149,7 @@ def explain(network: Network, row: Row) -> None:
     row.input = by(picture_in(inputs).shape)
     plain = min(taken(partial(forward, model, inputs)) for _ in range(2))
     started = time.perf_counter()
-    found = limelight.explain(model, inputs, layer=network.layer)
+    found = limelight.explain(model, inputs, layer=network.layer, method="gradcam")
     row.first = (time.perf_counter() - started) / plain
     cut = limelight.cut(model, inputs, network.layer)
     row.layer, row.layout, row.grid = cut.layer, str(cut.layout), by(cut.layout.grid)
@@ -180,7 +180,8 @@ def locate(
             torch.manual_seed(seed)
             model, inputs = prepare(network)
             again = limelight.cut(model, inputs, cut.layer)
-            results.append(placement(again, limelight.explain(model, inputs, layer=cut.layer)))
+            found = limelight.explain(model, inputs, layer=cut.layer, method="gradcam")
+            results.append(placement(again, found))
     order = ("same place", "random", "elsewhere", "everywhere")
     return min(results, key=lambda result: order.index(result.verdict))
 
@@ -331,8 +332,9 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(["torch", *ran]))
     parts = [
         "# The zoo",
-        "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs)` on every "
-        "network, with no other argument and with random weights. Three things replace training:",
+        "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs, "
+        'method="gradcam")` on every network, with no other argument and with random weights. '
+        "Three things replace training:",
         "* Weights that are zero everywhere are drawn from N(0, 0.02), because nothing can be "
         "explained through them. The fresh ViT heads of torchvision have such weights.\n"
         "* Batch norms see the picture and its mirror image, because activations die out in fresh "

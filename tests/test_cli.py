@@ -380,6 +380,15 @@ def test_explain_boxes_and_pixels(run: Runner, folder: Path) -> None:
     (one,) = json.loads(out)["photos"][0]["explanations"]
     assert one["target"].endswith("in box [96, 96, 224, 224]")
     assert one["index"] == 3
+    assert one["method"] == "hirescam"
+    _, out, _ = run("explain", "a.png", *DETECTOR)
+    assert "hirescam, the default for a score that is read at one place" in " ".join(out.split())
+    _, out, _ = run("explain", "a.png", *DETECTOR, "--method", "layercam")
+    assert "layercam, the default" not in " ".join(out.split())
+    _, out, _ = run("explain", "a.png")
+    assert "gradcam, the default" in " ".join(out.split())
+    _, out, _ = run("walkthrough", "a.png")
+    assert "gradcam, the default" in " ".join(out.split())
     code, out, err = run("explain", "a.png", *SEGMENTER, "--pixel", "300,20", "--json")
     assert code == 0, err
     report = json.loads(out)["photos"][0]

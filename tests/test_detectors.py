@@ -160,7 +160,9 @@ def test_a_yolo_is_explained_by_its_raw_logits(form: str, beside: int) -> None:
     model, images = build(form, beside), pictures()
     logits = raw_logits(model(images), form)[0]
     best = int(logits[:, 1].argmax())
-    result = limelight.explain(model, images, target=limelight.Box(target=1), layer="stem")
+    result = limelight.explain(
+        model, images, target=limelight.Box(target=1), layer="stem", method="gradcam"
+    )
     assert result.status[0].ok
     assert_agrees(result.score, logits[best, 1][None])
     expected = gradcam_by_hand(
@@ -286,7 +288,9 @@ def test_any_model_may_return_what_it_proposed() -> None:
     result = limelight.explain(model, images, target=limelight.Box([8, 0, 16, 8], 2))
     assert_agrees(result.score, torch.stack([each[1, 2] for each in logits]))
     expected = gradcam_by_hand(model, "body", images, lambda output: output.logits[0][1, 2])
-    at_body = limelight.explain(model, images, target=limelight.Box([8, 0, 16, 8], 2), layer="body")
+    at_body = limelight.explain(
+        model, images, target=limelight.Box([8, 0, 16, 8], 2), layer="body", method="gradcam"
+    )
     assert_agrees(at_body.raw[:1], expected[:1])
     assert isinstance(result.output, limelight.Detected)
     # A callable is given what the model returned.
@@ -294,6 +298,105 @@ def test_any_model_may_return_what_it_proposed() -> None:
         model, images, target=lambda found: torch.stack([each[3, 0] for each in found.logits])
     )
     assert_agrees(custom.score, torch.stack([each[3, 0] for each in logits]))
+
+
+class Anchored(nn.Module):
+    """Two levels, two anchors for each cell: what effdet's networks return, in both forms."""
+
+    def __init__(self, form: str = "levels") -> None:
+        super().__init__()
+        self.form, self.count = form, 3
+        self.fine = nn.Sequential(nn.Conv2d(3, 6, 8, 8), nn.ReLU())
+        self.coarse = nn.Sequential(nn.Conv2d(6, 6, 2, 2), nn.ReLU())
+        self.classes, self.offsets = nn.Conv2d(6, 2 * self.count, 1), nn.Conv2d(6, 2 * 4, 1)
+
+    def forward(self, images: Tensor) -> Any:
+        fine = self.fine(images)
+        both = [fine, self.coarse(fine)]
+        levels = [[head(level) for level in both] for head in (self.classes, self.offsets)]
+        if self.form == "levels":
+            return tuple(levels)
+        flat = (
+            [x.permute(0, 2, 3, 1).reshape(len(x), -1, n) for x in maps]
+            for maps, n in zip(levels, (self.count, 4), strict=True)
+        )
+        logits, offsets = (torch.cat(maps, 1) for maps in flat)
+        sizes = offsets[..., 2:].exp() * 8
+        corners = offsets[..., :2].sigmoid() * 20
+        boxes = torch.cat([corners, corners + sizes], -1)
+        if self.form == "sorted":
+            best, label = logits.sigmoid().max(2)
+            return torch.cat([boxes, best[..., None], label[..., None].to(boxes)], 2)
+        return limelight.Detected(logits, boxes)
+
+
+@pytest.mark.parametrize("form", ["levels", "sorted"])
+@pytest.mark.parametrize("target", [None, 1, limelight.Box([1, 1, 9, 9])])
+def test_boxes_without_anchors_or_logits_say_how_to_wrap_the_network(
+    form: str, target: Any
+) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(TargetError) as raised:
+        limelight.explain(Anchored(form).eval(), pictures(), target=target, layer="fine")
+    what = {"levels": "which only anchors make boxes", "sorted": "without the logits"}[form]
+    assert what in str(raised.value)
+    assert "return limelight.Detected(logits, boxes)" in str(raised.value)
+
+
+def test_a_wrapper_joins_the_levels_of_anchors() -> None:
+    torch.manual_seed(0)
+    model, images = Anchored("wrapped").eval(), pictures()
+    raw = Anchored("levels").eval()
+    raw.load_state_dict(model.state_dict())
+    found = limelight.explain(model, images, target=limelight.Box(target=1), layer="fine")
+    # The channels of a level are the classes of its first anchor, then those of its second.
+    by_anchor = [level.unflatten(1, (2, 3))[:, :, 1] for level in raw(images)[0]]
+    assert_agrees(found.score, torch.cat([each.flatten() for each in by_anchor]).amax()[None])
+    # A part that is named is explained as it is.
+    named = limelight.explain(raw, images, target=1, layer="fine", output="0.0")
+    assert named.score.shape == (1,)
+
+
+class Counted(Own):
+    """A detector that counts its forwards."""
+
+    runs = 0
+
+    def forward(self, images: Tensor) -> limelight.Detected:
+        Counted.runs += 1
+        return super().forward(images)
+
+
+def test_targets_of_one_pass_have_each_its_own_default_method() -> None:
+    model, images = Counted().eval(), pictures()
+    targets: list[Any] = [
+        limelight.Box([8, 0, 16, 8], 2),
+        2,
+        None,
+        limelight.Contrast(0, 1),
+        lambda found: torch.stack([each[3, 0] for each in found.logits]),
+    ]
+    limelight.explain_each(model, images, targets, layer="body")
+    before = Counted.runs
+    found = limelight.explain_each(model, images, targets, layer="body")
+    assert Counted.runs == before + 1
+    defaults = ["hirescam", "hirescam", "hirescam", "hirescam", "gradcam"]
+    assert [each.method for each in found] == defaults
+    for target, each, name in zip(targets, found, defaults, strict=True):
+        named = limelight.explain(model, images, target=target, layer="body", method=name)
+        assert torch.equal(each.raw, named.raw)
+    # A method that is named is taken, and the options of a method go with the default.
+    assert limelight.explain(model, images, layer="body", method="layercam").method == "layercam"
+    options: dict[str, Any] = {"eigen": True, "views": limelight.flips()}
+    assert (
+        limelight.explain(model, images, layer="body", **options).method
+        == limelight.explain(model, images, layer="body", method="hirescam", **options).method
+    )
+    assert limelight.explain(model, images, layer=["body", "body"]).method == "hirescam, mean"
+    page = limelight.walkthrough(model, images, layer="body")
+    assert page.method.name == page.explanation.method == "hirescam"
+    assert "hirescam" not in [str(other.method) for other in page.beside]
+    assert "gradcam" in [str(other.method) for other in page.beside]
 
 
 def test_probabilities_of_one_s_own_decide_which_object_is_first() -> None:
@@ -364,7 +467,9 @@ def test_each_prompt_is_a_class(count: int) -> None:
     inputs = {"pixel_values": pictures(), "input_ids": torch.arange(5 * count).view(count, 5)}
     logits = model(**inputs)["logits"][0]
     best = int(logits[:, count - 1].argmax())
-    result = limelight.explain(model, inputs, target=names[-1], classes=names, layer="body")
+    result = limelight.explain(
+        model, inputs, target=names[-1], classes=names, layer="body", method="gradcam"
+    )
     assert_agrees(result.score, logits[best, -1][None])
     expected = gradcam_by_hand(
         model, "body", inputs, lambda output: output["logits"][0, best, count - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
-from limelight.errors import MethodError, TargetError
+from limelight.errors import LayerError, MethodError, TargetError
+from limelight.metrics import METRICS
 
 
 class Net(nn.Module):
@@ -245,6 +247,37 @@ def test_comparing_on_whole_numbers() -> None:
     assert floats.measured is not None
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_measuring_on_whole_numbers(metric: str) -> None:
+    """Every metric reads what it reads of the same numbers, but for the rounding of pixels."""
+    where = torch.zeros(2, 16, 20, dtype=torch.bool)
+    where[:, 3:9, 4:12] = True
+    options = {"infidelity": ":samples=30", "max-sensitivity": ":samples=4"}.get(metric, "")
+    values = []
+    for images in (as_bytes(), as_bytes().float()):
+        found = limelight.explain(Bytes(), images, target=1)
+        measured = limelight.measure(
+            Bytes(), images, found, metrics=[metric + options], objects=where
+        )
+        assert not measured.unmeasured
+        values.append([estimate.own.value for estimate in measured.estimates()])
+    if metric != "max-sensitivity":  # its noise is less than the pixels are rounded by
+        assert values[0] == pytest.approx(values[1], rel=0.05, abs=0.02), values
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64], ids=str)
+@pytest.mark.parametrize("method", ["gradcam", "scorecam"])
+def test_a_walkthrough_of_whole_numbers(dtype: torch.dtype, method: str) -> None:
+    image = as_bytes(dtype)[:1]
+    walked, floats = (
+        limelight.walkthrough(Bytes(), images, target=1, method=method)
+        for images in (image, image.float())
+    )
+    assert_agrees(walked.activations, floats.activations)
+    red = f"{float(image[0, 0].float().mean()):.4g}"
+    assert re.search(rf'data-of="image/0" data-as="mean">{re.escape(red)}<', walked.html())
+
+
 # ---- one number per place ----------------------------------------------------------------------
 
 
@@ -337,6 +370,45 @@ def test_pictures_and_prompts(kind: str, target: Any, method: str) -> None:
         assert_agrees(found.raw, expected)
 
 
+# ---- packed patches ----------------------------------------------------------------------------
+
+
+class Packed(nn.Module):
+    """Patches `[B, N, values]` that were cut before, as NaFlex networks take them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Linear(12, 8)
+        self.mix = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, patches: Tensor, shape: Tensor | None = None) -> Any:
+        return self.head(self.mix(self.embed(patches)).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "advice"),
+    [
+        (40, None, "40 patches may be 5 x 8, 8 x 5, 4 x 10: grid=(5, 8)."),
+        (40, torch.tensor([[4, 10]]), "40 patches may be 4 x 10: grid=(4, 10)."),
+        (41, None, "grid=(rows, columns)."),
+    ],
+)
+def test_packed_patches_say_which_grids_they_may_be(
+    count: int, shape: Tensor | None, advice: str
+) -> None:
+    patches = torch.rand(1, count, 12)
+    inputs = (patches,) if shape is None else (patches, shape)
+    for layer in (None, "mix"):
+        with pytest.raises(LayerError) as raised:
+            limelight.explain(Packed().eval(), inputs, target=1, layer=layer)
+        assert str(raised.value).endswith(advice)
+        assert f"{count - 1} would do" not in str(raised.value)
+    found = limelight.explain(Packed().eval(), inputs, target=1, grid=(5, 8))
+    assert found.raw.shape == (1, 5, 8)
+
+
 # ---- a bag as the batch ------------------------------------------------------------------------
 
 
@@ -347,29 +419,102 @@ class Bag(Net):
         return super().forward(x).mean(0, keepdim=True)
 
 
-class OneBag(nn.Module):
+class Attention(Net):
+    """Attention over the pictures of a bag."""
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.features(x).relu().mean((2, 3))
+        weights = features[:, :1].softmax(0)
+        return self.fc((weights * features).sum(0, keepdim=True))
+
+
+class Joined(Net):
+    """A linear layer over the features of all six pictures."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.model = Bag()
+        self.joint = nn.Linear(6 * self.fc.in_features, 3)
 
-    def forward(self, clip: Tensor) -> Any:
-        return self.model(clip[0])
+    def forward(self, x: Tensor) -> Any:
+        return self.joint(self.features(x).relu().mean((2, 3)).reshape(1, -1))
 
 
-def test_a_bag_as_the_batch() -> None:
-    """The error says how to pass it as one, and what it says works."""
-    bag = made(6)
-    with pytest.raises(
-        TargetError, match=r"6 images are one bag.*images\[None\].*model\(clip\[0\]\)"
-    ):
-        limelight.explain(Bag(), bag, target=1, layer="conv")
-    found = limelight.explain(OneBag(), bag[None], target=1, layer="model.conv")
-    expected = by_hand(Bag(), lambda y: y[:, 1], bag)
-    assert found.raw.shape == (1, *expected.shape)
+class Bags(nn.Module):
+    """What the error and the docs say: bags `[B, N, 3, H, W]`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, bags: Tensor) -> Tensor:
+        return torch.cat([self.model(bag) for bag in bags])
+
+
+ADVICE = (
+    "If the 6 images are one bag or clip with one score, pass it as one sample, images[None], to "
+    "a wrapper of the model whose forward(self, bags) returns torch.cat([self.model(bag) for bag "
+    "in bags]); each image then has its own map."
+)
+every_bag = pytest.mark.parametrize("kind", [Bag, Attention, Joined])
+
+
+@every_bag
+@pytest.mark.parametrize("target", [None, 1, lambda y: y[:, 1]])
+@pytest.mark.parametrize("layer", [None, "conv"])
+def test_a_bag_as_the_batch_says_how_to_pass_it(
+    kind: type[Net], target: Any, layer: str | None
+) -> None:
+    with pytest.raises((TargetError, LayerError)) as raised:
+        limelight.explain(kind(), made(6), target=target, layer=layer)
+    assert ADVICE in str(raised.value)
+
+
+@every_bag
+def test_a_bag_has_a_map_on_each_picture(kind: type[Net]) -> None:
+    bag, model = made(6), kind()
+    kept = model.features(bag)
+    hook = model.conv.register_forward_hook(lambda *_: kept)
+    (gradient,) = torch.autograd.grad(model(bag)[0, 1], kept)
+    hook.remove()
+    found = limelight.explain(Bags(model), bag[None], target=1, layer="model.conv")
+    assert_agrees(found.score, model(bag)[:, 1])
     # One score has one weight for each channel, over all pictures.
-    conv = Bag().features(bag).detach()
-    weight = limelight.cut(OneBag(), bag[None], "model.conv").gradients(1)[0].mean((1, 2, 3))
-    assert_agrees(found.raw[0], (weight[:, None, None] * conv).sum(1))
+    weights = gradient.mean((0, 2, 3), keepdim=True)
+    assert_agrees(found.raw[0], (weights * kept).sum(1))
+    by_cell = limelight.explain(
+        Bags(model), bag[None], target=1, layer="model.conv", method="hirescam"
+    )
+    assert_agrees(by_cell.raw[0], (gradient * kept).sum(1))
+    assert by_cell.heatmap.shape == (1, 6, *bag.shape[2:])
+    chosen = limelight.explain(Bags(model), bag[None], target=1)
+    assert chosen.layer.startswith("model.")
+    assert chosen.raw.shape[:2] == (1, 6)
+
+
+def test_methods_that_run_a_bag_again() -> None:
+    """Variants of a bag run one after the other, and never as one bag."""
+    model, bag = Attention(), made(6)
+    bags, method = Bags(model), "occlusion:patch=0.5,stride=0.5"
+    together = limelight.explain(bags, bag[None], target=1, method=method)
+    alone = limelight.explain(bags, bag[None], target=1, method=method, chunk=1)
+    assert together.raw.shape[:2] == (1, 6)
+    assert_agrees(together.raw, alone.raw, scale=float(alone.score.abs().max()))
+    refused = r"'model.\w+' anew for each image, as in a loop.*chunk=1\."
+    for layer in ("model.stem", "model.conv"):  # with nothing before the layer, and with a part
+        with pytest.raises(MethodError, match=refused):
+            limelight.explain(bags, bag[None], target=1, method="ablationcam", layer=layer)
+    found = limelight.explain(
+        bags, bag[None], target=1, method="ablationcam", layer="model.conv", chunk=1
+    )
+    kept, drops = model.features(bag), []
+    for channel in range(kept.shape[1]):
+        without = kept.clone()
+        without[:, channel] = 0
+        hook = model.conv.register_forward_hook(lambda *_, without=without: without)
+        drops.append(model(bag)[0, 1])
+        hook.remove()
+    weights = (model(bag)[0, 1] - torch.stack(drops))[:, None, None]
+    assert_agrees(found.raw[0], (weights * kept).sum(1), scale=float(found.score.abs().max()))
 
 
 class Answerer(Net):

@@ -190,6 +190,13 @@ def test_queries_have_no_place() -> None:
     )
 
 
+def test_a_refusal_counts_queries_and_not_their_channels() -> None:
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    middle = 0.5 + 0.2 * (centres(4, 8).flatten(1)[:, order] - 0.5)
+    reason = refusal(moments(middle, 0.25, channels=100), (4, 8))
+    assert reason.startswith("its 100 positions have no place on a grid over the picture: along y ")
+
+
 def test_what_the_picture_does_not_change_has_no_place() -> None:
     nothing = torch.zeros(1, 8, 4, 6)
     measured = Moments(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-from limelight.errors import MissingWeightsError, ModelError, WeightsError
+from limelight.errors import MissingWeightsError, ModelError, OptionError, WeightsError
 from limelight.models import zoo
 from limelight.models.state import fit, read_state
 
@@ -55,6 +55,17 @@ def test_weights_of_another_precision_fit_and_counts_with_them(dtype: torch.dtyp
     fit(model, state, "w")
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key].to(value.dtype))
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet18", "hf:nowhere", "yolo:nowhere"])
+def test_an_empty_list_of_classes_is_refused(name: str) -> None:
+    problem = "There are no class names in classes; a name for each class was expected, or None"
+    with pytest.raises(OptionError, match=problem):
+        limelight.load_model(name, weights="none", classes=[])
+    images = torch.rand(1, 3, 8, 8)
+    for call in (limelight.explain, limelight.compare, limelight.cut):
+        with pytest.raises(OptionError, match=problem):
+            call(network(), images, classes=())
 
 
 def test_numbers_that_are_no_counts_are_refused() -> None:

@@ -277,6 +277,51 @@ def test_a_sheet_shows_the_same_slices_of_all() -> None:
     assert {2, 20} & set(shown)
 
 
+# Regions
+
+
+LINE, AROUND = (127, 255, 0), (0, 0, 0)
+
+
+def test_a_region_is_outlined_on_the_slices_that_it_reaches() -> None:
+    """Region in rows 6 to 15 and columns 10 to 19 of slices 4 and on; the heat is in slice 4."""
+    result = volume(depth=8)
+    region = torch.zeros(1, 8, 24, 30, dtype=torch.bool)
+    region[:, 4:, 6:16, 10:20] = True
+    outlined = replace(result, region=region)
+    drawn, plain = (pixels(each.overlay()[0]) for each in (outlined, result))
+    before, inside = slice(0, 4 * 31), [31 * number for number in range(4, 8)]
+    assert np.array_equal(drawn[:, before], plain[:, before])
+    for left in inside:
+        slice_of = drawn[:, left : left + 30]
+        assert (slice_of[6, 10:20] == LINE).all()
+        assert (slice_of[6:16, 19] == LINE).all()
+        assert (slice_of[16, 10:20] == AROUND).all()
+        assert np.array_equal(slice_of[7:15, 11:19], plain[7:15, left + 11 : left + 19])
+    panels = outlined.figure().subfigs[0].axes[1:-1]
+    assert [len(panel.collections) for panel in panels] == [0] * 8 + [2] * 8
+
+
+def test_a_region_of_a_signal_is_left_out() -> None:
+    result = signal()
+    region = torch.zeros(1, 512, dtype=torch.bool)
+    region[:, 100:200] = True
+    outlined = replace(result, region=region)
+    assert outlined.overlay()[0].tobytes() == result.overlay()[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", [signal, volume])
+def test_a_sheet_of_signals_and_volumes_takes_regions(kind: Callable[[], Explanation]) -> None:
+    """A sheet draws what the overlay draws, and the outline over it once."""
+    result = kind()
+    region = torch.zeros(result.heatmap.shape, dtype=torch.bool)
+    region[..., 5:12] = True
+    comparison = limelight.Comparison((replace(result, region=region), result))
+    (part,) = comparison.figure().subfigs
+    drawn = [len(axes.collections) for axes in part.axes if axes.images]
+    assert drawn == ([0, 0, 0] if kind is signal else [0, 2, 0])
+
+
 # From the network to the picture
 
 
@@ -293,7 +338,7 @@ def test_networks_of_every_kind_are_explained_and_drawn() -> None:
 
 def test_flat_pictures_are_what_the_house_lays() -> None:
     result = volume(3, 5)
-    flat = render.input_picture(result.image[0], [result.heatmap[0]])
+    flat = render.input_picture(result.image[0], [result.heatmap[0]], [None])
     assert flat.name == "frames 0, 1, 2, 3, 4"
     assert flat.photo.size == (5 * 30 + 4, 24)
     assert flat.heatmaps[0].shape == (24, 5 * 30 + 4)

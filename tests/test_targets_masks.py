@@ -123,7 +123,7 @@ def at_pixel_of_best(row: int, column: int, size: tuple[int, int]) -> Score:
 
 
 def check(model: nn.Module, inputs: Any, target: Any, score: Score, layer: str, grid: Grid) -> Any:
-    found = limelight.explain(model, inputs, target=target, layer=layer)
+    found = limelight.explain(model, inputs, target=target, layer=layer, method="gradcam")
     with torch.no_grad():
         output = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     values = score(output)
@@ -258,7 +258,9 @@ def test_masks_of_mask_rcnn(number: int) -> None:
         assert inside.any()
         return cast("Tensor", (mask[inside] / (1 - mask[inside])).log().mean()[None])
 
-    found = limelight.explain(model, [image], target=Mask(number), layer="backbone.across")
+    found = limelight.explain(
+        model, [image], target=Mask(number), layer="backbone.across", method="gradcam"
+    )
     assert_agrees(found.score, score(model([image])), condition=100)
     expected = by_hand(model, "backbone.across", [image], score)
     assert_agrees(found.raw, expected, condition=100)
@@ -427,6 +429,16 @@ class Mirrored(nn.Module):
         masks[:, 0, :, :half] = masks[:, 1, :, half:] = 5.0
         halves = torch.stack([grid[..., :half].mean((2, 3)), grid[..., half:].mean((2, 3))], 1)
         return {"class_queries_logits": halves, "masks_queries_logits": masks}
+
+
+def test_the_default_method_of_masks_and_of_their_sum() -> None:
+    model, images = small(MaskClassifier)
+    found = limelight.explain_each(model, images, [Mask(3, 2), 2, limelight.Region(2)], layer=LAYER)
+    assert [each.method for each in found] == ["hirescam", "gradcam", "gradcam"]
+    model, images = small(Heatmaps)
+    targets = [limelight.Keypoint(2), limelight.Keypoint(2, at=(8, 8)), limelight.Region(2)]
+    found = limelight.explain_each(model, images, targets, layer=LAYER)
+    assert [each.method for each in found] == ["hirescam", "hirescam", "gradcam"]
 
 
 def test_one_image_of_a_batch() -> None:

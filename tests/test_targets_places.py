@@ -58,7 +58,9 @@ def test_the_edge_of_a_box_that_torchvision_returns(kind: str, side: str) -> Non
         return cast("Tensor", output[0]["boxes"][number, SIDES.index(side)][None])
 
     target = Edge(side, box, label, iou=0.99)  # type: ignore[arg-type]
-    found = limelight.explain(model, [image], target=target, layer="backbone.across")
+    found = limelight.explain(
+        model, [image], target=target, layer="backbone.across", method="gradcam"
+    )
     assert_agrees(found.score, box[SIDES.index(side)][None], terms=SHAPES)
     expected = by_hand(model, "backbone.across", [image], edge)
     assert_agrees(found.raw, expected, terms=SHAPES, condition=100)
@@ -113,9 +115,10 @@ def test_the_edge_of_the_most_probable_object(side: str, index: int | None) -> N
         return torch.stack([corners[b, number] for b, number in enumerate(most)])
 
     target = Edge(side, target=index)  # type: ignore[arg-type]
-    found = limelight.explain(model, images, target=target, layer=LAYER)
+    found = limelight.explain(model, images, target=target, layer=LAYER, method="gradcam")
     assert_agrees(found.score, edge(model(images)))
     assert_agrees(found.raw, by_hand(model, LAYER, images, edge))
+    assert limelight.explain(model, images, target=target, layer=LAYER).method == "hirescam"
     for b in range(2):  # a batch is as each image alone, and so are methods that run the head again
         for method in ("gradcam", "scorecam", "ablationcam"):
             both = limelight.explain(model, images, target=target, layer=LAYER, method=method)
@@ -206,7 +209,9 @@ def test_keypoints(kind: str, number: int) -> None:
         model, images, layer = transformers_network("vitpose")
         grid = tokens(0, (8, 6))
         expected = by_hand(model, layer, images, score((64, 48)), grid)
-    found = limelight.explain(model, images, target=target, layer=layer, classes=NAMES)
+    found = limelight.explain(
+        model, images, target=target, layer=layer, classes=NAMES, method="gradcam"
+    )
     assert_agrees(found.raw, expected)
     assert found.region is not None
     cells = 64 * 48 // (32 * 24) if kind == "vitpose" else 16

@@ -232,6 +232,33 @@ def test_the_map_of_a_box_is_on_it_and_not_on_the_other(
 
 
 @every_detector
+def test_by_default_a_box_is_explained_by_hirescam_which_is_not_on_the_other(
+    request: pytest.FixtureRequest, unseen: Scene, name: str, layer: str | None
+) -> None:
+    detector = request.getfixturevalue(name)
+    found = limelight.explain_each(detector, unseen.images, boxes_of(unseen), layer=layer)
+    named = limelight.explain_each(
+        detector, unseen.images, boxes_of(unseen), layer=layer, method="hirescam"
+    )
+    for s, (result, expected) in enumerate(zip(found, named, strict=True)):
+        assert result.method == "hirescam"
+        assert torch.equal(result.raw, expected.raw)
+        assert over_chance(result.heatmap, pixels_in(unseen.boxes[:, s])).min() > 3
+        assert over_chance(result.heatmap, pixels_in(unseen.boxes[:, 1 - s])).max() < 1
+    assert limelight.explain(detector, unseen.images, layer=layer).method == "hirescam"
+
+
+def test_by_default_a_region_and_a_class_are_explained_by_gradcam(
+    segmenter: Any, unseen: Scene
+) -> None:
+    for target in (Region(1), None, 1):
+        found = limelight.explain(segmenter, unseen.images, target=target)
+        named = limelight.explain(segmenter, unseen.images, target=target, method="gradcam")
+        assert found.method == "gradcam"
+        assert torch.equal(found.raw, named.raw)
+
+
+@every_detector
 def test_the_score_of_a_box_is_the_logit_of_its_proposal(
     request: pytest.FixtureRequest, unseen: Scene, name: str, layer: str | None
 ) -> None:

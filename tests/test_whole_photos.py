@@ -14,7 +14,9 @@ import limelight
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError
+from limelight.explanation import PictureKind
 from limelight.photos.crops import CroppedPhoto
+from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
 
 WIDE, HIGH, SMALL = (600, 400), (300, 500), (100, 80)
@@ -267,6 +269,75 @@ def test_the_region_of_a_score_is_outlined_in_its_place() -> None:
     # Of the box (125, 25, 475, 375): its rows from 1/4 to 1/2, its columns from 1/2 to 3/4.
     expected = (125 + 350 / 2, 25 + 350 / 4, 125 + 350 * 3 / 4, 25 + 350 / 2)
     assert outline.extents == pytest.approx(expected, abs=1.5)
+
+
+def test_overlays_outline_the_region_in_its_place() -> None:
+    """On the part that was seen, and on the whole of an oblong photo; nothing else changes."""
+    result = explained(WIDE, Preprocess())
+    region = torch.zeros(1, 224, 224, dtype=torch.bool)
+    region[0, 56:112, 112:168] = True
+    outlined = replace(result, region=region)
+    # Of the box (125, 25, 475, 375): its rows from 1/4 to 1/2, its columns from 1/2 to 3/4.
+    for whole, left, top, line in ((True, 125, 25, 3), (False, 0, 0, 1)):
+        (plain,), (drawn,) = result.overlay(whole=whole), outlined.overlay(whole=whole)
+        changed = (np.asarray(plain, int) != np.asarray(drawn, int)).any(-1)
+        light = (np.asarray(drawn) == (127, 255, 0)).all(-1)
+        rows, columns = np.nonzero(light)
+        expected = (top + 350 / 4, top + 350 / 2 - 1, left + 350 / 2, left + 350 * 3 / 4 - 1)
+        found = (rows.min(), rows.max(), columns.min(), columns.max())
+        assert found == pytest.approx(expected, abs=1)
+        x1, x2, y1, y2 = columns.min(), columns.max(), rows.min(), rows.max()
+        assert light[y1 : y1 + line, x1 : x2 + 1].all()
+        assert light[y1 : y2 + 1, x1 : x1 + line].all()
+        # What lies inside the line, and around it, keeps its colours.
+        assert not changed[y1 + line : y2 + 1 - line, x1 + line : x2 + 1 - line].any()
+        around = np.ones_like(changed)
+        around[y1 - line : y2 + 1 + line, x1 - line : x2 + 1 + line] = False
+        assert not (changed & around).any()
+        assert np.asarray(drawn)[y1 - 1, x1].tolist() == [0, 0, 0]
+
+
+def test_saved_overlays_and_blends_are_outlined_and_heatmaps_are_not(tmp_path: Path) -> None:
+    result = explained(WIDE, Preprocess())
+    region = torch.zeros(1, 224, 224, dtype=torch.bool)
+    region[0, 56:112, 112:168] = True
+    outlined = replace(result, region=region)
+    kinds: tuple[tuple[PictureKind, bool], ...] = (
+        ("overlay", True),
+        ("blend", True),
+        ("heatmap", False),
+    )
+    for picture, lined in kinds:
+        plain, drawn = (
+            np.asarray(Image.open(each.save(tmp_path / "x.png", whole=True, picture=picture)))
+            for each in (result, outlined)
+        )
+        assert (not np.array_equal(plain, drawn)) == lined
+    # A region of all pixels is no region.
+    everywhere = replace(result, region=torch.ones_like(region))
+    assert everywhere.overlay()[0].tobytes() == result.overlay()[0].tobytes()
+
+
+def test_an_outline_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a line of several pixels that crosses from piece to piece, and along the edge."""
+    region = torch.zeros(30, 40)
+    region[:12, 5:22], region[20, 33] = 1, 1
+    at_size = render.region_on(region, torch.zeros(900, 1200))
+    assert at_size is not None
+    at_once = np.asarray(render.outlined(Image.new("RGB", (1200, 900), "blue"), at_size))
+    for most in (1000, 5000):
+        monkeypatch.setattr(
+            "limelight.render.outlines.pieces",
+            lambda wide, high, most=most: pieces(wide, high, most),
+        )
+        in_pieces = render.outlined(Image.new("RGB", (1200, 900), "blue"), at_size)
+        assert np.array_equal(np.asarray(in_pieces), at_once)
+    light, dark = ((at_once == colour).all(-1) for colour in ((127, 255, 0), (0, 0, 0)))
+    inside = region.bool().repeat_interleave(30, 0).repeat_interleave(30, 1).numpy()
+    assert not (light & ~inside).any()
+    assert not (dark & inside).any()
+    assert light[:6, 150:660].all()  # along the edge of the picture, six pixels wide
+    assert not light[6, 156:654].any()
 
 
 def test_a_grey_photo_is_drawn_grey() -> None:

@@ -1,4 +1,4 @@
-"""Where a method cuts, and a method applied there: raw map, status and heatmap."""
+"""Which method explains a score, where it cuts, and the map that it makes there."""
 
 from __future__ import annotations
 
@@ -26,9 +26,22 @@ from limelight.recipe import Part, Recipe
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.status import map_status, to_heatmap
 from limelight.target_evidence import TargetEvidence
-from limelight.targets import FixedScore, ScoreTarget
+from limelight.targets import FixedScore, Scores, ScoreTarget
 from limelight.targets.box_table import mirrored
 from limelight.targets.outputs import Detected
+
+#: The default method, and that of a score that is read at one place. They read the same evidence.
+DEFAULT = METHODS["gradcam"]
+DEFAULT_AT_ONE_PLACE = METHODS["hirescam"]
+
+
+def method_for(scores: Scores, named: Method | None) -> Method:
+    """Return the method that was named, or the default for a score.
+
+    Grad-CAM's weights are means over the whole picture, so they say little about a score that is
+    read at one place of it, such as that of a box. HiRes-CAM weighs each place by itself.
+    """
+    return named or (DEFAULT_AT_ONE_PLACE if scores.at_one_place else DEFAULT)
 
 
 def check_method_options(options: Options, method: Method) -> None:

@@ -112,14 +112,15 @@ class Comparison:
         pictures = as_pictures(self.explanations, photos, whole=whole, as_panels=True)
         for b, drawn in enumerate(pictures):
             by_target: dict[tuple[str, float], list[render.Panel]] = {}
-            for explanation, heatmap in zip(self, drawn.heatmaps, strict=True):
+            drawn_maps = zip(self, drawn.heatmaps, drawn.regions, strict=True)
+            for explanation, heatmap, region in drawn_maps:
                 status = explanation.status[b]
                 panel = render.Panel(
                     heatmap=heatmap,
                     title=explanation.method,
                     subtitle=explanation.layer if len(layers) > 1 else "",
                     note="" if status.ok else status.name,
-                    region=render.region_on(explanation.regions[b], heatmap),
+                    region=region,
                 )
                 target = explanation.label[b], float(explanation.score[b])
                 by_target.setdefault(target, []).append(panel)

@@ -182,6 +182,8 @@ class Explanation:
     ) -> list[Image]:
         """Lay the colours of the heatmaps over the photos: one picture per image.
 
+        The region that the score is about is outlined, as in `figure`.
+
         Signals are drawn as curves; volumes and video as up to eight slices side by side, evenly
         spaced, the slice with the most heat among them.
 
@@ -205,17 +207,22 @@ class Explanation:
 
         if alpha is not None and not 0 <= alpha <= 1:
             raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
-        return [
-            render.overlay(
+        overlays = []
+        for drawn in as_pictures([self], photos, whole=whole):
+            overlay = render.overlay(
                 drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
             )
-            for drawn in as_pictures([self], photos, whole=whole)
-        ]
+            (region,) = drawn.regions
+            overlays.append(overlay if region is None else render.outlined(overlay, region))
+        return overlays
 
     @property
     def regions(self) -> list[Tensor | None]:
         """The pixels that the score of each image is about, `[*image]`; None for all pixels."""
-        return [None] * len(self.raw) if self.region is None else list(self.region)
+        if self.region is None:
+            return [None] * len(self.raw)
+        regions = self.region.detach().cpu()
+        return [None if bool(region.all()) else region for region in regions]
 
     def figure(
         self,
@@ -236,16 +243,8 @@ class Explanation:
         if self.image.ndim == 4:
             panels = as_pictures([self], photos, whole=whole, as_panels=True)
             rows = [
-                render.ExplainedPhoto(
-                    panel.photo,
-                    panel.heatmaps[0],
-                    label,
-                    note,
-                    render.region_on(region, panel.heatmaps[0]),
-                )
-                for panel, label, note, region in zip(
-                    panels, self.label, notes, self.regions, strict=True
-                )
+                render.ExplainedPhoto(panel.photo, panel.heatmaps[0], label, note, panel.regions[0])
+                for panel, label, note in zip(panels, self.label, notes, strict=True)
             ]
             return render.photo_figure(
                 rows, method=self.method, layer=self.layer, colormap=colormap
@@ -254,7 +253,7 @@ class Explanation:
         heatmaps = self.heatmap.detach().float().cpu()
         inputs = [
             render.ExplainedInput(*fields)
-            for fields in zip(self.image, heatmaps, self.label, notes, strict=True)
+            for fields in zip(self.image, heatmaps, self.label, notes, self.regions, strict=True)
         ]
         return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
 
@@ -342,7 +341,9 @@ def as_pictures(
     whole: bool = False,
     as_panels: bool = False,
 ) -> Iterator[InputPicture]:
-    """Yield for each image the picture to draw on, and the heatmap of each explanation at its size.
+    """Yield for each image the picture to draw on, with heatmaps and regions at its size.
+
+    There is a heatmap and a region for each explanation.
 
     Args:
         explanations: Explanations of the same images.
@@ -356,16 +357,21 @@ def as_pictures(
     from limelight import render
 
     images, crops = explanations[0].image, explanations[0].crops
+    regions = [explanation.regions for explanation in explanations]
     if images.ndim == 4:
         for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
             small = crop.reduced(render.PANEL_PIXELS) if as_panels else crop
             heatmaps = [_heatmap_for(explanation[b], small) for explanation in explanations]
-            yield render.InputPicture("photo", small.photo, heatmaps)
+            outlined = [
+                render.region_on(each[b], heatmap)
+                for each, heatmap in zip(regions, heatmaps, strict=True)
+            ]
+            yield render.InputPicture("photo", small.photo, heatmaps, outlined)
         return
     refuse_photos(images, photos, whole=whole)
     for b, image in enumerate(images):
         heatmaps_of_image = [each.heatmap[b].detach().float().cpu() for each in explanations]
-        yield render.input_picture(image, heatmaps_of_image)
+        yield render.input_picture(image, heatmaps_of_image, [each[b] for each in regions])
 
 
 def _heatmap_for(explanation: Explanation, crop: CroppedPhoto) -> Heat:

@@ -17,7 +17,7 @@ from limelight.errors import PhotoError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
-from limelight.methods import Method, find_method
+from limelight.methods import Method
 from limelight.methods.fusing import Fusion
 from limelight.methods.views import Views
 from limelight.models.network import Network
@@ -26,7 +26,7 @@ from limelight.photos.batches import Prepared, prepared
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
-from limelight.pipeline import as_layers, explain_layers
+from limelight.pipeline import as_layers, explain_layers, named_method
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.targets import LogitsKey, Target, as_target
@@ -65,7 +65,7 @@ def explain_photos(
     paths: Sequence[str | Path],
     targets: Sequence[Target] = (None,),
     *,
-    method: str | Method = "gradcam",
+    method: str | Method | None = None,
     layer: Layer | Sequence[Layer] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
@@ -98,7 +98,8 @@ def explain_photos(
         network: From `load_model`, or a `Network` around your own model.
         paths: The photos.
         targets: What to explain of each photo.
-        method: A name in METHODS, with options if any, or a row of METHODS.
+        method: A name in METHODS, with options if any, or a row of METHODS; None for the default
+            of `explain`.
         layer: A dotted path; a list of them, whose maps are fused; None to let limelight choose.
         output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
         batch: How many photos go through the network together.
@@ -109,7 +110,7 @@ def explain_photos(
     Yields:
         One PhotoResult per path, in order.
     """
-    method_row = find_method(method)
+    method_row = named_method(method)
     options = Options.read(
         classes=network.classes,
         output=output,

@@ -9,11 +9,13 @@ from torch import nn
 
 from limelight import fusion
 from limelight.application import (
+    DEFAULT,
     apply_method,
     apply_where_connected,
     check_method_options,
     cut_for_methods,
     layer_to_cut,
+    method_for,
 )
 from limelight.errors import LayerError, LimelightError, MethodError, TargetError
 from limelight.explanation import Explanation
@@ -38,7 +40,7 @@ def explain(
     inputs: Images,
     *,
     target: Target = None,
-    method: str | Method = "gradcam",
+    method: str | Method | None = None,
     layer: Layer | Sequence[Layer] | None = None,
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
@@ -54,7 +56,8 @@ def explain(
     """Show what a network looked at: one heatmap per image.
 
     The raw map is that of the method, by default Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2),
-    `L = sum_k alpha_k A_k` with `alpha_k = mean_ij dy_c/dA_k`, `[B, *grid]`; relu, resize and
+    `L = sum_k alpha_k A_k` with `alpha_k = mean_ij dy_c/dA_k`, `[B, *grid]`; for a box or another
+    score that is read at one place it is HiRes-CAM, `L = sum_k (dy_c/dA_k) A_k`. ReLU, resize and
     normalise turn it into the heatmap, `[B, *image]` in [0, 1].
 
         result = limelight.explain(network, photo)
@@ -74,7 +77,9 @@ def explain(
             embedding, any callable from output to scores `[B]`, or None for the predicted class (or
             the most probable object).
         method: A name in METHODS, if need be with options as in "rise:masks=1000", or a row of
-            METHODS.
+            METHODS. None for Grad-CAM, or, for a score that is read at one place (`Box`, `Edge`,
+            `Mask`, `Keypoint`, and classes of a detector), HiRes-CAM; the result's `method` says
+            which.
         layer: A dotted path or a module inside the model; a list of them, whose maps are fused;
             None to let limelight choose, or, for methods of the input, to explain there.
         classes: The names of the classes, by index. Without them, a name in `target` is one of
@@ -115,7 +120,7 @@ def explain(
     layers = as_layers(layer)
     check_fusion(fuse)
     by_layer = explain_layers(
-        subject.model, subject.inputs, [as_target(target)], find_method(method), layers, options
+        subject.model, subject.inputs, [as_target(target)], named_method(method), layers, options
     )
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
@@ -128,7 +133,7 @@ def explain_each(
     inputs: Images,
     targets: Sequence[Target],
     *,
-    method: str | Method = "gradcam",
+    method: str | Method | None = None,
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
@@ -159,9 +164,18 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_layers(
-        subject.model, subject.inputs, rules, find_method(method), [layer], options
+        subject.model, subject.inputs, rules, named_method(method), [layer], options
     )
     return [explanation.drawn_on(subject.crops) for explanation in explanations]
+
+
+def named_method(method: str | Method | None) -> Method | None:
+    """Return the method that was named; None for the default of each score (`method_for`).
+
+    Raises:
+        UnknownNameError, OptionError: As `find_method`.
+    """
+    return None if method is None else find_method(method)
 
 
 def as_layers(layer: Layer | Sequence[Layer] | None) -> Sequence[Layer | None]:
@@ -181,7 +195,7 @@ def explain_layers(
     model: nn.Module,
     inputs: ModelInputs,
     targets: Sequence[ScoreTarget],
-    method: Method,
+    method: Method | None,
     layers: Sequence[Layer | None],
     options: Options,
 ) -> list[list[Explanation]]:
@@ -189,27 +203,28 @@ def explain_layers(
 
     1. Cut the network, once, at all layers.
     2. Score each target at each cut.
-    3. Apply the method to the evidence on each cut and target.
+    3. Apply the method, or the default for the score, to the evidence on each cut and target.
     """
-    check_method_options(options, method)
+    like = method or DEFAULT
+    check_method_options(options, like)
     cuts = cut_for_methods(
-        model, inputs, [method], [layer_to_cut(method, layer) for layer in layers], options, targets
+        model, inputs, [like], [layer_to_cut(like, layer) for layer in layers], options, targets
     )
     by_layer = list[list[Explanation]]()
     for cut, layer in zip(cuts, layers, strict=True):
         by_target = [TargetEvidence(cut, target, options) for target in targets]
-        for evidence in by_target:
-            evidence.begin(str(method))
         others = list[Cut]()
-        is_chosen = layer is None and method.place == "layer"
-        by_layer.append(
-            [
-                apply_where_connected(evidence, method, others)
+        is_chosen = layer is None and like.place == "layer"
+        explanations = list[Explanation]()
+        for evidence in by_target:
+            applied = method_for(evidence.scores, method)
+            evidence.begin(str(applied))
+            explanations.append(
+                apply_where_connected(evidence, applied, others)
                 if is_chosen
-                else apply_method(evidence, method)
-                for evidence in by_target
-            ]
-        )
+                else apply_method(evidence, applied)
+            )
+        by_layer.append(explanations)
     return by_layer
 
 

@@ -18,6 +18,10 @@ OneLayer = Annotated[
 ]
 
 
+#: What --method says of its default.
+DEFAULT_METHOD = "Without it, gradcam, or hirescam for a box or another single place."
+
+
 def layers_option(help: str) -> Any:
     """Return the option --layer of a command that takes several."""
     return typer.Option("--layer", "-l", help=help)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from limelight.application import DEFAULT_AT_ONE_PLACE
 from limelight.cli.output import Console
 from limelight.models.network import Network
 
@@ -27,6 +28,15 @@ def status_text(explanation: Mapping[str, Any]) -> str:
     if explanation["status"] == "ok":
         return "[green]ok[/]"
     return f"[yellow]{explanation['status']}[/] {escape(explanation['message'])}"
+
+
+def method_text(method: str, named: str | None) -> str:
+    """Return the method of an explanation, and why it was taken if none was named."""
+    if named is not None:
+        return escape(method)
+    at_one_place = method.startswith(DEFAULT_AT_ONE_PLACE.name)
+    why = "the default for a score that is read at one place" if at_one_place else "the default"
+    return f"{escape(method)}, {why}"
 
 
 def count_photos(photos: Sequence[object]) -> str:

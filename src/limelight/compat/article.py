@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array
-from limelight.compat.call_forms import on_gpu
 from limelight.compat.pytorch_grad_cam import grad_cam
 from limelight.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from limelight.compat.pytorch_grad_cam.call_forms import on_gpu
 from limelight.compat.pytorch_grad_cam.utils.image import show_cam_on_image
 from limelight.compat.runs import ReshapeTransform
 from limelight.errors import InputError

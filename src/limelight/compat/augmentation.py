@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limelight.compat.scores import OneImageTarget
+from limelight.inputs import map_tensors
 
 
 class Augmentation(Protocol):
@@ -61,12 +62,15 @@ def turned_back(
 
 
 def _turned_output(output: Any, transform: Augmentation, images: Tensor) -> Any:
-    if isinstance(output, Tensor) and output.ndim == images.ndim - 1:
-        return transform.deaugment_mask(output[None])[0]
     is_mirrored = isinstance(transform, FlipAndFactor) and transform.flip
     if is_mirrored and isinstance(output, Mapping) and "boxes" in output:
         return {**output, "boxes": _mirrored(output["boxes"], images.shape[-1])}
-    return output
+
+    def turned(tensor: Tensor) -> Tensor:
+        has_places = tensor.ndim == images.ndim - 1
+        return transform.deaugment_mask(tensor[None])[0] if has_places else tensor
+
+    return map_tensors(output, turned)
 
 
 def _mirrored(boxes: Tensor, width: int) -> Tensor:

@@ -155,8 +155,12 @@ def layers_beside(calls: Sequence[ModuleCall], origins: Sequence[int]) -> list[M
     ]
 
 
-def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choice:
+def choose_layer(
+    calls: Sequence[ModuleCall], image: Sequence[int] = (), patches: int = 0
+) -> Choice:
     """Choose the layer to cut at from a recorded pass, over an image of these sizes.
+
+    If the input may be packed patches, `patches` is their number.
 
     Raises:
         LayerError: No layer can be cut at; the nearest misses are named with their reasons.
@@ -167,7 +171,8 @@ def choose_layer(calls: Sequence[ModuleCall], image: Sequence[int] = ()) -> Choi
         although = f", although {ranked[0].objection}" if ranked[0].objection else ""
         return Choice(ranked[0].path, reason + although)
     unclear = [call for call in calls if call.path and call.learned and call.layout is None]
-    advice = next(filter(None, (ambiguous(c.path, c.shape, image) for c in unclear[::-1])), "")
+    sentences = (ambiguous(call.path, call.shape, image, patches) for call in unclear[::-1])
+    advice = next(filter(None, sentences), "")
     if image and advice and not any(candidate.call.cells for candidate in ranked):
         raise LayerError(advice)
     nearest = "; ".join(f"{candidate.path}: {candidate.objection}" for candidate in ranked[:3])

@@ -136,13 +136,19 @@ def possible_grids(count: int, image: Sequence[int]) -> Sequence[tuple[int, ...]
     return sorted(similar, key=lambda grid: (mismatch(grid, image), prefixes[grid]))[:5]
 
 
-def ambiguous(path: str, shape: Sequence[int], image: Sequence[int]) -> str:
-    """Return a sentence on the grids that an output of tokens could have; "" for other outputs."""
+def ambiguous(path: str, shape: Sequence[int], image: Sequence[int], patches: int = 0) -> str:
+    """Return a sentence on the grids that an output of tokens could have; "" for other outputs.
+
+    Of an input of so many packed `patches` the picture is not known, and no grid is suggested.
+    """
     grids = possible_grids(shape[1], image) if len(shape) == 3 else []
     if not grids:
         return ""
-    choices = ", ".join(" x ".join(map(str, grid)) for grid in grids)
-    return (
+    problem = (
         f"{path!r} puts out {shape[1]} tokens, and nothing in the network says along which grid "
-        f"they were cut; {choices} would do. Say which with grid={grids[0]}."
+        "they were cut"
     )
+    if shape[1] == patches:
+        return f"{problem}."
+    choices = ", ".join(" x ".join(map(str, grid)) for grid in grids)
+    return f"{problem}; {choices} would do. Say which with grid={grids[0]}."

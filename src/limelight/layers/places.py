@@ -79,6 +79,8 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     # 4., 5. Orders.
     layout = layout or by_order(cells, sizes, shape, channels, resolved, known)
     layout = layout or by_cell(cells, shape, channels, resolved, known)
+    if layout is None and len(shape) == 3 and len(cells.centre) > 1:
+        cells = _cells(moments, 2)  # no axis is one of places: three axes are most often tokens
     return layout or (
         f"its {len(cells.energy)} positions have no place on a grid over the picture: "
         f"{_facts(cells)}"

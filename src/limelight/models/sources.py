@@ -59,6 +59,11 @@ def load_model(
     from limelight.models import hub, own, yolo, zoo
 
     names = read_class_names(classes) if isinstance(classes, str | Path) else classes
+    if names is not None and not len(names):
+        raise OptionError(
+            "There are no class names in classes; a name for each class was expected, or None for "
+            "those of the network."
+        )
     if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:", "yolo:")):
         network = own.load_factory(name, weights)
     else:

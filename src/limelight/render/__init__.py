@@ -9,12 +9,12 @@ from limelight.render.figures import (
     InputPicture,
     encode_figure,
     photo_figure,
-    region_on,
     save_figure,
     save_figure_or_arrays,
 )
 from limelight.render.kinds import input_figure, input_picture
 from limelight.render.measures import Bars, Curves, measurement_figure
+from limelight.render.outlines import outlined, region_on
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 from limelight.render.whole import HeatOnPhoto, in_one_tensor
@@ -37,6 +37,7 @@ __all__ = [
     "input_figure",
     "input_picture",
     "measurement_figure",
+    "outlined",
     "overlay",
     "photo_figure",
     "region_on",

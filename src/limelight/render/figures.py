@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL.Image import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from limelight import files
 from limelight.plain import visible
+from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
-from limelight.render.whole import HeatOnPhoto, framed, in_one_tensor
+from limelight.render.whole import HeatOnPhoto, framed
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture
 
@@ -52,17 +52,21 @@ class ExplainedPhoto:
     heatmap: Heat
     title: str
     note: str = ""
-    region: Tensor | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedInput:
-    """One explained signal or volume: `[C, *image]`, its heatmap `[*image]`, and words."""
+    """One explained signal or volume: `[C, *image]`, its heatmap `[*image]`, and words.
+
+    The region that the score is about, `[*image]`, is outlined on the slices of a volume.
+    """
 
     image: Tensor
     heatmap: Tensor
     title: str
     note: str = ""
+    region: Tensor | None = None
 
 
 class InputPicture(NamedTuple):
@@ -72,12 +76,15 @@ class InputPicture(NamedTuple):
         name: What the picture is: a photo, a signal, which slices.
         photo: The picture.
         heatmaps: The heatmaps.
+        regions: For each heatmap the region that its score is about, at the picture's size; None
+            where nothing is outlined.
         curve: Whether the picture is a curve, white on black.
     """
 
     name: str
     photo: Image
     heatmaps: Sequence[Heat]
+    regions: Sequence[Region | None]
     curve: bool = False
 
 
@@ -158,30 +165,6 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
     axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
     if row.note:
         write_note(axes[1], row.note, width=44)
-
-
-def region_on(region: Tensor | None, heat: Heat) -> Tensor | None:
-    """Return a region `[*image]` of the input at the size of its map; None for the whole image."""
-    if region is None or bool(region.all()):
-        return None
-    seen = heat.heatmap if isinstance(heat, HeatOnPhoto) else heat
-    at_size = interpolate(region.float().cpu()[None, None], size=tuple(seen.shape))[0, 0]
-    if isinstance(heat, HeatOnPhoto):
-        at_size = in_one_tensor(HeatOnPhoto(at_size, heat.box, heat.shape))
-    return at_size > 0
-
-
-def draw_outline(panel: Axes, region: Tensor) -> None:
-    """Draw the outline of a region `[H, W]`, light on dark, so that it shows on any photo."""
-    inside = np.pad(
-        region.numpy().astype(float), 1
-    )  # so that there is an outline along the edge of the picture too
-    height, width = region.shape
-    x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    for colour, linewidth in (("black", 2.2), ("#7fff00", 1.1)):
-        panel.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=linewidth)
-    panel.set_xlim(-0.5, width - 0.5)
-    panel.set_ylim(height - 0.5, -0.5)
 
 
 def add_bar(

@@ -12,11 +12,16 @@ from limelight.render.signals import signal_figure, signal_picture
 from limelight.render.volumes import slices_picture, volume_figure
 
 
-def input_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
-    """Return an input `[C, *image]` as a picture, with its heatmaps `[*image]` at its size."""
+def input_picture(
+    image: Tensor, heatmaps: Sequence[Tensor], regions: Sequence[Tensor | None]
+) -> InputPicture:
+    """Return an input `[C, *image]` as a picture, with its maps and regions `[*image]` at its size.
+
+    Regions of signals are left out.
+    """
     if image.ndim == 2:
         return signal_picture(image, heatmaps)
-    return slices_picture(image, heatmaps)
+    return slices_picture(image, heatmaps, regions)
 
 
 def input_figure(

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
-from torch import Tensor
 
-from limelight.render.figures import draw_outline, plain_photo, write_note
+from limelight.render.figures import plain_photo, write_note
 from limelight.render.measures import shortened
+from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, overlay
 
 _SHEET_PANEL_INCHES = 1.55  # the width of a panel
@@ -34,7 +34,7 @@ class Panel:
     title: str
     subtitle: str = ""
     note: str = ""
-    region: Tensor | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def sheet(
             drawn = overlay(block.photo, panel.heatmap, colormap=colormap, curve=block.curve)
             axes.imshow(np.asarray(drawn))
             axes.set_title(_panel_title(panel, panel_width), fontsize=7, parse_math=False)
-            if panel.region is not None and not block.curve:
+            if panel.region is not None:
                 draw_outline(axes, panel.region)
             if panel.note:
                 write_note(axes, panel.note, width=44, size=6)

@@ -38,7 +38,7 @@ def signal_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
     photo = _curve_picture(image)
     bands = [_band(heatmap, photo.width).expand(photo.height, -1) for heatmap in heatmaps]
     name = "signal" if len(image) == 1 else f"signal, {len(image)} channels"
-    return InputPicture(name, photo, bands, curve=True)
+    return InputPicture(name, photo, bands, [None] * len(bands), curve=True)
 
 
 def signal_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str) -> Figure:

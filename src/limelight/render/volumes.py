@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.render.figures import ExplainedInput, InputPicture, add_bar, add_titles, write_note
+from limelight.render.outlines import draw_outline, region_on
 from limelight.render.overlays import overlay, stretched
 
 _MAX_SLICES = 8
@@ -20,14 +21,21 @@ _MAX_SLICES = 8
 _SLICE_INCHES = 1.35  # the width of a slice
 
 
-def slices_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
-    """Lay slices of a volume `[C, D, H, W]` and its heatmaps `[D, H, W]` side by side."""
+def slices_picture(
+    image: Tensor, heatmaps: Sequence[Tensor], regions: Sequence[Tensor | None]
+) -> InputPicture:
+    """Lay slices of a volume `[C, D, H, W]`, its heatmaps and regions `[D, H, W]` side by side."""
     zero = torch.zeros((), dtype=torch.float32, device="cpu")
     shown = shown_slices(sum(map(_mean_heat, heatmaps), zero))
     numbers = ", ".join(map(str, shown))
     pixels = _join_slices(stretched(image)[shown])
     joined = [_join_slices(heatmap[shown]) for heatmap in heatmaps]
-    return InputPicture(f"{_word(image)}s {numbers}", Image.fromarray(pixels.numpy()), joined)
+    outlined = [
+        None if region is None else region_on(_join_slices(region[shown]), heat)
+        for region, heat in zip(regions, joined, strict=True)
+    ]
+    name = f"{_word(image)}s {numbers}"
+    return InputPicture(name, Image.fromarray(pixels.numpy()), joined, outlined)
 
 
 def shown_slices(heat: Tensor) -> list[int]:
@@ -59,7 +67,7 @@ def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
         add_titles(curve, explained.title, right)
         if explained.note:
             write_note(curve, explained.note, width=int(12 * width))
-        drawn = slices_picture(explained.image, [explained.heatmap])
+        drawn = slices_picture(explained.image, [explained.heatmap], [None])
         coloured = overlay(drawn.photo, drawn.heatmaps[0], colormap=colormap)
         panels = []
         for column, number in enumerate(shown):
@@ -68,6 +76,8 @@ def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
             for panel, picture in ((plain, drawn.photo), (overlaid, coloured)):
                 panel.imshow(np.asarray(picture)[:, left : left + wide])
                 panel.set_axis_off()
+                if explained.region is not None and bool(explained.region[number].any()):
+                    draw_outline(panel, explained.region[number])
             weight = "bold" if heat[number] == heat.max() > 0 else "normal"
             plain.set_title(f"{word} {number}", fontsize=8, fontweight=weight, pad=3)
             panels += [plain, overlaid]

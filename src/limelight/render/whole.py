@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,18 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from limelight.finish import FinishedInPieces
 from limelight.photos.pieces import pieces
 
 Rgb = npt.NDArray[np.floating[Any]]
+
+
+class Pieces(Protocol):
+    """A map `[H, W]` whose parts are computed when they are read."""
+
+    shape: torch.Size
+
+    def __getitem__(self, where: tuple[slice, slice], /) -> Tensor:
+        """Return `map[top:bottom, left:right]`."""
 
 
 class HeatOnPhoto:
@@ -29,7 +37,7 @@ class HeatOnPhoto:
 
     def __init__(
         self,
-        heatmap: Tensor | FinishedInPieces,
+        heatmap: Tensor | Pieces,
         box: tuple[int, int, int, int],
         shape: Sequence[int],
     ) -> None:
@@ -66,7 +74,7 @@ class HeatOnPhoto:
         return rows, columns
 
 
-def in_one_tensor(heatmap: Tensor | FinishedInPieces | HeatOnPhoto) -> Tensor:
+def in_one_tensor(heatmap: Tensor | Pieces) -> Tensor:
     """Return a heatmap `[H, W]` as one tensor, with 0 where the network did not see."""
     if isinstance(heatmap, Tensor):
         return heatmap

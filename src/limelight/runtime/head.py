@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from limelight.errors import InputError
+from limelight.errors import InputError, MethodError
 from limelight.inputs import ModelInputs, substitute_first, tensors
 from limelight.layers import Layout, ResolvedLayer
 from limelight.runtime.autograd import no_grad
@@ -43,8 +43,8 @@ class Head:
         )
         self._known_to_share = False  # a run that shared the record has left it as it was
         self._within = {id(m): {id(d) for d in m.modules()} for m in model.modules()}
-        self._replay = _Replay(self._record(inputs), inputs.batch, layer, layout)
-        recorded = self._replay.recorded
+        recorded, self._layer_calls = self._record(inputs)
+        self._replay = _Replay(recorded, inputs.batch, layer, layout)
         self._root, self._copies = shadow(model, recorded)
         self._buffers = [(copy, copy._buffers) for copy in self._copies.values() if copy._buffers]
         for key in recorded:
@@ -74,7 +74,7 @@ class Head:
                     return output
             # The network writes on the record, or reshapes it: from now on each run gets copies.
             self._may_share, self._inputs = False, self._original.clone()
-            self._replay.recorded = self._record(self._original)
+            self._replay.recorded, _ = self._record(self._original)
         return self._run(
             activations if may_overwrite else activations.clone(), rows, same_image=False
         )
@@ -93,9 +93,24 @@ class Head:
             copy.__dict__["_buffers"] = _clone(buffers)
         self._replay.start(activations, rows, same_image=same_image)
         try:
-            return call_shadow(self._model, self._root, self._copies, inputs)
+            output = call_shadow(self._model, self._root, self._copies, inputs)
+            self._check_calls(self._replay.calls[id(self._layer.module)])
+            return output
         finally:
             self._replay.start(None, None)
+
+    def _check_calls(self, calls: int) -> None:
+        """Check that the layer ran as often for several rows as it did in the recorded pass.
+
+        Raises:
+            MethodError: It did not: only its first run would have had the given activations.
+        """
+        if calls != self._layer_calls:
+            raise MethodError(
+                f"The network runs {self._layer.name!r} anew for each image, as in a loop over the "
+                "batch, so what comes after it cannot run on several variants together. Pass "
+                "chunk=1."
+            )
 
     def _checked_rows(self, activations: Tensor, rows: Tensor | None) -> Tensor | None:
         batch, raw = self._inputs.batch, self._replay.at_layer
@@ -110,10 +125,14 @@ class Head:
                 f"The activations are {activations.dtype} on {activations.device}; at "
                 f"{self._layer.name!r} they are {raw.dtype} on {raw.device}. Use .to(...)."
             )
-        return checked_rows(rows, len(activations), batch, activations.device)
+        rows = checked_rows(rows, len(activations), batch, activations.device)
+        return None if batch == len(activations) == 1 else rows
 
-    def _record(self, inputs: ModelInputs) -> dict[int, list[Any]]:
-        """Return the outputs of each frozen module, by call, and the layer's at its call."""
+    def _record(self, inputs: ModelInputs) -> tuple[dict[int, list[Any]], int]:
+        """Return the outputs of each frozen module, by call, and the layer's at its call.
+
+        The number is how often the layer ran.
+        """
         layer, wanted_call = id(self._layer.module), self._layer.call or 1
         running, runs_later = list[int](), set[int]()
         outputs, at_layer = dict[int, list[Any]](), list[Any]()
@@ -145,7 +164,7 @@ class Head:
             root, copies = shadow(self._model)
             observe(self._model, root, copies, inputs, enter, leave)
         frozen = {key: kept for key, kept in outputs.items() if key not in runs_later}
-        return {**frozen, layer: at_layer}
+        return {**frozen, layer: at_layer}, calls
 
     def _first_axes(self) -> BatchAxes | None:
         """Take the first axis of every recorded tensor as the batch axis, if a test confirms it.
@@ -180,7 +199,8 @@ class Head:
         """
         batch = self._inputs.batch
         count = 2 if batch == 1 else 1
-        second = self._record(self._inputs.first(count))
+        second, calls = self._record(self._inputs.first(count))
+        self._check_calls(calls)
 
         def axis(tensor: Tensor, other: Tensor) -> int | None:
             sizes = enumerate(zip(tensor.shape, other.shape, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from limelight.runtime.recording import MOVING, Recording
 from limelight.runtime.shadow import fill_zeros, shadow
 from limelight.runtime.unwrap import unwrap
 from limelight.targets import LogitsKey, OutputSpec, ScoreTarget, output_spec
-from limelight.targets.outputs import returned
+from limelight.targets.outputs import advice_on_bags, find_logits, returned
 from limelight.targets.target import TargetRaisedError, what_is_read
 
 _Result = TypeVar("_Result")
@@ -175,7 +175,7 @@ def _with_pass(
     except Exception as error:
         with no_grad():  # if the model itself raises, that is what the user should see
             try:
-                run_network(model, inputs.clone())
+                output = run_network(model, inputs.clone())
             except Exception as models_error:
                 raise models_error from None
         written = "modified by an inplace operation" in str(error)
@@ -183,8 +183,15 @@ def _with_pass(
         raise LayerError(
             f"The model runs, but a pass with gradients to look for layers does not "
             f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
-            f"{WRITTEN_ON if written else advice}"
+            f"{WRITTEN_ON if written else _advice_on_bags(output, inputs.batch) or advice}"
         ) from error
+
+
+def _advice_on_bags(output: Any, batch: int) -> str:
+    """Return what to do if the model has one score for all pictures; "" if it has not."""
+    with suppress(LimelightError):
+        return advice_on_bags(find_logits(output), batch).lstrip()
+    return ""
 
 
 def _small_or_leaf(tensor: Tensor) -> Tensor | None:
@@ -305,18 +312,20 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
         if call.learned and not call.settled and call.layout is None and len(call.shape) >= 3
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
+    advice = packed_patches(recorded.inputs)
+    patches = recorded.inputs.image.shape[1] if advice else 0
     try:
         calls = _read(recording, arrivals.since(0), arrivals.scored, arrivals.cancelled)
-        return _with_another_way(calls, arrivals, recording)
+        return _with_another_way(calls, arrivals, recording, patches)
     except LayerError as error:
-        raise LayerError(f"{error}{packed_patches(recorded.inputs)}") from None
+        raise LayerError(f"{error}{advice}") from None
 
 
 def _with_another_way(
-    calls: Sequence[ModuleCall], arrivals: Arrivals, recording: Recording
+    calls: Sequence[ModuleCall], arrivals: Arrivals, recording: Recording, patches: int = 0
 ) -> Choice:
     """Choose a layer; the reason names another on a way of its own, as in an ensemble's member."""
-    choice = layers_.choose_layer(calls, recording.geometry.size)
+    choice = layers_.choose_layer(calls, recording.geometry.size, patches)
     others = layers_.layers_beside(calls, recording.origins)[:_MOST_BESIDE]
     beside = next((call.path for call in others if arrivals.arrives(call)), "")
     if not beside:

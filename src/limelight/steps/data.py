@@ -184,6 +184,6 @@ class WalkthroughData:
             f'cut = limelight.cut(model, images, "{layer}")\n'
             f"alpha = cut.gradients({target}).mean({axes}, keepdim=True)\n"
             "raw = (alpha * cut.activations).sum(1)   # before ReLU\n"
-            "heatmap = limelight.explain(model, images, "
+            'heatmap = limelight.explain(model, images, method="gradcam", '
             f'layer="{layer}", {target}).heatmap'
         )

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from limelight.pixels import in_floating_point
 from limelight.plain import spelled
 from limelight.render.maps import SEQUENTIAL, SIGNED, across, laid_out, limits
 from limelight.steps.data import WalkthroughData
@@ -61,7 +62,7 @@ class PageNumbers:
         self.maps = dict[str, dict[str, object]]()
         self._walkthrough = walkthrough
         self._tensors: dict[str, Any] = {
-            "image": explanation.image[0],
+            "image": in_floating_point(explanation.image[0]),
             "score": explanation.score[0],
             "activations": walkthrough.activations,
             "gradients": walkthrough.gradients,

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from limelight import files
-from limelight.application import apply_method, cut_for_methods, layer_to_cut
+from limelight.application import (
+    DEFAULT,
+    apply_method,
+    cut_for_methods,
+    layer_to_cut,
+    method_for,
+)
 from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, LayerError, LimelightError, MethodError, unknown
 from limelight.evidence import at_least_float32, contributions, total
@@ -46,7 +52,7 @@ def walkthrough(
     inputs: Images,
     *,
     target: Target = None,
-    method: str | Method = "gradcam",
+    method: str | Method | None = None,
     beside: str | Method | Sequence[str | Method] | None = None,
     layer: Layer | None = None,
     classes: Sequence[str] | None = None,
@@ -75,7 +81,8 @@ def walkthrough(
         inputs: One image `[1, C, *image]`, or a tuple or dict of what the model takes; with a
             `Network` also a photo.
         target: What to explain, as in `explain`.
-        method: A method whose map is a sum over channels: its name in METHODS, or its row.
+        method: A method whose map is a sum over channels: its name in METHODS, or its row; None for
+            the default of `explain`.
         beside: Other methods at the same layer, whose maps are shown beside it. None means, at a
             layer, all that weigh channels or cells and read no more than gradients or CAM's class
             weights; at the input, all that read gradients alone.
@@ -97,9 +104,9 @@ def walkthrough(
             the network was given.
         UnknownNameError, LayerError, TargetError, ModelError: As `explain`.
     """
-    main_method = walkable(method)
-    where = layer_to_cut(main_method, layer)
-    others = _other_methods(main_method, beside, where)
+    named = None if method is None else walkable(method)
+    where = layer_to_cut(named or DEFAULT, layer)
+    others = _methods_beside(beside, where)
     _check_language(language)
     subject = read_subject(model, inputs, classes)
     if subject.inputs.batch != 1:
@@ -127,13 +134,15 @@ def walkthrough(
     (cut,) = cut_for_methods(
         subject.model,
         subject.inputs,
-        [main_method, *others],
+        [named or DEFAULT, *others],
         [where],
         options,
         [as_target(target)],
     )
     evidence = TargetEvidence(cut, as_target(target), options)
+    main_method = method_for(evidence.scores, named)
     explanation, [(weights, values)] = _take_apart(evidence, main_method)
+    others = [other for other in others if str(other) != str(main_method)]
     compared, skipped = _compare(evidence, others)
     try:
         gradients = evidence.evidence(frozenset({"gradients"})).gradients[0]
@@ -252,17 +261,13 @@ def _check_language(language: str) -> None:
         raise unknown("language", language, get_args(Language), "There are en and zh.")
 
 
-def _other_methods(
-    main_method: Method,
-    named: str | Method | Sequence[str | Method] | None,
-    where: Layer | None,
+def _methods_beside(
+    named: str | Method | Sequence[str | Method] | None, where: Layer | None
 ) -> list[Method]:
-    """Return the methods to show beside the main one; if none are named, its siblings."""
+    """Return the methods to show beside the main one; if none are named, all its siblings."""
     if named is None:
-        methods = _siblings(where)
-    else:
-        methods = [_at_layer(method) for method in (chosen_methods(named) if named else [])]
-    return [method for method in methods if str(method) != str(main_method)]
+        return _siblings(where)
+    return [_at_layer(method) for method in (chosen_methods(named) if named else [])]
 
 
 def _at_layer(method: Method) -> Method:

@@ -15,6 +15,7 @@ from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_sets import mirrored_masks
 from limelight.targets.outputs import Detected
+from limelight.targets.raw_boxes import advice_on_raw_boxes
 from limelight.targets.tables import ClassScores, kth
 
 #: Boxes of one class that overlap more than this count as one object.
@@ -60,7 +61,8 @@ class BoxTable:
         """
         if not isinstance(output, Detected):
             raise TargetError(
-                "A box needs a detector: one of torchvision, a YOLO, or a model that returns "
+                advice_on_raw_boxes(output)
+                or "A box needs a detector: one of torchvision, a YOLO, or a model that returns "
                 "`pred_boxes` beside its logits, as DETR does. This model returned "
                 f"{type(output).__name__}. For another detector let a wrapper of the model return "
                 "limelight.Detected(logits, boxes), or pass a callable from its output to scores "
@@ -119,6 +121,7 @@ class BoxTable:
             _in_words(boxes),
             self._region(boxes),
             probability,
+            at_one_place=True,
         )
 
     def read_corners(self, classes: Tensor, rank: int | None) -> ClassScores:
@@ -135,7 +138,8 @@ class BoxTable:
         boxes = torch.stack([obj.box for obj in objects])
         rows = torch.arange(len(objects), device="cpu")
         values = read_again(self._output, rows)
-        return ClassScores(values, read_again, _in_words(boxes), self._region(boxes))
+        region = self._region(boxes)
+        return ClassScores(values, read_again, _in_words(boxes), region, at_one_place=True)
 
     def _all_wanted(self, classes: Tensor, rank: int | None) -> list[Object]:
         """Return the object that is explained in each image."""

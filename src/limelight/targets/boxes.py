@@ -23,8 +23,9 @@ class Box(ScoreTarget):
         Box([30, 40, 200, 220], "dog")     this class there
         Box(target="dog")                  the most probable dog
 
-    `limelight.top(5)` explains the five most probable objects of each image. `hirescam` and
-    `layercam` suit boxes better than `gradcam`, whose weights are means over the whole picture.
+    `limelight.top(5)` explains the five most probable objects of each image. The default method for
+    boxes is `hirescam`; `layercam` suits them too. The weights of `gradcam` are means over the
+    whole picture.
 
     Attributes:
         box: x1, y1, x2, y2 in pixels of the image that was passed in, `[4]` or one per image

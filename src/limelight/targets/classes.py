@@ -269,4 +269,5 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         read_again,
         read.region,
         probability if read.probability is not None and target.is_one_class else None,
+        read.at_one_place,
     )

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from limelight.errors import TargetError, unknown
 from limelight.targets.box_table import BoxCorners, BoxTable, check_iou
+from limelight.targets.boxes import Box
 from limelight.targets.class_names import label_of
 from limelight.targets.classes import ClassChoice, as_class_target, check_names
 from limelight.targets.context import TargetContext
-from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
+from limelight.targets.scores import Scores, ScoreTarget
 
 #: The edges of a box, in the order of x1, y1, x2, y2.
 Side = Literal["left", "top", "right", "bottom"]
@@ -78,10 +79,16 @@ class Edge(ScoreTarget):
             for index, where in zip(chosen.indices.tolist(), corners.where, strict=True)
         )
         indices = torch.as_tensor(chosen.indices, device=corners.values.device)
-        return Scores(corners.values[:, column], indices, labels, read_again, corners.region)
+        return Scores(
+            corners.values[:, column],
+            indices,
+            labels,
+            read_again,
+            corners.region,
+            at_one_place=corners.at_one_place,
+        )
 
     def of_image(self, image: int, axes: int) -> Self:
         """Return the edge in one image of the batch."""
-        box = None if self.box is None else rows_of_image(self.box, image, 1)
-        target = as_class_target(self.target, self).of_image(image, axes)
-        return replace(self, target=target, box=box)
+        around = Box(self.box, self.target, self.iou).of_image(image, axes)
+        return replace(self, target=around.target, box=around.box)

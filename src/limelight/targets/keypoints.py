@@ -55,7 +55,8 @@ class Keypoint(ScoreTarget):
             if self.at is None
             else RegionTable(output, list(self.at), context)
         )
-        return score_classes(table, rule, context)._replace(probability=None)
+        scores = score_classes(table, rule, context)
+        return scores._replace(probability=None, at_one_place=True)
 
     def of_image(self, image: int, axes: int) -> Self:
         """Return the keypoint of one image of the batch."""

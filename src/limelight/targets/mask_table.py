@@ -116,6 +116,7 @@ class MaskTable:
             tuple(f" in mask {mask.number}" for mask in wanted),
             region[:, 0] > 0,
             None if self.scores_masks else probability,
+            at_one_place=True,
         )
 
     def _best_of_image(self, likely: Tensor, rank: int, among: Sequence[int] | None) -> Tensor:

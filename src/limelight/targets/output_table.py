@@ -10,8 +10,9 @@ from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
-from limelight.targets.outputs import Detected, class_logits, returned
+from limelight.targets.outputs import Detected, advice_on_bags, class_logits, returned
 from limelight.targets.peak_table import PeakTable
+from limelight.targets.raw_boxes import advice_on_raw_boxes
 from limelight.targets.region_table import RegionTable, is_map
 from limelight.targets.tables import ClassTable, LastWord, Logits, PromptLogits, prompt_logits
 
@@ -30,6 +31,9 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         of_prompts = prompt_logits(output)
         if of_prompts is not None and len(of_prompts) == context.batch:
             return PromptLogits(of_prompts, None)
+    raw_boxes = advice_on_raw_boxes(output) if context.spec.key is None else ""
+    if raw_boxes:
+        raise TargetError(raw_boxes)
     logits = class_logits(output, context.spec.key)
     batched = logits.shape[:1] == (context.batch,)
     if batched and logits.ndim == 2:
@@ -43,7 +47,7 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         f"A class target needs logits [B, C] = [{context.batch}, C]; the model returned "
         f"{list(logits.shape)}. Say with output=... which part of what it returns they are, or "
         f"pass a callable from output to scores [{context.batch}], as in "
-        f"target=lambda output: output[:, 15]{means}.{_one_score(logits, context)}"
+        f"target=lambda output: output[:, 15]{means}.{advice_on_bags(logits, context.batch)}"
     )
 
 
@@ -52,13 +56,3 @@ def _may_be_words(output: object, context: TargetContext) -> bool:
     output = returned(output)
     named = not isinstance(output, Tensor | tuple | list)
     return context.spec.key is not None or not named or part_named(output, "logits") is not None
-
-
-def _one_score(logits: Tensor, context: TargetContext) -> str:
-    """Return what to do if all pictures together have one score; "" if they have not."""
-    if context.batch == 1 or logits.shape[:1] != (1,):
-        return ""
-    return (
-        f" If the {context.batch} images are one bag or clip with one score, pass it as one, "
-        "images[None], to a module whose forward(clip) calls model(clip[0])."
-    )

@@ -58,8 +58,12 @@ def output_spec(
     """Return how to read the output of a network, from the arguments that a user passed.
 
     Raises:
-        OptionError: The grid is not a sequence of positive sizes.
+        OptionError: The grid is not a sequence of positive sizes, or there are no class names.
     """
+    if classes is not None and not len(classes):
+        raise OptionError(
+            "There are no class names in classes; a name for each class was expected, or None."
+        )
     if grid is None:
         return OutputSpec(classes, key)
     sizes = tuple(grid) if isinstance(grid, Sequence) else ()
@@ -228,6 +232,22 @@ def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """
     logits = find_logits(output, key)
     return logits[:, None] if logits.ndim == 1 else logits
+
+
+def advice_on_bags(values: Tensor, batch: int) -> str:
+    """Return what to do if all pictures together have one score; "" if they have not.
+
+    Args:
+        values: Logits or scores, one row for each picture, or one for all.
+        batch: How many pictures there are.
+    """
+    if batch == 1 or values.shape[:1] != (1,):
+        return ""
+    return (
+        f" If the {batch} images are one bag or clip with one score, pass it as one sample, "
+        "images[None], to a wrapper of the model whose forward(self, bags) returns "
+        "torch.cat([self.model(bag) for bag in bags]); each image then has its own map."
+    )
 
 
 def answers(output: Any, count: int = 5, key: LogitsKey | None = None) -> list[tuple[int, float]]:

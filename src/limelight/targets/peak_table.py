@@ -30,7 +30,7 @@ class PeakTable(RegionTable):
 
     def read(self, classes: Tensor, rank: int | None) -> ClassScores:
         """Return all heatmaps at the peak of one keypoint of each image, `[B, K]`."""
-        return replace(super().read(classes, rank), probability=None)
+        return replace(super().read(classes, rank), probability=None, at_one_place=True)
 
     def _cells_of(self, classes: Tensor) -> tuple[Tensor, tuple[str, ...]]:
         """Return the cell of each image's peak, `[B, *grid]`, and its place in the picture."""

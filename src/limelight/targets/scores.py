@@ -15,7 +15,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor, map_tensors
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import returned
+from limelight.targets.outputs import advice_on_bags, returned
 
 #: Returns scores `[M]`, given an output of M rows and the image that each row belongs to, `[M]`.
 ReadScore = Callable[[Any, Tensor], Tensor]
@@ -33,6 +33,8 @@ class Scores(NamedTuple):
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but reads the probability. It is None unless the score is that
             of one class among several, or that of words.
+        at_one_place: Whether the score is read at one place of the picture, as that of a box is.
+            Such a score is explained by another method, if none is named (`method_for`).
     """
 
     values: Tensor
@@ -41,6 +43,7 @@ class Scores(NamedTuple):
     read_again: ReadScore
     region: Tensor | None = None
     probability: ReadScore | None = None
+    at_one_place: bool = False
 
 
 class ScoreTarget(ABC):
@@ -146,6 +149,7 @@ class CustomScore(ScoreTarget):
             raise TargetError(
                 f"The target returned {shape}; one score per image was expected, a tensor of shape "
                 f"[{batch}]. For class 281: lambda output: output[:, 281]."
+                f"{advice_on_bags(values, batch) if isinstance(values, Tensor) else ''}"
             )
 
         def read_again(output: Any, rows: Tensor) -> Tensor:

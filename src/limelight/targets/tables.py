@@ -32,6 +32,7 @@ class ClassScores:
         where: For each image, what to add to the label of the class, as " in box [3, 4, 50, 60]".
         region: The pixels that the score is about, `[B, *image]`; None for all pixels.
         probability: As `read_again`, but probabilities; None if the model has a single output.
+        at_one_place: As in `Scores`.
     """
 
     values: Tensor
@@ -39,6 +40,7 @@ class ClassScores:
     where: tuple[str, ...]
     region: Tensor | None = None
     probability: ReadClasses | None = None
+    at_one_place: bool = False
 
 
 class ClassRanking(Protocol):

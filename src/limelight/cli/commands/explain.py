@@ -15,9 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.ahead import Room, ahead
-from limelight.cli.map_options import MapOptions, layers_option, split_layers
+from limelight.cli.map_options import DEFAULT_METHOD, MapOptions, layers_option, split_layers
 from limelight.cli.messages import (
     count_photos,
+    method_text,
     network_title,
     print_errors,
     print_untried,
@@ -70,11 +71,12 @@ def explain(
         Fusion, typer.Option(help="How the maps of several layers become one.")
     ] = "mean",
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A name that `limelight methods` lists, with options if any: rise:masks=1000."
+            help="A name that `limelight methods` lists, with options if any: rise:masks=1000. "
+            f"{DEFAULT_METHOD}"
         ),
-    ] = "gradcam",
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +124,7 @@ def explain(
         files,
         picture_options,
         loading=time.perf_counter() - started,
+        method=method,
         key=output,
     )
     layers = split_layers(layer)
@@ -165,6 +168,7 @@ class _Heatmaps:
         pictures: _HeatmapOptions,
         *,
         loading: float,
+        method: str | None,
         key: LogitsKey | None,
     ) -> None:
         """Begin with nothing explained.
@@ -172,12 +176,13 @@ class _Heatmaps:
         Args:
             run, network, files, pictures: The run, and what its options say.
             loading: How long the network took to load.
+            method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.room = Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
-        self.loading, self.key = loading, key
+        self.loading, self.method, self.key = loading, method, key
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -296,9 +301,9 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
         return
     warn_of_random_weights(run.console, network.weights)
     if total == 1 and run.done:
-        _print_heatmaps_of_one(run.console, run.done[0], network, heatmaps.seconds)
+        _print_heatmaps_of_one(run.console, run.done[0], heatmaps)
     elif run.done:
-        _print_heatmaps(run.console, run.done, network, heatmaps.seconds)
+        _print_heatmaps(run.console, run.done, heatmaps)
     if run.stopped:
         run.console.print(f"[yellow]Interrupted:[/] {interruption}")
     print_errors(run.failed + run.unwritten)
@@ -310,9 +315,7 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
         print_untried(untried)
 
 
-def _print_heatmaps_of_one(
-    console: Console, photo: dict[str, Any], network: Network, seconds: dict[str, float]
-) -> None:
+def _print_heatmaps_of_one(console: Console, photo: dict[str, Any], heatmaps: _Heatmaps) -> None:
     """Print all that is known of one photo."""
     answers_table = Table(box=None, padding=(0, 1), show_header=False)
     for best in photo["top5"]:
@@ -320,7 +323,7 @@ def _print_heatmaps_of_one(
         answers_table.add_row(
             f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
         )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(network)}")
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
     console.print(answers_table)
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
@@ -334,14 +337,12 @@ def _print_heatmaps_of_one(
         facts.add_row("picture", escape(each["picture"]))
     last = photo["explanations"][-1]
     facts.add_row("layer", f"{escape(last['layer'])}: {escape(last['reason'])}")
-    facts.add_row("method", escape(last["method"]))
-    facts.add_row("time", _times(seconds))
+    facts.add_row("method", method_text(last["method"], heatmaps.method))
+    facts.add_row("time", _times(heatmaps.seconds))
     console.print(facts)
 
 
-def _print_heatmaps(
-    console: Console, photos: list[dict[str, Any]], network: Network, seconds: dict[str, float]
-) -> None:
+def _print_heatmaps(console: Console, photos: list[dict[str, Any]], heatmaps: _Heatmaps) -> None:
     """Print a line for each picture of several photos."""
     table = Table(box=None, padding=(0, 1))
     for heading in ("photo", "target", "score", "status", "picture"):
@@ -358,9 +359,10 @@ def _print_heatmaps(
     console.print(table)
     first = photos[0]["explanations"][0]
     console.print(
-        f"{count_photos(photos)} with {network_title(network)}, "
-        f"{escape(first['method'])} at {escape(first['layer'])} ({escape(first['reason'])}). "
-        f"{_times(seconds)}. The pictures are in {escape(str(Path(first['picture']).parent))}."
+        f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
+        f"{method_text(first['method'], heatmaps.method)} at {escape(first['layer'])} "
+        f"({escape(first['reason'])}). {_times(heatmaps.seconds)}. "
+        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
     )
 
 

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from limelight.application import method_for
+from limelight.cli.map_options import DEFAULT_METHOD
 from limelight.cli.network_options import (
     ClassFile,
     InputSize,
@@ -29,11 +31,13 @@ from limelight.comparison import compare as draw_maps
 from limelight.errors import LayerError
 from limelight.finish import along_axes
 from limelight.inputs import ModelInputs
-from limelight.layers import Candidate, Layout, ModuleCall, candidates, choose_layer, stages
+from limelight.layers import INPUT, Candidate, Layout, ModuleCall, candidates, choose_layer, stages
 from limelight.models.network import DEFAULT, Network
 from limelight.photos.crops import CroppedPhoto
+from limelight.pipeline import named_method
 from limelight.runtime.cells import where_cells_look
 from limelight.runtime.costs import costs
+from limelight.runtime.cut import cut
 from limelight.runtime.record import record
 
 
@@ -48,7 +52,9 @@ class _StageOptions:
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="The class to draw, by index or name.")
     ] = None
-    method: Annotated[str, typer.Option(help="The method to draw with.")] = "gradcam"
+    method: Annotated[
+        str | None, typer.Option(help=f"The method to draw with. {DEFAULT_METHOD}")
+    ] = None
     out: Annotated[Path, out_option("Where the figure of --photo goes.")] = Path(
         "limelight-out/stages.png"
     )
@@ -68,11 +74,13 @@ class _StageOptions:
         file: Path,
     ) -> None:
         """Draw the same class at every stage of a network on one sheet."""
+        target = read_class(self.target) if self.target else None
+        scores = cut(network.model, images, INPUT, classes=network.classes).score(target)
         sheet = draw_maps(
             network.model,
             images,
-            methods=[self.method],
-            targets=[read_class(self.target) if self.target else None],
+            methods=[method_for(scores, named_method(self.method))],
+            targets=[target],
             layers=stages(calls),
             classes=network.classes,
         )

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.cli.map_options import Chunk, OneLayer
-from limelight.cli.messages import status_text, warn_of_random_weights
+from limelight.cli.map_options import DEFAULT_METHOD, Chunk, OneLayer
+from limelight.cli.messages import method_text, status_text, warn_of_random_weights
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console, document
@@ -37,8 +37,11 @@ def walkthrough(
     place_options: PlaceOptions,
     layer: OneLayer = None,
     method: Annotated[
-        str, typer.Option(help="The method to walk through, whose map sums over channels.")
-    ] = "gradcam",
+        str | None,
+        typer.Option(
+            help=f"The method to walk through, whose map sums over channels. {DEFAULT_METHOD}"
+        ),
+    ] = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,7 +72,7 @@ def walkthrough(
     """
     class_meant = target_options.only_target()
     rows = chosen_methods(beside) if beside else None
-    row = walkable(method)
+    row = None if method is None else walkable(method)
     path = one_photo_path(photo)
     picture = load_photo(path)
     file = _page_file(out, path)
@@ -102,7 +105,7 @@ def walkthrough(
     if as_json:
         document(report)
     else:
-        _print_page(console, report)
+        _print_page(console, report, method)
     raise typer.Exit(1 if report["status"] == "not-finite" else 0)
 
 
@@ -138,7 +141,7 @@ def _page_as_dict(page: Walkthrough, photo: Path, network: Network, file: Path) 
     }
 
 
-def _print_page(console: Console, page: dict[str, Any]) -> None:
+def _print_page(console: Console, page: dict[str, Any], method: str | None) -> None:
     """Print what is on the page, and where that is."""
     warn_of_random_weights(console, page["weights"])
     facts = Table(box=None, padding=(0, 1), show_header=False)
@@ -147,7 +150,7 @@ def _print_page(console: Console, page: dict[str, Any]) -> None:
     facts.add_row("target", f"{escape(page['target'])}, score {page['score']:.4g}")
     facts.add_row("status", status_text(page))
     facts.add_row("layer", f"{escape(page['layer'])}: {escape(page['reason'])}")
-    facts.add_row("method", escape(page["method"]))
+    facts.add_row("method", method_text(page["method"], method))
     facts.add_row("beside", escape(", ".join(page["beside"])) or "none")
     for name, reason in page["skipped"].items():
         facts.add_row("skipped", escape(f"{name}: {reason}"))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array, as_values
 from limelight.compat.augmentation import FLIPS_AND_FACTORS, turned_back
-from limelight.compat.call_forms import (
+from limelight.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+from limelight.compat.pytorch_grad_cam.call_forms import (
     Targets,
     as_target_of_images,
     as_targets,
@@ -21,7 +22,6 @@ from limelight.compat.call_forms import (
     moved_to_gpu,
     targets_one_by_one,
 )
-from limelight.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from limelight.compat.release import Releasable

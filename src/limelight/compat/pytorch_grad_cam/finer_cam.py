@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array
-from limelight.compat.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.grad_cam import GradCAM
 from limelight.compat.pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
 from limelight.compat.release import Releasable

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from limelight.compat.arrays import Array
-from limelight.compat.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.call_forms import Targets
 from limelight.compat.pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from limelight.compat.release import Releasable

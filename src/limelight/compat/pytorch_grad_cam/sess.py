@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import resize
 
 from limelight.compat.arrays import Array, as_array, as_values
-from limelight.compat.call_forms import Targets, as_targets
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.call_forms import Targets, as_targets
 from limelight.compat.pytorch_grad_cam.grad_cam import GradCAM
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from limelight.compat.release import Releasable

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from limelight.compat.arrays import Array
 from limelight.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from limelight.compat.runs import LayerEvidence
 from limelight.compat.scores import OneImageTarget, OneTargetPerImage
@@ -18,7 +21,7 @@ from limelight.runtime.unwrap import unwrap
 from limelight.targets import ScoreTarget, as_target
 
 #: What a call takes as targets: for each image a callable or a class by index, or one for all.
-Targets = Sequence[OneImageTarget | int] | OneImageTarget | int | None
+Targets = Sequence[OneImageTarget | int] | Array | Tensor | OneImageTarget | int | None
 
 
 def layers_named(
@@ -85,10 +88,10 @@ def as_targets(targets: Targets, batch: int) -> list[OneImageTarget]:
     Raises:
         TargetError: There is neither one target nor one per image, or one is no callable.
     """
-    if targets is None or callable(targets) or not isinstance(targets, Sequence):
-        one_by_one = [targets] * batch
-    else:
-        one_by_one = list(targets)
+    is_list = (
+        isinstance(targets, Sequence | np.ndarray | Tensor) and getattr(targets, "ndim", 1) > 0
+    )
+    one_by_one: list[Any] = list(targets) if is_list else [targets] * batch  # type: ignore[arg-type]
     if len(one_by_one) != batch:
         raise TargetError(
             f"There are {len(one_by_one)} targets for {batch} images; one per image was expected, "
