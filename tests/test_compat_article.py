@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,26 @@ def test_the_last_layer_tells_the_cat_from_the_dog(run: Run) -> None:
 
 #: Rows and columns of both.png: the cat below its ears, and the dog above the cat.
 CAT, DOG = np.s_[150:224, 44:202], np.s_[14:120, 78:163]
+
+
+def test_the_example_draws_both_classes_at_both_layers(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = Path(__file__).parent.parent / "examples" / "article.py"
+    paths = {
+        "--weights": shared / "weights" / "mobilenet_v2_imagenet.pth",
+        "--photo": shared / "photos" / "both.png",
+        "--out": tmp_path / "article.jpg",
+    }
+    words = [str(word) for option in paths.items() for word in option]
+    monkeypatch.setattr(sys, "argv", ["article.py", *words])
+    runpy.run_path(str(example), run_name="__main__")
+    drawn, kept = (
+        np.asarray(Image.open(path), dtype=float)
+        for path in (paths["--out"], example.parent.parent / "docs" / "images" / "article.jpg")
+    )
+    assert drawn.shape == kept.shape
+    assert np.abs(drawn - kept).mean() < 3  # fonts differ between machines
 
 
 def test_vit(run: Run) -> None:

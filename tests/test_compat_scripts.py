@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from torchvision.ops import box_iou
 
 from helpers import drop_in
 from helpers.drop_in import at_layer, first_component, gradcam, heatmap, of_class
-from oracles import faithfulness
+from oracles import faithfulness, pointwise, spectral, weighted
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(sys, "argv", ["script.py"])
         yield once
 
 
@@ -62,6 +64,11 @@ def assert_is(heat: Array, truth: Array, atol: float = 1e-5) -> None:
     np.testing.assert_allclose(heat, truth, atol=atol)
 
 
+def saved(path: str) -> Array:
+    """Return a picture that a script saved, BGR."""
+    return np.asarray(cv2.imread(path))
+
+
 def test_classification(run: Run) -> None:
     done = run("classification")
     model, images, photo = (done[name] for name in ("model", "input_tensor", "rgb_img"))
@@ -70,7 +77,7 @@ def test_classification(run: Run) -> None:
     assert_is(done["grayscale_cam"], truth)
     apart = drop_in.levels_apart(done["visualization"], drop_in.overlay(photo, truth))
     assert apart.max() <= 1
-    np.testing.assert_array_equal(cv2.imread("cam.png")[..., ::-1], done["visualization"])
+    np.testing.assert_array_equal(saved("cam.png")[..., ::-1], done["visualization"])
     with torch.no_grad():
         torch.testing.assert_close(done["model_outputs"], model(images))
 
@@ -123,7 +130,34 @@ def test_guided_gradcam(run: Run) -> None:
     for picture, values in (("gb_picture", gradient), ("cam_gb", product)):
         apart = drop_in.levels_apart(done[picture], drop_in.deprocessed(values))
         assert apart.max() <= 1
-    np.testing.assert_array_equal(cv2.imread("cam_gb.png"), done["cam_gb"])
+    np.testing.assert_array_equal(saved("cam_gb.png"), done["cam_gb"])
+
+
+def test_every_method_by_name(run: Run) -> None:
+    done = run("cam")
+    model, images = done["model"], done["input_tensor"]
+    evidence = at_layer(model, model[4], images, of_class(2))
+    activations, gradients = (torch.from_numpy(values).double() for values in evidence)
+    ablated = without_each_channel(done, model[4], evidence[0], category=2, axis=-3)
+    raws = {
+        "gradcam": weighted.gradcam(activations, gradients),
+        "hirescam": pointwise.hirescam(activations, gradients),
+        "gradcam++": weighted.gradcam_plus_plus(activations, gradients),
+        "ablationcam": torch.from_numpy(ablated),
+        "xgradcam": weighted.xgradcam(activations, gradients),
+        "eigencam": spectral.eigencam(activations, centred=True),
+        "eigengradcam": spectral.eigengradcam(activations, gradients, centred=True),
+        "layercam": pointwise.layercam(activations, gradients),
+        "fem": weighted.fem(activations),
+        "gradcamelementwise": pointwise.gradcam_elementwise(activations, gradients),
+    }
+    others = {"scorecam", "fullgrad", "kpcacam", "shapleycam", "randomcam"}
+    assert done["maps"].keys() == raws.keys() | others
+    for name, raw in raws.items():
+        assert_is(done["maps"][name], heatmap(raw.numpy(), SIZE), atol=1e-4)
+    for name in others - {"randomcam"}:
+        assert done["maps"][name].max() == pytest.approx(1)
+        assert saved(f"{name}_cam.jpg").shape == (*SIZE, 3)
 
 
 def test_vit(run: Run) -> None:
@@ -135,23 +169,26 @@ def test_vit(run: Run) -> None:
         "gradcam": gradcam(activations, gradients),
         "layercam": (np.maximum(gradients, 0) * activations).sum(axis=1),
         "eigengradcam": first_component(gradients * activations),
-        "ablationcam": without_each_channel(done, layer, activations),
+        "ablationcam": without_each_channel(done, layer, activations, category=0, axis=-1),
     }
     assert done["maps"].keys() == raws.keys()
     for name, raw in raws.items():
         assert_is(done["maps"][name], heatmap(raw, SIZE), atol=5e-5)
 
 
-def without_each_channel(done: dict[str, Any], layer: Any, activations: Array) -> Array:
-    """Return Ablation-CAM `[1, h, w]` where a hook sets a channel of all tokens to zero."""
+def without_each_channel(
+    done: dict[str, Any], layer: Any, activations: Array, *, category: int, axis: int
+) -> Array:
+    """Return Ablation-CAM `[1, h, w]`: a hook sets a channel, an index of an axis, to zero."""
 
     def score() -> float:
         with torch.no_grad():
-            return float(done["model"](done["input_tensor"])[0, 0])
+            return float(done["model"](done["input_tensor"])[0, category])
 
     whole, weights = score(), []
     for channel in range(activations.shape[1]):
         kept = torch.ones(activations.shape[1]).index_fill(0, torch.tensor([channel]), 0)
+        kept = kept.reshape(-1, *[1] * (-1 - axis))
         handle = layer.register_forward_hook(lambda _m, _i, output, kept=kept: output * kept)
         weights.append((whole - score()) / abs(whole))
         handle.remove()
