@@ -254,7 +254,6 @@ MIGRATE = (ROOT / "docs" / "migrate.md").read_text()
 
 
 def test_examples_of_migrating_run() -> None:
-    pytest.importorskip("limelight.compat.pytorch_grad_cam")
     torch.manual_seed(0)
     space: dict[str, object] = {}
     for block in blocks(MIGRATE, "python"):
