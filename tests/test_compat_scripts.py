@@ -294,6 +294,27 @@ def most_inside(activations: Array, count: int) -> Array:
     return np.argsort(-share, kind="stable")[:count]
 
 
+def test_a_detector_explained_without_a_target(run: Run) -> None:
+    done = run("yolo")
+    activations, _ = at_layer(
+        done["model"], done["model"].backbone[-2], done["tensor"], lambda boxes: boxes.sum((1, 2))
+    )
+    truth = heatmap(first_component(activations), SIZE)
+    assert_is(done["grayscale_cam"], truth)
+    assert_is(done["no_targets"], truth)
+    gray = done["smooth"]
+    assert gray.shape == SIZE
+    assert np.corrcoef(gray.ravel(), truth.ravel())[0, 1] > 0.5
+    boxes = done["model"](done["tensor"])
+
+    def confidence(boxes: Tensor) -> Tensor:
+        return boxes[:, :, 4].amax(1)
+
+    assert boxes.shape == (1, 24, 7)
+    evidence = at_layer(done["model"], done["model"].backbone[-2], done["tensor"], confidence)
+    assert_is(done["confident"], heatmap(gradcam(*evidence), SIZE))
+
+
 def test_segmentation(run: Run) -> None:
     done = run("segmentation")
     model, images, mask = (done[name] for name in ("model", "input_tensor", "mask_float"))
