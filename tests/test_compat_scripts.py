@@ -224,6 +224,29 @@ def test_clip(run: Run) -> None:
     np.testing.assert_array_equal(done["predicted"], done["by_caption"][probabilities[0].argmax()])
 
 
+def test_huggingface(run: Run) -> None:
+    done = run("huggingface")
+    photo = np.asarray(done["image"])
+    images = done["img_tensor"].expand(2, -1, -1, -1)
+    swin, resnet = done["swin"], done["resnet"]
+    layers = {
+        "swin": (swin, swin.swin.layernorm, drop_in.tokens(4, 6)),
+        "resnet": (resnet, resnet.resnet.encoder.stages[-1].layers[-1], lambda output: output),
+    }
+    for name, (model, layer, grid) in layers.items():
+        # Class 1 of the first picture, and class 2 of the second.
+        evidence = at_layer(model, layer, images, lambda y: y.logits.diagonal(1), grid)
+        truths = [heatmap([raw], SIZE) for raw in gradcam(*evidence)]
+        for heat, truth in zip(done[f"{name}_maps"], truths, strict=True):
+            assert_is(heat, truth)
+    drawn = [drop_in.overlay(photo.astype(np.float32) / 255, heat) for heat in done["swin_maps"]]
+    assert drop_in.levels_apart(done["swin_picture"], np.hstack(drawn)).max() <= 1
+    # The photo, its concepts in colour, and a legend.
+    concepts = done["concepts_picture"]
+    assert concepts.shape == (SIZE[0], 3 * SIZE[1], 3)
+    np.testing.assert_array_equal(concepts[:, : SIZE[1]], photo)
+
+
 def pyramid_at(done: dict[str, Any], images: Tensor) -> tuple[Array, dict[str, Tensor]]:
     """Return all levels of the detector's features on the grid of the coarsest, and themselves."""
     outputs: list[dict[str, Tensor]] = []
