@@ -32,6 +32,7 @@ from limelight.finish import normalise, relu, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS
 from limelight.status import Status, zero_unless_ok
+from limelight.targets import ScoreTarget, as_target
 
 
 class BaseCAM(Releasable):
@@ -153,7 +154,7 @@ class BaseCAM(Releasable):
 
     def maps_of(self, run: PeerRun, targets: Targets, eigen_smooth: bool = False) -> Array:
         """Return the maps of a run: score the images, make a map at each layer, and join them."""
-        target = as_target_of_images(targets, run.batch)
+        target = self._target(targets, run.batch)
         self._at_layers = run.at_layers(target)
         images = run.images_with_gradient(target) if self.compute_input_gradient else run.images
         one_by_one = targets_one_by_one(target, self._at_layers)
@@ -204,11 +205,13 @@ class BaseCAM(Releasable):
         Targets see an output that is turned back too, so that a target that names a place still
         means the same place. The predicted class is that of the image itself.
         """
-        if targets is None:
+        if targets is None and self._reads_score:
             targets = self._predicted(input_tensor)
         maps = []
         for transform in self.tta_transforms:
-            seen = turned_back(as_targets(targets, len(input_tensor)), transform, input_tensor)
+            seen = targets
+            if targets is not None:
+                seen = turned_back(as_targets(targets, len(input_tensor)), transform, input_tensor)
             augmented = self.forward(transform.augment_image(input_tensor), seen, eigen_smooth)
             back = transform.deaugment_mask(torch.from_numpy(augmented)[:, None])
             maps.append(as_array(back)[:, 0])
@@ -228,7 +231,8 @@ class BaseCAM(Releasable):
         Args:
             input_tensor: The images, as the model takes them.
             targets: For each image a callable from the output for that image to a number, or a
-                class by index; one for all images; None for the predicted class.
+                class by index; one for all images; None for the predicted class. EigenCAM, FEM and
+                KPCA_CAM need none, whatever the model returns.
             aug_smooth: Average over the augmented images of `tta_transforms`.
             eigen_smooth: Take the first principal component over channels instead of their sum.
             target_category: The name of `targets` in earlier versions.
@@ -238,6 +242,8 @@ class BaseCAM(Releasable):
             LayerError, MethodError, ModelError, InputError: See `limelight.errors`.
         """
         targets = category_as_targets(targets, target_category)
+        if not self._reads_score and isinstance(targets, Sequence) and not targets:
+            targets = None
         if aug_smooth:
             return self.forward_augmentation_smoothing(input_tensor, targets, eigen_smooth)
         return self.forward(input_tensor, targets, eigen_smooth)
@@ -276,6 +282,12 @@ class BaseCAM(Releasable):
         grads = as_array(evidence.gradients) if self.uses_gradients else None
         return as_array(evidence.activations), grads
 
+    def _target(self, targets: Targets, batch: int) -> ScoreTarget:
+        """Return what is explained; a method that reads no score needs no class to be predicted."""
+        if targets is None and not self._reads_score:
+            return as_target(lambda _output: torch.zeros(batch))
+        return as_target_of_images(targets, batch)
+
     def _predicted(self, input_tensor: Tensor) -> list[OneImageTarget]:
         """Return the predicted class of each image as a target."""
         run = self.run(input_tensor)
@@ -285,6 +297,11 @@ class BaseCAM(Releasable):
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    @property
+    def _reads_score(self) -> bool:
+        """Whether the map depends on the score: not if the method reads activations alone."""
+        return self.uses_gradients or not self.method or bool(METHODS[self.method].needs)
 
     @property
     def _sums_gradients(self) -> bool:
