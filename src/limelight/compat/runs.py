@@ -22,7 +22,7 @@ from limelight.runtime.cut import Cut, cut_layers
 from limelight.runtime.execution import run_network
 from limelight.runtime.rerun import Rerunner
 from limelight.runtime.whole_outputs import WholeOutputs
-from limelight.status import Status, cancels, map_status
+from limelight.status import Status, SummedOver, cancels, map_status
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import OutputSpec, Scores, ScoreTarget, TargetContext
 from limelight.targets.outputs import returned
@@ -75,25 +75,35 @@ class LayerEvidence(ABC):
     def with_graph(self) -> tuple[Any, Any]:
         """Return the layer's output and its gradient as they are, in the graph."""
 
-    def status(self, raw: Tensor, method: str, *, reads: bool, sums: bool) -> tuple[Status, ...]:
+    def status(
+        self, raw: Tensor, method: str, *, reads: bool, sums_over: SummedOver | None
+    ) -> tuple[Status, ...]:
         """Return the status of each raw map `[B, *grid]` of a method.
 
         Args:
             raw: The raw maps.
             method: The method's name.
             reads: Whether it reads gradients.
-            sums: Whether it sums them over the grid.
+            sums_over: What it sums, so that it may cancel; None for nothing.
         """
         gradients = self.gradients.to(raw.device) if reads else None
         return map_status(
             raw,
             self.scores.values.detach().to(raw.device),
             [] if gradients is None else [gradients],
-            cancelled=cancels(gradients) if gradients is not None and sums else None,
+            cancelled=self._cancelled(sums_over) if reads else None,
+            summed_over=sums_over,
             method=method,
             layer=self.path,
             why=self.why_disconnected,
         )
+
+    def _cancelled(self, over: SummedOver | None) -> Tensor | None:
+        """Return for each image whether what a method sums up cancels, `[B]`."""
+        if over is None:
+            return None
+        values = self.gradients if over == "cells" else self.gradients * self.activations
+        return cancels(values, over).cpu()
 
 
 class CutLayer(LayerEvidence):

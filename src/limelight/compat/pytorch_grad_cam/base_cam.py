@@ -31,7 +31,7 @@ from limelight.errors import MethodError
 from limelight.finish import normalise, relu, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS
-from limelight.status import Status, zero_unless_ok
+from limelight.status import Status, SummedOver, zero_unless_ok
 from limelight.targets import ScoreTarget, as_target
 
 
@@ -182,7 +182,7 @@ class BaseCAM(Releasable):
             maps = as_values(np.asarray(raw))
             # 2. Its status.
             status = evidence.status(
-                maps, self._name, reads=self.uses_gradients, sums=self._sums_gradients
+                maps, self._name, reads=self.uses_gradients, sums_over=self._sums_over(eigen_smooth)
             )
             self.statuses.append(status)
             self._warn_of(status)
@@ -303,9 +303,10 @@ class BaseCAM(Releasable):
         """Whether the map depends on the score: not if the method reads activations alone."""
         return self.uses_gradients or not self.method or bool(METHODS[self.method].needs)
 
-    @property
-    def _sums_gradients(self) -> bool:
-        return bool(self.method) and METHODS[self.method].sums_gradients
+    def _sums_over(self, eigen_smooth: bool) -> SummedOver | None:
+        """Return what the method sums, so that it may cancel; a component is no sum of channels."""
+        over = METHODS[self.method].sums_over if self.method else None
+        return None if over == "channels" and eigen_smooth else over
 
 
 def joined_channels(contributions: Array, eigen_smooth: bool) -> Array:
