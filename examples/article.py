@@ -1,9 +1,8 @@
-"""Grad-CAM of a CNN as the article's script draws it: a later layer beside an earlier one.
+"""Grad-CAM as the article's script for a CNN draws it: later layers beside earlier ones.
 
-    python examples/article.py --weights mobilenet_v2.pth --photo both.png --out article.jpg
+    python examples/article.py --out article.jpg
 
-The weights are those of torchvision's mobilenet_v2, trained on images with mean and standard
-deviation 0.5. The photo is explained whole, in its own size.
+It differs from such a script by its import alone: `limelight.compat.article` in place of `utils`.
 """
 
 from __future__ import annotations
@@ -12,28 +11,31 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from PIL import Image
-from torchvision import models, transforms
+from torchvision import transforms
 
-from limelight.compat.article import GradCAM, show_cam_on_image
+import limelight
+from limelight.compat.article import GradCAM, center_crop_img, show_cam_on_image
+from limelight.photos.samples import find_sample
 
-CLASSES = {281: "tabby", 254: "pug"}
+#: A cat and a cup of espresso; the network comes with limelight.
+PHOTOS, CLASSES = ("chelsea", "coffee"), {281: "tabby", 967: "espresso"}
+
+#: From early to late.
+LAYERS = ("blocks.1", "blocks.3", "blocks.5", "bn2")
 
 
-def draw(weights: Path, photo: Path) -> Figure:
+def draw() -> Figure:
     """Return a figure: in each row the photo, and the overlay of each class at one layer."""
-    model = models.mobilenet_v2(weights=None)
-    model.load_state_dict(torch.load(weights, map_location="cpu"))
-    img = np.array(Image.open(photo).convert("RGB"))
-    transform = transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])]
-    )
+    network = limelight.load_model()
+    model, mean, std = network.model, network.preprocess.mean, network.preprocess.std
+    photos = [np.array(limelight.load_photo(find_sample(name))) for name in PHOTOS]
+    img = np.hstack([center_crop_img(photo, 224) for photo in photos])
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
     input_tensor = transform(img)[None]
 
-    layers = {"features[6]": model.features[6], "features[-1]": model.features[-1]}
-    figure = Figure(figsize=(7.5, 5.4), layout="constrained")
+    layers = {name: model.get_submodule(name) for name in LAYERS}
+    figure = Figure(figsize=(8.6, 6.4), layout="constrained")
     rows = figure.subplots(len(layers), 1 + len(CLASSES))
     for (name, layer), (left, *others) in zip(layers.items(), rows, strict=True):
         cam = GradCAM(model=model, target_layers=[layer], use_cuda=False)
@@ -42,7 +44,8 @@ def draw(weights: Path, photo: Path) -> Figure:
         for axes, (category, label) in zip(others, CLASSES.items(), strict=True):
             heatmap = cam(input_tensor=input_tensor, target_category=category)[0, :]
             axes.imshow(show_cam_on_image(img.astype(np.float32) / 255, heatmap, use_rgb=True))
-            axes.set_title(f"{category}: {label}")
+            if left is rows[0][0]:
+                axes.set_title(f"{category}: {label}")
     for axes in rows.flat:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -52,11 +55,9 @@ def draw(weights: Path, photo: Path) -> Figure:
 def main() -> None:
     """Draw the figure and save it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--weights", type=Path, required=True, help="a state dict of mobilenet_v2")
-    parser.add_argument("--photo", type=Path, required=True, help="a photo of a cat and a dog")
     parser.add_argument("--out", type=Path, default=Path("article.jpg"), help="where to save it")
     arguments = parser.parse_args()
-    draw(arguments.weights, arguments.photo).savefig(arguments.out, dpi=120)
+    draw().savefig(arguments.out, dpi=110)
 
 
 if __name__ == "__main__":
