@@ -19,6 +19,8 @@ from transformers import ViTConfig, ViTImageProcessor
 import limelight
 import limelight.cli
 import tables
+from limelight.compat.migration import migrate
+from limelight.compat.migration.peers import PEERS, Explainer
 from limelight.methods import METHODS
 from limelight.metrics import METRICS
 
@@ -45,6 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mynets.py").write_text(
         "import torchvision\n"
         "def build(): return torchvision.models.squeezenet1_1(weights=None, num_classes=2)\n"
+    )
+    (tmp_path / "old.py").write_text(
+        "from pytorch_grad_cam import GradCAM\n"
+        "maps = GradCAM(model=model, target_layers=[model.layer4])(images, None)\n"
     )
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     mine = torchvision.models.squeezenet1_1(weights=None, num_classes=2)
@@ -242,6 +248,47 @@ def test_commands_of_measuring_run(
 
 def test_there_are_commands_of_measuring() -> None:
     assert len(MEASURING) >= 5
+
+
+MIGRATE = (ROOT / "docs" / "migrate.md").read_text()
+
+
+def test_examples_of_migrating_run() -> None:
+    torch.manual_seed(0)
+    space: dict[str, object] = {}
+    for block in blocks(MIGRATE, "python"):
+        exec(block, space)
+    assert isinstance(space["result"], limelight.Explanation)
+
+
+MIGRATING = [line for line in blocks(MIGRATE, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", MIGRATING)
+def test_commands_of_migrating_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None), capsys.readouterr().err
+
+
+def test_there_are_commands_of_migrating() -> None:
+    assert len(MIGRATING) >= 3
+
+
+def test_the_page_has_what_the_command_makes_of_its_example() -> None:
+    (old, *_), new = blocks(MIGRATE, "py"), blocks(MIGRATE, "python")[2]
+    head = "from pytorch_grad_cam import GradCAM\n"
+    head += "from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget\n"
+    assert migrate(head + old).script == f"import limelight\n\n{new}"
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+def test_the_page_names_every_class_of(peer: type[Explainer]) -> None:
+    for name in peer.classes:
+        assert re.search(rf"\b{name}\b", MIGRATE), name
 
 
 def test_the_tables_of_the_benchmarks_are_those_of_their_figures() -> None:

@@ -60,6 +60,34 @@ def tries(work: Path) -> Iterator[Try]:
     yield from _empty(good)
     yield from _forbidden(work / "forbidden", good, other)
     yield from _folders(work / "folders", good)
+    yield from _scripts(work / "scripts")
+
+
+#: Scripts that cannot be migrated.
+SCRIPTS = {
+    "binary": b"\x89PNG\r\n\x1a\n\xff",
+    "with a null byte": b"import pytorch_grad_cam\0\n",
+    "nested deeply": b"import pytorch_grad_cam\n" + b"(" * 100_000,
+    "of many signs": b"import pytorch_grad_cam\nx = " + b"-" * 100_000 + b"1\n",
+    "of a long chain": b"import pytorch_grad_cam\nx = a" + b".a" * 100_000 + b"\n",
+    "not finished": b"import pytorch_grad_cam\nwith GradCAM(",
+    "empty": b"",
+}
+
+
+def _scripts(folder: Path) -> Iterator[Try]:
+    folder.mkdir()
+    for told, data in SCRIPTS.items():
+        path = folder / f"{told}.py"
+        path.write_bytes(data)
+        for more in ((), ("--json",), ("--diff",)):
+            name = f"script {told}: migrate {' '.join(more)}".rstrip()
+            yield Try(name, ("migrate", str(path), *more), codes=(1,), says=("script",))
+    for out in (folder / "empty.py", folder):
+        name = f"migrate --out {out.name}"
+        argv = ("migrate", str(folder / "empty.py"), "--out", str(out))
+        yield Try(name, argv, codes=(1, 2))
+    yield Try("no script: migrate", ("migrate", str(folder / "none.py")), codes=(2,))
 
 
 def _names(folder: Path, good: str) -> Iterator[Try]:

@@ -27,6 +27,7 @@ ORDER = (
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),
+    ("compat",),
     ("cli",),
 )
 

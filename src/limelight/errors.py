@@ -13,7 +13,8 @@
     │   └── MissingPhotoError            there is no file at that path
     ├── WeightsError     (ValueError)    weights that do not load, or cannot be downloaded
     │   └── MissingWeightsError          there is no weights file at that path
-    └── OutputError      (ValueError)    a result that cannot be written to that path
+    ├── OutputError      (ValueError)    a result that cannot be written to that path
+    └── ScriptError      (ValueError)    a script that cannot be migrated
 
 Every message says what was given, what was expected and what to do. `exit_code` is what the
 command line exits with: 2 for invalid arguments, 1 if the data are at fault.
@@ -100,6 +101,12 @@ class MissingWeightsError(WeightsError):
 
 class OutputError(LimelightError, ValueError):
     """A result that cannot be written to that path."""
+
+
+class ScriptError(LimelightError, ValueError):
+    """A script that cannot be migrated."""
+
+    exit_code = 1
 
 
 def nearest(given: str, known: Iterable[str], count: int = 5) -> list[str]:

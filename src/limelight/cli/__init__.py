@@ -31,6 +31,7 @@ COMMANDS = {
     "trace": "Follow the gradient of a score back through the network: activations A, gradients "
     "dy/dA.",
     "layers": "Show the layers a network can be cut at, best first, and which is chosen and why.",
+    "migrate": "Print SCRIPT, which calls grad-cam, torchcam or captum, rewritten for limelight.",
     "models": "List the networks that --model knows by name.",
     "methods": "List the methods: what each computes, what it needs, and when to use it.",
     "metrics": "List the metrics: what each computes, which way is better, and when to use it.",

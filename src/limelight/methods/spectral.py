@@ -6,6 +6,8 @@ solver.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -37,7 +39,11 @@ def segeigencam(evidence: Evidence) -> Tensor:
     As `eigencam` of `|dy_c/dA_k| A_k`, centred, shape `[B, *grid]`: Chung and Ying 2025, eq. 10 to
     13. The sign is as in the paper: the largest absolute value is positive.
     """
-    component = leading(evidence.gradients.abs() * evidence.activations, centred=True)
+    return largest_positive(leading(evidence.gradients.abs() * evidence.activations, centred=True))
+
+
+def largest_positive(component: Tensor) -> Tensor:
+    """Flip the sign of each component `[B, *grid]` whose largest absolute value is negative."""
     low, high = component.flatten(1).aminmax(dim=1)
     flip = torch.where(low.abs() > high.abs(), -1, 1).to(component)
     return component * flip.reshape(-1, *[1] * (component.ndim - 1))
@@ -52,15 +58,28 @@ def kpcacam(evidence: Evidence, *, gamma: float | None = None, offset: float = 1
     with the sigmoid kernel and gamma = 1 / K. The sign is chosen so that the map correlates
     positively with the mean activation.
     """
-    samples, broken = _finite(evidence.activations.flatten(2).transpose(1, 2))
-    samples = subtract_mean(samples)
-    scale = 1 / samples.shape[2] if gamma is None else gamma
-    kernel = (scale * samples @ samples.transpose(1, 2) + offset).tanh()
-    kernel = subtract_mean(subtract_mean(kernel).transpose(1, 2))
-    values, vectors = torch.linalg.eigh(kernel)
+    scale = 1 / evidence.activations.shape[1] if gamma is None else gamma
+
+    def sigmoid(samples: Tensor) -> Tensor:
+        return (scale * samples @ samples.transpose(1, 2) + offset).tanh()
+
+    return kernel_component(evidence.activations, sigmoid)
+
+
+def kernel_component(activations: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the first kernel principal component of activations `[B, K, *grid]`, `[B, *grid]`.
+
+    `kernel` is given the cells with their channels centred, `[B, cells, K]`, and returns how alike
+    they are, `[B, cells, cells]`. This is centred in its own space; the component is
+    `sqrt(l_1) u_1` for its largest eigenvalue and eigenvector, with the sign of `signed`.
+    """
+    samples, broken = _finite(activations.flatten(2).transpose(1, 2))
+    alike = kernel(subtract_mean(samples))
+    alike = subtract_mean(subtract_mean(alike).transpose(1, 2))
+    values, vectors = torch.linalg.eigh(alike)
     component = values[:, -1:].clamp(min=0).sqrt() * vectors[:, :, -1]
-    component = torch.where(broken, torch.nan, signed(component, evidence.activations))
-    return component.reshape(-1, *evidence.activations.shape[2:])
+    component = torch.where(broken, torch.nan, signed(component, activations))
+    return component.reshape(-1, *activations.shape[2:])
 
 
 def leading(contributions: Tensor, *, centred: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from limelight.methods.perturbed import blocks
 from limelight.metrics.case import MapCase, PerturbedModel
 from limelight.metrics.imputation import impute
 from limelight.metrics.metric import Readings
-from limelight.metrics.statistics import pearson, spearman
+from limelight.metrics.statistics import harmonic_mean, pearson, spearman
 
 #: By how much a probability may exceed 1 through rounding.
 _ROUNDING = 1e-6
@@ -172,9 +172,8 @@ def adcc(case: MapCase) -> Readings:
     coherency = torch.where(is_constant, 0, correlation)
     complexity = heatmap.flatten(1).cpu().double().mean(1)
     terms = torch.stack([coherency, 1 - complexity, 1 - drop])
-    value = torch.where((terms == 0).any(0), 0, 3 / (1 / terms).sum(0))
     return {
-        "value": value,
+        "value": harmonic_mean(terms),
         "coherency": coherency,
         "complexity": complexity,
         "average drop": drop,

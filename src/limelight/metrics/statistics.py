@@ -120,6 +120,11 @@ def _image_numbers(images: Sequence[str], values: np.ndarray) -> np.ndarray:
     return np.asarray(number[image])
 
 
+def harmonic_mean(terms: Tensor) -> Tensor:
+    """Return the harmonic mean of terms `[N, B]`, `[B]`: `N / sum_n 1 / t_n`; 0 where one is 0."""
+    return torch.where((terms == 0).any(0), 0, len(terms) / (1 / terms).sum(0))
+
+
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Return Pearson's correlation of rows `[B, N]` with rows, `[B]`; 0 where one is constant."""
     a, b = (rows.detach().cpu().double() for rows in (a, b))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import INFERENCE, QUANTISED, LayerError
-from limelight.inputs import substitute_first
+from limelight.inputs import map_tensors, substitute_first
 from limelight.layers import ResolvedLayer
 from limelight.runtime.autograd import KeepGrad
 
@@ -18,15 +18,19 @@ from limelight.runtime.autograd import KeepGrad
 class Capture:
     """Hooks that turn the outputs of chosen layers into leaves of the graph, in one pass."""
 
-    def __init__(self, layers: Sequence[ResolvedLayer]) -> None:
-        """Prepare the hooks for these layers."""
+    def __init__(self, layers: Sequence[ResolvedLayer], *, whole: bool = False) -> None:
+        """Prepare the hooks for these layers.
+
+        Of an output that holds several tensors, the first is captured; all of them if `whole`.
+        """
+        self._whole = whole
         # By the module's id: the numbers of the calls to cut at; None for its only call.
         self.wanted: dict[int, set[int | None]] = {}
         for layer in layers:
             self.wanted.setdefault(id(layer.module), set()).add(layer.call)
         self._ran = dict.fromkeys(self.wanted, 0)  # by the module's id: how often it ran
-        self._kept: dict[tuple[int, int], Tensor] = {}  # by the module's id and the call
-        self._grad_mode = ExitStack()
+        self._kept: dict[tuple[int, int], Any] = {}  # by the module's id and the call
+        self._grad_mode, self._keeps_grad = ExitStack(), False
 
     def stop(self) -> None:
         """Leave the grad mode that the first layer's hook entered."""
@@ -39,11 +43,22 @@ class Capture:
             self._ran[key] += 1
             if self.wanted[key].isdisjoint({None, self._ran[key]}):
                 return output
+            if self._whole:
+                kept = self._kept[key, self._ran[key]] = map_tensors(output, self._in_graph)
+                return map_tensors(kept, _copy)
             return substitute_first(output, lambda tensor: self._keep(key, tensor))
 
         return capture
 
     def _keep(self, key: int, tensor: Tensor) -> Tensor:
+        kept = self._in_graph(tensor)
+        if not kept.is_floating_point():
+            return kept
+        self._kept[key, self._ran[key]] = kept
+        return _copy(kept)
+
+    def _in_graph(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor in the graph; the tensor itself if it is of whole numbers."""
         if tensor.is_quantized:
             raise LayerError(QUANTISED)
         if not tensor.is_floating_point():
@@ -51,15 +66,13 @@ class Capture:
         after_another_layer = torch.is_grad_enabled() and tensor.requires_grad
         if torch.is_inference_mode_enabled():
             raise LayerError(INFERENCE)
-        if not self._kept:
+        if not self._keeps_grad:
+            self._keeps_grad = True
             self._grad_mode.enter_context(KeepGrad())
             torch.set_grad_enabled(True)  # `run_pass` restores the mode when it leaves its contexts
-        # One clone is kept, the other goes on: an in-place ReLU after the layer changes only that.
-        kept = tensor.clone() if after_another_layer else tensor.detach().clone().requires_grad_()
-        self._kept[key, self._ran[key]] = kept
-        return kept.clone()
+        return tensor.clone() if after_another_layer else tensor.detach().clone().requires_grad_()
 
-    def output_of(self, layer: ResolvedLayer) -> Tensor:
+    def output_of(self, layer: ResolvedLayer) -> Any:
         """Return the captured output of a layer, in the layer's own layout.
 
         Raises:
@@ -86,3 +99,8 @@ class Capture:
         else:
             return kept
         raise LayerError(f"The layer {path!r} ({type(layer.module).__name__}) {problem}")
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Return what the network goes on with: an in-place ReLU behind the layer changes only that."""
+    return tensor.clone() if tensor.is_floating_point() else tensor

@@ -140,21 +140,9 @@ def run_pass(
             else (inputs.image, inputs.clone())
         )
 
-        # 3. The shadow.
+        # 3. and 4. The shadow, and the run.
         capture = Capture([layer for layer in resolved if layer.path != INPUT])
-        to_compile = parts_of(model, capture.wanted) if options.compile else []
-        root, copies = shadow(model, {*capture.wanted, *map(id, to_compile)})
-        if to_compile:
-            stack.enter_context(compiled(model, copies, to_compile))
-        hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
-
-        # 4. The run.
-        try:
-            output = call_shadow(model, root, copies, call_inputs)
-        finally:
-            capture.stop()
-            for hook in hooks:  # else a reference cycle through the hook keeps A alive
-                hook.remove()
+        output = run_captured(model, call_inputs, capture, compile=options.compile)
     if at_input and input_requires_grad and _all_inference(output):
         raise LayerError(INFERENCE)
 
@@ -166,6 +154,26 @@ def run_pass(
     reasons = (reason for _, reason in plan.layers)
     run = Pass(model, inputs, output, options, context, plan)
     return run, list(map(LayerOutput, resolved, reasons, tensors_at_layers))
+
+
+def run_captured(
+    model: nn.Module, inputs: ModelInputs, capture: Capture, *, compile: bool = False
+) -> Any:
+    """Run a shadow in which the captured layers are copies with a hook, and return its output.
+
+    The shadow may write on the inputs. Call this without grad; from the first captured layer on, a
+    graph is recorded.
+    """
+    to_compile = parts_of(model, capture.wanted) if compile else []
+    root, copies = shadow(model, {*capture.wanted, *map(id, to_compile)})
+    hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
+    with compiled(model, copies, to_compile):
+        try:
+            return call_shadow(model, root, copies, inputs)
+        finally:
+            capture.stop()
+            for hook in hooks:  # else a reference cycle through the hook keeps A alive
+                hook.remove()
 
 
 def _images_to_cut(inputs: ModelInputs, *, requires_grad: bool) -> tuple[Tensor, ModelInputs]:

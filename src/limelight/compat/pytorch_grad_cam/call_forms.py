@@ -1,0 +1,135 @@
+"""What users pass to a peer's class, in today's forms and in those of earlier versions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from limelight.compat.arrays import Array
+from limelight.compat.pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from limelight.compat.runs import LayerEvidence
+from limelight.compat.scores import OneImageTarget, OneTargetPerImage
+from limelight.errors import LayerError, OptionError, TargetError
+from limelight.layers import resolve
+from limelight.layers.resolved import Layer
+from limelight.runtime.unwrap import unwrap
+from limelight.targets import ScoreTarget, as_target
+
+#: What a call takes as targets: for each image a callable or a class by index, or one for all.
+Targets = Sequence[OneImageTarget | int] | Array | Tensor | OneImageTarget | int | None
+
+
+def layers_named(
+    model: nn.Module, layers: Sequence[Layer] | None, layer: Layer | None
+) -> list[Layer]:
+    """Return the layers as a list, each of them found in the model.
+
+    `layer` is the single layer of the earliest versions.
+
+    Raises:
+        UnknownNameError, LayerError: A layer is not part of the model, or none is named.
+    """
+    if layer is not None:
+        _deprecated("target_layer=layer", "target_layers=[layer]")
+        layers = [layer]
+    if isinstance(layers, nn.Module | str):
+        layers = [layers]
+    if not layers:
+        raise LayerError(
+            "target_layers is empty; a list of layers was expected, as in "
+            "target_layers=[model.layer4[-1]]. `limelight layers` lists candidates."
+        )
+    for each in layers:
+        resolve(unwrap(model), each)
+    return list(layers)
+
+
+def moved_to_gpu(model: nn.Module, use_cuda: bool | None) -> nn.Module:
+    """Return the model, on the GPU if `use_cuda`, the form of earlier versions, asks for it."""
+    if use_cuda is not None:
+        _deprecated(f"use_cuda={use_cuda}", "model.to(device) before, and no use_cuda")
+    return on_gpu(model) if use_cuda else model
+
+
+def on_gpu(model: nn.Module) -> nn.Module:
+    """Move a model to the GPU.
+
+    Raises:
+        OptionError: There is none.
+    """
+    if not torch.cuda.is_available():
+        raise OptionError(
+            "use_cuda=True was given, but torch finds no GPU. Leave it out: maps are made where "
+            "the model's parameters are."
+        )
+    return model.cuda()
+
+
+def category_as_targets(targets: Targets, category: Targets) -> Targets:
+    """Return the targets, read from the `target_category` of earlier versions if that is given."""
+    if category is None:
+        return targets
+    _deprecated("target_category=281", "targets=[ClassifierOutputTarget(281)]")
+    if targets is not None:
+        raise TargetError("Both targets and target_category were given; pass targets alone.")
+    return category
+
+
+def as_targets(targets: Targets, batch: int) -> list[OneImageTarget]:
+    """Return a callable for each of B images; a class by index becomes one.
+
+    One that is not in a list is for all images.
+
+    Raises:
+        TargetError: There is neither one target nor one per image, or one is no callable.
+    """
+    is_list = (
+        isinstance(targets, Sequence | np.ndarray | Tensor) and getattr(targets, "ndim", 1) > 0
+    )
+    one_by_one: list[Any] = list(targets) if is_list else [targets] * batch  # type: ignore[arg-type]
+    if len(one_by_one) != batch:
+        raise TargetError(
+            f"There are {len(one_by_one)} targets for {batch} images; one per image was expected, "
+            "or one without a list, for all of them."
+        )
+    return [_as_callable(target) for target in one_by_one]
+
+
+def _as_callable(target: object) -> OneImageTarget:
+    if callable(target):
+        function: Callable[..., object] = target
+        return function
+    try:
+        return ClassifierOutputTarget(int(target))  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise TargetError(
+            f"A target is {target!r}; a callable from the output for one image to a number was "
+            "expected, as ClassifierOutputTarget(281), or a class by index."
+        ) from None
+
+
+def as_target_of_images(targets: Targets, batch: int) -> ScoreTarget:
+    """Return what is explained of B images; None stands for the predicted class."""
+    return as_target(None) if targets is None else OneTargetPerImage(as_targets(targets, batch))
+
+
+def targets_one_by_one(
+    target: ScoreTarget, at_layers: Sequence[LayerEvidence]
+) -> list[OneImageTarget]:
+    """Return a callable for each image, also where the classes were predicted.
+
+    It is [] where what was predicted is no class: a detector's best box.
+    """
+    if isinstance(target, OneTargetPerImage):
+        return list(target.targets)
+    indices = at_layers[0].scores.indices
+    return [] if indices is None else [ClassifierOutputTarget(int(index)) for index in indices]
+
+
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(f"{old} is the form of an earlier version; write {new}.", DeprecationWarning, 4)

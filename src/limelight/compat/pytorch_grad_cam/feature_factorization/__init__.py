@@ -1,0 +1,1 @@
+"""Deep feature factorization, at the peer's path."""

@@ -1,0 +1,64 @@
+"""FullGrad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.compat.arrays import Array, as_array, as_values
+from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM, joined_channels
+from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
+from limelight.compat.runs import ReshapeTransform
+from limelight.compat.scores import OneImageTarget
+from limelight.finish import normalise, resize
+from limelight.layers.resolved import INPUT, Layer
+from limelight.methods import METHODS
+from limelight.status import zero_unless_ok
+
+
+class FullGrad(BaseCAM):
+    """`psi(X g) + sum_l sum_k psi(b_l dy_c/dz_l)_k`: Srinivas and Fleuret 2019, section 4.
+
+    All layers with a bias and a grid take part, each with its own gradient, whatever the order in
+    which they were defined. psi scales a layer to [0, 1], not each of its channels.
+    """
+
+    method = "fullgrad"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Sequence[Layer] = (),
+        reshape_transform: ReshapeTransform | None = None,
+        **older_forms: Any,
+    ) -> None:
+        """Remember what to explain; `target_layers` and `reshape_transform` are not used."""
+        super().__init__(model, [INPUT], None, **older_forms)
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: Sequence[OneImageTarget], eigen_smooth: bool
+    ) -> list[Array]:
+        """Return the one map of all layers, `[B, 1, *image]`."""
+        at_input = self.evidence_at(INPUT)
+        evidence = at_input.evidence(METHODS[self.method].needs)
+        raw = METHODS[self.method].raw(evidence)
+        status = at_input.status(raw, self._name, reads=True, sums_over=None)
+        self.statuses = [status]
+        self._warn_of(status)
+        if eigen_smooth:
+            size = [max(1, side // 8) for side in input_tensor.shape[2:]]
+            parts = [(evidence.activations * evidence.gradients, ()), *evidence.bias_gradients]
+            by_layer = []
+            for values, span in parts:
+                rows = normalise(values.abs()).flatten(0, 1)
+                by_layer.append(resize(rows, size, span).reshape(*values.shape[:2], *size))
+            joined = joined_channels(as_array(torch.cat(by_layer, 1)), eigen_smooth=True)
+            raw = resize(as_values(joined), input_tensor.shape[2:])
+        return [as_array(zero_unless_ok(raw, status))[:, None]]
+
+    def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Array]) -> Array:
+        """Return the map scaled to [0, 1], `[B, *image]`."""
+        return scale_cam_image(cam_per_target_layer[0][:, 0])
