@@ -45,6 +45,7 @@ from compat_mends import (
     CLASSES,
     EPSILON,
     FEM,
+    FEM_SMOOTH,
     FIRST_IMAGE,
     FULLGRAD_INPUT,
     FULLGRAD_LAYER,
@@ -258,6 +259,7 @@ ROWS = (
     Row("SegEigenCAM", by_name("SegEigenCAM"), [EPSILON]),
     Row("KPCA_CAM", by_name("KPCA_CAM"), [SIGN, EPSILON]),
     Row("FEM", by_name("FEM"), [FEM, EPSILON]),
+    Row("FEM, `eigen_smooth`", by_name("FEM"), [FEM, FEM_SMOOTH, SIGN], {"eigen_smooth": True}),
     Row("ScoreCAM", by_name("ScoreCAM"), [SCORE_ALIGN, SCORE_EPSILON, EPSILON]),
     Row("AblationCAM", by_name("AblationCAM"), [ABLATION_VALUE, ABLATION_SIGN, EPSILON]),
     Row(
@@ -270,6 +272,12 @@ ROWS = (
         "FullGrad",
         by_name("FullGrad"),
         [FULLGRAD_LAYER, FULLGRAD_INPUT, FULLGRAD_ORDER, EPSILON],
+    ),
+    Row(
+        "FullGrad, `eigen_smooth`",
+        by_name("FullGrad"),
+        [FULLGRAD_LAYER, FULLGRAD_INPUT, FULLGRAD_ORDER, SIGN, EPSILON],
+        {"eigen_smooth": True},
     ),
     Row("RandomCAM, seeded", by_name("RandomCAM"), [EPSILON]),
     Row("FinerCAM", by_name("FinerCAM"), [EPSILON]),
@@ -311,7 +319,7 @@ def cases(row: Row, networks: Sequence[Network]) -> Iterator[Case]:
     """Yield all calls of a row."""
     for network in networks:
         both = list(network.layers)
-        one_alone = row.kind == "guided" or row.name == "FullGrad"
+        one_alone = row.kind == "guided" or row.name.startswith("FullGrad")
         kinds = {"guided": ("None", "int"), "probability": ("list",)}
         targets = kinds.get(row.kind, ("None", "int", "list"))
         layers = [both[1:]] if one_alone else [both[1:], both]

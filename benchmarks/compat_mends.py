@@ -60,6 +60,13 @@ def _biases_as_they_run(cam: Any, images: torch.Tensor) -> list[Array]:
     return [cam.bias_data[number] for number in order]
 
 
+def _projected(contributions: Array) -> Array:
+    """Return grad-cam's first component of contributions `[B, K, *grid]`."""
+    spectral: Any = import_module("pytorch_grad_cam.utils.svd_on_activations")
+    component: Array = spectral.get_2d_projection(contributions)
+    return component
+
+
 #: Where the grid lies on the picture along both axes, start and end in picture lengths.
 SPAN: list[tuple[float, float]] = []
 
@@ -296,6 +303,15 @@ FUNCTIONAL = Mend(
     "a function, let negative gradients pass. Mended: the network calls modules of that type.",
     call="modules",
 )
+FEM_SMOOTH = Mend(
+    "20",
+    "`eigen_smooth` has no effect on FEM. Mended: what is summed over channels is projected.",
+    [
+        Edit("fem", "FEM.get_cam_image", "return (", "return _projected("),
+        Edit("fem", "FEM.get_cam_image", ").sum(axis=1)", ")"),
+    ],
+    helpers=[_projected],
+)
 PLACE = Mend(
     "19",
     "A map is stretched over the whole picture, whatever part of it the grid covers; where a "
@@ -315,7 +331,7 @@ PLACE = Mend(
 MENDS = (
     *(EPSILON, PLUS_PLUS, XGRAD, SIGN, FEM, ABLATION_SIGN, ABLATION_VALUE, ABLATION_RATIO),
     *(SCORE_ALIGN, SCORE_EPSILON, FULLGRAD_LAYER, FULLGRAD_INPUT, FULLGRAD_ORDER, SHAPLEY),
-    *(CLASSES, AUGMENTED, FIRST_IMAGE, FUNCTIONAL, PLACE),
+    *(CLASSES, AUGMENTED, FIRST_IMAGE, FUNCTIONAL, PLACE, FEM_SMOOTH),
 )
 
 
