@@ -568,13 +568,14 @@ def written(outcome: Rows, networks: Sequence[Network], clock: Table | None) -> 
     about = ", and ".join(f"{network.name} is {network.about}" for network in networks)
     parts = [
         f"On {setting()}. Here {about}; neither overwrites anything in place. A class has 24 "
-        "cases: two networks, one target layer and two, one image and three, and the targets None, "
-        "a class by index, and a list of targets. FullGrad has no target layers, and guided "
-        "backpropagation takes neither layers nor a list; one more row has SqueezeNet, whose grid "
-        f"does not cover the picture. Maps are equal if they differ by less than {EQUAL:g} at every "
-        "pixel. Otherwise grad-cam ran again with its source changed in memory at its errors, as "
-        "few of them as make it equal. The last column is the largest difference of all cases "
-        "then. Cases in which grad-cam fails do not count in the largest difference before.",
+        "cases: two networks, one target layer and two, one image and three, and the targets "
+        "None, a class by index, and a list of targets. FullGrad has no target layers, and "
+        "guided backpropagation takes neither layers nor a list; one more row has SqueezeNet,"
+        " whose grid does not cover the picture. Maps are equal if they differ by less than "
+        f"{EQUAL:g} at every pixel. Otherwise grad-cam ran again with its source changed in "
+        "memory at its errors, as few of them as make it equal. The last column is the "
+        "largest difference of all cases then. Cases in which grad-cam fails do not count in "
+        "the largest difference before.",
         str(outcome.table),
         "Cases that are left different with all errors mended:\n\n" + left,
         "The errors, and in how many cases each had to be mended; those with 0 are smaller than "
