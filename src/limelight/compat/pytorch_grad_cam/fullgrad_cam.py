@@ -9,10 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array, as_values
-from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM, joined_channels
-from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
+from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.utils.image import (
+    scale_accross_batch_and_channels,
+    scale_cam_image,
+)
+from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from limelight.compat.runs import ReshapeTransform
 from limelight.compat.scores import OneImageTarget
+from limelight.evidence import Evidence
 from limelight.finish import normalise, resize
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import METHODS
@@ -49,16 +54,23 @@ class FullGrad(BaseCAM):
         self.statuses = [status]
         self._warn_of(status)
         if eigen_smooth:
-            size = [max(1, side // 8) for side in input_tensor.shape[2:]]
-            parts = [(evidence.activations * evidence.gradients, ()), *evidence.bias_gradients]
-            by_layer = []
-            for values, span in parts:
-                rows = normalise(values.abs()).flatten(0, 1)
-                by_layer.append(resize(rows, size, span).reshape(*values.shape[:2], *size))
-            joined = joined_channels(as_array(torch.cat(by_layer, 1)), eigen_smooth=True)
-            raw = resize(as_values(joined), input_tensor.shape[2:])
+            raw = _first_component_of_layers(evidence)
         return [as_array(zero_unless_ok(raw, status))[:, None]]
 
     def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Array]) -> Array:
         """Return the map scaled to [0, 1], `[B, *image]`."""
         return scale_cam_image(cam_per_target_layer[0][:, 0])
+
+
+def _first_component_of_layers(evidence: Evidence) -> Tensor:
+    """Return the first component over layers of psi, `[B, *image]`, found at an eighth of the size.
+
+    Each layer's psi is summed over channels, and scaled to [0, 1]: one sample per layer.
+    """
+    size = evidence.image.shape[2:]
+    at_input = (evidence.activations * evidence.gradients).sum(1, keepdim=True)
+    parts = [(at_input, ()), *evidence.bias_gradients]
+    by_layer = torch.stack([resize(normalise(v.abs()).sum(1), size, span) for v, span in parts], 1)
+    small = [max(1, side // 8) for side in size[::-1]]
+    component = get_2d_projection(scale_accross_batch_and_channels(as_array(by_layer), small))
+    return resize(as_values(component), size)
