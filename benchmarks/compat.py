@@ -78,7 +78,7 @@ WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"
 DOCS = Path(__file__).parents[1] / "docs"
 
 #: The pages that may hold the tables, between two comments; the first that has them.
-PAGES = (DOCS / "migrate.md", DOCS / "compatibility.md")
+PAGE = DOCS / "migrate.md"
 
 BEGIN, END = "<!-- compat:begin -->", "<!-- compat:end -->"
 
@@ -528,23 +528,12 @@ def shapley_of_tokens(library: Any) -> str:
 
 # ---- the page ------------------------------------------------------------------------------------
 
-INTRODUCTION = """# Compatibility with grad-cam
-
-`limelight.compat.pytorch_grad_cam` has the names of grad-cam 1.5.7. Here the same calls run with
-either import.
-
-"""
-
 
 def publish(text: str) -> None:
-    """Write the tables into the first page that has a place for them, or into a new one."""
-    page = next((page for page in PAGES if page.exists() and BEGIN in page.read_text()), PAGES[-1])
-    whole = page.read_text() if page.exists() else f"{INTRODUCTION}{BEGIN}\n{END}\n"
-    before, _, rest = whole.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{page} has {BEGIN} without {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    """Write the tables into their place in the page."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 def compatibility(rows: Sequence[Row], networks: Sequence[Network], unpadded: Network) -> Rows:

@@ -285,7 +285,7 @@ class BaseCAM(Releasable):
     def _target(self, targets: Targets, batch: int) -> ScoreTarget:
         """Return what is explained; a method that reads no score needs no class to be predicted."""
         if targets is None and not self._reads_score:
-            return as_target(lambda _output: torch.zeros(batch))
+            return as_target(lambda _output: torch.zeros(batch, dtype=torch.float32, device="cpu"))
         return as_target_of_images(targets, batch)
 
     def _predicted(self, input_tensor: Tensor) -> list[OneImageTarget]:

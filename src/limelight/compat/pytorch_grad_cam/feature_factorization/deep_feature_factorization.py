@@ -69,7 +69,9 @@ class DeepFeatureFactorization(Releasable):
         run = PeerRun(
             self.model, input_tensor, [self.target_layer], transform=self.reshape_transform
         )
-        (layer,) = run.at_layers(as_target(lambda _output: torch.zeros(run.batch)))
+        (layer,) = run.at_layers(
+            as_target(lambda _output: torch.zeros(run.batch, dtype=torch.float32, device="cpu"))
+        )
         concepts, maps = dff(as_array(layer.activations), n_components)
         height, width = input_tensor.shape[2:]
         heatmaps = [scale_cam_image(each, (width, height)) for each in maps]
