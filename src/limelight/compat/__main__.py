@@ -11,7 +11,7 @@ from limelight.compat import install
 
 def main(arguments: list[str]) -> None:
     """Run a script as Python would, after `install()`."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0].startswith("-"):
         sys.exit("Usage: python -m limelight.compat script.py [its arguments]")
     script, *_ = arguments
     if not Path(script).exists():

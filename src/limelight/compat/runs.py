@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -10,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from limelight.errors import LayerError, MethodError
 from limelight.evidence import Evidence, EvidenceKind, at_least_float32
 from limelight.finish import AxisSpan
-from limelight.inputs import ModelInputs, map_tensors, tensors
+from limelight.inputs import ModelInputs, map_tensors
 from limelight.layers.resolved import INPUT, Layer
 from limelight.options import Options
+from limelight.runtime.channels_read import ChannelsRead, channels_read, without_channels
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.runtime.execution import run_network
 from limelight.runtime.rerun import Rerunner
@@ -205,8 +204,7 @@ class TransformedLayer(LayerEvidence):
     def scores_without(self, removed: Tensor) -> Tensor:
         """Return the score of each image without one of its channels, `[K, B]`.
 
-        Each runs the network with the layer's output replaced. A channel of the grid is removed by
-        what the transform reads for it: the whole channel of the output that holds those numbers.
+        Each runs the network with the layer's output replaced; see `runtime.channels_read`.
         """
         rerunner = self._run.rerunner(self._with_channels_removed, self.scores)
         return rerunner.scores(removed, lambda channels, _image: channels)
@@ -236,50 +234,15 @@ class TransformedLayer(LayerEvidence):
         return grid
 
     def _with_channels_removed(self, channels: Tensor, images: Tensor) -> Any:
-        """Run the network with a channel of the layer's output set to zero, one in each row."""
-        removed = [self._removed[channel] for channel in channels.tolist()]
-        leaf_number = itertools.count()
-
-        def without(leaf: Tensor) -> Tensor:
-            number, leaf = next(leaf_number), leaf.detach().index_select(0, images.to(leaf.device))
-            for row, by_leaf in enumerate(removed):
-                if number in by_leaf:
-                    axis, index = by_leaf[number]
-                    leaf[row].index_fill_(axis, index.to(leaf.device), 0)
-            return leaf
-
-        output = pytree.tree_map_only(Tensor, without, self._output)
+        """Run the network with a channel of the grid removed, one in each row."""
+        removed = [self._channels_read[channel] for channel in channels.tolist()]
+        output = without_channels(self._output, images, removed)
         return self._run.outputs.run_with(self._number, output, images)
 
     @cached_property
-    def _removed(self) -> list[dict[int, tuple[int, Tensor]]]:
-        """For each channel of the grid, which channels of which tensors of the output it reads.
-
-        For each tensor that it reads, by the tensor's number: the axis of the channels, without the
-        batch axis, and their indices. The axis is the one along which the fewest indices are read.
-        """
-        probe = pytree.tree_map_only(
-            Tensor, lambda t: torch.rand_like(t[:1]).add(1).requires_grad_(), self._output
-        )
-        leaves = tensors([probe])
-        with torch.enable_grad():
-            channels = self._run.transform(probe)[0].flatten(1).sum(1).unbind()
-        by_channel = []
-        for channel in channels:
-            gradients = torch.autograd.grad(channel, leaves, retain_graph=True, allow_unused=True)
-            read = {n: g[0] != 0 for n, g in enumerate(gradients) if g is not None and g.any()}
-            by_channel.append({n: _sparsest_axis(mask) for n, mask in read.items()})
-        return by_channel
-
-
-def _sparsest_axis(mask: Tensor) -> tuple[int, Tensor]:
-    """Return the axis along which the smallest share of indices holds a true value, and these."""
-    by_axis = [
-        mask.movedim(axis, 0).flatten(1).any(1) if mask.ndim > 1 else mask
-        for axis in range(mask.ndim)
-    ]
-    axis = min(range(mask.ndim), key=lambda a: float(by_axis[a].float().mean()))
-    return axis, by_axis[axis].nonzero()[:, 0]
+    def _channels_read(self) -> list[ChannelsRead]:
+        """What the transform reads for each channel of the grid."""
+        return channels_read(self._run.transform, self._output)
 
 
 class TransformedRun:

@@ -16,10 +16,10 @@ from limelight.targets.outputs import returned
 
 
 class ActivationsAndGradients:
-    """Activations of layers in a pass, and, after a `backward()` of yours, their gradients.
+    """Activations of layers in a pass, and, after a backward pass of yours, their gradients.
 
         keeper = ActivationsAndGradients(model, [model.layer4], None)
-        keeper(images)[:, 281].sum().backward()
+        score = keeper(images)[:, 281].sum()  # then differentiate it, as in training
         keeper.activations, keeper.gradients
 
     The model gets no hook: each call runs a stand-in that shares its parameters.
