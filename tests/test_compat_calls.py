@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections import OrderedDict
@@ -483,3 +484,19 @@ def test_install_refuses_where_the_library_itself_was_imported(
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", sys)
     with pytest.raises(ImportError, match="was imported before"):
         limelight.compat.install()
+
+
+@pytest.mark.parametrize("transform", [None, lambda output: output])
+def test_runs_are_shown_on_a_terminal_alone(
+    transform: Any, model: Plain, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    cam = drop_in.ScoreCAM(model, [model.features], transform)
+    cam(images, 1)
+    assert not shown.getvalue()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    cam(images, 1)
+    assert "ScoreCAM" in shown.getvalue()
+    assert "18/18" in shown.getvalue()  # eight channels and the black image, of two images

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from limelight.finish import AxisSpan
 from limelight.inputs import ModelInputs, map_tensors
 from limelight.layers.resolved import INPUT, Layer
 from limelight.options import Options
+from limelight.progress import ProgressCallback, RunCallback
 from limelight.runtime.channels_read import ChannelsRead, channels_read, without_channels
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.runtime.execution import run_network
@@ -111,6 +113,7 @@ class CutLayer(LayerEvidence):
     def __init__(self, layer: Layer, cut: Cut, target: ScoreTarget, options: Options) -> None:
         """Score the images."""
         self._evidence = TargetEvidence(cut, target, options)
+        self._evidence.begin("")
         self.layer, self.path, self.span = layer, cut.layer, cut.layout.span
         self.scores = self._evidence.scores
 
@@ -153,14 +156,21 @@ class CutLayer(LayerEvidence):
 class TransformedLayer(LayerEvidence):
     """A layer whose output, and whose gradient, the user turns into a grid."""
 
-    def __init__(self, layer: Layer, run: TransformedRun, number: int, scores: Scores) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        run: TransformedRun,
+        number: int,
+        scores: Scores,
+        progress: RunCallback | None,
+    ) -> None:
         """Prepare to turn the output of one of the layers into a grid.
 
         Raises:
             LayerError: The transform returns no `[B, K, *grid]`.
         """
         self.layer, self.path = layer, run.outputs.paths[number]
-        self.scores, self._run, self._number = scores, run, number
+        self.scores, self._run, self._number, self._progress = scores, run, number, progress
         self._output = run.outputs.at_layers[number]
 
     @cached_property
@@ -188,7 +198,9 @@ class TransformedLayer(LayerEvidence):
                     curvature = self._run.outputs.curvature(self.scores, self._number)
                     found[need] = self._on_grid(curvature)
                 case "network":
-                    found[need] = self._run.rerunner(self._run.on_images, self.scores)
+                    found[need] = self._run.rerunner(
+                        self._run.on_images, self.scores, self._progress
+                    )
                 case _:
                     raise MethodError(
                         f"The method reads the {need}, which is not known behind a "
@@ -206,7 +218,7 @@ class TransformedLayer(LayerEvidence):
 
         Each runs the network with the layer's output replaced; see `runtime.channels_read`.
         """
-        rerunner = self._run.rerunner(self._with_channels_removed, self.scores)
+        rerunner = self._run.rerunner(self._with_channels_removed, self.scores, self._progress)
         return rerunner.scores(removed, lambda channels, _image: channels)
 
     def with_graph(self) -> tuple[Any, Any]:
@@ -270,9 +282,14 @@ class TransformedRun:
         """Run the whole network on other images `[M, C, *image]`."""
         return run_network(self._model, self.inputs.on(images, rows))
 
-    def rerunner(self, network: Callable[[Tensor, Tensor], Any], scores: Scores) -> Rerunner:
+    def rerunner(
+        self,
+        network: Callable[[Tensor, Tensor], Any],
+        scores: Scores,
+        progress: RunCallback | None,
+    ) -> Rerunner:
         """Return what runs a network on many variants."""
-        return Rerunner(network, scores, self._chunk, None, inference=False, mixed=True)
+        return Rerunner(network, scores, self._chunk, progress, inference=False, mixed=True)
 
 
 class PeerRun:
@@ -328,23 +345,30 @@ class PeerRun:
         """The images `[B, C, *image]`."""
         return self.inputs.image
 
-    def at_layers(self, target: ScoreTarget) -> list[LayerEvidence]:
+    def at_layers(
+        self, target: ScoreTarget, progress: ProgressCallback | None = None
+    ) -> list[LayerEvidence]:
         """Score the images, and return what is known at each layer.
+
+        Args:
+            target: What is explained.
+            progress: Called by methods that run the network many times.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
         """
         run = self._transformed
         if run is None:
+            options = replace(self._options, progress=progress)
             return [
-                CutLayer(layer, cut, target, self._options)
+                CutLayer(layer, cut, target, options)
                 for layer, cut in zip(self._layers, self._cuts, strict=True)
             ]
         context = TargetContext(self.batch, tuple(self.images.shape[2:]), OutputSpec())
         with torch.inference_mode(False), torch.enable_grad():
             scores = target.score(run.outputs.output, context)
         return [
-            TransformedLayer(layer, run, number, scores)
+            TransformedLayer(layer, run, number, scores, progress and partial(progress, ""))
             for number, layer in enumerate(self._layers)
         ]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array, as_values
 from limelight.compat.augmentation import FLIPS_AND_FACTORS, turned_back
+from limelight.compat.progress import RunsBar
 from limelight.compat.pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from limelight.compat.pytorch_grad_cam.call_forms import (
     Targets,
@@ -155,10 +156,11 @@ class BaseCAM(Releasable):
     def maps_of(self, run: PeerRun, targets: Targets, eigen_smooth: bool = False) -> Array:
         """Return the maps of a run: score the images, make a map at each layer, and join them."""
         target = self._target(targets, run.batch)
-        self._at_layers = run.at_layers(target)
-        images = run.images_with_gradient(target) if self.compute_input_gradient else run.images
-        one_by_one = targets_one_by_one(target, self._at_layers)
-        by_layer = self.compute_cam_per_layer(images, one_by_one, eigen_smooth)
+        with RunsBar(self._name) as bar:
+            self._at_layers = run.at_layers(target, bar.show)
+            images = run.images_with_gradient(target) if self.compute_input_gradient else run.images
+            one_by_one = targets_one_by_one(target, self._at_layers)
+            by_layer = self.compute_cam_per_layer(images, one_by_one, eigen_smooth)
         return self.aggregate_multi_layers(by_layer)
 
     def compute_cam_per_layer(
