@@ -375,6 +375,42 @@ def test_the_steps_of_a_call_may_be_ones_own(model: Plain, images: Tensor, expec
         np.testing.assert_allclose(maps, expected, atol=1e-6)
 
 
+class Keeper:
+    """Runs the model with hooks on it, and puts what it returns in a form of its own."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        self.model = model
+        self.handle = layer.register_forward_hook(self.keep_output)
+        self.activations, self.gradients = list[Tensor](), list[Tensor]()
+
+    def keep_output(self, _module: nn.Module, _args: object, output: Tensor) -> None:
+        self.activations.append(output.detach())
+        if output.requires_grad:
+            register_hook: Any = output.register_hook
+            register_hook(lambda grad: self.gradients.insert(0, grad))
+
+    def __call__(self, x: Tensor) -> Any:
+        self.activations, self.gradients = [], []
+        return [{"logits": row} for row in self.model(x)]
+
+    def release(self) -> None:
+        self.handle.remove()
+
+
+def test_activations_and_grads_may_be_replaced(
+    model: Plain, images: Tensor, expected: Array
+) -> None:
+    with GradCAM(model, [model.features]) as cam, torch.no_grad():
+        cam.activations_and_grads = Keeper(model, model.features)
+        maps = cam(images, [lambda o: o["logits"][1], lambda o: o["logits"][3]])
+        np.testing.assert_allclose(maps, expected, atol=1e-6)
+    assert not model.features._forward_hooks
+    with drop_in.EigenCAM(model, [model.features]) as cam:
+        as_usual = cam(images)
+        cam.activations_and_grads = Keeper(model, model.features)
+        np.testing.assert_allclose(cam(images), as_usual, atol=1e-6)
+
+
 def test_tensors_with_their_graph(images: Tensor) -> None:
     torch.manual_seed(0)
     model = TinyTransformer().eval()

@@ -33,6 +33,7 @@ from limelight.layers.resolved import Layer
 from limelight.methods import METHODS
 from limelight.status import Status, SummedOver, zero_unless_ok
 from limelight.targets import ScoreTarget, as_target
+from limelight.targets.outputs import class_logits
 
 
 class BaseCAM(Releasable):
@@ -99,7 +100,7 @@ class BaseCAM(Releasable):
         self.uses_gradients = uses_gradients
         self.tta_transforms = FLIPS_AND_FACTORS if tta_transforms is None else tta_transforms
         self.detach = detach
-        self.activations_and_grads = ActivationsAndGradients(
+        self.activations_and_grads: Any = ActivationsAndGradients(
             self.model, self.target_layers, reshape_transform, detach
         )
         self.outputs: Any = None
@@ -140,6 +141,8 @@ class BaseCAM(Releasable):
         self, input_tensor: Tensor, targets: Targets = None, eigen_smooth: bool = False
     ) -> Array:
         """Return the maps of images `[B, C, *image]`, `[B, *image]` in [0, 1]."""
+        if type(self.activations_and_grads) is not ActivationsAndGradients:
+            return self._maps_of_replaced_pass(input_tensor, targets, eigen_smooth)
         return self.maps_of(self.run(input_tensor), targets, eigen_smooth)
 
     def run(self, input_tensor: Tensor) -> PeerRun:
@@ -175,7 +178,7 @@ class BaseCAM(Releasable):
         3. ReLU, normalise, and resize to the image.
         """
         size = self.get_target_width_height(input_tensor)[::-1]
-        at_layers = self.activations_and_grads.at_layers
+        at_layers = getattr(self.activations_and_grads, "at_layers", [])
         self.statuses, by_layer = [], []
         for number, layer in enumerate(self.target_layers):
             # 1. The raw map.
@@ -183,7 +186,7 @@ class BaseCAM(Releasable):
             raw = self.get_cam_image(input_tensor, layer, targets, activations, grads, eigen_smooth)
             maps = as_values(np.asarray(raw))
             span: tuple[AxisSpan, ...] = ()
-            # 2. Its status; it is unknown after a pass of a `forward` of one's own.
+            # 2. Its status; it is unknown after a pass that the script made.
             if at_layers:
                 evidence = at_layers[number]
                 over = self._sums_over(eigen_smooth)
@@ -268,7 +271,8 @@ class BaseCAM(Releasable):
         Raises:
             MethodError: No call is under way.
         """
-        for evidence in self.activations_and_grads.at_layers:
+        at_layers: list[LayerEvidence] = getattr(self.activations_and_grads, "at_layers", [])
+        for evidence in at_layers:
             if target_layer in (evidence.layer, evidence.path):
                 return evidence
         raise MethodError(
@@ -283,6 +287,27 @@ class BaseCAM(Releasable):
             images = [str(image) for image, each in enumerate(status) if str(each) == reason]
             text = f"The map of image {', '.join(images)} shows nothing. {reason}"
             warnings.warn(text, stacklevel=6)
+
+    def _maps_of_replaced_pass(
+        self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool
+    ) -> Array:
+        """Return the maps of a pass by what a script has put in place of `activations_and_grads`.
+
+        That runs the model by itself, and keeps the gradients of a `backward`, so the model's
+        parameters get gradients too.
+        """
+        images = input_tensor.to(self.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            self.outputs = outputs = self.activations_and_grads(images)
+            if targets is None and self._reads_score:
+                targets = class_logits(outputs).argmax(-1)
+            one_by_one = [] if targets is None else as_targets(targets, len(outputs))
+            if self.uses_gradients:
+                pairs = zip(one_by_one, outputs, strict=True)
+                scores = [target(output).sum() for target, output in pairs]
+                torch.autograd.backward(scores, retain_graph=True)
+        by_layer = self.compute_cam_per_layer(images, one_by_one, eigen_smooth)
+        return self.aggregate_multi_layers(by_layer)
 
     def _keep(self, at_layers: Sequence[LayerEvidence]) -> None:
         """Keep activations and gradients as `activations_and_grads`."""
