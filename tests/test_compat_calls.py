@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -100,9 +101,18 @@ def test_targets_that_do_not_fit(model: Plain, images: Tensor) -> None:
 def test_the_forms_of_earlier_versions(model: Plain, images: Tensor, expected: Array) -> None:
     with pytest.warns(DeprecationWarning, match="write model.to"):
         cam = GradCAM(model=model, target_layers=[model.features], use_cuda=False)
-    with pytest.warns(DeprecationWarning, match=r"write targets=\[ClassifierOutputTarget\(281\)\]"):
-        maps = cam(input_tensor=images, target_category=[1, 3])
-    np.testing.assert_array_equal(maps, expected)
+    for category, new in (
+        ([1, 3], "[ClassifierOutputTarget(1), ClassifierOutputTarget(3)]"),
+        (np.array([1, 3]), "[ClassifierOutputTarget(1), ClassifierOutputTarget(3)]"),
+    ):
+        with pytest.warns(DeprecationWarning, match=re.escape("[1, 3] is the form")) as caught:
+            maps = cam(input_tensor=images, target_category=category)
+        assert str(caught[0].message).endswith(f"write targets={new}.")
+        np.testing.assert_array_equal(maps, expected)
+    for batch, new in ((1, "[ClassifierOutputTarget(3)]"), (2, "[ClassifierOutputTarget(3)] * 2")):
+        with pytest.warns(DeprecationWarning, match="target_category=3 is the form") as caught:
+            cam(images[:batch], target_category=3)
+        assert str(caught[0].message).endswith(f"write targets={new}.")
     with pytest.warns(DeprecationWarning, match=r"write target_layers=\[layer\]"):
         GradCAM(model=model, target_layer=model.features)
     if not torch.cuda.is_available():
@@ -113,11 +123,37 @@ def test_the_forms_of_earlier_versions(model: Plain, images: Tensor, expected: A
             GradCAM(model, [model.features], use_cuda=True)
 
 
+def test_use_cuda_in_its_earlier_place(images: Tensor) -> None:
+    torch.manual_seed(1)
+    model = TinyTransformer().eval()
+    given = drop_in.HiResCAM(model, [model.blocks[0]], reshape)(images, 2)
+    layers: list[Any] = [model.blocks[0]]
+    arguments: list[Any] = [model, layers, False, reshape]
+    with pytest.warns(DeprecationWarning, match="use_cuda=False"):
+        cam = drop_in.HiResCAM(*arguments)
+    np.testing.assert_array_equal(cam(images, 2), given)
+    assert cam.compute_input_gradient is False
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    guided = drop_in.GuidedBackpropReLUModel(network)(images[:1], 2)
+    for old in ({"use_cuda": False}, {"device": False}):
+        with pytest.warns(DeprecationWarning, match="use_cuda=False"):
+            same: Any = drop_in.GuidedBackpropReLUModel(network, **old)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(same(images[:1], 2), guided)
+
+
 # ---- layers ----------------------------------------------------------------------------------
 
 
 def test_layers_may_be_paths(model: Plain, images: Tensor, expected: Array) -> None:
     np.testing.assert_array_equal(GradCAM(model, ["features"])(images, [1, 3]), expected)
+
+
+def test_a_container_is_a_list_of_layers(model: Plain, images: Tensor) -> None:
+    listed = GradCAM(model, list(model.features))(images, 1)
+    whole: Any = model.features
+    np.testing.assert_array_equal(GradCAM(model, whole)(images, 1), listed)
+    only: Any = model.features[0]
+    assert GradCAM(model, only).target_layers == [model.features[0]]
 
 
 def test_layers_that_do_not_fit(model: Plain) -> None:
@@ -290,6 +326,92 @@ def test_a_class_derived_from_another(model: Plain, images: Tensor) -> None:
     np.testing.assert_allclose(maps, (summed - low) / (high - low), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["GradCAM", "FullGrad"])
+def test_the_size_of_maps_is_that_of_get_target_width_height(
+    model: Plain, images: Tensor, name: str
+) -> None:
+    base = getattr(drop_in, name)
+    size = []
+
+    class Larger(base):  # type: ignore[misc, valid-type]
+        def get_target_width_height(self, input_tensor: Tensor) -> tuple[int, int]:
+            size.append(super().get_target_width_height(input_tensor))
+            return 40, 33
+
+    assert Larger(model, [model.features])(images, 1).shape == (2, 33, 40)
+    assert size == [(20, 16)]  # width and height
+    assert GradCAM(model, [model.features]).get_target_width_height(torch.ones(1, 1, 6, 8, 10)) == (
+        10,
+        8,
+        6,
+    )
+
+
+def test_the_steps_of_a_call_may_be_ones_own(model: Plain, images: Tensor, expected: Array) -> None:
+    class Layers(GradCAM):
+        def compute_cam_per_layer(
+            self, input_tensor: Tensor, targets: Any, eigen_smooth: bool
+        ) -> list[Array]:
+            (activations,) = self.activations_and_grads.activations
+            (grads,) = self.activations_and_grads.gradients
+            arrays = activations.cpu().data.numpy(), grads.cpu().data.numpy()
+            raw = self.get_cam_image(input_tensor, self.target_layers[0], targets, *arrays)
+            return [np.maximum(raw, 0)[:, None]]
+
+    class Forward(GradCAM):
+        def forward(
+            self, input_tensor: Tensor, targets: Any = None, eigen_smooth: bool = False
+        ) -> Array:
+            self.outputs = self.activations_and_grads(input_tensor)
+            loss = sum(target(o) for target, o in zip(targets, self.outputs, strict=True))
+            loss.backward(retain_graph=True)
+            by_layer = self.compute_cam_per_layer(input_tensor, targets, eigen_smooth)
+            return self.aggregate_multi_layers(by_layer)
+
+    targets = [ClassifierOutputTarget(c) for c in (1, 3)]
+    for own in (Layers, Forward):
+        cam = own(model, [model.features])
+        for batch in (images.flip(0), images):  # a second call keeps nothing of the first
+            maps = cam(batch, targets)
+        np.testing.assert_allclose(maps, expected, atol=1e-6)
+
+
+class Keeper:
+    """Runs the model with hooks on it, and puts what it returns in a form of its own."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        self.model = model
+        self.handle = layer.register_forward_hook(self.keep_output)
+        self.activations, self.gradients = list[Tensor](), list[Tensor]()
+
+    def keep_output(self, _module: nn.Module, _args: object, output: Tensor) -> None:
+        self.activations.append(output.detach())
+        if output.requires_grad:
+            register_hook: Any = output.register_hook
+            register_hook(lambda grad: self.gradients.insert(0, grad))
+
+    def __call__(self, x: Tensor) -> Any:
+        self.activations, self.gradients = [], []
+        return [{"logits": row} for row in self.model(x)]
+
+    def release(self) -> None:
+        self.handle.remove()
+
+
+def test_activations_and_grads_may_be_replaced(
+    model: Plain, images: Tensor, expected: Array
+) -> None:
+    with GradCAM(model, [model.features]) as cam, torch.no_grad():
+        cam.activations_and_grads = Keeper(model, model.features)
+        maps = cam(images, [lambda o: o["logits"][1], lambda o: o["logits"][3]])
+        np.testing.assert_allclose(maps, expected, atol=1e-6)
+    assert not model.features._forward_hooks
+    with drop_in.EigenCAM(model, [model.features]) as cam:
+        as_usual = cam(images)
+        cam.activations_and_grads = Keeper(model, model.features)
+        np.testing.assert_allclose(cam(images), as_usual, atol=1e-6)
+
+
 def test_tensors_with_their_graph(images: Tensor) -> None:
     torch.manual_seed(0)
     model = TinyTransformer().eval()
@@ -351,6 +473,21 @@ def test_outputs_after_a_call(model: Plain, images: Tensor) -> None:
         torch.testing.assert_close(cam.outputs, model(images).detach())
         cam.release()
     assert cam(images, 1).shape == (2, 16, 20)  # nothing was hooked, so nothing is lost
+
+
+def test_activations_and_gradients_after_a_call(model: Plain, images: Tensor) -> None:
+    cam = GradCAM(model, [model.features])
+    cam(images, 2)
+    (activations,), (gradients,) = (
+        cam.activations_and_grads.activations,
+        cam.activations_and_grads.gradients,
+    )
+    torch.testing.assert_close(activations, model.features(images).detach())
+    slope = model.classifier.weight[2].detach() / (16 * 20)
+    torch.testing.assert_close(gradients, slope[None, :, None, None].expand_as(gradients))
+    eigen = drop_in.EigenCAM(model, [model.features])
+    eigen(images)
+    assert eigen.activations_and_grads.gradients == []
 
 
 def test_a_map_that_shows_nothing_says_why(model: Plain, images: Tensor) -> None:

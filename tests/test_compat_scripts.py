@@ -461,13 +461,14 @@ def test_old_forms_say_how_to_write_them_today(run: Run) -> None:
         assert warning.filename.endswith("old_forms.py")
         old, new = str(warning.message).split(" is the form of an earlier version; write ")
         assert old.split("=")[0] in lines[warning.lineno - 1]
-        assert new in NEW_LINES[old.split("=")[0]]
+        assert new == NEW_LINES[old]
     assert len(caught) == 5
 
 
 #: What each old form is called today.
 NEW_LINES = {
-    "use_cuda": "model.to(device) before, and no use_cuda.",
-    "target_layer": "target_layers=[layer].",
-    "target_category": "targets=[ClassifierOutputTarget(281)].",
+    "use_cuda=False": "model.to(device) before, and no use_cuda.",
+    "target_layer=layer": "target_layers=[layer].",
+    "target_category=281": "targets=[ClassifierOutputTarget(281)].",
+    "target_category=[285]": "targets=[ClassifierOutputTarget(285)].",
 }

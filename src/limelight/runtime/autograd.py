@@ -73,6 +73,14 @@ def differentiate(
     ]
 
 
+def accumulate_gradients(scores: Sequence[Tensor]) -> None:
+    """Add the gradients of scores to the `grad` of all leaves, for code that reads them there.
+
+    The model's parameters are leaves too, so only a user's own pass is differentiated like this.
+    """
+    torch.autograd.backward(scores, retain_graph=True)
+
+
 def node_of(tensor: Tensor) -> Any:
     """Return the graph node that made a tensor; None if the tensor is not in a graph."""
     if not tensor.requires_grad:

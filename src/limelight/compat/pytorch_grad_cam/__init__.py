@@ -6,6 +6,10 @@
 `docs/migrate.md` says what changes in the result, and why.
 """
 
+import limelight.compat.pytorch_grad_cam.metrics.cam_mult_image
+import limelight.compat.pytorch_grad_cam.metrics.road
+import limelight.compat.pytorch_grad_cam.utils.model_targets
+import limelight.compat.pytorch_grad_cam.utils.reshape_transforms  # noqa: F401
 from limelight.compat.pytorch_grad_cam.ablation_cam import AblationCAM
 from limelight.compat.pytorch_grad_cam.ablation_layer import (
     AblationLayer,

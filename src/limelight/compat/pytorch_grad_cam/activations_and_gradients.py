@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limelight.compat.runs import ReshapeTransform
+from limelight.compat.runs import LayerEvidence, ReshapeTransform
 from limelight.inputs import ModelInputs, map_tensors, tensors
 from limelight.layers.resolved import Layer
 from limelight.runtime.whole_outputs import WholeOutputs
@@ -27,6 +27,7 @@ class ActivationsAndGradients:
     Attributes:
         activations: What each layer put out, after `reshape_transform` and without a graph; with
             `detach=False` as it was put out, with its graph.
+        at_layers: What a method's own pass found out at each layer; [] after a call by hand.
     """
 
     def __init__(
@@ -61,9 +62,15 @@ class ActivationsAndGradients:
             ]
         return self._gradients
 
-    def keep(self, activations: list[Any], gradients: list[Any] | None) -> None:
-        """Keep activations, and gradients if they are known already."""
+    def keep(
+        self,
+        activations: list[Any],
+        gradients: list[Any] | None,
+        at_layers: Sequence[LayerEvidence] = (),
+    ) -> None:
+        """Keep activations, gradients if they are known already, and where both come from."""
         self.activations, self._gradients = activations, gradients
+        self.at_layers = list(at_layers)
 
     def clear(self) -> None:
         """Forget what was kept."""

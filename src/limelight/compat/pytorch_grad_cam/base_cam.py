@@ -29,11 +29,13 @@ from limelight.compat.release import Releasable
 from limelight.compat.runs import LayerEvidence, PeerRun, ReshapeTransform
 from limelight.compat.scores import OneImageTarget
 from limelight.errors import MethodError
-from limelight.finish import normalise, relu, resize
+from limelight.finish import AxisSpan, normalise, relu, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS
+from limelight.runtime.autograd import accumulate_gradients
 from limelight.status import Status, SummedOver, zero_unless_ok
 from limelight.targets import ScoreTarget, as_target
+from limelight.targets.outputs import class_logits
 
 
 class BaseCAM(Releasable):
@@ -88,6 +90,10 @@ class BaseCAM(Releasable):
         Raises:
             UnknownNameError, LayerError: A layer is not part of the model.
         """
+        if isinstance(reshape_transform, bool):  # earlier versions: use_cuda, reshape_transform
+            use_cuda, reshape_transform = reshape_transform, None
+            if callable(compute_input_gradient):
+                reshape_transform, compute_input_gradient = compute_input_gradient, False
         self.model = moved_to_gpu(model, use_cuda)
         self.target_layers: list[Layer] = layers_named(self.model, target_layers, target_layer)
         self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
@@ -96,12 +102,11 @@ class BaseCAM(Releasable):
         self.uses_gradients = uses_gradients
         self.tta_transforms = FLIPS_AND_FACTORS if tta_transforms is None else tta_transforms
         self.detach = detach
-        self.activations_and_grads = ActivationsAndGradients(
-            model, self.target_layers, reshape_transform, detach
+        self.activations_and_grads: Any = ActivationsAndGradients(
+            self.model, self.target_layers, reshape_transform, detach
         )
         self.outputs: Any = None
         self.statuses: list[tuple[Status, ...]] = []
-        self._at_layers: list[LayerEvidence] = []
 
     def get_cam_weights(
         self,
@@ -138,6 +143,8 @@ class BaseCAM(Releasable):
         self, input_tensor: Tensor, targets: Targets = None, eigen_smooth: bool = False
     ) -> Array:
         """Return the maps of images `[B, C, *image]`, `[B, *image]` in [0, 1]."""
+        if type(self.activations_and_grads) is not ActivationsAndGradients:
+            return self._maps_of_replaced_pass(input_tensor, targets, eigen_smooth)
         return self.maps_of(self.run(input_tensor), targets, eigen_smooth)
 
     def run(self, input_tensor: Tensor) -> PeerRun:
@@ -157,9 +164,10 @@ class BaseCAM(Releasable):
         """Return the maps of a run: score the images, make a map at each layer, and join them."""
         target = self._target(targets, run.batch)
         with RunsBar(self._name) as bar:
-            self._at_layers = run.at_layers(target, bar.show)
+            at_layers = run.at_layers(target, bar.show)
+            self._keep(at_layers)
             images = run.images_with_gradient(target) if self.compute_input_gradient else run.images
-            one_by_one = targets_one_by_one(target, self._at_layers)
+            one_by_one = targets_one_by_one(target, at_layers)
             by_layer = self.compute_cam_per_layer(images, one_by_one, eigen_smooth)
         return self.aggregate_multi_layers(by_layer)
 
@@ -172,27 +180,33 @@ class BaseCAM(Releasable):
         2. Find its status; a map that shows nothing becomes zero, with a warning.
         3. ReLU, normalise, and resize to the image.
         """
-        values = [self._values_at(evidence) for evidence in self._at_layers]
-        gradients = [grads for _, grads in values if grads is not None]
-        self.activations_and_grads.keep([activations for activations, _ in values], gradients)
+        size = self.get_target_width_height(input_tensor)[::-1]
+        at_layers = getattr(self.activations_and_grads, "at_layers", [])
         self.statuses, by_layer = [], []
-        for evidence, (activations, grads) in zip(self._at_layers, values, strict=True):
+        for number, layer in enumerate(self.target_layers):
             # 1. The raw map.
-            raw = self.get_cam_image(
-                input_tensor, evidence.layer, targets, activations, grads, eigen_smooth
-            )
+            activations, grads = self._values_at(number)
+            raw = self.get_cam_image(input_tensor, layer, targets, activations, grads, eigen_smooth)
             maps = as_values(np.asarray(raw))
-            # 2. Its status.
-            status = evidence.status(
-                maps, self._name, reads=self.uses_gradients, sums_over=self._sums_over(eigen_smooth)
-            )
-            self.statuses.append(status)
-            self._warn_of(status)
+            span: tuple[AxisSpan, ...] = ()
+            # 2. Its status; it is unknown after a pass that the script made.
+            if at_layers:
+                evidence = at_layers[number]
+                over = self._sums_over(eigen_smooth)
+                status = evidence.status(
+                    maps, self._name, reads=self.uses_gradients, sums_over=over
+                )
+                self.statuses.append(status)
+                self._warn_of(status)
+                maps, span = zero_unless_ok(maps, status), evidence.span
             # 3. The heatmap.
-            scaled = normalise(relu(zero_unless_ok(maps, status)))
-            heatmap = resize(scaled, input_tensor.shape[2:], evidence.span)
+            heatmap = resize(normalise(relu(maps)), size, span)
             by_layer.append(as_array(heatmap)[:, None])
         return by_layer
+
+    def get_target_width_height(self, input_tensor: Tensor) -> tuple[int, ...]:
+        """Return the size that maps get, the last axis first: width and height of the images."""
+        return tuple(input_tensor.shape[:1:-1])
 
     def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Array]) -> Array:
         """Return the mean of the maps of all layers, scaled to [0, 1], `[B, *image]`."""
@@ -243,7 +257,7 @@ class BaseCAM(Releasable):
             TargetError: There is not one target per image, or one returns no number.
             LayerError, MethodError, ModelError, InputError: See `limelight.errors`.
         """
-        targets = category_as_targets(targets, target_category)
+        targets = category_as_targets(targets, target_category, len(input_tensor))
         if not self._reads_score and isinstance(targets, Sequence) and not targets:
             targets = None
         if aug_smooth:
@@ -253,7 +267,6 @@ class BaseCAM(Releasable):
     def release(self) -> None:
         """Forget what the last call kept; the model has no hook to remove."""
         self.activations_and_grads.release()
-        self._at_layers = []
 
     def evidence_at(self, target_layer: Layer) -> LayerEvidence:
         """Return what the present call found out at a layer.
@@ -261,7 +274,8 @@ class BaseCAM(Releasable):
         Raises:
             MethodError: No call is under way.
         """
-        for evidence in self._at_layers:
+        at_layers: list[LayerEvidence] = getattr(self.activations_and_grads, "at_layers", [])
+        for evidence in at_layers:
             if target_layer in (evidence.layer, evidence.path):
                 return evidence
         raise MethodError(
@@ -277,12 +291,45 @@ class BaseCAM(Releasable):
             text = f"The map of image {', '.join(images)} shows nothing. {reason}"
             warnings.warn(text, stacklevel=6)
 
-    def _values_at(self, evidence: LayerEvidence) -> tuple[Any, Any]:
+    def _maps_of_replaced_pass(
+        self, input_tensor: Tensor, targets: Targets, eigen_smooth: bool
+    ) -> Array:
+        """Return the maps of a pass by what a script has put in place of `activations_and_grads`.
+
+        That runs the model by itself, and keeps the gradients of a `backward`, so the model's
+        parameters get gradients too.
+        """
+        images = input_tensor.to(self.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            self.outputs = outputs = self.activations_and_grads(images)
+            if targets is None and self._reads_score:
+                targets = class_logits(outputs).argmax(-1)
+            one_by_one = [] if targets is None else as_targets(targets, len(outputs))
+            if self.uses_gradients:
+                pairs = zip(one_by_one, outputs, strict=True)
+                scores = [target(output).sum() for target, output in pairs]
+                accumulate_gradients(scores)
+        by_layer = self.compute_cam_per_layer(images, one_by_one, eigen_smooth)
+        return self.aggregate_multi_layers(by_layer)
+
+    def _keep(self, at_layers: Sequence[LayerEvidence]) -> None:
+        """Keep activations and gradients as `activations_and_grads`."""
+        if self.detach:
+            activations = [evidence.activations.detach().cpu() for evidence in at_layers]
+            gradients = [e.gradients.detach().cpu() for e in at_layers if self.uses_gradients]
+        else:
+            pairs = [evidence.with_graph() for evidence in at_layers]
+            activations, gradients = ([pair[part] for pair in pairs] for part in (0, 1))
+        self.activations_and_grads.keep(activations, gradients, at_layers)
+
+    def _values_at(self, number: int) -> tuple[Any, Any]:
         """Return the activations and the gradients at a layer; None for gradients not read."""
+        kept = self.activations_and_grads
+        activations, gradients = kept.activations[number], kept.gradients
+        grads = gradients[number] if number < len(gradients) else None
         if not self.detach:
-            return evidence.with_graph()
-        grads = as_array(evidence.gradients) if self.uses_gradients else None
-        return as_array(evidence.activations), grads
+            return activations, grads
+        return as_array(activations), None if grads is None else as_array(grads)
 
     def _target(self, targets: Targets, batch: int) -> ScoreTarget:
         """Return what is explained; a method that reads no score needs no class to be predicted."""

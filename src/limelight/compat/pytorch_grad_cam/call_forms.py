@@ -29,7 +29,8 @@ def layers_named(
 ) -> list[Layer]:
     """Return the layers as a list, each of them found in the model.
 
-    `layer` is the single layer of the earliest versions.
+    A container, as `model.layer4` is, stands for the layers in it. `layer` is the single layer of
+    the earliest versions.
 
     Raises:
         UnknownNameError, LayerError: A layer is not part of the model, or none is named.
@@ -37,7 +38,8 @@ def layers_named(
     if layer is not None:
         _deprecated("target_layer=layer", "target_layers=[layer]")
         layers = [layer]
-    if isinstance(layers, nn.Module | str):
+    is_container = isinstance(layers, nn.Sequential | nn.ModuleList)
+    if isinstance(layers, nn.Module | str) and not is_container:
         layers = [layers]
     if not layers:
         raise LayerError(
@@ -70,14 +72,24 @@ def on_gpu(model: nn.Module) -> nn.Module:
     return model.cuda()
 
 
-def category_as_targets(targets: Targets, category: Targets) -> Targets:
-    """Return the targets, read from the `target_category` of earlier versions if that is given."""
+def category_as_targets(targets: Targets, category: Targets, batch: int) -> Targets:
+    """Return the targets of B images, read from the earlier `target_category` if that is given."""
     if category is None:
         return targets
-    _deprecated("target_category=281", "targets=[ClassifierOutputTarget(281)]")
+    if isinstance(category, np.ndarray | Tensor):
+        category = category.tolist()
+    if isinstance(category, Sequence):
+        new = f"[{', '.join(f'ClassifierOutputTarget({each})' for each in category)}]"
+    else:
+        new = f"[ClassifierOutputTarget({category})]" + (f" * {batch}" if batch > 1 else "")
+    _deprecated(f"target_category={category}", f"targets={new}")
     if targets is not None:
         raise TargetError("Both targets and target_category were given; pass targets alone.")
     return category
+
+
+#: What holds several targets.
+_LISTS = (Sequence, nn.ModuleList, np.ndarray, Tensor)
 
 
 def as_targets(targets: Targets, batch: int) -> list[OneImageTarget]:
@@ -88,9 +100,7 @@ def as_targets(targets: Targets, batch: int) -> list[OneImageTarget]:
     Raises:
         TargetError: There is neither one target nor one per image, or one is no callable.
     """
-    is_list = (
-        isinstance(targets, Sequence | np.ndarray | Tensor) and getattr(targets, "ndim", 1) > 0
-    )
+    is_list = isinstance(targets, _LISTS) and getattr(targets, "ndim", 1) > 0
     one_by_one: list[Any] = list(targets) if is_list else [targets] * batch  # type: ignore[arg-type]
     if len(one_by_one) != batch:
         raise TargetError(

@@ -75,7 +75,8 @@ class FinerCAM(Releasable):
         if targets is None:
             logits = as_array(class_logits(self.base_cam.outputs))
             last = logits.shape[-1] - 1
-            places = [p for p in (comparison_categories or (1, 2, 3)) if p <= last]
+            nearest = (1, 2, 3) if comparison_categories is None else comparison_categories
+            places = [p for p in nearest if p <= last]
             targets = []
             for row in logits:
                 main = int(row.argmax()) if target_idx is None else target_idx

@@ -55,7 +55,8 @@ class FullGrad(BaseCAM):
         self._warn_of(status)
         if eigen_smooth:
             raw = _first_component_of_layers(evidence)
-        return [as_array(zero_unless_ok(raw, status))[:, None]]
+        size = self.get_target_width_height(input_tensor)[::-1]
+        return [as_array(resize(zero_unless_ok(raw, status), size))[:, None]]
 
     def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Array]) -> Array:
         """Return the map scaled to [0, 1], `[B, *image]`."""

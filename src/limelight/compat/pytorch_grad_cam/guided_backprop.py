@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.compat.arrays import Array, as_array
+from limelight.compat.pytorch_grad_cam.call_forms import moved_to_gpu
 from limelight.layers.resolved import INPUT
 from limelight.runtime.cut import cut
 
@@ -17,8 +18,23 @@ class GuidedBackpropReLUModel:
     part too.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device | str | None = None) -> None:
-        """Remember the model; images go to `device`, or to where its parameters are."""
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | str | None = None,
+        *,
+        use_cuda: bool | None = None,
+    ) -> None:
+        """Remember the model; images go to `device`, or to where its parameters are.
+
+        `use_cuda` is the form of earlier versions.
+
+        Raises:
+            OptionError: `use_cuda` is set, and there is no GPU.
+        """
+        if isinstance(device, bool):  # earlier versions had use_cuda in this place
+            device, use_cuda = None, device
+        model = moved_to_gpu(model, use_cuda)
         self.model = model if device is None else model.to(device)
         self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
 

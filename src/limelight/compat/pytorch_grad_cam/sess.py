@@ -121,9 +121,9 @@ class SESS(Releasable):
             InputError: A scale is smaller than the window.
         """
         images = input_tensor.detach().to(self.device)
-        if targets is None:
-            targets = class_logits(self._outputs(images)).argmax(-1).tolist()
-        one_by_one = as_targets(targets, len(images))
+        one_by_one: list[OneImageTarget | None] = [None] * len(images)
+        if targets is not None:
+            one_by_one = [*as_targets(targets, len(images))]
         maps = [
             self.forward_single_image(images[b : b + 1], target, eigen_smooth)
             for b, target in enumerate(one_by_one)
@@ -131,14 +131,16 @@ class SESS(Releasable):
         return scale_cam_image(np.stack(maps))
 
     def forward_single_image(
-        self, input_tensor: Tensor, target: OneImageTarget, eigen_smooth: bool = False
+        self, input_tensor: Tensor, target: OneImageTarget | None, eigen_smooth: bool = False
     ) -> Array:
-        """Return the map of one image `[1, C, H, W]`, `[H, W]`.
+        """Return the map of one image `[1, C, H, W]`, `[H, W]`; of its predicted class for None.
 
         1. Collect the windows, score them, and keep those with the highest scores.
         2. Make the map of each window, weigh it, and paste it where the window was.
         3. Join the maps, and blur the result.
         """
+        if target is None:
+            (target,) = as_targets(class_logits(self._outputs(input_tensor)).argmax(-1), 1)
         # 1. The windows.
         windows = self._windows(input_tensor)
         scores = self._scores(windows, target)
