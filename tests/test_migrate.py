@@ -211,6 +211,24 @@ def test_old_forms() -> None:
     same(space["grayscale"], heatmap(model.layer4, model, x, lambda y: y[:, 3]))  # type: ignore[arg-type]
 
 
+def test_a_container_of_layers_stands_for_the_modules_in_it() -> None:
+    script = """
+        from pytorch_grad_cam import LayerCAM
+
+        cam = LayerCAM(model, model.features)
+        maps = cam(x, None)
+        """
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.add_module("features", nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)))
+    model.add_module("rest", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    space = {"model": model.eval(), "x": torch.randn(2, 3, 12, 16)}
+    exec(migrate(dedent(script)).script, space)
+    layers = ["features.0", "features.1"]
+    expected = limelight.explain(model, space["x"], method="layercam", layer=layers)  # type: ignore[arg-type]
+    same(space["maps"], expected.heatmap)
+
+
 def test_several_layers_and_smoothing() -> None:
     script = """
         from pytorch_grad_cam import LayerCAM

@@ -218,7 +218,9 @@ class GradCamExplainer:
         layers = self.made.get("target_layers")
         if layers is None:
             raise NotRewrittenError("it has no target_layers")
-        call.keywords["layer"] = site.layers(layers)
+        # grad-cam goes over them one by one: those of a container are the modules in it.
+        is_list = isinstance(site.value(layers), cst.List)
+        call.keywords["layer"] = site.layers(layers) if is_list else f"list({site.code(layers)})"
         if self.kind == "RefineCAM":
             call.keywords["fuse"] = '"product"'
         elif call.keywords["layer"].startswith("[") and "," in call.keywords["layer"]:
