@@ -381,6 +381,7 @@ def test_explain_boxes_and_pixels(run: Runner, folder: Path) -> None:
     assert one["target"].endswith("in box [96, 96, 224, 224]")
     assert one["index"] == 3
     assert one["method"] == "hirescam"
+    assert one["place"] == [96, 96, 224, 224]
     _, out, _ = run("explain", "a.png", *DETECTOR)
     assert "hirescam, the default for a score that is read at one place" in " ".join(out.split())
     _, out, _ = run("explain", "a.png", *DETECTOR, "--method", "layercam")
@@ -394,6 +395,10 @@ def test_explain_boxes_and_pixels(run: Runner, folder: Path) -> None:
     report = json.loads(out)["photos"][0]
     # The photo is enlarged to 520 pixels, and the pixel with it.
     assert report["explanations"][0]["target"].endswith("at pixel (487, 32)")
+    # The place is in pixels of the photo, as the option is: column 20, row 300.
+    left, top, right, bottom = report["explanations"][0]["place"]
+    assert left <= 20 <= right <= left + 2
+    assert top <= 300 <= bottom <= top + 2
     assert sum(answer["probability"] for answer in report["top5"]) <= 1.001
 
 

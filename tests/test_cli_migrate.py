@@ -117,3 +117,12 @@ def test_a_folder_is_no_script(run: Runner, folder: Path) -> None:
     code, _, err = run("migrate", "a")
     assert code == 2
     assert "The script 'a' cannot be read" in err
+
+
+def test_a_notebook_is_refused(tmp_path: Path, run: Runner) -> None:
+    notebook = tmp_path / "cat.ipynb"
+    notebook.write_text("{}")
+    code, _, err = run("migrate", str(notebook))
+    assert code == 1
+    assert "is a notebook, but a Python script was expected" in " ".join(err.split())
+    assert "jupyter nbconvert --to script cat.ipynb" in " ".join(err.split())

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import limelight
 import limelight.compat
 import limelight.compat.pytorch_grad_cam as drop_in
 from helpers.model_state import untouched
@@ -26,7 +27,14 @@ from limelight.compat.pytorch_grad_cam.utils.model_targets import (
     SemanticSegmentationTarget,
 )
 from limelight.compat.pytorch_grad_cam.utils.reshape_transforms import fasterrcnn_reshape_transform
-from limelight.errors import LayerError, MethodError, OptionError, TargetError, UnknownNameError
+from limelight.errors import (
+    InputError,
+    LayerError,
+    MethodError,
+    OptionError,
+    TargetError,
+    UnknownNameError,
+)
 
 Array = NDArray[Any]
 
@@ -637,3 +645,14 @@ def test_runs_are_shown_on_a_terminal_alone(
     cam(images, 1)
     assert "ScoreCAM" in shown.getvalue()
     assert "18/18" in shown.getvalue()  # eight channels and the black image, of two images
+
+
+def test_images_that_are_no_tensor(model: Plain, images: Tensor) -> None:
+    cam = GradCAM(model, [model.features])
+    with pytest.raises(InputError, match=r"input_tensor is a ndarray; a tensor .* was expected"):
+        cam(images.numpy(), 1)  # type: ignore[arg-type]
+
+
+def test_a_target_of_limelights_own(model: Plain, images: Tensor, expected: Array) -> None:
+    cam = GradCAM(model, [model.features])
+    np.testing.assert_array_equal(cam(images, limelight.AnyOf([1]))[0], cam(images, 1)[0])

@@ -290,6 +290,8 @@ def test_the_whole_model_is_no_layer() -> None:
     tree = Tree()
     with pytest.raises(LayerError, match="is the whole model; a layer inside Tree was expected"):
         resolve(tree, tree)
+    with pytest.raises(LayerError, match="The layer given is -2; a dotted path or a module inside"):
+        resolve(tree, -2)  # type: ignore[arg-type]
 
 
 # Layouts

@@ -209,3 +209,8 @@ def test_other_options_that_take_several(run: Runner, folder: Path) -> None:
     code, out, err = run("walkthrough", "a.png", "--beside", "FEM,EigenCAM", "--json")
     assert code == 0, err
     assert json.loads(out)["beside"] == ["fem", "eigencam"]
+
+
+@pytest.mark.parametrize("name", ["GradCAMPlusPlus", "GradCAMpp", "GradCAM++", "gradcam_plusplus"])
+def test_the_plus_signs_of_a_method_may_be_letters(name: str) -> None:
+    assert find_method(name).name == "gradcam++"

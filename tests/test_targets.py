@@ -11,6 +11,7 @@ from torch import Tensor
 
 import limelight
 from helpers import networks
+from helpers.networks import PoolLinear, ready
 from helpers.tolerances import assert_agrees
 from limelight.errors import LimelightError, ModelError, TargetError, UnknownNameError
 from limelight.targets import OutputSpec, Rank, Scores, ScoreTarget, TargetContext, as_target, top
@@ -377,3 +378,10 @@ def test_a_target_of_ones_own_is_one_class() -> None:
     assert_agrees(result.score, expected.score)
     masked = limelight.explain(model, images, target=Margin(), method="ablationcam")  # reads again
     assert masked.raw.flatten(1).any(1).all()
+
+
+def test_a_list_of_other_targets_than_classes_says_what_to_do() -> None:
+    model, images = ready(PoolLinear()), torch.randn(1, 3, 12, 16, dtype=torch.float64)
+    for target in (limelight.AnyOf([1]), lambda y: y[:, 0]):
+        with pytest.raises(TargetError, match=r"A list of targets holds a .* call explain_each"):
+            limelight.explain(model, images, target=[target])  # type: ignore[list-item]

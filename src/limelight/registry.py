@@ -132,7 +132,7 @@ def split_names(text: str) -> list[str]:
 
 
 def find_name(known: Collection[str], kind: str, name: str) -> str:
-    """Return the known name that equals `name`, apart from upper and lower case, `-` and `_`.
+    """Return the known name that equals `name`, apart from case, `-`, `_` and how `++` is written.
 
     Raises:
         UnknownNameError: No name is spelled like it, or several are; the nearest are named.
@@ -154,8 +154,11 @@ def _spelled_alike(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _letters(name: str) -> str:
-    """Return a name without `-` and `_`, and without the difference of upper and lower case."""
-    return re.sub("[-_]", "", name).casefold()
+    """Return a name without `-` and `_`, and without the difference of upper and lower case.
+
+    `GradCAMPlusPlus` and `GradCAMpp`, as other libraries write it, are `gradcam++`.
+    """
+    return re.sub("plusplus|(?<=cam)pp$", "++", re.sub("[-_]", "", name).casefold())
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -66,6 +66,12 @@ def resolve(model: nn.Module, layer: str | nn.Module) -> ResolvedLayer:
             f"The layer given is {what}; a layer inside {type(model).__name__} was expected. "
             "Pass its dotted path; `limelight layers` lists them."
         )
+    if not isinstance(layer, str):
+        raise LayerError(
+            f"The layer given is {layer!r}; a dotted path or a module inside "
+            f"{type(model).__name__} was expected, as in 'layer4' or model.layer4. `limelight "
+            "layers` lists them."
+        )
     # 2. The path and the call.
     path, numbered, call = layer.partition("#")
     readable = re.fullmatch(r"[^.\[\]]+(\.[^.\[\]]+|\[-?\d+\])*", path)

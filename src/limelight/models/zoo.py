@@ -72,9 +72,10 @@ def _unknown_name(name: str, plain: str) -> UnknownNameError | ModelError:
             "with what it takes."
         )
     known = [DEFAULT, *torchvision_names(), *timm_names()]
-    return unknown(
-        "model", name, known, "`limelight models` lists them; your own is package.module:factory."
-    )
+    advice = "`limelight models` lists them; your own is package.module:factory."
+    if name.endswith((".pt", ".yaml")):
+        advice = f"A YOLO of ultralytics is yolo:{name}. {advice}"
+    return unknown("model", name, known, advice)
 
 
 def _weights_source(weights: str | Path) -> str:

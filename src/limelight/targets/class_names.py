@@ -84,6 +84,12 @@ def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> i
     try:
         index = operator.index(name)
     except TypeError:
+        if callable(name) or hasattr(name, "score"):  # a callable, or a target of another kind
+            raise TargetError(
+                f"A list of targets holds a {type(name).__name__}; a list holds a class for each "
+                "image, by index or by name. Pass one target by itself; for several of the same "
+                "images, call explain_each(model, images, targets)."
+            ) from None
         index = -1
     if isinstance(name, bool) or not 0 <= index < count:
         raise TargetError(

@@ -38,6 +38,7 @@ from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
+from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.runtime.detectors import read_detected
 from limelight.targets.class_names import label_of
@@ -248,13 +249,36 @@ class _Heatmaps:
                         "explanations": noted,
                     }
                 )
-            noted.append(_explanation_as_dict(explanation) | {"picture": str(path)})
+            place = _place_on_photo(explanation, result.crop)
+            noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)
 
 
 def _is_large(result: PhotoResult) -> bool:
     return is_large(result.taken)
+
+
+def _place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] | None:
+    """Return the box around what the score is about, x1 y1 x2 y2 in pixels of the photo.
+
+    It is None for a score about the whole photo.
+    """
+    if explanation.region is None or explanation.region.ndim != 3:
+        return None
+    rows, columns = (explanation.region[0].bool().any(axis).nonzero()[:, 0] for axis in (1, 0))
+    if not len(rows):
+        return None
+    left, top, right, bottom = crop.box
+    height, width = explanation.region.shape[1:]
+    across, down = (right - left) / width, (bottom - top) / height
+    corners = [
+        left + int(columns[0]) * across,
+        top + int(rows[0]) * down,
+        left + (int(columns[-1]) + 1) * across,
+        top + (int(rows[-1]) + 1) * down,
+    ]
+    return [round(corner) for corner in corners]
 
 
 def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
@@ -331,6 +355,8 @@ def _print_heatmaps_of_one(console: Console, photo: dict[str, Any], heatmaps: _H
     for each in photo["explanations"]:
         index = "" if each["index"] is None else f" ({each['index']})"
         facts.add_row("target", f"{escape(each['target'])}{index}, score {each['score']:.4g}")
+        if each["place"] is not None:
+            facts.add_row("place", f"{','.join(map(str, each['place']))} of the photo")
         facts.add_row("status", status_text(each))
         if each["gap"] is not None:
             facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")

@@ -61,8 +61,13 @@ def _read(script: Path) -> str:
 
     Raises:
         OptionError: There is no such file, or it cannot be read.
-        ScriptError: It is not text.
+        ScriptError: It is a notebook, or no text.
     """
+    if script.suffix == ".ipynb":
+        raise ScriptError(
+            f"{str(script)!r} is a notebook, but a Python script was expected. Make one with "
+            f"`jupyter nbconvert --to script {script.name}`, and migrate that."
+        )
     try:
         return read_text(script)
     except UnicodeDecodeError as error:

@@ -28,7 +28,7 @@ from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_pr
 from limelight.compat.release import Releasable
 from limelight.compat.runs import LayerEvidence, PeerRun, ReshapeTransform
 from limelight.compat.scores import OneImageTarget
-from limelight.errors import MethodError
+from limelight.errors import InputError, MethodError
 from limelight.finish import AxisSpan, normalise, relu, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS
@@ -148,7 +148,17 @@ class BaseCAM(Releasable):
         return self.maps_of(self.run(input_tensor), targets, eigen_smooth)
 
     def run(self, input_tensor: Tensor) -> PeerRun:
-        """Run the network once, and keep what it returned as `outputs`."""
+        """Run the network once, and keep what it returned as `outputs`.
+
+        Raises:
+            InputError: The images are no tensor.
+        """
+        if not isinstance(input_tensor, Tensor):
+            raise InputError(
+                f"input_tensor is a {type(input_tensor).__name__}; a tensor [B, C, H, W] was "
+                "expected, as the model takes it. preprocess_image(photo / 255) makes one from a "
+                "photo [H, W, C]."
+            )
         run = PeerRun(
             self.model,
             input_tensor.to(self.device),

@@ -21,7 +21,9 @@ from limelight.runtime.unwrap import unwrap
 from limelight.targets import ScoreTarget, as_target
 
 #: What a call takes as targets: for each image a callable or a class by index, or one for all.
-Targets = Sequence[OneImageTarget | int] | Array | Tensor | OneImageTarget | int | None
+Targets = (
+    Sequence[OneImageTarget | int] | Array | Tensor | OneImageTarget | int | ScoreTarget | None
+)
 
 
 def layers_named(
@@ -124,8 +126,13 @@ def _as_callable(target: object) -> OneImageTarget:
 
 
 def as_target_of_images(targets: Targets, batch: int) -> ScoreTarget:
-    """Return what is explained of B images; None stands for the predicted class."""
-    return as_target(None) if targets is None else OneTargetPerImage(as_targets(targets, batch))
+    """Return what is explained of B images; None stands for the predicted class.
+
+    A target of limelight's own, such as `limelight.Box`, is taken as it is.
+    """
+    if targets is None or isinstance(targets, ScoreTarget):
+        return as_target(targets)
+    return OneTargetPerImage(as_targets(targets, batch))
 
 
 def targets_one_by_one(
