@@ -191,14 +191,20 @@ def test_examples_of_the_walkthrough_run(folder: Path) -> None:
 WALKING = [line for line in blocks(WALK, "")[0].splitlines() if line.startswith("limelight")]
 
 
-@pytest.mark.parametrize("line", WALKING)
-def test_commands_of_the_walkthrough_run(
-    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def assert_runs(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
     with pytest.raises(SystemExit) as done:
         limelight.cli.main()
     assert done.value.code in (0, None), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", WALKING)
+def test_commands_of_the_walkthrough_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_runs(line, monkeypatch, capsys)
 
 
 def test_there_are_commands_of_the_walkthrough() -> None:
@@ -240,10 +246,7 @@ def test_commands_of_measuring_run(
     (folder / "masks").mkdir()
     for name in ("a", "b"):
         Image.new("L", (90, 80), 255).save(folder / "masks" / f"{name}.png")
-    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
-    with pytest.raises(SystemExit) as done:
-        limelight.cli.main()
-    assert done.value.code in (0, None), capsys.readouterr().err
+    assert_runs(line, monkeypatch, capsys)
 
 
 def test_there_are_commands_of_measuring() -> None:
@@ -268,10 +271,7 @@ MIGRATING = [line for line in blocks(MIGRATE, "")[0].splitlines() if line.starts
 def test_commands_of_migrating_run(
     folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
-    with pytest.raises(SystemExit) as done:
-        limelight.cli.main()
-    assert done.value.code in (0, None), capsys.readouterr().err
+    assert_runs(line, monkeypatch, capsys)
 
 
 def test_there_are_commands_of_migrating() -> None:

@@ -16,12 +16,14 @@ from limelight.evidence import Evidence, EvidenceKind, at_least_float32
 from limelight.finish import AxisSpan
 from limelight.inputs import ModelInputs, map_tensors
 from limelight.layers.resolved import INPUT, Layer
+from limelight.methods.perturbed import without_channel
 from limelight.options import Options
 from limelight.progress import ProgressCallback, RunCallback
 from limelight.runtime.channels_read import ChannelsRead, channels_read, without_channels
 from limelight.runtime.cut import Cut, cut_layers
 from limelight.runtime.execution import run_network
 from limelight.runtime.rerun import Rerunner
+from limelight.runtime.unwrap import unwrap
 from limelight.runtime.whole_outputs import WholeOutputs
 from limelight.status import Status, SummedOver, cancels, map_status
 from limelight.target_evidence import TargetEvidence
@@ -30,6 +32,12 @@ from limelight.targets.outputs import returned
 
 #: From what a layer puts out to its channels over a grid, `[B, K, *grid]`.
 ReshapeTransform = Callable[[Any], Tensor]
+
+
+def output_without_graph(model: nn.Module, images: Tensor) -> Any:
+    """Run a shadow of the model, as in evaluation mode, and return what it returns."""
+    with torch.no_grad():
+        return returned(run_network(unwrap(model), ModelInputs.of(images.clone())))
 
 
 class LayerEvidence(ABC):
@@ -134,15 +142,7 @@ class CutLayer(LayerEvidence):
     def scores_without(self, removed: Tensor) -> Tensor:
         """Return the score of each image without one of its channels, `[K, B]`: head runs."""
         evidence = self.evidence(frozenset({"head"}))
-
-        def without(channels: Tensor, image: int) -> Tensor:
-            rows = evidence.activations[image].repeat(
-                len(channels), *[1] * (len(evidence.axes) + 1)
-            )
-            rows[torch.arange(len(channels), device=rows.device), channels] = 0
-            return rows
-
-        return evidence.head.scores(removed, without)
+        return evidence.head.scores(removed, without_channel(evidence))
 
     def with_graph(self) -> tuple[Any, Any]:
         """Raise an error: the tensors of a cut are on a grid."""
@@ -181,7 +181,7 @@ class TransformedLayer(LayerEvidence):
     @cached_property
     def gradients(self) -> Tensor:
         """The transformed gradient of the score at the layer's output, `[B, K, *grid]`."""
-        return self._on_grid(self._run.outputs.gradients(self.scores.values.sum())[self._number])
+        return self._on_grid(self._run.outputs.gradients(self.scores.values.sum(), self._number))
 
     def evidence(self, needs: frozenset[EvidenceKind]) -> Evidence:
         """Return the evidence for a method with these needs.
@@ -224,7 +224,7 @@ class TransformedLayer(LayerEvidence):
     def with_graph(self) -> tuple[Any, Any]:
         """Return the layer's output and its gradient as they are, in the graph."""
         total = self.scores.values.sum()
-        return self._output, self._run.outputs.gradients(total, graph=True)[self._number]
+        return self._output, self._run.outputs.gradients(total, self._number, graph=True)
 
     def why_disconnected(self) -> str:
         """Return why the score does not depend on the layer."""
@@ -325,9 +325,8 @@ class PeerRun:
         self._transformed: TransformedRun | None = None
         self._cuts = list[Cut]()
         if transform is not None or keeps_form:
-            as_it_is: ReshapeTransform = lambda output: output  # noqa: E731
             self._transformed = TransformedRun(
-                model, self.inputs, layers, transform or as_it_is, chunk or _CHUNK
+                model, self.inputs, layers, transform or _as_it_is, chunk or _CHUNK
             )
             output = self._transformed.outputs.output
         else:
@@ -379,6 +378,10 @@ class PeerRun:
             images = self.images.clone().requires_grad_()
         images.grad = cut.gradients(target)
         return images
+
+
+def _as_it_is(output: Any) -> Any:
+    return output
 
 
 #: How many variants of an image run together behind a transform, if the user does not say.

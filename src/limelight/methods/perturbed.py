@@ -9,7 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from limelight.evidence import Evidence
+from limelight.evidence import Evidence, MakeVariants
 from limelight.finish import resize
 from limelight.methods.weighted import weigh
 
@@ -27,16 +27,23 @@ def ablationcam(evidence: Evidence) -> Tensor:
     active = activations.flatten(2).any(2).T  # [K, B]
     complete = torch.ones_like(active[:1])  # the last variant keeps all channels
 
-    def without(channels: Tensor, b: int) -> Tensor:
-        rows = activations[b].repeat(len(channels), 1, *[1] * len(evidence.axes))
-        is_channel = channels < len(active)
-        rows[is_channel.nonzero()[:, 0], channels[is_channel]] = 0
-        return rows
-
-    scores = evidence.head.scores(torch.cat([active, complete]), without)
+    scores = evidence.head.scores(torch.cat([active, complete]), without_channel(evidence))
     lost = torch.where(active, scores[-1] - scores[:-1], 0)
     rounding = 8 * torch.finfo(lost.dtype).eps * scores[-1].abs()
     return weigh(evidence, torch.where(lost.abs() > rounding, lost, 0).T)
+
+
+def without_channel(evidence: Evidence) -> MakeVariants:
+    """Return what removes one channel by its number; that behind the last one removes none."""
+    activations = evidence.activations
+
+    def without(channels: Tensor, b: int) -> Tensor:
+        rows = activations[b].repeat(len(channels), 1, *[1] * len(evidence.axes))
+        is_channel = channels < activations.shape[1]
+        rows[is_channel.nonzero()[:, 0], channels[is_channel]] = 0
+        return rows
+
+    return without
 
 
 def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:

@@ -50,20 +50,19 @@ class WholeOutputs:
         self.paths = [layer.name for layer in self._layers]
         self.at_layers: list[Any] = [capture.output_of(layer) for layer in self._layers]
 
-    def gradients(self, total: Tensor, *, graph: bool = False) -> list[Any]:
-        """Return the gradient of a number at each layer, in the form of the layer's output.
+    def gradients(self, total: Tensor, number: int, *, graph: bool = False) -> Any:
+        """Return the gradient of a number at one of the layers, in the form of its output.
 
-        With `graph` the gradients can be differentiated again.
+        With `graph` the gradient can be differentiated again.
         """
-        leaves = [tensors([output]) for output in self.at_layers]
-        wanted = [leaf for each in leaves for leaf in each if leaf.is_floating_point()]
+        output = self.at_layers[number]
         with torch.inference_mode(False), torch.enable_grad():
-            found = iter(differentiate(total, wanted, graph=graph))
+            found = iter(differentiate(total, _floats(output), graph=graph))
 
         def gradient(leaf: Tensor) -> Tensor:
             return next(found) if leaf.is_floating_point() else leaf
 
-        return [pytree.tree_map_only(Tensor, gradient, output) for output in self.at_layers]
+        return pytree.tree_map_only(Tensor, gradient, output)
 
     def curvature(self, scores: Scores, number: int) -> Any:
         """Return the Hessian of the scores times a layer's output, `H A`, in the output's form."""
@@ -81,15 +80,12 @@ class WholeOutputs:
         return again._curvature(values, number)
 
     def _curvature(self, values: Tensor, number: int) -> Any:
-        first = self.gradients(values.sum(), graph=True)[number]
-        slopes, outputs = (
-            [leaf for leaf in tensors([tree]) if leaf.is_floating_point()]
-            for tree in (first, self.at_layers[number])
-        )
+        slopes = _floats(self.gradients(values.sum(), number, graph=True))
+        outputs = _floats(self.at_layers[number])
         with torch.inference_mode(False), torch.enable_grad():
             products = [(s * v.detach()).sum() for s, v in zip(slopes, outputs, strict=True)]
             total = torch.stack(products).sum()
-        return self.gradients(total)[number]
+        return self.gradients(total, number)
 
     def run_with(self, number: int, output: Any, rows: Tensor) -> Any:
         """Run the network with another output of a layer, and return what the network returns.
@@ -107,3 +103,8 @@ class WholeOutputs:
             return call_shadow(self._model, root, copies, self._inputs.take(rows))
         finally:  # a copy must not refer to itself
             del copies[key].__dict__["forward"]
+
+
+def _floats(output: Any) -> list[Tensor]:
+    """Return the tensors in floating point of an output."""
+    return [leaf for leaf in tensors([output]) if leaf.is_floating_point()]

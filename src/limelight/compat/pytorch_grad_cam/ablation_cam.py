@@ -50,9 +50,7 @@ class AblationCAM(BaseCAM):
         Raises:
             OptionError: The ratio is not in (0, 1], or the layer ablates by code of its own.
         """
-        super().__init__(
-            model, target_layers, reshape_transform, uses_gradients=False, **older_forms
-        )
+        super().__init__(model, target_layers, reshape_transform, **older_forms)
         self.batch_size = batch_size
         self.ablation_layer = AblationLayer() if ablation_layer is None else ablation_layer
         self.ratio_channels_to_ablate = ratio_channels_to_ablate

@@ -80,7 +80,8 @@ class BaseCAM(Releasable):
             reshape_transform: From what a layer puts out to `[B, K, *grid]`; it is applied to the
                 gradient too. None to let limelight find the grid.
             compute_input_gradient: Give `get_cam_image` images whose `grad` is that of the score.
-            uses_gradients: Whether the method reads gradients; without, they are passed as None.
+            uses_gradients: Whether a method of one's own reads gradients; without, they are passed
+                as None.
             tta_transforms: For `aug_smooth`: what ttach calls a Compose. None for the image and its
                 mirror image, each times 0.9, 1 and 1.1.
             detach: Pass activations and gradients as arrays; False for tensors with their graph, as
@@ -99,7 +100,8 @@ class BaseCAM(Releasable):
         self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         self.reshape_transform = reshape_transform
         self.compute_input_gradient = compute_input_gradient
-        self.uses_gradients = uses_gradients
+        needs = METHODS[self.method].needs if self.method else {"gradients"}
+        self.uses_gradients = uses_gradients and "gradients" in needs
         self.tta_transforms = FLIPS_AND_FACTORS if tta_transforms is None else tta_transforms
         self.detach = detach
         self.activations_and_grads: Any = ActivationsAndGradients(

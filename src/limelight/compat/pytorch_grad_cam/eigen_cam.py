@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor, nn
-
-from limelight.compat.arrays import Array
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
-from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import (
-    get_2d_projection,
-)
-from limelight.compat.runs import ReshapeTransform
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
+from limelight.compat.pytorch_grad_cam.steps import image_of
+from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 
 class EigenCAM(BaseCAM):
@@ -26,26 +16,4 @@ class EigenCAM(BaseCAM):
 
     method = "eigencam"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        target_layers: Sequence[Layer] | None = None,
-        reshape_transform: ReshapeTransform | None = None,
-        **older_forms: Any,
-    ) -> None:
-        """Remember what to explain; see `BaseCAM`."""
-        super().__init__(
-            model, target_layers, reshape_transform, uses_gradients=False, **older_forms
-        )
-
-    def get_cam_image(
-        self,
-        input_tensor: Tensor,
-        target_layer: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-        eigen_smooth: bool = False,
-    ) -> Array:
-        """Return the raw map `[B, *grid]`; it is smooth already, with or without `eigen_smooth`."""
-        return get_2d_projection(activations)
+    get_cam_image = image_of(lambda activations, _grads: get_2d_projection(activations))

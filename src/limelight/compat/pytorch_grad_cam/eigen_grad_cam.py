@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
-
-from limelight.compat.arrays import Array
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
-from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import (
-    get_2d_projection,
-)
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
+from limelight.compat.pytorch_grad_cam.steps import image_of
+from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 
 class EigenGradCAM(BaseCAM):
@@ -21,14 +12,4 @@ class EigenGradCAM(BaseCAM):
 
     method = "eigengradcam"
 
-    def get_cam_image(
-        self,
-        input_tensor: Tensor,
-        target_layer: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-        eigen_smooth: bool = False,
-    ) -> Array:
-        """Return the raw map `[B, *grid]`; it is smooth already, with or without `eigen_smooth`."""
-        return get_2d_projection(grads * activations)
+    get_cam_image = image_of(lambda activations, grads: get_2d_projection(grads * activations))

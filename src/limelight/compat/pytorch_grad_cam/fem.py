@@ -31,9 +31,7 @@ class FEM(BaseCAM):
         **older_forms: Any,
     ) -> None:
         """Remember what to explain; see `BaseCAM`. `k` is in standard deviations."""
-        super().__init__(
-            model, target_layers, reshape_transform, uses_gradients=False, **older_forms
-        )
+        super().__init__(model, target_layers, reshape_transform, **older_forms)
         self.k = k
 
     def get_cam_image(

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
-
-from limelight.compat.arrays import Array, weights_of
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
+from limelight.compat.pytorch_grad_cam.steps import weights_by
 
 
 class GradCAM(BaseCAM):
@@ -18,13 +11,4 @@ class GradCAM(BaseCAM):
 
     method = "gradcam"
 
-    def get_cam_weights(
-        self,
-        input_tensor: Tensor,
-        target_layers: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-    ) -> Array:
-        """Return the weight of each channel, `[B, K]`."""
-        return weights_of("gradcam", activations, grads)
+    get_cam_weights = weights_by(method)

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
-
-from limelight.compat.arrays import Array, contributions_of
-from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM, joined_channels
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
+from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.steps import image_by
 
 
 class GradCAMElementWise(BaseCAM):
@@ -18,16 +11,4 @@ class GradCAMElementWise(BaseCAM):
 
     method = "gradcam-elementwise"
 
-    def get_cam_image(
-        self,
-        input_tensor: Tensor,
-        target_layer: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-        eigen_smooth: bool = False,
-    ) -> Array:
-        """Return the raw map `[B, *grid]`."""
-        return joined_channels(
-            contributions_of("gradcam-elementwise", activations, grads), eigen_smooth
-        )
+    get_cam_image = image_by(method)

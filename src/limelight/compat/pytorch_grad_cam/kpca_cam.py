@@ -41,9 +41,7 @@ class KPCA_CAM(BaseCAM):
             kernel: "linear", "poly", "rbf", "sigmoid" or "cosine".
             gamma: The factor in poly, rbf and sigmoid; None for one over the number of channels.
         """
-        super().__init__(
-            model, target_layers, reshape_transform, uses_gradients=False, **older_forms
-        )
+        super().__init__(model, target_layers, reshape_transform, **older_forms)
         self.kernel, self.gamma = kernel, gamma
 
     def get_cam_image(

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from torch import Tensor
 
-from limelight.compat.arrays import Array
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
+from limelight.compat.pytorch_grad_cam.steps import image_of
 from limelight.compat.pytorch_grad_cam.utils.svd_on_activations import (
     get_2d_projection_with_sign_correction,
 )
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
 
 
 class SegEigenCAM(BaseCAM):
@@ -25,14 +19,8 @@ class SegEigenCAM(BaseCAM):
 
     method = "segeigencam"
 
-    def get_cam_image(
-        self,
-        input_tensor: Tensor,
-        target_layer: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-        eigen_smooth: bool = False,
-    ) -> Array:
-        """Return the raw map `[B, *grid]`; it is smooth already, with or without `eigen_smooth`."""
-        return get_2d_projection_with_sign_correction(np.abs(grads) * activations)
+    get_cam_image = image_of(
+        lambda activations, grads: get_2d_projection_with_sign_correction(
+            np.abs(grads) * activations
+        )
+    )

@@ -17,11 +17,11 @@ from limelight.compat.pytorch_grad_cam.call_forms import Targets, as_targets
 from limelight.compat.pytorch_grad_cam.grad_cam import GradCAM
 from limelight.compat.pytorch_grad_cam.utils.image import scale_cam_image
 from limelight.compat.release import Releasable
-from limelight.compat.runs import PeerRun, ReshapeTransform
+from limelight.compat.runs import ReshapeTransform, output_without_graph
 from limelight.compat.scores import OneImageTarget, output_of_image
 from limelight.errors import InputError, OptionError
 from limelight.finish import resize as resize_maps
-from limelight.layers.resolved import INPUT, Layer
+from limelight.layers.resolved import Layer
 from limelight.targets.outputs import class_logits
 
 
@@ -140,7 +140,9 @@ class SESS(Releasable):
         3. Join the maps, and blur the result.
         """
         if target is None:
-            (target,) = as_targets(class_logits(self._outputs(input_tensor)).argmax(-1), 1)
+            (target,) = as_targets(
+                class_logits(output_without_graph(self.model, input_tensor)).argmax(-1), 1
+            )
         # 1. The windows.
         windows = self._windows(input_tensor)
         scores = self._scores(windows, target)
@@ -192,17 +194,13 @@ class SESS(Releasable):
         scores = list[float]()
         for start in range(0, len(windows), self.batch_size):
             pixels = torch.cat([w.pixels for w in windows[start : start + self.batch_size]])
-            outputs = self._outputs(pixels)
+            outputs = output_without_graph(self.model, pixels)
             if self.use_softmax_scores:
                 outputs = class_logits(outputs).softmax(-1)
             scores += [
                 float(target(output_of_image(outputs, b, len(pixels)))) for b in range(len(pixels))
             ]
         return np.maximum(np.array(scores, dtype=np.float32), 0)
-
-    def _outputs(self, images: Tensor) -> Any:
-        """Run the model and return what it returns."""
-        return PeerRun(self.model, images, [INPUT]).returned
 
     @property
     def outputs(self) -> Any:

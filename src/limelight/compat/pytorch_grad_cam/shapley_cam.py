@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
-
-from limelight.compat.arrays import Array, as_array, weights_and_values
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
-from limelight.compat.scores import OneImageTarget
-from limelight.layers.resolved import Layer
-from limelight.methods import METHODS
+from limelight.compat.pytorch_grad_cam.steps import weights_in_a_call_by
 
 
 class ShapleyCAM(BaseCAM):
@@ -22,14 +14,4 @@ class ShapleyCAM(BaseCAM):
 
     method = "shapleycam"
 
-    def get_cam_weights(
-        self,
-        input_tensor: Tensor,
-        target_layers: Layer,
-        targets: Sequence[OneImageTarget],
-        activations: Any,
-        grads: Any,
-    ) -> Array:
-        """Return the weight of each channel, `[B, K]`."""
-        evidence = self.evidence_at(target_layers).evidence(METHODS["shapleycam"].needs)
-        return as_array(weights_and_values("shapleycam", evidence)[0])
+    get_cam_weights = weights_in_a_call_by(method)

@@ -14,12 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from limelight.compat.runs import output_without_graph
 from limelight.compat.scores import output_of_image
 from limelight.errors import InputError, OptionError, TargetError
-from limelight.inputs import ModelInputs, as_tensor
+from limelight.inputs import as_tensor
 from limelight.metrics.faithfulness import pixel_ranks
-from limelight.runtime.execution import run_network
-from limelight.runtime.unwrap import unwrap
 
 Array = npt.NDArray[Any]
 
@@ -185,8 +184,8 @@ def _check(images: Tensor, cams: Array, targets: Sequence[Any]) -> None:
 
 def _scores(model: nn.Module, images: Tensor, targets: Sequence[Callable[[Any], Any]]) -> Any:
     """Return the score of each image, float32."""
+    output = output_without_graph(model, images)
     with torch.no_grad():
-        output = run_network(unwrap(model), ModelInputs.of(images.clone()))
         scores = [
             target(output_of_image(output, number, len(images)))
             for number, target in enumerate(targets)
