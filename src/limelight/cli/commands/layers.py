@@ -75,11 +75,14 @@ class _StageOptions:
     ) -> None:
         """Draw the same class at every stage of a network on one sheet."""
         target = read_class(self.target) if self.target else None
-        scores = cut(network.model, images, INPUT, classes=network.classes).score(target)
+        method = named_method(self.method)
+        if method is None:  # the default depends on the score, which takes a run of its own
+            scores = cut(network.model, images, INPUT, classes=network.classes).score(target)
+            method = method_for(scores, None)
         sheet = draw_maps(
             network.model,
             images,
-            methods=[method_for(scores, named_method(self.method))],
+            methods=[method],
             targets=[target],
             layers=stages(calls),
             classes=network.classes,
