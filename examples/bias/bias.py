@@ -39,7 +39,7 @@ from torch.nn.functional import cross_entropy
 
 import limelight
 from limelight.files import make_folder, write_whole
-from limelight.metrics.statistics import Estimate, mean
+from limelight.metrics.intervals import Estimate, mean
 from limelight.render import save_figure
 
 #: It comes with limelight, and is given the photographs as they are, uncropped.

@@ -32,7 +32,12 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     )
     from limelight.metrics import METRICS as METRICS
     from limelight.metrics.case import MapCase as MapCase, Maps as Maps
+    from limelight.metrics.comparisons import MapsDifference as MapsDifference
     from limelight.metrics.estimates import MetricEstimate as MetricEstimate
+    from limelight.metrics.intervals import (
+        Estimate as Estimate,
+        PairedDifference as PairedDifference,
+    )
     from limelight.metrics.measurement import Measurement as Measurement
     from limelight.metrics.metric import CurveAxes as CurveAxes, Metric as Metric
     from limelight.metrics.objects import Objects as Objects
@@ -44,7 +49,6 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.metrics.robustness import Stage as Stage
     from limelight.metrics.run import measure as measure
     from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
-    from limelight.metrics.statistics import Estimate as Estimate
     from limelight.metrics.verdict import Verdict as Verdict
     from limelight.models.network import Network as Network
     from limelight.models.sources import load_model as load_model
@@ -135,7 +139,9 @@ _PUBLIC_NAMES = {
         "MapCase",
         "Maps",
     ),
+    "metrics.comparisons": ("MapsDifference",),
     "metrics.estimates": ("MetricEstimate",),
+    "metrics.intervals": ("Estimate", "PairedDifference"),
     "metrics.measurement": ("Measurement",),
     "metrics.metric": (
         "CurveAxes",
@@ -153,7 +159,6 @@ _PUBLIC_NAMES = {
         "Sanity",
         "sanity",
     ),
-    "metrics.statistics": ("Estimate",),
     "metrics.verdict": ("Verdict",),
     "models.network": ("Network",),
     "models.sources": ("load_model",),

@@ -7,14 +7,19 @@ from rich.table import Table
 
 from limelight.cli.output import Console
 from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.intervals import Estimate
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.statistics import Estimate
+
+#: With so many columns a terminal has room for the intervals of the means as well.
+_WIDE = 110
 
 
 def print_measurement(console: Console, measurement: Measurement) -> None:
     """Print for each metric a table of methods beside chance, best first; then the verdict."""
     for metric in measurement.metrics:
-        console.print(_metric_table(measurement, metric))
+        console.print(_metric_table(measurement, metric, wide=console.width >= _WIDE))
+    if measurement.readings:
+        console.print(f"[dim]{_explanation(measurement)}[/]")
     print_unmeasured(console, measurement)
     for (method, _layer), counts in measurement.status.items():
         worthless = [f"{count} {name}" for name, count in counts.items() if name != "ok"]
@@ -24,7 +29,7 @@ def print_measurement(console: Console, measurement: Measurement) -> None:
         console.print(f"[bold]{escape(measurement.verdict().sentence)}[/]")
 
 
-def _metric_table(measurement: Measurement, metric: str) -> Table:
+def _metric_table(measurement: Measurement, metric: str, *, wide: bool) -> Table:
     ranking = measurement.ranking(metric)
     counts = {count_readings(estimate.own) for estimate in ranking}
     shared = f", n = {counts.pop()}" if len(counts) == 1 else ""
@@ -35,18 +40,49 @@ def _metric_table(measurement: Measurement, metric: str) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    headings = ["method", "mean, 95 % interval", "random", "centre", *(["n"] if counts else []), ""]
+    letters = measurement.letters(metric) if _has_letters(measurement) else {}
+    headings = [
+        "method",
+        "mean, 95 % interval" if wide else "mean",
+        "random",
+        "centre",
+        "lead, 95 % interval",
+        *(["n"] if counts else []),
+        *(["alike"] if letters else []),
+        "beats chance",
+    ]
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading not in ("method", ""))
+        table.add_column(
+            heading, overflow="fold", no_wrap=heading not in ("method", "beats chance")
+        )
     for estimate in ranking:
+        name = measurement.names[estimate.method, estimate.layer]
         table.add_row(
-            escape(measurement.names[estimate.method, estimate.layer]),
-            escape(str(estimate.own)),
+            escape(name),
+            escape(str(estimate.own)) if wide else f"{estimate.own.value:.3f}",
             *(f"[dim]{control.value:.3f}[/]" for control in (estimate.random, estimate.centre)),
+            escape(str(estimate.lead)),
             *([count_readings(estimate.own)] if counts else []),
+            *([letters[name]] if letters else []),
             _beside_chance(estimate),
         )
     return table
+
+
+def _has_letters(measurement: Measurement) -> bool:
+    """Return whether there are several methods to be told apart."""
+    return len(measurement.names) > 1
+
+
+def _explanation(measurement: Measurement) -> str:
+    """Return what the columns mean."""
+    words = (
+        "lead: by how much the maps are better than the better of random and centre, image by "
+        "image."
+    )
+    if _has_letters(measurement):
+        words += " alike: these images cannot tell methods apart that share a letter."
+    return words
 
 
 def print_unmeasured(console: Console, measurement: Measurement) -> None:
@@ -67,5 +103,5 @@ def _beside_chance(estimate: MetricEstimate) -> str:
     if not estimate.judged:
         return ""
     if estimate.beats_chance is None:
-        return "ahead" if estimate.ahead else "[yellow]not ahead[/]"
-    return "[green]beats chance[/]" if estimate.beats_chance else "[yellow]does not[/]"
+        return "too few" if estimate.own.n else ""
+    return "[green]yes[/]" if estimate.beats_chance else "[yellow]no[/]"

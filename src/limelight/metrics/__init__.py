@@ -1,6 +1,6 @@
 """Is the map true? The table of metrics.
 
-A metric is a pure pair: `update`, from a batch of maps to readings, one per image, and `compute`,
+A metric is a pure pair: `update`, from a batch of maps to readings, one per image, and `mean`,
 from the readings of all images to a mean with its interval. So readings can be taken in any
 batches, on any machines, and joined. The command line, the docs and the tests read this table and
 nothing else.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from limelight.metrics import faithfulness, localisation, robustness
 from limelight.metrics.metric import CurveAxes, Metric
-from limelight.metrics.statistics import mean_over_groups
 from limelight.registry import find_entry
 
 __all__ = ["METRICS", "Metric", "find_metric"]
@@ -81,6 +80,7 @@ METRICS: dict[str, Metric] = {
             family="faithfulness",
             function=faithfulness.increase,
             better="higher",
+            yes_or_no=True,
             formula="[f(x M) > f(x)]",
             paper="Chattopadhay et al. 2018, Grad-CAM++",
             use="To compare with papers: how often less of the image is more certain.",
@@ -130,7 +130,8 @@ METRICS: dict[str, Metric] = {
             function=localisation.pointing_game,
             better="higher",
             needs=frozenset({"objects"}),
-            average=mean_over_groups,
+            over_groups=True,
+            yes_or_no=True,
             formula="[max M within 15 px of B], mean over classes",
             paper="Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop",
             use="Is the hottest point on the object?",
@@ -170,6 +171,7 @@ METRICS: dict[str, Metric] = {
             family="localisation",
             function=localisation.localisation_error,
             better="lower",
+            yes_or_no=True,
             needs=frozenset({"objects"}),
             formula="[IoU(box of M >= 15% of its maximum, box of B) < 0.5]",
             paper="Selvaraju et al. 2017, Grad-CAM",

@@ -15,7 +15,8 @@ from torch import Tensor
 from limelight import files
 from limelight.errors import InputError, unknown
 from limelight.metrics import storage
-from limelight.metrics.estimates import MetricEstimate, best_first
+from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
+from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
 from limelight.plain import as_json
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from limelight import render
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 MEASUREMENT_FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
@@ -151,7 +155,9 @@ class Measurement:
 
     @cached_property
     def _estimates(self) -> list[MetricEstimate]:
-        return [estimate for key, maps in self.readings.items() for estimate in maps.estimates(key)]
+        return with_claims(
+            [estimate for key, maps in self.readings.items() for estimate in maps.estimates(key)]
+        )
 
     def curves(self, metric: str) -> dict[str, dict[str, Tensor]]:
         """Return the mean curves `[P]` of a metric, by the curve's name and then by method.
@@ -184,6 +190,44 @@ class Measurement:
             ]
         )
 
+    def differences(self, metric: str) -> list[MapsDifference]:
+        """Return for every two methods, or layers, by how much the better one leads, and if so.
+
+        The differences are taken image by image, and Holm's correction is for all pairs of this
+        metric.
+
+            for pair in measured.differences("insertion"):
+                print(pair.sentence)
+        """
+        names = self.names
+        ranking = self.ranking(metric)
+        rows = [
+            (
+                names[row.method, row.layer],
+                self.readings[ReadingsKey(row.method, row.layer, row.metric)],
+            )
+            for row in ranking
+        ]
+        return pairwise(_with_options(metric, self.metrics), rows)
+
+    def alike(self, metric: str) -> list[tuple[str, ...]]:
+        """Return the largest groups of methods that these images cannot tell apart, best first.
+
+        A method may be in several groups: it may be like a better one and like a worse one, though
+        those two differ. On too few images for any claim all methods are in one group.
+        """
+        names = self.names
+        ordered = [names[row.method, row.layer] for row in self.ranking(metric)]
+        return groups_alike(ordered, self.differences(metric))
+
+    def letters(self, metric: str) -> dict[str, str]:
+        """Return the letters of the groups that each method is in; see `alike`."""
+        letters = dict[str, str]()
+        for number, group in enumerate(self.alike(metric)):
+            for name in group:
+                letters[name] = letters.get(name, "") + _LETTERS[number % len(_LETTERS)]
+        return letters
+
     def rankings(self) -> list[render.MetricRanking]:
         """Return, for each metric, its methods as lines to be printed, best first."""
         from limelight.metrics import panels
@@ -197,9 +241,9 @@ class Measurement:
         """Return which method earned trust on this network and these images, or that none did.
 
         A method earns trust if it beats both controls in every metric of faithfulness and
-        localisation: it is better, and the intervals do not overlap. The best of several has the
-        lowest mean rank over the metrics. On fewer than 8 images none earns trust, because their
-        bootstrap intervals are too narrow.
+        localisation: image by image it is better, by more than chance (`MetricEstimate.p` below
+        0.05). The best of several has the lowest mean rank over the metrics. On fewer than
+        `FEWEST_IMAGES` images none earns trust.
         """
         return judge(self.estimates(), self.names, self.n)
 
@@ -237,6 +281,7 @@ class Measurement:
                 "verdict": verdict.sentence,
                 "trusted": list(verdict.trusted),
                 "figures": self.rows(),
+                "differences": self.difference_rows(),
                 **self.as_dict(),
             }
             return files.write_whole(path, as_json(report, indent=1).encode())
@@ -264,6 +309,14 @@ class Measurement:
     def rows(self) -> list[dict[str, Any]]:
         """Return the estimates as plain values, one dict each, as in CSV and JSON."""
         return list(map(storage.estimate_row, self.estimates()))
+
+    def difference_rows(self) -> list[dict[str, Any]]:
+        """Return the differences of all pairs of methods as plain values, one dict each."""
+        return [
+            storage.difference_row(pair)
+            for metric in self.metrics
+            for pair in self.differences(metric)
+        ]
 
     def counts(self) -> list[dict[str, Any]]:
         """Return how often each status occurred, as plain values."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from torch import Tensor
 
-from limelight.metrics.statistics import Estimate, mean
+from limelight.metrics.intervals import Estimate, PairedDifference, difference, mean
 from limelight.registry import Entry
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Metric(Entry):
         better: Whether higher or lower values are better.
         needs: What it needs besides maps and network.
         axes: The axes of its curves; None for a metric without curves.
-        average: Returns the estimate from readings `[N]`, given the class and the image of each.
+        over_groups: Whether the mean is over classes, of the mean of each class.
+        yes_or_no: Whether the readings are 1 or 0.
         lower_parts: The parts of which lower is better, though higher is better for the metric.
     """
 
@@ -63,7 +64,8 @@ class Metric(Entry):
     better: Better
     needs: frozenset[MetricNeed] = frozenset()
     axes: CurveAxes | None = None
-    average: Callable[[Tensor, Sequence[str], Sequence[str]], Estimate] = mean
+    over_groups: bool = False
+    yes_or_no: bool = False
     lower_parts: frozenset[str] = frozenset()
 
     def update(self, case: MapCase) -> Readings:
@@ -71,18 +73,50 @@ class Metric(Entry):
         readings: Readings = self.function(case, **dict(self.options))
         return {name: values.detach().cpu().double() for name, values in readings.items()}
 
-    def compute(
-        self, readings: Readings, groups: Sequence[str], images: Sequence[str]
-    ) -> dict[str, Estimate]:
-        """Return the estimates over N maps: the metric's `value`, and its parts, without curves.
+    def mean(
+        self, values: Tensor, groups: Sequence[str], images: Sequence[str], part: str = "value"
+    ) -> Estimate:
+        """Return the mean over N maps, with its interval.
 
         Args:
-            readings: The readings of all batches, one after the other.
+            values: The readings `[N]` of all batches, one after the other.
             groups: The class of each map, `[N]`.
             images: Which image each map is of, `[N]`.
+            part: Which part of the metric the readings are of.
         """
-        parts = {name: values for name, values in readings.items() if values.ndim == 1}
-        return {name: self.average(values, groups, images) for name, values in parts.items()}
+        return mean(
+            values,
+            groups,
+            images,
+            over_groups=self.over_groups,
+            yes_or_no=self.yes_or_no and part == "value",
+        )
+
+    def lead(
+        self,
+        values: Tensor,
+        others: Tensor,
+        groups: Sequence[str],
+        images: Sequence[str],
+        part: str = "value",
+    ) -> PairedDifference:
+        """Return by how much readings `[N]` are better than others of the same maps, paired.
+
+        It is positive where they are better, also if lower is better.
+        """
+        first, second = (others, values) if self.better_of(part) == "lower" else (values, others)
+        return difference(
+            first,
+            second,
+            groups,
+            images,
+            over_groups=self.over_groups,
+            yes_or_no=self.yes_or_no and part == "value",
+        )
+
+    def better_of(self, part: str) -> Better:
+        """Return whether higher or lower values of a part are better."""
+        return "lower" if part in self.lower_parts else self.better
 
     @property
     def judged(self) -> bool:

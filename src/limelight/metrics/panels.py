@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.intervals import Estimate, PairedDifference
 from limelight.metrics.metric import CurveAxes
 from limelight.metrics.readings import CHANCE
-from limelight.metrics.statistics import Estimate
 from limelight.render import Bars, Curves, MetricRanking
 
 
@@ -33,16 +33,22 @@ def ranking_lines(
 def bars(
     metric: str, ranking: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str]
 ) -> Bars:
-    """Return the panel of a metric's means."""
+    """Return the panel of a metric's means.
+
+    The interval of a control is that of its difference from the method, laid at the method's mean:
+    the method's mark lies outside it where the two differ, which their own intervals cannot show.
+    """
     means, controls = {}, {}
     for estimate in ranking:
         name = names[estimate.method, estimate.layer]
         means[name] = _interval(estimate.own)
+        sign = 1 if estimate.better == "higher" else -1
         controls[name] = {
-            f"{CHANCE}random": _interval(estimate.random),
-            f"{CHANCE}centre": _interval(estimate.centre),
+            f"{CHANCE}random": _beside(estimate.own.value, sign, estimate.over_random),
+            f"{CHANCE}centre": _beside(estimate.own.value, sign, estimate.over_centre),
         }
-    return Bars(metric, f"{ranking[0].better} is better", means, controls)
+    note = f"{ranking[0].better} is better; x and + have the interval of the difference"
+    return Bars(metric, note, means, controls)
 
 
 def curves(title: str, axes: CurveAxes, by_method: Mapping[str, Tensor]) -> Curves:
@@ -54,3 +60,9 @@ def curves(title: str, axes: CurveAxes, by_method: Mapping[str, Tensor]) -> Curv
 
 def _interval(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.value, estimate.low, estimate.high
+
+
+def _beside(mean: float, sign: int, lead: PairedDifference) -> tuple[float, float, float]:
+    """Return where a control lies beside a mean, and the interval of the difference."""
+    value, *ends = (mean - sign * difference for difference in (lead.value, lead.low, lead.high))
+    return value, min(ends), max(ends)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -122,15 +123,23 @@ class MapReadings:
     def estimates(self, key: ReadingsKey) -> list[MetricEstimate]:
         """Return the estimate of the metric, and of each of its parts."""
         metric, found = self.metric, list[MetricEstimate]()
-        by_source = {
-            source: metric.compute(self.values[source], self.groups, self.images)
-            for source in MAP_SOURCES
-        }
-        for part in by_source["own"]:
-            own, random, centre = (by_source[source][part] for source in MAP_SOURCES)
-            better = metric.better if part not in metric.lower_parts else "lower"
-            judged = metric.judged and part == "value"
-            found.append(MetricEstimate(*key, part, better, own, random, centre, judged))
+        for part, values in self.values["own"].items():
+            random, centre = self.values["random"][part], self.values["centre"][part]
+            mean = partial(metric.mean, groups=self.groups, images=self.images, part=part)
+            lead = partial(metric.lead, values, groups=self.groups, images=self.images, part=part)
+            found.append(
+                MetricEstimate(
+                    *key,
+                    part=part,
+                    better=metric.better_of(part),
+                    own=mean(values),
+                    random=mean(random),
+                    centre=mean(centre),
+                    over_random=lead(random),
+                    over_centre=lead(centre),
+                    judged=metric.judged and part == "value",
+                )
+            )
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from limelight.layers.resolved import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS
 from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.intervals import FEWEST_IMAGES
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
@@ -137,7 +137,7 @@ def sanity(
     edges, not what the network learned. The likeness of a method is Spearman's correlation of its
     raw maps with those of the trained network, averaged over stages and images. A method *fails* if
     the whole interval of its likeness is above 0.5, and *passes* if the whole interval is below.
-    The model keeps its weights.
+    On fewer than `FEWEST_IMAGES` images it is *unclear*. The model keeps its weights.
 
         found = limelight.sanity(model, images, methods=["gradcam", "guided-backprop"])
         found.verdicts          # {"gradcam": "passes", "guided-backprop": "fails"}
@@ -205,7 +205,10 @@ def verdicts(measurement: Measurement) -> dict[str, SanityVerdict]:
 
 
 def verdict_of(likeness: MetricEstimate) -> SanityVerdict:
-    """Return whether a method passes, by its likeness; without an interval its mean decides."""
+    """Return whether a method passes, by its likeness; `unclear` on too few images."""
     mean = likeness.own
-    low, high = (mean.value, mean.value) if math.isnan(mean.low) else (mean.low, mean.high)
-    return "passes" if high < LIKENESS_LIMIT else "fails" if low > LIKENESS_LIMIT else "unclear"
+    if mean.images < FEWEST_IMAGES:
+        return "unclear"
+    if mean.high < LIKENESS_LIMIT:
+        return "passes"
+    return "fails" if mean.low > LIKENESS_LIMIT else "unclear"

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from limelight.metrics import find_metric
+from limelight.metrics.comparisons import MapsDifference
 from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.intervals import Estimate, PairedDifference
 from limelight.metrics.metric import Readings
 from limelight.metrics.readings import MAP_SOURCES, MapReadings, ReadingsKey
 from limelight.plain import from_json_number, to_json_number
@@ -22,10 +24,11 @@ from limelight.plain import from_json_number, to_json_number
 def estimate_row(estimate: MetricEstimate) -> dict[str, Any]:
     """Return an estimate as plain values: a row of the table."""
     sources = (("", estimate.own), ("random_", estimate.random), ("centre_", estimate.centre))
-    means = {
-        f"{prefix}{name}": value
-        for prefix, mean in sources
-        for name, value in (("value", mean.value), ("low", mean.low), ("high", mean.high))
+    means = {f"{prefix}{name}": value for prefix, mean in sources for name, value in _ends(mean)}
+    leads = {
+        f"over_{control}_{name}": value
+        for control, lead in (("random", estimate.over_random), ("centre", estimate.over_centre))
+        for name, value in (*_ends(lead), ("share", lead.above))
     }
     return {
         "method": estimate.method,
@@ -37,8 +40,31 @@ def estimate_row(estimate: MetricEstimate) -> dict[str, Any]:
         "images": estimate.own.images,
         "left_out": estimate.own.left_out,
         **means,
+        **leads,
+        "p": estimate.p if estimate.judged else None,
         "beats_chance": estimate.beats_chance if estimate.judged else None,
+        "sentence": estimate.sentence if estimate.judged else None,
     }
+
+
+def difference_row(pair: MapsDifference) -> dict[str, Any]:
+    """Return the difference of two methods as plain values."""
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "metric": pair.metric,
+        "n": pair.lead.n,
+        "images": pair.lead.images,
+        **dict(_ends(pair.lead)),
+        "share": pair.lead.above,
+        "p": pair.p,
+        "is_real": pair.is_real,
+        "sentence": pair.sentence,
+    }
+
+
+def _ends(mean: Estimate | PairedDifference) -> tuple[tuple[str, float], ...]:
+    return ("value", mean.value), ("low", mean.low), ("high", mean.high)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from limelight.metrics.estimates import MetricEstimate, best_first
+from limelight.metrics.intervals import FEWEST_IMAGES
 
 #: How many names a sentence lists.
 _MOST_NAMES = 6
-
-
-#: With fewer images a bootstrap interval is so narrow that chance beats chance too often.
-FEWEST_IMAGES = 8
 
 
 class Verdict(NamedTuple):
@@ -20,7 +17,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         method: The best of the methods that earned trust; None when none did.
-        trusted: All that did, best first; none on fewer than 8 images.
+        trusted: All that did, best first; none on too few images.
         sentence: The same as a sentence.
     """
 
@@ -65,20 +62,20 @@ def judge(
         return Verdict(None, (), "Nothing was measured in which a map has to beat chance.")
     if not any(estimate.own.n for estimate in judged):
         return Verdict(None, (), "No metric is defined on these images: no object in them, say.")
-    without_intervals = all(estimate.beats_chance is None for estimate in judged)
     images = max(estimate.own.images for estimate in judged)
-    standings = _standings(judged, names, by_mean=without_intervals)
+    too_few = all(estimate.beats_chance is None for estimate in judged)
+    standings = _standings(judged, names, by_mean=too_few)
     trusted = tuple(standing.name for standing in standings if standing.won_all)
-    sentence = _sentence(standings, without_intervals=without_intervals, n=n, images=images)
-    if without_intervals or images < FEWEST_IMAGES or not trusted:
-        return Verdict(None, (), sentence)
-    return Verdict(trusted[0], trusted, sentence)
+    if too_few:
+        return Verdict(None, (), _sentence_of_few(standings, images))
+    sentence = _sentence(standings, n=n, images=images)
+    return Verdict(trusted[0], trusted, sentence) if trusted else Verdict(None, (), sentence)
 
 
 def _standings(
     judged: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str], *, by_mean: bool
 ) -> list[_Standing]:
-    """Return how each method did, best first; with `by_mean`, by means without intervals."""
+    """Return how each method did, best first; `by_mean`, by its means alone."""
     metrics = dict.fromkeys(estimate.metric for estimate in judged)
     rankings = [best_first([e for e in judged if e.metric == metric]) for metric in metrics]
     standings = []
@@ -92,42 +89,43 @@ def _standings(
     return sorted(standings, key=lambda standing: (standing.metrics - standing.won, standing.rank))
 
 
-def _sentence(
-    standings: Sequence[_Standing], *, without_intervals: bool, n: int, images: int
-) -> str:
+def _sentence_of_few(standings: Sequence[_Standing], images: int) -> str:
+    """Return the verdict on too few images for any claim."""
+    best = standings[0]
+    ahead = [standing.name for standing in standings if standing.won_all]
+    result = f"{_name_list(ahead)} did better than random and centre in {_all_metrics(best)}"
+    if not ahead:
+        result = f"{best.name} did better than random and centre in {_some_metrics(best)}"
+    return (
+        f"{images} image{' is' if images == 1 else 's are'} too few to earn trust on, which takes "
+        f"{FEWEST_IMAGES}; {result}, by chance or not. Measure "
+        f"{'a folder of photos' if images == 1 else 'more photos'}."
+    )
+
+
+def _sentence(standings: Sequence[_Standing], *, n: int, images: int) -> str:
     best = standings[0]
     explanations = f"{n} explanations" if n == images else f"{n} explanations of {images} images"
     trusted = [standing.name for standing in standings if standing.won_all]
-    in_all = {1: "the one metric", 2: "both metrics"}.get(
-        best.metrics, f"all {best.metrics} metrics"
-    )
-    in_some = f"{best.won} of {best.metrics} metric{'s' if best.metrics > 1 else ''}"
-    if without_intervals:
-        result = f"{_name_list(trusted)} did better than random and centre in {in_all}"
-        if not trusted:
-            result = f"{best.name} did better than random and centre in {in_some}"
-        return (
-            f"{'On one image' if images == 1 else f'On {images} images'} nothing has an interval, "
-            f"so nothing earned trust yet; {result}. Measure a folder of photos."
-        )
-    if images < FEWEST_IMAGES:
-        result = f"{_name_list(trusted)} beat random and centre in {in_all}"
-        if not trusted:
-            result = f"{best.name} beat random and centre in {in_some}"
-        return (
-            f"{images} images are too few to earn trust on, as intervals of fewer than "
-            f"{FEWEST_IMAGES} are too narrow; {result}. Measure more photos."
-        )
     if not trusted:
         return (
             f"No method earned trust on this network in {explanations}: the nearest, "
-            f"{best.name}, beat random and centre, intervals apart, in {in_some}."
+            f"{best.name}, beat random and centre in {_some_metrics(best)}."
         )
     others = f"; so did {_name_list(trusted[1:])}" if len(trusted) > 1 else ", alone"
     return (
-        f"{best.name} earned trust on this network in {explanations}: it beat random and centre "
-        f"in {in_all}, intervals apart{others}."
+        f"{best.name} earned trust on this network in {explanations}: image by image it beat "
+        f"random and centre in {_all_metrics(best)}{others}."
     )
+
+
+def _all_metrics(standing: _Standing) -> str:
+    names = {1: "the one metric", 2: "both metrics"}
+    return names.get(standing.metrics, f"all {standing.metrics} metrics")
+
+
+def _some_metrics(standing: _Standing) -> str:
+    return f"{standing.won} of {standing.metrics} metric{'s' if standing.metrics > 1 else ''}"
 
 
 def _name_list(names: Sequence[str]) -> str:
