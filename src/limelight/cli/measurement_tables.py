@@ -7,7 +7,7 @@ from rich.table import Table
 
 from limelight.cli.output import Console
 from limelight.metrics.estimates import MetricEstimate
-from limelight.metrics.intervals import Estimate
+from limelight.metrics.intervals import FEWEST_IMAGES_OF_A_PAIR, Estimate
 from limelight.metrics.measurement import Measurement
 
 #: With so many columns a terminal has room for the intervals of the means as well.
@@ -70,8 +70,9 @@ def _metric_table(measurement: Measurement, metric: str, *, wide: bool) -> Table
 
 
 def _has_letters(measurement: Measurement) -> bool:
-    """Return whether there are several methods to be told apart."""
-    return len(measurement.names) > 1
+    """Return whether there are several methods, and images enough to tell them apart."""
+    enough = any(row.own.images >= FEWEST_IMAGES_OF_A_PAIR for row in measurement.estimates())
+    return len(measurement.names) > 1 and enough
 
 
 def _explanation(measurement: Measurement) -> str:

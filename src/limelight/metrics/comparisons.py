@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limelight.metrics.holm import adjusted, alike
-from limelight.metrics.intervals import CONFIDENCE, PairedDifference
+from limelight.metrics.intervals import CONFIDENCE, FEWEST_IMAGES_OF_A_PAIR, PairedDifference
 from limelight.metrics.readings import MapReadings
 
 
@@ -49,7 +49,7 @@ class MapsDifference:
         found = {
             True: "the difference is real",
             False: "these images cannot tell them apart",
-            None: "too few images for a claim",
+            None: f"too few images for a claim, which takes {FEWEST_IMAGES_OF_A_PAIR}",
         }[self.is_real]
         return (
             f"In {self.metric} {self.first} leads {self.second} by {self.lead} on {self.lead.n} "
@@ -71,7 +71,9 @@ def pairwise(
         MapsDifference(first, second, metric, _lead(maps, others, part))
         for (first, maps), (second, others) in combinations(rows, 2)
     ]
-    p_values = adjusted([pair.lead.p if pair.lead.enough_images else math.nan for pair in found])
+    p_values = adjusted(
+        [pair.lead.p if pair.lead.images >= FEWEST_IMAGES_OF_A_PAIR else math.nan for pair in found]
+    )
     return [replace(pair, p=p) for pair, p in zip(found, p_values, strict=True)]
 
 

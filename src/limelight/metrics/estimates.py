@@ -115,7 +115,7 @@ def with_claims(estimates: Sequence[MetricEstimate]) -> list[MetricEstimate]:
 def _p_of_both(estimate: MetricEstimate) -> float:
     """Return the p-value of "better than both controls"; NaN on too few images."""
     both = estimate.over_random, estimate.over_centre
-    if not all(lead.enough_images for lead in both):
+    if min(lead.images for lead in both) < FEWEST_IMAGES:
         return math.nan
     return max(lead.p if lead.value > 0 else 1.0 for lead in both)
 

@@ -21,8 +21,9 @@ from torch import Tensor
 CONFIDENCE = 0.95
 
 
-#: With fewer images the simulated error of a claim exceeds its nominal rate, so none is made.
-FEWEST_IMAGES = 8
+#: With fewer images no method is said to beat chance, and with fewer no two methods to differ: the
+#: simulated error of these claims would be more than half as high again as their nominal rate.
+FEWEST_IMAGES, FEWEST_IMAGES_OF_A_PAIR = 8, 50
 
 
 #: Readings that differ by no more than this share of themselves differ by rounding alone.
@@ -86,11 +87,6 @@ class PairedDifference:
         if math.isnan(self.low):
             return f"{self.value:+.3f}"
         return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-    @property
-    def enough_images(self) -> bool:
-        """Whether there are enough images for a claim."""
-        return self.images >= FEWEST_IMAGES
 
 
 def mean(
