@@ -39,7 +39,7 @@ def test_measure_prints_tables_and_writes_files(run: Runner, folder: Path, noise
     assert (code, err) == (0, "")
     assert "insertion:steps=3 (higher is better" in out
     assert "increase (higher is better" in out
-    assert "mean, 95 % interval" in out
+    assert "lead, 95 % interval" in out
     assert out.count("gradcam ") >= 2
     assert "Table, figure and readings are in out." in out
     assert {path.name for path in (folder / "out").iterdir()} == FILES
@@ -105,7 +105,7 @@ def test_one_photo_has_no_interval_and_that_is_said(
     code, out, _ = run("measure", "photos/0.png", *NET, *QUICK, "--out", "out")
     assert code == 0
     assert "[0." not in out
-    assert "On one image nothing has an interval, so nothing earned trust yet" in flat(out)
+    assert "1 image is too few to earn trust on, which takes 8" in flat(out)
     assert "Measure a folder of photos." in flat(out)
     assert all(
         (row["n"], row["low"], row["beats_chance"]) == ("1", "nan", "") for row in table(folder)

@@ -22,9 +22,9 @@ from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, OutputError
 from limelight.metrics.annotation_files import Annotations
 from limelight.metrics.imputation import impute
+from limelight.metrics.intervals import mean
 from limelight.metrics.journal import Journal
 from limelight.metrics.photo_measurement import MeasureSpec, measure_photos
-from limelight.metrics.statistics import mean, mean_over_groups
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
 
@@ -65,15 +65,20 @@ def test_the_same_image_measured_twice_is_one_image(model: nn.Module, images: Te
     assert (own.n, own.images) == (4, 3)
 
 
-@pytest.mark.parametrize("over", [mean, mean_over_groups])
-def test_an_interval_is_as_wide_as_that_of_the_images(over: object) -> None:
+@pytest.mark.parametrize("over_groups", [False, True])
+def test_an_interval_is_as_wide_as_that_of_the_images(over_groups: bool) -> None:
     drawn = torch.randn(40, dtype=torch.float64)
     names = [str(i) for i in range(40)]
     alone = mean(drawn, ["a"] * 40, names)
     # Ten readings of each image say no more than one does.
-    tenfold = over(drawn.repeat_interleave(10), ["a"] * 400, [n for n in names for _ in range(10)])  # type: ignore[operator]
-    assert_agrees(tenfold.value, alone.value)
-    assert tenfold.high - tenfold.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    tenfold = mean(
+        drawn.repeat_interleave(10),
+        ["a"] * 400,
+        [name for name in names for _ in range(10)],
+        over_groups=over_groups,
+    )
+    for end in ("value", "low", "high"):
+        assert_agrees(getattr(tenfold, end), getattr(alone, end))
     apart = mean(drawn.repeat_interleave(10), ["a"] * 400)
     assert apart.high - apart.low < 0.5 * (alone.high - alone.low)
 
@@ -357,8 +362,10 @@ def test_few_images_earn_no_trust(model: nn.Module) -> None:
         )
         for count in (7, 9)
     }
-    for one in found.values():  # all of the heat lies on the object
-        assert one.estimates()[0].beats_chance
+    # All of the heat lies on the object.
+    assert found[7].estimates()[0].ahead
+    assert found[7].estimates()[0].beats_chance is None
+    assert found[9].estimates()[0].beats_chance
     assert found[7].verdict().trusted == ()
     assert "7 images are too few to earn trust on" in found[7].verdict().sentence
     assert found[9].verdict().trusted == ("heatmaps",)

@@ -31,9 +31,9 @@ from helpers.measurements import (
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, LimelightError, OutputError
+from limelight.metrics.intervals import mean
 from limelight.metrics.measurement import MEASUREMENT_FORMATS, Measurement
 from limelight.metrics.readings import Unmeasured
-from limelight.metrics.statistics import mean
 
 
 def test_words_that_cannot_be_read_are_seen() -> None:
@@ -65,8 +65,8 @@ def test_one_method_earned_trust() -> None:
     assert verdict == (
         "gradcam",
         ("gradcam",),
-        "gradcam earned trust on this network in 20 explanations: it beat random and centre in "
-        "both metrics, intervals apart, alone.",
+        "gradcam earned trust on this network in 20 explanations: image by image it beat random "
+        "and centre in both metrics, alone.",
     )
 
 
@@ -86,13 +86,13 @@ def test_several_earned_trust_and_the_best_rank_comes_first() -> None:
     assert best.trusted[0] == "hirescam"
     assert set(best.trusted) == {"gradcam", "layercam", "hirescam"}
     assert best.sentence.startswith("hirescam earned trust on this network in 20 explanations")
-    assert best.sentence.endswith("intervals apart; so did gradcam, layercam.")
+    assert best.sentence.endswith("in both metrics; so did gradcam, layercam.")
 
 
 def test_in_one_metric() -> None:
     assert made({("gradcam", "deletion"): LOW}).verdict().sentence == (
-        "gradcam earned trust on this network in 20 explanations: it beat random and centre in "
-        "the one metric, intervals apart, alone."
+        "gradcam earned trust on this network in 20 explanations: image by image it beat random "
+        "and centre in the one metric, alone."
     )
 
 
@@ -109,7 +109,7 @@ def test_none_earned_trust() -> None:
         None,
         (),
         "No method earned trust on this network in 20 explanations: the nearest, saliency, beat "
-        "random and centre, intervals apart, in 1 of 2 metrics.",
+        "random and centre in 1 of 2 metrics.",
     )
     assert made({("gradcam", "insertion"): BAD}).verdict().sentence.endswith("in 0 of 1 metric.")
 
@@ -127,8 +127,8 @@ def test_one_image_has_no_interval_and_earns_nothing() -> None:
     assert verdict == (
         None,
         (),
-        "On one image nothing has an interval, so nothing earned trust yet; gradcam did better "
-        "than random and centre in both metrics. Measure a folder of photos.",
+        "1 image is too few to earn trust on, which takes 8; gradcam did better than random and "
+        "centre in both metrics, by chance or not. Measure a folder of photos.",
     )
     worse = made({("gradcam", "insertion"): ([0.1], [0.3], [0.4])}).verdict()
     assert "gradcam did better than random and centre in 0 of 1" in worse.sentence
@@ -155,7 +155,7 @@ def test_a_figure_that_is_not_defined_earns_no_trust() -> None:
     nothing = ([NAN] * 20, about(0.3), about(0.4))
     verdict = made({("gradcam", "insertion"): GOOD, ("gradcam", "road"): nothing}).verdict()
     assert verdict.trusted == ()
-    assert "gradcam, beat random and centre, intervals apart, in 1 of 2" in verdict.sentence
+    assert "gradcam, beat random and centre in 1 of 2" in verdict.sentence
 
 
 def test_a_method_that_some_metric_could_not_measure_earns_no_trust_by_that() -> None:
@@ -170,7 +170,7 @@ def test_a_method_that_some_metric_could_not_measure_earns_no_trust_by_that() ->
     assert verdict.trusted == ()
 
 
-def test_overlapping_intervals_are_not_apart() -> None:
+def test_what_may_be_chance_earns_no_trust() -> None:
     wide = ([0.0, 1.0] * 10, about(0.3), about(0.4))
     assert made({("gradcam", "insertion"): wide}).verdict().trusted == ()
     # Better than one control alone is not enough either.
@@ -259,9 +259,9 @@ LONG = "occlusion:patch=0.3,stride=0.15,baseline=0.5"
 VERDICTS = [
     "gradcam earned trust.",
     "No method earned trust on this network in 20 explanations: the nearest, integrated-gradients, "
-    "beat random and centre, intervals apart, in 1 of 3 metrics.",
-    "gradcam earned trust on this network in 20 explanations: it beat random and centre in all 3 "
-    "metrics, intervals apart; so did " + ", ".join(list(limelight.METHODS)[:20]) + ".",
+    "beat random and centre in 1 of 3 metrics.",
+    "gradcam earned trust on this network in 20 explanations: image by image it beat random "
+    "and centre in all 3 metrics; so did " + ", ".join(list(limelight.METHODS)[:20]) + ".",
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
@@ -21,6 +20,7 @@ from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.methods import chosen_methods
 from limelight.metrics.estimates import MetricEstimate
+from limelight.metrics.intervals import FEWEST_IMAGES
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.sanity import sanity as find_sanity
 from limelight.metrics.sanity import verdict_of, verdicts
@@ -51,13 +51,16 @@ def sanity(
     A map that random weights leave as it is shows edges, not what the network learned. For each
     photo a strip per method is drawn: its map, then those of the stages, from random logits to an
     all random network. A method passes if its likeness, Spearman's correlation with the map of the
-    trained network, averaged over stages, stays below 0.5.
+    trained network, averaged over stages, stays below 0.5 with its whole interval. That takes at
+    least 8 photos.
 
     [bold]Examples[/]
 
-    limelight sanity cat.jpg
+    limelight sanity photos/
 
     limelight sanity photos/ --methods "gradcam guided-backprop" --steps 10
+
+    limelight sanity cat.jpg
     """
     rows = chosen_methods(methods or _CHECKED_METHODS)
     class_meant = None if target is None else read_class(target)
@@ -129,8 +132,12 @@ def _print_verdicts(console: Console, total: Measurement, network: Network) -> N
     console.print(f"[bold]{network_title(network)}[/], weights drawn anew")
     console.print(table)
     print_unmeasured(console, total)
-    if math.isnan(ranking[0].own.low):
-        console.print("One photo has no interval: take several to be sure.")
+    images = max(estimate.own.images for estimate in ranking)
+    if images < FEWEST_IMAGES:
+        console.print(
+            f"{images} photo{' is' if images == 1 else 's are'} too few for a verdict, which takes "
+            f"{FEWEST_IMAGES}."
+        )
 
 
 def _verdict_row(total: Measurement, estimate: MetricEstimate) -> list[str]:
