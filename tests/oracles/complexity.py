@@ -28,7 +28,7 @@ def gini(values: Array) -> float:
 
 
 def entropy(values: Array) -> float:
-    """Return the entropy of shares of the sum, in nats; Bhatt et al. 2020, definition 4."""
+    """Return the entropy of shares of the sum, in nats; Bhatt et al. 2020, `mu_C`."""
     if not values.any():  # as any map that is the same everywhere
         return math.log(values.size)
     total = math.fsum(values.ravel())

@@ -46,7 +46,7 @@ def randomised(
 
 
 def other_logit(raw: Array, heatmap: Array, other: Array, other_heatmap: Array) -> dict[str, float]:
-    """Return how alike the maps of two classes are; Sixt et al. 2020, section 4."""
+    """Return how alike the maps of two classes are; Sixt et al. 2020."""
     return {
         "value": rank_correlation(raw.ravel(), other.ravel()),
         "absolute": rank_correlation(abs(raw).ravel(), abs(other).ravel()),

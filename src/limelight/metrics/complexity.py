@@ -16,7 +16,7 @@ def sparseness(case: MapCase) -> Readings:
     """Return how unequally M is spread over the pixels: its Gini index.
 
     `1 - 2 sum_k m_k / |m|_1 (N - k + 1/2) / N`, `[B]`, m the N values of M from the lowest, k = 1,
-    to the highest, k = N: Hurley and Rickard 2009, eq. 2; Chalasani et al. 2020, section 3.1.
+    to the highest, k = N: Hurley and Rickard 2009, Chalasani et al. 2020.
     Higher is better: 0 for a map that is the same everywhere, zero too, and `1 - 1 / N` for a
     single pixel.
     """
@@ -29,7 +29,7 @@ def sparseness(case: MapCase) -> Readings:
 def complexity(case: MapCase) -> Readings:
     """Return the entropy of M as shares of its sum, in nats.
 
-    `-sum_i P_i ln P_i` with `P_i = M_i / sum_j M_j`, `[B]`: Bhatt et al. 2020, definition 4. Lower
+    `-sum_i P_i ln P_i` with `P_i = M_i / sum_j M_j`, `[B]`: Bhatt et al. 2020, `mu_C`. Lower
     is better: 0 for a single pixel, and `ln N` for a map of N pixels that is the same everywhere,
     zero too. `of uniform` is the entropy divided by `ln N`, to compare images of different sizes;
     NaN where N is 1.

@@ -60,7 +60,7 @@ def random_logit(case: MapCase, *, seed: int = 0) -> Readings:
 
     Spearman's correlation of the raw maps of both classes, signed, is the `value`, `[B]`;
     `absolute` is that of their absolute values, and `ssim` the structural similarity of the
-    heatmaps: Sixt et al. 2020, section 4. Each image has a class of its own, never the explained
+    heatmaps: Sixt et al. 2020. Each image has a class of its own, never the explained
     one, drawn by the seed and the image; of two classes it is the other one, whose map may be the
     same with the sign turned (value -1, `absolute` 1). Lower is better: a map that is much the same
     for any class does not show what speaks for this one. A map that is the same everywhere is left
