@@ -31,7 +31,7 @@ def test_metrics_are_listed(run: Runner) -> None:
     for row in METRICS.values():
         assert row.name in out
         assert row.use.split()[0] in out
-    for family in ("faithfulness", "localisation", "robustness", "sanity"):
+    for family in ("faithfulness", "localisation", "complexity", "robustness", "sanity"):
         assert family in out
     _, out, _ = run("metrics", "--json")
     rows = json.loads(out)

@@ -34,7 +34,7 @@ def test_every_oracle_has_seen_a_mistake() -> None:
 def test_a_row_says_what_it_is(metric: str) -> None:
     row = METRICS[metric]
     assert row.name == metric
-    assert row.family in ("faithfulness", "localisation", "robustness", "sanity")
+    assert row.family in ("faithfulness", "localisation", "complexity", "robustness", "sanity")
     assert row.better in ("higher", "lower")
     assert row.needs <= {"objects", "probability", "recipe"}
     assert row.formula

@@ -208,6 +208,66 @@ def test_max_sensitivity_of_input_times_gradient_by_hand() -> None:
     assert_agrees(found, worst)
 
 
+def test_saco_by_hand() -> None:
+    # s is (1, 1/2, 0): f loses 1, 3 and 2, so one pair of three is as M says.
+    found = by_hand(plain([1.0, 3, 2]), [1.0, 1, 1], "saco:groups=3", [2.0, 1, 0], size=(3,))
+    assert_agrees(value(found), (-1 / 2 - 1 + 1 / 2) / 2)
+    # Groups of two, at another baseline: f loses 4 + 8, 6 + 2.
+    found = by_hand(
+        plain([2.0, 4, 3, 1]), [1.0] * 4, "saco:groups=2,baseline=-1", [4.0, 3, 2, 1], size=(4,)
+    )
+    assert value(found) == 1
+
+
+def test_saco_of_more_groups_than_pixels_has_a_group_for_each() -> None:
+    found = by_hand(plain([3.0, 1, 2]), [1.0] * 3, "saco", [2.0, 1, 0], size=(3,))
+    assert_agrees(value(found), (1 / 2 + 1 - 1 / 2) / 2)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_a_map_that_is_the_same_everywhere_has_no_pairs_to_tell(level: float) -> None:
+    model = plain([1.0, 2, 3, 4])
+    assert value(by_hand(model, [1.0] * 4, "saco", [level] * 4)) == 0
+    assert value(by_hand(model, [1.0] * 4, "sparseness", [level] * 4)) == 0
+    found = by_hand(model, [1.0] * 4, "complexity", [level] * 4)
+    assert_agrees(value(found), math.log(4))
+    assert_agrees(found["of uniform"].item(), 1.0)
+
+
+def test_groups_that_lose_the_same_but_for_rounding_are_as_the_map_says() -> None:
+    model = plain([0.1] * 10)
+    assert value(by_hand(model, [0.7] * 10, "saco", [9.0 - i for i in range(10)], size=(10,))) == 1
+
+
+def test_a_single_pixel_is_as_sparse_and_as_simple_as_a_map_can_be() -> None:
+    model = plain([1.0, 2, 3, 4])
+    assert value(by_hand(model, [1.0] * 4, "sparseness", [0.0, 0, 5, 0])) == 3 / 4
+    assert value(by_hand(model, [1.0] * 4, "complexity", [0.0, 0, 5, 0])) == 0
+
+
+def test_sparseness_and_complexity_by_hand() -> None:
+    model, heatmap = plain([1.0, 2, 3, 4]), [0.0, 1, 3, 0]
+    # The mean difference of two pixels is (4 x 1 + 4 x 3 + 2 x 2) / 16, twice the mean is 2.
+    assert_agrees(value(by_hand(model, [1.0] * 4, "sparseness", heatmap)), 20 / 16 / 2)
+    wanted = -(math.log(1 / 4) / 4 + 3 * math.log(3 / 4) / 4)
+    found = by_hand(model, [1.0] * 4, "complexity", heatmap)
+    assert_agrees(value(found), wanted)
+    assert_agrees(found["of uniform"].item(), wanted / math.log(4))
+
+
+def test_one_pixel_has_no_entropy_to_be_a_share_of() -> None:
+    found = by_hand(plain([1.0]), [1.0], "complexity", [1.0], size=(1, 1))
+    assert value(found) == 0
+    assert found["of uniform"].isnan().all()
+
+
+def test_of_two_classes_the_other_logit_is_the_other_one() -> None:
+    # Their logits are w x and -w x, and so are their maps.
+    found = by_hand(plain([1.0, 2, 3, 4]), [4.0, 1, 2, 3], "random-logit", target=0)
+    assert_agrees(value(found), -1.0)
+    assert_agrees(found["absolute"].item(), 1.0)
+
+
 def test_road_by_hand() -> None:
     # In a row of two a removed pixel becomes the other; noise is none.
     found = by_hand(plain([1.0, 1.0]), [4.0, 1.0], "road:steps=1,noise=0", [1.0, 0.0], size=(2,))

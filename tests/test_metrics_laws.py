@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import limelight
 from helpers.metric_cases import (
@@ -30,8 +31,12 @@ from helpers.metric_cases import (
 )
 from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, MetricError
+from limelight.inputs import ModelInputs
+from limelight.metrics.case import PerturbedModel
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.statistics import Estimate, mean, mean_over_groups
+from limelight.options import Options
+from limelight.targets import as_target
 from oracles import metrics
 
 # Laws
@@ -221,6 +226,43 @@ def test_curves_are_means_over_images_and_belong_to_a_method_at_a_layer() -> Non
     assert not torch.equal(alone[0]["curve"]["gradcam"], alone[1]["curve"]["gradcam"])
     found = [v for name, v in curves["curve"].items() if not name.startswith("chance")]
     assert len(found) == 2, "each layer has a curve of its own"
+
+
+def perturbed_model(model: nn.Module, images: Tensor, target: Any) -> PerturbedModel:
+    return PerturbedModel(model, ModelInputs.of(images), as_target(target), Options.read())
+
+
+def test_the_other_class_is_never_the_explained_one_and_all_others_are_drawn() -> None:
+    images = torch.rand(400, 1, 2, 2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 5))
+    explained = [i % 5 for i in range(400)]
+    perturbed = perturbed_model(model, images, explained)
+    output = torch.arange(5.0).expand(400, 5)  # each logit says its class
+    rows = torch.arange(400)
+    drawn = {
+        seed: perturbed.score_of_another_class(seed).read_again(output, rows) for seed in (0, 1)
+    }
+    assert not (drawn[0] == torch.tensor(explained)).any()
+    assert (drawn[0] != drawn[1]).any()
+    for label in range(5):
+        others = drawn[0][torch.tensor(explained) == label].long().bincount(minlength=5)
+        assert ((others > 5) == (torch.arange(5) != label)).all(), others
+    # Alone, in another order and in another precision, an image has the same one.
+    for row in (0, 7, 399):
+        alone = perturbed_model(model.double(), images[row : row + 1].double(), explained[row])
+        score = alone.score_of_another_class(0).read_again(output[:1], rows[:1])
+        assert score == drawn[0][row]
+
+
+@pytest.mark.parametrize("method", ["random", "centre", "eigencam"])
+def test_a_map_that_does_not_depend_on_the_class_is_that_of_any(method: str) -> None:
+    model, images = network(), pictures()
+    result = explained(model, images, method=method)
+    measured = limelight.measure(model, images, result, metrics=["random-logit"])
+    for source in ("own", "random", "centre"):
+        for name in ("value", "absolute", "ssim"):
+            estimate = getattr(measured.estimate(method, "random-logit", part=name), source)
+            assert_agrees(estimate.value, 1.0)
 
 
 # Statistics

@@ -26,6 +26,7 @@ from helpers.metric_cases import (
 from helpers.networks import ready
 from helpers.tolerances import assert_agrees
 from limelight.errors import MetricError
+from limelight.metrics.statistics import spearman
 from oracles import faithfulness, metrics
 
 # Networks and targets
@@ -138,6 +139,25 @@ def test_a_region_of_a_segmenter_is_measured_by_its_mean_probability() -> None:
     assert_agrees(read(measured), wanted)
 
 
+def test_the_other_class_of_a_region_is_explained_over_the_same_region() -> None:
+    torch.manual_seed(0)
+    model, images = ready(shapes.Segmenter()), pictures(2, size=(3, 32, 32))
+    mask = torch.zeros(32, 32)
+    mask[4:20, 6:22] = 1
+
+    def raw(label: int) -> Tensor:
+        region = limelight.Region(label, where=mask)
+        return limelight.explain(model, images, target=region).raw
+
+    result = limelight.explain(model, images, target=limelight.Region(2, where=mask))
+    found = read(limelight.measure(model, images, result, metrics=["random-logit"]))
+    count = model(images)["out"].shape[1]
+    alike = torch.stack([spearman(raw(2).flatten(1), raw(c).flatten(1)) for c in range(count)])
+    gaps = (alike - found).abs()
+    assert gaps.min(0).values.max() < 1e-9
+    assert (gaps.argmin(0) != 2).all()
+
+
 def test_a_box_of_a_detector_is_measured() -> None:
     torch.manual_seed(0)
     scene = shapes.scenes(2, seed=5)
@@ -149,7 +169,12 @@ def test_a_box_of_a_detector_is_measured() -> None:
         model,
         scene.images,
         result,
-        metrics=["deletion:steps=3", "energy-pointing", "max-sensitivity:samples=1"],
+        metrics=[
+            "deletion:steps=3",
+            "energy-pointing",
+            "max-sensitivity:samples=1",
+            "random-logit",
+        ],
         objects=[boxes[:1] for boxes in scene.boxes],
     )
     assert not measured.unmeasured

@@ -21,6 +21,7 @@ from helpers.metric_cases import (
     network,
     pictures,
 )
+from helpers.networks import ready
 from limelight.errors import (
     InputError,
     LimelightError,
@@ -79,6 +80,8 @@ def test_a_metric_that_is_not_there_comes_with_the_nearest() -> None:
         ("max-sensitivity:samples=nan", r"samples of max-sensitivity is nan; an integer"),
         ("deletion:baseline=inf", r"baseline of deletion is inf; a number"),
         ("parameter-randomisation:steps=0", r"steps of parameter-randomisation is 0; an integer"),
+        ("random-logit:seed=-1", r"seed of random-logit is -1; an integer of at least 0"),
+        ("saco:groups=1", r"groups of saco is 1; an integer of at least 2 was expected"),
     ],
 )
 def test_an_option_out_of_range_is_refused(metric: str, text: str) -> None:
@@ -156,14 +159,35 @@ def test_a_network_without_weights_has_none_to_draw() -> None:
         next(cascade(Sum(), ModelInputs.of(images), 2, 0))
 
 
+@pytest.mark.parametrize("kind", ["callable", "contrast", "counterfactual", "single output"])
+def test_another_class_needs_a_score_of_one_class_among_several(kind: str) -> None:
+    model, images = network(), pictures(2)
+    targets: dict[str, Any] = {
+        "callable": lambda y: y[:, 1],
+        "contrast": limelight.Contrast(1),
+        "counterfactual": limelight.Counterfactual(1),
+    }
+    if kind == "single output":
+        model = ready(networks.PoolLinear(classes=1))
+    result = limelight.explain(model, images, target=targets.get(kind))
+    text = (
+        r"explains another class too, and '.+' is not one class among several. Take a class of a "
+        r"network with at least two as the target, or another metric of sanity"
+    )
+    with pytest.raises(MetricError, match=text):
+        limelight.measure(model, images, result, metrics=["random-logit"])
+
+
 def test_what_cannot_be_had_is_told_beside_what_can() -> None:
     model, images = network(), pictures(2)
     measured = limelight.measure(
         model, images, explained(model, images, target=limelight.Counterfactual(1)), metrics="all"
     )
-    assert {one.metric for one in measured.unmeasured} == {"average-drop", "average-gain", "adcc"}
+    reasons = {one.metric: one.reason for one in measured.unmeasured}
     assert {one.method for one in measured.unmeasured} == {"gradcam"}
-    assert all("is about a probability" in one.reason for one in measured.unmeasured)
+    assert "is not one class among several" in reasons.pop("random-logit")
+    assert set(reasons) == {"average-drop", "average-gain", "adcc"}
+    assert all("is about a probability" in reason for reason in reasons.values())
     twice = measured + measured
     assert twice.unmeasured == measured.unmeasured
 

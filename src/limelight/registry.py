@@ -190,6 +190,7 @@ def check_options(owner: str, known: Mapping[str, Any], options: Mapping[str, An
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("samples", "masks", "steps", "cells", "segments", "count"), (1, inf)),
     **dict.fromkeys(("noise", "deviation", "tolerance"), (0, inf)),
+    "groups": (2, inf),
     "seed": (0, 2**32 - 1),
     **dict.fromkeys(("patch", "stride", "keep", "threshold", "iou", "least", "most"), (1e-6, 1)),
     **dict.fromkeys(("width", "radius", "growth"), (1e-6, inf)),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from helpers.networks import CHOSEN, ready
 from limelight.inputs import ModelInputs
 from limelight.metrics.measurement import Measurement
 from limelight.runtime.randomise import cascade
-from oracles import faithfulness, localisation, robustness
+from oracles import complexity, faithfulness, localisation, robustness
 from oracles.evidence import channels_first, classes, probe, upsampled
 from oracles.metrics import Array, Mask, Value
 from oracles.weighted import gradcam
@@ -133,16 +135,36 @@ class Scene:
 
         return value
 
-    def explain_raw(self, b: int, model: nn.Module | None = None) -> Callable[[Array], Array]:
+    @property
+    def classes(self) -> int:
+        return int(self.model(self.images).shape[1])
+
+    def chosen(self, b: int) -> int:
+        return CHOSEN[b]
+
+    def other_class(self, b: int, seed: int = 0) -> int:
+        """Return the class that is drawn by the seed and by what the image holds."""
+        held = self.images[b].float().numpy().tobytes()
+        digest = int(hashlib.blake2b(held, digest_size=8).hexdigest(), 16)
+        others = [label for label in range(self.classes) if label != CHOSEN[b]]
+        return others[int(np.random.default_rng([seed, digest]).integers(len(others)))]
+
+    def explain_raw(
+        self, b: int, model: nn.Module | None = None, label: int | None = None
+    ) -> Callable[[Array], Array]:
+        label = CHOSEN[b] if label is None else label
+
         def raw(image: Array) -> Array:
             x = torch.tensor(image)[None]
-            found = probe(model or self.model, self.layer, x, classes([CHOSEN[b]]), channels_first)
+            found = probe(model or self.model, self.layer, x, classes([label]), channels_first)
             return gradcam(found.activations, found.gradients)[0].numpy()
 
         return raw
 
-    def explain(self, b: int, model: nn.Module | None = None) -> Callable[[Array], Array]:
-        return lambda image: finished(self.explain_raw(b, model)(image), self.size[1:])
+    def explain(
+        self, b: int, model: nn.Module | None = None, label: int | None = None
+    ) -> Callable[[Array], Array]:
+        return lambda image: finished(self.explain_raw(b, model, label)(image), self.size[1:])
 
     def noise(self, deviation: float = 0.01, seed: int = 0) -> Array:
         generator = torch.Generator().manual_seed(seed)
@@ -221,7 +243,12 @@ SCENES = {
 }
 
 
-FAMILIES = (faithfulness.METRICS, localisation.METRICS, robustness.METRICS)
+FAMILIES = (
+    faithfulness.METRICS,
+    localisation.METRICS,
+    complexity.METRICS,
+    robustness.METRICS,
+)
 #: What each metric should find, by how it is called.
 ORACLES = {how: oracle for family in FAMILIES for how, oracle in family.oracles.items()}
 #: What passes for each metric at first sight, and is not it.

@@ -217,6 +217,32 @@ def occlusion_correlation(
     return rank_correlation(np.array(heat), np.array(lost))
 
 
+def saco(
+    value: Value, image: Array, heatmap: Array, count: int = 10, baseline: float = 0.0
+) -> float:
+    """Return the salience-guided faithfulness coefficient; Wu et al. 2024, algorithm 1.
+
+    Group i holds the pixels whose rank is at least `i N / K` and below `(i + 1) N / K`.
+    """
+    groups = [
+        [cell for rank, cell in enumerate(by_rank(heatmap)) if rank * count // heatmap.size == i]
+        for i in range(count)
+    ]
+    salience, lost = [], []
+    for group in groups:
+        changed = image.copy()
+        for cell in group:
+            changed[at(cell)] = baseline
+        salience.append(statistics.fmean(heatmap[cell] for cell in group))
+        lost.append(value(image) - value(changed))
+    agreed = total = 0.0
+    for i, j in itertools.combinations(range(count), 2):
+        weight = salience[i] - salience[j]
+        agreed += weight if lost[i] >= lost[j] else -weight
+        total += weight
+    return agreed / total if total else 0.0  # a map that is the same everywhere
+
+
 # How the tests call these metrics, and the mistakes that they have to see
 
 
@@ -376,6 +402,30 @@ def patchwise(
     return compare(np.array([heat[patch].mean() for patch in covered]), np.array(lost))
 
 
+def grouped(
+    s: Scene,
+    b: int,
+    *,
+    heat: Array | None = None,
+    value: Value | None = None,
+    bare: float = 0.0,
+    count: int = 10,
+    reduce: Callable[[Array], float] = np.mean,
+    together: bool = False,
+    agree: Callable[[Array, Array], float] = lambda ds, dl: float(
+        np.where(dl >= 0, ds, -ds).sum() / abs(ds).sum()
+    ),
+) -> float:
+    """Return a SaCo as it could be written, from what each pair of groups differs by."""
+    heat, value = s.heatmap(b) if heat is None else heat, value or s.likely(b)
+    which = (ranks(heat) * count // heat.size).astype(int)
+    gone = [which <= i if together else which == i for i in range(count)]
+    salience = np.array([reduce(heat[which == i]) for i in range(count)])
+    lost = np.array([value(s.image(b)) - value(np.where(g, bare, s.image(b))) for g in gone])
+    i, j = np.triu_indices(count, 1)
+    return agree(salience[i] - salience[j], lost[i] - lost[j])
+
+
 def others(b: int) -> int:
     return (b + 1) % 3
 
@@ -427,6 +477,10 @@ METRICS: MetricFamily[Scene] = MetricFamily(
         ),
         "occlusion-correlation:cells=4,baseline=-1": lambda s, b: occlusion_correlation(
             s.score(b), s.image(b), s.heatmap(b), 4, -1
+        ),
+        "saco": lambda s, b: saco(s.likely(b), s.image(b), s.heatmap(b)),
+        "saco:groups=4,baseline=0.5": lambda s, b: saco(
+            s.likely(b), s.image(b), s.heatmap(b), 4, 0.5
         ),
     },
     doctored={
@@ -571,6 +625,24 @@ METRICS: MetricFamily[Scene] = MetricFamily(
             "the raw map": lambda s, b: patchwise(s, b, heat=s.phi(b)),
             "fewer patches": lambda s, b: patchwise(s, b, cells=5),
         },
+        "saco": {
+            "the other sign": lambda s, b: -grouped(s, b),
+            "pairs all the same": lambda s, b: grouped(
+                s, b, agree=lambda ds, dl: float(np.where(dl >= 0, 1, -1).mean())
+            ),
+            "sums of groups": lambda s, b: grouped(s, b, reduce=np.sum),
+            "a group with those before it": lambda s, b: grouped(s, b, together=True),
+            "the other colour": lambda s, b: grouped(s, b, bare=1.0),
+            "another class": lambda s, b: grouped(s, b, value=s.likely(others(b))),
+            "the raw map": lambda s, b: grouped(s, b, heat=s.phi(b)),
+            "fewer groups": lambda s, b: grouped(s, b, count=5),
+            "not divided": lambda s, b: grouped(
+                s, b, agree=lambda ds, dl: float(np.where(dl >= 0, ds, -ds).sum())
+            ),
+            "agreement alone": lambda s, b: grouped(
+                s, b, agree=lambda ds, dl: float(ds[dl >= 0].sum() / ds.sum())
+            ),
+        },
     },
     undoctored={
         "deletion": area,
@@ -578,6 +650,7 @@ METRICS: MetricFamily[Scene] = MetricFamily(
         "road": road_as,
         "infidelity": lambda s, b: error(*said_and_lost(s, b, s.phi(b))),
         "occlusion-correlation": patchwise,
+        "saco": grouped,
     },
     allowed={"road": solved_for, "infidelity": squared},
 )

@@ -1,4 +1,4 @@
-"""Metrics of small changes and of random weights, computed again slowly, from their papers."""
+"""Metrics of small changes, random weights and other classes, computed again from their papers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,30 @@ def randomised(
     }
 
 
+def other_logit(raw: Array, heatmap: Array, other: Array, other_heatmap: Array) -> dict[str, float]:
+    """Return how alike the maps of two classes are; Sixt et al. 2020."""
+    return {
+        "value": rank_correlation(raw.ravel(), other.ravel()),
+        "absolute": rank_correlation(abs(raw).ravel(), abs(other).ravel()),
+        "ssim": structural_similarity(heatmap, other_heatmap),
+    }
+
+
 # How the tests call these metrics, and the mistakes that they have to see
+
+
+def of_another(s: Scene, b: int, seed: int = 0) -> Found:
+    label, image = s.other_class(b, seed), s.image(b)
+    return other_logit(
+        s.raw(b),
+        s.heatmap(b),
+        s.explain_raw(b, label=label)(image),
+        s.explain(b, label=label)(image),
+    )
+
+
+def raw_of(s: Scene, b: int, label: int) -> Array:
+    return s.explain_raw(b, label=label)(s.image(b))
 
 
 def cascaded(s: Scene, b: int, steps: int = 8, seed: int = 0) -> Found:
@@ -84,6 +107,8 @@ METRICS: MetricFamily[Scene] = MetricFamily(
         ),
         "parameter-randomisation": cascaded,
         "parameter-randomisation:steps=3,seed=7": lambda s, b: cascaded(s, b, 3, 7),
+        "random-logit": of_another,
+        "random-logit:seed=6": lambda s, b: of_another(s, b, 6),
     },
     doctored={
         "max-sensitivity": {
@@ -112,16 +137,39 @@ METRICS: MetricFamily[Scene] = MetricFamily(
             ),
             "the most alike": lambda s, b: max(each_stage(s, b, ranked_alike)),
         },
+        "random-logit": {
+            "the same class": lambda s, b: ranked_alike(s.raw(b), s.raw(b)),
+            "the next class": lambda s, b: ranked_alike(
+                s.raw(b), raw_of(s, b, (s.chosen(b) + 1) % s.classes)
+            ),
+            "one class for all": lambda s, b: ranked_alike(
+                s.raw(b), raw_of(s, b, s.other_class(0))
+            ),
+            "another seed": lambda s, b: ranked_alike(s.raw(b), raw_of(s, b, s.other_class(b, 1))),
+            "without sign": lambda s, b: ranked_alike(
+                abs(s.raw(b)), abs(raw_of(s, b, s.other_class(b)))
+            ),
+            "not of ranks": lambda s, b: float(
+                np.corrcoef(s.raw(b).ravel(), raw_of(s, b, s.other_class(b)).ravel())[0, 1]
+            ),
+            "of the heatmaps": lambda s, b: ranked_alike(
+                s.heatmap(b), s.explain(b, label=s.other_class(b))(s.image(b))
+            ),
+        },
     },
     undoctored={
         "max-sensitivity": lambda s, b: float(changes(s, b).max() / length(s, b)),
         "parameter-randomisation": lambda s, b: statistics.fmean(each_stage(s, b, ranked_alike)),
+        "random-logit": lambda s, b: ranked_alike(s.raw(b), raw_of(s, b, s.other_class(b))),
     },
     allowed={
         "max-sensitivity": lambda _: {
             "limit": "maps of nearly the same images, whose difference is small beside them"
         },
         "parameter-randomisation": lambda _: {
+            "limit": "variances, each a difference of squares, in a quotient"
+        },
+        "random-logit": lambda _: {
             "limit": "variances, each a difference of squares, in a quotient"
         },
     },

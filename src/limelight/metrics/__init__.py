@@ -8,7 +8,7 @@ nothing else.
 
 from __future__ import annotations
 
-from limelight.metrics import faithfulness, localisation, robustness
+from limelight.metrics import complexity, faithfulness, localisation, robustness
 from limelight.metrics.metric import CurveAxes, Metric
 from limelight.registry import find_entry
 
@@ -125,6 +125,15 @@ METRICS: dict[str, Metric] = {
             use="Does M rank the parts of the image as covering them does?",
         ),
         Metric(
+            name="saco",
+            family="faithfulness",
+            function=faithfulness.saco,
+            better="higher",
+            formula="sum +-(s_i - s_j) / sum (s_i - s_j), + if f loses as much without i as j",
+            paper="Wu et al. 2024, On the Faithfulness of Vision Transformer Explanations",
+            use="Are pixels with more heat worth more, group by group, each removed alone?",
+        ),
+        Metric(
             name="pointing-game",
             family="localisation",
             function=localisation.pointing_game,
@@ -178,6 +187,24 @@ METRICS: dict[str, Metric] = {
             use="Can the map draw the object's box?",
         ),
         Metric(
+            name="sparseness",
+            family="complexity",
+            function=complexity.sparseness,
+            better="higher",
+            formula="Gini index of M",
+            paper="Chalasani et al. 2020, Concise Explanations of Neural Networks",
+            use="Is the heat on few pixels? A map can be sparse and wrong.",
+        ),
+        Metric(
+            name="complexity",
+            family="complexity",
+            function=complexity.complexity,
+            better="lower",
+            formula="-sum P ln P, P = M / sum(M)",
+            paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations",
+            use="As sparseness, by entropy; beside it its share of a uniform map's.",
+        ),
+        Metric(
             name="max-sensitivity",
             family="robustness",
             function=robustness.max_sensitivity,
@@ -197,6 +224,16 @@ METRICS: dict[str, Metric] = {
             formula="Spearman(phi, phi with random weights), mean over a cascade",
             paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
             use="Does the map go away with what the network learned?",
+        ),
+        Metric(
+            name="random-logit",
+            family="sanity",
+            function=robustness.random_logit,
+            better="lower",
+            needs=frozenset({"recipe"}),
+            formula="Spearman(phi, phi of another class)",
+            paper="Sixt et al. 2020, When Explanations Lie",
+            use="Does the map change with the class that is explained?",
         ),
     )
 }

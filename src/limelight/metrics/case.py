@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,11 +49,15 @@ class Remake(Protocol):
     """A function that makes maps as they were made before, for other images or another model."""
 
     def __call__(
-        self, perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
+        self,
+        perturbed: PerturbedModel,
+        inputs: ModelInputs,
+        model: nn.Module | None = None,
+        score: FixedScore | None = None,
     ) -> Maps:
-        """Return the maps for these inputs, and for this model if one is given.
+        """Return the maps for these inputs, and for this model and this score if they are given.
 
-        The score is that of `perturbed`, with the classes as they were chosen there.
+        Otherwise the score is that of `perturbed`, with the classes as they were chosen there.
         """
 
 
@@ -94,9 +99,7 @@ class PerturbedModel:
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """A digest of each image; different images have different digests."""
-        rows = self.inputs.image.detach().cpu().contiguous().flatten(1)
-        digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
-        return tuple(digest.hexdigest() for digest in digests)
+        return _digests(self.inputs.image)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -159,12 +162,43 @@ class PerturbedModel:
         """Return the score as a target for other outputs of the same images."""
         return FixedScore(self.scores.read_again)
 
+    def score_of_another_class(self, seed: int) -> FixedScore:
+        """Return the score of another class of each image, drawn at random, as a target.
+
+        All classes but the explained one are equally likely. The draw depends on the seed and on
+        the image in float32 alone, so not on the batch.
+
+        Raises:
+            MetricError: The score is not that of one class among several.
+        """
+        others, explained = self.scores.others, self.scores.indices
+        if others is None or explained is None:
+            raise MetricError(
+                "The metric explains another class too, and "
+                f"{self.scores.labels[0]!r} is not one class among several. Take a class of a "
+                "network with at least two as the target, or another metric of sanity "
+                "(parameter-randomisation)."
+            )
+        drawn = [
+            int(np.random.default_rng([seed, int(digest, 16)]).integers(others.count - 1))
+            for digest in _digests(self.images.float())
+        ]
+        # The classes behind the explained one move up by one, so that it is never drawn.
+        classes = torch.tensor(drawn, device="cpu")
+        return FixedScore(others.read(classes + (classes >= explained.cpu())))
+
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """Return the result of `compute` under a key; only the first call with it computes it."""
         if key not in self._computed:
             self._computed[key] = compute()
         result: _Result = self._computed[key]
         return result
+
+
+def _digests(images: Tensor) -> tuple[str, ...]:
+    rows = images.detach().cpu().contiguous().flatten(1)
+    digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
+    return tuple(digest.hexdigest() for digest in digests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +239,10 @@ class MapCase:
         values = self.perturbed.values(1, lambda _number, b: (images[b] * heatmap[b])[None])
         return values[0]
 
-    def remade(self, images: Tensor, model: nn.Module | None = None) -> Maps:
-        """Return the maps for other images `[B, C, *image]`, or with another model.
+    def remade(
+        self, images: Tensor, model: nn.Module | None = None, score: FixedScore | None = None
+    ) -> Maps:
+        """Return the maps for other images `[B, C, *image]`, another model or another score.
 
         Raises:
             MetricError: How the maps were made is not known.
@@ -217,4 +253,5 @@ class MapCase:
                 "made is not known. Pass what limelight.explain returned rather than its heatmap."
             )
         inputs = self.perturbed.inputs
-        return self.remake(self.perturbed, inputs.on(as_pixels(images, inputs.image.dtype)), model)
+        changed = inputs.on(as_pixels(images, inputs.image.dtype))
+        return self.remake(self.perturbed, changed, model, score)

@@ -16,6 +16,7 @@ from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import Objects
 from limelight.metrics.readings import MapSource
 from limelight.status import Status, to_heatmap
+from limelight.targets import FixedScore
 
 CONTROLS: tuple[MapSource, ...] = ("random", "centre")
 
@@ -43,9 +44,12 @@ def _control(
     """Return the case of a control on a grid."""
 
     def make(
-        perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
+        perturbed: PerturbedModel,
+        inputs: ModelInputs,
+        model: nn.Module | None = None,
+        score: FixedScore | None = None,
     ) -> Maps:
-        del model  # a control does not depend on it
+        del model, score  # a control does not depend on them
         image = inputs.image
         cells = at_least_float32(image.new_zeros(len(image), 1, *grid))
         raw = METHODS[name].raw(Evidence(activations=cells, image=image, score=perturbed.score))

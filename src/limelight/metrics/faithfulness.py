@@ -235,13 +235,44 @@ def occlusion_correlation(case: MapCase, *, cells: int = 14, baseline: float = 0
         lambda: perturbed.score - perturbed.score_values(count, without),
     )
     # Values that differ by rounding alone share a rank: the means are exact, the losses rounded.
-    epsilon = 64 * torch.finfo(perturbed.score.dtype).eps
-    unit = epsilon * perturbed.score.abs().cpu().double()[:, None]
-    return {
-        "value": spearman(
-            _patch_means(case.heatmap, patches), _rounded(lost.T.cpu().double(), unit)
-        )
-    }
+    lost = _rounded(lost.T.cpu().double(), _rounding_unit(perturbed.score))
+    return {"value": spearman(_patch_means(case.heatmap, patches), lost)}
+
+
+def saco(case: MapCase, *, groups: int = 10, baseline: float = 0.0) -> Readings:
+    """Return how well M says which groups of pixels f depends on more (SaCo).
+
+    The pixels, ranked by M, are cut into `groups` of the same size, the highest M first.
+    `sum_(i<j) +-(s_i - s_j) / sum_(i<j) (s_i - s_j)`, `[B]`, s the mean of M in a group; the sign
+    is + where `d_i >= d_j`, d being what f loses when that group alone is set to the baseline: Wu
+    et al. 2024, algorithm 1. The value lies between -1 and 1; higher is better; a map that is the
+    same everywhere has 0.
+    """
+    perturbed = case.perturbed
+    count = case.heatmap[0].numel()
+    number_of_groups = min(groups, count)
+    group = pixel_ranks(case.heatmap) * number_of_groups // count
+
+    def without(number: Tensor, b: int) -> Tensor:
+        removed = (group[b] == number[:, None]).reshape(-1, 1, *perturbed.size)
+        return torch.where(removed, baseline, perturbed.images[b])
+
+    lost = (perturbed.value - perturbed.values(number_of_groups, without)).T.cpu().double()
+    lost = _rounded(lost, _rounding_unit(perturbed.value))
+    salience = _group_means(case.heatmap, group, number_of_groups)
+    first, second = torch.triu_indices(number_of_groups, number_of_groups, offset=1, device="cpu")
+    weights = salience[:, first] - salience[:, second]
+    total = weights.sum(1)
+    agreed = torch.where(lost[:, first] >= lost[:, second], weights, -weights).sum(1)
+    return {"value": torch.where(total > 0, agreed / torch.where(total > 0, total, 1), 0)}
+
+
+def _group_means(maps: Tensor, group: Tensor, count: int) -> Tensor:
+    """Return the mean of maps `[B, *image]` over each group of their pixels `[B, N]`, `[B, V]`."""
+    rows, group = maps.flatten(1).cpu().double(), group.cpu()
+    sums = rows.new_zeros(len(rows), count).scatter_add_(1, group, rows)
+    sizes = rows.new_zeros(len(rows), count).scatter_add_(1, group, torch.ones_like(rows))
+    return sums / sizes
 
 
 def _patch_means(maps: Tensor, patches: Tensor) -> Tensor:
@@ -257,6 +288,11 @@ def _patch_means(maps: Tensor, patches: Tensor) -> Tensor:
         dtype=torch.float64,
         device="cpu",
     )
+
+
+def _rounding_unit(scores: Tensor) -> Tensor:
+    """Return by how much scores `[B]` may differ through rounding alone, `[B, 1]`."""
+    return 64 * torch.finfo(scores.dtype).eps * scores.abs().cpu().double()[:, None]
 
 
 def _rounded(rows: Tensor, unit: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from limelight.metrics.case import Maps, PerturbedModel, Remake
 from limelight.options import Options
 from limelight.recipe import Recipe
 from limelight.status import Status, map_status, to_heatmap
-from limelight.targets import ScoreTarget
+from limelight.targets import FixedScore, ScoreTarget
 
 #: Stands for the method of heatmaps of the user's own.
 _OWN_HEATMAPS = "heatmaps"
@@ -129,10 +129,13 @@ def _read_explanation(
 
 def _remake_by(recipe: Recipe) -> Remake:
     def remake(
-        perturbed: PerturbedModel, inputs: ModelInputs, model: nn.Module | None = None
+        perturbed: PerturbedModel,
+        inputs: ModelInputs,
+        model: nn.Module | None = None,
+        score: FixedScore | None = None,
     ) -> Maps:
         explanation = repeat_recipe(
-            recipe, model or perturbed.model, inputs, perturbed.fixed_score()
+            recipe, model or perturbed.model, inputs, score or perturbed.fixed_score()
         )
         return Maps(explanation.raw, explanation.heatmap, explanation.span)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limelight.metrics.case import MapCase
 
 
-MetricFamily = Literal["faithfulness", "localisation", "robustness", "sanity"]
+MetricFamily = Literal["faithfulness", "localisation", "complexity", "robustness", "sanity"]
 
 
 Better = Literal["higher", "lower"]
@@ -51,7 +51,8 @@ class Metric(Entry):
 
     Attributes:
         family: What it is about: what the score depends on (faithfulness), where the object is
-            (localisation), small changes of the image (robustness), or random weights (sanity).
+            (localisation), how much of the image is lit (complexity), small changes of the image
+            (robustness), or random weights and other classes (sanity).
         better: Whether higher or lower values are better.
         needs: What it needs besides maps and network.
         axes: The axes of its curves; None for a metric without curves.

@@ -1,4 +1,4 @@
-"""How a map changes when the image changes a little, or the weights are drawn anew."""
+"""How a map changes with small changes of the image, with random weights, and with the class."""
 
 from __future__ import annotations
 
@@ -53,6 +53,25 @@ def parameter_randomisation(case: MapCase, *, steps: int = 8, seed: int = 0) -> 
         `value`, `absolute`, `ssim` `[B]`, and the curves of all three, `[B, stages]`.
     """
     return likeness(case.maps, [stage.maps for stage in randomised(case, steps, seed)])
+
+
+def random_logit(case: MapCase, *, seed: int = 0) -> Readings:
+    """Return how alike the map is to that of another class, drawn at random.
+
+    Spearman's correlation of the raw maps of both classes, signed, is the `value`, `[B]`;
+    `absolute` is that of their absolute values, and `ssim` the structural similarity of the
+    heatmaps: Sixt et al. 2020. Each image has a class of its own, never the explained
+    one, drawn by the seed and the image; of two classes it is the other one, whose map may be the
+    same with the sign turned (value -1, `absolute` 1). Lower is better: a map that is much the same
+    for any class does not show what speaks for this one. A map that is the same everywhere is left
+    out; where that of the other class is, the correlation is 0.
+
+    Returns:
+        `value`, `absolute` and `ssim`, `[B]`.
+    """
+    score = case.perturbed.score_of_another_class(seed)
+    alike = _stage_likeness(case.maps, case.remade(case.perturbed.images, score=score))
+    return {"value": alike["signed"], "absolute": alike["absolute"], "ssim": alike["ssim"]}
 
 
 class Stage(NamedTuple):

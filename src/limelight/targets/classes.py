@@ -15,7 +15,13 @@ from limelight.inputs import as_tensor
 from limelight.targets.class_names import ClassName, class_index, label_of, names_for
 from limelight.targets.context import TargetContext
 from limelight.targets.output_table import find_table
-from limelight.targets.scores import Scores, ScoreTarget, rows_of_image
+from limelight.targets.scores import (
+    OtherClasses,
+    ReadScore,
+    Scores,
+    ScoreTarget,
+    rows_of_image,
+)
 from limelight.targets.tables import ClassRanking, ClassTable
 
 
@@ -234,7 +240,8 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
 
     1. The target chooses a class of each image, and the table is read for these classes.
     2. The target says which class scores to add up, with what weights.
-    3. The same sum, of the same classes with the same weights, can be read from other outputs.
+    3. The same sum, of the same classes with the same weights, can be read from other outputs;
+       where it is a single class, so can the score of another class at the same place.
 
     Raises:
         UnknownNameError: No class has that name; the nearest are named.
@@ -262,6 +269,14 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         assert read.probability is not None
         return read.probability(output, rows).gather(1, classes[rows.to(classes.device)])[:, 0]
 
+    def read_others(others: Tensor) -> ReadScore:
+        def read_other(output: Any, rows: Tensor) -> Tensor:
+            values = read.read_again(output, rows)
+            return values.gather(1, others.to(values.device)[rows.to(values.device), None])[:, 0]
+
+        return read_other
+
+    has_others = target.is_one_class and table.count > 1
     return Scores(
         (read.values.gather(1, classes) * weights).sum(1),
         chosen.indices.to(read.values.device),
@@ -270,4 +285,5 @@ def score_classes(table: ClassTable, target: ClassTarget, context: TargetContext
         read.region,
         probability if read.probability is not None and target.is_one_class else None,
         read.at_one_place,
+        OtherClasses(table.count, read_others) if has_others else None,
     )

@@ -21,6 +21,20 @@ from limelight.targets.outputs import advice_on_bags, returned
 ReadScore = Callable[[Any, Tensor], Tensor]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OtherClasses:
+    """The classes that a score could be of instead, all else being the same.
+
+    Attributes:
+        count: C, how many classes there are, the explained one among them.
+        read: Returns the function that reads the scores of classes `[B]`, one per image, in place
+            of those that were chosen.
+    """
+
+    count: int
+    read: Callable[[Tensor], ReadScore]
+
+
 class Scores(NamedTuple):
     """One score per image.
 
@@ -35,6 +49,7 @@ class Scores(NamedTuple):
             of one class among several, or that of words.
         at_one_place: Whether the score is read at one place of the picture, as that of a box is.
             Such a score is explained by another method, if none is named (`method_for`).
+        others: The other classes; None unless the score is that of one class among several.
     """
 
     values: Tensor
@@ -44,6 +59,7 @@ class Scores(NamedTuple):
     region: Tensor | None = None
     probability: ReadScore | None = None
     at_one_place: bool = False
+    others: OtherClasses | None = None
 
 
 class ScoreTarget(ABC):
