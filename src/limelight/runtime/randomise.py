@@ -1,4 +1,4 @@
-"""A network with its weights drawn anew, layer by layer from the logits down."""
+"""A network with its weights drawn anew, layer by layer from the logits down, or shuffled."""
 
 from __future__ import annotations
 
@@ -57,6 +57,33 @@ def cascade(
             _redraw_weights(copies[id(order[number])], crc32(f"{seed}, {number}".encode()))
         done = count
         yield names[order[count - 1]], count / len(order), root
+
+
+def shuffled(model: nn.Module, seed: int) -> nn.Module:
+    """Return a shadow of the model in which the numbers of each weight and buffer are permuted.
+
+    The permuted network has the same weights, each in another place. So if nothing was learned, the
+    network itself is one of many that are equally likely.
+
+    Args:
+        model: The network, which keeps its weights.
+        seed: The seed of the permutations.
+    """
+    with no_grad():
+        root, copies = shadow(unwrap(model))
+        _unshare_weights(copies)
+        done = set[int]()
+        for number, copy in enumerate(copies.values()):
+            for name, values in [*_weights_of(copy).items(), *copy._buffers.items()]:
+                if values is None or not values.is_floating_point() or id(values) in done:
+                    continue
+                done.add(id(values))
+                generator = torch.Generator().manual_seed(
+                    crc32(f"{seed}, {number}, {name}".encode())
+                )
+                order = torch.randperm(values.numel(), generator=generator, device="cpu")
+                values.copy_(values.flatten()[order.to(values.device)].reshape(values.shape))
+    return root
 
 
 def _order(model: nn.Module, inputs: ModelInputs) -> list[nn.Module]:
