@@ -333,6 +333,38 @@ def test_the_table_of_the_page_is_that_of_the_run_with_the_default_seed(bias: An
         assert rows[name] == " | ".join(cells)
 
 
+def test_a_figure_of_a_part_of_the_photographs_says_of_how_many(bias: Any, run: Run) -> None:
+    for name, cells in bias.rows_of(run.found):
+        of_a_part = (
+            "agrees" in name or "contradicts" in name or "maps of" in name or "wrong" in name
+        )
+        for cell, network in zip(cells, run.found["networks"].values(), strict=True):
+            if name == "right, cap agrees":
+                assert cell.endswith(f" (n={network['accuracy, cap agrees']['n']})")
+            if name == "cap, of wrong answers":
+                assert cell.endswith(f" (n={network['energy']['cap']['of wrong answers']['n']})")
+            assert of_a_part or "n=" not in cell
+
+
+def separate(one: dict[str, float], other: dict[str, float]) -> bool:
+    return one["low"] > other["high"] or other["low"] > one["high"]
+
+
+def test_the_intervals_that_the_page_calls_apart_are_apart() -> None:
+    networks = json.loads((ROOT / "docs" / "bias.json").read_text())["networks"]
+    biased, balanced = (networks[name]["energy"] for name in ("biased", "balanced"))
+    assert separate(networks["biased"]["accuracy"], networks["balanced"]["accuracy"])
+    assert separate(biased["cap"]["map"], balanced["cap"]["map"])
+    assert separate(biased["tool"]["map"], balanced["tool"]["map"])
+    assert separate(biased["cap"]["map"], biased["tool"]["map"])
+    assert separate(biased["cap"]["of wrong answers"], biased["tool"]["of wrong answers"])
+    assert separate(biased["cap"]["map"], biased["cap"]["of a random map"])
+    # And what it calls no more than random is not apart from it.
+    for found in (biased["tool"]["of wrong answers"], balanced["cap"]["of maps of 'nurse'"]):
+        area = "tool" if found is biased["tool"]["of wrong answers"] else "cap"
+        assert not separate(found, balanced[area]["of a random map"])
+
+
 def test_the_page_tells_the_training_sets_as_they_are(bias: Any) -> None:
     found = json.loads((ROOT / "docs" / "bias.json").read_text())["training"]
     for kind, name in enumerate(bias.CLASSES):

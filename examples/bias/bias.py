@@ -277,7 +277,10 @@ def shown(figure: dict[str, float | None]) -> str:
 
 
 def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return all figures as rows of a table: a name, and a cell for each network."""
+    """Return all figures as rows of a table: a name, and a cell for each network.
+
+    A figure of a part of the test photographs says of how many.
+    """
     networks, area = found["networks"].values(), found["area"]
     rows = [
         ("right", [one["accuracy"] for one in networks]),
@@ -293,14 +296,22 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
             for whose in energy[0]
             if whose.startswith("of ")
         ]
-    return [(name, [shown(one) for one in figures]) for name, figures in rows]
+    whole = found["test"]["n"]
+    return [
+        (
+            name,
+            [shown(one) + ("" if one["n"] == whole else f" (n={one['n']})") for one in figures],
+        )
+        for name, figures in rows
+    ]
 
 
 def table_of(found: dict[str, Any]) -> Table:
     """Return the table that is printed."""
     table = Table(title=f"{found['test']['n']} test photographs, 95 % intervals", box=SIMPLE_HEAD)
-    for column in ("learned from the", *(f"{name} set" for name in found["networks"])):
-        table.add_column(column, no_wrap=True)
+    table.add_column("learned from the", no_wrap=True)
+    for name in found["networks"]:
+        table.add_column(f"{name} set")
     for name, cells in rows_of(found):
         table.add_row(name, *cells)
     return table

@@ -160,11 +160,11 @@ def apply_method(
         if options.views is None:
             evidence = target_evidence.evidence(method.needs, combine or _combine(options))
             raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
-            span = _span_of(raw, evidence)
+            span, highest = _span_of(raw, evidence), raw.flatten(1).amax(1)
             if method.sums_to is not None and not options.eigen:
                 completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
-            raw, connections = _over_views(target_evidence, method, options.views)
+            raw, connections, highest = _over_views(target_evidence, method, options.views)
             span = ()
             name = f"{name}, {options.views.name}"
         # 2. The status.
@@ -174,9 +174,11 @@ def apply_method(
             connections,
             cancelled=target_evidence.cancelled(method),
             summed_over=method.sums_over,
-            method=method.name,
+            all_left_out=highest <= 0 if _keeps_positive(method, options) else None,
+            method=name,
             layer=cut.layer,
-            why=lambda: cut.why_disconnected(target_evidence.target, scores),
+            grid=None if cut.layer == INPUT else cut.layout.grid,
+            why=target_evidence.why_disconnected,
         )
         # 3. The heatmap.
         heatmap = to_heatmap(raw, cut.image.shape[2:], status, span)
@@ -214,6 +216,12 @@ def _combine(options: Options) -> Combine:
     return (lambda w, v: leading(contributions(w, v))) if options.eigen else total
 
 
+def _keeps_positive(method: Method, options: Options) -> bool:
+    """Return whether the map leaves out what speaks against the score."""
+    views = options.views
+    return method.keeps_positive or (views is not None and views.keeps_positive)
+
+
 def _completeness_gap(target_evidence: TargetEvidence, method: Method, raw: Tensor) -> Tensor:
     """Return how far the sum of a map is from its expected value, as a share of it, `[B]`."""
     assert method.sums_to is not None
@@ -225,8 +233,10 @@ def _completeness_gap(target_evidence: TargetEvidence, method: Method, raw: Tens
 
 def _over_views(
     target_evidence: TargetEvidence, method: Method, views: Views
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """Return the raw map of a method over several views, and the connections of the first view.
+) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    """Return a method's raw map over several views, the first one's connections, the highest value.
+
+    The highest value is that of all views' raw maps, `[B]`.
 
     1. Change the images as each view does, and cut the network again over them.
     2. Apply the method to each cut. The score is that of the images themselves, read from the
@@ -237,6 +247,7 @@ def _over_views(
     image = cut.image
     options = replace(target_evidence.options, views=None, progress=None)
     maps, scores, connections = list[Tensor](), list[Tensor](), list[Tensor]()
+    highest = list[Tensor]()
     all_views = views.make(image.shape)
     for number, view in enumerate(all_views, start=1):
 
@@ -257,13 +268,15 @@ def _over_views(
         # 2. The map of the view.
         view_evidence = evidence.evidence(method.needs, _combine(options))
         raw = method.raw(view_evidence)
+        highest.append(raw.flatten(1).amax(1))
         # 3. The map of the images.
         maps.append(view.back(onto_picture(raw, _span_of(raw, view_evidence))))
         scores.append(evidence.scores.values)
         connections = connections or list(evidence.connections(method.needs))
         if target_evidence.progress:
             target_evidence.progress(number, len(all_views))
-    return views.join(torch.stack(maps), torch.stack(scores).detach()), connections
+    joined = views.join(torch.stack(maps), torch.stack(scores).detach())
+    return joined, connections, torch.stack(highest).amax(0)
 
 
 def repeat_recipe(

@@ -10,7 +10,7 @@ from limelight.explanation import Explanation
 from limelight.finish import onto_picture
 from limelight.methods.fusing import Fusion, fuse_maps
 from limelight.recipe import Recipe
-from limelight.status import map_status, to_heatmap, zero_unless_ok
+from limelight.status import Status, map_status, to_heatmap, zero_unless_ok
 
 
 def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanation:
@@ -22,7 +22,7 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
 
     1. Check that all explanations are of the same images and targets.
     2. Fuse the raw maps.
-    3. Find the status: where all parts have the same one that is not ok, that one.
+    3. Find the status: where no part is ok, that of the parts; in a product, where one is not.
 
     Raises:
         UnknownNameError: There is no such way to fuse.
@@ -54,8 +54,7 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
     fused = map_status(raw, first.score, [], method=method, layer=layer, why=lambda: "")
     by_image = zip(*(part.status for part in explanations), strict=True)
     status = tuple(
-        parts[0] if len(set(parts)) == 1 and not parts[0].ok else of_fused
-        for parts, of_fused in zip(by_image, fused, strict=True)
+        _fused_status(parts, of_fused, how) for parts, of_fused in zip(by_image, fused, strict=True)
     )
     return replace(
         first,
@@ -69,6 +68,21 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
         span=(),
         recipe=_joined_recipe(explanations, how),
     )
+
+
+def _fused_status(parts: Sequence[Status], fused: Status, how: Fusion) -> Status:
+    """Return the status of an image's fused map, given those of its parts and the map's own."""
+    empty = [part for part in parts if not part.ok]
+    if len(empty) == len(parts) or (empty and how == "product"):
+        messages = dict.fromkeys(part.message for part in empty)
+        return Status(empty[0].name, " ".join(messages))
+    if fused.name == "flat" and how == "product":
+        return Status(
+            "flat",
+            "The product of the maps is zero everywhere: no place has heat in all of them. Fuse "
+            "them with 'mean' or 'max', or take other layers.",
+        )
+    return fused
 
 
 def _joined_recipe(explanations: Sequence[Explanation], how: Fusion) -> Recipe | None:

@@ -87,8 +87,10 @@ def map_status(
     *,
     cancelled: Tensor | None = None,
     summed_over: SummedOver | None = None,
+    all_left_out: Tensor | None = None,
     method: str,
     layer: str,
+    grid: Sequence[int] | None = None,
     why: Callable[[], str],
 ) -> tuple[Status, ...]:
     """Return the status of each raw map `[B, *grid]`.
@@ -100,8 +102,12 @@ def map_status(
             the image's score does not depend on the layer: its map is "disconnected".
         cancelled: Whether what the method sums up cancels, `[B]`; None if it sums nothing that may.
         summed_over: Over what it sums.
+        all_left_out: For a map that leaves out what speaks against the score, whether that is all
+            there is, `[B]`; None for other maps.
         method: The method's name.
         layer: The layer's path.
+        grid: The sizes of the layer's grid; None for a map that is not made on the grid of one
+            layer behind the input.
         why: Returns why a score does not depend on the layer; called only if needed.
     """
     low, high = raw.flatten(1).aminmax(dim=1)
@@ -109,11 +115,12 @@ def map_status(
     for tensor in connections:
         connected = connected * tensor.flatten(1).any(1)
     # One transfer from the device for all values.
-    cancelled = torch.zeros_like(low) if cancelled is None else cancelled.to(low)
-    rows = torch.stack([low, high, score.to(low), connected, cancelled], 1).tolist()
+    absent = torch.zeros_like(low)
+    flags = [absent if flag is None else flag.to(low) for flag in (cancelled, all_left_out)]
+    rows = torch.stack([low, high, score.to(low), connected, *flags], 1).tolist()
     rounding = 8 * torch.finfo(raw.dtype).eps
     statuses = []
-    for lowest, highest, value, is_connected, is_cancelled in rows:
+    for lowest, highest, value, is_connected, is_cancelled, is_left_out in rows:
         is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
         # A difference no larger than rounding counts as zero.
         is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
@@ -127,13 +134,10 @@ def map_status(
             status = Status("disconnected", why())
         elif is_cancelled:
             status = Status("cancelled", _CANCELLED[summed_over or "cells"].format(layer=layer))
+        elif is_flat and is_left_out:
+            status = Status("no-positive-evidence", _all_left_out(method, layer, grid))
         elif is_flat:
-            status = Status(
-                "flat",
-                f"The map is the same everywhere on the grid {list(raw.shape[1:])} of {layer!r}. "
-                "Take an earlier layer with a finer grid, or another method than "
-                f"{method!r}; a picture without any structure does this too.",
-            )
+            status = Status("flat", _flat(method, layer, grid))
         elif highest <= 0:
             status = Status(
                 "no-positive-evidence",
@@ -144,6 +148,28 @@ def map_status(
             status = Status("ok")
         statuses.append(status)
     return tuple(statuses)
+
+
+def _flat(method: str, layer: str, grid: Sequence[int] | None) -> str:
+    """Return what to do about a map that is the same everywhere."""
+    where, instead = "", "Take"
+    if grid is not None:
+        where = f" on the grid {list(grid)} of {layer!r}"
+        instead = "Take an earlier layer with a finer grid, or"
+    return (
+        f"The map is the same everywhere{where}. {instead} another method than {method!r}; a "
+        "picture without any structure does this too."
+    )
+
+
+def _all_left_out(method: str, layer: str, grid: Sequence[int] | None) -> str:
+    """Return what to do about a map of zeros that leaves out what speaks against the score."""
+    where = "" if grid is None else f" at {layer!r}"
+    return (
+        f"{method!r} keeps only what speaks for this score, and finds nothing of it{where}: the "
+        "map is zero everywhere. Explain another class, or take a method whose raw map is signed, "
+        "such as 'gradcam' or 'input-x-gradient'."
+    )
 
 
 def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:

@@ -19,7 +19,7 @@ from limelight.runtime.cut import Cut
 from limelight.runtime.deep import refuse_whole_numbers
 from limelight.runtime.rerun import Rerunner
 from limelight.status import cancels
-from limelight.targets import Scores, ScoreTarget
+from limelight.targets import FixedScore, Scores, ScoreTarget
 
 
 class TargetEvidence:
@@ -52,9 +52,16 @@ class TargetEvidence:
     def connections(self, needs: frozenset[EvidenceKind]) -> Sequence[Tensor]:
         """Return the gradients, or CAM's class weights, among the evidence, `[B, ...]` each.
 
-        If one of them is zero for an image, its score is disconnected from the layer.
+        If one of them is zero for an image, its score is disconnected from the layer. Guided
+        gradients also vanish where the plain ones are negative; then those say it.
         """
-        values = [self._found.get(need) for need in needs if need != "curvature"]
+        if needs == {"guided gradients"}:
+            guided: Tensor = self._found["guided gradients"]
+            if bool(guided.flatten(1).any(1).all()):
+                return []
+            cut, scores = self._with_graph()
+            return [cut.gradients(scores)]
+        values = [self._found.get(need) for need in needs - {"curvature", "guided gradients"}]
         last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
         return [gradient for gradient in last if isinstance(gradient, Tensor)]
 
@@ -79,6 +86,18 @@ class TargetEvidence:
             return []
         reached = self._get("gradients").flatten(1).any(1)
         return [image for image, is_reached in enumerate(reached.tolist()) if not is_reached]
+
+    def why_disconnected(self) -> str:
+        """Return why no gradient of the score arrives at the layer, and what to do."""
+        cut, scores = self._with_graph()
+        return cut.why_disconnected(self.target, scores)
+
+    def _with_graph(self) -> tuple[Cut, Scores]:
+        """Return the cut, and its scores, with a graph: a cut at the input may have none."""
+        if self.cut.layer != INPUT or not self.cut.image.is_floating_point():
+            return self.cut, self.scores
+        cut = self.cut.on(self.cut.image, with_graph=True)
+        return cut, cut.score(FixedScore(self.scores.read_again))
 
     def rerunner(self, scores: Scores) -> Rerunner:
         """Return the whole network, to be run on other images and read by these scores."""

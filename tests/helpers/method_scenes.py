@@ -113,12 +113,29 @@ class Scene:
 
     @cached_property
     def hessians(self) -> list[Tensor]:
-        return weighted.hessians(self.head, self.a)
+        """The second derivatives of each score by all that the layer puts out, `[n, n]`."""
+
+        def score(raw: Tensor) -> Tensor:
+            return classes(CHOSEN)(substituted(self.model, self.layer, self.images, raw))
+
+        return weighted.hessians(score, self.probe.raw)
 
     @cached_property
     def curvature(self) -> Tensor:
-        pairs = zip(self.hessians, self.a, strict=True)
-        return torch.stack([(h @ a.flatten()).reshape(a.shape) for h, a in pairs])
+        return self.curvature_along(self.probe.raw)
+
+    def curvature_along(self, direction: Tensor) -> Tensor:
+        """Return the Hessians times a direction, in the form of the layer's output, on the grid."""
+        pairs = zip(self.hessians, direction, strict=True)
+        return self.grid(torch.stack([(h @ d.flatten()).reshape(d.shape) for h, d in pairs]))
+
+    @property
+    def cells_alone(self) -> Tensor:
+        """What the layer puts out, without what lies on no cell of the grid."""
+        kept = self.probe.raw.clone()
+        if self.prefix:
+            kept[:, : self.prefix] = 0
+        return kept
 
     def what_cancels(self, method: str) -> float | None:
         """The size of what is added in a raw map: products, or scores, of the weights' differences.

@@ -123,12 +123,14 @@ def guided_backprop(model: nn.Module, images: Tensor, score: Score) -> Tensor:
 def guided_gradcam(guided: Tensor, coarse: Tensor) -> Tensor:
     """Guided Grad-CAM, from `R` and Grad-CAM without its ReLU; Selvaraju et al. 2017, section 3.2.
 
-    Their product at the resolution of the images, Grad-CAM scaled to [0, 1].
+    The product of `|R|` and the positive part of Grad-CAM at the resolution of the images, which
+    is divided by its largest value. Nothing is subtracted.
     """
     maps = []
     for fine, one in zip(saliency(guided), coarse, strict=True):
         positive = torch.where(one > 0, one, 0)
-        maps.append(fine * _to_unit(upsampled(positive, fine.shape)))
+        large = upsampled(positive, fine.shape)
+        maps.append(fine * large / (max(large.flatten().tolist()) or 1))
     return torch.stack(maps)
 
 
@@ -350,6 +352,10 @@ AT_THE_INPUT: Family[Studied] = Family(
             ),
             "nearest neighbours": nearest,
             "no Grad-CAM": lambda s: saliency(guided(s)),
+            "Grad-CAM not scaled": lambda s: (
+                saliency(guided(s))
+                * torch.stack([upsampled(c.clamp(min=0), (12, 16)) for c in coarse(s)])
+            ),
         },
         "fullgrad": {
             "each channel scaled by itself": lambda s: fullgrad(

@@ -48,7 +48,10 @@ def cam(activations: Tensor, weight: Tensor, indices: Sequence[int]) -> Tensor:
 
 
 def hessians(score: ScoreOf, activations: Tensor) -> list[Tensor]:
-    """Return each image's matrix of second derivatives by its activations, `[n, n]`, in full."""
+    """Return each image's matrix of second derivatives by what a layer puts out, in full.
+
+    For an output `[B, ...]` with n numbers per image, `[n, n]` each.
+    """
 
     def one(b: int, flat: Tensor) -> Tensor:
         rows = list(activations)
@@ -101,14 +104,14 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     return torch.stack(maps)
 
 
-def shapleycam(activations: Tensor, gradients: Tensor, hessians: Sequence[Tensor]) -> Tensor:
-    """ShapleyCAM without its ReLU, from each image's Hessian `[n, n]`; Cai 2025.
+def shapleycam(activations: Tensor, gradients: Tensor, curvature: Tensor) -> Tensor:
+    """ShapleyCAM without its ReLU; Cai 2025.
 
-    `w_k = 1/Z sum_ij (g - 1/2 H A)_ij^k`, `L = sum_k w_k A_k`.
+    `w_k = 1/Z sum_ij (g - 1/2 H A)_ij^k`, `L = sum_k w_k A_k`, where H is the Hessian by all that
+    the layer puts out, and `H A`, the curvature, is read on the grid.
     """
     maps = []
-    for a, g, hessian in zip(activations, gradients, hessians, strict=True):
-        bend = torch.stack([(row * a.flatten()).sum() for row in hessian]).reshape(a.shape)
+    for a, g, bend in zip(activations, gradients, curvature, strict=True):
         total = torch.zeros_like(a[0])
         for a_k, g_k, bend_k in zip(a, g, bend, strict=True):
             total = total + (g_k - bend_k / 2).sum() / g_k.numel() * a_k
@@ -172,13 +175,19 @@ def rare_weights(image: OneImage) -> tuple[Tensor, Tensor]:
     return mean, (image.a > image.spread(mean) + 2 * image.spread(deviation)).to(image.a)
 
 
+def diagonal(scene: Scene) -> Tensor:
+    """The activations times the second derivative by each alone."""
+    raw = scene.probe.raw
+    return scene.grid(torch.stack([h.diag() for h in scene.hessians]).reshape(raw.shape) * raw)
+
+
 AT_A_LAYER: Family[Scene] = Family(
     oracles={
         "cam": lambda s: cam(s.a, s.linear.weight, s.chosen),
         "gradcam": lambda s: gradcam(s.a, s.g),
         "gradcam++": lambda s: gradcam_plus_plus(s.a, s.g),
         "xgradcam": lambda s: xgradcam(s.a, s.g),
-        "shapleycam": lambda s: shapleycam(s.a, s.g, s.hessians),
+        "shapleycam": lambda s: shapleycam(s.a, s.g, s.curvature),
         "fem": lambda s: fem(s.a),
         "fem:deviations=1": lambda s: fem(s.a, deviations=1),
     },
@@ -242,11 +251,9 @@ AT_A_LAYER: Family[Scene] = Family(
             "no curvature": lambda s: s.expected("gradcam"),
             "all of the curvature": lambda s: weighed(s, (s.g - s.curvature).mean(s.axes)),
             "the curvature added": lambda s: weighed(s, (s.g + s.curvature / 2).mean(s.axes)),
-            "the Hessian's diagonal": lambda s: weighed(
-                s,
-                (
-                    s.g - torch.stack([h.diag() for h in s.hessians]).reshape(s.a.shape) * s.a / 2
-                ).mean(s.axes),
+            "the Hessian's diagonal": lambda s: weighed(s, (s.g - diagonal(s) / 2).mean(s.axes)),
+            "the curvature of the cells alone": lambda s: weighed(
+                s, (s.g - s.curvature_along(s.cells_alone) / 2).mean(s.axes)
             ),
             "each cell by itself": lambda s: ((s.g - s.curvature / 2) * s.a).sum(1),
             "the sum over cells": lambda s: s.expected("shapleycam") * s.a[0, 0].numel(),

@@ -85,7 +85,13 @@ class LayerEvidence(ABC):
         """Return the layer's output and its gradient as they are, in the graph."""
 
     def status(
-        self, raw: Tensor, method: str, *, reads: bool, sums_over: SummedOver | None
+        self,
+        raw: Tensor,
+        method: str,
+        *,
+        reads: bool,
+        sums_over: SummedOver | None,
+        keeps_positive: bool,
     ) -> tuple[Status, ...]:
         """Return the status of each raw map `[B, *grid]` of a method.
 
@@ -94,6 +100,7 @@ class LayerEvidence(ABC):
             method: The method's name.
             reads: Whether it reads gradients.
             sums_over: What it sums, so that it may cancel; None for nothing.
+            keeps_positive: Whether it leaves out what speaks against the score.
         """
         gradients = self.gradients.to(raw.device) if reads else None
         return map_status(
@@ -102,8 +109,10 @@ class LayerEvidence(ABC):
             [] if gradients is None else [gradients],
             cancelled=self._cancelled(sums_over) if reads else None,
             summed_over=sums_over,
+            all_left_out=raw.flatten(1).amax(1) <= 0 if keeps_positive else None,
             method=method,
             layer=self.path,
+            grid=None if self.path == INPUT else raw.shape[1:],
             why=self.why_disconnected,
         )
 
@@ -150,7 +159,7 @@ class CutLayer(LayerEvidence):
 
     def why_disconnected(self) -> str:
         """Return why the score does not depend on the layer, and which layer to take."""
-        return self._evidence.cut.why_disconnected(self._evidence.target, self.scores)
+        return self._evidence.why_disconnected()
 
 
 class TransformedLayer(LayerEvidence):

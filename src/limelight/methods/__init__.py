@@ -28,8 +28,7 @@ METHODS: dict[str, Method] = {
             needs=frozenset({"class weights"}),
             formula="sum_k w_k^c A_k",
             paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization",
-            use="The original, without a gradient, where the head is an average pool and one "
-            "linear layer.",
+            use="The original, without a gradient: the head is a mean and one linear layer.",
             by_channel=True,
         ),
         Method(
@@ -52,6 +51,7 @@ METHODS: dict[str, Method] = {
             paper="Chattopadhay et al. 2018, Grad-CAM++",
             use="When several objects of the class should all be covered.",
             by_channel=True,
+            keeps_positive=True,
         ),
         Method(
             name="xgradcam",
@@ -154,6 +154,7 @@ METHODS: dict[str, Method] = {
             paper="Jiang et al. 2021, LayerCAM",
             use="At early layers, for fine detail.",
             by_channel=True,
+            keeps_positive=True,
         ),
         Method(
             name="gradcam-elementwise",
@@ -164,6 +165,7 @@ METHODS: dict[str, Method] = {
             paper="Gildenblat 2021, the grad-cam library",
             use="As layercam, where activations can be negative.",
             by_channel=True,
+            keeps_positive=True,
         ),
         Method(
             name="eigencam",
@@ -250,18 +252,19 @@ METHODS: dict[str, Method] = {
             place="network",
             formula="max_k |R_k|",
             paper="Springenberg et al. 2015, Striving for Simplicity",
-            use="Sharp edges for a picture; it hardly depends on the class, so do not trust "
-            "it alone.",
+            use="Sharp edges for a picture; it hardly depends on the class: do not trust it alone.",
+            keeps_positive=True,
         ),
         Method(
             name="guided-gradcam",
             family="pixels",
             function=pixels.guided_gradcam,
             needs=frozenset({"gradients", "guided gradients"}),
-            formula="max_k |R_k| * heatmap of gradcam",
+            formula="max_k |R_k| * G / max G, G = resize(relu(gradcam))",
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="Sharp edges where Grad-CAM lies.",
             sums_over="cells",
+            keeps_positive=True,
         ),
         Method(
             name="fullgrad",
@@ -323,6 +326,7 @@ METHODS: dict[str, Method] = {
             formula="R <- R + mean_h relu(dy_c/dA_l A_l) R",
             paper="Chefer et al. 2021, Generic Attention-model Explainability",
             use="As rollout, of a class.",
+            keeps_positive=True,
         ),
         Method(
             name="legrad",
@@ -333,6 +337,7 @@ METHODS: dict[str, Method] = {
             formula="mean_l mean_h,q relu(ds_l/dA_l)",
             paper="Bousselham et al. 2024, LeGrad",
             use="What each layer of a transformer would attend to more, for the class.",
+            keeps_positive=True,
         ),
         Method(
             name="random",

@@ -33,6 +33,8 @@ class Method(Entry):
             can take it apart.
         sums_over: Whether it sums gradients over the `cells` of a channel, or gradient times
             activation over the `channels` of a cell, which may cancel: its map is rounding then.
+        keeps_positive: Whether it leaves out what speaks against the score, so that a map of zeros
+            says that nothing speaks for it.
         sums_to: Returns the number that each map has to sum to, `[B]`, given evidence and options;
             None if the method promises no sum.
     """
@@ -42,6 +44,7 @@ class Method(Entry):
     place: CutPlace = "layer"
     by_channel: bool = False
     sums_over: SummedOver | None = None
+    keeps_positive: bool = False
     sums_to: Callable[..., Tensor] | None = None
 
     def raw(self, evidence: Evidence) -> Tensor:

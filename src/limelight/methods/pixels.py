@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from limelight.evidence import Evidence
-from limelight.finish import AxisSpan, finish, normalise, resize
-from limelight.methods.weighted import gradcam
+from limelight.finish import AxisSpan, normalise, relu, resize
+from limelight.methods.weighted import divide_or_zero, gradcam
 
 
 def saliency(evidence: Evidence) -> Tensor:
@@ -94,13 +94,16 @@ def guided_backprop(evidence: Evidence) -> Tensor:
 
 
 def guided_gradcam(evidence: Evidence) -> Tensor:
-    """Multiply guided backpropagation by the heatmap of Grad-CAM.
+    """Multiply guided backpropagation by the positive part of Grad-CAM.
 
-    `L = max_k |R_k| * normalise(resize(relu(L_gradcam)))`, shape `[B, *image]`: Selvaraju et al.
-    2017, section 3.2.
+    `L = max_k |R_k| * G / max G` with `G = resize(relu(L_gradcam))`, shape `[B, *image]`:
+    Selvaraju et al. 2017, section 3.2. Only its largest value scales G: the product of two small
+    gradients would underflow. The smallest value of G stays, so that no place is lost where all of
+    G is positive.
     """
-    coarse = finish(gradcam(evidence), evidence.image.shape[2:], evidence.span)
-    return guided_backprop(evidence) * coarse
+    coarse = resize(relu(gradcam(evidence)), evidence.image.shape[2:], evidence.span)
+    highest = coarse.amax(tuple(range(1, coarse.ndim)), keepdim=True)
+    return guided_backprop(evidence) * divide_or_zero(coarse, highest)
 
 
 def fullgrad(evidence: Evidence) -> Tensor:

@@ -43,12 +43,14 @@ class Views:
         join: Returns the raw map, given the maps of all views, `[V, B, *grid]`, after `back`, and
             the scores, `[V, B]`.
         spatial: Whether outputs with the image's axes have to be brought back too.
+        keeps_positive: Whether `join` leaves out what speaks against the score.
     """
 
     name: str
     make: Callable[[torch.Size], Sequence[View]]
     join: Callable[[Tensor, Tensor], Tensor]
     spatial: bool = False
+    keeps_positive: bool = False
 
 
 def flips(*axes: int) -> Views:
@@ -132,7 +134,7 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
             windows += [_window(size, large, place) for place in product(*starts)]
         return windows
 
-    return Views(f"{count} scales", make, _mean_of_positive)
+    return Views(f"{count} scales", make, _mean_of_positive, keeps_positive=True)
 
 
 #: The kinds of views, by the name that `--views` takes.

@@ -171,13 +171,13 @@ class Cut:
         """The number of the images' tensor among the model's input tensors, from 0."""
         return self._run.inputs.at
 
-    def on(self, images: Tensor) -> Cut:
+    def on(self, images: Tensor, *, with_graph: bool = False) -> Cut:
         """Cut the same network at the same layer over other images `[B, C, *image]`.
 
-        The model's other arguments stay the same.
+        The model's other arguments stay the same. `with_graph` makes a graph begin at the input.
         """
         run, inputs = self._run, self._run.inputs.on(images)
-        requires_grad = self._layer_output.requires_grad
+        requires_grad = with_graph or self._layer_output.requires_grad
         (other,) = cut_layers(
             run.model, inputs, [self.layer], run.options, input_requires_grad=requires_grad
         )
@@ -225,7 +225,8 @@ class Cut:
     def curvature(self, target: Target | Scores = None) -> Tensor:
         """Return the Hessian of the score times the activations, `H A`, `[B, K, *grid]`.
 
-        `(H A)_i = sum_j d^2 y_c / (dA_i dA_j) A_j`, over all channels and cells of one image.
+        `(H A)_i = sum_j d^2 y_c / (dA_i dA_j) A_j`, over all that the layer puts out for an image:
+        a class token, which has no cell of the grid, is among the j.
         """
         scores = self._scores(target)
         try:
@@ -248,8 +249,7 @@ class Cut:
         with torch.inference_mode(False), torch.enable_grad():
             (gradient,) = differentiate(values.sum(), [layer_output], graph=True)
             with_graph = self._run.options.differentiable
-            on_grid = self.layout.to_grid(layer_output if with_graph else layer_output.detach())
-            along = self.layout.from_grid(on_grid, torch.zeros_like(layer_output))
+            along = layer_output if with_graph else layer_output.detach()
             (product,) = differentiate(gradient, [layer_output], along=along, graph=with_graph)
         return self.layout.to_grid(product)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from limelight.errors import LayerError
-from limelight.runtime.forward import Pass
+from limelight.runtime.autograd import differentiate
+from limelight.runtime.forward import Pass, run_pass
 from limelight.runtime.model_cache import model_cache
 from limelight.runtime.record import chosen_layer
 from limelight.targets import FixedScore, Scores, ScoreTarget
@@ -44,6 +45,15 @@ def layers_instead(run: Pass, layer: str, scores: Scores, image: int) -> Iterato
     hopeless.add(key)
 
 
+def _gradient_arrives(run: Pass, layer: str, target: ScoreTarget) -> bool:
+    """Return whether the gradient of some image's score is not zero at a layer."""
+    again, outputs = run_pass(run.model, run.inputs, [layer], run.options, asked=[target])
+    with torch.inference_mode(False), torch.enable_grad():
+        total = target.score(again.output, again.context).values.sum()
+        (gradient,) = differentiate(total, [outputs[0].tensor], retain=False)
+    return bool(gradient.any())
+
+
 def why_disconnected(run: Pass, layer: str, target: ScoreTarget, *, in_graph: bool) -> str:
     """Return why the gradient of a score is zero on the whole grid of a layer, and what to do.
 
@@ -63,7 +73,7 @@ def why_disconnected(run: Pass, layer: str, target: ScoreTarget, *, in_graph: bo
         advised = str(chosen_layer(run.model, run.inputs, run.spec, [target]).layer)
     except LayerError:
         advised = ""
-    if advised and advised != layer:
+    if advised and advised != layer and _gradient_arrives(run, advised, target):
         return (
             f"The score does not depend on the grid of {layer!r}: after it only other "
             f"tokens, or nothing of it, is read. Take layer={advised!r}."

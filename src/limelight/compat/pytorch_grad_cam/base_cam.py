@@ -204,9 +204,12 @@ class BaseCAM(Releasable):
             # 2. Its status; it is unknown after a pass that the script made.
             if at_layers:
                 evidence = at_layers[number]
-                over = self._sums_over(eigen_smooth)
                 status = evidence.status(
-                    maps, self._name, reads=self.uses_gradients, sums_over=over
+                    maps,
+                    self._name,
+                    reads=self.uses_gradients,
+                    sums_over=self._sums_over(eigen_smooth),
+                    keeps_positive=self._keeps_positive,
                 )
                 self.statuses.append(status)
                 self._warn_of(status)
@@ -363,6 +366,11 @@ class BaseCAM(Releasable):
     def _reads_score(self) -> bool:
         """Whether the map depends on the score: not if the method reads activations alone."""
         return self.uses_gradients or not self.method or bool(METHODS[self.method].needs)
+
+    @property
+    def _keeps_positive(self) -> bool:
+        """Whether the method leaves out what speaks against the score."""
+        return bool(self.method) and METHODS[self.method].keeps_positive
 
     def _sums_over(self, eigen_smooth: bool) -> SummedOver | None:
         """Return what the method sums, so that it may cancel; a component is no sum of channels."""

@@ -50,7 +50,7 @@ class FullGrad(BaseCAM):
         at_input = self.evidence_at(INPUT)
         evidence = at_input.evidence(METHODS[self.method].needs)
         raw = METHODS[self.method].raw(evidence)
-        status = at_input.status(raw, self._name, reads=True, sums_over=None)
+        status = at_input.status(raw, self._name, reads=True, sums_over=None, keeps_positive=False)
         self.statuses = [status]
         self._warn_of(status)
         if eigen_smooth:
