@@ -48,9 +48,9 @@ def has_learned(
     """Yield, after each of 40 networks is run, what is known of whether the network has learned.
 
     A permutation test. The network is compared with 39 copies whose weights are shuffled, each
-    tensor by itself. If nothing was learned, all 40 are equally likely, so the network's predictions
-    are the most informative, or the most confident, of all with a chance of 1 in 40 each:
-    `p = 2 min_s (1 + |{shuffled with statistic >= own}|) / 40`.
+    tensor by itself. If nothing was learned, all 40 are equally likely. Then the network's own
+    predictions are the most informative of all, or the most confident, with a chance of 1 in 40
+    each: `p = 2 min_s (1 + |{copies with a statistic s as high}|) / 40`.
 
     The last value counts; those before have `p` NaN, except where there are no class logits.
     """
@@ -58,14 +58,15 @@ def has_learned(
     if own is None:
         yield Learned(math.nan, math.nan, math.nan)
         return
+    information, confidence = own.tolist()
     reached = torch.ones(2, dtype=torch.float64, device="cpu")
     for number in range(SHUFFLES):
-        yield Learned(*own.tolist(), math.nan)
+        yield Learned(information, confidence, math.nan)
         other = _statistics(shuffled(model, seed + number), photos, options)
         # What is not finite is no better than any.
         reached += 1.0 if other is None else ~(other < own)
     p = min(1.0, 2 * float(reached.min()) / (SHUFFLES + 1))
-    yield Learned(*own.tolist(), p)
+    yield Learned(information, confidence, p)
 
 
 def _statistics(model: nn.Module, photos: Sequence[ModelInputs], options: Options) -> Tensor | None:
@@ -87,4 +88,5 @@ def _statistics(model: nn.Module, photos: Sequence[ModelInputs], options: Option
 
 def _entropy(p: Tensor) -> Tensor:
     """Return the entropy over the last axis, in nats."""
-    return torch.special.entr(p).sum(-1)
+    entropy: Tensor = torch.special.entr(p).sum(-1)
+    return entropy
