@@ -31,13 +31,16 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         scales as scales,
     )
     from limelight.metrics import METRICS as METRICS
+    from limelight.metrics.candidates import MapCandidate as MapCandidate
     from limelight.metrics.case import MapCase as MapCase, Maps as Maps
+    from limelight.metrics.choose import choose as choose
     from limelight.metrics.comparisons import MapsDifference as MapsDifference
     from limelight.metrics.estimates import MetricEstimate as MetricEstimate
     from limelight.metrics.intervals import (
         Estimate as Estimate,
         PairedDifference as PairedDifference,
     )
+    from limelight.metrics.learned import Learned as Learned
     from limelight.metrics.measurement import Measurement as Measurement
     from limelight.metrics.metric import CurveAxes as CurveAxes, Metric as Metric
     from limelight.metrics.objects import Objects as Objects
@@ -47,6 +50,10 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Unmeasured as Unmeasured,
     )
     from limelight.metrics.robustness import Stage as Stage
+    from limelight.metrics.recommendation import (
+        RankedCandidate as RankedCandidate,
+        Recommendation as Recommendation,
+    )
     from limelight.metrics.run import measure as measure
     from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
     from limelight.metrics.verdict import Verdict as Verdict
@@ -139,9 +146,12 @@ _PUBLIC_NAMES = {
         "MapCase",
         "Maps",
     ),
+    "metrics.candidates": ("MapCandidate",),
+    "metrics.choose": ("choose",),
     "metrics.comparisons": ("MapsDifference",),
     "metrics.estimates": ("MetricEstimate",),
     "metrics.intervals": ("Estimate", "PairedDifference"),
+    "metrics.learned": ("Learned",),
     "metrics.measurement": ("Measurement",),
     "metrics.metric": (
         "CurveAxes",
@@ -154,6 +164,7 @@ _PUBLIC_NAMES = {
         "Unmeasured",
     ),
     "metrics.robustness": ("Stage",),
+    "metrics.recommendation": ("RankedCandidate", "Recommendation"),
     "metrics.run": ("measure",),
     "metrics.sanity": (
         "Sanity",

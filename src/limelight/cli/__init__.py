@@ -24,6 +24,8 @@ COMMANDS = {
     "calls it.",
     "measure": "Measure how far the maps of PHOTOS can be trusted, method by method, beside "
     "chance.",
+    "choose": "Find out which method, at which layer, makes the maps of PHOTOS to trust on a "
+    "network.",
     "sanity": "Draw the network's weights anew, layer by layer, and see whether the maps of PHOTO "
     "go away.",
     "walkthrough": "Show how the heatmap of PHOTO came to be: a page with every step, and its true "

@@ -128,3 +128,26 @@ def best_first(estimates: Sequence[MetricEstimate]) -> list[MetricEstimate]:
         return math.inf if math.isnan(value) else -value if estimate.better == "higher" else value
 
     return sorted(estimates, key=key)
+
+
+def mean_ranks(rows: Sequence[Sequence[MetricEstimate]]) -> list[float]:
+    """Return the mean rank over the judged metrics of each candidate, 1 for the best.
+
+    Values that differ by rounding alone share their mean rank; a metric that could not be measured
+    counts as the last.
+    """
+    from scipy.stats import rankdata
+
+    metrics = dict.fromkeys(e.metric for estimates in rows for e in estimates if e.judged)
+    total = [0.0] * len(rows)
+    for metric in metrics:
+        losses = []
+        for estimates in rows:
+            value = next((e for e in estimates if e.metric == metric), None)
+            loss = math.inf
+            if value is not None and not math.isnan(value.own.value):
+                loss = -value.own.value if value.better == "higher" else value.own.value
+            losses.append(float(f"{loss:.5g}"))
+        for number, rank in enumerate(rankdata(losses)):
+            total[number] += float(rank) / len(metrics)
+    return total

@@ -41,6 +41,25 @@ class Learned(NamedTuple):
         """Whether it is shown that the network has learned something; None if not checked."""
         return None if math.isnan(self.p) else self.p <= 1 - CONFIDENCE
 
+    @property
+    def sentence(self) -> str:
+        """What the test says, in plain words."""
+        if self.is_shown is None:
+            return (
+                "Whether this network has learned anything was not checked, because it gives no "
+                "class logits."
+            )
+        if self.is_shown:
+            return (
+                "The network has learned something: its predictions are more informative or more "
+                f"certain than those of {SHUFFLES} copies with shuffled weights."
+            )
+        return (
+            "It is not shown that this network has learned anything: when its weights are "
+            f"shuffled, its predictions are as informative and as certain (p = {self.p:.2f}). "
+            "Load trained weights, or pass photos of what the network knows."
+        )
+
 
 def has_learned(
     model: nn.Module, photos: Sequence[ModelInputs], options: Options, *, seed: int = 0

@@ -13,17 +13,17 @@ from limelight.cli.map_options import Chunk, Compile, OneLayer, methods_option, 
 from limelight.cli.measurement_tables import print_measurement
 from limelight.cli.messages import print_errors, print_left_out, print_untried
 from limelight.cli.network_options import NetworkOptions
+from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option, path_option
 from limelight.cli.output_options import AsJson
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
-from limelight.errors import OptionError
 from limelight.files import make_folder
 from limelight.lock import only_run
 from limelight.methods import chosen_methods
-from limelight.metrics.annotation_files import Annotations, read_matches, read_names
+from limelight.metrics.annotation_files import read_matches, read_names
 from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import MeasureSpec, measure_photos
@@ -35,32 +35,9 @@ _GOES_ON = "Interrupted: the same command again goes on from here."
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ObjectOptions:
+class _MatchOptions(ObjectOptions):
     """Where the objects of the photos are, and which classes go with them."""
 
-    boxes: Annotated[
-        Path | None,
-        path_option(
-            help="Where the objects are: a CSV file (photo, x1, y1, x2, y2 in pixels, and class if "
-            "you like), or a folder with a YOLO text file per photo."
-        ),
-    ] = None
-    masks: Annotated[
-        Path | None,
-        path_option(
-            help="The same as masks: a folder with a picture per photo (NAME.png or NAME_mask.png, "
-            "black where nothing is), or YOLO text files with polygons. Photos without one are "
-            "left out."
-        ),
-    ] = None
-    mask_value: Annotated[
-        int | None,
-        typer.Option(min=0, help="Where masks hold numbers of classes: the number of the object."),
-    ] = None
-    names: Annotated[
-        Path | None,
-        path_option(help="The names of the class numbers in YOLO files, one per line."),
-    ] = None
     match: Annotated[
         Path | None,
         path_option(
@@ -70,33 +47,13 @@ class _ObjectOptions:
         ),
     ] = None
 
-    @property
-    def given(self) -> bool:
-        """Whether the objects are given."""
-        return self.boxes is not None or self.masks is not None
-
-    def check(self, target: str | None) -> None:
+    def check_match(self, target: str | None) -> None:
         """Refuse options that do not go together."""
-        for wrong, message in (
-            (self.boxes and self.masks, "give --boxes or --masks, not both"),
-            (self.match and not self.given, "--match goes with --boxes or --masks"),
-            (self.names and not self.given, "--names goes with --boxes or --masks"),
-            (self.mask_value is not None and not self.masks, "--mask-value goes with --masks"),
-            (self.match and target, "give --match or --target, not both"),
-        ):
-            if wrong:
-                raise typer.BadParameter(message)
-
-    def annotations(self) -> Annotations | None:
-        """Return what is marked on the photos, if anything is."""
-        if not self.given:
-            return None
-        return Annotations(
-            boxes=self.boxes,
-            masks=self.masks,
-            names=None if self.names is None else read_names(self.names),
-            mask_value=self.mask_value,
-        )
+        self.check()
+        if self.match and not self.given:
+            raise typer.BadParameter("--match goes with --boxes or --masks")
+        if self.match and target:
+            raise typer.BadParameter("give --match or --target, not both")
 
 
 def measure(
@@ -111,7 +68,7 @@ def measure(
             "pointing-game."
         ),
     ] = None,
-    object_options: _ObjectOptions,
+    object_options: _MatchOptions,
     target: OneTarget = None,
     layer: OneLayer = None,
     chunk: Chunk = None,
@@ -136,7 +93,7 @@ def measure(
 
     limelight measure coco/images --boxes coco/labels --names coco.names --match coco-imagenet.csv
     """
-    object_options.check(target)
+    object_options.check_match(target)
     spec = MeasureSpec(
         methods=chosen_methods(methods or _MEASURED_METHODS),
         metrics=chosen_metrics(metrics or None, with_objects=object_options.given),
@@ -147,7 +104,7 @@ def measure(
         chunk=chunk,
         compile=compile,
     )
-    _refuse_objects(spec)
+    refuse_without_objects(spec.metrics, given=object_options.given)
     paths = photo_paths(photos)
     make_folder(out)
     classes, dtype = network_options.classes, str(network_options.dtype)
@@ -172,16 +129,6 @@ def measure(
     if not total.readings:
         run.code = run.code or 1
     run.leave()
-
-
-def _refuse_objects(spec: MeasureSpec) -> None:
-    """Refuse metrics that have to know where the objects are, if nobody said."""
-    needing = [row.name for row in spec.metrics if "objects" in row.needs]
-    if needing and spec.annotations is None:
-        raise OptionError(
-            f"{', '.join(needing)} need{'s' if len(needing) == 1 else ''} to be told where the "
-            "objects are: pass --boxes or --masks."
-        )
 
 
 def _measure_rest(

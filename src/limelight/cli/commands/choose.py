@@ -1,0 +1,212 @@
+"""`limelight choose`: which map to trust on a network."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli.map_options import (
+    Chunk,
+    Compile,
+    layers_option,
+    methods_option,
+    metrics_option,
+    split_layers,
+)
+from limelight.cli.messages import network_title, print_errors, print_left_out
+from limelight.cli.network_options import NetworkOptions
+from limelight.cli.object_options import ObjectOptions, refuse_without_objects
+from limelight.cli.option_groups import out_option
+from limelight.cli.output import Console
+from limelight.cli.output_options import AsJson
+from limelight.cli.photo_options import Photos, photo_paths
+from limelight.cli.progress import Bar
+from limelight.cli.run_record import RunRecord
+from limelight.cli.target_options import OneTarget, read_class
+from limelight.errors import PhotoError
+from limelight.files import make_folder
+from limelight.methods import chosen_methods
+from limelight.metrics.choose import CANDIDATE_METHODS, CHOICE_METRICS, CHOICE_OBJECT_METRICS
+from limelight.metrics.choosing import ChoiceSpec, Choosing
+from limelight.metrics.photo_sources import photo_source
+from limelight.metrics.recommendation import RankedCandidate, Recommendation
+from limelight.metrics.run import chosen_metrics
+from limelight.models.network import Network
+from limelight.options import Options
+from limelight.targets import as_target
+
+#: How many candidates are printed.
+_MOST_ROWS = 12
+
+_CHOICE_IS_OPEN = "Interrupted: what was measured until then is reported; nothing is recommended."
+
+
+def choose(
+    *,
+    photos: Photos = None,
+    network_options: NetworkOptions,
+    methods: Annotated[list[str] | None, methods_option(f"Without it {CANDIDATE_METHODS}.")] = None,
+    layer: Annotated[
+        list[str] | None,
+        layers_option(
+            "A layer to try; repeat it for several. Without it four stages, early to late. With "
+            "several, each method is also fused over all of them."
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        metrics_option(f"Without it {CHOICE_METRICS}, and with boxes or masks energy-pointing."),
+    ] = None,
+    object_options: ObjectOptions,
+    target: OneTarget = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="How long it may take. When time is short, the worse half of the candidates is "
+            "given up.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of shuffled and random weights.")] = 0,
+    chunk: Chunk = None,
+    compile: Compile = False,
+    out: Annotated[Path, out_option("A folder for report, table and figure.")] = Path(
+        "limelight-chosen"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Find out which method, at which layer, makes the maps of PHOTOS to trust on a network.
+
+    Candidates are measured on one half of the photos, at least 16 in all. The winner has to pass
+    the test of sanity, and to beat random maps and a blob in the centre on the other half, which
+    had no part in the choice. Else nothing is recommended. Into --out go choice.json,
+    candidates.csv and choice.png.
+
+    [bold]Examples[/]
+
+    limelight choose holiday/
+
+    limelight choose val/ --model torchvision:resnet18 --budget 600
+
+    limelight choose val/ --boxes val.csv --methods "gradcam layercam" --layer layer3 --layer layer4
+    """
+    object_options.check()
+    names = CHOICE_OBJECT_METRICS if object_options.given else CHOICE_METRICS
+    spec = ChoiceSpec(
+        methods=chosen_methods(methods or CANDIDATE_METHODS),
+        metrics=chosen_metrics(metrics or names, with_objects=object_options.given),
+        layers=split_layers(layer),
+        budget=budget,
+        seed=seed,
+    )
+    refuse_without_objects(spec.metrics, given=object_options.given)
+    explained = as_target(None if target is None else read_class(target))
+    annotations = object_options.annotations()
+    paths = photo_paths(photos)
+    make_folder(out)
+    run = RunRecord(paths, as_json)
+    network = network_options.load()
+    sources = [photo_source(path, network, explained, annotations) for path in paths]
+    bar = Bar(run.console, "choosing", len(paths))
+    options = Options.read(
+        classes=network.classes, chunk=chunk, compile=compile, progress=bar.show_runs
+    )
+    choosing = Choosing(network.model, sources, spec, options)
+    with run.work():
+        for _ in bar.over(choosing.run()):
+            pass
+    found = choosing.recommendation()
+    for name, error in found.failed:
+        run.fail(Path(name), PhotoError(error))
+    run.done += [{"photo": str(path)} for path in paths if str(path) not in dict(found.failed)]
+    if run.error is not None and not found.ranking:
+        raise run.error
+    for name in ("choice.json", "candidates.csv", "choice.png") if found.ranking else ():
+        with run.file(out / name):
+            found.save(out / name)
+    _report(run, found, network, network_options, out)
+    run.leave()
+
+
+def _report(
+    run: RunRecord, found: Recommendation, network: Network, options: NetworkOptions, out: Path
+) -> None:
+    """Print what was found, for a machine or for people."""
+    command = _command(found, options)
+    if run.as_json:
+        run.print_document(
+            found.as_dict() | {"command": command, "unwritten": run.unwritten}, _CHOICE_IS_OPEN
+        )
+        return
+    console = run.console
+    console.print(f"[bold]{network_title(network)}[/]")
+    if found.learned is not None:
+        console.print(escape(found.learned.sentence))
+    if found.ranking:
+        _print_ranking(console, found)
+    for sentence in found.evidence:
+        console.print(f"  {escape(sentence)}")
+    colour = "yellow" if found.best is None else "green"
+    console.print(f"[bold {colour}]{escape(found.sentence)}[/]")
+    if found.best is not None:
+        console.print(f"In Python: [bold]{escape(found.python)}[/]", soft_wrap=True)
+        console.print(f"As a command: [bold]{escape(command)}[/]", soft_wrap=True)
+    print_left_out(run.failed, len(run.paths))
+    print_errors(run.unwritten)
+    if found.ranking and not run.unwritten:
+        console.print(f"Report, table and figure are in {escape(str(out))}.")
+    if run.stopped:
+        console.print(f"[yellow]{_CHOICE_IS_OPEN}[/]")
+
+
+def _print_ranking(console: Console, found: Recommendation) -> None:
+    """Print the candidates on the photos that they were chosen on, best first."""
+    metrics = [estimate.metric for estimate in found.ranking[0].estimates]
+    n = max(row.own.images for row in found.chosen_on.estimates())
+    table = Table(
+        box=None,
+        padding=(0, 1),
+        title=f"{len(found.ranking)} candidates, on the {n} photos to choose on",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("candidate", overflow="fold")
+    for heading in (*metrics, "seconds", "ahead of chance", "sanity"):
+        table.add_column(heading, overflow="fold")
+    for row in found.ranking[:_MOST_ROWS]:
+        table.add_row(*_cells(row, metrics))
+    console.print(table)
+    more = len(found.ranking) - _MOST_ROWS
+    if more > 0:
+        console.print(f"{more} more are in candidates.csv.")
+    reasons = {skipped.method: skipped.reason for skipped in found.skipped}
+    for method, reason in reasons.items():
+        console.print(f"[yellow]skipped[/] {escape(method)}: {escape(reason)}")
+
+
+def _cells(row: RankedCandidate, metrics: list[str]) -> list[str]:
+    values = {estimate.metric: estimate.own.value for estimate in row.estimates}
+    colours = {"passes": "green", "fails": "red", "unclear": "yellow"}
+    verdict = "" if row.sanity is None else f"[{colours[row.sanity]}]{row.sanity}[/]"
+    dropped = " [dim](given up)[/]" if row.dropped else ""
+    return [
+        escape(row.candidate.name) + dropped,
+        *(f"{values[metric]:.3f}" if metric in values else "" for metric in metrics),
+        "" if math.isnan(row.seconds) else f"{row.seconds:.2f}",
+        "yes" if row.ahead else "[yellow]no[/]",
+        verdict,
+    ]
+
+
+def _command(found: Recommendation, options: NetworkOptions) -> str:
+    """Return the command that makes the recommended map; "" without one."""
+    if found.best is None:
+        return ""
+    words = f"limelight explain PHOTO --model {options.model} {found.best.command_options}"
+    return words if options.weights == "default" else f"{words} --weights {options.weights}"

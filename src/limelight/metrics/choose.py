@@ -1,0 +1,166 @@
+"""`choose`: which map to trust on a network, and where to cut, or that none can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from limelight.errors import InputError, OptionError
+from limelight.inputs import ModelInputs
+from limelight.methods import Method, chosen_methods
+from limelight.metrics import Metric
+from limelight.metrics.choosing import ChoiceSpec, Choosing
+from limelight.metrics.objects import MasksOrBoxes, Objects
+from limelight.metrics.photo_sources import LoadedPhoto, PhotoSource, digest_of, photo_source
+from limelight.metrics.recommendation import Recommendation
+from limelight.metrics.run import check_metrics, chosen_metrics
+from limelight.models.network import Images, Model, Network, read_subject
+from limelight.options import Options
+from limelight.progress import ProgressCallback
+from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
+
+#: The candidates when no method is named; those that a network cannot do are skipped.
+CANDIDATE_METHODS = (
+    "gradcam hirescam gradcam++ layercam eigencam saliency guided-gradcam "
+    "integrated-gradients:steps=20 attention-x-gradient legrad rollout"
+)
+
+
+#: The metrics when none are named, and those that are added when the objects are given.
+CHOICE_METRICS = "insertion:steps=10 road:steps=3"
+CHOICE_OBJECT_METRICS = f"{CHOICE_METRICS} energy-pointing"
+
+
+def choose(
+    model: Model,
+    inputs: Images | Sequence[str | Path],
+    *,
+    methods: str | Sequence[str | Method] | None = None,
+    layers: Sequence[str] | None = None,
+    metrics: str | Sequence[str | Metric] | None = None,
+    objects: MasksOrBoxes | Objects | None = None,
+    target: Target = None,
+    budget: float | None = None,
+    steps: int = 5,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    output: LogitsKey | None = None,
+    grid: Sequence[int] | None = None,
+    chunk: int | None = None,
+    compile: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Recommendation:
+    """Find out which method, at which layer, makes the maps to trust on this network.
+
+        found = limelight.choose(model, images)
+        found.sentence
+        result = limelight.explain(model, images, **found.arguments)
+
+    1. Is it shown that the network has learned anything? Its predictions are compared with those of
+       39 copies with shuffled weights. If not, nothing is recommended.
+    2. On one half of the images every candidate, a method at a layer or fused over the layers, is
+       measured beside random maps and a blob in the centre.
+    3. The winner has the best mean rank over the metrics, of those that are ahead of both controls
+       and whose maps random weights change (the test of sanity).
+    4. On the other half, which had no part in the choice, the winner has to beat both controls in
+       every metric and to pass the test of sanity again. If not, nothing is recommended.
+
+    The half of an image depends on its content alone.
+
+    Args:
+        model: As in `explain`.
+        inputs: As in `explain`, at least 16 different images; for a `Network` also paths of photos,
+            which are loaded one at a time.
+        methods: The methods to choose among; None for a dozen that are quick.
+        layers: Where to cut; None for four stages of the network, early to late. With several, each
+            method is also fused over all of them.
+        metrics: What to measure by, as in `measure`; None for insertion and ROAD, and, with
+            objects, energy-pointing.
+        objects: Where the objects are, as in `measure`; not for paths.
+        target: What to explain, as in `explain`; None for the predicted class.
+        budget: How many seconds the choice may take. When time is short, the worse half of the
+            candidates is given up.
+        steps: How many stages the test of sanity has.
+        seed: The seed of shuffled and random weights.
+        classes, output, grid, chunk, compile, progress: As in `measure`.
+
+    Raises:
+        InputError: There are fewer than 16 different images.
+        MethodError: None of the candidates can be made on this network.
+        OptionError, UnknownNameError, MetricError, LayerError, TargetError: As `measure`.
+    """
+    if budget is not None and not budget > 0:
+        raise OptionError(f"budget is {budget!r}; a number of seconds above 0 was expected.")
+    if steps < 2:
+        raise OptionError(f"steps is {steps}; at least 2 were expected, the logits and all layers.")
+    read_target = as_target(target)
+    paths = _paths(inputs)
+    if paths is not None:
+        if not isinstance(model, Network):
+            raise InputError(
+                "Paths of photos were given, and how to prepare photos for this model is not "
+                "known. Pass a Network, as limelight.load_model returns it, or a tensor of images."
+            )
+        if objects is not None:
+            raise OptionError(
+                "objects go with a tensor of images, in whose pixels they are. For photos with "
+                "boxes or masks use the command `limelight choose`."
+            )
+        network, model_classes = model.model, model.classes if classes is None else classes
+        sources = [photo_source(path, model, read_target) for path in paths]
+        rows = chosen_metrics(metrics or CHOICE_METRICS, with_objects=False)
+    else:
+        subject = read_subject(model, inputs, classes)  # type: ignore[arg-type]
+        network, model_classes = subject.model, subject.classes
+        wanted = metrics or (CHOICE_METRICS if objects is None else CHOICE_OBJECT_METRICS)
+        rows, marked = check_metrics(subject.inputs.image, wanted, objects)
+        sources = _row_sources(subject.inputs, read_target, marked)
+    spec = ChoiceSpec(
+        methods=chosen_methods(methods or CANDIDATE_METHODS),
+        metrics=rows,
+        layers=layers or (),
+        steps=steps,
+        budget=budget,
+        seed=seed,
+    )
+    options = Options.read(
+        classes=model_classes,
+        output=output,
+        grid=grid,
+        chunk=chunk,
+        compile=compile,
+        progress=progress,
+    )
+    choosing = Choosing(network, sources, spec, options)
+    for _ in choosing.run():
+        pass
+    return choosing.recommendation()
+
+
+def _paths(inputs: Images | Sequence[str | Path]) -> list[Path] | None:
+    """Return the inputs as paths of photos; None if they are images."""
+    if not isinstance(inputs, list | tuple) or not inputs:
+        return None
+    paths = [Path(item) for item in inputs if isinstance(item, str | Path)]
+    return paths if len(paths) == len(inputs) else None
+
+
+def _row_sources(
+    inputs: ModelInputs, target: ScoreTarget, objects: Objects | None
+) -> list[PhotoSource]:
+    """Return the images of a batch, each alone."""
+
+    def load(row: int) -> LoadedPhoto:
+        alone = inputs.take(torch.tensor([row], device="cpu"))
+        marked = None
+        if objects is not None:
+            marked = Objects(objects.mask[row : row + 1], objects.boxes[row : row + 1])
+        return LoadedPhoto(alone, target.of_image(row, inputs.image.ndim - 2), marked)
+
+    return [
+        PhotoSource(f"image {row}", digest_of(image), partial(load, row))
+        for row, image in enumerate(inputs.image)
+    ]
