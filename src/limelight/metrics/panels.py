@@ -47,7 +47,8 @@ def bars(
             f"{CHANCE}random": _beside(estimate.own.value, sign, estimate.over_random),
             f"{CHANCE}centre": _beside(estimate.own.value, sign, estimate.over_centre),
         }
-    note = f"{ranking[0].better} is better; x and + have the interval of the difference"
+    side = "right" if ranking[0].better == "higher" else "left"
+    note = f"{ranking[0].better} is better; a dot {side} of both bars is better than chance"
     return Bars(metric, note, means, controls)
 
 

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from limelight.plain import visible
@@ -122,9 +124,7 @@ def _draw_bars(axes: Axes, panel: Bars, colours: Mapping[str, object]) -> None:
     axes.set_xlabel(panel.note, fontsize=7)
 
 
-def _mark(
-    axes: Axes, row: float, interval: Interval, colour: object, mark: str, label: str
-) -> None:
+def _mark(axes: Axes, row: float, interval: Interval, colour: Any, mark: str, label: str) -> None:
     value, low, high = interval
     spread = None if math.isnan(low) else [[value - low], [high - value]]
     axes.errorbar(
@@ -133,6 +133,8 @@ def _mark(
         xerr=spread,
         fmt=mark,
         color=colour,
+        # A method's own interval is pale: the bars of the controls are what its mark is read by.
+        ecolor=to_rgba(colour, 0.3 if mark == "o" else 1.0),
         markersize=4.5,
         linewidth=1.2,
         capsize=2,
