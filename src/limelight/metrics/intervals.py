@@ -3,7 +3,7 @@
 Two rules make all intervals. Numbers have Student's interval; its variance is that of the mean
 when each image is left out in turn, so maps of one image count together. Yes-or-no readings have
 the exact interval of a proportion, and a difference of two is made from both.
-`benchmarks/statistics.py` simulates how often the intervals hold; its table is in docs/measure.md.
+`benchmarks/intervals.py` simulates how often the intervals hold; its table is in docs/measure.md.
 """
 
 from __future__ import annotations
