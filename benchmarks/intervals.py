@@ -55,11 +55,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "measure.md"
 
 #: How many images are drawn in the tables, and beside them to find how many a claim takes.
 COUNTS = (8, 12, 20, 50, 100, 400)
-FINER = (5, 6, 10, 15, 30, 40, 60, 70, 80)
+FEW, FINER = 5, (6, 10, 30, 40, 60, 70)
 
 #: Real numbers are drawn so many times as often as yes-or-no readings, which take long: their error
 #: is near the limit, and that of yes-or-no readings is below the nominal rate.
-MORE = 5
+MORE = 4
 
 #: How many samples the rule before drew for an interval.
 RESAMPLES = 2000
@@ -265,12 +265,13 @@ def on_readings(readings: Readings, draws: int) -> tuple[Table, list[Rates]]:
         "false: two differ",
         "worst pair",
         "found: beats chance",
-        "before",
+        "found before",
         "told apart",
-        "before ",
+        "told apart before",
     )
     yes_or_no = readings.population.yes_or_no
-    draws, counts = (draws, COUNTS) if yes_or_no else (MORE * draws, sorted((*COUNTS, *FINER)))
+    draws *= 1 if yes_or_no else MORE
+    counts = sorted((FEW, *COUNTS, *(() if yes_or_no else FINER)))
     table, found = Table({"images drawn": "d", **dict.fromkeys(columns, "")}), list[Rates]()
     for n in counts:
         tell(f"{readings.metric}, {n} images")
@@ -309,7 +310,8 @@ def simulations(files: Sequence[Path], draws: int) -> str:
     tables = [read(file) for file in files]
     false, true = claims(draws)
     parts = [
-        f"Each figure is of {draws} draws, so that one of 2.5 % is right to 0.7 %.",
+        f"Each figure is of {draws} draws, those of real numbers of {MORE * draws}, and those of the "
+        "rule before on real readings of a twentieth.",
         "How often, in %, the 95 % interval of a mean holds the true mean of n images:",
         str(coverage(draws)),
         "How often, in %, one of two series of equal means is said to be better / worse; 2.5 on "

@@ -30,7 +30,8 @@ Array = npt.NDArray[Any]
 
 ALPHA = 1 - CONFIDENCE
 #: Readings that differ by no more than this share differ by rounding alone. Methods are the same if
-#: so many of their readings do: where rounding changes the order of pixels, it changes more.
+#: so many of their numbers do (where rounding changes the order of pixels, it changes more), or all
+#: of their yes-or-no readings.
 SAME, MOST = 1e-6, 0.9
 #: How many draws are computed at once, and how many samples the rule before drew for an interval.
 TOGETHER, RESAMPLES = 250, 1000
@@ -222,7 +223,8 @@ class Readings:
         rows = [(name, maps) for name, maps in rows if maps.images == first.images]
         kept = list[tuple[str, MapReadings]]()
         for name, maps in rows:
-            if not any(is_same(own(maps), own(other)) for _, other in kept):
+            most = 1.0 if maps.metric.yes_or_no else MOST
+            if not any(is_same(own(maps), own(other), most) for _, other in kept):
                 kept.append((name, maps))
         series = np.stack(
             [maps.values[source]["value"].numpy() for _, maps in kept for source in MAP_SOURCES]
@@ -343,9 +345,9 @@ def own(maps: MapReadings) -> Array:
     return np.asarray(maps.values["own"]["value"].numpy())
 
 
-def is_same(one: Array, other: Array) -> bool:
-    """Return whether readings are those of the same maps."""
-    return bool(np.isclose(one, other, rtol=SAME, atol=0, equal_nan=True).mean() >= MOST)
+def is_same(one: Array, other: Array, most: float) -> bool:
+    """Return whether so many readings are equal that they are those of the same maps."""
+    return bool(np.isclose(one, other, rtol=SAME, atol=0, equal_nan=True).mean() >= most)
 
 
 def check(
