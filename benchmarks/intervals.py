@@ -310,8 +310,8 @@ def simulations(files: Sequence[Path], draws: int) -> str:
     tables = [read(file) for file in files]
     false, true = claims(draws)
     parts = [
-        f"Each figure is of {draws} draws, those of real numbers of {MORE * draws}, and those of the "
-        "rule before on real readings of a twentieth.",
+        f"Each figure is of {draws} draws, those of real numbers of {MORE * draws}, and those of "
+        "the rule before on real readings of a twentieth.",
         "How often, in %, the 95 % interval of a mean holds the true mean of n images:",
         str(coverage(draws)),
         "How often, in %, one of two series of equal means is said to be better / worse; 2.5 on "
