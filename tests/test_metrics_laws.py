@@ -1,15 +1,13 @@
-"""Laws of measurements, and the statistics that they are told with."""
+"""Laws of measurements."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,10 +32,8 @@ from limelight.errors import InputError, MetricError
 from limelight.inputs import ModelInputs
 from limelight.metrics.case import PerturbedModel
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.statistics import Estimate, mean, mean_over_groups
 from limelight.options import Options
 from limelight.targets import as_target
-from oracles import metrics
 
 # Laws
 
@@ -263,92 +259,3 @@ def test_a_map_that_does_not_depend_on_the_class_is_that_of_any(method: str) -> 
         for name in ("value", "absolute", "ssim"):
             estimate = getattr(measured.estimate(method, "random-logit", part=name), source)
             assert_agrees(estimate.value, 1.0)
-
-
-# Statistics
-
-
-@pytest.mark.parametrize("n", [2, 5, 40, 300])
-def test_the_interval_is_that_of_an_independent_bootstrap(n: int) -> None:
-    values = np.random.default_rng(n).gamma(2.0, size=n)
-    found = mean(torch.tensor(values), ["a"] * n)
-    assert_agrees(found.value, values.mean(), scale=values.max())
-    assert (found.n, found.left_out) == (n, 0)
-    low, high = metrics.bootstrap(values.tolist(), 2000, seed=99)
-    close = 0.12 * (high - low)
-    assert found.low == pytest.approx(low, abs=close)
-    assert found.high == pytest.approx(high, abs=close)
-    assert found.low <= found.value <= found.high
-
-
-def test_the_interval_over_groups_is_that_of_an_independent_bootstrap() -> None:
-    random = np.random.default_rng(5)
-    groups = random.choice(["cat", "dog", "rare"], 90, p=[0.6, 0.35, 0.05]).tolist()
-    values = [float(random.random() < {"cat": 0.8, "dog": 0.4, "rare": 0.5}[g]) for g in groups]
-    found = mean_over_groups(torch.tensor(values, dtype=torch.float64), groups)
-    by_group = [
-        np.mean([v for v, g in zip(values, groups, strict=True) if g == name])
-        for name in set(groups)
-    ]
-    assert_agrees(found.value, np.mean(by_group), scale=max(values))
-    low, high = metrics.bootstrap(values, 4000, 99, groups)
-    assert found.low == pytest.approx(low, abs=0.12 * (high - low))
-    assert found.high == pytest.approx(high, abs=0.12 * (high - low))
-
-
-def test_the_mean_over_classes_weighs_classes_and_not_images() -> None:
-    values = torch.tensor([1.0, 1, 1, 0])
-    groups = ["a", "a", "a", "b"]
-    assert mean_over_groups(values, groups).value == 0.5
-    assert mean(values, groups).value == 0.75
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    random, hits = np.random.default_rng(0), 0
-    for _ in range(150):
-        found = mean(torch.tensor(random.normal(3.0, 2.0, size=60)), ["a"] * 60)
-        hits += found.low <= 3.0 <= found.high
-    assert 0.88 <= hits / 150 <= 0.99
-
-
-@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
-def test_an_interval_needs_two_values(
-    average: Callable[[Tensor, Sequence[str]], Estimate],
-) -> None:
-    none = average(torch.tensor([math.nan, math.nan]), ["a", "b"])
-    assert math.isnan(none.value)
-    assert (none.n, none.left_out) == (0, 2)
-    one = average(torch.tensor([0.25, math.nan]), ["a", "b"])
-    assert (one.value, one.n, one.left_out) == (0.25, 1, 1)
-    assert math.isnan(one.low)
-    assert math.isnan(one.high)
-    assert str(one) == "0.250"
-
-
-@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
-@pytest.mark.parametrize("level", [0.0, 0.1, 1 / 3, 1.0])
-def test_of_values_that_are_all_the_same_so_are_the_ends(
-    average: Callable[[Tensor, Sequence[str]], Estimate], level: float
-) -> None:
-    found = average(torch.full((10,), level, dtype=torch.float64), list("aabbbbbccc"))
-    assert_agrees(found.value, level, terms=1, scale=level or 1.0)
-    assert found.low == found.value == found.high
-
-
-@pytest.mark.parametrize("average", [mean, mean_over_groups], ids=["mean", "over groups"])
-def test_an_interval_does_not_depend_on_the_order_and_leaves_the_generators(
-    average: Callable[[Tensor, Sequence[str]], Estimate],
-) -> None:
-    values = torch.rand(23, dtype=torch.float64)
-    groups = [str(int(v * 7) % 3) for v in values.tolist()]
-    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]
-    wanted = average(values, groups)
-    order = torch.randperm(23, generator=torch.Generator().manual_seed(1)).tolist()
-    assert average(values[order], [groups[i] for i in order]) == wanted
-    assert torch.equal(torch.get_rng_state(), torch_before)
-    assert np.random.get_state()[1].tolist() == numpy_before  # type: ignore[index]
-
-
-def test_values_that_are_not_finite_make_no_warning() -> None:
-    found = mean(torch.tensor([1.0, math.inf, 2.0, 3.0]), list("abcd"))
-    assert (found.value, found.n, found.left_out) == (2.0, 3, 1)

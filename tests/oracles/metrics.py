@@ -1,4 +1,4 @@
-"""What the oracles of metrics share: the order of pixels, integrals, correlations, intervals.
+"""What the oracles of metrics share: the order of pixels, integrals, correlations.
 
 Nothing of limelight is used here or there: numpy, plain loops, dense matrices. Every function of an
 image is about one, `[C, *image]` in float64. What is drawn at random (noise, boxes, nearby images)
@@ -95,22 +95,3 @@ def structural_similarity(a: Array, b: Array, window: int = 7) -> float:
             / ((mean_x**2 + mean_y**2 + c1) * (covariance[0, 0] + covariance[1, 1] + c2))
         )
     return statistics.fmean(found)
-
-
-def bootstrap(
-    values: Sequence[float], draws: int, seed: int, groups: Sequence[str] | None = None
-) -> tuple[float, float]:
-    """Return the middle 95 % of means of samples drawn with replacement; Efron 1979.
-
-    With groups, the mean over those that occur in the sample of their means.
-    """
-    random, found = np.random.default_rng(seed), []
-    names = ["all"] * len(values) if groups is None else groups
-    for _ in range(draws):
-        chosen = random.integers(0, len(values), len(values)).tolist()
-        by_group: dict[str, list[float]] = {}
-        for i in chosen:
-            by_group.setdefault(names[i], []).append(values[i])
-        found.append(statistics.fmean(statistics.fmean(one) for one in by_group.values()))
-    low, high = np.percentile(found, [2.5, 97.5])
-    return float(low), float(high)

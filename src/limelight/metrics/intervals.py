@@ -3,7 +3,7 @@
 Two rules make all intervals. Numbers have Student's interval; its variance is that of the mean
 when each image is left out in turn, so maps of one image count together. Yes-or-no readings have
 the exact interval of a proportion, and a difference of two is made from both.
-`benchmarks/statistics.py` simulates how often the intervals hold; its table is in docs/measure.md.
+`benchmarks/intervals.py` simulates how often the intervals hold; its table is in docs/measure.md.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def difference(
     if not defined.any():
         return PairedDifference(math.nan, math.nan, math.nan, math.nan, 0, 0, math.nan, math.nan)
     means = _Means.of(series, defined, groups if over_groups else (), images)
+    series = np.where(defined, series, 0)  # infinity has no difference from itself
     differences = series[0] - series[1]
     is_rounding = np.abs(differences) <= _ROUNDING * np.abs(series).max(0)
     differences = np.where(is_rounding, 0, differences)
@@ -233,7 +234,8 @@ class _Means(NamedTuple):
     @property
     def covariance(self) -> np.ndarray:
         """The covariance of the means, `[S, S]`, by the jackknife."""
-        deviations = self.without - self.without.mean(1, keepdims=True)
+        changes = self.without - self.values[:, None]  # exactly 0 where no image changes the mean
+        deviations = changes - changes.mean(1, keepdims=True)
         covariance: np.ndarray = (self.images - 1) / self.images * deviations @ deviations.T
         return covariance
 
@@ -244,9 +246,8 @@ class _Means(NamedTuple):
             return math.nan, math.nan
         if yes_or_no:
             return _exact_interval(value, self._independent_maps(number), alpha)
-        half = special.stdtrit(self.images - 1, 1 - alpha / 2) * math.sqrt(
-            self.covariance[number, number]
-        )
+        quantile = float(special.stdtrit(self.images - 1, 1 - alpha / 2))
+        half = quantile * math.sqrt(self.covariance[number, number])
         return value - half, value + half
 
     def interval_of_shares(self, alpha: float) -> tuple[float, float]:
@@ -276,13 +277,13 @@ class _Means(NamedTuple):
     def _independent_maps(self, number: int) -> float:
         """Return how many independent yes-or-no maps have a mean of the same variance.
 
-        They are at most as many as there are maps. Where all maps agree, the variance says nothing,
-        and each image counts as one.
+        They are at most as many as there are maps. Where no image changes the mean, the variance
+        says nothing, and each image counts as one.
         """
         share, variance = float(self.values[number]), self.covariance[number, number]
-        if variance <= 0:
-            return self.images
         alone = share * (1 - share) / (self.n - 1)
+        if variance <= _ROUNDING**2 * alone:
+            return self.images
         quantiles = special.stdtrit([self.n - 1, self.images - 1], (1 + CONFIDENCE) / 2)
         design = (quantiles[0] / quantiles[1]) ** 2
         return float(self.n * min(1.0, alone / variance * design))
