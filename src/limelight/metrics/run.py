@@ -53,7 +53,7 @@ def measure(
         measured.estimate("gradcam", "insertion").random    # the same for random maps
         measured.verdict().sentence
 
-    Every estimate is a mean over n images with its 95 % bootstrap interval. The controls, a
+    Every estimate is a mean over n images with its 95 % interval. The controls, a
     `random` map and a blob in the `centre`, are measured in the same way, on the grid of the
     method's own map. Measurements of several batches or shards can be added.
 
