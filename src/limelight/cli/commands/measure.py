@@ -81,9 +81,9 @@ def measure(
     """Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.
 
     Every figure is a mean over the photos with its 95 % interval, beside those of a random map and
-    of a blob in the centre, with which it is compared photo by photo. Into --out go table.csv, table.json, curves.png and
-    readings.jsonl. The last is written photo by photo: the same command again goes on where it was
-    broken off.
+    of a blob in the centre, with which it is compared photo by photo. Into --out go table.csv,
+    table.json, curves.png and readings.jsonl. The last is written photo by photo: the same command
+    again goes on where it was broken off.
 
     [bold]Examples[/]
 
