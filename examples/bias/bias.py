@@ -7,8 +7,8 @@ This is the experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 20
 that `scenes.py` draws. A doctor holds a stethoscope, and a nurse holds a syringe. One network
 learns from photographs in which the colour of the cap nearly determines the class. Its twin learns
 from the same photographs with evenly distributed colours. On new photographs, in which the cap says
-nothing about the class, the script counts how often each network is right, and measures where its
-maps lie.
+nothing about the class, the script counts how often each network is right, measures where its maps
+lie, and compares both networks photograph by photograph.
 
 It writes `bias.jpg` (photographs with both networks' maps), `photos.jpg` (both training sets) and
 `bias.json` (all figures). docs/bias.md reports the results.
