@@ -178,11 +178,15 @@ def test_a_small_run_prints_its_table(run: Run, bias: Any) -> None:
         "right, cap agrees",
         "energy on tool",
         "tool, of a random map",
+        "Differences, photograph by photograph",
+        "biased, wrong: tool - cap",
         str(run.out.name),
     ):
         assert words in run.said.replace("\n", "")
-    for one in run.found["networks"].values():
-        assert bias.shown(one["accuracy"]) in run.said
+    for network in run.found["networks"].values():
+        assert bias.shown(network["figures"]["right"], 10) in run.said
+    for difference in run.found["differences"].values():
+        assert bias.shown_difference(difference)[1] in run.said
 
 
 def test_what_a_small_run_tells(run: Run) -> None:
@@ -197,14 +201,32 @@ def test_what_a_small_run_tells(run: Run) -> None:
     for one in found["networks"].values():
         assert one["layer"] == "features"
         assert one["grid"] == [14, 14]
-        right = one["accuracy, cap agrees"], one["accuracy, cap contradicts"]
-        assert sum(part["n"] for part in right) == one["accuracy"]["n"] == 10
+        figures = one["figures"]
+        right = figures["right, cap agrees"], figures["right, cap contradicts"]
+        assert sum(part["n"] for part in right) == figures["right"]["n"] == 10
         whole = sum(part["value"] * part["n"] for part in right) / 10
-        assert_agrees(one["accuracy"]["value"], whole)
+        assert_agrees(figures["right"]["value"], whole)
         for part in ("cap", "tool"):
-            energy = one["energy"][part]
-            assert energy["map"]["n"] == 10
-            assert energy["of a random map"]["value"] == pytest.approx(found["area"][part], rel=0.4)
+            assert figures[f"energy on {part}"]["n"] == 10
+            random = figures[f"{part}, of a random map"]["value"]
+            assert random == pytest.approx(found["area"][part], rel=0.4)
+
+
+def test_differences_of_a_small_run_are_those_of_its_means(run: Run) -> None:
+    biased, balanced = (run.found["networks"][name]["figures"] for name in ("biased", "balanced"))
+    differences = run.found["differences"]
+    for name, first, second in (
+        ("right: balanced - biased", balanced["right"], biased["right"]),
+        ("cap: biased - balanced", biased["energy on cap"], balanced["energy on cap"]),
+        ("tool: balanced - biased", balanced["energy on tool"], biased["energy on tool"]),
+        ("biased: tool - cap", biased["energy on tool"], biased["energy on cap"]),
+        ("biased: cap - random", biased["energy on cap"], biased["cap, of a random map"]),
+        ("balanced: tool - random", balanced["energy on tool"], balanced["tool, of a random map"]),
+    ):
+        assert differences[name]["n"] == 10
+        assert_agrees(
+            differences[name]["value"], first["value"] - second["value"], scale=first["value"]
+        )
 
 
 def test_two_runs_give_the_same_figures(
@@ -233,17 +255,75 @@ def test_figures_are_those_of_what_was_said(bias: Any) -> None:
     with torch.no_grad():
         assert torch.equal(asked.said, model(test.images).argmax(1))
     found = bias.figures_of(asked._replace(said=torch.tensor([0, 0, 0, 1])), test)
-    assert found["accuracy"]["value"] == 0.75
-    assert found["accuracy, cap agrees"]["value"] == 1  # the first and the last
-    assert found["accuracy, cap contradicts"]["value"] == 0.5
-    assert found["says what the cap says"]["value"] == 0.75
+    assert found["right"].value == 0.75
+    assert found["right"].low == pytest.approx(0.1941, abs=1e-4)  # Clopper and Pearson's, 3 of 4
+    assert found["right"].high == pytest.approx(0.9937, abs=1e-4)
+    assert found["right, cap agrees"].value == 1  # the first and the last
+    assert found["right, cap contradicts"].value == 0.5
+    assert found["says what the cap says"].value == 0.75
     heatmap = torch.cat([one.heatmap for one in asked.maps]).double()
     share = (heatmap * masks).sum((1, 2)) / heatmap.sum((1, 2))
-    energy = found["energy"]["tool"]
-    assert_agrees(energy["map"]["value"], float(share.mean()))
-    assert_agrees(energy["of maps of 'doctor'"]["value"], float(share[:3].mean()))
-    assert energy["of maps of 'nurse'"]["n"] == 1
-    assert_agrees(energy["of wrong answers"]["value"], float(share[1]))
+    assert_agrees(found["energy on tool"].value, float(share.mean()))
+    assert_agrees(found["tool, of maps of 'doctor'"].value, float(share[:3].mean()))
+    assert found["tool, of maps of 'nurse'"].n == 1
+    assert_agrees(found["tool, of wrong answers"].value, float(share[1]))
+
+
+def test_differences_are_taken_photograph_by_photograph(bias: Any) -> None:
+    from scipy import stats
+
+    test = _photos(bias, [0, 1] * 30, [0, 0, 1, 1] * 15, side=1)
+    generator = torch.Generator().manual_seed(0)
+
+    def network(said: torch.Tensor, on_cap: float) -> Any:
+        def energy(share: float) -> dict[str, torch.Tensor]:
+            noise = torch.rand(60, generator=generator, dtype=torch.float64)
+            return {"own": share + 0.2 * noise, "random": 0.1 * noise.roll(1)}
+
+        return bias.Asked(said, [], {"cap": energy(on_cap), "tool": energy(0.1)})
+
+    asked = {"biased": network(test.caps, 0.15), "balanced": network(test.kinds, 0.05)}
+    differences = bias.differences_of(asked, test)
+    cap, tool = (asked["biased"].energy[area] for area in ("cap", "tool"))
+    wrong, nurse = test.caps != test.kinds, test.kinds == 1
+    lone = asked["balanced"].energy["cap"]
+    expected = {
+        "cap: biased - balanced": (cap["own"], lone["own"]),
+        "biased: tool - cap": (tool["own"], cap["own"]),
+        "biased: tool - random": (tool["own"], tool["random"]),
+        "biased, wrong: tool - cap": (tool["own"][wrong], cap["own"][wrong]),
+        "balanced, nurse: cap - random": (lone["own"][nurse], lone["random"][nurse]),
+    }
+    for name, (first, second) in expected.items():
+        test_of_pairs = stats.ttest_rel(first, second)
+        interval = test_of_pairs.confidence_interval()
+        assert_agrees(differences[name].low, float(interval.low))
+        assert_agrees(differences[name].high, float(interval.high))
+        assert differences[name].n == len(first)
+        assert differences[name].p >= min(1, float(test_of_pairs.pvalue))
+    assert differences["right: balanced - biased"].value == 0.5
+    assert differences["right: balanced - biased"].above == 0.5
+    assert differences["right: balanced - biased"].below == 0
+
+
+def test_p_values_of_the_differences_have_holms_correction(
+    bias: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = _photos(bias, [0, 1] * 30, [0, 0, 1, 1] * 15, side=1)
+    energy = {"own": torch.rand(60), "random": torch.rand(60)}
+    asked = dict.fromkeys(
+        ("biased", "balanced"), bias.Asked(test.caps, [], {"cap": energy, "tool": energy})
+    )
+    received: list[float] = []
+
+    def corrected(p_values: list[float]) -> list[float]:
+        received.extend(p_values)
+        return [0.25] * len(p_values)
+
+    monkeypatch.setattr(bias, "adjusted", corrected)
+    differences = bias.differences_of(asked, test)
+    assert len(received) == len(differences) == 15
+    assert {each.p for each in differences.values()} == {0.25}
 
 
 def test_rows_are_chosen_by_the_rule(bias: Any) -> None:
@@ -325,48 +405,68 @@ def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
         exec(block, space)
 
 
-def test_the_table_of_the_page_is_that_of_the_run_with_the_default_seed(bias: Any) -> None:
-    found = json.loads((ROOT / "docs" / "bias.json").read_text())
-    assert found["seed"] == 0
+@pytest.fixture(scope="module")
+def published() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "bias.json").read_text())
+    return found
+
+
+def test_the_tables_of_the_page_are_those_of_the_run_with_the_default_seed(
+    bias: Any, published: dict[str, Any]
+) -> None:
+    assert published["seed"] == 0
     rows = dict(re.findall(r"^\| ([^|]+?) \| (.*) \|$", PAGE, re.MULTILINE))
-    for name, cells in bias.rows_of(found):
-        assert rows[name] == " | ".join(cells)
+    for table in bias.tables_of(published):
+        names, *columns = (list(column.cells) for column in table.columns)
+        for name, *cells in zip(names, *columns, strict=True):
+            assert rows[name] == " | ".join(cells)
 
 
-def test_a_figure_of_a_part_of_the_photographs_says_of_how_many(bias: Any, run: Run) -> None:
-    for name, cells in bias.rows_of(run.found):
-        of_a_part = (
-            "agrees" in name or "contradicts" in name or "maps of" in name or "wrong" in name
-        )
-        for cell, network in zip(cells, run.found["networks"].values(), strict=True):
-            if name == "right, cap agrees":
-                assert cell.endswith(f" (n={network['accuracy, cap agrees']['n']})")
-            if name == "cap, of wrong answers":
-                assert cell.endswith(f" (n={network['energy']['cap']['of wrong answers']['n']})")
-            assert of_a_part or "n=" not in cell
+def test_the_text_of_the_page_has_no_figure_that_the_tables_lack() -> None:
+    results = PAGE.partition("## Results")[2].partition("## Is it luck?")[0]
+    lines = results.splitlines()
+    tables = "\n".join(line for line in lines if line.startswith("|"))
+    text = "\n".join(line for line in lines if not line.startswith("|"))
+    figures = re.findall(r"\d+(?:\.\d)?%", text)
+    points = re.findall(r"(\d+\.\d)\s+points", text)
+    assert len(figures) > 20
+    assert points == ["3.6", "2.0"]
+    for figure in figures + [f"{number} [" for number in points]:
+        assert re.search(rf"(?<![\d.]){re.escape(figure)}", tables), figure
 
 
-def separate(one: dict[str, float], other: dict[str, float]) -> bool:
-    return one["low"] > other["high"] or other["low"] > one["high"]
+def test_a_figure_of_a_part_of_the_photographs_says_of_how_many(bias: Any) -> None:
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 81}
+    assert bias.shown(figure, 400) == "50.0% [40.0%, 60.0%] (n=81)"
+    assert bias.shown(figure, 81) == "50.0% [40.0%, 60.0%]"
+    assert bias.shown(figure | {"low": None}, 400) == "-"
 
 
-def test_the_intervals_that_the_page_calls_apart_are_apart() -> None:
-    networks = json.loads((ROOT / "docs" / "bias.json").read_text())["networks"]
-    biased, balanced = (networks[name]["energy"] for name in ("biased", "balanced"))
-    assert separate(networks["biased"]["accuracy"], networks["balanced"]["accuracy"])
-    assert separate(biased["cap"]["map"], balanced["cap"]["map"])
-    assert separate(biased["tool"]["map"], balanced["tool"]["map"])
-    assert separate(biased["cap"]["map"], biased["tool"]["map"])
-    assert separate(biased["cap"]["of wrong answers"], biased["tool"]["of wrong answers"])
-    assert separate(biased["cap"]["map"], biased["cap"]["of a random map"])
-    # And what it calls no more than random is not apart from it.
-    for found in (biased["tool"]["of wrong answers"], balanced["cap"]["of maps of 'nurse'"]):
-        area = "tool" if found is biased["tool"]["of wrong answers"] else "cap"
-        assert not separate(found, balanced[area]["of a random map"])
+def test_the_differences_that_the_page_calls_real_are_real(published: dict[str, Any]) -> None:
+    differences = published["differences"]
+    positive = {
+        "right: balanced - biased",
+        "cap: biased - balanced",
+        "tool: balanced - biased",
+        "biased: cap - random",
+        "biased: tool - random",
+        "biased, wrong: cap - random",
+        "balanced: tool - cap",
+        "balanced: tool - random",
+        "balanced, nurse: tool - cap",
+        "balanced, nurse: tool - random",
+    }
+    negative = {"biased: tool - cap", "biased, wrong: tool - cap", "balanced: cap - random"}
+    not_shown = {"biased, wrong: tool - random", "balanced, nurse: cap - random"}
+    assert set(differences) == positive | negative | not_shown
+    for name, difference in differences.items():
+        assert (difference["p"] < 0.05) == (name not in not_shown), name
+        assert difference["low"] > 0 or name not in positive, name
+        assert difference["high"] < 0 or name not in negative, name
 
 
-def test_the_page_tells_the_training_sets_as_they_are(bias: Any) -> None:
-    found = json.loads((ROOT / "docs" / "bias.json").read_text())["training"]
+def test_the_page_tells_the_training_sets_as_they_are(bias: Any, published: dict[str, Any]) -> None:
+    found = published["training"]
     for kind, name in enumerate(bias.CLASSES):
         count = found["biased"][name][bias.CAPS[kind]]
         assert f"{count} of 250 {name}s" in PAGE

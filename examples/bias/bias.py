@@ -7,8 +7,8 @@ This is the experiment of section 6.3 of the Grad-CAM paper (Selvaraju et al. 20
 that `scenes.py` draws. A doctor holds a stethoscope, and a nurse holds a syringe. One network
 learns from photographs in which the colour of the cap nearly determines the class. Its twin learns
 from the same photographs with evenly distributed colours. On new photographs, in which the cap says
-nothing about the class, the script counts how often each network is right, and measures where its
-maps lie.
+nothing about the class, the script counts how often each network is right, measures where its maps
+lie, and compares both networks photograph by photograph.
 
 It writes `bias.jpg` (photographs with both networks' maps), `photos.jpg` (both training sets) and
 `bias.json` (all figures). docs/bias.md reports the results.
@@ -21,7 +21,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,8 @@ from torch.nn.functional import cross_entropy
 
 import limelight
 from limelight.files import make_folder, write_whole
-from limelight.metrics.intervals import Estimate, mean
+from limelight.metrics.holm import adjusted
+from limelight.metrics.intervals import Estimate, PairedDifference, difference, mean
 from limelight.render import save_figure
 
 #: It comes with limelight, and is given the photographs as they are, uncropped.
@@ -186,76 +187,85 @@ class Asked(NamedTuple):
     Attributes:
         said: The predicted classes, `[B]`.
         maps: Explanations of the predicted class, one per batch.
-        energy: The share of the maps' energy on the tool and on the cap.
+        energy: For "cap" and "tool", the share of the energy there: `[B]` for the maps ("own"), for
+            random maps ("random") and for a blob in the centre ("centre").
     """
 
     said: Tensor
     maps: list[limelight.Explanation]
-    energy: dict[str, limelight.Measurement]
+    energy: dict[str, dict[str, Tensor]]
 
 
 def ask(model: nn.Module, test: Photos, console: Console, doing: str) -> Asked:
     """Explain the predicted class of every photograph, and measure where the maps lie."""
-    maps, energy = list[limelight.Explanation](), {"cap": test.cap, "tool": test.tool}
-    found = dict[str, list[limelight.Measurement]]((name, []) for name in energy)
+    maps, energy = list[limelight.Explanation](), dict[str, dict[str, Tensor]]()
+    masks = {"cap": test.cap, "tool": test.tool}
+    measured = {name: limelight.Measurement() for name in masks}
     starts = range(0, len(test.kinds), BATCH)
     for start in track(starts, doing, console=console):
         rows = slice(start, start + BATCH)
         images = test.images[rows]
         maps.append(limelight.explain(model, images, classes=CLASSES))
-        for name, masks in energy.items():
-            found[name].append(
-                limelight.measure(
-                    model, images, maps[-1], metrics="energy-pointing", objects=masks[rows]
-                )
+        for name, mask in masks.items():
+            measured[name] += limelight.measure(
+                model, images, maps[-1], metrics="energy-pointing", objects=mask[rows]
             )
-    said = torch.cat([one.index for one in maps if one.index is not None])
-    total = {name: limelight.Measurement.total(parts) for name, parts in found.items()}
-    return Asked(said, maps, total)
+    for name, measurement in measured.items():
+        (readings,) = measurement.readings.values()
+        energy[name] = {source: parts["value"] for source, parts in readings.values.items()}
+    said = torch.cat([batch.index for batch in maps if batch.index is not None])
+    return Asked(said, maps, energy)
 
 
-def told(estimate: Estimate) -> dict[str, float | None]:
-    """Return a mean with its interval as plain values, without NaN, for JSON."""
-    plain = asdict(estimate)
-    numbers = {name: plain[name] for name in ("value", "low", "high", "n")}
-    return {name: None if math.isnan(one) else one for name, one in numbers.items()}
-
-
-def figures_of(asked: Asked, test: Photos) -> dict[str, Any]:
-    """Return all figures of one network as plain values."""
+def figures_of(asked: Asked, test: Photos) -> dict[str, Estimate]:
+    """Return all figures of one network, each under the name of its row in the table."""
     right, agrees = (asked.said == test.kinds).double(), test.agrees
-    parts = {f"maps of '{one}'": asked.said == kind for kind, one in enumerate(CLASSES)}
-    parts["wrong answers"] = asked.said != test.kinds
-    measured = {
-        name: one.estimate("gradcam", "energy-pointing") for name, one in asked.energy.items()
+    shares = {
+        "right": right,
+        "right, cap agrees": right[agrees],
+        "right, cap contradicts": right[~agrees],
+        "says what the cap says": (asked.said == test.caps).double(),
     }
+    figures = {name: mean(share, yes_or_no=True) for name, share in shares.items()}
+    for area, energy in asked.energy.items():
+        own = energy["own"]
+        figures[f"energy on {area}"] = mean(own)
+        for kind, name in enumerate(CLASSES):
+            figures[f"{area}, of maps of '{name}'"] = mean(own[asked.said == kind])
+        figures[f"{area}, of wrong answers"] = mean(own[right == 0])
+        figures[f"{area}, of a random map"] = mean(energy["random"])
+        figures[f"{area}, of a centre blob"] = mean(energy["centre"])
+    return figures
+
+
+def differences_of(asked: dict[str, Asked], test: Photos) -> dict[str, PairedDifference]:
+    """Compare photograph by photograph; the p-values have Holm's correction for all rows."""
+    biased, balanced = asked["biased"], asked["balanced"]
+    pairs = {
+        "right: balanced - biased": (
+            (balanced.said == test.kinds).double(),
+            (biased.said == test.kinds).double(),
+        ),
+        "cap: biased - balanced": (biased.energy["cap"]["own"], balanced.energy["cap"]["own"]),
+        "tool: balanced - biased": (balanced.energy["tool"]["own"], biased.energy["tool"]["own"]),
+    }
+    everyone = torch.full_like(test.kinds, True, dtype=torch.bool)
+    for part, network, rows in (
+        ("biased", biased, everyone),
+        ("biased, wrong", biased, biased.said != test.kinds),
+        ("balanced", balanced, everyone),
+        ("balanced, nurse", balanced, balanced.said == CLASSES.index("nurse")),
+    ):
+        cap, tool = network.energy["cap"], network.energy["tool"]
+        pairs[f"{part}: tool - cap"] = tool["own"][rows], cap["own"][rows]
+        pairs[f"{part}: cap - random"] = cap["own"][rows], cap["random"][rows]
+        pairs[f"{part}: tool - random"] = tool["own"][rows], tool["random"][rows]
+    differences = {name: difference(*pair) for name, pair in pairs.items()}
+    p_values = adjusted([each.p for each in differences.values()])
     return {
-        "accuracy": told(mean(right)),
-        "accuracy, cap agrees": told(mean(right[agrees])),
-        "accuracy, cap contradicts": told(mean(right[~agrees])),
-        "says what the cap says": told(mean((asked.said == test.caps).double())),
-        "layer": asked.maps[0].layer,
-        "grid": list(asked.maps[0].raw.shape[1:]),
-        "maps without evidence": sum(not s.ok for one in asked.maps for s in one.status),
-        "energy": {
-            name: {
-                "map": told(one.own),
-                **{
-                    f"of {which}": told(mean(shares_of(asked.energy[name])[rows]))
-                    for which, rows in parts.items()
-                },
-                "of a random map": told(one.random),
-                "of a centre blob": told(one.centre),
-            }
-            for name, one in measured.items()
-        },
+        name: replace(each, p=p)
+        for (name, each), p in zip(differences.items(), p_values, strict=True)
     }
-
-
-def shares_of(measured: limelight.Measurement) -> Tensor:
-    """Return the measured value of each map, `[B]`, in order."""
-    (maps,) = measured.readings.values()
-    return maps.values["own"]["value"]
 
 
 def counts_of(photos: Photos) -> dict[str, dict[str, int]]:
@@ -269,52 +279,59 @@ def counts_of(photos: Photos) -> dict[str, dict[str, int]]:
     }
 
 
-def shown(figure: dict[str, float | None]) -> str:
-    """Return a share with its interval in percent, or a dash if there was nothing to measure."""
+def as_plain(figures: Mapping[str, Estimate | PairedDifference]) -> dict[str, dict[str, Any]]:
+    """Return figures as plain values, without NaN, for JSON."""
+    return {
+        name: {
+            key: None if math.isnan(value) else value
+            for key, value in asdict(figure).items()
+            if key not in ("left_out", "images")  # each photograph has one map
+        }
+        for name, figure in figures.items()
+    }
+
+
+def shown(figure: dict[str, Any], whole: int) -> str:
+    """Return a share with its interval in percent, or a dash if there was nothing to measure.
+
+    A figure of a part of the `whole` test photographs says of how many.
+    """
     if figure["low"] is None:
         return "-"
-    return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]"
+    part = "" if figure["n"] == whole else f" (n={figure['n']})"
+    return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]{part}"
 
 
-def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return all figures as rows of a table: a name, and a cell for each network.
-
-    A figure of a part of the test photographs says of how many.
-    """
-    networks, area = found["networks"].values(), found["area"]
-    rows = [
-        ("right", [one["accuracy"] for one in networks]),
-        ("right, cap agrees", [one["accuracy, cap agrees"] for one in networks]),
-        ("right, cap contradicts", [one["accuracy, cap contradicts"] for one in networks]),
-        ("says what the cap says", [one["says what the cap says"] for one in networks]),
-    ]
-    for name in ("cap", "tool"):
-        energy = [one["energy"][name] for one in networks]
-        rows.append((f"energy on {name}, area {area[name]:.1%}", [one["map"] for one in energy]))
-        rows += [
-            (f"{name}, {whose}", [one[whose] for one in energy])
-            for whose in energy[0]
-            if whose.startswith("of ")
-        ]
-    whole = found["test"]["n"]
+def shown_difference(figure: dict[str, Any]) -> list[str]:
+    """Return the cells of a difference: n, percentage points, where more and where less, and p."""
+    if figure["low"] is None:
+        return [str(figure["n"]), "-", "-", "-"]
+    value, low, high = (100 * figure[key] for key in ("value", "low", "high"))
     return [
-        (
-            name,
-            [shown(one) + ("" if one["n"] == whole else f" (n={one['n']})") for one in figures],
-        )
-        for name, figures in rows
+        str(figure["n"]),
+        f"{value:+.1f} [{low:+.1f}, {high:+.1f}]",
+        f"{figure['above']:.0%} / {figure['below']:.0%}",
+        "<0.001" if figure["p"] < 0.001 else f"{figure['p']:.3f}",
     ]
 
 
-def table_of(found: dict[str, Any]) -> Table:
-    """Return the table that is printed."""
-    table = Table(title=f"{found['test']['n']} test photographs, 95 % intervals", box=SIMPLE_HEAD)
-    table.add_column("learned from the", no_wrap=True)
-    for name in found["networks"]:
-        table.add_column(f"{name} set")
-    for name, cells in rows_of(found):
-        table.add_row(name, *cells)
-    return table
+def tables_of(found: dict[str, Any]) -> list[Table]:
+    """Return the two tables that are printed: the figures, and the differences."""
+    networks, whole = found["networks"], found["test"]["n"]
+    figures = Table(title=f"{whole} test photographs, 95 % intervals", box=SIMPLE_HEAD)
+    figures.add_column("learned from the", no_wrap=True)
+    for name in networks:
+        figures.add_column(f"{name} set")
+    for row in networks["biased"]["figures"]:
+        cells = [shown(network["figures"][row], whole) for network in networks.values()]
+        figures.add_row(row, *cells)
+    title = "Differences, photograph by photograph"
+    differences = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("compared", "n", "percentage points", "more/less", "p"):
+        differences.add_column(column, no_wrap=True)
+    for row, figure in found["differences"].items():
+        differences.add_row(row, *shown_difference(figure))
+    return [figures, differences]
 
 
 # Pictures
@@ -393,7 +410,18 @@ def experiment(
         "training": {name: counts_of(photos) for name, photos in training.items()},
         "test": {"n": len(test.kinds), **counts_of(test)},
         "area": {"cap": float(test.cap.double().mean()), "tool": float(test.tool.double().mean())},
-        "networks": {name: figures_of(one, test) for name, one in asked.items()},
+        "networks": {
+            name: {
+                "layer": network.maps[0].layer,
+                "grid": list(network.maps[0].raw.shape[1:]),
+                "maps without evidence": sum(
+                    not status.ok for batch in network.maps for status in batch.status
+                ),
+                "figures": as_plain(figures_of(network, test)),
+            }
+            for name, network in asked.items()
+        },
+        "differences": as_plain(differences_of(asked, test)),
     }
     save_figure(out / "photos.jpg", lambda: draw_sets(training, seed))
     save_figure(out / "bias.jpg", lambda: draw_maps(test, asked, seed))
@@ -448,7 +476,7 @@ def main(given: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         console.print("Stopped. No file is half written.")
         sys.exit(130)
-    console.print(table_of(found))
+    console.print(*tables_of(found))
     minutes = (time.perf_counter() - began) / 60
     console.print(
         f"bias.jpg, photos.jpg and bias.json are in {asked.out}, after {minutes:.1f} minutes."
