@@ -248,6 +248,13 @@ def test_a_difference_of_yes_or_no_of_several_maps_is_made_of_both(
     assert_p(found, wanted)
 
 
+def test_readings_that_agree_on_few_images_may_differ_on_others() -> None:
+    hits = torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0])
+    found = difference(hits, hits, yes_or_no=True)
+    assert (found.value, found.p, found.above, found.below) == (0.0, 1.0, 0.0, 0.0)
+    assert found.high == -found.low == pytest.approx(1 - 0.025 ** (1 / 8))
+
+
 def test_a_difference_that_is_sure_is_not_infinitely_sure() -> None:
     found = difference(torch.ones(400), torch.zeros(400), yes_or_no=True)
     assert (found.value, found.high, found.p) == (1.0, 1.0, 1e-15)

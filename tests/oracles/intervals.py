@@ -88,9 +88,13 @@ def joined(
 def newcombe(first: Any, second: Any, alpha: float = 0.05) -> tuple[float, float]:
     """Return the interval of a difference of two shares of the same images, by their 2 x 2 table.
 
-    `r = (n11 n00 - n10 n01) / sqrt(n1. n0. n.1 n.0)`, without the continuity correction.
+    `r = (n11 n00 - n10 n01) / sqrt(n1. n0. n.1 n.0)`, without the continuity correction. Where all
+    agree, they differ on 0 of n images, which may be up to the exact limit, in either direction.
     """
     first, second, n = np.asarray(first), np.asarray(second), len(first)
+    if (first == second).all():
+        most = float(stats.binomtest(0, n).proportion_ci(1 - alpha, method="exact").high)
+        return -most, most
     ends = []
     for series in (first, second):
         test = stats.binomtest(int(series.sum()), n).proportion_ci(1 - alpha, method="exact")

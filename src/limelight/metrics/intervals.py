@@ -137,7 +137,8 @@ def difference(
     Numbers: the interval of `mean`, of the differences. Yes-or-no readings: made of the intervals
     `[l, u]` of both means, `d - sqrt((a - l_a)^2 - 2 r (a - l_a)(u_b - b) + (u_b - b)^2)` and the
     mirror image of it, r the correlation of the two means (Newcombe 1998, method 10; Zou and Donner
-    2008), here with exact intervals.
+    2008), here with exact intervals. Where all readings agree, they differ on 0 of I images; its
+    exact limit is the interval's, to either side.
 
     Args:
         first, second: `[N]`; a map that lacks one of them is left out.
@@ -157,7 +158,11 @@ def difference(
     value = float(means.values[0] - means.values[1])
     if means.images < 2:
         return PairedDifference(value, math.nan, math.nan, math.nan, *counts)
-    if yes_or_no or means.are_bits:
+    if (yes_or_no or means.are_bits) and above == below == 0:
+        # Readings that agree on n images may differ on others: with r = 1 nothing would be left.
+        _, most = _exact_interval(0.0, means.images, 1 - CONFIDENCE)
+        low, high, p = -most, most, 1.0
+    elif yes_or_no or means.are_bits:
         low, high = means.interval_of_shares(1 - CONFIDENCE)
         p = _smallest_alpha(means.interval_of_shares)
     else:
