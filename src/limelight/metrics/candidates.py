@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +47,14 @@ class MapCandidate:
     @property
     def name(self) -> str:
         """The method, and where it cuts."""
-        return f"{self.method} at {' + '.join(self.layers)}" if self.layers else str(self.method)
+        if not self.layers:
+            return str(self.method)
+        return f"{self.method} {'at' if len(self.layers) == 1 else 'fused over'} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The layers, with commas between them."""
+        return ", ".join(self.layers)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -61,8 +69,10 @@ class MapCandidate:
     @property
     def command_options(self) -> str:
         """The options of `limelight explain` that make this map."""
-        words = [f"--method {self.method}", *(f"--layer {layer}" for layer in self.layers)]
-        return " ".join([*words, *([f"--fuse {_FUSED}"] if len(self.layers) > 1 else [])])
+        words = ["--method", str(self.method)]
+        for layer in self.layers:
+            words += ["--layer", layer]
+        return shlex.join([*words, *(["--fuse", _FUSED] if len(self.layers) > 1 else [])])
 
 
 def all_candidates(methods: Iterable[Method], layers: Sequence[str]) -> list[MapCandidate]:
