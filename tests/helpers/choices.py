@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -48,9 +47,8 @@ def fresh() -> Network:
     return network
 
 
-@pytest.fixture
-def squares(folder: Path) -> Path:
-    """Twenty photos of squares, and boxes.csv that says where they are."""
+def save_squares(folder: Path) -> Path:
+    """Save twenty photos of squares, and boxes.csv that says where they are."""
     _, images, where = scene()
     place = folder / "photos"
     place.mkdir()
@@ -62,3 +60,9 @@ def squares(folder: Path) -> Path:
         lines.append(f"{number:02}.png,{x},{y},{x + 8},{y + 8}")
     (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
     return place
+
+
+@pytest.fixture
+def squares(folder: Path) -> Path:
+    """Twenty photos of squares, with boxes.csv beside their folder."""
+    return save_squares(folder)

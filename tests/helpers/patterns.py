@@ -24,7 +24,9 @@ def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor
 def trained(count: int = 12) -> tuple[nn.Module, Tensor, Tensor]:
     """Return a network that tells patterns apart, pictures, and where the patterns are."""
     generator = torch.Generator().manual_seed(0)
-    model = networks.PoolLinear(classes=3).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = networks.PoolLinear(classes=3).double()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(60):
         images, labels, _where = draw(32, generator)

@@ -194,7 +194,9 @@ def _print_ranking(console: Console, found: Recommendation) -> None:
         title_style="bold",
     )
     table.add_column("candidate", overflow="fold")
-    for heading in (*metrics, "seconds", "ahead of chance", "sanity"):
+    better = {row.metric: row.better for row in found.chosen_on.estimates() if row.part == "value"}
+    headings = (f"{metric}\n({better[metric]} is better)" for metric in metrics)
+    for heading in (*headings, "seconds\na map", "ahead of\nchance", "sanity"):
         table.add_column(heading, overflow="fold")
     for row in found.ranking[:_MOST_ROWS]:
         table.add_row(*_cells(row, metrics))
