@@ -39,6 +39,7 @@ from limelight.metrics import choosing
 from limelight.metrics.candidate_maps import CandidateMaps
 from limelight.metrics.candidates import all_candidates
 from limelight.metrics.choosing import Choosing
+from limelight.metrics.intervals import PairedDifference
 from limelight.metrics.photo_sources import PhotoSource, digest_of, halves
 from limelight.metrics.readings import MapSource
 from limelight.metrics.recommendation import _label
@@ -120,13 +121,11 @@ def test_its_evidence_is_that_of_photos_that_had_no_part(found: limelight.Recomm
         # By scipy, image by image.
         (maps,) = [m for key, m in again.readings.items() if key.metric == metric]
         sign = -1 if metric.startswith("deletion") else 1
-        own: MapSource
-        control: MapSource
-        for own, control, lead in (
-            ("own", "random", ours.over_random),
-            ("own", "centre", ours.over_centre),
-        ):
-            both = [sign * maps.values[one]["value"].numpy() for one in (own, control)]
+        controls: dict[MapSource, PairedDifference]
+        controls = {"random": ours.over_random, "centre": ours.over_centre}
+        for control, lead in controls.items():
+            readings = maps.values["own"]["value"], maps.values[control]["value"]
+            both = [sign * values.numpy() for values in readings]
             by_scipy = ttest_rel(*both)
             assert np.isclose(lead.p, by_scipy.pvalue, rtol=1e-6, atol=0)
             interval = by_scipy.confidence_interval(0.95)

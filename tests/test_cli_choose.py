@@ -17,7 +17,7 @@ from PIL import Image
 import limelight
 from helpers.choices import FRESH, LEARNED, QUICK, learned, squares
 from helpers.commands import Runner, flat, folder, full_after, run
-from limelight.errors import InputError, MethodError
+from limelight.errors import InputError, MethodError, MissingPhotoError
 from limelight.metrics import choosing
 from limelight.metrics.candidate_maps import CandidateMaps
 from limelight.metrics.recommendation import Recommendation
@@ -150,6 +150,12 @@ def test_fewer_than_sixteen_photos_are_refused(run: Runner, squares: Path) -> No
     code, out, err = run(*CHOOSE)
     assert (code, out) == (InputError.exit_code, "")
     assert "There are 15 different photos; at least 16 were expected" in flat(err)
+    code, _, err = run(*CHOOSE[:1], "photos/07.png", *LEARNED)
+    assert (code, "There is 1 photo; at least 16 were expected" in flat(err)) == (1, True)
+    code, _, err = run(*CHOOSE[:1], "hollidays", *LEARNED)
+    assert code == MissingPhotoError.exit_code
+    assert "hollidays" in flat(err)
+    assert "at least 16" not in err
 
 
 @pytest.mark.usefixtures("quick_figure")

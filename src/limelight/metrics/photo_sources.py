@@ -57,9 +57,11 @@ def halves(photos: Sequence[PhotoSource]) -> tuple[list[PhotoSource], list[Photo
     """
     different = {photo.digest: photo for photo in photos}
     if len(different) < FEWEST_PHOTOS:
+        count = len(different)
+        given = "There is 1 photo" if count == 1 else f"There are {count} different photos"
         raise InputError(
-            f"There are {len(different)} different photos; at least {FEWEST_PHOTOS} were "
-            f"expected, {FEWEST_IMAGES} to choose on and {FEWEST_IMAGES} to confirm the choice."
+            f"{given}; at least {FEWEST_PHOTOS} were expected, {FEWEST_IMAGES} to choose on and "
+            f"{FEWEST_IMAGES} to confirm the choice."
         )
     in_order = [different[digest] for digest in sorted(different)]
     half = (len(in_order) + 1) // 2

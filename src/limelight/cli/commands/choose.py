@@ -42,6 +42,7 @@ from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.run import chosen_metrics
 from limelight.models.network import Network
 from limelight.options import Options
+from limelight.photos.decode import photo_size
 from limelight.targets import as_target
 
 #: How many candidates are printed.
@@ -113,6 +114,8 @@ def choose(
     explained = as_target(None if target is None else read_class(target))
     annotations = object_options.annotations()
     paths = photo_paths(photos)
+    if len(paths) == 1:
+        photo_size(paths[0])  # the name of a folder that is not there, most likely
     make_folder(out)
     run = RunRecord(paths, as_json)
     network = network_options.load()
