@@ -29,8 +29,9 @@ CHOOSE = ("choose", "photos", *LEARNED, *QUICK, "--out", "out")
 
 @pytest.fixture(autouse=True)
 def _few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look on two photos alone whether the network has learned, which takes most time."""
+    """Let the tests of learning and of sanity, which take most time, look at few photos."""
     monkeypatch.setattr(choosing, "_LEARNED_PHOTOS", 2)
+    monkeypatch.setattr(choosing, "_SANITY_PHOTOS", 8)
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_both_lines_make_the_map_that_was_recommended(run: Runner, squares: Path
         pytest.fail(report["sentence"])
     command = report["command"]
     assert command.startswith("limelight explain PHOTO --model helpers.choices:learned --size 24")
-    assert " --target red --method gradcam" in command
+    assert " --target red --method gradcam --layer features.0" in command
     made_by = shlex.split(command.replace("PHOTO", "photos/00.png"))[1:]
     code, _, err = run(*made_by, "--out", "maps", "--format", "npz")
     assert code == 0, err

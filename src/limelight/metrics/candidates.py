@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,14 +64,6 @@ class MapCandidate:
         elif self.layers:
             arguments |= {"layer": list(self.layers), "fuse": _FUSED}
         return arguments
-
-    @property
-    def command_options(self) -> str:
-        """The options of `limelight explain` that make this map."""
-        words = ["--method", str(self.method)]
-        for layer in self.layers:
-            words += ["--layer", layer]
-        return shlex.join([*words, *(["--fuse", _FUSED] if len(self.layers) > 1 else [])])
 
 
 def all_candidates(methods: Iterable[Method], layers: Sequence[str]) -> list[MapCandidate]:

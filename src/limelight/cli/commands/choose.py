@@ -244,4 +244,11 @@ def _command(found: Recommendation, options: NetworkOptions, target: str | None)
             words += [f"--{field.name}", str(value)]
     if target is not None:
         words += ["--target", target]
-    return f"{shlex.join(words)} {found.best.command_options}"
+    arguments = found.arguments
+    layers = arguments.get("layer", [])
+    words += ["--method", arguments["method"]]
+    for layer in [layers] if isinstance(layers, str) else layers:
+        words += ["--layer", layer]
+    if "fuse" in arguments:
+        words += ["--fuse", arguments["fuse"]]
+    return shlex.join(words)
