@@ -500,6 +500,8 @@ def test_a_bad_path_leaves_the_others_to_be_done(run: Runner, folder: Path) -> N
         *(("measure", "a.png", f"--{name}", "") for name in ("masks", "boxes", "out")),
         ("measure", "a.png", "--boxes", ".", "--names", ""),
         ("measure", "a.png", "--boxes", ".", "--match", ""),
+        *(("choose", "a.png", f"--{name}", "") for name in ("masks", "boxes", "out")),
+        ("choose", "a.png", "--boxes", ".", "--names", ""),
     ],
     ids=" ".join,
 )

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 import limelight
 from helpers import networks
 from helpers.metric_cases import QUICK, explained, network, pictures
 from helpers.model_state import untouched
 from helpers.networks import ready
+from helpers.patterns import trained
 from helpers.tolerances import assert_agrees
 from limelight.inputs import ModelInputs
 from limelight.runtime.randomise import cascade
@@ -305,28 +305,3 @@ def test_on_a_network_that_was_trained_maps_beat_chance_and_go_away_with_the_wei
         estimate = measured.estimate("gradcam", metric)
         assert estimate.own.value > estimate.random.value, metric
     assert measured.estimate("gradcam", "energy-pointing").over_random.low > 0
-
-
-def trained() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a network that tells patterns apart, pictures, and where the patterns are."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(count: int) -> tuple[Tensor, Tensor, Tensor]:
-        images = 0.3 * torch.randn(count, 3, 24, 24, generator=generator).double()
-        where = torch.zeros(count, 24, 24)
-        labels = torch.randint(0, 3, (count,), generator=generator)
-        for b, label in enumerate(labels.tolist()):
-            y, x = torch.randint(0, 16, (2,), generator=generator).tolist()
-            images[b, label, y : y + 8, x : x + 8] += 2
-            where[b, y : y + 8, x : x + 8] = 1
-        return images, labels, where
-
-    model = networks.PoolLinear(classes=3).double()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(60):
-        images, labels, _where = draw(32)
-        optimizer.zero_grad()
-        cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    images, _labels, where = draw(12)
-    return model.eval(), images, where

@@ -65,6 +65,18 @@ def write_whole(path: Path, data: bytes | Callable[[IO[bytes]], object]) -> Path
     return path
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file that an earlier run may have written.
+
+    Raises:
+        OutputError: It is there, and cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Path:
     """Write tensors as a compressed .npz file, whole or not at all.
 

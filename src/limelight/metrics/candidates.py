@@ -46,7 +46,14 @@ class MapCandidate:
     @property
     def name(self) -> str:
         """The method, and where it cuts."""
-        return f"{self.method} at {' + '.join(self.layers)}" if self.layers else str(self.method)
+        if not self.layers:
+            return str(self.method)
+        return f"{self.method} {'at' if len(self.layers) == 1 else 'fused over'} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The layers, with commas between them."""
+        return ", ".join(self.layers)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -57,12 +64,6 @@ class MapCandidate:
         elif self.layers:
             arguments |= {"layer": list(self.layers), "fuse": _FUSED}
         return arguments
-
-    @property
-    def command_options(self) -> str:
-        """The options of `limelight explain` that make this map."""
-        words = [f"--method {self.method}", *(f"--layer {layer}" for layer in self.layers)]
-        return " ".join([*words, *([f"--fuse {_FUSED}"] if len(self.layers) > 1 else [])])
 
 
 def all_candidates(methods: Iterable[Method], layers: Sequence[str]) -> list[MapCandidate]:

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import torch
 
-from limelight.errors import InputError, OptionError
+from limelight.errors import InputError, OptionError, TargetError
 from limelight.inputs import ModelInputs
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
-from limelight.metrics.choosing import ChoiceSpec, Choosing
+from limelight.metrics.candidate_maps import ChoiceSpec
+from limelight.metrics.choosing import Choosing
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.photo_sources import LoadedPhoto, PhotoSource, digest_of, photo_source
 from limelight.metrics.recommendation import Recommendation
-from limelight.metrics.run import check_metrics, chosen_metrics
+from limelight.metrics.run import check_metrics
 from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
+from limelight.pipeline import as_layers
 from limelight.progress import ProgressCallback
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 
@@ -39,7 +41,7 @@ def choose(
     inputs: Images | Sequence[str | Path],
     *,
     methods: str | Sequence[str | Method] | None = None,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     metrics: str | Sequence[str | Metric] | None = None,
     objects: MasksOrBoxes | Objects | None = None,
     target: Target = None,
@@ -80,7 +82,8 @@ def choose(
         metrics: What to measure by, as in `measure`; None for insertion and ROAD, and, with
             objects, energy-pointing.
         objects: Where the objects are, as in `measure`; not for paths.
-        target: What to explain, as in `explain`; None for the predicted class.
+        target: What to explain, as in `explain`; None for the predicted class. `found.arguments`
+            does not hold it.
         budget: How many seconds the choice may take. When time is short, the worse half of the
             candidates is given up.
         steps: How many stages the test of sanity has.
@@ -96,6 +99,10 @@ def choose(
         raise OptionError(f"budget is {budget!r}; a number of seconds above 0 was expected.")
     if steps < 2:
         raise OptionError(f"steps is {steps}; at least 2 were expected, the logits and all layers.")
+    candidate_methods = chosen_methods(CANDIDATE_METHODS if methods is None else methods)
+    names = CHOICE_METRICS if objects is None else CHOICE_OBJECT_METRICS
+    wanted = names if metrics is None else metrics
+    named_layers = [] if layers is None else dict.fromkeys(map(str, as_layers(layers)))
     read_target = as_target(target)
     paths = _paths(inputs)
     if paths is not None:
@@ -110,18 +117,20 @@ def choose(
                 "boxes or masks use the command `limelight choose`."
             )
         network, model_classes = model.model, model.classes if classes is None else classes
-        sources = [photo_source(path, model, read_target) for path in paths]
-        rows = chosen_metrics(metrics or CHOICE_METRICS, with_objects=False)
+        rows, _ = check_metrics(torch.empty(0), wanted, None)
+        sources = [
+            photo_source(path, model, of_image)
+            for path, of_image in zip(paths, _each_target(read_target, len(paths), 2), strict=True)
+        ]
     else:
         subject = read_subject(model, inputs, classes)  # type: ignore[arg-type]
         network, model_classes = subject.model, subject.classes
-        wanted = metrics or (CHOICE_METRICS if objects is None else CHOICE_OBJECT_METRICS)
         rows, marked = check_metrics(subject.inputs.image, wanted, objects)
         sources = _row_sources(subject.inputs, read_target, marked)
     spec = ChoiceSpec(
-        methods=chosen_methods(methods or CANDIDATE_METHODS),
+        methods=candidate_methods,
         metrics=rows,
-        layers=layers or (),
+        layers=list(named_layers),
         steps=steps,
         budget=budget,
         seed=seed,
@@ -148,17 +157,40 @@ def _paths(inputs: Images | Sequence[str | Path]) -> list[Path] | None:
     return paths if len(paths) == len(inputs) else None
 
 
+def _each_target(target: ScoreTarget, images: int, axes: int) -> list[ScoreTarget]:
+    """Return the target of each image.
+
+    Raises:
+        TargetError: It is not known of every image what to explain.
+    """
+    value = getattr(target, "value", None)
+    if isinstance(value, list | tuple) and len(value) != images:
+        raise TargetError(
+            f"There are {len(value)} targets for {images} images. Pass one for all (target=281) "
+            "or one per image."
+        )
+    try:
+        return [target.of_image(image, axes) for image in range(images)]
+    except IndexError:
+        raise TargetError(
+            f"The target does not say of each of {images} images what to explain; it was "
+            "expected to have a row for each, or one for all."
+        ) from None
+
+
 def _row_sources(
     inputs: ModelInputs, target: ScoreTarget, objects: Objects | None
 ) -> list[PhotoSource]:
     """Return the images of a batch, each alone."""
+
+    targets = _each_target(target, inputs.batch, inputs.image.ndim - 2)
 
     def load(row: int) -> LoadedPhoto:
         alone = inputs.take(torch.tensor([row], device="cpu"))
         marked = None
         if objects is not None:
             marked = Objects(objects.mask[row : row + 1], objects.boxes[row : row + 1])
-        return LoadedPhoto(alone, target.of_image(row, inputs.image.ndim - 2), marked)
+        return LoadedPhoto(alone, targets[row], marked)
 
     return [
         PhotoSource(f"image {row}", digest_of(image), partial(load, row))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 from torch import Tensor
 
 #: Which share of all samples have an interval that holds the true mean.
@@ -251,7 +250,7 @@ class _Means(NamedTuple):
             return math.nan, math.nan
         if yes_or_no:
             return _exact_interval(value, self._independent_maps(number), alpha)
-        quantile = float(special.stdtrit(self.images - 1, 1 - alpha / 2))
+        quantile = _student_quantile(self.images - 1, 1 - alpha / 2)
         half = quantile * math.sqrt(self.covariance[number, number])
         return value - half, value + half
 
@@ -277,7 +276,9 @@ class _Means(NamedTuple):
         value, error = float(self.values[0]), math.sqrt(self.covariance[0, 0])
         if error == 0:
             return 1.0 if value == 0 else 0.0
-        return float(2 * special.stdtr(self.images - 1, -abs(value) / error))
+        from scipy.special import stdtr
+
+        return float(2 * stdtr(self.images - 1, -abs(value) / error))
 
     def _independent_maps(self, number: int) -> float:
         """Return how many independent yes-or-no maps have a mean of the same variance.
@@ -289,8 +290,10 @@ class _Means(NamedTuple):
         alone = share * (1 - share) / (self.n - 1)
         if variance <= _ROUNDING**2 * alone:
             return self.images
-        quantiles = special.stdtrit([self.n - 1, self.images - 1], (1 + CONFIDENCE) / 2)
-        design = (quantiles[0] / quantiles[1]) ** 2
+        of_maps, of_images = (
+            _student_quantile(count - 1, (1 + CONFIDENCE) / 2) for count in (self.n, self.images)
+        )
+        design = (of_maps / of_images) ** 2
         return float(self.n * min(1.0, alone / variance * design))
 
 
@@ -301,11 +304,20 @@ def _numbers(names: Sequence[object], defined: np.ndarray) -> np.ndarray:
     return np.asarray(numbers)
 
 
+def _student_quantile(freedom: int, share: float) -> float:
+    """Return the quantile of Student's distribution with so many degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, share))
+
+
 def _exact_interval(share: float, n: float, alpha: float) -> tuple[float, float]:
     """Return the exact interval of a proportion: Clopper and Pearson 1934, by the beta quantile."""
+    from scipy.special import betaincinv
+
     hits = share * n
-    low = special.betaincinv(hits, n - hits + 1, alpha / 2) if share > 0 else 0.0
-    high = special.betaincinv(hits + 1, n - hits, 1 - alpha / 2) if share < 1 else 1.0
+    low = betaincinv(hits, n - hits + 1, alpha / 2) if share > 0 else 0.0
+    high = betaincinv(hits + 1, n - hits, 1 - alpha / 2) if share < 1 else 1.0
     return float(low), float(high)
 
 

@@ -28,8 +28,8 @@ class Learned(NamedTuple):
         information: What the predictions tell about which photo it is, in nats:
             `H(mean_n p_n) - mean_n H(p_n)`, H the entropy, p_n the probabilities of photo n.
         confidence: The mean probability of the predicted class.
-        p: The p-value of "nothing was learned"; NaN where the network gives no class logits
-            `[B, C]`, so that this is not checked.
+        p: The p-value of "nothing was learned"; NaN where that is not known: the network gives no
+            class logits `[B, C]`, and then information is NaN too, or the test was broken off.
     """
 
     information: float
@@ -44,6 +44,8 @@ class Learned(NamedTuple):
     @property
     def sentence(self) -> str:
         """What the test says, in plain words."""
+        if self.is_shown is None and not math.isnan(self.information):
+            return "The test whether this network has learned anything was broken off."
         if self.is_shown is None:
             return (
                 "Whether this network has learned anything was not checked, because it gives no "

@@ -33,22 +33,27 @@ def ranking_lines(
 def bars(
     metric: str, ranking: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str]
 ) -> Bars:
-    """Return the panel of a metric's means.
+    """Return the panel of a metric's means, by method and layer; see `labelled_bars`."""
+    return labelled_bars(metric, [(names[e.method, e.layer], e) for e in ranking])
+
+
+def labelled_bars(metric: str, rows: Sequence[tuple[str, MetricEstimate]]) -> Bars:
+    """Return the panel of a metric's means, each with a name.
 
     The interval of a control is that of its difference from the method, laid at the method's mean:
     the method's mark lies outside it where the two differ, which their own intervals cannot show.
     """
     means, controls = {}, {}
-    for estimate in ranking:
-        name = names[estimate.method, estimate.layer]
+    for name, estimate in rows:
         means[name] = _interval(estimate.own)
         sign = 1 if estimate.better == "higher" else -1
         controls[name] = {
             f"{CHANCE}random": _beside(estimate.own.value, sign, estimate.over_random),
             f"{CHANCE}centre": _beside(estimate.own.value, sign, estimate.over_centre),
         }
-    side = "right" if ranking[0].better == "higher" else "left"
-    note = f"{ranking[0].better} is better; a dot {side} of both bars is better than chance"
+    better = rows[0][1].better
+    side = "right" if better == "higher" else "left"
+    note = f"{better} is better; a dot {side} of both bars is better than chance"
     return Bars(metric, note, means, controls)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from contextlib import suppress
+from hashlib import blake2b, file_digest
+from os import fsencode
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +32,6 @@ class LoadedPhoto(NamedTuple):
     inputs: ModelInputs
     target: ScoreTarget
     objects: Objects | None = None
-    label: str = ""
 
 
 class PhotoSource(NamedTuple):
@@ -56,9 +57,11 @@ def halves(photos: Sequence[PhotoSource]) -> tuple[list[PhotoSource], list[Photo
     """
     different = {photo.digest: photo for photo in photos}
     if len(different) < FEWEST_PHOTOS:
+        count = len(different)
+        given = "There is 1 photo" if count == 1 else f"There are {count} different photos"
         raise InputError(
-            f"There are {len(different)} different photos; at least {FEWEST_PHOTOS} were "
-            f"expected, {FEWEST_IMAGES} to choose on and {FEWEST_IMAGES} to confirm the choice."
+            f"{given}; at least {FEWEST_PHOTOS} were expected, {FEWEST_IMAGES} to choose on and "
+            f"{FEWEST_IMAGES} to confirm the choice."
         )
     in_order = [different[digest] for digest in sorted(different)]
     half = (len(in_order) + 1) // 2
@@ -85,11 +88,19 @@ def photo_source(
             )
         return LoadedPhoto(inputs, target, join_objects(marked))
 
-    try:
-        content = path.read_bytes()
-    except OSError:
-        content = str(path).encode()  # loading it says why it cannot be read
-    return PhotoSource(str(path), blake2b(content, digest_size=16).hexdigest(), load)
+    return PhotoSource(str(path), _digest_of_file(path), load)
+
+
+def _digest_of_file(path: Path) -> str:
+    """Return a digest of what is in a file; of its name, if it cannot be read."""
+    if path.is_file():  # reading a pipe might never end
+        with suppress(OSError), path.open("rb") as file:
+            return file_digest(file, _empty_digest).hexdigest()
+    return blake2b(fsencode(path), digest_size=16).hexdigest()  # loading says what is wrong
+
+
+def _empty_digest() -> blake2b:
+    return blake2b(digest_size=16)
 
 
 def digest_of(image: Tensor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,13 +97,22 @@ class Recommendation:
     @property
     def evidence(self) -> list[str]:
         """What was seen on the photos that had no part in the choice, in sentences."""
-        found = [estimate.sentence for estimate in self.confirmed_on.estimates() if estimate.judged]
+        names = {
+            (e.method, e.layer): row.candidate.name for row in self.ranking for e in row.estimates
+        }
+        found = [
+            replace(estimate, method=names[estimate.method, estimate.layer]).sentence
+            for estimate in self.confirmed_on.estimates()
+            if estimate.judged
+        ]
         for estimate in self.sanity.estimates():
             if estimate.part == "value":
                 found.append(
                     f"With random weights its maps keep a likeness of {estimate.own}, where 1 is "
                     f"no change and 0.5 the limit: it {_SANITY_WORDS[verdict_of(estimate)]}."
                 )
+        reasons = {gap.metric: gap.reason for gap in self.confirmed_on.unmeasured}
+        found += [f"{metric} could not be measured: {why}" for metric, why in reasons.items()]
         return [*found, *(difference.sentence for difference in self.beside_default)]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -145,7 +154,7 @@ class Recommendation:
         }
 
     def figure(self) -> Figure:
-        """Draw for each metric the candidates beside chance, and the winner on the other photos.
+        """Draw for each metric the winner on the other photos, and below it the best candidates.
 
         Raises:
             InputError: Nothing was measured.
@@ -155,18 +164,26 @@ class Recommendation:
 
         if not self.ranking:
             raise InputError("Nothing was measured, so there is nothing to draw.")
+        best = list(enumerate(self.ranking[:_MOST_DRAWN], 1))
         drawn = list[render.Bars | render.Curves]()
         for metric in self.chosen_on.metrics:
-            best = [_of_metric(row.estimates, metric) for row in self.ranking[:_MOST_DRAWN]]
-            names = {(e.method, e.layer): f"{e.method} at {e.layer}" for e in best if e}
-            drawn.append(
-                panels.bars(f"{metric}, to choose", [e for e in best if e is not None], names)
-            )
+            rows = list[tuple[str, MetricEstimate]]()
             for confirmed in self.confirmed_on.estimates():
                 if confirmed.metric == metric and confirmed.part == "value":
-                    name = {(confirmed.method, confirmed.layer): "the winner"}
-                    drawn.append(panels.bars(f"{metric}, other photos", [confirmed], name))
-        return render.measurement_figure(drawn, title=self.sentence)
+                    rows.append(("the winner on other photos", confirmed))
+            for number, row in best:
+                estimate = _of_metric(row.estimates, metric)
+                if estimate is not None:
+                    rows.append((f"{number}. {_label(row.candidate)}", estimate))
+            drawn.append(panels.labelled_bars(metric, rows))
+        return render.measurement_figure(drawn, title=self._headline)
+
+    @property
+    def _headline(self) -> str:
+        """The recommendation without its evidence, which the figure shows."""
+        if self.best is None:
+            return "Nothing is recommended"
+        return f"Use {self.best.name}"
 
     def save(self, path: str | Path) -> Path:
         """Write everything (.json), the table of candidates (.csv), or a picture.
@@ -196,6 +213,10 @@ _SANITY_WORDS = {
 _MOST_DRAWN = 14
 
 
+#: How long a candidate's name in the figure may be, without its number.
+_LABEL_LETTERS = 24
+
+
 def _figures(estimate: MetricEstimate | None) -> dict[str, float | None]:
     """Return a metric's means of a candidate and of the controls, and of how many maps."""
     if estimate is None:
@@ -206,6 +227,17 @@ def _figures(estimate: MetricEstimate | None) -> dict[str, float | None]:
         "centre": estimate.centre.value,
         "n": estimate.own.n,
     }
+
+
+def _label(candidate: MapCandidate) -> str:
+    """Return a name of a candidate that fits beside a panel: of a long path, its end."""
+    if len(candidate.layers) > 1:
+        return f"{candidate.method} fused"
+    name = candidate.name
+    if len(name) <= _LABEL_LETTERS or not candidate.layers:
+        return name
+    method = str(candidate.method)[: _LABEL_LETTERS // 2]
+    return f"{method} …{candidate.where[len(method) + 2 - _LABEL_LETTERS :]}"
 
 
 def _of_metric(estimates: Sequence[MetricEstimate], metric: str) -> MetricEstimate | None:

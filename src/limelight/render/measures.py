@@ -121,7 +121,7 @@ def _draw_bars(axes: Axes, panel: Bars, colours: Mapping[str, object]) -> None:
     axes.set_yticks(range(len(panel.means)), [shortened(name) for name in panel.means], fontsize=7)
     axes.invert_yaxis()
     axes.grid(axis="x", linewidth=0.3)
-    axes.set_xlabel(panel.note, fontsize=7)
+    axes.set_xlabel(fill(panel.note, 40), fontsize=7)
 
 
 def _mark(axes: Axes, row: float, interval: Interval, colour: Any, mark: str, label: str) -> None:

@@ -60,10 +60,11 @@ def cascade(
 
 
 def shuffled(model: nn.Module, seed: int) -> nn.Module:
-    """Return a shadow of the model in which the numbers of each weight and buffer are permuted.
+    """Return a shadow of the model in which the numbers of each weight are permuted.
 
     The permuted network has the same weights, each in another place. So if nothing was learned, the
-    network itself is one of many that are equally likely.
+    network itself is one of many that are equally likely. Buffers are permuted where they are
+    learned: the statistics of batch norms, frozen ones too. Others, such as fixed positions, stay.
 
     Args:
         model: The network, which keeps its weights.
@@ -74,8 +75,9 @@ def shuffled(model: nn.Module, seed: int) -> nn.Module:
         _unshare_weights(copies)
         done = set[int]()
         for number, copy in enumerate(copies.values()):
-            for name, values in [*_weights_of(copy).items(), *copy._buffers.items()]:
-                if values is None or not values.is_floating_point() or id(values) in done:
+            learned = _weights_of(copy) | _statistics_of(copy)
+            for name, values in learned.items():
+                if id(values) in done:
                     continue
                 done.add(id(values))
                 generator = torch.Generator().manual_seed(
@@ -120,6 +122,19 @@ def _weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: weight for name, weight in named if weight is not None and weight.is_floating_point()
     }
+
+
+def _statistics_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return what a batch norm has learned into buffers; a frozen one also keeps its weight there.
+
+    Other modules have none.
+    """
+    buffers = {
+        name: values
+        for name, values in module._buffers.items()
+        if values is not None and values.is_floating_point()
+    }
+    return buffers if {"running_mean", "running_var"} <= buffers.keys() else {}
 
 
 def _unshare_weights(copies: dict[int, nn.Module]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -29,15 +32,17 @@ from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.errors import PhotoError
-from limelight.files import make_folder
+from limelight.files import make_folder, remove_file
 from limelight.methods import chosen_methods
+from limelight.metrics.candidate_maps import ChoiceSpec
 from limelight.metrics.choose import CANDIDATE_METHODS, CHOICE_METRICS, CHOICE_OBJECT_METRICS
-from limelight.metrics.choosing import ChoiceSpec, Choosing
+from limelight.metrics.choosing import Choosing
 from limelight.metrics.photo_sources import photo_source
 from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.run import chosen_metrics
 from limelight.models.network import Network
 from limelight.options import Options
+from limelight.photos.decode import photo_size
 from limelight.targets import as_target
 
 #: How many candidates are printed.
@@ -101,7 +106,7 @@ def choose(
     spec = ChoiceSpec(
         methods=chosen_methods(methods or CANDIDATE_METHODS),
         metrics=chosen_metrics(metrics or names, with_objects=object_options.given),
-        layers=split_layers(layer),
+        layers=list(dict.fromkeys(split_layers(layer))),
         budget=budget,
         seed=seed,
     )
@@ -109,6 +114,8 @@ def choose(
     explained = as_target(None if target is None else read_class(target))
     annotations = object_options.annotations()
     paths = photo_paths(photos)
+    if len(paths) == 1:
+        photo_size(paths[0])  # the name of a folder that is not there, most likely
     make_folder(out)
     run = RunRecord(paths, as_json)
     network = network_options.load()
@@ -127,18 +134,27 @@ def choose(
     run.done += [{"photo": str(path)} for path in paths if str(path) not in dict(found.failed)]
     if run.error is not None and not found.ranking:
         raise run.error
-    for name in ("choice.json", "candidates.csv", "choice.png") if found.ranking else ():
-        with run.file(out / name):
-            found.save(out / name)
-    _report(run, found, network, network_options, out)
+    _save(run, found, out)
+    _report(run, found, network, _command(found, network_options, target), out)
     run.leave()
 
 
+def _save(run: RunRecord, found: Recommendation, out: Path) -> None:
+    """Write what was found; without figures there is a report alone, and no older table stays."""
+    if run.ended_early and not found.ranking:
+        return
+    for name in ("choice.json", "candidates.csv", "choice.png"):
+        with run.file(out / name):
+            if found.ranking or name == "choice.json":
+                found.save(out / name)
+            else:
+                remove_file(out / name)
+
+
 def _report(
-    run: RunRecord, found: Recommendation, network: Network, options: NetworkOptions, out: Path
+    run: RunRecord, found: Recommendation, network: Network, command: str, out: Path
 ) -> None:
     """Print what was found, for a machine or for people."""
-    command = _command(found, options)
     if run.as_json:
         run.print_document(
             found.as_dict() | {"command": command, "unwritten": run.unwritten}, _CHOICE_IS_OPEN
@@ -150,6 +166,9 @@ def _report(
         console.print(escape(found.learned.sentence))
     if found.ranking:
         _print_ranking(console, found)
+    _print_skipped(console, found)
+    if found.evidence:
+        console.print("[bold]On the other photos, which had no part in the choice[/]")
     for sentence in found.evidence:
         console.print(f"  {escape(sentence)}")
     colour = "yellow" if found.best is None else "green"
@@ -159,15 +178,16 @@ def _report(
         console.print(f"As a command: [bold]{escape(command)}[/]", soft_wrap=True)
     print_left_out(run.failed, len(run.paths))
     print_errors(run.unwritten)
-    if found.ranking and not run.unwritten:
-        console.print(f"Report, table and figure are in {escape(str(out))}.")
+    if not run.unwritten and (found.ranking or not run.ended_early):
+        what = "Report, table and figure are" if found.ranking else "The report is"
+        console.print(f"{what} in {escape(str(out))}.")
     if run.stopped:
         console.print(f"[yellow]{_CHOICE_IS_OPEN}[/]")
 
 
 def _print_ranking(console: Console, found: Recommendation) -> None:
     """Print the candidates on the photos that they were chosen on, best first."""
-    metrics = [estimate.metric for estimate in found.ranking[0].estimates]
+    metrics = found.chosen_on.metrics
     n = max(row.own.images for row in found.chosen_on.estimates())
     table = Table(
         box=None,
@@ -177,7 +197,9 @@ def _print_ranking(console: Console, found: Recommendation) -> None:
         title_style="bold",
     )
     table.add_column("candidate", overflow="fold")
-    for heading in (*metrics, "seconds", "ahead of chance", "sanity"):
+    better = {row.metric: row.better for row in found.chosen_on.estimates() if row.part == "value"}
+    headings = (f"{metric}\n({better[metric]} is better)" for metric in metrics)
+    for heading in (*headings, "seconds\na map", "ahead of\nchance", "sanity"):
         table.add_column(heading, overflow="fold")
     for row in found.ranking[:_MOST_ROWS]:
         table.add_row(*_cells(row, metrics))
@@ -185,12 +207,19 @@ def _print_ranking(console: Console, found: Recommendation) -> None:
     more = len(found.ranking) - _MOST_ROWS
     if more > 0:
         console.print(f"{more} more are in candidates.csv.")
-    reasons = {skipped.method: skipped.reason for skipped in found.skipped}
-    for method, reason in reasons.items():
-        console.print(f"[yellow]skipped[/] {escape(method)}: {escape(reason)}")
 
 
-def _cells(row: RankedCandidate, metrics: list[str]) -> list[str]:
+def _print_skipped(console: Console, found: Recommendation) -> None:
+    """Print each reason why candidates could not be made, with their methods."""
+    methods = dict[str, list[str]]()
+    for skipped in found.skipped:
+        methods.setdefault(skipped.reason, []).append(skipped.method)
+    for reason, names in methods.items():
+        listed = escape(", ".join(dict.fromkeys(names)))
+        console.print(f"[yellow]skipped[/] {listed}: {escape(reason)}")
+
+
+def _cells(row: RankedCandidate, metrics: Sequence[str]) -> list[str]:
     values = {estimate.metric: estimate.own.value for estimate in row.estimates}
     colours = {"passes": "green", "fails": "red", "unclear": "yellow"}
     verdict = "" if row.sanity is None else f"[{colours[row.sanity]}]{row.sanity}[/]"
@@ -198,15 +227,28 @@ def _cells(row: RankedCandidate, metrics: list[str]) -> list[str]:
     return [
         escape(row.candidate.name) + dropped,
         *(f"{values[metric]:.3f}" if metric in values else "" for metric in metrics),
-        "" if math.isnan(row.seconds) else f"{row.seconds:.2f}",
+        "" if math.isnan(row.seconds) else f"{row.seconds:.2g}",
         "yes" if row.ahead else "[yellow]no[/]",
         verdict,
     ]
 
 
-def _command(found: Recommendation, options: NetworkOptions) -> str:
+def _command(found: Recommendation, options: NetworkOptions, target: str | None) -> str:
     """Return the command that makes the recommended map; "" without one."""
     if found.best is None:
         return ""
-    words = f"limelight explain PHOTO --model {options.model} {found.best.command_options}"
-    return words if options.weights == "default" else f"{words} --weights {options.weights}"
+    words = ["limelight", "explain", "PHOTO", "--model", options.model]
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name != "model" and value != field.default:
+            words += [f"--{field.name}", str(value)]
+    if target is not None:
+        words += ["--target", target]
+    arguments = found.arguments
+    layers = arguments.get("layer", [])
+    words += ["--method", arguments["method"]]
+    for layer in [layers] if isinstance(layers, str) else layers:
+        words += ["--layer", layer]
+    if "fuse" in arguments:
+        words += ["--fuse", arguments["fuse"]]
+    return shlex.join(words)
