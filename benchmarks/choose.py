@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ import limelight
 from choose_pages import publish
 from choose_shapes import KINDS, accuracy, draw, train, transformer
 from limelight.metrics.candidates import MapCandidate
+from limelight.metrics.choose import CHOICE_METRICS
 from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.sanity import verdict_of
 from limelight.models.network import Network
@@ -140,7 +141,21 @@ def shapes(count: int, steps: int, folder: Path, seed: int | None) -> Subject:
 # ---- what is kept of a network -------------------------------------------------------------------
 
 
-def chosen(subject: Subject, methods: str | None) -> Recommendation:
+class Tried(NamedTuple):
+    """What to choose among, and by what; None for what limelight takes.
+
+    Attributes:
+        methods: The methods.
+        metrics: The metrics.
+        further: Photos beside those, on which what ranked first is measured once more.
+    """
+
+    methods: str | None
+    metrics: str | None
+    further: Sequence[Path] = ()
+
+
+def chosen(subject: Subject, tried: Tried) -> Recommendation:
     """Let limelight choose, and say now and then where it is."""
     said = [time.perf_counter()]
 
@@ -151,14 +166,19 @@ def chosen(subject: Subject, methods: str | None) -> Recommendation:
 
     inputs: Any = subject.inputs
     return limelight.choose(
-        subject.network, inputs, methods=methods, objects=subject.masks, progress=progress
+        subject.network,
+        inputs,
+        methods=tried.methods,
+        metrics=tried.metrics,
+        objects=subject.masks,
+        progress=progress,
     )
 
 
-def record_of(subject: Subject, methods: str | None) -> dict[str, Any]:
+def record_of(subject: Subject, tried: Tried) -> dict[str, Any]:
     """Choose on a network that has learned something, and return what the page tells of it."""
     begun = time.perf_counter()
-    found = chosen(subject, methods)
+    found = chosen(subject, tried)
     record = base_record(subject, found, time.perf_counter() - begun)
     say(found.sentence)
     best = best_of_each(found)
@@ -170,6 +190,9 @@ def record_of(subject: Subject, methods: str | None) -> dict[str, Any]:
     ]
     record["places"] = [figures_of(row) for row in found.ranking]
     record["alike"] = alike(found, best)
+    if tried.further and isinstance(subject.network, Network):
+        first = next(row.candidate for row in found.ranking if row.sanity == "passes")
+        record["further"] = further(subject.network, tried.further, first)
     return record
 
 
@@ -260,6 +283,22 @@ def sanity_of(model: nn.Module, images: Tensor, candidate: MapCandidate) -> dict
     }
 
 
+def further(
+    network: Network, photos: Sequence[Path], candidate: MapCandidate
+) -> list[dict[str, Any]]:
+    """Return what photos beside those of the choice say of a candidate."""
+    measured = limelight.Measurement()
+    for path in photos:
+        images = network.images(limelight.load_photo(path))
+        result = limelight.explain(network, images, **candidate.arguments)
+        measured += limelight.measure(network, images, result, metrics=CHOICE_METRICS)
+    return [
+        {"metric": estimate.metric, "candidate": candidate.name} | lead_of(estimate)
+        for estimate in measured.estimates()
+        if estimate.judged
+    ]
+
+
 def alike(found: Recommendation, best: Sequence[RankedCandidate]) -> dict[str, list[list[str]]]:
     """Return for each metric the groups of methods that cannot be told apart where chosen."""
     places = {(row.estimates[0].method, row.estimates[0].layer) for row in best}
@@ -282,7 +321,7 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def run(makes: dict[str, Make], store: Path, methods: str | None, draws: int) -> dict[str, Any]:
+def run(makes: dict[str, Make], store: Path, tried: Tried, draws: int) -> dict[str, Any]:
     """Run what the store does not have yet, and keep each record as soon as it is there."""
     records: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {}
 
@@ -293,12 +332,12 @@ def run(makes: dict[str, Make], store: Path, methods: str | None, draws: int) ->
     for name, make in makes.items():
         if name not in records:
             say(f"{name} begins")
-            keep(name, record_of(make(None), methods))
+            keep(name, record_of(make(None), tried))
         for seed in range(draws):
             key = f"{name}, random weights {seed}"
             if key not in records:
                 subject, begun = make(seed), time.perf_counter()
-                found = chosen(subject, methods)
+                found = chosen(subject, tried)
                 say(f"{key}: {found.sentence}")
                 keep(key, base_record(subject, found, time.perf_counter() - begun))
     return records
@@ -309,15 +348,20 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="a folder of photos")
     parser.add_argument("--weights", type=Path, help="a folder with NAME_imagenet.pth")
     parser.add_argument("--count", type=int, default=64, help="how many photos")
+    parser.add_argument(
+        "--further", type=int, default=0, help="photos beside those, for what ranked first"
+    )
     parser.add_argument("--drawn", type=int, default=128, help="how many drawn pictures")
     parser.add_argument("--steps", type=int, default=800, help="of training the transformer")
     parser.add_argument("--methods", help="instead of those that `choose` tries")
+    parser.add_argument("--metrics", help="instead of those that `choose` measures by")
     parser.add_argument("--draws", type=int, default=3, help="of random weights for each network")
     parser.add_argument("--only", nargs="+", help="names of networks")
     parser.add_argument("--store", type=Path, default=Path("choose.json"))
     parser.add_argument("--publish", action="store_true", help="write the tables into docs/")
     args = parser.parse_args()
-    photos = find_photos([args.photos])[: args.count]
+    found = find_photos([args.photos])
+    photos, beside = found[: args.count], found[args.count : args.count + args.further]
     makes: dict[str, Make] = {
         "embedded": partial(embedded, photos),
         "transformer": partial(shapes, args.drawn, args.steps, args.store.parent),
@@ -326,7 +370,7 @@ def main() -> None:
         for name in INPUTS:
             makes[name] = partial(of_torchvision, name, photos, args.weights)
     wanted = {name: make for name, make in makes.items() if not args.only or name in args.only}
-    records = run(wanted, args.store, args.methods, args.draws)
+    records = run(wanted, args.store, Tried(args.methods, args.metrics, beside), args.draws)
     medians = [record["seconds"] for record in records.values()]
     say(f"{len(records)} records, {statistics.median(medians):.0f} s in the median")
     if args.publish:

@@ -40,36 +40,31 @@ def chosen(records: Iterable[Record]) -> str:
     """Return what was chosen on each network, and what photos without a part in it say."""
     parts = list[str]()
     for record in records:
-        table = Table(
-            {
-                f"{record['network']}, other photos": "",
-                "winner": ".3f",
-                "random": ".3f",
-                "centre": ".3f",
-                "lead over the better": "",
-                "p": "",
-                "n": "d",
-            }
-        )
-        for row in record["confirmed"]:
-            table.add(
-                f"`{row['metric']}`",
-                *(row[name] for name in ("value", "random", "centre")),
-                lead(row),
-                p_value(row["p"]),
-                row["n"],
-            )
         parts.append(f"**{record['network']}**, {record['about']}:\n\n> {record['sentence']}")
-        if table.rows:
-            parts.append(str(table))
+        if record["confirmed"]:
+            parts.append(str(leads(f"{record['network']}, other photos", record["confirmed"])))
         parts.append(
             f"{record['candidates']} candidates were measured on {record['n']} of "
             f"{record['photos']} photos; all of it took {minutes(record['seconds'])} on "
             f"{record['setting']}, while others used the same machine."
         )
+        if record.get("further"):
+            first = record["further"][0]
+            name = f"{first['candidate']}, {first['n']} further photos"
+            parts.append(str(leads(name, record["further"])))
         if record["beside_default"]:
             parts.append("\n".join(f"* {sentence}" for sentence in record["beside_default"]))
     return "\n\n".join(parts)
+
+
+def leads(name: str, rows: Iterable[Record]) -> Table:
+    """Return by how much a map leads chance, for each metric."""
+    columns = {"map": ".3f", "random": ".3f", "centre": ".3f", "lead over the better": ""}
+    table = Table({name: "", **columns, "p": "", "n": "d"})
+    for row in rows:
+        means = (row["value"], row["random"], row["centre"])
+        table.add(f"`{row['metric']}`", *means, lead(row), p_value(row["p"]), row["n"])
+    return table
 
 
 def kind(record: Record) -> str:
@@ -94,7 +89,7 @@ def kind(record: Record) -> str:
             sanity(row),
             row["runs"],
         )
-    parts = [f"### {record['network']}: {record['about']}", str(table), str(places(record))]
+    parts = [f"### {record['network']}", str(table), str(places(record))]
     if record["n"] < FEWEST_IMAGES_OF_A_PAIR:
         parts.append(
             f"{record['n']} photos are too few to say of any two of these that they differ, which "
@@ -105,7 +100,7 @@ def kind(record: Record) -> str:
         parts.append(
             "\n".join(
                 f"* `{metric}`: "
-                + "; ".join(", ".join(f"`{name}`" for name in group) for group in groups)
+                + "; ".join(", ".join(map(method_name, group)) for group in groups)
                 for metric, groups in record["alike"].items()
             )
         )
@@ -172,6 +167,12 @@ def sanity(row: Record) -> str:
         return str(row["sanity"])
     value, low, high, _ = row["likeness"]
     return f"{row['sanity']}: {value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def method_name(name: str) -> str:
+    """Return the name of a method as the tables have it."""
+    method = name.partition(",")[0].partition(" at ")[0]
+    return f"`{method}` fused" if "," in name else f"`{method}`"
 
 
 def where(layers: list[str]) -> str:
