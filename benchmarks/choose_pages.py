@@ -53,7 +53,9 @@ def chosen(records: Iterable[Record]) -> str:
             name = f"{first['candidate']}, {first['n']} further photos"
             parts.append(str(leads(name, record["further"])))
         if record["beside_default"]:
-            parts.append("\n".join(f"* {sentence}" for sentence in record["beside_default"]))
+            # A page would take <input> for a tag.
+            sentences = (text.replace(" at <input>", "") for text in record["beside_default"])
+            parts.append("\n".join(f"* {text}" for text in sentences))
     return "\n\n".join(parts)
 
 
