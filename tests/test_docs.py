@@ -22,7 +22,8 @@ import tables
 from limelight.compat.migration import migrate
 from limelight.compat.migration.peers import PEERS, Explainer
 from limelight.methods import METHODS
-from limelight.metrics import METRICS
+from limelight.metrics import METRICS, choosing
+from limelight.metrics.learned import Learned
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -251,6 +252,44 @@ def test_commands_of_measuring_run(
 
 def test_there_are_commands_of_measuring() -> None:
     assert len(MEASURING) >= 5
+
+
+CHOOSE = (ROOT / "docs" / "choose.md").read_text()
+
+
+def test_examples_of_choosing_run(folder: Path) -> None:
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    for block in blocks(CHOOSE, "python"):
+        exec(block, space)
+    found = space["found"]
+    assert (found.best, found.arguments) == (None, {})
+    for words in found.sentence.partition(":")[0].split(". "):
+        assert words in CHOOSE
+    assert (folder / "choice.json").is_file()
+
+
+CHOOSING = [line for line in blocks(CHOOSE, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", CHOOSING)
+def test_commands_of_choosing_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(16):
+        noise = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / "photos" / f"{number}.png")
+    boxes = [f"{path.name},10,10,30,30" for path in sorted((folder / "photos").iterdir())]
+    (folder / "boxes.csv").write_text("\n".join(["photo,x1,y1,x2,y2", *boxes]))
+    # All 40 networks would take seconds; that they have learned nothing ends the choice.
+    nothing = Learned(0.0, 0.5, 1.0)
+    monkeypatch.setattr(choosing, "has_learned", lambda *_args, **_options: iter([nothing]))
+    assert_runs(line, monkeypatch, capsys)
+
+
+def test_there_are_commands_of_choosing() -> None:
+    assert len(CHOOSING) >= 4
 
 
 MIGRATE = (ROOT / "docs" / "migrate.md").read_text()
