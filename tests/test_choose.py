@@ -617,7 +617,7 @@ def test_methods_that_a_network_cannot_do_are_skipped() -> None:
         ({"images": "photos"}, InputError, "The inputs are a str"),
         ({"images": torch.rand(15, 3, 24, 24)}, InputError, "There are 15 different photos"),
     ],
-    ids=lambda value: str(value)[:24] if isinstance(value, dict) else None,
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_what_cannot_be_done_is_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch,
