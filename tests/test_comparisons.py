@@ -387,12 +387,12 @@ def test_a_difference_says_what_it_shows() -> None:
     one, other, third = noisy(ENOUGH, 0.2, 0.0, 0.0)
     rows = [("one", readings(one)), ("other", readings(other)), ("third", readings(third))]
     real, _, no = pairwise("insertion", rows)
-    start = f"In insertion one leads other by {real.lead} on 50 maps: "
+    start = f"In insertion one leads other by {real.lead} on {ENOUGH} maps: "
     assert real.sentence == f"{start}the difference is real."
-    assert no.sentence.endswith("on 50 maps: these images cannot tell them apart.")
+    assert no.sentence.endswith(f"on {ENOUGH} maps: these images cannot tell them apart.")
     few = [(name, readings(row.values["own"]["value"][:20].tolist())) for name, row in rows[:2]]
     (pair,) = pairwise("insertion", few)
-    assert pair.sentence.endswith("on 20 maps: too few images for a claim, which takes 50.")
+    assert pair.sentence.endswith("on 20 maps: too few images for a claim, which takes 100.")
 
 
 def test_an_estimate_says_what_it_shows() -> None:

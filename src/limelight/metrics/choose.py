@@ -117,7 +117,7 @@ def choose(
                 "boxes or masks use the command `limelight choose`."
             )
         network, model_classes = model.model, model.classes if classes is None else classes
-        rows, _ = check_metrics(torch.empty(0), wanted, None)
+        rows, _ = check_metrics(torch.empty(0, dtype=torch.float32, device="cpu"), wanted, None)
         sources = [
             photo_source(path, model, of_image)
             for path, of_image in zip(paths, _each_target(read_target, len(paths), 2), strict=True)
