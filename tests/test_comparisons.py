@@ -392,7 +392,7 @@ def test_a_difference_says_what_it_shows() -> None:
     assert no.sentence.endswith(f"on {ENOUGH} maps: these images cannot tell them apart.")
     few = [(name, readings(row.values["own"]["value"][:20].tolist())) for name, row in rows[:2]]
     (pair,) = pairwise("insertion", few)
-    assert pair.sentence.endswith("on 20 maps: too few images for a claim, which takes 100.")
+    assert pair.sentence.endswith("on 20 maps: too few images for a claim, which takes 80.")
 
 
 def test_an_estimate_says_what_it_shows() -> None:

@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 
 #: With fewer images no method is said to beat chance, and with fewer no two methods to differ: the
 #: simulated error of these claims would be more than half as high again as their nominal rate.
-FEWEST_IMAGES, FEWEST_IMAGES_OF_A_PAIR = 8, 100
+FEWEST_IMAGES, FEWEST_IMAGES_OF_A_PAIR = 8, 80
 
 
 #: Readings that differ by no more than this share of themselves differ by rounding alone.

@@ -214,7 +214,7 @@ class Measurement:
         """Return the largest groups of methods that these images cannot tell apart, best first.
 
         A method may be in several groups: it may be like a better one and like a worse one, though
-        those two differ. On fewer than 100 images no claim is made: all methods are in one group.
+        those two differ. On fewer than 80 images no claim is made: all methods are in one group.
         """
         names = self.names
         ordered = [names[row.method, row.layer] for row in self.ranking(metric)]
