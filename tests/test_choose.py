@@ -38,9 +38,10 @@ from limelight.methods import chosen_methods
 from limelight.metrics import choosing
 from limelight.metrics.candidate_maps import CandidateMaps
 from limelight.metrics.candidates import all_candidates
+from limelight.metrics.case import digests
 from limelight.metrics.choosing import Choosing
 from limelight.metrics.intervals import PairedDifference
-from limelight.metrics.photo_sources import PhotoSource, digest_of, halves
+from limelight.metrics.photo_sources import DIGEST_BYTES, PhotoSource, halves
 from limelight.metrics.readings import MapSource
 from limelight.metrics.recommendation import _label
 from limelight.metrics.sanity import verdict_of
@@ -229,6 +230,10 @@ def test_the_halves_are_disjoint_and_of_different_photos() -> None:
     assert [[photo.digest for photo in half] for half in mixed] == names
     with pytest.raises(InputError, match="There are 15 different photos; at least 16 were"):
         halves(sources("abcdefghijklmnoabc"))
+
+
+def digest_of(image: Tensor) -> str:
+    return digests(image[None], DIGEST_BYTES)[0]
 
 
 def test_a_digest_tells_images_apart() -> None:

@@ -32,8 +32,9 @@ from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, LimelightError, OutputError
 from limelight.metrics.intervals import mean
-from limelight.metrics.measurement import MEASUREMENT_FORMATS, Measurement
+from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
+from limelight.metrics.storage import MEASUREMENT_FORMATS
 
 
 def test_words_that_cannot_be_read_are_seen() -> None:

@@ -13,6 +13,7 @@ from limelight.cli.option_groups import path_option
 from limelight.errors import OptionError
 from limelight.metrics import Metric
 from limelight.metrics.annotation_files import Annotations, read_names
+from limelight.metrics.run import needing_objects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ def refuse_without_objects(metrics: Sequence[Metric], *, given: bool) -> None:
     Raises:
         OptionError: There is such a metric.
     """
-    needing = [row.name for row in metrics if "objects" in row.needs]
+    needing = needing_objects(metrics)
     if needing and not given:
         raise OptionError(
             f"{', '.join(needing)} need{'s' if len(needing) == 1 else ''} to be told where the "

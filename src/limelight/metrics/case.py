@@ -99,7 +99,7 @@ class PerturbedModel:
     @cached_property
     def digests(self) -> tuple[str, ...]:
         """A digest of each image; different images have different digests."""
-        return _digests(self.inputs.image)
+        return digests(self.inputs.image)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ class PerturbedModel:
             )
         drawn = [
             int(np.random.default_rng([seed, int(digest, 16)]).integers(others.count - 1))
-            for digest in _digests(self.images.float())
+            for digest in digests(self.images.float())
         ]
         # The classes behind the explained one move up by one, so that it is never drawn.
         classes = torch.tensor(drawn, device="cpu")
@@ -195,10 +195,11 @@ class PerturbedModel:
         return result
 
 
-def _digests(images: Tensor) -> tuple[str, ...]:
+def digests(images: Tensor, size: int = 8) -> tuple[str, ...]:
+    """Return a digest, of `size` bytes, of each image `[B, ...]`; different images differ in it."""
     rows = images.detach().cpu().contiguous().flatten(1)
-    digests = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=8) for row in rows)
-    return tuple(digest.hexdigest() for digest in digests)
+    hashes = (blake2b(row.view(torch.uint8).numpy().tobytes(), digest_size=size) for row in rows)
+    return tuple(each.hexdigest() for each in hashes)
 
 
 @dataclass(frozen=True, eq=False)

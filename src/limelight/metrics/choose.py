@@ -13,11 +13,12 @@ from limelight.inputs import ModelInputs
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
 from limelight.metrics.candidate_maps import ChoiceSpec
+from limelight.metrics.case import digests
 from limelight.metrics.choosing import Choosing
 from limelight.metrics.objects import MasksOrBoxes, Objects
-from limelight.metrics.photo_sources import LoadedPhoto, PhotoSource, digest_of, photo_source
+from limelight.metrics.photo_sources import DIGEST_BYTES, LoadedPhoto, PhotoSource, photo_source
 from limelight.metrics.recommendation import Recommendation
-from limelight.metrics.run import check_metrics
+from limelight.metrics.run import check_metrics, metrics_without_objects
 from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
 from limelight.pipeline import as_layers
@@ -117,7 +118,7 @@ def choose(
                 "boxes or masks use the command `limelight choose`."
             )
         network, model_classes = model.model, model.classes if classes is None else classes
-        rows, _ = check_metrics(torch.empty(0, dtype=torch.float32, device="cpu"), wanted, None)
+        rows = metrics_without_objects(wanted)
         sources = [
             photo_source(path, model, of_image)
             for path, of_image in zip(paths, _each_target(read_target, len(paths), 2), strict=True)
@@ -193,6 +194,6 @@ def _row_sources(
         return LoadedPhoto(alone, targets[row], marked)
 
     return [
-        PhotoSource(f"image {row}", digest_of(image), partial(load, row))
-        for row, image in enumerate(inputs.image)
+        PhotoSource(f"image {row}", digest, partial(load, row))
+        for row, digest in enumerate(digests(inputs.image, DIGEST_BYTES))
     ]

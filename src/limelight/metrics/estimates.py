@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import torch
+
 from limelight.metrics.holm import adjusted
 from limelight.metrics.intervals import CONFIDENCE, FEWEST_IMAGES, Estimate, PairedDifference
 from limelight.metrics.metric import Better
+from limelight.metrics.statistics import ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +139,17 @@ def mean_ranks(rows: Sequence[Sequence[MetricEstimate]]) -> list[float]:
     Values that differ by rounding alone share their mean rank; a metric that could not be measured
     counts as the last.
     """
-    from scipy.stats import rankdata
-
     metrics = dict.fromkeys(e.metric for estimates in rows for e in estimates if e.judged)
-    total = [0.0] * len(rows)
-    for metric in metrics:
-        losses = []
-        for estimates in rows:
-            value = next((e for e in estimates if e.metric == metric), None)
-            loss = math.inf
-            if value is not None and not math.isnan(value.own.value):
-                loss = -value.own.value if value.better == "higher" else value.own.value
-            losses.append(float(f"{loss:.5g}"))
-        for number, rank in enumerate(rankdata(losses)):
-            total[number] += float(rank) / len(metrics)
-    return total
+    losses = [[_loss(estimates, metric) for estimates in rows] for metric in metrics]
+    if not losses:
+        return [0.0] * len(rows)
+    return list(ranks(torch.tensor(losses, dtype=torch.float64, device="cpu")).mean(0).tolist())
+
+
+def _loss(estimates: Sequence[MetricEstimate], metric: str) -> float:
+    """Return a number that is lower for better values of a metric; infinity without one."""
+    value = next((estimate for estimate in estimates if estimate.metric == metric), None)
+    if value is None or math.isnan(value.own.value):
+        return math.inf
+    loss = -value.own.value if value.better == "higher" else value.own.value
+    return float(f"{loss:.5g}")

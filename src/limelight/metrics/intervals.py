@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -118,7 +118,8 @@ def mean(
     if not defined.any():
         return Estimate(math.nan, math.nan, math.nan, 0, left_out)
     means = _Means.of(series, defined, groups if over_groups else (), images)
-    low, high = means.interval(0, 1 - CONFIDENCE, yes_or_no=yes_or_no or means.are_bits)
+    yes_or_no = yes_or_no or _are_bits(series[:, defined])
+    low, high = means.interval(0, 1 - CONFIDENCE, yes_or_no=yes_or_no)
     return Estimate(float(means.values[0]), low, high, means.n, left_out, means.images)
 
 
@@ -147,45 +148,43 @@ def difference(
     defined = np.isfinite(series).all(0)
     if not defined.any():
         return PairedDifference(math.nan, math.nan, math.nan, math.nan, 0, 0, math.nan, math.nan)
-    means = _Means.of(series, defined, groups if over_groups else (), images)
+    yes_or_no = yes_or_no or _are_bits(series[:, defined])
     series = np.where(defined, series, 0)  # infinity has no difference from itself
     differences = series[0] - series[1]
     is_rounding = np.abs(differences) <= _ROUNDING * np.abs(series).max(0)
     differences = np.where(is_rounding, 0, differences)
     above, below = (float((sign * differences[defined] > 0).mean()) for sign in (1, -1))
-    counts = means.n, means.images, above, below
-    value = float(means.values[0] - means.values[1])
+    averaged = series if yes_or_no else differences[None]
+    means = _Means.of(averaged, defined, groups if over_groups else (), images)
+    value = float(means.values[0] - means.values[1] if yes_or_no else means.values[0])
     if means.images < 2:
-        return PairedDifference(value, math.nan, math.nan, math.nan, *counts)
-    if (yes_or_no or means.are_bits) and above == below == 0:
+        low = high = p = math.nan
+    elif yes_or_no and above == below == 0:
         # Readings that agree on n images may differ on others: with r = 1 nothing would be left.
         _, most = _exact_interval(0.0, means.images, 1 - CONFIDENCE)
         low, high, p = -most, most, 1.0
-    elif yes_or_no or means.are_bits:
+    elif yes_or_no:
         low, high = means.interval_of_shares(1 - CONFIDENCE)
         p = _smallest_alpha(means.interval_of_shares)
     else:
-        paired = _Means.of(differences[None], defined, groups if over_groups else (), images)
-        value = float(paired.values[0])
-        low, high = paired.interval(0, 1 - CONFIDENCE, yes_or_no=False)
-        p = paired.student_p()
-    return PairedDifference(value, low, high, p, *counts)
+        low, high = means.interval(0, 1 - CONFIDENCE, yes_or_no=False)
+        p = means.student_p()
+    return PairedDifference(value, low, high, p, means.n, means.images, above, below)
 
 
-class _Means(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Means:
     """Means of S series of readings of the same maps.
 
     Attributes:
         values: The means, `[S]`.
         without: The means without each image, `[S, I]`.
         n: How many maps there are.
-        are_bits: Whether all readings are 0 or 1.
     """
 
     values: np.ndarray
     without: np.ndarray
     n: int
-    are_bits: bool
 
     @classmethod
     def of(
@@ -213,9 +212,8 @@ class _Means(NamedTuple):
         sums = np.array([[math.fsum(row[group == g]) for g in range(count)] for row in readings])
         group_means = sums / sizes
         values = np.array([math.fsum(row) for row in group_means]) / count
-        are_bits = bool(np.isin(readings, (0, 1)).all())
         if clusters < 2:
-            return cls(values, np.empty((len(values), 1)), len(order), are_bits)
+            return cls(values, np.empty((len(values), 1)), len(order))
         # The maps of one image in one group leave the group's mean together.
         pair, member = np.unique(image * count + group, return_inverse=True)
         pair_image, pair_group = np.divmod(pair, count)
@@ -228,14 +226,14 @@ class _Means(NamedTuple):
         without = (values[:, None] * count + changed) / groups_left
         constant = readings.min(1) == readings.max(1)
         without[constant] = values[constant, None]  # rounding is no variance
-        return cls(values, without, len(order), are_bits)
+        return cls(values, without, len(order))
 
     @property
     def images(self) -> int:
         """How many images the maps are of."""
         return int(self.without.shape[1])
 
-    @property
+    @cached_property
     def covariance(self) -> np.ndarray:
         """The covariance of the means, `[S, S]`, by the jackknife."""
         changes = self.without - self.values[:, None]  # exactly 0 where no image changes the mean
@@ -295,6 +293,11 @@ class _Means(NamedTuple):
         )
         design = (of_maps / of_images) ** 2
         return float(self.n * min(1.0, alone / variance * design))
+
+
+def _are_bits(readings: np.ndarray) -> bool:
+    """Return whether all readings are 0 or 1."""
+    return bool(np.isin(readings, (0, 1)).all())
 
 
 def _numbers(names: Sequence[object], defined: np.ndarray) -> np.ndarray:

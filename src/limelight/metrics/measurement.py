@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from limelight import files
 from limelight.errors import InputError, unknown
 from limelight.metrics import storage
 from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
-from limelight.plain import as_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-MEASUREMENT_FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -199,16 +195,16 @@ class Measurement:
             for pair in measured.differences("insertion"):
                 print(pair.sentence)
         """
-        names = self.names
-        ranking = self.ranking(metric)
-        rows = [
-            (
-                names[row.method, row.layer],
-                self.readings[ReadingsKey(row.method, row.layer, row.metric)],
-            )
-            for row in ranking
-        ]
-        return pairwise(_with_options(metric, self.metrics), rows)
+        return self._differences[_with_options(metric, self.metrics)]
+
+    @cached_property
+    def _differences(self) -> dict[str, list[MapsDifference]]:
+        names, by_metric = self.names, dict[str, list[MapsDifference]]()
+        for metric in self.metrics:
+            keys = [ReadingsKey(row.method, row.layer, metric) for row in self.ranking(metric)]
+            rows = [(names[key.method, key.layer], self.readings[key]) for key in keys]
+            by_metric[metric] = pairwise(metric, rows)
+        return by_metric
 
     def alike(self, metric: str) -> list[tuple[str, ...]]:
         """Return the largest groups of methods that these images cannot tell apart, best first.
@@ -273,23 +269,17 @@ class Measurement:
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        path = Path(path)
-        form = files.known_suffix(path, MEASUREMENT_FORMATS)
-        if form == "json":
-            verdict = self.verdict()
-            report = {
-                "verdict": verdict.sentence,
-                "trusted": list(verdict.trusted),
-                "figures": self.rows(),
-                "differences": self.difference_rows(),
-                **self.as_dict(),
-            }
-            return files.write_whole(path, as_json(report, indent=1).encode())
-        if form == "csv":
-            return files.write_whole(path, storage.csv_text(self.rows()).encode())
-        from limelight import render
+        return storage.save(path, self._report, self.rows, self.figure)
 
-        return render.save_figure(path, self.figure)
+    def _report(self) -> dict[str, Any]:
+        verdict = self.verdict()
+        return {
+            "verdict": verdict.sentence,
+            "trusted": list(verdict.trusted),
+            "figures": self.rows(),
+            "differences": self.difference_rows(),
+            **self.as_dict(),
+        }
 
     @classmethod
     def load(cls, path: str | Path) -> Measurement:
@@ -312,11 +302,8 @@ class Measurement:
 
     def difference_rows(self) -> list[dict[str, Any]]:
         """Return the differences of all pairs of methods as plain values, one dict each."""
-        return [
-            storage.difference_row(pair)
-            for metric in self.metrics
-            for pair in self.differences(metric)
-        ]
+        pairs = chain.from_iterable(self._differences.values())
+        return list(map(storage.difference_row, pairs))
 
     def counts(self) -> list[dict[str, Any]]:
         """Return how often each status occurred, as plain values."""

@@ -9,9 +9,6 @@ from os import fsencode
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from limelight.errors import InputError, PhotoError
 from limelight.inputs import ModelInputs
 from limelight.metrics.annotation_files import Annotations, join_objects
@@ -24,6 +21,10 @@ from limelight.targets import ScoreTarget
 
 #: Each half of the photos has to be large enough for a claim.
 FEWEST_PHOTOS = 2 * FEWEST_IMAGES
+
+
+#: How many bytes the digest of a photo has.
+DIGEST_BYTES = 16
 
 
 class LoadedPhoto(NamedTuple):
@@ -96,14 +97,10 @@ def _digest_of_file(path: Path) -> str:
     if path.is_file():  # reading a pipe might never end
         with suppress(OSError), path.open("rb") as file:
             return file_digest(file, _empty_digest).hexdigest()
-    return blake2b(fsencode(path), digest_size=16).hexdigest()  # loading says what is wrong
+    return blake2b(
+        fsencode(path), digest_size=DIGEST_BYTES
+    ).hexdigest()  # loading says what is wrong
 
 
 def _empty_digest() -> blake2b:
-    return blake2b(digest_size=16)
-
-
-def digest_of(image: Tensor) -> str:
-    """Return a digest of one image `[C, *image]`; different images have different digests."""
-    numbers = image.detach().cpu().contiguous().flatten()
-    return blake2b(numbers.view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
+    return blake2b(digest_size=DIGEST_BYTES)

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limelight import files
 from limelight.errors import InputError
 from limelight.metrics import storage
 from limelight.metrics.candidates import MapCandidate
 from limelight.metrics.comparisons import MapsDifference
 from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.learned import Learned
-from limelight.metrics.measurement import MEASUREMENT_FORMATS, Measurement
+from limelight.metrics.measurement import Measurement
 from limelight.metrics.sanity import SanityVerdict, verdict_of
 from limelight.pipeline import Skipped
-from limelight.plain import as_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +94,7 @@ class Recommendation:
 
     @property
     def evidence(self) -> list[str]:
-        """What was seen on the photos that had no part in the choice, in sentences."""
+        """A sentence for each figure of the photos that had no part in the choice."""
         names = {
             (e.method, e.layer): row.candidate.name for row in self.ranking for e in row.estimates
         }
@@ -191,15 +189,7 @@ class Recommendation:
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        path = Path(path)
-        form = files.known_suffix(path, MEASUREMENT_FORMATS)
-        if form == "json":
-            return files.write_whole(path, as_json(self.as_dict(), indent=1).encode())
-        if form == "csv":
-            return files.write_whole(path, storage.csv_text(self.rows()).encode())
-        from limelight import render
-
-        return render.save_figure(path, self.figure)
+        return storage.save(path, self.as_dict, self.rows, self.figure)
 
 
 _SANITY_WORDS = {

@@ -180,14 +180,30 @@ def check_metrics(
     Raises:
         MetricError, InputError, UnknownNameError, OptionError: As `measure`.
     """
-    rows = chosen_metrics(metrics, with_objects=objects is not None)
-    needing = [row.name for row in rows if "objects" in row.needs]
-    if needing and objects is None:
+    if objects is None:
+        return metrics_without_objects(metrics), None
+    return chosen_metrics(metrics, with_objects=True), Objects.of(objects, images)
+
+
+def metrics_without_objects(metrics: str | Sequence[str | Metric] | None) -> list[Metric]:
+    """Return the named metrics, where it is not known where the objects are.
+
+    Raises:
+        MetricError: One of them has to know it, or no metric is named.
+        UnknownNameError, OptionError: As `find_metric`.
+    """
+    rows = chosen_metrics(metrics, with_objects=False)
+    if needing := needing_objects(rows):
         raise MetricError(
             f"{needing[0]!r} needs to be told where the objects are: objects=masks [B, *image], or "
             "a list with the boxes [n, 4] of each image."
         )
-    return rows, None if objects is None else Objects.of(objects, images)
+    return rows
+
+
+def needing_objects(metrics: Sequence[Metric]) -> list[str]:
+    """Return the names of the metrics that have to know where the objects are."""
+    return [row.name for row in metrics if "objects" in row.needs]
 
 
 def chosen_metrics(

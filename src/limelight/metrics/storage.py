@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from limelight import files
 from limelight.metrics import find_metric
 from limelight.metrics.comparisons import MapsDifference
 from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.intervals import Estimate, PairedDifference
 from limelight.metrics.metric import Readings
 from limelight.metrics.readings import MAP_SOURCES, MapReadings, ReadingsKey
-from limelight.plain import from_json_number, to_json_number
+from limelight.plain import as_json, from_json_number, to_json_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MEASUREMENT_FORMATS = ("json", "csv", "png", "jpg", "pdf", "svg", "webp")
 
 
 def estimate_row(estimate: MetricEstimate) -> dict[str, Any]:
@@ -65,6 +72,34 @@ def difference_row(pair: MapsDifference) -> dict[str, Any]:
 
 def _ends(mean: Estimate | PairedDifference) -> tuple[tuple[str, float], ...]:
     return ("value", mean.value), ("low", mean.low), ("high", mean.high)
+
+
+def save(
+    path: str | Path,
+    report: Callable[[], Mapping[str, Any]],
+    rows: Callable[[], Sequence[Mapping[str, Any]]],
+    figure: Callable[[], Figure],
+) -> Path:
+    """Write a result: all of it (.json), its table (.csv), or a picture.
+
+    Args:
+        path: Where to; its suffix is the format.
+        report: Returns all of the result as plain values.
+        rows: Returns the rows of its table.
+        figure: Draws it.
+
+    Raises:
+        OutputError: The format is unknown, or the file cannot be written there.
+    """
+    path = Path(path)
+    form = files.known_suffix(path, MEASUREMENT_FORMATS)
+    if form == "json":
+        return files.write_whole(path, as_json(report(), indent=1).encode())
+    if form == "csv":
+        return files.write_whole(path, csv_text(rows()).encode())
+    from limelight import render
+
+    return render.save_figure(path, figure)
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

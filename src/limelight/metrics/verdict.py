@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from limelight.metrics.estimates import MetricEstimate, best_first
+from limelight.metrics.estimates import MetricEstimate, mean_ranks
 from limelight.metrics.intervals import FEWEST_IMAGES
 
 #: How many names a sentence lists.
@@ -76,16 +76,17 @@ def _standings(
     judged: Sequence[MetricEstimate], names: Mapping[tuple[str, str], str], *, by_mean: bool
 ) -> list[_Standing]:
     """Return how each method did, best first; `by_mean`, by its means alone."""
-    metrics = dict.fromkeys(estimate.metric for estimate in judged)
-    rankings = [best_first([e for e in judged if e.metric == metric]) for metric in metrics]
-    standings = []
+    metrics = {estimate.metric for estimate in judged}
+    rows = list[tuple[str, list[MetricEstimate]]]()
     for key, name in names.items():
         of_method = [e for e in judged if (e.method, e.layer) == key]
-        if not of_method:
-            continue
+        if of_method:
+            rows.append((name, of_method))
+    standings = []
+    ranks = mean_ranks([of_method for _, of_method in rows])
+    for (name, of_method), rank in zip(rows, ranks, strict=True):
         won = sum(e.ahead if by_mean else bool(e.beats_chance) for e in of_method)
-        ranks = [ranking.index(e) for ranking in rankings for e in of_method if e in ranking]
-        standings.append(_Standing(name, won, len(metrics), sum(ranks) / len(ranks)))
+        standings.append(_Standing(name, won, len(metrics), rank))
     return sorted(standings, key=lambda standing: (standing.metrics - standing.won, standing.rank))
 
 

@@ -36,7 +36,7 @@ from limelight.inputs import ModelInputs
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
 from limelight.metrics.measurement import Measurement
-from limelight.metrics.run import chosen_metrics, measure_all
+from limelight.metrics.run import chosen_metrics, measure_all, needing_objects
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
@@ -124,7 +124,7 @@ def _metrics_without_objects(names: str | Sequence[str]) -> list[Metric]:
         OptionError: One of them has to know where the objects are.
     """
     rows = chosen_metrics(names, with_objects=False)
-    if needing := [row.name for row in rows if "objects" in row.needs]:
+    if needing := needing_objects(rows):
         raise OptionError(
             f"{', '.join(needing)}: a sheet does not know where the objects are. Call `limelight "
             "measure` with --boxes or --masks."
