@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from limelight.explanation import Explanation, as_pictures
+from limelight.drawing import as_pictures
+from limelight.explanation import Explanation
 from limelight.layers.resolved import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views

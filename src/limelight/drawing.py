@@ -2,17 +2,85 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch import Tensor
 
 from limelight.errors import InputError
+from limelight.finish import FinishedInPieces
 from limelight.photos.crops import CroppedPhoto, same_proportions
 from limelight.photos.likeness import LEAST_LIKENESS, likeness
 from limelight.photos.memory import PhotoSize, Sized
+from limelight.status import zero_unless_ok
+
+if TYPE_CHECKING:
+    from limelight.explanation import Explanation
+    from limelight.render import Heat, InputPicture
 
 Crops = Sequence[CroppedPhoto]
+
+
+def as_pictures(
+    explanations: Sequence[Explanation],
+    photos: Sequence[Image.Image] | None = None,
+    *,
+    whole: bool = False,
+    as_panels: bool = False,
+) -> Iterator[InputPicture]:
+    """Yield for each image the picture to draw on, with heatmaps and regions at its size.
+
+    There is a heatmap and a region for each explanation.
+
+    Args:
+        explanations: Explanations of the same images.
+        photos: One per image; those that were explained, or the images themselves, when not given.
+        whole: Whether to draw on whole photos.
+        as_panels: Whether photos are reduced to what a panel of a figure shows.
+
+    Raises:
+        InputError: As `photos_to_draw_on`, or there are photos and the inputs are no pictures.
+    """
+    from limelight import render
+
+    images, crops = explanations[0].image, explanations[0].crops
+    regions = [explanation.regions for explanation in explanations]
+    if images.ndim == 4:
+        for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
+            small = crop.reduced(render.PANEL_PIXELS) if as_panels else crop
+            heatmaps = [heatmap_on_photo(explanation[b], small) for explanation in explanations]
+            outlined = [
+                render.region_on(each[b], heatmap)
+                for each, heatmap in zip(regions, heatmaps, strict=True)
+            ]
+            yield render.InputPicture("photo", small.photo, heatmaps, outlined)
+        return
+    refuse_photos(images, photos, whole=whole)
+    for b, image in enumerate(images):
+        heatmaps_of_image = [each.heatmap[b].detach().float().cpu() for each in explanations]
+        yield render.input_picture(image, heatmaps_of_image, [each[b] for each in regions])
+
+
+def heatmap_on_photo(explanation: Explanation, crop: CroppedPhoto) -> Heat:
+    """Return the heatmap of one image on its photo; a large one is computed in pieces."""
+    from limelight.render import HeatOnPhoto
+
+    heatmap: Tensor | FinishedInPieces
+    size = (crop.view_size.height, crop.view_size.width)
+    if math.prod(size) <= _MAX_WHOLE_PIXELS:
+        heatmap = explanation.heatmap_at(size)[0].detach().float().cpu()
+    else:
+        raw = zero_unless_ok(explanation.raw, explanation.status)[0]
+        heatmap = FinishedInPieces(raw, size, explanation.span)
+    if crop.all_seen:
+        return heatmap
+    return HeatOnPhoto(heatmap, crop.view_box, (crop.photo.height, crop.photo.width))
+
+
+#: Heatmaps of more pixels than this are computed in pieces to be drawn.
+_MAX_WHOLE_PIXELS = 4_000_000
 
 
 def photos_to_draw_on(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -12,10 +11,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight import files
-from limelight.drawing import check_whole, photos_to_draw_on, refuse_photos
+from limelight.drawing import as_pictures, check_whole, heatmap_on_photo, refuse_photos
 from limelight.errors import OptionError, OutputError, unknown
-from limelight.finish import AxisSpan, FinishedInPieces
-from limelight.status import Status, to_heatmap, zero_unless_ok
+from limelight.finish import AxisSpan
+from limelight.status import Status, to_heatmap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
-    from limelight.render import Heat, InputPicture
 
 
 PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
@@ -161,7 +159,7 @@ class Explanation:
 
         check_whole(self.crops, whole=True)
         return [
-            PhotoHeatmap(in_one_tensor(_heatmap_for(self[b], crop)), crop.seen())
+            PhotoHeatmap(in_one_tensor(heatmap_on_photo(self[b], crop)), crop.seen())
             for b, crop in enumerate(self.crops or ())
         ]
 
@@ -332,63 +330,3 @@ class Explanation:
         from limelight import render
 
         return render.encode_figure(self.figure(), "png")
-
-
-def as_pictures(
-    explanations: Sequence[Explanation],
-    photos: Sequence[Image] | None = None,
-    *,
-    whole: bool = False,
-    as_panels: bool = False,
-) -> Iterator[InputPicture]:
-    """Yield for each image the picture to draw on, with heatmaps and regions at its size.
-
-    There is a heatmap and a region for each explanation.
-
-    Args:
-        explanations: Explanations of the same images.
-        photos: One per image; those that were explained, or the images themselves, when not given.
-        whole: Whether to draw on whole photos.
-        as_panels: Whether photos are reduced to what a panel of a figure shows.
-
-    Raises:
-        InputError: As `photos_to_draw_on`, or there are photos and the inputs are no pictures.
-    """
-    from limelight import render
-
-    images, crops = explanations[0].image, explanations[0].crops
-    regions = [explanation.regions for explanation in explanations]
-    if images.ndim == 4:
-        for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
-            small = crop.reduced(render.PANEL_PIXELS) if as_panels else crop
-            heatmaps = [_heatmap_for(explanation[b], small) for explanation in explanations]
-            outlined = [
-                render.region_on(each[b], heatmap)
-                for each, heatmap in zip(regions, heatmaps, strict=True)
-            ]
-            yield render.InputPicture("photo", small.photo, heatmaps, outlined)
-        return
-    refuse_photos(images, photos, whole=whole)
-    for b, image in enumerate(images):
-        heatmaps_of_image = [each.heatmap[b].detach().float().cpu() for each in explanations]
-        yield render.input_picture(image, heatmaps_of_image, [each[b] for each in regions])
-
-
-def _heatmap_for(explanation: Explanation, crop: CroppedPhoto) -> Heat:
-    """Return the heatmap of one image on its photo; a large one is computed in pieces."""
-    from limelight.render import HeatOnPhoto
-
-    heatmap: Tensor | FinishedInPieces
-    size = (crop.view_size.height, crop.view_size.width)
-    if math.prod(size) <= _MAX_WHOLE_PIXELS:
-        heatmap = explanation.heatmap_at(size)[0].detach().float().cpu()
-    else:
-        raw = zero_unless_ok(explanation.raw, explanation.status)[0]
-        heatmap = FinishedInPieces(raw, size, explanation.span)
-    if crop.all_seen:
-        return heatmap
-    return HeatOnPhoto(heatmap, crop.view_box, (crop.photo.height, crop.photo.width))
-
-
-#: Heatmaps of more pixels than this are computed in pieces to be drawn.
-_MAX_WHOLE_PIXELS = 4_000_000

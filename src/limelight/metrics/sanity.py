@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from limelight.drawing import as_pictures
 from limelight.errors import MetricError, OptionError
-from limelight.explanation import Explanation, as_pictures
+from limelight.explanation import Explanation
 from limelight.layers.resolved import Layer
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS

@@ -20,7 +20,8 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
-from limelight.explanation import Explanation, as_pictures
+from limelight.drawing import as_pictures
+from limelight.explanation import Explanation
 from limelight.layers import INPUT
 from limelight.methods import Method
 from limelight.plain import as_json
