@@ -251,7 +251,7 @@ def test_a_large_whole_photo_looks_as_a_small_one_does(
         at_once = np.asarray(result.overlay(whole=True, alpha=alpha)[0], int)
         ((heatmap, _),) = result.photo_heatmaps()
         with monkeypatch.context() as patch:
-            patch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
+            patch.setattr("limelight.drawing._MAX_WHOLE_PIXELS", 0)
             patch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
             in_pieces = np.asarray(result.overlay(whole=True, alpha=alpha)[0], int)
             ((heat_in_pieces, _),) = result.photo_heatmaps()

@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 from PIL import Image
 from torch import Tensor
 
 from limelight.errors import InputError
-from limelight.finish import FinishedInPieces
+from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.photos.crops import CroppedPhoto, same_proportions
 from limelight.photos.likeness import LEAST_LIKENESS, likeness
 from limelight.photos.memory import PhotoSize, Sized
-from limelight.status import zero_unless_ok
+from limelight.status import Status, zero_unless_ok
 
 if TYPE_CHECKING:
-    from limelight.explanation import Explanation
     from limelight.render import Heat, InputPicture
 
 Crops = Sequence[CroppedPhoto]
 
 
+class Drawable(Protocol):
+    """What is drawn of an `Explanation`, whose attributes these are."""
+
+    @property
+    def image(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def raw(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def heatmap(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def status(self) -> tuple[Status, ...]: ...  # noqa: D102
+
+    @property
+    def span(self) -> tuple[AxisSpan, ...]: ...  # noqa: D102
+
+    @property
+    def crops(self) -> tuple[CroppedPhoto, ...] | None: ...  # noqa: D102
+
+    @property
+    def regions(self) -> list[Tensor | None]: ...  # noqa: D102
+
+    def heatmap_at(self, size: Sequence[int]) -> Tensor: ...  # noqa: D102
+
+    def __getitem__(self, image: int) -> Self: ...  # noqa: D105
+
+
 def as_pictures(
-    explanations: Sequence[Explanation],
+    explanations: Sequence[Drawable],
     photos: Sequence[Image.Image] | None = None,
     *,
     whole: bool = False,
@@ -63,7 +91,7 @@ def as_pictures(
         yield render.input_picture(image, heatmaps_of_image, [each[b] for each in regions])
 
 
-def heatmap_on_photo(explanation: Explanation, crop: CroppedPhoto) -> Heat:
+def heatmap_on_photo(explanation: Drawable, crop: CroppedPhoto) -> Heat:
     """Return the heatmap of one image on its photo; a large one is computed in pieces."""
     from limelight.render import HeatOnPhoto
 
