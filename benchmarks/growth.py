@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torchvision.models import get_model
 
 import limelight
@@ -46,7 +47,8 @@ def growths(network: str, folder: Path) -> list[Growth]:
     loaded = limelight.Network(network, model)
     paths = [folder / f"{number:03}.jpg" for number in range(64)]
     for number, path in enumerate(paths):
-        limelight.load_photo(find_sample(list(SAMPLES)[number % len(SAMPLES)])).save(path)
+        sample = find_sample(list(SAMPLES)[number % len(SAMPLES)])
+        Image.open(sample).convert("RGB").save(path)
 
     def batch(count: int) -> Run:
         return partial(limelight.explain, model, images[:count], target=5, layer="layer4")

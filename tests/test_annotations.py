@@ -14,10 +14,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from helpers.photos import load_picture
 from limelight.errors import OptionError, PhotoError
 from limelight.metrics.annotation_files import Annotations, join_objects, read_matches, read_names
 from limelight.metrics.objects import Objects
-from limelight.photos.decode import load_photo
 from limelight.photos.preprocess import Preprocess
 
 #: Of a photo of 60 x 40 pixels, the middle 40 x 40, as it is.
@@ -52,7 +52,7 @@ def written(path: Path, text: str | bytes) -> Path:
 def found(
     annotations: Annotations, path: Path, preprocess: Preprocess = SEEN
 ) -> Mapping[str, Objects]:
-    return annotations.objects(path, load_photo(path), preprocess)
+    return annotations.objects(path, load_picture(path), preprocess)
 
 
 def boxes(objects: Mapping[str, Objects]) -> dict[str, list[list[float]]]:
@@ -61,7 +61,7 @@ def boxes(objects: Mapping[str, Objects]) -> dict[str, list[list[float]]]:
 
 def white(path: Path, preprocess: Preprocess = SEEN) -> Tensor:
     """Return where the network sees white, `[1, H, W]`."""
-    return preprocess(load_photo(path)) > 0.5
+    return preprocess(load_picture(path)) > 0.5
 
 
 def of_csv(path: Path, text: str | bytes) -> Mapping[str, Objects]:
@@ -128,7 +128,7 @@ def test_boxes_are_of_the_upright_photo(tmp_path: Path, orientation: int) -> Non
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo = drawn(tmp_path / "photos" / "a.png", (2, 3, 30, 24), exif=exif)
-    upright = np.asarray(load_photo(photo).convert("L")) > 127
+    upright = np.asarray(load_picture(photo).convert("L")) > 127
     rows, columns = np.nonzero(upright)
     box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     objects = of_csv(photo, HEAD + "a.png," + ",".join(map(str, box)))
@@ -396,8 +396,8 @@ def test_rounding_to_whole_pixels_is_no_other_proportion(tmp_path: Path) -> None
     photo = drawn(tmp_path / "photos" / "a.png", size=(4000, 3001))
     whole = Preprocess(size=None, resize=30, mean=(0.0,), std=(1.0,))
     for size in ((500, 375), (1000, 750), (333, 250)):
-        mask = whole.mask(load_photo(photo), Image.new("L", size, 9))
-        assert mask.shape == whole(load_photo(photo)).shape[1:]
+        mask = whole.mask(load_picture(photo), Image.new("L", size, 9))
+        assert mask.shape == whole(load_picture(photo)).shape[1:]
         assert mask.all()
 
 

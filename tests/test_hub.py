@@ -14,7 +14,7 @@ import limelight
 from helpers.tolerances import assert_agrees
 from limelight.errors import ModelError, OptionError, WeightsError
 from limelight.models.hub import preprocess_of
-from limelight.photos.decode import load_photo
+from limelight.photos.pictures import load_photo
 from limelight.photos.samples import find_sample
 
 hf: Any = transformers  # whose own types are not all there

@@ -22,7 +22,7 @@ from limelight.explanation import Explanation
 from limelight.finish import AxisSpan, FinishedInPieces, finish
 from limelight.photos import memory
 from limelight.photos.batches import prepared
-from limelight.photos.decode import load_photo
+from limelight.photos.pictures import load_photo
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
 from limelight.status import Status
@@ -137,7 +137,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
     photo = Image.fromarray(rng.integers(0, 200, (211, 300, 3), dtype=np.uint8))
     result = explanation(torch.rand(1, 7, 7))
     whole = [np.asarray(result.overlay([photo], alpha=alpha)[0], int) for alpha in (None, 0.4)]
-    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
+    monkeypatch.setattr("limelight.drawing._MAX_WHOLE_PIXELS", 0)
     monkeypatch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
     for alpha, one in zip((None, 0.4), whole, strict=True):
         in_pieces = np.asarray(result.overlay([photo], alpha=alpha)[0], int)
@@ -148,7 +148,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
 def test_a_large_map_that_is_worth_nothing_is_dark_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
+    monkeypatch.setattr("limelight.drawing._MAX_WHOLE_PIXELS", 0)
     bad = explanation(torch.rand(1, 7, 7), Status("not-finite", "NaN"))
     photo = Image.new("RGB", (30, 20))
     assert np.ptp(np.asarray(bad.overlay([photo])[0]), axis=(0, 1)).max() == 0

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torchvision import models
 
+from helpers.photos import load_picture
 from helpers.tolerances import assert_agrees
 from limelight.cli.target_options import PlaceOptions
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
-from limelight.photos.decode import load_photo, photo_size
 from limelight.photos.files import find_photos
 from limelight.photos.memory import MAX_PIXELS, PhotoSize
+from limelight.photos.pictures import load_photo, photo_size
 from limelight.photos.preprocess import Preprocess
 from limelight.targets import Box
 
@@ -102,7 +103,7 @@ def test_every_mode_becomes_rgb_of_the_same_picture(tmp_path: Path, mode: str) -
     picture = gradient(64, 64)
     path = tmp_path / "picture.tif"
     picture.convert(mode).save(path)
-    loaded = load_photo(path)
+    loaded = load_picture(path)
     assert loaded.mode == "RGB"
     assert loaded.size == picture.size
     # In one bit a grey is a pattern of dots, so compare means of 16 x 16 dots.
@@ -113,33 +114,21 @@ def test_every_mode_becomes_rgb_of_the_same_picture(tmp_path: Path, mode: str) -
 def test_palette_with_transparency_and_rgba_lie_on_white(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     clear.save(tmp_path / "a.png")
-    assert load_photo(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+    assert load_picture(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
     palette = Image.new("P", (8, 8), 0)
     palette.putpalette([255, 0, 0, 0, 255, 0])
     palette.save(tmp_path / "p.png", transparency=0)
-    assert load_photo(tmp_path / "p.png").getpixel((0, 0)) == (255, 255, 255)
+    assert load_picture(tmp_path / "p.png").getpixel((0, 0)) == (255, 255, 255)
     half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
     half.save(tmp_path / "h.png")
-    assert load_photo(tmp_path / "h.png").getpixel((0, 0)) == (127, 127, 127)
+    assert load_picture(tmp_path / "h.png").getpixel((0, 0)) == (127, 127, 127)
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
-    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    Image.fromarray(values).save(tmp_path / "deep.png")
-    loaded = np.asarray(load_photo(tmp_path / "deep.png"))[..., 0]
-    assert np.abs(loaded - values / 65535 * 255).max() <= 0.5
-
-
-def test_floating_point_tiff(tmp_path: Path) -> None:
-    values = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
-    Image.fromarray(values).save(tmp_path / "float.tif")
-    assert np.asarray(load_photo(tmp_path / "float.tif")).max() == 255
-    Image.fromarray(values * np.nan).save(tmp_path / "nan.tif")
+def test_floating_point_tiff_that_is_not_finite(tmp_path: Path) -> None:
+    values = np.full((10, 10), np.nan, dtype=np.float32)
+    Image.fromarray(values).save(tmp_path / "nan.tif")
     with pytest.raises(PhotoError, match="NaN"):
         load_photo(tmp_path / "nan.tif")
-    Image.fromarray(values * 1e6).save(tmp_path / "wide.tif")
-    with pytest.raises(PhotoError, match="from 0 to 1e\\+06"):
-        load_photo(tmp_path / "wide.tif")
 
 
 def test_rotation_by_exif_is_applied(tmp_path: Path) -> None:
@@ -156,7 +145,7 @@ def test_rotation_by_exif_is_applied(tmp_path: Path) -> None:
 def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert load_photo(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert load_picture(tmp_path / "moving.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_folders_are_searched_in_order_and_only_for_photos(tmp_path: Path) -> None:
@@ -246,7 +235,12 @@ def test_grey_input_and_exact_resize() -> None:
         {"resize": 0},
         {"std": (0.0, 1.0, 1.0)},
         {"mean": (0.5,)},
-        {"mean": (0.5,) * 4, "std": (0.5,) * 4},
+        {"mean": (0.5,) * 4, "std": (0.5,) * 3},
+        {"mean": (), "std": ()},
+        {"window": (40, 0)},
+        {"window": (40, float("nan"))},
+        {"window": (40,)},
+        {"size": (8, 224, 224)},
     ],
 )
 def test_senseless_preprocessing_is_refused(bad: dict[str, tuple[float, ...]]) -> None:
@@ -369,7 +363,7 @@ def test_the_size_of_a_photo_is_known_without_decoding_it(
 
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", explode)
     assert photo_size(tmp_path / "x.jpg") == size
-    monkeypatch.setattr("limelight.photos.decode.load_photo", explode)
+    monkeypatch.setattr("limelight.photos.pictures.OpenedPhoto.decode", explode)
     place = PlaceOptions(box="1,2,10,20")
     (box,) = place.place([None], Preprocess(None, None), [tmp_path / "x.jpg"])
     assert isinstance(box, Box)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import limelight
+from helpers.photos import load_picture
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError
@@ -161,7 +162,7 @@ def test_the_arrays_of_whole_photos_are_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dog", ["bull mastiff", "boxer"])
 def test_heat_lies_on_the_animal_in_a_photo_three_times_as_wide(shared: Path, dog: str) -> None:
     """The preprocessing crops the animals out of the canvas: their heat goes back to them."""
-    both = limelight.load_photo(shared / "photos" / "both.png")
+    both = load_picture(shared / "photos" / "both.png")
     canvas = Image.new("RGB", (3 * both.width, both.height), (120, 140, 110))
     canvas.paste(both, (both.width, 0))
     network = limelight.load_model()
@@ -456,7 +457,7 @@ def test_a_photo_is_told_from_other_photos(shared: Path) -> None:
     from limelight.photos.likeness import LEAST_LIKENESS, likeness
 
     names = ("bird", "cat", "chickadee", "dog_cat", "dragonfly", "owl", "parrot", "sunflower")
-    photos = [limelight.load_photo(shared / "photos" / f"{name}.jpg") for name in names]
+    photos = [load_picture(shared / "photos" / f"{name}.jpg") for name in names]
     for preprocess in (
         Preprocess(),
         Preprocess((64, 64), 72, (0.5,), (0.5,)),

@@ -64,7 +64,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         PhotoResult as PhotoResult,
         explain_photos as explain_photos,
     )
-    from limelight.photos.decode import load_photo as load_photo
+    from limelight.photos.pictures import load_photo as load_photo
     from limelight.photos.crops import CroppedPhoto as CroppedPhoto
     from limelight.photos.memory import PhotoSize as PhotoSize
     from limelight.photos.preprocess import Preprocess as Preprocess
@@ -178,7 +178,7 @@ _PUBLIC_NAMES = {
         "PhotoResult",
         "explain_photos",
     ),
-    "photos.decode": ("load_photo",),
+    "photos.pictures": ("load_photo",),
     "photos.crops": ("CroppedPhoto",),
     "photos.memory": ("PhotoSize",),
     "photos.preprocess": ("Preprocess",),

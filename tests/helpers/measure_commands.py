@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-import limelight
 from helpers.commands import save_photo
+from helpers.photos import load_picture
 from limelight.metrics import photo_measurement
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import PhotoMeasured, measure_photos
@@ -102,7 +102,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(path: str | Path) -> Image.Image:
         opened.append(Path(path).name)
-        return limelight.load_photo(path)
+        return load_picture(path)
 
     monkeypatch.setattr(photo_measurement, "load_photo", counting)
     return opened

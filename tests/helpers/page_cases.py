@@ -16,6 +16,7 @@ import limelight
 from helpers import networks
 from helpers.networks import ready
 from helpers.page_truth import Truth
+from helpers.photos import load_picture
 from limelight.photos.samples import find_sample
 from limelight.steps.data import Language
 from oracles.evidence import Grid, channels_first
@@ -34,7 +35,7 @@ class Case:
 @cache
 def embedded() -> tuple[limelight.Network, Image.Image, Tensor]:
     network = limelight.load_model()
-    photo = limelight.load_photo(find_sample("chelsea"))
+    photo = load_picture(find_sample("chelsea"))
     return network, photo, network.images(photo)
 
 

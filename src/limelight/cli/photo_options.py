@@ -12,8 +12,9 @@ from torch import Tensor
 from limelight.errors import OptionError
 from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
-from limelight.photos.decode import load_photo, silence_decoders
+from limelight.photos.decode import silence_decoders
 from limelight.photos.files import find_photos
+from limelight.photos.pictures import load_photo
 from limelight.photos.samples import SAMPLES, find_sample
 
 Photos = Annotated[

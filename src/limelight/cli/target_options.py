@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from limelight.errors import OptionError
-from limelight.photos.decode import photo_size
+from limelight.photos.pictures import photo_size
 from limelight.photos.preprocess import Preprocess
 from limelight.targets import Box, Contrast, Counterfactual, Region, Target, top
 from limelight.targets.classes import ClassChoice

@@ -21,8 +21,8 @@ from limelight.metrics.readings import Unmeasured
 from limelight.metrics.run import measure
 from limelight.models.network import Network
 from limelight.options import Options
-from limelight.photos.decode import load_photo
 from limelight.photos.memory import PhotoSize
+from limelight.photos.pictures import load_photo
 from limelight.pipeline import Skipped, explain_many
 from limelight.progress import ProgressCallback
 from limelight.targets import AnyOf, ClassName, ScoreTarget, Target, as_target

@@ -15,8 +15,8 @@ from limelight.metrics.annotation_files import Annotations, join_objects
 from limelight.metrics.intervals import FEWEST_IMAGES
 from limelight.metrics.objects import Objects
 from limelight.models.network import Network
-from limelight.photos.decode import load_photo
 from limelight.photos.memory import PhotoSize
+from limelight.photos.pictures import load_photo
 from limelight.targets import ScoreTarget
 
 #: Each half of the photos has to be large enough for a claim.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
+from limelight.photos.raster import Numbers, Photo, Raster, as_photo, in_own_numbers
 from limelight.runtime.unwrap import is_ultralytics, unwrap
 
 DEFAULT = "efficientnet-lite0"
@@ -37,15 +39,21 @@ class Network:
     classes: tuple[str, ...] | None = None
     weights: str = "as the model was given"
 
-    def images(self, photo: Image) -> Tensor:
-        """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type."""
+    def images(self, photo: Photo) -> Tensor:
+        """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type.
+
+        A volume becomes `[1, C, D, H, W]`.
+        """
         image = self.preprocess(photo)[None]
         return image.to(next(self.model.parameters(), image))
 
 
+#: A photo as a user has it; an array is `[H, W]`, `[H, W, C]`, `[C, H, W]` or a volume.
+AnyPhoto = Image | Raster | Numbers
+
 #: What `explain` and its like take: a model with its inputs, or a `Network` with photos too.
 Model = nn.Module | Network
-Images = Inputs | Image | Sequence[Image]
+Images = Inputs | AnyPhoto | Sequence[AnyPhoto]
 
 
 class Subject(NamedTuple):
@@ -113,10 +121,11 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     if is_ultralytics(model):
         model = yolo_network(model)
     network = model if isinstance(model, Network) else None
-    photos = _photos(inputs)
+    photos = _photos(inputs, None if network is None else network.preprocess.channels)
     if photos is not None and network is None:
+        kind = "An array" if _is_array(inputs) else "A photo"
         raise InputError(
-            "A photo was given, and how to prepare it for this model is not known. Pass a Network, "
+            f"{kind} was given, and how to prepare it for this model is not known. Pass a Network, "
             "as limelight.load_model returns it, or the tensor [B, C, H, W] that the model takes."
         )
     if network is None:
@@ -135,14 +144,26 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "explain_photos."
         )
     images = torch.cat(prepared)
-    crops = tuple(map(network.preprocess.crop, photos))
+    crops = None
+    if not network.preprocess.takes_volumes:
+        crops = tuple(map(network.preprocess.crop, photos))
     return Subject(network.model, ModelInputs.of(images), classes, crops)
 
 
-def _photos(inputs: Images) -> list[Image] | None:
+def _photos(inputs: Images, channels: int | None) -> list[Photo] | None:
     """Return the inputs as a list of photos; None if they are no photos."""
-    if isinstance(inputs, Image):
-        return [inputs]
-    if isinstance(inputs, list | tuple) and inputs and all(isinstance(i, Image) for i in inputs):
-        return list(inputs)
-    return None
+    photos = list[Photo]()
+    for each in inputs if isinstance(inputs, list | tuple) else [inputs]:
+        if isinstance(each, Image | Raster):
+            photos.append(in_own_numbers(each))
+        elif isinstance(each, np.ndarray):
+            photos.append(as_photo(each, channels))
+        else:
+            return None
+    return photos or None
+
+
+def _is_array(inputs: Images) -> bool:
+    """Return whether the inputs are arrays of numpy."""
+    first = inputs[0] if isinstance(inputs, list | tuple) and inputs else inputs
+    return isinstance(first, np.ndarray)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
 
 from limelight.ahead import Room, ahead
 from limelight.errors import PhotoError
-from limelight.photos.decode import decoded, open_photo, photo_errors, upright_size
-from limelight.photos.memory import MAX_PIXELS, bytes_to_decode, is_large
+from limelight.photos.memory import is_large
+from limelight.photos.pictures import OpenedPicture, open_picture
 from limelight.photos.preprocess import Preprocess, bytes_of_input, bytes_to_draw_on
+from limelight.photos.raster import Photo
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ class Prepared:
 
     path: Path
     taken: int = 0
-    photo: Image.Image | None = None
+    photo: Photo | None = None
     image: Tensor | None = None
     error: PhotoError | None = None
 
@@ -51,7 +50,7 @@ class _OpenedPhoto:
     """
 
     path: Path
-    picture: Image.Image | None = None
+    picture: OpenedPicture | None = None
     error: PhotoError | None = None
     bytes: int = 0
     ends: bool = False
@@ -75,7 +74,7 @@ def prepared(
         if opened.picture is None:
             return done
         try:
-            done.photo = _decoded_quietly(opened.path, opened.picture)
+            done.photo = opened.picture.decode(preprocess.channels)
             done.image = preprocess(done.photo)
         except PhotoError as error:
             done.photo, done.error = None, error
@@ -114,25 +113,11 @@ def _mark_batches(photos: Iterable[_OpenedPhoto], batch: int, room: int) -> Iter
 
 def _open(path: Path, preprocess: Preprocess) -> _OpenedPhoto:
     """Open a photo, or note why it cannot be opened."""
-    # Not in the threads: Pillow's warnings can only be silenced in one thread at a time.
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            picture = open_photo(path)
-            with photo_errors(path):
-                size = upright_size(picture)
-                drawing = bytes_to_draw_on(preprocess, size)
-                needed = max(bytes_to_decode(path, picture), drawing)
-                needed += preprocess.bytes_to_resize(size)
-                needed += bytes_of_input(preprocess, size)
-                return _OpenedPhoto(path, picture, bytes=needed)
-        except PhotoError as error:
-            return _OpenedPhoto(path, error=error)
-
-
-def _decoded_quietly(path: Path, picture: Image.Image) -> Image.Image:
-    """Decode a photo without a warning about its size, which was checked."""
-    if picture.width * picture.height < (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
-        return decoded(path, picture)
-    # So large a photo is decoded in the caller's thread, see `is_large`.
-    with warnings.catch_warnings(action="ignore"):
-        return decoded(path, picture)
+    try:
+        picture = open_picture(path)
+    except PhotoError as error:
+        return _OpenedPhoto(path, error=error)
+    needed = max(picture.bytes, bytes_to_draw_on(preprocess, picture.size))
+    needed += preprocess.bytes_to_resize(picture.size)
+    needed += bytes_of_input(preprocess, picture.size)
+    return _OpenedPhoto(path, picture, bytes=needed)

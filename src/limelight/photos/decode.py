@@ -1,4 +1,4 @@
-"""From a photo file to an upright RGB picture."""
+"""From a photo file that Pillow opens to an upright picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import stat
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,25 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from limelight.errors import MissingPhotoError, PhotoError
+from limelight.photos.deep import png_numbers, tiff_numbers, upright
 from limelight.photos.files import DECODERS, no_photo_message, photo_path, photos_inside
 from limelight.photos.memory import PhotoSize, check_size
 from limelight.photos.pieces import pieces
-
-
-def load_photo(path: str | Path) -> Image.Image:
-    """Decode a photo to 8-bit RGB, upright.
-
-    Rotation by EXIF is applied. Transparent pixels are laid over white. Grey, palette and CMYK
-    become RGB; 16-bit becomes 8-bit (65535 to 255), floating point is read as 0 to 1. The first
-    frame of an animation is read. Decoding takes at most `PHOTO_BYTES` of memory.
-
-    Raises:
-        MissingPhotoError: There is no such file.
-        PhotoError: It is empty, truncated, no picture, or too large.
-    """
-    # Pillow's warning is not needed: our own limit is checked before anything is decoded.
-    with warnings.catch_warnings(action="ignore"):
-        return decoded(photo_path(path), open_photo(path))
+from limelight.photos.raster import Numbers, Photo, Raster, is_deep
 
 
 def open_photo(path: str | Path) -> Image.Image:
@@ -44,7 +29,7 @@ def open_photo(path: str | Path) -> Image.Image:
     """
     path = photo_path(path)
     with photo_errors(path):
-        _check_file(path)
+        check_file(path)
         # A Pillow that was built without a format does not know its name.
         Image.init()
         picture = Image.open(path, formats=[name for name in DECODERS if name in Image.OPEN])
@@ -60,23 +45,19 @@ def open_photo(path: str | Path) -> Image.Image:
         return picture
 
 
-def photo_size(path: str | Path) -> PhotoSize:
-    """Return the size of a photo once it is upright, without decoding it.
-
-    Raises:
-        MissingPhotoError, PhotoError: As `open_photo`.
-    """
-    with warnings.catch_warnings(action="ignore"), open_photo(path) as opened:
-        return upright_size(opened)
-
-
 def upright_size(picture: Image.Image) -> PhotoSize:
     """Return the size of a picture once it is turned as its Exif says."""
+    return PhotoSize(
+        *(picture.size[::-1] if _orientation(picture) in _ON_ITS_SIDE else picture.size)
+    )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return how the Exif of a picture says that it is turned, 1 to 8; 1 is upright."""
     try:
-        turned = picture.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-    except Exception:  # as in `_upright`, damaged Exif is ignored
-        turned = False
-    return PhotoSize(*(picture.size[::-1] if turned else picture.size))
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged Exif is no reason to refuse the pixels
+        return 1
 
 
 #: The names of paths that are no files, by their type.
@@ -88,7 +69,7 @@ _KINDS = {
 }
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Refuse a path that is no file, which could be read twice, and an empty file.
 
     Raises:
@@ -109,15 +90,42 @@ def _check_file(path: Path) -> None:
         raise PhotoError(f"{str(path)!r} is empty (0 bytes); a picture was expected.")
 
 
-def decoded(path: Path, opened: Image.Image) -> Image.Image:
-    """Decode an opened photo to 8-bit RGB, upright, and close the file."""
+def decoded(path: Path, opened: Image.Image, channels: int | None = None) -> Photo:
+    """Decode an opened photo, upright, and close the file.
+
+    Pictures of 8 bits become RGB; deeper ones, and those of `channels` bands that are neither grey
+    nor RGB, a `Raster`.
+    """
     try:
         with photo_errors(path), opened:
+            deep = is_deep(opened) or _cut_to_8_bits(opened)
+            if deep or (channels not in (None, 1, 3) and _bands(opened) == channels):
+                return Raster.of(_upright_numbers(path, opened), channels, repr(str(path)))
             opened.load()
-            return _rgb(path, _upright(opened))
+            return _rgb(_upright(opened))
     except PhotoError:
         opened.close()  # the error's traceback would keep its pixels
         raise
+
+
+def _bands(picture: Image.Image) -> int:
+    """Return how many numbers a pixel has in the file."""
+    return 1 if picture.mode == "P" else len(picture.getbands())
+
+
+def _cut_to_8_bits(picture: Image.Image) -> bool:
+    """Return whether Pillow would cut the colours of a picture, of 16 bits, down to 8."""
+    return ";16" in str(getattr(picture, "tile", "")) and not is_deep(picture)
+
+
+def _upright_numbers(path: Path, opened: Image.Image) -> Numbers:
+    """Return the numbers of a picture, turned as its Exif says."""
+    if is_deep(opened) or not _cut_to_8_bits(opened):
+        opened.load()
+        return np.asarray(_upright(opened))
+    turned = _orientation(opened)
+    of_png = opened.format == "PNG"
+    return upright(png_numbers(path.read_bytes()) if of_png else tiff_numbers(path), turned)
 
 
 def silence_decoders() -> None:
@@ -185,9 +193,9 @@ def _system_error(path: Path, error: Exception) -> PhotoError | None:
 
 def _upright(picture: Image.Image) -> Image.Image:
     """Return a picture turned as its Exif says; one that is upright is not copied."""
+    if _orientation(picture) == 1:
+        return picture
     try:
-        if picture.getexif().get(_ORIENTATION, 1) == 1:
-            return picture
         return ImageOps.exif_transpose(picture)
     except Exception:  # damaged Exif is no reason to refuse the pixels
         return picture
@@ -199,10 +207,8 @@ _ORIENTATION = 0x0112
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
-def _rgb(path: Path, picture: Image.Image) -> Image.Image:
+def _rgb(picture: Image.Image) -> Image.Image:
     """Return a picture in RGB; no other whole picture is held in memory on the way."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        return _deep(path, picture)
     if not picture.has_transparency_data:
         return picture if picture.mode == "RGB" else picture.convert("RGB")
     over_white = Image.new("RGB", picture.size)
@@ -211,25 +217,3 @@ def _rgb(path: Path, picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", clear.size, "white")
         over_white.paste(Image.alpha_composite(white, clear).convert("RGB"), box)
     return over_white
-
-
-def _deep(path: Path, picture: Image.Image) -> Image.Image:
-    """Return a 16-bit or floating point grey picture as 8-bit RGB."""
-    low, high = np.inf, -np.inf
-    for box in pieces(*picture.size):
-        values = np.asarray(picture.crop(box))
-        if not np.isfinite(values).all():
-            raise PhotoError(f"{str(path)!r} holds values that are NaN or infinite.")
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-    top = 1.0 if picture.mode == "F" and high <= 1 else 65535.0
-    if low < 0 or high > top:
-        raise PhotoError(
-            f"{str(path)!r} holds values from {low:g} to {high:g}; 0 to {top:g} "
-            "was expected. Scale it to 8 or 16 bits first."
-        )
-    rgb = Image.new("RGB", picture.size)
-    for box in pieces(*picture.size):
-        values = np.asarray(picture.crop(box)).astype(np.float64)
-        grey = (values / top * 255).round().astype(np.uint8)
-        rgb.paste(Image.fromarray(grey).convert("RGB"), box)
-    return rgb

@@ -13,6 +13,10 @@ from limelight.errors import MissingPhotoError
 DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
 
 
+#: The suffixes of TIFF files, which not only Pillow reads.
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+
 #: The suffixes that make a file in a folder a photo.
 SUFFIXES = frozenset(
     [

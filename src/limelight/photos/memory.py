@@ -82,6 +82,10 @@ def bytes_to_decode(path: Path, picture: Image.Image) -> int:
         most = max(most, round((4 + 2 * sum(factors) / max(factors)) * pixels))
     elif picture.format == "TIFF":
         most = max(most, 4 * pixels + _strip_bytes(picture) + path.stat().st_size)
+    if picture.mode in ("I", "F") or ";16" in str(
+        getattr(picture, "tile", "")
+    ):  # the numbers, and in 64 bits
+        most = max(most, 16 * bands * pixels)
     return most
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,6 +20,14 @@ from limelight.photos.memory import (
     Sized,
     bytes_to_draw,
     bytes_to_hold,
+)
+from limelight.photos.raster import (
+    Photo,
+    Raster,
+    Window,
+    check_window,
+    in_channels,
+    in_own_numbers,
 )
 
 _FILTERS = {
@@ -41,22 +50,30 @@ class Preprocess:
     a photo so thin that it has over 64 million pixels when resized is cropped first, which rounds
     differently.
 
+    A `Raster` is scaled first, `(x - low) / (high - low)` limited to [0, 1], and then resized in
+    32-bit floating point by the same filters. A volume is resized along all three axes.
+
     Attributes:
-        size: Height and width of the input, in pixels; None for the whole resized photo.
+        size: Height and width of the input, in pixels; depth, height and width of a volume; None
+            for the whole resized photo.
         resize: The shorter side of the photo before the crop; or height and width, which may change
-            its proportions; None for the photo as it is.
+            its proportions; or depth, height and width of a volume; None for the photo as it is.
         longest: The limit for the longer side, when `resize` is a shorter side.
-        mean: Per channel, in [0, 1]; one for a grey input, three for RGB.
+        mean: Per channel, in [0, 1]: as many as the network takes, one for grey and three for RGB.
         std: Per channel, in [0, 1].
         interpolation: `bilinear`, `bicubic`, `lanczos` or `nearest`.
+        window: The centre and the width of the numbers that become 0 to 1; None for the span of
+            the photo: its lowest to its highest number, but 0 to 255 for 8 bits, and 0 to 1 for
+            floats between them.
     """
 
-    size: tuple[int, int] | None = (224, 224)
-    resize: int | tuple[int, int] | None = 256
+    size: tuple[int, ...] | None = (224, 224)
+    resize: int | tuple[int, ...] | None = 256
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
     longest: int | None = None
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -66,8 +83,8 @@ class Preprocess:
         """
         for name in ("size", "resize"):
             value = getattr(self, name)
-            pair = isinstance(value, list | tuple) and len(value) == 2
-            if value is not None and not pair and (name == "size" or not isinstance(value, int)):
+            several = isinstance(value, list | tuple) and len(value) in (2, 3)
+            if value is not None and not several and (name == "size" or not isinstance(value, int)):
                 raise OptionError(
                     f"{name} is {value!r}; height and width were expected, as in (224, 224)"
                     + (", or the shorter side." if name == "resize" else ".")
@@ -75,67 +92,138 @@ class Preprocess:
         sides = (self.resize,) if isinstance(self.resize, int) else self.resize or ()
         if min(*(self.size or ()), *sides, self.longest or 1, 1) < 1:
             raise OptionError(f"Cannot resize to {self.resize} and crop to {self.size}: too small.")
-        if (
-            len(self.mean) != len(self.std)
-            or len(self.mean) not in _PICTURE_MODES
-            or min(self.std) <= 0
-        ):
+        if self.takes_volumes and (isinstance(self.resize, int) or len(self.resize or ()) == 2):
+            raise OptionError(
+                f"size is {self.size} and resize {self.resize}; depth, height and width were "
+                "expected of both, or None."
+            )
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise OptionError(
                 f"The mean is {self.mean} and the standard deviation {self.std}; one value each "
-                "(grey) or three (RGB) were expected, and positive deviations."
+                "(grey), three (RGB), or one for each channel was expected, and positive "
+                "deviations."
             )
         if max(map(abs, self.mean)) > 1 or max(self.std) > 1:
             raise OptionError(
                 f"The mean is {self.mean} and the standard deviation {self.std}; pixels are scaled "
                 "to 0..1 before, so they were expected in that range. Divide them by 255."
             )
+        if self.window is not None:
+            check_window(self.window)
 
-    def __call__(self, photo: Image.Image) -> Tensor:
-        """Return the network's input `[C, H, W]`; torch.stack makes a batch of several.
+    @property
+    def takes_volumes(self) -> bool:
+        """Whether the input is a volume `[C, D, H, W]`, not a picture `[C, H, W]`."""
+        axes = (self.size, self.resize)
+        return any(isinstance(each, list | tuple) and len(each) == 3 for each in axes)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the input has."""
+        return len(self.mean)
+
+    def __call__(self, photo: Photo) -> Tensor:
+        """Return the input `[C, H, W]`, or `[C, D, H, W]`; torch.stack makes a batch of several.
 
         Raises:
-            PhotoError: The photo is so thin that its resized form would be huge.
+            PhotoError: The photo is so thin that its resized form would be huge; it has other
+                channels than the network takes; or it is a volume and the network takes pictures,
+                or the reverse.
         """
+        photo = in_own_numbers(photo)
+        self._check_axes(photo)
+        if self.takes_volumes:
+            assert isinstance(photo, Raster)
+            scaled = self._of_volume(photo)
+        else:
+            scaled = self._of_picture(photo)
+        axes = [1] * (scaled.ndim - 1)
+        mean, std = (_by_channel(numbers).reshape(-1, *axes) for numbers in (self.mean, self.std))
+        return scaled.sub_(mean).div_(std)  # in place: an input may be large
+
+    def _check_axes(self, photo: Photo) -> None:
+        """Refuse a volume where pictures are taken, and the reverse."""
+        depth = photo.depth if isinstance(photo, Raster) else None
+        if depth is not None and not self.takes_volumes:
+            raise PhotoError(
+                f"The photo is a volume of {depth} slices of {photo.width} x {photo.height} "
+                "pixels, and the network takes pictures. Pass one slice, volume.slice(0), or for a "
+                "network of volumes a Preprocess with three sizes, (depth, height, width)."
+            )
+        if depth is None and self.takes_volumes:
+            raise PhotoError(
+                f"The photo is a picture of {photo.width} x {photo.height} pixels, and the network "
+                f"takes volumes, {self.size or self.resize}. Pass an array [D, H, W]."
+            )
+
+    def _of_picture(self, photo: Photo) -> Tensor:
+        """Return a picture resized, cropped and scaled to [0, 1], `[C, H, W]`."""
         width, height = self._resized(photo)
         if width * height > MAX_PIXELS:
             raise PhotoError(
                 f"A photo of {photo.width} x {photo.height} pixels is too thin: resized so "
                 f"that its shorter side has {self.resize}, it is {width} x {height}. Crop it first."
             )
-        seen = self._seen(photo, (width, height))
-        pixels = (
-            torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1).permute(2, 0, 1)
-        )
-        mean, std = (_by_channel(v) for v in (self.mean, self.std))
-        return pixels.float().div_(255).sub_(mean).div_(std)  # in place: an input may be large
+        mode = _PICTURE_MODES.get(self.channels)
+        if isinstance(photo, Image.Image) and self.window is None and mode is not None:
+            whole = photo if photo.mode == mode else photo.convert(mode)
+            seen = self._seen(whole, (width, height))
+            pixels = torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1)
+            return pixels.permute(2, 0, 1).float().div_(255)
+        scaled = in_channels(_as_raster(photo).scaled(self.window), self.channels)
+        bands = (Image.fromarray(scaled[..., channel]) for channel in range(self.channels))
+        seen_bands = [np.array(self._seen(band, (width, height))) for band in bands]
+        # Filters such as bicubic overshoot, which 8 bits cut off.
+        return torch.from_numpy(np.stack(seen_bands)).clamp_(0, 1)
 
-    def _seen(self, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """Return the photo resized to a size and cropped; a larger crop has a black border."""
-        mode, filter_ = _PICTURE_MODES[len(self.mean)], _FILTERS[self.interpolation]
-        whole = photo if photo.mode == mode else photo.convert(mode)
+    def _seen(self, whole: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """Return a picture resized to a size and cropped; a larger crop has a black border."""
+        filter_ = _FILTERS[self.interpolation]
         width, height = size
         left, top, right, bottom = self._box(width, height)
-        if size == photo.size:
+        if size == whole.size:
             return whole.crop((left, top, right, bottom))
         if width * height <= MAX_WHOLE_RESIZE:
             return whole.resize(size, filter_).crop((left, top, right, bottom))
         # Only the part of so large a photo that is seen is resized.
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        across, down = photo.width / width, photo.height / height
+        across, down = whole.width / width, whole.height / height
         inner = (x1 * across, y1 * down, x2 * across, y2 * down)
         part = whole.resize((x2 - x1, y2 - y1), filter_, box=inner)
         return part.crop((left - x1, top - y1, right - x1, bottom - y1))
+
+    def _of_volume(self, volume: Raster) -> Tensor:
+        """Return a volume resized, cropped or padded with 0, scaled to [0, 1], `[C, D, H, W]`."""
+        scaled = in_channels(volume.scaled(self.window), self.channels)
+        target = tuple(scaled.shape[:3]) if self.resize is None else self.resize
+        assert isinstance(target, tuple)
+        filter_ = _FILTERS[self.interpolation]
+        channels = [_resized_volume(scaled[..., c], target, filter_) for c in range(self.channels)]
+        resized = torch.from_numpy(np.stack(channels)).clamp_(0, 1)
+        if self.size is None:
+            return resized
+        before = [_margin(whole, part) for whole, part in zip(target, self.size, strict=True)]
+        # Negative padding crops; the last axis comes first.
+        padding = [
+            pad
+            for start, whole, part in zip(before, target, self.size, strict=True)
+            for pad in (part + start - whole, -start)
+        ]
+        return torch.nn.functional.pad(resized, padding[::-1]).contiguous()
 
     def picture(self, image: Tensor) -> Image.Image:
         """Return a network's input `[C, H, W]` as a picture: `x * std + mean`, in 8 bits."""
         mean, std = (_by_channel(v) for v in (self.mean, self.std))
         pixels = image.detach().float().cpu() * std + mean
         shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
-        return Image.fromarray(shown.squeeze(-1) if len(self.mean) == 1 else shown).convert("RGB")
+        return Raster.of(shown, self.channels).picture()
 
-    def crop(self, photo: Image.Image) -> CroppedPhoto:
-        """Return a photo with the box of it that becomes the network's input."""
-        return CroppedPhoto(photo, self.crop_box(photo))
+    def crop(self, photo: Photo) -> CroppedPhoto:
+        """Return a photo, to be looked at, with the box of it that becomes the network's input."""
+        photo, box = in_own_numbers(photo), self.crop_box(photo)
+        if isinstance(photo, Raster) or self.window is not None:
+            return CroppedPhoto(_as_raster(photo).picture(self.window), box)
+        return CroppedPhoto(photo, box)
 
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.
@@ -148,7 +236,7 @@ class Preprocess:
         left, top, right, bottom = self._box(width, height)
         return left * across, top * down, right * across, bottom * down
 
-    def view(self, photo: Image.Image) -> Image.Image:
+    def view(self, photo: Photo) -> Image.Image:
         """Return the part of the photo that the network saw, at the photo's own resolution."""
         return self.crop(photo).view()
 
@@ -170,14 +258,14 @@ class Preprocess:
     def input_size(self, photo: Sized) -> tuple[int, int]:
         """Return height and width of the network's input for a photo, without making it."""
         width, height = self._resized(photo)
-        return self.size or (height, width)
+        return (height, width) if self.size is None else (self.size[-2], self.size[-1])
 
     def _resized(self, photo: Sized) -> tuple[int, int]:
         """Return the width and height of the whole photo before the crop."""
         if self.resize is None:
             return photo.width, photo.height
         if not isinstance(self.resize, int):
-            return self.resize[1], self.resize[0]
+            return self.resize[-1], self.resize[-2]
         shorter, (low, high) = self.resize, sorted((photo.width, photo.height))
         if self.longest is not None and shorter * high > self.longest * low:
             shorter = max(1, round(self.longest * low / high))
@@ -216,8 +304,28 @@ class Preprocess:
         """Return left, top, right and bottom of the centre crop in a resized photo."""
         if self.size is None:
             return 0, 0, width, height
-        left, top = _margin(width, self.size[1]), _margin(height, self.size[0])
-        return left, top, left + self.size[1], top + self.size[0]
+        left, top = _margin(width, self.size[-1]), _margin(height, self.size[-2])
+        return left, top, left + self.size[-1], top + self.size[-2]
+
+
+def _as_raster(photo: Photo) -> Raster:
+    """Return a photo in numbers."""
+    return photo if isinstance(photo, Raster) else Raster.of(np.asarray(photo))
+
+
+def _resized_volume(
+    volume: npt.NDArray[np.float32], size: tuple[int, ...], filter_: Image.Resampling
+) -> npt.NDArray[np.float32]:
+    """Return a volume `[D, H, W]` in another size, resized along one axis after the other."""
+    depth, height, width = size
+    if volume.shape[1:] != (height, width):
+        slices = (Image.fromarray(each).resize((width, height), filter_) for each in volume)
+        volume = np.stack([np.asarray(each) for each in slices])
+    if len(volume) != depth:
+        # Each row of this picture is a slice, so only the slices are mixed.
+        flat = Image.fromarray(volume.reshape(len(volume), -1))
+        volume = np.asarray(flat.resize((height * width, depth), filter_))
+    return volume.reshape(size)
 
 
 def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
@@ -227,7 +335,7 @@ def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
     11, and later the heatmap is kept beside them.
     """
     height, width = preprocess.input_size(photo)
-    return 24 * height * width
+    return 8 * max(3, preprocess.channels) * height * width
 
 
 def bytes_to_draw_on(preprocess: Preprocess, photo: Sized) -> int:

@@ -42,7 +42,7 @@ from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.run import chosen_metrics
 from limelight.models.network import Network
 from limelight.options import Options
-from limelight.photos.decode import photo_size
+from limelight.photos.pictures import photo_size
 from limelight.targets import as_target
 
 #: How many candidates are printed.

@@ -20,7 +20,7 @@ from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
-from limelight.photos.decode import load_photo
+from limelight.photos.pictures import load_photo
 from limelight.registry import split_names
 from limelight.tracing import trace as trace_gradient
 

@@ -23,7 +23,7 @@ from limelight.errors import OptionError
 from limelight.files import file_name, make_folder
 from limelight.methods import chosen_methods
 from limelight.models.network import Network
-from limelight.photos.decode import load_photo
+from limelight.photos.pictures import load_photo
 from limelight.steps.data import Language
 from limelight.steps.walkthrough import Walkthrough, walkable
 from limelight.steps.walkthrough import walkthrough as walk_through
