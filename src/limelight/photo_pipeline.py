@@ -25,6 +25,7 @@ from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES
+from limelight.photos.pictures import each_picture
 from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
 from limelight.pipeline import as_layers, explain_layers, named_method
 from limelight.progress import ProgressCallback
@@ -38,7 +39,8 @@ class PhotoResult:
 
     Attributes:
         path: The file.
-        crop: The photo, with the box of it that the network saw; None when it could not be read.
+        crop: The photo, with the box of it that the network saw; None for a volume, and when it
+            could not be read.
         explanations: One per target, each of this one image, to be drawn on this photo.
         error: Why there is no explanation; None if there is one.
         taken: The bytes that it occupies in the `room` of `explain_photos`.
@@ -52,7 +54,7 @@ class PhotoResult:
 
     @property
     def view(self) -> Image | None:
-        """The part of the photo that the network saw; None when it could not be read."""
+        """The part of the photo that the network saw; None where `crop` is."""
         return None if self.crop is None else self.crop.view()
 
 
@@ -96,7 +98,8 @@ def explain_photos(
 
     Args:
         network: From `load_model`, or a `Network` around your own model.
-        paths: The photos.
+        paths: The photos, and what else `load_photo` reads. Of a file that holds several pictures,
+            each is explained by itself; a network of volumes takes it as a whole.
         targets: What to explain of each photo.
         method: A name in METHODS, with options if any, or a row of METHODS; None for the default
             of `explain`.
@@ -108,7 +111,7 @@ def explain_photos(
             result counts as done with when the next one is asked for.
 
     Yields:
-        One PhotoResult per path, in order.
+        One PhotoResult per picture, in order.
     """
     method_row = named_method(method)
     options = Options.read(
@@ -139,7 +142,8 @@ def explain_photos(
         return (tuple(explanation[row] for explanation in by_target) for row in range(len(images)))
 
     # 1. Photos are decoded while the loop's body works on the batch before.
-    for loaded in prepared(map(Path, paths), network.preprocess, batch=batch, room=room):
+    pictures = each_picture(list(map(Path, paths)), network.preprocess)
+    for loaded in prepared(pictures, network.preprocess, batch=batch, room=room):
         # 2. The explanations of the batch.
         done = deque(found for images in _batches(loaded) for found in explain_batch(images))
         # 3. The results, one by one.
@@ -176,9 +180,12 @@ def _result(
     if decoded.photo is None:
         room.give(decoded.taken)
         return PhotoResult(decoded.path, None, (), decoded.error)
-    preprocess, crop = network.preprocess, network.preprocess.crop(decoded.photo)
-    explanations = tuple(explanation.drawn_on([crop]) for explanation in done.popleft())
-    needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
+    preprocess, explanations = network.preprocess, done.popleft()
+    crop, needed = None, decoded.taken
+    if not preprocess.takes_volumes:
+        crop = preprocess.crop(decoded.photo)
+        explanations = tuple(explanation.drawn_on([crop]) for explanation in explanations)
+        needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
     decoded.photo = None
     taken = min(decoded.taken, needed)
     room.give(decoded.taken - taken)

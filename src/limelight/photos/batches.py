@@ -13,7 +13,8 @@ from torch import Tensor
 from limelight.ahead import Room, ahead
 from limelight.errors import PhotoError
 from limelight.photos.memory import is_large
-from limelight.photos.pictures import OpenedPicture, open_picture
+from limelight.photos.opened import OpenedPicture
+from limelight.photos.pictures import open_picture
 from limelight.photos.preprocess import Preprocess, bytes_of_input, bytes_to_draw_on
 from limelight.photos.raster import Photo
 
@@ -74,7 +75,7 @@ def prepared(
         if opened.picture is None:
             return done
         try:
-            done.photo = opened.picture.decode(preprocess.channels)
+            done.photo = opened.picture.decode()
             done.image = preprocess(done.photo)
         except PhotoError as error:
             done.photo, done.error = None, error
@@ -114,7 +115,7 @@ def _mark_batches(photos: Iterable[_OpenedPhoto], batch: int, room: int) -> Iter
 def _open(path: Path, preprocess: Preprocess) -> _OpenedPhoto:
     """Open a photo, or note why it cannot be opened."""
     try:
-        picture = open_picture(path)
+        picture = open_picture(path, preprocess.channels)
     except PhotoError as error:
         return _OpenedPhoto(path, error=error)
     needed = max(picture.bytes, bytes_to_draw_on(preprocess, picture.size))

@@ -90,17 +90,26 @@ def check_file(path: Path) -> None:
         raise PhotoError(f"{str(path)!r} is empty (0 bytes); a picture was expected.")
 
 
-def decoded(path: Path, opened: Image.Image, channels: int | None = None) -> Photo:
+def decoded(path: Path, opened: Image.Image, channels: int | None, *, cut: bool) -> Photo:
     """Decode an opened photo, upright, and close the file.
 
     Pictures of 8 bits become RGB; deeper ones, and those of `channels` bands that are neither grey
     nor RGB, a `Raster`.
+
+    Args:
+        path: The file.
+        opened: The photo.
+        channels: How many channels the network takes; None if that is not known.
+        cut: What `cut_to_8_bits` said before its pixels were decoded.
     """
     try:
         with photo_errors(path), opened:
-            deep = is_deep(opened) or _cut_to_8_bits(opened)
-            if deep or (channels not in (None, 1, 3) and _bands(opened) == channels):
-                return Raster.of(_upright_numbers(path, opened), channels, repr(str(path)))
+            if cut:
+                numbers = upright(_own_numbers(path, opened), _orientation(opened))
+                return Raster.of(numbers, channels, repr(str(path)))
+            if is_deep(opened) or (channels not in (None, 1, 3) and _bands(opened) == channels):
+                opened.load()
+                return Raster.of(np.asarray(_upright(opened)), channels, repr(str(path)))
             opened.load()
             return _rgb(_upright(opened))
     except PhotoError:
@@ -113,19 +122,17 @@ def _bands(picture: Image.Image) -> int:
     return 1 if picture.mode == "P" else len(picture.getbands())
 
 
-def _cut_to_8_bits(picture: Image.Image) -> bool:
-    """Return whether Pillow would cut the colours of a picture, of 16 bits, down to 8."""
+def cut_to_8_bits(picture: Image.Image) -> bool:
+    """Return whether Pillow would cut the colours of a picture down from 16 bits to 8.
+
+    That is known until its pixels are decoded, which Pillow does to find the Exif of a PNG.
+    """
     return ";16" in str(getattr(picture, "tile", "")) and not is_deep(picture)
 
 
-def _upright_numbers(path: Path, opened: Image.Image) -> Numbers:
-    """Return the numbers of a picture, turned as its Exif says."""
-    if is_deep(opened) or not _cut_to_8_bits(opened):
-        opened.load()
-        return np.asarray(_upright(opened))
-    turned = _orientation(opened)
-    of_png = opened.format == "PNG"
-    return upright(png_numbers(path.read_bytes()) if of_png else tiff_numbers(path), turned)
+def _own_numbers(path: Path, opened: Image.Image) -> Numbers:
+    """Return the colours of a picture in the numbers of its file."""
+    return png_numbers(path.read_bytes()) if opened.format == "PNG" else tiff_numbers(path)
 
 
 def silence_decoders() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from limelight.errors import MissingPhotoError, PhotoError
+from limelight.photos.arrays import holds_arrays, open_array
 from limelight.photos.decode import (
-    check_file,
+    cut_to_8_bits,
     decoded,
     open_photo,
     photo_errors,
@@ -20,48 +22,38 @@ from limelight.photos.decode import (
 )
 from limelight.photos.deep import is_tiff, tiff_numbers, tiff_size
 from limelight.photos.files import TIFF_SUFFIXES, photo_path
-from limelight.photos.memory import MAX_PIXELS, PHOTO_BYTES, PhotoSize, bytes_to_decode
-from limelight.photos.raster import Numbers, Photo, Raster, as_photo
+from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
+from limelight.photos.opened import OpenedPicture, Stack, split_path
+from limelight.photos.preprocess import Preprocess
+from limelight.photos.raster import Photo, as_photo
 
 
-class OpenedPicture(ABC):
-    """A picture whose size is known and whose pixels are not decoded yet.
-
-    Attributes:
-        path: The path that it was opened by.
-        size: Its size once it is upright.
-        bytes: The most bytes that it takes to decode it.
-    """
-
-    path: Path
-    size: PhotoSize
-    bytes: int
-
-    @abstractmethod
-    def decode(self, channels: int | None = None) -> Photo:
-        """Return the picture, and close its file; this is called once.
-
-        Args:
-            channels: How many channels the network takes; None if that is not known.
-
-        Raises:
-            PhotoError: It is damaged.
-        """
-
-    def close(self) -> None:  # noqa: B027 - most files are not kept open
-        """Close the file of a picture that is not decoded."""
-
-
-def open_picture(path: str | Path) -> OpenedPicture:
+def open_picture(path: str | Path, channels: int | None = None) -> OpenedPicture:
     """Open a photo or another picture, without decoding its pixels.
+
+    Args:
+        path: As `load_photo` takes it.
+        channels: As `load_photo` takes them.
 
     Raises:
         MissingPhotoError: There is no such file.
         PhotoError: It is empty, no picture, or too large.
     """
     path = photo_path(path)
-    if path.suffix.lower() == ".npy" or ".npz" in (path.suffix.lower(), path.parent.suffix.lower()):
-        return OpenedArray.at(path)
+    stack = open_stack(path, channels)
+    if stack is not None:
+        return stack.open_whole()
+    inside = split_path(path)
+    if inside is not None and (stack := open_stack(inside[0], channels)) is not None:
+        if inside[1] >= stack.count:
+            raise MissingPhotoError(
+                f"There is no picture {inside[1] + 1} in {str(stack.path)!r}, which holds "
+                f"{stack.count}."
+            )
+        return stack.open(inside[1])
+    if holds_arrays(path):
+        array = open_array(path, channels)
+        return array if isinstance(array, OpenedPicture) else array.open_whole()
     # Pillow's warning is not needed: our own limit is checked before anything is decoded.
     with warnings.catch_warnings(action="ignore"):
         try:
@@ -70,12 +62,12 @@ def open_picture(path: str | Path) -> OpenedPicture:
             raise
         except PhotoError:
             if path.suffix.lower() in TIFF_SUFFIXES and is_tiff(path):
-                return OpenedTiff.at(path)
+                return OpenedTiff.at(path, channels)
             raise
         if picture.format == "TIFF" and _misread(picture):
             picture.close()
-            return OpenedTiff.at(path)
-        return OpenedPhoto.of(path, picture)
+            return OpenedTiff.at(path, channels)
+        return OpenedPhoto.of(path, picture, channels)
 
 
 def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
@@ -87,7 +79,8 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
 
     Args:
         path: A photo; or an array, .npy, or .npz with the array's name behind it as in
-            "scan.npz/image" where it holds several.
+            "scan.npz/image" where it holds several; or one picture of a file that holds several,
+            as in "scan.npy/scan-12" for the twelfth slice.
         channels: How many channels the network takes, to know which axis of an array they are, and
             to keep the bands of a picture that has neither one nor three; None for 1 or 3.
 
@@ -95,7 +88,47 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
         MissingPhotoError: There is no such file.
         PhotoError: It is empty, truncated, no picture, or too large.
     """
-    return open_picture(path).decode(channels)
+    return open_picture(path, channels).decode()
+
+
+def open_stack(path: Path, channels: int | None = None) -> Stack | None:
+    """Open a file that holds several pictures; None for a path that names one picture.
+
+    Raises:
+        PhotoError: It is damaged, or too large.
+    """
+    if not os.path.exists(path) or not holds_arrays(path):
+        return None
+    return _last_stack(path, channels, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None:
+    """Open a file that may hold several pictures, once for all of them."""
+    array = open_array(path, channels)
+    return array if isinstance(array, Stack) else None
+
+
+def each_picture(paths: Sequence[Path], preprocess: Preprocess, every: int = 1) -> list[Path]:
+    """Return the pictures that a network takes of these files.
+
+    A file that holds several is taken as a whole by a network of volumes; else there is a path for
+    each of its pictures. A file that cannot be read stays: `open_picture` then raises the error.
+
+    Args:
+        paths: The files, as `find_photos` returns them.
+        preprocess: How the network's input is made.
+        every: 2 takes every second picture of such a file, and so on.
+    """
+    pictures = list[Path]()
+    for path in paths:
+        try:
+            stack = open_stack(path, preprocess.channels)
+        except PhotoError:
+            stack = None
+        whole = stack is None or preprocess.takes_volumes
+        pictures += [path] if whole or stack is None else stack.paths()[::every]
+    return pictures
 
 
 def photo_size(path: str | Path) -> PhotoSize:
@@ -117,22 +150,25 @@ class OpenedPhoto(OpenedPicture):
     picture: Image.Image
     size: PhotoSize
     bytes: int
+    channels: int | None
+    cut: bool
 
     @classmethod
-    def of(cls, path: Path, picture: Image.Image) -> OpenedPhoto:
+    def of(cls, path: Path, picture: Image.Image, channels: int | None) -> OpenedPhoto:
         """Return a photo that Pillow opened, with what is known of it."""
         with photo_errors(path):
-            return cls(path, picture, upright_size(picture), bytes_to_decode(path, picture))
+            taken, cut = bytes_to_decode(path, picture), cut_to_8_bits(picture)
+            return cls(path, picture, upright_size(picture), taken, channels, cut)
 
-    def decode(self, channels: int | None = None) -> Photo:
+    def decode(self) -> Photo:
         """Return the picture."""
         picture = self.picture
         if picture.width * picture.height < (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
-            return decoded(self.path, picture, channels)
+            return decoded(self.path, picture, self.channels, cut=self.cut)
         # So large a photo is decoded in the caller's thread, see `is_large`, and warnings can be
         # silenced in one thread alone.
         with warnings.catch_warnings(action="ignore"):
-            return decoded(self.path, picture, channels)
+            return decoded(self.path, picture, self.channels, cut=self.cut)
 
     def close(self) -> None:
         """Close the file."""
@@ -158,9 +194,10 @@ class OpenedTiff(OpenedPicture):
     path: Path
     size: PhotoSize
     bytes: int
+    channels: int | None = None
 
     @classmethod
-    def at(cls, path: Path) -> OpenedTiff:
+    def at(cls, path: Path, channels: int | None) -> OpenedTiff:
         """Open a TIFF.
 
         Raises:
@@ -168,70 +205,9 @@ class OpenedTiff(OpenedPicture):
         """
         with photo_errors(path):
             size, taken = tiff_size(path)
-            return cls(path, size, taken)
+            return cls(path, size, taken, channels)
 
-    def decode(self, channels: int | None = None) -> Photo:
+    def decode(self) -> Photo:
         """Return the picture."""
         with photo_errors(self.path):
-            return as_photo(tiff_numbers(self.path), channels, repr(str(self.path)))
-
-
-@dataclass
-class OpenedArray(OpenedPicture):
-    """An array of numbers, from a .npy or .npz file."""
-
-    path: Path
-    size: PhotoSize
-    bytes: int
-    numbers: Numbers
-
-    @classmethod
-    def at(cls, path: Path) -> OpenedArray:
-        """Open an array; of a .npy file only the pages that are read later are loaded.
-
-        Raises:
-            MissingPhotoError, PhotoError: There is none, it holds no picture, or is too large.
-        """
-        with photo_errors(path):
-            numbers = read_array(path)
-            if numbers.nbytes * 2 > PHOTO_BYTES:
-                raise PhotoError(
-                    f"{str(path)!r} takes {numbers.nbytes / 1e9:.1f} GB; at most "
-                    f"{PHOTO_BYTES / 2e9:.1f} GB are read as one picture. Make it smaller first."
-                )
-            shape = Raster.shape_of(numbers)
-            return cls(path, PhotoSize(shape[-2], shape[-3]), 3 * numbers.nbytes, numbers)
-
-    def decode(self, channels: int | None = None) -> Photo:
-        """Return the picture."""
-        with photo_errors(self.path):
-            return as_photo(np.ascontiguousarray(self.numbers), channels, repr(str(self.path)))
-
-
-def read_array(path: Path) -> Numbers:
-    """Return the array in a file; that of several whose name stands behind it, `scan.npz/image`.
-
-    Raises:
-        MissingPhotoError, PhotoError: There is no such file or array, or there are several.
-    """
-    if path.suffix.lower() == ".npy":
-        check_file(path)
-        numbers: Numbers = np.load(path, mmap_mode="r", allow_pickle=False)
-        return numbers
-    inside = None if path.suffix.lower() == ".npz" else path.name
-    file = path if inside is None else path.parent
-    check_file(file)
-    with np.load(file, allow_pickle=False) as arrays:
-        names = [name for name in arrays.files if inside in (None, name)]
-        pictures = {name: array for name in names if (array := arrays[name]).ndim >= 2}
-    if len(pictures) == 1:
-        return next(iter(pictures.values()))
-    known = ", ".join(arrays.files) or "nothing"
-    if inside is not None:
-        raise MissingPhotoError(
-            f"There is no picture {inside!r} in {str(file)!r}, which holds {known}."
-        )
-    raise PhotoError(
-        f"{str(file)!r} holds {len(pictures)} arrays that may be pictures, of {known}; one was "
-        f"expected. Name it behind the file: {str(file / next(iter(pictures), 'image'))!r}."
-    )
+            return as_photo(tiff_numbers(self.path), self.channels, repr(str(self.path)))

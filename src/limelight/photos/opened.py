@@ -1,0 +1,154 @@
+"""Pictures that are opened and not decoded yet, alone or several in a file.
+
+Each picture of a file that holds several has a path beneath the file: the twelfth of `clip.mp4`
+is `clip.mp4/clip-0012`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from limelight.errors import PhotoError
+from limelight.photos.memory import PHOTO_BYTES, PhotoSize
+from limelight.photos.raster import Photo, Raster
+
+
+class OpenedPicture(ABC):
+    """A picture whose size is known and whose pixels are not decoded yet.
+
+    Attributes:
+        path: The path that it was opened by.
+        size: Its size once it is upright.
+        bytes: The most bytes that it takes to decode it.
+    """
+
+    path: Path
+    size: PhotoSize
+    bytes: int
+
+    @abstractmethod
+    def decode(self) -> Photo:
+        """Return the picture, and close its file; this is called once.
+
+        Raises:
+            PhotoError: It is damaged.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most files are not kept open
+        """Close the file of a picture that is not decoded."""
+
+
+class Stack(ABC):
+    """A file or a folder that holds several pictures: slices of a volume, or frames of a film.
+
+    Attributes:
+        path: The file or the folder.
+        count: How many pictures it holds.
+    """
+
+    path: Path
+    count: int
+
+    @abstractmethod
+    def open(self, number: int) -> OpenedPicture:
+        """Open one picture, from 0 on.
+
+        Raises:
+            PhotoError: It cannot be read.
+        """
+
+    @abstractmethod
+    def open_whole(self) -> OpenedPicture:
+        """Open all pictures as one volume.
+
+        Raises:
+            PhotoError: They cannot be read, or are too many.
+        """
+
+    def paths(self) -> list[Path]:
+        """Return the path of each picture; names count from 1, and sort."""
+        stem = self.path.name
+        while (suffix := Path(stem).suffix) and not suffix[1:].isdigit():
+            stem = Path(stem).stem
+        # A dot would end the stem of the pictures' own names.
+        stem, digits = stem.replace(".", "_"), len(str(self.count))
+        return [self.path / f"{stem}-{number:0{digits}}" for number in range(1, self.count + 1)]
+
+
+def split_path(path: Path) -> tuple[Path, int] | None:
+    """Return the file and the number, from 0 on, of a picture in a stack; None for other paths."""
+    numbered = re.fullmatch(r".+-(\d+)", path.name)
+    if numbered is None or int(numbered[1]) == 0 or os.path.exists(path):
+        return None
+    return path.parent, int(numbered[1]) - 1
+
+
+@dataclass
+class VolumeFile(Stack):
+    """A volume `[D, H, W, C]` in a file or a folder.
+
+    Attributes:
+        shape: Its shape, known without its values.
+        itemsize: The bytes of each value.
+        load: Reads the volume.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    itemsize: int
+    load: Callable[[], Raster]
+    _volume: Raster | None = field(default=None, repr=False)
+    _reading: Lock = field(default_factory=Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a volume that is too large.
+
+        Raises:
+            PhotoError: It is.
+        """
+        self.count, height, width, channels = self.shape
+        self.size = PhotoSize(width, height)
+        self.bytes = self.count * height * width * channels * self.itemsize
+        if 2 * self.bytes > PHOTO_BYTES:
+            raise PhotoError(
+                f"{str(self.path)!r} is a volume of {self.count} x {height} x {width} voxels, "
+                f"which takes {self.bytes / 1e9:.1f} GB; at most {PHOTO_BYTES / 2e9:.1f} GB are "
+                "read as one. Make it smaller first."
+            )
+
+    def volume(self) -> Raster:
+        """Return the volume, which is read once."""
+        with self._reading:  # slices are decoded in threads
+            if self._volume is None:
+                self._volume = self.load()
+            return self._volume
+
+    def open(self, number: int) -> OpenedPicture:
+        """Open one slice, from 0 on."""
+        height, width, channels = self.shape[1:]
+        path, taken = self.paths()[number], height * width * channels * self.itemsize
+        return _OpenedVolume(path, self.size, taken, lambda: self.volume().slice(number))
+
+    def open_whole(self) -> OpenedPicture:
+        """Open the volume."""
+        return _OpenedVolume(self.path, self.size, 3 * self.bytes, self.volume)
+
+
+@dataclass
+class _OpenedVolume(OpenedPicture):
+    """A volume or a slice of one, to be read when it is decoded."""
+
+    path: Path
+    size: PhotoSize
+    bytes: int
+    read: Callable[[], Raster]
+
+    def decode(self) -> Photo:
+        """Return the volume, or the slice."""
+        return self.read()
