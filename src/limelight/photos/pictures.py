@@ -24,7 +24,6 @@ from limelight.photos.deep import is_tiff, tiff_numbers, tiff_size
 from limelight.photos.files import TIFF_SUFFIXES, photo_path
 from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
 from limelight.photos.opened import OpenedPicture, Stack, split_path
-from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo, as_photo
 
 
@@ -109,7 +108,9 @@ def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None
     return array if isinstance(array, Stack) else None
 
 
-def each_picture(paths: Sequence[Path], preprocess: Preprocess, every: int = 1) -> list[Path]:
+def each_picture(
+    paths: Sequence[Path], *, channels: int | None = None, volumes: bool = False, every: int = 1
+) -> list[Path]:
     """Return the pictures that a network takes of these files.
 
     A file that holds several is taken as a whole by a network of volumes; else there is a path for
@@ -117,17 +118,17 @@ def each_picture(paths: Sequence[Path], preprocess: Preprocess, every: int = 1) 
 
     Args:
         paths: The files, as `find_photos` returns them.
-        preprocess: How the network's input is made.
+        channels: How many channels the network takes; None if that is not known.
+        volumes: Whether it takes volumes.
         every: 2 takes every second picture of such a file, and so on.
     """
     pictures = list[Path]()
     for path in paths:
         try:
-            stack = open_stack(path, preprocess.channels)
+            stack = open_stack(path, channels)
         except PhotoError:
             stack = None
-        whole = stack is None or preprocess.takes_volumes
-        pictures += [path] if whole or stack is None else stack.paths()[::every]
+        pictures += [path] if stack is None or volumes else stack.paths()[::every]
     return pictures
 
 

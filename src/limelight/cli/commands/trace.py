@@ -20,7 +20,7 @@ from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
-from limelight.photos.pictures import load_photo
+from limelight.photos.pictures import photo_size
 from limelight.registry import split_names
 from limelight.tracing import trace as trace_gradient
 
@@ -69,12 +69,11 @@ def trace(
     """
     class_meant = target_options.only_target()
     path = one_photo_path(photo)
-    picture = load_photo(path)
+    photo_size(path)  # a file that is not there is told before the network is loaded
     files = _trace_files(save or [], out, path)
     network = network_options.load()
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
-    images = network.images(picture)
-    del picture  # it may be large
+    images = network.images(network.load_photo(path))
     traced = trace_gradient(
         network.model, images, split_layers(layer) or None, target=placed, classes=network.classes
     )
