@@ -14,7 +14,16 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
-    ("channels", "inputs", "patch_grids", "pixels", "finish", "registry", "status"),
+    (
+        "channels",
+        "inputs",
+        "patch_grids",
+        "pixels",
+        "finish",
+        "registry",
+        "status",
+        "window_scores",
+    ),
     ("layers", "targets"),
     ("evidence", "methods"),
     ("options",),
@@ -23,7 +32,7 @@ ORDER = (
     ("photos", "models"),
     ("render",),
     ("drawing", "recipe", "explanation", "fusion"),
-    ("application", "pipeline", "photo_pipeline"),
+    ("tiling", "application", "pipeline", "photo_pipeline"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),

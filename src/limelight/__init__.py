@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.layers.resolved import INPUT as INPUT
     from limelight.methods import METHODS as METHODS
     from limelight.methods.method import Method as Method
+    from limelight.methods.tiles import Tiles as Tiles, tiles as tiles
     from limelight.methods.views import (
         Views as Views,
         flips as flips,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     )
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
+    from limelight.window_scores import WindowScores as WindowScores
 
 #: The public names, by the module that defines them.
 _PUBLIC_NAMES = {
@@ -135,6 +137,7 @@ _PUBLIC_NAMES = {
     "layers.resolved": ("INPUT",),
     "methods": ("METHODS",),
     "methods.method": ("Method",),
+    "methods.tiles": ("Tiles", "tiles"),
     "methods.views": (
         "Views",
         "flips",
@@ -236,6 +239,7 @@ _PUBLIC_NAMES = {
         "trace",
     ),
     "version": ("__version__",),
+    "window_scores": ("WindowScores",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
+    from limelight.window_scores import WindowScores
 
 
 PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
@@ -76,6 +77,8 @@ class Explanation:
         crops: The photos that were explained, one per image, each with the box of it that the
             network saw; None when they are not known, and `image` is drawn on.
         picture: Which of the model's input tensors `image` is, from 0, where it takes several.
+        windows: For a picture explained by `tiles`, its windows and the score of each; else None.
+            `score` is then the highest of them, and `output` that window's.
     """
 
     raw: Tensor
@@ -95,6 +98,7 @@ class Explanation:
     recipe: Recipe | None = None
     crops: tuple[CroppedPhoto, ...] | None = None
     picture: int = 0
+    windows: WindowScores | None = None
 
     @property
     def photos(self) -> tuple[Image, ...] | None:
@@ -132,6 +136,7 @@ class Explanation:
             completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
             region=None if self.region is None else self.region[rows],
             crops=None if self.crops is None else self.crops[rows],
+            windows=None if self.windows is None else self.windows.of_image(b),
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[rows] if t.ndim and len(t) == len(self) else t, self.output
@@ -318,6 +323,8 @@ class Explanation:
         arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
         for b, (heatmap, seen) in enumerate(self.photo_heatmaps() if whole else ()):
             arrays |= {f"photo_heatmap_{b}": heatmap, f"photo_seen_{b}": seen}
+        if self.windows is not None:
+            arrays |= {"window_boxes": self.windows.boxes, "window_scores": self.windows.score}
         return arrays, {
             "label": list(self.label),
             "status": [str(status) for status in self.status],

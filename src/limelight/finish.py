@@ -83,15 +83,38 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> 
 
 def _resize_axis(maps: Tensor, axis: int, n: int, span: AxisSpan) -> Tensor:
     """Interpolate maps along one axis to the centres of `n` samples of the picture."""
-    before, after, share = _cells(torch.arange(n, device="cpu"), n, maps.shape[axis], span)
+    return _at_places(maps, axis, _centres(torch.arange(n, device="cpu"), n), span)
+
+
+def at_places(maps: Tensor, places: Sequence[Tensor], span: Sequence[AxisSpan] = ()) -> Tensor:
+    """Interpolate maps `[B, *grid]` linearly at places of the picture, `[B, n, m, ...]`.
+
+    Args:
+        maps: The maps.
+        places: Along each axis, the places `[n]`, in picture lengths.
+        span: Where the grid lies on the picture; () if it covers the picture.
+    """
+    spans = along_axes(span, maps.ndim - 1)
+    for axis, (along, where) in enumerate(zip(spans, places, strict=True), start=1):
+        maps = _at_places(maps, axis, where, along)
+    return maps
+
+
+def _at_places(maps: Tensor, axis: int, places: Tensor, span: AxisSpan) -> Tensor:
+    """Interpolate maps along one axis at places of the picture."""
+    before, after, share = _cells(places, maps.shape[axis], span)
     before, after = before.to(maps.device), after.to(maps.device)
     share = share.to(maps).reshape(-1, *(1,) * (maps.ndim - 1 - axis))
     return torch.lerp(maps.index_select(axis, before), maps.index_select(axis, after), share)
 
 
-def _cells(samples: Tensor, n: int, g: int, span: AxisSpan) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for samples of `n` the cells of `g` before and after them, and the second's share."""
-    places = (samples.double() + 0.5) / n
+def _centres(samples: Tensor, n: int) -> Tensor:
+    """Return where the centres of samples of `n` lie, in picture lengths."""
+    return (samples.double() + 0.5) / n
+
+
+def _cells(places: Tensor, g: int, span: AxisSpan) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for places the cells of `g` before and after them, and the second's share."""
     cells = ((places - span.start) / span.length * g - 0.5).clamp(0, g - 1)
     before = cells.floor().long()
     return before, (before + 1).clamp(max=g - 1), cells - before
@@ -99,7 +122,7 @@ def _cells(samples: Tensor, n: int, g: int, span: AxisSpan) -> tuple[Tensor, Ten
 
 def _seen(samples: Tensor, n: int, span: AxisSpan) -> Tensor:
     """Return whether the network sees the picture at samples of `n` along an axis."""
-    places = (samples.double() + 0.5) / n
+    places = _centres(samples, n)
     return (places >= span.seen_from) & (places <= span.seen_to)
 
 
@@ -176,7 +199,7 @@ class FinishedInPieces:
     def _cells(self, samples: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the cells before and after samples along an axis, and the share of the second."""
         size, span = self.shape[axis], self._span[axis]
-        before, after, share = _cells(samples, size, self._grid.shape[axis], span)
+        before, after, share = _cells(_centres(samples, size), self._grid.shape[axis], span)
         return before, after, share.to(self._grid)
 
     def _at_borders(self) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from limelight.errors import OptionError
+from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
 from limelight.progress import ProgressCallback
 from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
@@ -51,7 +52,7 @@ class Options:
         classes: Sequence[str] | None = None,
         output: LogitsKey | None = None,
         grid: Sequence[int] | None = None,
-        views: Views | None = None,
+        views: Views | Tiles | None = None,
         eigen: bool = False,
         differentiable: bool = False,
         chunk: int | None = None,
@@ -63,6 +64,11 @@ class Options:
         Raises:
             OptionError: An argument has a value that it cannot have.
         """
+        if isinstance(views, Tiles):
+            raise OptionError(
+                "views is tiles(), which goes with explain, explain_each and explain_photos alone. "
+                "Leave it out here, or pass a part of the picture."
+            )
         spec = output_spec(classes, output, grid)
         return cls(spec, views, eigen, differentiable, chunk, compile, progress)
 

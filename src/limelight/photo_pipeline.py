@@ -19,6 +19,7 @@ from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
 from limelight.methods import Method
 from limelight.methods.fusing import Fusion
+from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
 from limelight.models.network import Network
 from limelight.options import Options
@@ -27,10 +28,12 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.pictures import each_picture
 from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
-from limelight.pipeline import as_layers, explain_layers, named_method
+from limelight.photos.windows import open_windows
+from limelight.pipeline import as_layers, explain_layers, explain_pictures, named_method
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
-from limelight.targets import LogitsKey, Target, as_target
+from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
+from limelight.tiling.inputs import PhotoWindows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def explain_photos(
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
     fuse: Fusion = "mean",
-    views: Views | None = None,
+    views: Views | Tiles | None = None,
     eigen: bool = False,
     chunk: int | None = None,
     compile: bool = False,
@@ -104,7 +107,9 @@ def explain_photos(
         method: A name in METHODS, with options if any, or a row of METHODS; None for the default
             of `explain`.
         layer: A dotted path; a list of them, whose maps are fused; None to let limelight choose.
-        output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`.
+        output, grid, fuse, views, eigen, chunk, compile, progress: As in `explain`. With `tiles`,
+            photos may be of any size, and are explained one by one: see `limelight.tiles`. TIFF and
+            .npy files are then read window by window, too.
         batch: How many photos go through the network together.
         room: The bytes that photos may take, if the caller still works on results while asking for
             the next one; the caller then gives back what each result has `taken`. Without it, a
@@ -118,7 +123,7 @@ def explain_photos(
         classes=network.classes,
         output=output,
         grid=grid,
-        views=views,
+        views=None if isinstance(views, Tiles) else views,
         eigen=eigen,
         chunk=chunk,
         compile=compile,
@@ -126,6 +131,10 @@ def explain_photos(
     )
     rules, several = list(map(as_target, targets)), isinstance(layer, list | tuple)
     layers = as_layers(layer)
+    if isinstance(views, Tiles):
+        how = fuse if several else None
+        yield from _explain_by_tiles(network, paths, rules, method_row, layers, how, views, options)
+        return
     worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
     caller_gives_back = room is not None
     room = room or Room(PHOTO_BYTES)
@@ -157,6 +166,37 @@ def explain_photos(
             yield result.pop()
             if not caller_gives_back:
                 room.give(taken)
+
+
+def _explain_by_tiles(
+    network: Network,
+    paths: Sequence[str | Path],
+    targets: Sequence[ScoreTarget],
+    method: Method | None,
+    layers: Sequence[Layer | None],
+    fuse: Fusion | None,
+    tiles: Tiles,
+    options: Options,
+) -> Iterator[PhotoResult]:
+    """Explain photo files one by one, each window by window; `fuse` is None for a single layer."""
+    preprocess = network.preprocess
+    for path in each_picture(
+        list(map(Path, paths)), channels=preprocess.channels, volumes=preprocess.takes_volumes
+    ):
+        try:
+            picture = open_windows(path, preprocess.channels)
+            windows = PhotoWindows(network, picture, tiles)
+            by_layer = explain_pictures(windows, targets, method, layers, options)
+        except PhotoError as error:
+            yield PhotoResult(path, None, (), error)
+            continue
+        explanations = tuple(
+            at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse)
+            for at_layers in zip(*by_layer, strict=True)
+        )
+        crops = windows.crops
+        del picture, windows, by_layer  # they keep the photo, and the caller may take long
+        yield PhotoResult(path, None if crops is None else crops[0], explanations)
 
 
 def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:

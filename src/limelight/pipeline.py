@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
@@ -23,8 +24,9 @@ from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT, Layer
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
+from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
-from limelight.models.network import Images, Model, read_subject
+from limelight.models.network import Images, Model, Subject, read_subject
 from limelight.options import Options
 from limelight.pixels import input_problem
 from limelight.progress import ProgressCallback
@@ -33,6 +35,9 @@ from limelight.runtime.record import chosen_layer
 from limelight.runtime.unwrap import unwrap
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
+from limelight.tiling.inputs import WindowInputs, read_windows
+from limelight.tiling.targets import same_in_all_windows
+from limelight.tiling.windows import explain_windows
 
 
 def explain(
@@ -45,7 +50,7 @@ def explain(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
-    views: Views | None = None,
+    views: Views | Tiles | None = None,
     eigen: bool = False,
     fuse: Fusion = "mean",
     differentiable: bool = False,
@@ -87,7 +92,8 @@ def explain(
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
         grid: The sizes of the grid that tokens come from, when they cannot be found.
-        views: Average over several views of the images: `flips()`, `noise()` or `scales()`.
+        views: Average over several views of the images: `flips()`, `noise()` or `scales()`; or
+            explain large ones window by window: `tiles()`.
         eigen: Take the first principal component over channels instead of their sum.
         fuse: How the maps of several layers become one: `mean`, `max` or `product`.
         differentiable: Let raw map, heatmap and score carry a graph to the model's parameters, so
@@ -105,12 +111,12 @@ def explain(
         UnknownNameError: No class, layer, method or option has that name.
         LayerError, TargetError, MethodError, ModelError, InputError: See `limelight.errors`.
     """
-    subject = read_subject(model, inputs, classes)
+    subject = read_pictures(model, inputs, classes, views)
     options = Options.read(
         classes=subject.classes,
         output=output,
         grid=grid,
-        views=views,
+        views=None if isinstance(views, Tiles) else views,
         eigen=eigen,
         differentiable=differentiable,
         chunk=chunk,
@@ -119,9 +125,7 @@ def explain(
     )
     layers = as_layers(layer)
     check_fusion(fuse)
-    by_layer = explain_layers(
-        subject.model, subject.inputs, [as_target(target)], named_method(method), layers, options
-    )
+    by_layer = explain_pictures(subject, [as_target(target)], named_method(method), layers, options)
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
@@ -138,7 +142,7 @@ def explain_each(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
-    views: Views | None = None,
+    views: Views | Tiles | None = None,
     eigen: bool = False,
     chunk: int | None = None,
     compile: bool = False,
@@ -151,22 +155,63 @@ def explain_each(
         cat, dog = limelight.explain_each(model, images, ["tabby", "pug"])
         first, second, third = limelight.explain_each(model, images, limelight.top(3))
     """
-    subject = read_subject(model, inputs, classes)
+    subject = read_pictures(model, inputs, classes, views)
     options = Options.read(
         classes=subject.classes,
         output=output,
         grid=grid,
-        views=views,
+        views=None if isinstance(views, Tiles) else views,
         eigen=eigen,
         chunk=chunk,
         compile=compile,
         progress=progress,
     )
     rules = list(map(as_target, targets))
-    (explanations,) = explain_layers(
-        subject.model, subject.inputs, rules, named_method(method), [layer], options
-    )
+    (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
     return [explanation.drawn_on(subject.crops) for explanation in explanations]
+
+
+def read_pictures(
+    model: Model, inputs: Images, classes: Sequence[str] | None, views: Views | Tiles | None
+) -> Subject | WindowInputs:
+    """Read a model and its inputs, as a whole or to be explained window by window.
+
+    Raises:
+        InputError: As `read_subject` and `read_windows`.
+    """
+    if isinstance(views, Tiles):
+        return read_windows(model, inputs, views, classes)
+    return read_subject(model, inputs, classes)
+
+
+def explain_pictures(
+    pictures: Subject | WindowInputs,
+    targets: Sequence[ScoreTarget],
+    method: Method | None,
+    layers: Sequence[Layer | None],
+    options: Options,
+) -> list[list[Explanation]]:
+    """Return for each layer an explanation of each target, of pictures whole or in windows.
+
+    Raises:
+        MethodError: Windows are to be explained with a graph to the model's parameters.
+    """
+    if isinstance(pictures, Subject):
+        return explain_layers(pictures.model, pictures.inputs, targets, method, layers, options)
+    if options.differentiable:
+        raise MethodError(
+            "differentiable=True does not go with tiles: a graph through all windows would not fit "
+            "the memory. Explain one window at a time, and add up their losses."
+        )
+    targets = same_in_all_windows(targets, pictures, options)
+    quiet = replace(options, progress=None)
+
+    def explain_batch(
+        inputs: ModelInputs, targets: Sequence[ScoreTarget]
+    ) -> list[list[Explanation]]:
+        return explain_layers(pictures.model, inputs, targets, method, layers, quiet)
+
+    return explain_windows(pictures, targets, explain_batch, options)
 
 
 def named_method(method: str | Method | None) -> Method | None:

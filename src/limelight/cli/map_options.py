@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from limelight.errors import OptionError
+from limelight.methods.tiles import Tiles, tiles
 from limelight.methods.views import Views, find_views
 from limelight.models.network import Network
 from limelight.options import Options
@@ -79,7 +81,7 @@ class MapOptions:
         """Refuse unknown views, before any work is done."""
         self.read_views()
 
-    def read_views(self) -> Views | None:
+    def read_views(self) -> Views | Tiles | None:
         """Return the views, if any are wanted."""
         return find_views(self.views) if self.views else None
 
@@ -92,6 +94,48 @@ class MapOptions:
             chunk=self.chunk,
             compile=self.compile,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiledMapOptions(MapOptions):
+    """The same, and how photos larger than memory are cut into windows."""
+
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE[,OVERLAP]",
+            help="Explain window by window, for photos larger than memory: windows of SIZE pixels "
+            "(512, or 512x256; 'auto' for what the network takes), each of which covers the share "
+            "OVERLAP of the one before it (0.25). TIFF and .npy files are read in parts, too.",
+        ),
+    ] = None
+
+    def read_views(self) -> Views | Tiles | None:
+        """Return the views or the tiles, if any are wanted."""
+        if self.tiles is None:
+            return super().read_views()
+        if self.views:
+            raise typer.BadParameter("give --views or --tiles, not both")
+        return _read_tiles(self.tiles)
+
+
+def _read_tiles(text: str) -> Tiles:
+    """Return the tiles in `512`, `512x256,0.5` or `auto`.
+
+    Raises:
+        OptionError: It cannot be read, or the size or the overlap cannot be.
+    """
+    size, _, overlap = text.partition(",")
+    sides = size.strip().lower().split("x")
+    try:
+        sizes = None if sides == ["auto"] else tuple(map(int, sides))
+        share = float(overlap) if overlap.strip() else Tiles().overlap
+    except ValueError:
+        raise OptionError(
+            f"--tiles is {text!r}; a size in pixels was expected, and perhaps an overlap, as in "
+            "512 or 512x256,0.5."
+        ) from None
+    return tiles(sizes[0] if sizes is not None and len(sizes) == 1 else sizes, share)
 
 
 def split_layers(layers: Sequence[str] | None) -> list[str]:

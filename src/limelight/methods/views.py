@@ -1,4 +1,4 @@
-"""Several views of the same images, with their maps averaged: flips, noise, scales."""
+"""Several views of the same images, with their maps averaged: flips, noise, scales; or tiles."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from limelight.errors import OptionError
 from limelight.finish import normalise, relu, resize
+from limelight.methods.tiles import Tiles, tiles
 from limelight.registry import check_options, find_name, options_of, read_settings
 
 
@@ -138,10 +139,15 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
 
 
 #: The kinds of views, by the name that `--views` takes.
-VIEWS: dict[str, Callable[..., Views]] = {"flips": flips, "noise": noise, "scales": scales}
+VIEWS: dict[str, Callable[..., Views | Tiles]] = {
+    "flips": flips,
+    "noise": noise,
+    "scales": scales,
+    "tiles": tiles,
+}
 
 
-def find_views(text: str) -> Views:
+def find_views(text: str) -> Views | Tiles:
     """Return the views called `name`, or `name:option=value,option=value`.
 
     Raises:

@@ -27,15 +27,30 @@ class CroppedPhoto:
         photo: The whole photo.
         box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
             is larger than the photo where the crop is: the rest of the input is a black border.
+        original: The size of the photo in its file, where `photo` is the same reduced, as that of a
+            picture explained by tiles; None where it is not.
     """
 
     photo: Image.Image
     box: Box
+    original: PhotoSize | None = None
 
     @classmethod
     def uncropped(cls, photo: Image.Image) -> CroppedPhoto:
         """Return a photo that became the input as a whole."""
         return cls(photo, (0, 0, photo.width, photo.height))
+
+    @property
+    def original_size(self) -> PhotoSize:
+        """The size of the photo in its file."""
+        return self.original or PhotoSize.of(self.photo)
+
+    @property
+    def original_box(self) -> Box:
+        """The box in pixels of the photo in its file."""
+        size, (left, top, right, bottom) = self.original_size, self.box
+        across, down = size.width / self.photo.width, size.height / self.photo.height
+        return left * across, top * down, right * across, bottom * down
 
     @property
     def view_box(self) -> tuple[int, int, int, int]:
@@ -79,7 +94,9 @@ class CroppedPhoto:
         """Return the same part of the same photo at another size."""
         across, down = photo.width / self.photo.width, photo.height / self.photo.height
         left, top, right, bottom = self.box
-        return CroppedPhoto(photo, (left * across, top * down, right * across, bottom * down))
+        return CroppedPhoto(
+            photo, (left * across, top * down, right * across, bottom * down), self.original
+        )
 
     def reduced(self, longest: int) -> CroppedPhoto:
         """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
@@ -89,9 +106,9 @@ class CroppedPhoto:
         factor = max(1, max(self.photo.size) // longest)
         photo = self.photo if self.photo.mode in ("RGB", "L") else self.photo.convert("RGB")
         if factor == 1:
-            return CroppedPhoto(photo, self.box)
+            return CroppedPhoto(photo, self.box, self.original)
         left, top, right, bottom = (edge / factor for edge in self.box)
-        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom))
+        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom), self.original)
 
 
 def in_whole_pixels(box: Box) -> tuple[int, int, int, int]:

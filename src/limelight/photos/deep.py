@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,19 @@ def tiff_size(path: Path) -> tuple[PhotoSize, int]:
     return size, taken
 
 
+def undecodable(path: Path, page: Any, error: ValueError) -> Exception:
+    """Return the error for a TIFF that tifffile cannot decode by itself; other errors stay."""
+    import tifffile
+
+    if "imagecodecs" not in str(error):
+        return error
+    compression = tifffile.COMPRESSION(page.compression).name
+    return PhotoError(
+        f"{str(path)!r} is a TIFF compressed by {compression}, which is read only with the "
+        "package imagecodecs: pip install imagecodecs, or save it without compression."
+    )
+
+
 def tiff_numbers(path: Path) -> Numbers:
     """Return the first picture of a TIFF, `[H, W]` or `[H, W, C]`, in the numbers of its file.
 
@@ -81,13 +95,7 @@ def tiff_numbers(path: Path) -> Numbers:
         try:
             numbers = page.asarray()
         except ValueError as error:
-            if "imagecodecs" not in str(error):
-                raise
-            compression = tifffile.COMPRESSION(page.compression).name
-            raise PhotoError(
-                f"{str(path)!r} is a TIFF compressed by {compression}, which is read only with the "
-                "package imagecodecs: pip install imagecodecs, or save it without compression."
-            ) from None
+            raise undecodable(path, page, error) from None
         separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         if numbers.ndim == 3 and separate and len(numbers) == page.samplesperpixel:
             numbers = np.moveaxis(numbers, 0, -1)

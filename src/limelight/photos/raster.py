@@ -61,7 +61,16 @@ class Raster:
         Raises:
             PhotoError: As `of`.
         """
-        return _channels_last(_checked(values, name), channels).shape
+        return Raster.laid_out(values, channels, name).shape
+
+    @staticmethod
+    def laid_out(values: Numbers, channels: int | None = None, name: str = "The array") -> Numbers:
+        """Return an array as `[H, W, C]` or `[D, H, W, C]`, without reading its values.
+
+        Raises:
+            PhotoError: As `of`.
+        """
+        return _channels_last(_checked(values, name), channels)
 
     @property
     def depth(self) -> int | None:
@@ -162,10 +171,22 @@ def span_of(values: Numbers, name: str = "The array") -> tuple[float, float]:
     """
     if values.dtype == np.uint8:
         return 0.0, 255.0
-    low, high = float(values.min()), float(values.max())
+    return span_between(float(values.min()), float(values.max()), values.dtype, name)
+
+
+def span_between(
+    low: float, high: float, dtype: np.dtype[Any], name: str = "The array"
+) -> tuple[float, float]:
+    """Return the span of numbers of a type whose lowest and highest are known, as `span_of`.
+
+    Raises:
+        PhotoError: They are NaN or infinite.
+    """
+    if dtype == np.uint8:
+        return 0.0, 255.0
     if not np.isfinite([low, high]).all():
         raise PhotoError(f"{name} holds values that are NaN or infinite.")
-    if values.dtype.kind in "bf" and low >= 0 and high <= 1:
+    if dtype.kind in "bf" and low >= 0 and high <= 1:
         return 0.0, 1.0
     return low, max(high, low + 1)
 
@@ -176,7 +197,11 @@ def as_photo(values: Numbers, channels: int | None = None, name: str = "The arra
     Raises:
         PhotoError: As `Raster.of`.
     """
-    raster = Raster.of(values, channels, name)
+    return raster_as_photo(Raster.of(values, channels, name), channels)
+
+
+def raster_as_photo(raster: Raster, channels: int | None = None) -> Photo:
+    """Return a raster as a photo: 8-bit grey and RGB as a picture, all else as it is."""
     of_8_bits = raster.values.dtype == np.uint8 and raster.depth is None
     if of_8_bits and raster.channels in (1, 3) and channels in (None, 1, 3):
         return Image.fromarray(

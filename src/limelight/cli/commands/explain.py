@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.ahead import Room, ahead
-from limelight.cli.map_options import DEFAULT_METHOD, MapOptions, layers_option, split_layers
+from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import (
     count_photos,
     method_text,
@@ -86,7 +86,7 @@ def explain(
             "a number, or several joined by dots.",
         ),
     ] = None,
-    map_options: MapOptions,
+    map_options: TiledMapOptions,
     picture_options: _HeatmapOptions,
     every: Every = 1,
     batch: Annotated[
@@ -109,6 +109,8 @@ def explain(
     limelight explain street.jpg --model fasterrcnn_resnet50_fpn --topk 3
 
     limelight explain street.jpg --model yolo:yolo11n.pt --target dog
+
+    limelight explain slide.tif --target 3 --tiles 512,0.25
 
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
     """
@@ -226,9 +228,10 @@ class _Heatmaps:
 
     def _draw(self, result: PhotoResult) -> None:
         noted: list[dict[str, Any]] = []
+        crop = result.crop
         asked = self.pictures.whole
         whole = self.files.format != "npz" if asked is None else asked
-        whole = whole and result.crop is not None  # a volume is drawn as slices of the input
+        whole = whole and crop is not None  # a volume is drawn as slices of the input
         digits = len(str(len(result.explanations)))
         for number, explanation in enumerate(result.explanations, start=1):
             # The labels of boxes and regions are places, whose order says nothing.
@@ -248,13 +251,14 @@ class _Heatmaps:
                 self.run.done.append(
                     {
                         "photo": str(result.path),
-                        "size": None if result.crop is None else list(result.crop.photo.size),
-                        "box": None if result.crop is None else list(result.crop.box),
+                        "size": None
+                        if crop is None
+                        else [crop.original_size.width, crop.original_size.height],
+                        "box": None if crop is None else list(crop.original_box),
                         "top5": best,
                         "explanations": noted,
                     }
                 )
-            crop = result.crop
             place = None if crop is None else _place_on_photo(explanation, crop)
             noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
@@ -275,7 +279,7 @@ def _place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] |
     rows, columns = (explanation.region[0].bool().any(axis).nonzero()[:, 0] for axis in (1, 0))
     if not len(rows):
         return None
-    left, top, right, bottom = crop.box
+    left, top, right, bottom = crop.original_box
     height, width = explanation.region.shape[1:]
     across, down = (right - left) / width, (bottom - top) / height
     corners = [
@@ -289,6 +293,7 @@ def _place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] |
 
 def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
     index, gap = explanation.index, explanation.completeness_gap
+    windows = {} if explanation.windows is None else {"windows": explanation.windows.as_dicts()}
     return {
         "target": explanation.label[0],
         "index": None if index is None else int(index[0]),
@@ -299,6 +304,7 @@ def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
         "status": explanation.status[0].name,
         "message": explanation.status[0].message,
         "gap": None if gap is None else float(gap[0]),
+        **windows,
     }
 
 
