@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from limelight.errors import InputError, OptionError
+from limelight.errors import OptionError
 
 #: A window of a picture: where it begins and ends along each axis, in pixels.
 WindowBox = tuple[slice, ...]
@@ -27,7 +27,9 @@ class Tiles:
 
     def __post_init__(self) -> None:
         """Refuse a size below 1 pixel, and an overlap that is no share below 1."""
-        sides = self.size if isinstance(self.size, tuple) else (self.size or 1,)
+        sides = (
+            self.size if isinstance(self.size, tuple) else (1 if self.size is None else self.size,)
+        )
         if not sides or not all(_is_whole(side) and side >= 1 for side in sides):
             raise OptionError(
                 f"The size of the tiles is {self.size!r}; pixels were expected, as in 512 or "
@@ -53,17 +55,17 @@ class Tiles:
             default: The size that the network takes; None if that is not known.
 
         Raises:
-            InputError: The size is not known, or is that of a picture with other axes.
+            OptionError: The size is not known, or is that of a picture with other axes.
         """
         size = self.size if self.size is not None else default
         if size is None:
-            raise InputError(
+            raise OptionError(
                 "The tiles have no size, and which size the network takes is not known. Name it, "
                 "as in tiles(512)."
             )
         sizes = (size,) * axes if isinstance(size, int) else tuple(size)
         if len(sizes) != axes:
-            raise InputError(
+            raise OptionError(
                 f"The size of the tiles is {sizes}, and the picture has {axes} axes; one number, "
                 "or one for each axis was expected."
             )

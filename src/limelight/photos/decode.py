@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from limelight.errors import MissingPhotoError, PhotoError
 from limelight.photos.deep import png_numbers, tiff_numbers, upright
 from limelight.photos.files import DECODERS, no_photo_message, photo_path, photos_inside
-from limelight.photos.memory import PhotoSize, check_size
+from limelight.photos.memory import BY_TILES, PhotoSize, check_size
 from limelight.photos.pieces import pieces
 from limelight.photos.raster import Numbers, Photo, Raster, is_deep
 
@@ -159,7 +159,7 @@ def photo_errors(path: Path) -> Iterator[None]:
     except Image.DecompressionBombError:  # so large that Pillow does not even open it
         raise PhotoError(
             f"{name} claims more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million "
-            "pixels, as decompression bombs do. Make it smaller first."
+            f"pixels, as decompression bombs do. Make it smaller first, {BY_TILES}"
         ) from None
     except UnidentifiedImageError:
         raise PhotoError(

@@ -62,16 +62,16 @@ def tiff_size(path: Path) -> tuple[PhotoSize, int]:
         raise PhotoError(
             f"{str(path)!r} is a TIFF of {size.width} x {size.height} pixels, which takes "
             f"{taken / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            "photo. Make it smaller first."
+            "photo. Make it smaller first, or explain it by tiles: views=tiles(), --tiles."
         )
     return size, taken
 
 
-def undecodable(path: Path, page: Any, error: ValueError) -> Exception:
+def undecodable(path: Path, page: Any, error: Exception) -> Exception:
     """Return the error for a TIFF that tifffile cannot decode by itself; other errors stay."""
     import tifffile
 
-    if "imagecodecs" not in str(error):
+    if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
         return error
     compression = tifffile.COMPRESSION(page.compression).name
     return PhotoError(
@@ -94,7 +94,7 @@ def tiff_numbers(path: Path) -> Numbers:
         page = file.pages.first
         try:
             numbers = page.asarray()
-        except ValueError as error:
+        except (ValueError, ImportError) as error:
             raise undecodable(path, page, error) from None
         separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         if numbers.ndim == 3 and separate and len(numbers) == page.samplesperpixel:

@@ -18,6 +18,10 @@ MAX_PIXELS = 150_000_000
 PHOTO_BYTES = 1_200_000_000
 
 
+#: How a picture of any size can be explained, for errors.
+BY_TILES = "or save it as TIFF and explain it by tiles: views=tiles(), --tiles."
+
+
 class Sized(Protocol):
     """A photo, or the size of one."""
 
@@ -116,12 +120,12 @@ def check_size(path: Path, picture: Image.Image) -> None:
     if width * height > MAX_PIXELS:
         raise PhotoError(
             f"{str(path)!r} claims {width} x {height} = {width * height / 1e6:.0f} million pixels; "
-            f"at most {MAX_PIXELS / 1e6:.0f} million are decoded. Make it smaller first."
+            f"at most {MAX_PIXELS / 1e6:.0f} million are decoded. Make it smaller first, {BY_TILES}"
         )
     needed = bytes_to_decode(path, picture)
     if needed > PHOTO_BYTES:
         raise PhotoError(
             f"{str(path)!r} is a {picture.format} of {width} x {height} pixels, which takes "
             f"{needed / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            "photo. Make it smaller first, or save it as PNG or JPEG."
+            f"photo. Make it smaller first, or save it as PNG or JPEG; {BY_TILES}"
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import product
 from pathlib import Path
+from struct import pack
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from limelight.errors import PhotoError
 from limelight.photos.deep import over_white, undecodable
@@ -82,6 +85,7 @@ class TiffWindows:
     def _decoded(self, part: tuple[slice, ...]) -> Numbers:
         """Decode the strips or tiles that a part lies in."""
         rows, columns = part
+        self._forget(rows, columns.start)
         read = np.zeros(
             (rows.stop - rows.start, columns.stop - columns.start, self._samples), self.dtype
         )
@@ -99,6 +103,12 @@ class TiffWindows:
                 ] = pixels[y1 - top : y2 - top, x1 - left : x2 - left]
         return read
 
+    def _forget(self, rows: slice, left: int) -> None:
+        """Forget what no window of these rows needs, from `left` on: they come in order."""
+        needed = {number for number, *_ in self._grid.touched(rows, slice(left, self.shape[1]))}
+        for number in [number for number in self._kept if number not in needed]:
+            del self._kept[number]
+
     def _segment(self, file: Any, number: int) -> Numbers | None:
         """Return a strip or a tile `[h, w, C]`, decoded once while it is kept."""
         if number in self._kept:
@@ -109,18 +119,84 @@ class TiffWindows:
         if not count:
             return None
         file.seek(page.dataoffsets[number])
-        tables = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
-        try:
-            decoded, _, _ = page.decode(file.read(count), number, **tables)
-        except ValueError as error:
-            raise undecodable(self._path, page, error) from None
-        if decoded is None:
-            return None
-        pixels: Numbers = decoded[0]
+        pixels = self._decode(file.read(count), number)
         self._kept[number] = pixels
         while len(self._kept) > 1 and len(self._kept) * pixels.nbytes > _KEPT_BYTES:
             self._kept.popitem(last=False)
         return pixels
+
+    def _decode(self, data: bytes, number: int) -> Numbers:
+        """Decode a strip or a tile by tifffile, or by Pillow what that needs a package for."""
+        page = self._page
+        tables = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
+        try:
+            decoded: Numbers = page.decode(data, number, **tables)[0][0]
+        except (ValueError, ImportError) as error:
+            samples = 1 if self._separate else self._samples
+            if self.dtype != np.uint8 or samples not in _PHOTOMETRIC:
+                raise undecodable(self._path, page, error) from None
+            return decode_alone(page, data, self._grid.size_of(number, self.shape), samples)
+        return decoded
+
+
+#: The photometric interpretations of grey and of colours, by the number of samples.
+_PHOTOMETRIC = {1: 1, 3: 2, 4: 2}
+
+_SHORT, _LONG, _BYTES = 3, 4, 7
+
+
+def decode_alone(page: Any, data: bytes, size: tuple[int, int], samples: int) -> Numbers:
+    """Decode a strip or a tile of 8 bits as if it were a picture of its own, `[h, w, C]`.
+
+    Args:
+        page: The page that it is of.
+        data: The compressed bytes.
+        size: Its height and width.
+        samples: How many numbers a pixel has.
+    """
+    order, (height, width) = page.parent.byteorder, size
+    kind = int(page.photometric)
+    photometric = kind if samples == 3 and kind == 6 else _PHOTOMETRIC[samples]
+    fields = [
+        (256, _LONG, [width]),
+        (257, _LONG, [height]),
+        (258, _SHORT, [8] * samples),
+        (259, _SHORT, [int(page.compression)]),
+        (262, _SHORT, [photometric]),
+        (277, _SHORT, [samples]),
+        (278, _LONG, [height]),
+        (279, _LONG, [len(data)]),
+        (317, _SHORT, [int(page.predictor)]),
+    ]
+    if samples == 4:
+        fields.append((338, _SHORT, [2]))
+    if page.jpegtables is not None:
+        fields.append((347, _BYTES, list(page.jpegtables)))
+    if photometric == 6:
+        fields.append((530, _SHORT, list(page.subsampling or (2, 2))))
+    with Image.open(BytesIO(_tiff(fields, data, order)), formats=["TIFF"]) as picture:
+        pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _tiff(fields: list[tuple[int, int, list[int]]], data: bytes, order: str) -> bytes:
+    """Return a TIFF file of one strip, `data`, with these fields: tag, type and values."""
+    codes = {_SHORT: "H", _LONG: "I", _BYTES: "B"}
+    at = 8
+    fields = sorted([*fields, (273, _LONG, [at])])
+    body = data + b"\0" * (len(data) % 2)
+    directory = pack(f"{order}H", len(fields))
+    for tag, kind, values in fields:
+        packed = pack(f"{order}{len(values)}{codes[kind]}", *values)
+        if len(packed) > 4:  # what is longer stands behind the strip
+            packed, body = (
+                pack(f"{order}I", at + len(body)),
+                body + packed + b"\0" * (len(packed) % 2),
+            )
+        directory += pack(f"{order}HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    mark = b"II" if order == "<" else b"MM"
+    header = mark + pack(f"{order}HI", 42, at + len(body))
+    return header + body + directory + pack(f"{order}I", 0)
 
 
 class _Grid(NamedTuple):
@@ -145,6 +221,13 @@ class _Grid(NamedTuple):
         columns = page.tilewidth if page.is_tiled else width
         planes = page.samplesperpixel if int(page.planarconfig or 1) == 2 else 1
         return cls((rows, columns), math.ceil(height / rows), math.ceil(width / columns), planes)
+
+    def size_of(self, number: int, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of a segment; the last strip is as high as what is left."""
+        height, width = self.segment
+        if width < shape[1] or self.across > 1:
+            return self.segment
+        return min(height, shape[0] - number // self.across % self.down * height), width
 
     def touched(self, rows: slice, columns: slice) -> Iterator[tuple[int, int, int, int]]:
         """Yield the number, plane, top and left of each segment that a part lies in."""

@@ -121,8 +121,6 @@ class WindowedPicture:
             reduced.append(_reduced(numbers, factor))
         span = self.span or span_between(float(low), float(high), self.dtype, self.name)
         whole = np.concatenate(reduced)
-        if self.dtype.kind in "ui":
-            whole = whole.round().astype(self.dtype)
         return Survey(span, raster_as_photo(Raster(whole, span), self.channels))
 
     def _bands(self, factor: int) -> Iterator[Part]:
@@ -200,4 +198,4 @@ def _reduced(numbers: Numbers, factor: int) -> Numbers:
         counts = np.minimum(factor, length - starts).astype(np.float32)
         sums = np.add.reduceat(means, starts, axis=axis)
         means = sums / counts.reshape(-1, *(1,) * (means.ndim - 1 - axis))
-    return means
+    return means.round().astype(numbers.dtype) if numbers.dtype.kind in "ui" else means

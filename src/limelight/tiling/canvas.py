@@ -148,16 +148,18 @@ class Canvas:
         weights = torch.ones((), dtype=self._sum.dtype, device=self._sum.device)
         for along in covered:
             weights = weights[..., None] * along.weight.to(self._sum)
-        values = values * weights
         for axis, (along, of_canvas) in enumerate(zip(covered, self._axes, strict=True)):
             if of_canvas.factor > 1:
+                ones = torch.ones_like(along.weight).to(values)
+                counts = _pooled(ones, 0, along.first, of_canvas.factor)
                 values = _pooled(values, axis + 1, along.first, of_canvas.factor)
+                values = values / counts.reshape(-1, *(1,) * (values.ndim - 2 - axis))
                 weights = _pooled(weights, axis, along.first, of_canvas.factor)
         inside = tuple(
             slice(along.first // axis.factor, along.first // axis.factor + length)
             for along, axis, length in zip(covered, self._axes, weights.shape, strict=True)
         )
-        self._sum[:, *inside] += values
+        self._sum[:, *inside] += values * weights
         self._weight[inside] += weights
 
     def raw(self) -> Tensor:

@@ -53,7 +53,7 @@ class WindowInputs(ABC):
         """Cut pictures of a shape into windows; `default` is the size that the network takes.
 
         Raises:
-            InputError: As `Tiles.size_for`.
+            OptionError: As `Tiles.size_for`.
         """
         self.model, self.classes, self.tiles = model, classes, tiles
         self.batch, self.shape = batch, tuple(shape)
@@ -140,7 +140,7 @@ class PhotoWindows(WindowInputs):
 
         Raises:
             PhotoError: It is a volume and the network takes pictures, or the reverse.
-            InputError: As `Tiles.size_for`.
+            OptionError: As `Tiles.size_for`.
         """
         preprocess = network.preprocess
         if preprocess.takes_volumes != (len(picture.shape) == 3):
@@ -205,7 +205,8 @@ def read_windows(
     """Read a model and its inputs, to be explained window by window.
 
     Raises:
-        InputError: There are several photos; or as `read_subject` and `Tiles.size_for`.
+        InputError, OptionError: There are several photos; or as `read_subject` and
+            `Tiles.size_for`.
     """
     network = yolo_network(model) if is_ultralytics(model) else model
     if isinstance(network, Network):
