@@ -21,6 +21,7 @@ import limelight
 from helpers.commands import Runner, folder, run
 from limelight.errors import PhotoError
 from limelight.photos import tiff_windows, windows
+from limelight.photos.raster import Raster
 from limelight.photos.windows import open_windows
 
 __all__ = ["folder", "run"]  # fixtures
@@ -53,7 +54,7 @@ class Reds(nn.Module):
 
 
 def network(**preprocess: Any) -> limelight.Network:
-    wanted = {"size": (32, 32), "resize": 32, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    wanted: dict[str, Any] = {"size": (32, 32), "resize": 32, "mean": (0.0,) * 3, "std": (1.0,) * 3}
     wanted |= preprocess
     return limelight.Network("reds", Reds().eval(), limelight.Preprocess(**wanted), ("grey", "red"))
 
@@ -157,7 +158,7 @@ def test_the_reduced_picture_holds_the_means(
     np.save(tmp_path / "x.npy", DEEP)
     reduced = open_windows(tmp_path / "x.npy", 3).survey.reduced
     assert reduced.size == (math.ceil(211 / 4), math.ceil(150 / 4))
-    assert isinstance(reduced, windows.Raster)
+    assert isinstance(reduced, Raster)
     assert abs(int(reduced.values[3, 4, 0]) - DEEP[12:16, 16:20].mean()) <= 0.5
     assert abs(int(reduced.values[-1, -1, 0]) - DEEP[148:, 208:].mean()) <= 0.5
 
@@ -183,7 +184,7 @@ def test_too_large_a_photo_is_told_of_tiles(
 ) -> None:
     Image.fromarray(RGB).save(tmp_path / "x.png")
     monkeypatch.setattr("limelight.photos.memory.MAX_PIXELS", 1000)
-    with pytest.raises(PhotoError, match="or save it as TIFF and explain it by tiles"):
+    with pytest.raises(PhotoError, match="or save it as TIFF and explain it with views=tiles"):
         limelight.load_photo(tmp_path / "x.png")
 
 
@@ -345,7 +346,7 @@ def test_the_command_lists_the_windows(
 def test_tiles_that_cannot_be_are_refused(
     run: Runner, large: Path, options: list[str], says: str
 ) -> None:
-    code, out, err = run("explain", large, "--model", "nets_tiles:Net", *options)
+    code, _, err = run("explain", large, "--model", "nets_tiles:Net", *options)
     assert code == 2
     assert says in " ".join(err.split())
     assert not list(Path("limelight-out").glob("*"))

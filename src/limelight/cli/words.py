@@ -11,6 +11,8 @@ from limelight.errors import LimelightError, OutputError
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
+    "views=tiles()": "--tiles",
+    "tiles(512)": "--tiles 512",
     "method='gradcam'": "--method gradcam",
     "weights='FILE'": "--weights FILE",
     "weights='none'": "--weights none",

@@ -39,8 +39,8 @@ def open_array(path: Path, channels: int | None = None) -> OpenedArray | VolumeF
         if 3 * numbers.nbytes > PHOTO_BYTES:
             raise PhotoError(
                 f"{name} takes {numbers.nbytes / 1e9:.1f} GB; at most {PHOTO_BYTES / 3e9:.1f} GB "
-                "are read as one picture. Make it smaller first, or explain it by tiles, as a .npy "
-                "file: views=tiles(), --tiles."
+                "are read as one picture. Make it smaller first, or explain it as a .npy file "
+                "with views=tiles()."
             )
         size = PhotoSize(shape[1], shape[0])
         return OpenedArray(path, size, 3 * numbers.nbytes, numbers, channels)

@@ -62,7 +62,7 @@ def tiff_size(path: Path) -> tuple[PhotoSize, int]:
         raise PhotoError(
             f"{str(path)!r} is a TIFF of {size.width} x {size.height} pixels, which takes "
             f"{taken / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            "photo. Make it smaller first, or explain it by tiles: views=tiles(), --tiles."
+            "photo. Make it smaller first, or explain it with views=tiles()."
         )
     return size, taken
 

@@ -19,7 +19,7 @@ PHOTO_BYTES = 1_200_000_000
 
 
 #: How a picture of any size can be explained, for errors.
-BY_TILES = "or save it as TIFF and explain it by tiles: views=tiles(), --tiles."
+BY_TILES = "or save it as TIFF and explain it with views=tiles()."
 
 
 class Sized(Protocol):

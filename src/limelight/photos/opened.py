@@ -119,8 +119,8 @@ class VolumeFile(Stack):
             raise PhotoError(
                 f"{str(self.path)!r} is a volume of {self.count} x {height} x {width} voxels, "
                 f"which takes {self.bytes / 1e9:.1f} GB; at most {PHOTO_BYTES / 2e9:.1f} GB are "
-                "read as one. Make it smaller first, or explain it by tiles, as a .npy file: "
-                "views=tiles(), --tiles."
+                "read as one. Make it smaller first, or explain it as a .npy file with "
+                "views=tiles()."
             )
 
     def volume(self) -> Raster:
