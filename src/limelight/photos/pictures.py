@@ -177,15 +177,18 @@ class OpenedPhoto(OpenedPicture):
 
 
 def _misread(picture: Image.Image) -> bool:
-    """Return whether Pillow takes signed numbers of a TIFF for unsigned ones, or the reverse."""
-    sign = getattr(picture, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0]
+    """Return whether Pillow takes a TIFF for another: signed or not, or of one channel alone."""
+    tags = getattr(picture, "tag_v2", {})
+    sign = tags.get(_SAMPLE_FORMAT, (1,))[0]
+    if len(picture.getbands()) == 1 and tags.get(_SAMPLES, 1) > 1:
+        return True
     return (picture.mode == "L" and sign == 2) or (
         picture.mode == "I" and sign == 1 and "32" in str(getattr(picture, "tile", ""))
     )
 
 
-#: The number of the TIFF tag that says whether numbers are signed.
-_SAMPLE_FORMAT = 339
+#: The numbers of the TIFF tags that say how many numbers a pixel has, and whether they are signed.
+_SAMPLES, _SAMPLE_FORMAT = 277, 339
 
 
 @dataclass

@@ -35,7 +35,7 @@ def trace(
     ] = None,
     target_options: OneTargetOptions,
     place_options: PlaceOptions,
-    window: Annotated[
+    values: Annotated[
         int, typer.Option(min=1, help="How many values along each axis are printed.")
     ] = 5,
     channel: Annotated[
@@ -77,14 +77,14 @@ def trace(
     traced = trace_gradient(
         network.model, images, split_layers(layer) or None, target=placed, classes=network.classes
     )
-    text = traced.text(window=window, channel=channel)
+    text = traced.text(window=values, channel=channel)
     run, written = RunRecord([path]), list[str]()
     for file in files:
         with run.file(file):  # the numbers are still reported
             written.append(str(traced.save(file)))
     if as_json:
         numbers = [
-            traced.numbers(number, size=window, channel=channel)
+            traced.numbers(number, size=values, channel=channel)
             for number in range(len(traced.layers))
         ]
         report: dict[str, Any] = {
