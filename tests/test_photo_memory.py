@@ -84,7 +84,7 @@ def test_a_photo_is_decoded_with_8_bytes_a_pixel(tmp_path: Path, mode: str) -> N
 @linux
 @pytest.mark.parametrize(("picture", "form"), [("overlay", "png"), ("heatmap", "svg")])
 def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
-    tmp_path: Path, picture: limelight.explanation.PictureKind, form: str
+    tmp_path: Path, picture: limelight.explanation_pictures.PictureKind, form: str
 ) -> None:
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
@@ -98,7 +98,7 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
 @linux
 @pytest.mark.parametrize("picture", ["overlay", "heatmap"])
 def test_a_whole_photo_is_drawn_on_with_little_more_than_its_own_pixels(
-    tmp_path: Path, picture: limelight.explanation.PictureKind
+    tmp_path: Path, picture: limelight.explanation_pictures.PictureKind
 ) -> None:
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result, path = explanation(torch.rand(1, 7, 7)), tmp_path / "x.png"
@@ -137,7 +137,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
     photo = Image.fromarray(rng.integers(0, 200, (211, 300, 3), dtype=np.uint8))
     result = explanation(torch.rand(1, 7, 7))
     whole = [np.asarray(result.overlay([photo], alpha=alpha)[0], int) for alpha in (None, 0.4)]
-    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
+    monkeypatch.setattr("limelight.drawing._MAX_WHOLE_PIXELS", 0)
     monkeypatch.setattr("limelight.photos.pieces.pieces.__defaults__", (1000,))
     for alpha, one in zip((None, 0.4), whole, strict=True):
         in_pieces = np.asarray(result.overlay([photo], alpha=alpha)[0], int)
@@ -148,7 +148,7 @@ def test_a_large_picture_looks_as_a_small_one_does(monkeypatch: pytest.MonkeyPat
 def test_a_large_map_that_is_worth_nothing_is_dark_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("limelight.explanation._MAX_WHOLE_PIXELS", 0)
+    monkeypatch.setattr("limelight.drawing._MAX_WHOLE_PIXELS", 0)
     bad = explanation(torch.rand(1, 7, 7), Status("not-finite", "NaN"))
     photo = Image.new("RGB", (30, 20))
     assert np.ptp(np.asarray(bad.overlay([photo])[0]), axis=(0, 1)).max() == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -176,7 +176,8 @@ def _result(
     if decoded.photo is None:
         room.give(decoded.taken)
         return PhotoResult(decoded.path, None, (), decoded.error)
-    preprocess, crop = network.preprocess, network.preprocess.crop(decoded.photo)
+    preprocess = network.preprocess
+    crop = replace(preprocess.crop(decoded.photo), name=decoded.path.name)
     explanations = tuple(explanation.drawn_on([crop]) for explanation in done.popleft())
     needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
     decoded.photo = None

@@ -33,7 +33,9 @@ def load_photo(path: str | Path) -> Image.Image:
     """
     # Pillow's warning is not needed: our own limit is checked before anything is decoded.
     with warnings.catch_warnings(action="ignore"):
-        return decoded(photo_path(path), open_photo(path))
+        photo = decoded(photo_path(path), open_photo(path))
+    photo.filename = str(path)  # type: ignore[attr-defined]  # as on pictures that Pillow opened
+    return photo
 
 
 def open_photo(path: str | Path) -> Image.Image:

@@ -11,7 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.photos.crops import Box, CroppedPhoto, in_whole_pixels, same_proportions
+from limelight.photos.crops import (
+    Box,
+    CroppedPhoto,
+    in_whole_pixels,
+    name_of_file,
+    same_proportions,
+)
 from limelight.photos.memory import (
     MAX_PIXELS,
     MAX_WHOLE_RESIZE,
@@ -135,7 +141,7 @@ class Preprocess:
 
     def crop(self, photo: Image.Image) -> CroppedPhoto:
         """Return a photo with the box of it that becomes the network's input."""
-        return CroppedPhoto(photo, self.crop_box(photo))
+        return CroppedPhoto(photo, self.crop_box(photo), name_of_file(photo))
 
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.
