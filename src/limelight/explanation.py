@@ -14,10 +14,11 @@ from limelight import files
 from limelight.drawing import as_pictures, check_whole, heatmap_on_photo
 from limelight.errors import OutputError
 from limelight.explanation_pictures import (
+    OPACITY,
     PictureKind,
     check_picture,
     explanation_figure,
-    one_picture,
+    heat_picture,
     overlays,
 )
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
@@ -316,7 +317,11 @@ class Explanation:
                 f"One {picture} was asked for, and there are {len(self)} images. Save them one by "
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
-        drawn = one_picture(self, photos, picture, colormap, whole=whole)
+        if picture == "heatmap":
+            drawn = heat_picture(self, photos, colormap, whole=whole)
+        else:
+            alpha = OPACITY[picture]
+            (drawn,) = self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _arrays(self, *, whole: bool) -> tuple[dict[str, Tensor], object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from limelight.drawing import Drawable, Explained, as_pictures, refuse_photos
 from limelight.errors import OptionError, unknown
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.render import Alpha
+
+#: How opaque the colours of each kind of overlay are; None for the article's sum.
+OPACITY: Final[dict[str, Alpha]] = {"overlay": "heat", "article": None, "blend": 0.5}
+
 
 PictureKind = Literal["figure", "signed", "overlay", "article", "blend", "heatmap"]
 
@@ -124,22 +128,15 @@ def overlays(
         yield overlay if region is None else render.outlined(overlay, region)
 
 
-def one_picture(
+def heat_picture(
     explanation: Drawable,
     photos: Sequence[Image] | None,
-    picture: PictureKind,
     colormap: str | None,
     *,
     whole: bool,
 ) -> Image:
-    """Return the picture of one image that is no figure."""
+    """Return the colours of the heatmap of one image."""
     from limelight import render
 
-    if picture == "heatmap":
-        (drawn,) = as_pictures([explanation], photos, whole=whole)
-        return render.colourise(drawn.heatmaps[0], colormap or render.SEQUENTIAL)
-    opacity: dict[str, Alpha] = {"overlay": "heat", "article": None, "blend": 0.5}
-    (drawn_over,) = overlays(
-        explanation, photos, whole=whole, colormap=colormap, alpha=opacity[picture]
-    )
-    return drawn_over
+    (drawn,) = as_pictures([explanation], photos, whole=whole)
+    return render.colourise(drawn.heatmaps[0], colormap or render.SEQUENTIAL)

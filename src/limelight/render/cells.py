@@ -17,8 +17,8 @@ from PIL import Image
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.photos.crops import CroppedPhoto
 from limelight.render.figures import save_figure_or_arrays
-from limelight.render.pages import GAP, MARGIN, TITLE_PAD, Page, write_title
-from limelight.render.texts import fitted, line_count, line_inches, prepare_texts
+from limelight.render.pages import GAP, MARGIN, Page, write_title
+from limelight.render.texts import TITLE_PAD, fitted, line_count, line_inches, prepare_texts
 from limelight.render.whole import framed, stripe_step, unseen
 from limelight.runtime.cells import CellPlaces
 

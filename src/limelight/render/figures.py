@@ -22,9 +22,16 @@ from limelight.errors import OutputError
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
-from limelight.render.pages import GAP, MARGIN, TITLE_PAD, Page, write_title
+from limelight.render.pages import GAP, MARGIN, Page, write_title
 from limelight.render.scales import ColourBar, HeatColours
-from limelight.render.texts import fitted, inches_of, line_count, line_inches, prepare_texts
+from limelight.render.texts import (
+    fitted,
+    inches_of,
+    line_count,
+    line_inches,
+    prepare_texts,
+    titles_inches,
+)
 from limelight.render.whole import HeatOnPhoto, framed
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture, unless a width is asked for
@@ -138,7 +145,7 @@ def photo_figure(
         for number, row in enumerate(rows)
     ]
     bar = ColourBar.fit(colours, size, width, across - 2 * MARGIN)
-    height = MARGIN + sum(row.height + GAP for row in laid) + bar.height + MARGIN / 2
+    height = MARGIN + sum(row.height + GAP for row in laid) + bar.height + 0.75 * MARGIN
     sheet = Figure(figsize=(across, height), dpi=style.dots(_DPI))
     page, top = Page(sheet, across, height), MARGIN
     for row in laid:
@@ -175,7 +182,7 @@ class _PhotoRow(NamedTuple):
             fitted(row.title, width, size, bold=True, lines=_TITLE_LINES),
         )
         note = fitted(row.note, page_width, size, lines=_NOTE_LINES) if row.note else ""
-        above = line_inches(size, max(map(line_count, titles))) + TITLE_PAD
+        above = titles_inches(titles, size)
         below = line_inches(size, line_count(note)) + GAP / 2 if note else 0.0
         return cls(row, titles, note, width, above, below)
 

@@ -7,13 +7,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
-from limelight.render.texts import fitted, inches_of, line_count, line_inches
+from limelight.render.texts import TITLE_PAD, fitted, inches_of, line_count, line_inches
 
 #: The empty border of a figure, and the space between two pictures, in inches.
 MARGIN, GAP = 0.08, 0.08
-
-#: The space between a title and its picture, in inches.
-TITLE_PAD = 0.05
 
 
 class Page:

@@ -16,9 +16,16 @@ from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.render.figures import plain_photo, write_note
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, overlay
-from limelight.render.pages import GAP, MARGIN, TITLE_PAD, Page, write_title
+from limelight.render.pages import GAP, MARGIN, Page, write_title
 from limelight.render.scales import ColourBar, HeatColours
-from limelight.render.texts import fitted, inches_of, line_count, line_inches, prepare_texts
+from limelight.render.texts import (
+    TITLE_PAD,
+    fitted,
+    inches_of,
+    line_count,
+    line_inches,
+    prepare_texts,
+)
 
 _DPI = 150
 

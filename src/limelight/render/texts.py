@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from matplotlib import rcParams
@@ -20,9 +20,19 @@ _LINE = 1.2
 _SLACK = 1.03
 
 
+#: The space between a title and its picture, in inches.
+TITLE_PAD = 0.05
+
+
 def line_inches(size: float, lines: int = 1) -> float:
     """Return how high lines of text are, with the space between them."""
     return lines * _LINE * size / 72
+
+
+def titles_inches(titles: Sequence[str], size: float) -> float:
+    """Return how high titles over pictures are, with the space below them, but not above."""
+    above_letters = 0.4 * size / 72
+    return line_inches(size, max(map(line_count, titles))) - above_letters + TITLE_PAD
 
 
 @lru_cache(maxsize=4096)

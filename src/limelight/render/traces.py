@@ -16,8 +16,15 @@ from torch import Tensor
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.plain import MINUS
 from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
-from limelight.render.pages import GAP, MARGIN, TITLE_PAD, Page, label_axes
-from limelight.render.texts import fitted, inches_of, line_count, line_inches, prepare_texts
+from limelight.render.pages import GAP, MARGIN, Page, label_axes
+from limelight.render.texts import (
+    TITLE_PAD,
+    fitted,
+    inches_of,
+    line_count,
+    line_inches,
+    prepare_texts,
+)
 
 _PANEL_WIDTH = 2.6  # inches: a panel with its bar, unless a width is asked for
 
@@ -49,10 +56,10 @@ def trace_figure(
     place = (inner + GAP) / columns - GAP
     heights = [_row_height(row, place, columns, size) for row in rows]
     heights[0] += MARGIN + line_inches(size, line_count(words)) + GAP
-    sheet = Figure(figsize=(across, sum(heights) + MARGIN - GAP), dpi=style.dots(_DPI))
-    page = Page(sheet, across, sum(heights) + MARGIN - GAP)
+    sheet = Figure(figsize=(across, sum(heights) + MARGIN - 2 * GAP), dpi=style.dots(_DPI))
+    page = Page(sheet, across, sum(heights) + MARGIN - 2 * GAP)
     page.write(words, across / 2, MARGIN, size, fontweight="bold")
-    ratios = [*heights[:-1], heights[-1] + MARGIN - GAP]
+    ratios = [*heights[:-1], heights[-1] + MARGIN - 2 * GAP]
     places = GridSpec(
         len(rows), 1, sheet, height_ratios=ratios, hspace=0, left=0, right=1, bottom=0, top=1
     )

@@ -21,14 +21,13 @@ from limelight.render.overlays import overlay, stretched
 from limelight.render.pages import (
     GAP,
     MARGIN,
-    TITLE_PAD,
     Heading,
     Page,
     label_axes,
     write_title,
 )
 from limelight.render.scales import ColourBar, HeatColours
-from limelight.render.texts import inches_of, line_inches, prepare_texts
+from limelight.render.texts import TITLE_PAD, inches_of, line_inches, prepare_texts
 
 _MAX_SLICES = 8
 
