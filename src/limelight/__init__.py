@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
     from limelight.explanation import Explanation as Explanation, PhotoHeatmap as PhotoHeatmap
+    from limelight.figure_style import FigureStyle as FigureStyle
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
     from limelight.layers.layouts import Layout as Layout
@@ -125,6 +126,7 @@ _PUBLIC_NAMES = {
         "Evidence",
     ),
     "explanation": ("Explanation", "PhotoHeatmap"),
+    "figure_style": ("FigureStyle",),
     "fusion": ("fuse",),
     "layers.choice": (
         "Candidate",

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from limelight.drawing import as_pictures
 from limelight.explanation import Explanation
+from limelight.explanation_pictures import named_score
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.layers.resolved import Layer
+from limelight.map_scales import is_shown, on_one_scale
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
@@ -91,7 +94,10 @@ class Comparison:
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Figure:
         """Draw a contact sheet: for each image and target, the photo and every overlay, with names.
 
@@ -102,17 +108,25 @@ class Comparison:
             photos: What to draw on, as in `Explanation.overlay`.
             whole: Draw on the whole photos, and mark what the network did not see.
             colormap: The name of a matplotlib colour map.
+            scale, signed, style: As in `Explanation.figure`. One scale for all needs maps of one
+                method at one layer.
 
         Raises:
             InputError: As `Explanation.overlay`.
+            OptionError: Maps of several methods or layers are to have one scale.
         """
         from limelight import render
 
         layers = {explanation.layer for explanation in self}
+        maps, colours = on_one_scale(
+            self.explanations, scale=scale, signed=signed, colormap=colormap
+        )
         blocks = []
-        pictures = as_pictures(self.explanations, photos, whole=whole, as_panels=True)
+        longest = render.panel_pixels(style)
+        pictures = as_pictures(maps, photos, whole=whole, longest=longest)
         for b, drawn in enumerate(pictures):
             by_target: dict[tuple[str, float], list[render.Panel]] = {}
+            titles: dict[tuple[str, float], str] = {}
             drawn_maps = zip(self, drawn.heatmaps, drawn.regions, strict=True)
             for explanation, heatmap, region in drawn_maps:
                 status = explanation.status[b]
@@ -120,22 +134,24 @@ class Comparison:
                     heatmap=heatmap,
                     title=explanation.method,
                     subtitle=explanation.layer if len(layers) > 1 else "",
-                    note="" if status.ok else status.name,
+                    note="" if is_shown(status, signed=signed) else status.name,
                     region=region,
                 )
                 target = explanation.label[b], float(explanation.score[b])
                 by_target.setdefault(target, []).append(panel)
+                titles[target] = named_score(explanation, b)
             blocks += [
-                render.Block(
-                    drawn.photo, f"{label}, score {score:.3g}", panels, drawn.name, drawn.curve
-                )
-                for (label, score), panels in by_target.items()
+                render.Block(drawn.photo, titles[target], panels, drawn.name, drawn.curve)
+                for target, panels in by_target.items()
             ]
         if self.measured is None:
-            return render.sheet(blocks, colormap=colormap)
-        sentence = self.measured.verdict().sentence
+            return render.sheet(blocks, colours=colours, style=style)
         return render.sheet(
-            blocks, colormap=colormap, rankings=self.measured.rankings(), sentence=sentence
+            blocks,
+            colours=colours,
+            style=style,
+            rankings=self.measured.rankings(),
+            sentence=self.measured.verdict().sentence,
         )
 
     def save(
@@ -144,7 +160,10 @@ class Comparison:
         *,
         photos: Sequence[Image] | None = None,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write the contact sheet, or with the suffix .npz the arrays, whole or not at all.
 
@@ -153,16 +172,20 @@ class Comparison:
 
         Args:
             path: The file; its suffix is the format.
-            photos, whole, colormap: As in `figure`. `whole` changes nothing in an .npz file.
+            photos, whole, colormap, scale, signed, style: As in `figure`. They change nothing in
+                an .npz file.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
         from limelight import render
 
-        return render.save_figure_or_arrays(
-            path, lambda: self.figure(photos, whole=whole, colormap=colormap), self._arrays
-        )
+        def draw() -> Figure:
+            return self.figure(
+                photos, whole=whole, colormap=colormap, scale=scale, signed=signed, style=style
+            )
+
+        return render.save_figure_or_arrays(path, draw, self._arrays)
 
     def _arrays(self) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""

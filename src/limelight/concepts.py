@@ -13,6 +13,7 @@ from torch import Tensor
 from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.finish import AxisSpan, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import spectral
@@ -70,13 +71,20 @@ class Factorization:
         scale = torch.where(highest > 0, highest, 1)
         return large / scale.reshape(1, -1, *[1] * len(size))
 
-    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+    def figure(
+        self,
+        photos: Sequence[Image] | None = None,
+        *,
+        colormap: str | None = None,
+        style: FigureStyle = USUAL_STYLE,
+    ) -> Figure:
         """Draw, for each image, the photo and where each concept is, with its classes.
 
         Args:
             photos: One per image; those that were passed in, or the network's own input, when not
                 given.
             colormap: The name of a matplotlib colour map.
+            style: Width, resolution and font size.
 
         Raises:
             InputError: There is not one photo per image, or one does not show what the network was
@@ -88,21 +96,25 @@ class Factorization:
         crops = None if self.photos is None else list(map(CroppedPhoto.uncropped, self.photos))
         drawn_on = photos_to_draw_on(self.image, crops, photos)
         for crop, maps in zip(drawn_on, self.heatmaps.float().cpu(), strict=True):
-            small = crop.reduced(render.PANEL_PIXELS).photo
+            small = crop.reduced(render.panel_pixels(style)).photo
             large = resize(maps, (small.height, small.width))
             panels = [
                 render.Panel(heatmap, f"concept {number}", labels[0])
                 for number, (heatmap, labels) in enumerate(zip(large, self.labels, strict=True), 1)
             ]
-            blocks.append(render.Block(small, f"concepts at {self.layer}", panels))
-        return render.sheet(blocks, colormap=colormap)
+            name = crop.name or "photo"
+            blocks.append(render.Block(small, f"concepts at {self.layer}", panels, name))
+        label = "how strong the concept is; its highest value in all images is 1"
+        colours = render.HeatColours(colormap or render.SEQUENTIAL, label=label)
+        return render.sheet(blocks, colours=colours, style=style)
 
     def save(
         self,
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write the figure, whole or not at all, in the format of the suffix.
 
@@ -111,7 +123,7 @@ class Factorization:
         """
         from limelight import render
 
-        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
+        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap, style=style))
 
 
 def factorize(

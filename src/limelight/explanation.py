@@ -11,10 +11,19 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight import files
-from limelight.drawing import as_pictures, check_whole, heatmap_on_photo, refuse_photos
-from limelight.errors import OptionError, OutputError, unknown
-from limelight.finish import AxisSpan
-from limelight.status import Status, to_heatmap
+from limelight.drawing import as_pictures, check_whole, heatmap_on_photo
+from limelight.errors import OutputError
+from limelight.explanation_pictures import (
+    OPACITY,
+    PictureKind,
+    check_picture,
+    explanation_figure,
+    heat_picture,
+    overlays,
+)
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
+from limelight.finish import AxisSpan, FinishedInPieces
+from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,9 +31,7 @@ if TYPE_CHECKING:
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
-
-
-PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
+    from limelight.render import Alpha
 
 
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
@@ -146,6 +153,11 @@ class Explanation:
         """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""
         return to_heatmap(self.raw, size, self.status, self.span)
 
+    def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
+        """Return the heatmap of the first image at another size, computed as it is read."""
+        raw = zero_unless_ok(self.raw, self.status)[0]
+        return FinishedInPieces(raw, size, self.span)
+
     def photo_heatmaps(self) -> list[PhotoHeatmap]:
         """Return the heatmap of each whole photo, in its own size, and what of it was seen.
 
@@ -175,8 +187,9 @@ class Explanation:
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
-        alpha: float | None = None,
+        colormap: str | None = None,
+        alpha: Alpha = "heat",
+        signed: bool = False,
     ) -> list[Image]:
         """Lay the colours of the heatmaps over the photos: one picture per image.
 
@@ -190,10 +203,13 @@ class Explanation:
                 that the network saw. The network's own input where there are none.
             whole: Draw on the whole photos, and mark what the network did not see; else on the
                 parts that it saw.
-            colormap: The name of a matplotlib colour map.
-            alpha: None for the article's overlay, (photo + colours) / max; else
-                (1 - alpha) photo + alpha colours. Under a signal's curve, the brightness of the
-                colours: full when None.
+            colormap: The name of a matplotlib colour map; "inferno", or "RdBu_r" of a signed map,
+                when not given.
+            alpha: How opaque the colours are: (1 - alpha) photo + alpha colours. With "heat" it
+                grows with the heat, so that the photo stays as it is where there is none. With None
+                the picture is the Grad-CAM article's, (photo + colours) / max. Under a signal's
+                curve, a number is the brightness of the colours.
+            signed: Draw the raw maps, with what lowers the score, each scaled by its largest value.
 
         Raises:
             UnknownNameError: There is no such colour map.
@@ -201,18 +217,9 @@ class Explanation:
             InputError: There is not one photo per image; a photo does not show what the network was
                 given; the inputs are no pictures; or whole photos are asked for and not known.
         """
-        from limelight import render
-
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
-        overlays = []
-        for drawn in as_pictures([self], photos, whole=whole):
-            overlay = render.overlay(
-                drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
-            )
-            (region,) = drawn.regions
-            overlays.append(overlay if region is None else render.outlined(overlay, region))
-        return overlays
+        return list(
+            overlays(self, photos, whole=whole, colormap=colormap, alpha=alpha, signed=signed)
+        )
 
     @property
     def regions(self) -> list[Tensor | None]:
@@ -227,33 +234,35 @@ class Explanation:
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Figure:
-        """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names.
+        """Draw photo, heatmap and overlay, a row per image, with all names and a colour bar.
 
         Signals `[B, C, L]` are drawn as curves on the heatmap's colours. For volumes and video
         `[B, C, D, H, W]`, the heat of every slice is drawn, and up to eight slices without and with
         colours.
-        """
-        from limelight import render
 
-        notes = ["" if status.ok else str(status) for status in self.status]
-        if self.image.ndim == 4:
-            panels = as_pictures([self], photos, whole=whole, as_panels=True)
-            rows = [
-                render.ExplainedPhoto(panel.photo, panel.heatmaps[0], label, note, panel.regions[0])
-                for panel, label, note in zip(panels, self.label, notes, strict=True)
-            ]
-            return render.photo_figure(
-                rows, method=self.method, layer=self.layer, colormap=colormap
-            )
-        refuse_photos(self.image, photos, whole=whole)
-        heatmaps = self.heatmap.detach().float().cpu()
-        inputs = [
-            render.ExplainedInput(*fields)
-            for fields in zip(self.image, heatmaps, self.label, notes, self.regions, strict=True)
-        ]
-        return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
+        Args:
+            photos, whole, colormap: As in `overlay`.
+            scale: "each": the highest value of each map has the last colour. "shared": all maps
+                have one scale, that of the raw maps, so that weak and strong ones can be told
+                apart. The colour bar says which.
+            signed: Draw the raw maps in place of the heatmaps: what raises the score in one colour,
+                what lowers it in another, and zero between them.
+            style: Width, resolution and font size.
+        """
+        return explanation_figure(
+            self,
+            photos,
+            whole=whole,
+            colormap=colormap,
+            scale=scale,
+            signed=signed,
+            style=style,
+        )
 
     def save(
         self,
@@ -262,7 +271,9 @@ class Explanation:
         photos: Sequence[Image] | None = None,
         whole: bool = False,
         picture: PictureKind = "figure",
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write a picture, or the arrays, whole or not at all.
 
@@ -272,46 +283,46 @@ class Explanation:
             photos: What to draw on, as in `overlay`.
             whole: Draw on the whole photos, as in `overlay`. In an .npz file, `photo_heatmap_0` and
                 `photo_seen_0` are what `photo_heatmaps` returns for the first image, and so on.
-            picture: `figure` (photo, heatmap, overlay, names), `overlay` (the article's),
-                `blend` (half photo, half colours) or `heatmap`; the last three take one image.
+            picture: `figure` (photo, heatmap, overlay, names), `signed` (the figure of the raw
+                map), `overlay` (opaque where it is hot), `article` (the overlay of the Grad-CAM
+                article), `blend` (half photo, half colours) or `heatmap`; the last four take one
+                image, and are as large as the photo.
             colormap: The name of a matplotlib colour map.
+            scale, style: As in `figure`, for figures alone.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
+            OptionError: A style is asked for, and the picture is no figure.
             InputError: As `overlay`.
         """
-        if picture not in get_args(PictureKind):
-            known = get_args(PictureKind)
-            raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
+        check_picture(picture, scale, style)
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
             return files.write_arrays(path, *self._arrays(whole=whole))
-        if picture == "figure":
-            from limelight import render
+        from limelight import render
 
-            figure = self.figure(photos, whole=whole, colormap=colormap)
+        if picture in ("figure", "signed"):
+            figure = self.figure(
+                photos,
+                whole=whole,
+                colormap=colormap,
+                scale=scale,
+                signed=picture == "signed",
+                style=style,
+            )
             return files.write_whole(path, render.encode_figure(figure, form))
         if len(self) > 1:
             raise OutputError(
                 f"One {picture} was asked for, and there are {len(self)} images. Save them one by "
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
-        from limelight import render
-
-        drawn = self._one_picture(photos, picture, colormap, whole=whole)
-        return files.write_whole(path, lambda file: render.write(drawn, form, file))
-
-    def _one_picture(
-        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str, *, whole: bool
-    ) -> Image:
-        from limelight import render
-
         if picture == "heatmap":
-            (drawn,) = as_pictures([self], photos, whole=whole)
-            return render.colourise(drawn.heatmaps[0], colormap)
-        alpha = None if picture == "overlay" else 0.5
-        return self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)[0]
+            drawn = heat_picture(self, photos, colormap, whole=whole)
+        else:
+            alpha = OPACITY[picture]
+            (drawn,) = self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)
+        return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
     def _arrays(self, *, whole: bool) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -187,7 +187,7 @@ def _result(
     preprocess, explanations = network.preprocess, done.popleft()
     crop, needed = None, decoded.taken
     if not preprocess.takes_volumes:
-        crop = preprocess.crop(decoded.photo)
+        crop = replace(preprocess.crop(decoded.photo), name=decoded.path.name)
         explanations = tuple(explanation.drawn_on([crop]) for explanation in explanations)
         needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
     decoded.photo = None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.layers import INPUT
 from limelight.layers.resolved import Layer
 from limelight.models.network import Images, Model, read_subject
@@ -210,7 +211,7 @@ class Trace:
 
         return select(at_layer.activations), select(at_layer.gradients)
 
-    def figure(self, image: int = 0) -> Figure:
+    def figure(self, image: int = 0, *, style: FigureStyle = USUAL_STYLE) -> Figure:
         """Draw for one image, layer by layer, one channel's activations and gradients, and sums.
 
         The channel is the one that adds most, as in `text`; the sums are `max_k |dy_c/dA_k|`, and
@@ -228,9 +229,10 @@ class Trace:
             title = f"{at_layer.layer}  {list(at_layer.activations.shape)}"
             channel = self.window(number, image).channel
             rows.append(traces.TracedLayer(title, activations, gradients, channel))
-        return traces.trace_figure(rows, f"{self.label[image]}, score {self.score[image]:.4g}")
+        title = f"{self.label[image]}, score {self.score[image]:.4g}"
+        return traces.trace_figure(rows, title, style=style)
 
-    def save(self, path: str | Path, *, image: int = 0) -> Path:
+    def save(self, path: str | Path, *, image: int = 0, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write the figure of one image, or with .npz the arrays of all, whole or not at all.
 
         The arrays are `activations_0`, `gradients_0` and so on in the order of `layers`, `score`,
@@ -242,7 +244,9 @@ class Trace:
         """
         from limelight import render
 
-        return render.save_figure_or_arrays(path, lambda: self.figure(image), self._arrays)
+        return render.save_figure_or_arrays(
+            path, lambda: self.figure(image, style=style), self._arrays
+        )
 
     def _arrays(self) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from limelight.errors import InputError, unknown
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.metrics import storage
 from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
@@ -243,7 +244,7 @@ class Measurement:
         """
         return judge(self.estimates(), self.names, self.n)
 
-    def figure(self) -> Figure:
+    def figure(self, *, style: FigureStyle = USUAL_STYLE) -> Figure:
         """Draw for every metric the means of methods and controls, and the mean curves.
 
         Raises:
@@ -261,15 +262,15 @@ class Measurement:
                 axes = next(m.metric.axes for k, m in self.readings.items() if k.metric == metric)
                 assert axes is not None  # every metric with curves has axes
                 drawn.append(panels.curves(f"{metric}, {name}", axes, by_method))
-        return render.measurement_figure(drawn, title=self.verdict().sentence)
+        return render.measurement_figure(drawn, title=self.verdict().sentence, style=style)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write everything (.json, which `load` reads), a table (.csv), or a picture.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        return storage.save(path, self._report, self.rows, self.figure)
+        return storage.save(path, self._report, self.rows, lambda: self.figure(style=style))
 
     def _report(self) -> dict[str, Any]:
         verdict = self.verdict()

@@ -24,7 +24,13 @@ from limelight.cli.messages import (
 )
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions
+from limelight.cli.output_options import (
+    AsJson,
+    FigureOptions,
+    PictureFiles,
+    PictureOptions,
+    check_methods_of_scale,
+)
 from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
@@ -32,6 +38,7 @@ from limelight.cli.target_options import TargetOptions
 from limelight.comparison import Comparison
 from limelight.errors import OptionError, PhotoError
 from limelight.explanation import Explanation
+from limelight.figure_style import FigureStyle
 from limelight.inputs import ModelInputs
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
@@ -73,6 +80,7 @@ def compare(
     ] = None,
     map_options: MapOptions,
     picture_options: PictureOptions,
+    figure_options: FigureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.
@@ -92,8 +100,9 @@ def compare(
     """
     targets, rows = target_options.targets(), chosen_methods(methods or None)
     measured_by = _metrics_without_objects(metrics or _QUICK_METRICS) if measure or metrics else []
+    check_methods_of_scale(picture_options.scale, rows)
     paths = photo_paths(photos)
-    files = picture_options.plan(single=len(paths) == 1)
+    style, files = figure_options.style, picture_options.plan(single=len(paths) == 1)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     run.paths = pictures_of(paths, network)
@@ -109,6 +118,7 @@ def compare(
         metrics=measured_by,
         files=files,
         pictures=picture_options,
+        style=style,
     )
     with run.work():
         for path in run.paths:
@@ -148,6 +158,7 @@ class _Sheets:
     metrics: Sequence[Metric]
     files: PictureFiles
     pictures: PictureOptions
+    style: FigureStyle
     total: Measurement = field(default_factory=Measurement)
 
     def compare_photo(self, path: Path) -> None:
@@ -168,7 +179,11 @@ class _Sheets:
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
             comparison.drawn_on(crops).save(
-                file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
+                file,
+                whole=bool(self.pictures.whole),
+                colormap=self.pictures.colormap,
+                scale=self.pictures.scale,
+                style=self.style,
             )
             photo["sheet"] = str(file)
         photo["seconds"] = round(time.perf_counter() - started, 3)

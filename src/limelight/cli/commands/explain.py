@@ -28,17 +28,25 @@ from limelight.cli.messages import (
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
+from limelight.cli.output_options import (
+    AsJson,
+    FigureOptions,
+    PictureFiles,
+    PictureOptions,
+    whole_option,
+)
 from limelight.cli.photo_options import Every, Photos, photo_paths, pictures_of
+from limelight.cli.places import place_on_photo
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.explanation import Explanation, PictureKind
+from limelight.explanation import Explanation
+from limelight.explanation_pictures import PictureKind, check_picture
+from limelight.figure_style import FigureStyle
 from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
-from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.runtime.detectors import read_detected
 from limelight.targets.class_names import label_of
@@ -88,6 +96,7 @@ def explain(
     ] = None,
     map_options: MapOptions,
     picture_options: _HeatmapOptions,
+    figure_options: FigureOptions,
     every: Every = 1,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
@@ -111,9 +120,13 @@ def explain(
     limelight explain street.jpg --model yolo:yolo11n.pt --target dog
 
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
+
+    limelight explain scan.png --picture signed --width 85mm --dpi 300 --out figure.pdf
     """
     classes = target_options.targets()
     paths = photo_paths(photos)
+    style = figure_options.style
+    check_picture(picture_options.picture, picture_options.scale, style)
     files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
     run = RunRecord(paths, as_json)
     started = time.perf_counter()
@@ -129,6 +142,7 @@ def explain(
         network,
         files,
         picture_options,
+        style,
         loading=time.perf_counter() - started,
         method=method,
         key=output,
@@ -172,6 +186,7 @@ class _Heatmaps:
         network: Network,
         files: PictureFiles,
         pictures: _HeatmapOptions,
+        style: FigureStyle,
         *,
         loading: float,
         method: str | None,
@@ -180,13 +195,13 @@ class _Heatmaps:
         """Begin with nothing explained.
 
         Args:
-            run, network, files, pictures: The run, and what its options say.
+            run, network, files, pictures, style: The run, and what its options say.
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
-        self.room = Room(PHOTO_BYTES)
+        self.style, self.room = style, Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
 
@@ -242,6 +257,8 @@ class _Heatmaps:
                 whole=whole,
                 picture=self.pictures.picture,
                 colormap=self.pictures.colormap,
+                scale=self.pictures.scale,
+                style=self.style,
             )
             if not noted:  # noted with its first picture: a later one may fail
                 best = _best_classes(explanation, self.network, self.key)
@@ -254,8 +271,7 @@ class _Heatmaps:
                         "explanations": noted,
                     }
                 )
-            crop = result.crop
-            place = None if crop is None else _place_on_photo(explanation, crop)
+            place = None if result.crop is None else place_on_photo(explanation, result.crop)
             noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)
@@ -263,28 +279,6 @@ class _Heatmaps:
 
 def _is_large(result: PhotoResult) -> bool:
     return is_large(result.taken)
-
-
-def _place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] | None:
-    """Return the box around what the score is about, x1 y1 x2 y2 in pixels of the photo.
-
-    It is None for a score about the whole photo.
-    """
-    if explanation.region is None or explanation.region.ndim != 3:
-        return None
-    rows, columns = (explanation.region[0].bool().any(axis).nonzero()[:, 0] for axis in (1, 0))
-    if not len(rows):
-        return None
-    left, top, right, bottom = crop.box
-    height, width = explanation.region.shape[1:]
-    across, down = (right - left) / width, (bottom - top) / height
-    corners = [
-        left + int(columns[0]) * across,
-        top + int(rows[0]) * down,
-        left + (int(columns[-1]) + 1) * across,
-        top + (int(rows[-1]) + 1) * down,
-    ]
-    return [round(corner) for corner in corners]
 
 
 def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
