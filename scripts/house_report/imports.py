@@ -22,7 +22,7 @@ ORDER = (
     ("target_evidence",),
     ("photos", "models"),
     ("render",),
-    ("drawing", "recipe", "explanation", "fusion"),
+    ("drawing", "recipe", "tables", "regions", "explanation", "fusion"),
     ("application", "pipeline", "photo_pipeline"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),

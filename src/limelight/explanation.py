@@ -17,11 +17,13 @@ from limelight.finish import AxisSpan
 from limelight.status import Status, to_heatmap
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
+    from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
 
 
 PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
@@ -215,12 +217,71 @@ class Explanation:
         return overlays
 
     @property
-    def regions(self) -> list[Tensor | None]:
+    def scored_regions(self) -> list[Tensor | None]:
         """The pixels that the score of each image is about, `[*image]`; None for all pixels."""
         if self.region is None:
             return [None] * len(self.raw)
         regions = self.region.detach().cpu()
         return [None if bool(region.all()) else region for region in regions]
+
+    def regions(
+        self,
+        threshold: float | None = None,
+        how: ThresholdRule = "share",
+        *,
+        min_area: int = 1,
+        largest: bool = False,
+        pixels: PixelsOf | None = None,
+    ) -> ExplainedRegions:
+        """Return the connected regions where each heatmap h is hot; none when its status is not ok.
+
+        Args:
+            threshold: With "share", the share of the maximum, 0.2 when None (Zhou et al. 2016);
+                with "quantile", the quantile of the pixels that the network saw.
+            how: "share": `h >= threshold * max h`; "quantile": the hottest `1 - threshold` of the
+                pixels; "otsu": above the threshold that splits h best (Otsu 1979).
+            min_area: The fewest pixels of a region.
+            largest: Keep only the region with most pixels.
+            pixels: Whose pixels regions are in, "photo" or "input"; None for "photo" if known.
+
+        Raises:
+            OptionError, UnknownNameError: An argument has a value that it cannot have.
+            InputError: The inputs are no pictures, or the photo is not known.
+        """
+        from limelight.regions import ExplainedRegions
+
+        return ExplainedRegions.of(
+            self, threshold, how, min_area=min_area, largest=largest, pixels=pixels
+        )
+
+    def rows(
+        self,
+        photos: Sequence[str] | None = None,
+        *,
+        objects: Tensor | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return a row of plain values for each image; docs/guide.md has the columns.
+
+        Args:
+            photos: The names of the photos, one per image.
+            objects: Masks of objects in the input, `[B, *image]`; their share of heat is a column.
+            first: The number of the first image.
+
+        Raises:
+            InputError: There is not one name, or not one mask, for each image.
+        """
+        from limelight import tables
+
+        return tables.explanation_rows(self, photos, objects=objects, first=first)
+
+    def to_frame(
+        self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
+    ) -> pandas.DataFrame:
+        """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
+        from limelight import tables
+
+        return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
 
     def figure(
         self,
@@ -251,7 +312,9 @@ class Explanation:
         heatmaps = self.heatmap.detach().float().cpu()
         inputs = [
             render.ExplainedInput(*fields)
-            for fields in zip(self.image, heatmaps, self.label, notes, self.regions, strict=True)
+            for fields in zip(
+                self.image, heatmaps, self.label, notes, self.scored_regions, strict=True
+            )
         ]
         return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
 

@@ -30,6 +30,7 @@ from limelight.cli.output_options import AsJson
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.errors import PhotoError
 from limelight.files import make_folder, remove_file
@@ -84,6 +85,7 @@ def choose(
     out: Annotated[Path, out_option("A folder for report, table and figure.")] = Path(
         "limelight-chosen"
     ),
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out which method, at which layer, makes the maps of PHOTOS to trust on a network.
@@ -117,6 +119,7 @@ def choose(
     if len(paths) == 1:
         photo_size(paths[0])  # the name of a folder that is not there, most likely
     make_folder(out)
+    table_rows = plan_table(table)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     sources = [photo_source(path, network, explained, annotations) for path in paths]
@@ -135,6 +138,7 @@ def choose(
     if run.error is not None and not found.ranking:
         raise run.error
     _save(run, found, out)
+    write_summary(table_rows, found.rows(), run)
     _report(run, found, network, _command(found, network_options, target), out)
     run.leave()
 

@@ -28,7 +28,9 @@ from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions
 from limelight.cli.photo_options import Photos, load_input, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import TargetOptions
+from limelight.cli.words import worded
 from limelight.comparison import Comparison
 from limelight.errors import OptionError, PhotoError
 from limelight.explanation import Explanation
@@ -40,6 +42,7 @@ from limelight.metrics.run import chosen_metrics, measure_all, needing_objects
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
+from limelight.tables import EXPLANATION_COLUMNS, TableFile, failed_row
 from limelight.targets import Target, as_target
 
 _QUICK_METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
@@ -73,6 +76,7 @@ def compare(
     ] = None,
     map_options: MapOptions,
     picture_options: PictureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.
@@ -94,6 +98,7 @@ def compare(
     measured_by = _metrics_without_objects(metrics or _QUICK_METRICS) if measure or metrics else []
     paths = photo_paths(photos)
     files = picture_options.plan(single=len(paths) == 1)
+    table_rows = plan_table(table, EXPLANATION_COLUMNS)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     sheets = _Sheets(
@@ -106,6 +111,7 @@ def compare(
         metrics=measured_by,
         files=files,
         pictures=picture_options,
+        table=table_rows,
     )
     with run.work():
         for path in paths:
@@ -113,6 +119,7 @@ def compare(
             if run.stopped or run.full:
                 break
     run.raise_if_nothing_is_done()
+    write_table(table_rows, run)
     _report_sheets(sheets)
     run.leave()
 
@@ -145,6 +152,7 @@ class _Sheets:
     metrics: Sequence[Metric]
     files: PictureFiles
     pictures: PictureOptions
+    table: TableFile | None
     total: Measurement = field(default_factory=Measurement)
 
     def compare_photo(self, path: Path) -> None:
@@ -154,19 +162,23 @@ class _Sheets:
             images, crop = load_input(path, self.network)
         except PhotoError as error:  # the others are still done
             self.run.fail(path, error)
+            if self.table is not None:
+                number = self.run.paths.index(path)
+                self.table.rows.append(failed_row(str(path), worded(error), image=number))
             return
         comparison = self._compared(path, images)
         if comparison is None:
             return
         if any(explanation.status[0].name == "not-finite" for explanation in comparison):
             self.run.code = max(self.run.code, 1)
+        comparison = comparison.drawn_on([crop])
+        if self.table is not None:
+            self.table.rows += comparison.rows([str(path)], first=self.run.paths.index(path))
         photo = _comparison_as_dict(path, comparison)
         self.run.done.append(photo)
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
-            comparison.drawn_on([crop]).save(
-                file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
-            )
+            comparison.save(file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap)
             photo["sheet"] = str(file)
         photo["seconds"] = round(time.perf_counter() - started, 3)
         if not self.run.as_json:

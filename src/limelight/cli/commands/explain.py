@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from limelight.ahead import Room, ahead
+from limelight.cli.heatmap_report import HeatmapRun, print_photo, print_photos
 from limelight.cli.map_options import DEFAULT_METHOD, MapOptions, layers_option, split_layers
 from limelight.cli.messages import (
-    count_photos,
-    method_text,
-    network_title,
     print_errors,
     print_untried,
-    status_text,
     warn_of_random_weights,
 )
 from limelight.cli.network_options import NetworkOptions
@@ -31,8 +26,11 @@ from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
+from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import PlaceOptions, TargetOptions
+from limelight.cli.words import worded
 from limelight.explanation import Explanation, PictureKind
 from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
@@ -41,6 +39,7 @@ from limelight.photo_pipeline import PhotoResult, explain_photos
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.runtime.detectors import read_detected
+from limelight.tables import EXPLANATION_COLUMNS, TableFile, failed_row
 from limelight.targets.class_names import label_of
 from limelight.targets.outputs import LogitsKey, answers
 
@@ -88,9 +87,11 @@ def explain(
     ] = None,
     map_options: MapOptions,
     picture_options: _HeatmapOptions,
+    region_options: RegionOptions,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
     ] = 8,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
@@ -109,10 +110,14 @@ def explain(
     limelight explain street.jpg --model yolo:yolo11n.pt --target dog
 
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
+
+    limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
     """
     classes = target_options.targets()
     paths = photo_paths(photos)
     files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
+    rows = plan_table(table, EXPLANATION_COLUMNS)
+    regions = region_options.plan(paths)
     run = RunRecord(paths, as_json)
     started = time.perf_counter()
     terminal = run.console.is_terminal
@@ -127,6 +132,8 @@ def explain(
         loading=time.perf_counter() - started,
         method=method,
         key=output,
+        table=rows,
+        regions=regions,
     )
     layers = split_layers(layer)
     with run.work():
@@ -154,6 +161,7 @@ def explain(
         for _ in bar.over(drawn):
             pass
     run.raise_if_nothing_is_done()
+    heatmaps.write_summaries()
     _report_heatmaps(heatmaps)
     run.leave()
 
@@ -171,6 +179,8 @@ class _Heatmaps:
         loading: float,
         method: str | None,
         key: LogitsKey | None,
+        table: TableFile | None,
+        regions: RegionFiles | None,
     ) -> None:
         """Begin with nothing explained.
 
@@ -179,17 +189,26 @@ class _Heatmaps:
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
+            table, regions: Where rows and regions go; None when they are not asked for.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.room = Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
+        self.table, self.regions, self.seen = table, regions, 0
+        if regions is not None:
+            regions.export.categories.names = network.classes
 
     @property
     def seconds(self) -> dict[str, float]:
         """How long each part of the work took."""
         parts = {"load": self.loading, "explain": self.explaining, "draw": self.drawing}
         return {name: round(seconds, 3) for name, seconds in parts.items()}
+
+    @property
+    def in_common(self) -> HeatmapRun:
+        """What all photos of the run have in common."""
+        return HeatmapRun(self.network, self.method, self.seconds)
 
     def timed(self, results: Iterator[PhotoResult]) -> Iterator[PhotoResult]:
         """Go through results, and note how long they take to come, and what broke them off."""
@@ -206,6 +225,7 @@ class _Heatmaps:
 
     def write(self, result: PhotoResult) -> None:
         """Write the pictures of one photo, and note what became of it."""
+        self._tabulate(result)
         if result.error:
             self.run.fail(result.path, result.error)
         if result.crop is None:
@@ -214,10 +234,29 @@ class _Heatmaps:
         try:
             if not self.run.full:
                 with self.run.photo(result.path):
+                    if self.regions is not None:
+                        self.regions.add(result.path, result.explanations)
                     self._draw(result)
         finally:
             self.room.give(result.taken)
         self.drawing += time.perf_counter() - started
+
+    def _tabulate(self, result: PhotoResult) -> None:
+        """Add a row for each target of one photo to the table."""
+        if self.table is not None:
+            photo, number = str(result.path), self.seen
+            if result.error:
+                self.table.rows.append(failed_row(photo, worded(result.error), image=number))
+            for explanation in result.explanations:
+                self.table.rows += explanation.rows([photo], first=number)
+        self.seen += 1
+
+    def write_summaries(self) -> None:
+        """Write the files over all photos, with what was done."""
+        write_table(self.table, self.run)
+        if self.regions is not None:
+            with self.run.file(self.regions.export.out):
+                self.regions.export.write()
 
     def _draw(self, result: PhotoResult) -> None:
         assert result.crop is not None
@@ -325,9 +364,9 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
         return
     warn_of_random_weights(run.console, network.weights)
     if total == 1 and run.done:
-        _print_heatmaps_of_one(run.console, run.done[0], heatmaps)
+        print_photo(run.console, run.done[0], heatmaps.in_common)
     elif run.done:
-        _print_heatmaps(run.console, run.done, heatmaps)
+        print_photos(run.console, run.done, heatmaps.in_common)
     if run.stopped:
         run.console.print(f"[yellow]Interrupted:[/] {interruption}")
     print_errors(run.failed + run.unwritten)
@@ -337,63 +376,3 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
             errors.print(f"{len(photos)} of {total} photos could not be {verb}.")
     if not run.stopped:
         print_untried(untried)
-
-
-def _print_heatmaps_of_one(console: Console, photo: dict[str, Any], heatmaps: _Heatmaps) -> None:
-    """Print all that is known of one photo."""
-    answers_table = Table(box=None, padding=(0, 1), show_header=False)
-    for best in photo["top5"]:
-        bar = console.bar(best["probability"])
-        answers_table.add_row(
-            f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
-        )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
-    console.print(answers_table)
-    facts = Table(box=None, padding=(0, 1), show_header=False)
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for each in photo["explanations"]:
-        index = "" if each["index"] is None else f" ({each['index']})"
-        facts.add_row("target", f"{escape(each['target'])}{index}, score {each['score']:.4g}")
-        if each["place"] is not None:
-            facts.add_row("place", f"{','.join(map(str, each['place']))} of the photo")
-        facts.add_row("status", status_text(each))
-        if each["gap"] is not None:
-            facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")
-        facts.add_row("picture", escape(each["picture"]))
-    last = photo["explanations"][-1]
-    facts.add_row("layer", f"{escape(last['layer'])}: {escape(last['reason'])}")
-    facts.add_row("method", method_text(last["method"], heatmaps.method))
-    facts.add_row("time", _times(heatmaps.seconds))
-    console.print(facts)
-
-
-def _print_heatmaps(console: Console, photos: list[dict[str, Any]], heatmaps: _Heatmaps) -> None:
-    """Print a line for each picture of several photos."""
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("photo", "target", "score", "status", "picture"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("score", "status"))
-    for photo in photos:
-        for each in photo["explanations"]:
-            table.add_row(
-                escape(Path(photo["photo"]).name),
-                escape(each["target"]),
-                f"{each['score']:.3g}",
-                f"[{'green' if each['status'] == 'ok' else 'yellow'}]{each['status']}[/]",
-                escape(Path(each["picture"]).name),
-            )
-    console.print(table)
-    first = photos[0]["explanations"][0]
-    console.print(
-        f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
-        f"{method_text(first['method'], heatmaps.method)} at {escape(first['layer'])} "
-        f"({escape(first['reason'])}). {_times(heatmaps.seconds)}. "
-        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
-    )
-
-
-def _times(seconds: dict[str, float]) -> str:
-    return (
-        f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
-        f"{seconds['load']:.2f} s to load the network"
-    )

@@ -19,6 +19,7 @@ from limelight.cli.output_options import AsJson
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.files import make_folder
 from limelight.lock import only_run
@@ -76,6 +77,7 @@ def measure(
     out: Annotated[Path, out_option("A folder for table, figure and readings.")] = Path(
         "limelight-measured"
     ),
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.
@@ -107,6 +109,7 @@ def measure(
     refuse_without_objects(spec.metrics, given=object_options.given)
     paths = photo_paths(photos)
     make_folder(out)
+    table_rows = plan_table(table)
     classes, dtype = network_options.classes, str(network_options.dtype)
     question = spec.question(
         model=network_options.model,
@@ -123,6 +126,7 @@ def measure(
         total = journal.total
         with run.work():
             _save(total, out, run)
+            write_summary(table_rows, total.rows(), run)
         # Photos that were measured before count as done.
         run.done += [{"photo": name} for name in journal.done]
         _report_measurement(run, total, out)
