@@ -74,6 +74,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
+    from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
+    from limelight.regions.heat_regions import (
+        HeatRegion as HeatRegion,
+        ImageRegions as ImageRegions,
+    )
     from limelight.runtime.cells import (
         CellPlaces as CellPlaces,
         where_cells_look as where_cells_look,
@@ -190,6 +195,11 @@ _PUBLIC_NAMES = {
     "recipe": (
         "Part",
         "Recipe",
+    ),
+    "regions.explained_regions": ("ExplainedRegions",),
+    "regions.heat_regions": (
+        "HeatRegion",
+        "ImageRegions",
     ),
     "runtime.cells": (
         "CellPlaces",

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from limelight.cli.option_groups import path_option
+from limelight.cli.run_record import RunRecord
+from limelight.cli.words import under_option
 from limelight.explanation import Explanation
 from limelight.regions import (
     ImageRegions,
@@ -77,7 +79,8 @@ class RegionOptions:
         check_threshold(self.threshold, self.how or "share")
         names = names_in_files(photos)
         form = self.regions_format or "coco"
-        export = RegionExport.plan(self.regions, form, names, photos=photos)
+        with under_option("--regions"):
+            export = RegionExport.plan(self.regions, form, names, photos=photos)
         return RegionFiles(self, export, dict(zip(photos, names, strict=True)))
 
     def of(self, explanation: Explanation) -> ImageRegions:
@@ -111,4 +114,11 @@ class RegionFiles:
         Raises:
             OutputError: A mask cannot be written.
         """
-        self.export.add(self.names[path], [self.options.of(each) for each in explanations])
+        regions = [self.options.of(explanation) for explanation in explanations]
+        with under_option("--regions"):
+            self.export.add(self.names[path], regions)
+
+    def write(self, run: RunRecord) -> None:
+        """Write the files over all photos, however the run ended."""
+        with run.file(self.export.out), under_option("--regions"):
+            self.export.write()

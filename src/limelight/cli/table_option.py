@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from limelight.cli.option_groups import path_option
 from limelight.cli.run_record import RunRecord
+from limelight.cli.words import under_option
 from limelight.tables import TableFile
 
 TablePath = Annotated[
@@ -22,13 +23,16 @@ TablePath = Annotated[
 
 def plan_table(path: Path | None, columns: Mapping[str, type] | None = None) -> TableFile | None:
     """Return the table to write, if one is asked for; fail before any work is done."""
-    return None if path is None else TableFile.plan(path, columns)
+    if path is None:
+        return None
+    with under_option("--table"):
+        return TableFile.plan(path, columns)
 
 
 def write_table(table: TableFile | None, run: RunRecord) -> None:
     """Write the table with what was done, however the run ended."""
     if table is not None:
-        with run.file(table.path):
+        with run.file(table.path), under_option("--table"):
             table.write()
 
 

@@ -7,7 +7,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from limelight.regions.heat_regions import HeatRegion, ImageRegions
-from limelight.render import outlined
 
 #: The colours of regions in turn, told apart by colour-blind people too (Okabe and Ito 2008).
 _COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#009e73", "#d55e00", "#0072b2")
@@ -41,6 +40,8 @@ def _line_width(size: tuple[int, int]) -> int:
 
 def _draw_outline(picture: Image.Image, region: HeatRegion, scale: int, colour: str) -> None:
     """Draw the outline of a region on the part of the picture that it lies in."""
+    from limelight.render import outlined
+
     margin = 2 + max(picture.size) // 200
     left, top, right, bottom = (scale * edge for edge in region.box)
     x1, y1 = max(0, left - margin), max(0, top - margin)

@@ -16,7 +16,6 @@ from limelight.errors import InputError, OptionError, unknown
 from limelight.photos.crops import CroppedPhoto
 from limelight.regions.contours import Contour, contours
 from limelight.regions.thresholds import Heat, Mask, ThresholdRule, check_threshold, hot_pixels
-from limelight.render import in_one_tensor
 from limelight.status import Status
 from limelight.tables.explanations import Tabulated
 
@@ -190,6 +189,8 @@ def regions_of_images(
 
 def _heat(explanation: Tabulated, crop: CroppedPhoto, *, on_photo: bool) -> tuple[Heat, Mask]:
     """Return the heatmap of one image, `[H, W]`, and which of its pixels the network saw."""
+    from limelight.render import in_one_tensor
+
     if not on_photo:
         heatmap = explanation.heatmap[0].detach().float().cpu().numpy()
         return heatmap, np.ones(heatmap.shape, dtype=bool)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from limelight.ahead import Room, ahead
+from limelight.cli.explanation_table import ExplanationTable
 from limelight.cli.heatmap_report import HeatmapRun, print_photo, print_photos
 from limelight.cli.map_options import DEFAULT_METHOD, MapOptions, layers_option, split_layers
 from limelight.cli.messages import (
@@ -21,6 +22,7 @@ from limelight.cli.messages import (
     warn_of_random_weights,
 )
 from limelight.cli.network_options import NetworkOptions
+from limelight.cli.object_options import ObjectOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
@@ -30,7 +32,6 @@ from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.cli.words import worded
 from limelight.explanation import Explanation, PictureKind
 from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
@@ -39,7 +40,7 @@ from limelight.photo_pipeline import PhotoResult, explain_photos
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.runtime.detectors import read_detected
-from limelight.tables import EXPLANATION_COLUMNS, TableFile, failed_row
+from limelight.tables import EXPLANATION_COLUMNS
 from limelight.targets.class_names import label_of
 from limelight.targets.outputs import LogitsKey, answers
 
@@ -91,6 +92,7 @@ def explain(
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
     ] = 8,
+    object_options: ObjectOptions,
     table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -118,6 +120,10 @@ def explain(
     files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
     rows = plan_table(table, EXPLANATION_COLUMNS)
     regions = region_options.plan(paths)
+    object_options.check()
+    if object_options.given and table is None:
+        raise typer.BadParameter("--boxes and --masks go with --table")
+    annotations = object_options.annotations()
     run = RunRecord(paths, as_json)
     started = time.perf_counter()
     terminal = run.console.is_terminal
@@ -132,8 +138,15 @@ def explain(
         loading=time.perf_counter() - started,
         method=method,
         key=output,
-        table=rows,
         regions=regions,
+        table=None
+        if rows is None
+        else ExplanationTable(
+            file=rows,
+            run=run,
+            preprocess=network.preprocess,
+            annotations=annotations,
+        ),
     )
     layers = split_layers(layer)
     with run.work():
@@ -179,7 +192,7 @@ class _Heatmaps:
         loading: float,
         method: str | None,
         key: LogitsKey | None,
-        table: TableFile | None,
+        table: ExplanationTable | None,
         regions: RegionFiles | None,
     ) -> None:
         """Begin with nothing explained.
@@ -195,7 +208,7 @@ class _Heatmaps:
         self.room = Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
-        self.table, self.regions, self.seen = table, regions, 0
+        self.table, self.regions = table, regions
         if regions is not None:
             regions.export.categories.names = network.classes
 
@@ -225,7 +238,8 @@ class _Heatmaps:
 
     def write(self, result: PhotoResult) -> None:
         """Write the pictures of one photo, and note what became of it."""
-        self._tabulate(result)
+        if self.table is not None:
+            self.table.add(result)
         if result.error:
             self.run.fail(result.path, result.error)
         if result.crop is None:
@@ -241,22 +255,12 @@ class _Heatmaps:
             self.room.give(result.taken)
         self.drawing += time.perf_counter() - started
 
-    def _tabulate(self, result: PhotoResult) -> None:
-        """Add a row for each target of one photo to the table."""
-        if self.table is not None:
-            photo, number = str(result.path), self.seen
-            if result.error:
-                self.table.rows.append(failed_row(photo, worded(result.error), image=number))
-            for explanation in result.explanations:
-                self.table.rows += explanation.rows([photo], first=number)
-        self.seen += 1
-
     def write_summaries(self) -> None:
         """Write the files over all photos, with what was done."""
-        write_table(self.table, self.run)
+        if self.table is not None:
+            write_table(self.table.file, self.run)
         if self.regions is not None:
-            with self.run.file(self.regions.export.out):
-                self.regions.export.write()
+            self.regions.write(self.run)
 
     def _draw(self, result: PhotoResult) -> None:
         assert result.crop is not None
