@@ -140,6 +140,7 @@ def test_an_interrupted_run_writes_what_was_done(
         (("--regions", "photos/0.png"), "On the command line it is --regions."),
         (("--regions", "r.json", "--regions-format", "yolo"), "Pass a folder, or take the format"),
         (("--regions", "photos", "--regions-format", "masks"), "written over the photo"),
+        (("--regions", "photos", "--regions-format", "pictures"), "written over the photo"),
         (("--regions", "r", "--how", "otsu", "--threshold", ".5"), "finds the threshold itself"),
         (("--regions", "r", "--threshold", "3"), "threshold is 3.0 and how is 'share'"),
         (("--how", "otsu"), "--largest go with --regions"),
@@ -263,6 +264,17 @@ def test_masks_of_several_targets_have_files_of_their_own(run: Runner, photos: P
     assert run(*EXPLAIN, *options)[0] == 0
     names = sorted(path.name for path in Path("r").iterdir())
     assert names == sorted(f"{number}-{rank}.png" for number in range(4) for rank in (1, 2))
+
+
+def test_a_mask_is_not_written_over_a_photo_of_its_name(run: Runner, photos: Path) -> None:
+    before = save_photo(photos / "0-1.png", 9).read_bytes()
+    options = ("--topk", 2, "--regions", "photos", "--regions-format", "masks")
+    (photos / "0.png").rename(photos / "0.bmp")
+    for number in (1, 2, 3):
+        (photos / f"{number}.png").unlink()
+    code, _, _ = run("explain", "photos/0.bmp", "photos/0-1.png", *NET, *options, "--out", "out")
+    assert code == 2
+    assert (photos / "0-1.png").read_bytes() == before
 
 
 def test_no_picture_is_kept_for_the_table(run: Runner, photos: Path) -> None:

@@ -157,6 +157,14 @@ def test_mask_pictures(tmp_path: Path) -> None:
             assert (values == np.array(of_region)[regions.numbered.numpy()]).all()
 
 
+def test_pictures_with_the_regions_drawn_on_them(tmp_path: Path) -> None:
+    written = REGIONS.export(tmp_path, "pictures", photos=PHOTOS)
+    assert written == [tmp_path / "cat.png", tmp_path / "pets" / "dog.png"]
+    for path, drawn in zip(written, REGIONS.overlay(), strict=True):
+        with Image.open(path) as file:
+            assert (np.asarray(file) == np.asarray(drawn)).all()
+
+
 def test_more_regions_than_a_byte_counts(tmp_path: Path) -> None:
     raw = torch.zeros(1, 40, 40)
     raw[0, ::2, ::2] = 1

@@ -39,8 +39,8 @@ class RegionOptions:
         RegionFormat | None,
         typer.Option(
             help="One COCO file with polygons and boxes; a YOLO text file per photo with boxes or "
-            "polygons; a PNG mask per photo with 255 or with the number of each region. Without "
-            "it, coco."
+            "polygons; a PNG mask per photo with 255 or with the number of each region; or the "
+            "photos with the regions drawn on them. Without it, coco."
         ),
     ] = None
     threshold: Annotated[

@@ -176,7 +176,7 @@ class ExplainedRegions(Sequence[ImageRegions]):
             form: `coco`: one JSON file with polygons, boxes and run lengths; `yolo`: a text file
                 per photo with boxes; `yolo-polygons`: the same with polygons; `masks`: a picture
                 per photo, 255 in regions and 0 elsewhere; `numbered-masks`: the number of each
-                region.
+                region; `pictures`: what `overlay` draws.
             photos: The names of the photos in the files, one per image; `image-0.png` and so on
                 when they have none.
 

@@ -18,14 +18,19 @@ from limelight.errors import InputError, OptionError, OutputError, unknown
 from limelight.plain import as_json
 from limelight.regions.categories import Categories
 from limelight.regions.coco import annotation, document
+from limelight.regions.drawings import overlay
 from limelight.regions.heat_regions import ImageRegions
 from limelight.regions.yolo_text import box_line, polygon_line
 
 #: coco: one JSON file. yolo: a text file per photo, with boxes. yolo-polygons: the same, with
 #: polygons. masks: black pictures, 255 in regions. numbered-masks: the number of each region.
-RegionFormat = Literal["coco", "yolo", "yolo-polygons", "masks", "numbered-masks"]
+#: pictures: the photos with the regions drawn on them.
+RegionFormat = Literal["coco", "yolo", "yolo-polygons", "masks", "numbered-masks", "pictures"]
 
 REGION_FORMATS: tuple[RegionFormat, ...] = get_args(RegionFormat)
+
+#: The formats with a picture for each photo and target, which is written at once.
+_PICTURE_FORMATS = ("masks", "numbered-masks", "pictures")
 
 #: The class of a region: its index, and its label.
 ImageClass = tuple[int | None, str]
@@ -44,7 +49,7 @@ class _Line:
 class RegionExport:
     """The regions of the photos of a run, in one format.
 
-    Masks are written photo by photo; the other files at the end, with what came until then.
+    Pictures are written photo by photo; the other files at the end, with what came until then.
 
     Attributes:
         out: The JSON file of coco; else a folder.
@@ -100,32 +105,26 @@ class RegionExport:
             out = out if is_json else out / "annotations.json"
             files.make_folder(out.parent)
         export = cls(out=out, form=form, categories=Categories(classes))
-        export._refuse_photos(names, photos)
+        known = {path.resolve() for path in photos}
+        for picture in map(export._picture_path, names if form in _PICTURE_FORMATS else ()):
+            if picture.resolve() in known:
+                raise OutputError(
+                    "The regions of a photo would be written over the photo "
+                    f"{str(picture)!r}. Pass another folder for the regions."
+                )
         return export
 
-    def _refuse_photos(self, names: Sequence[str], photos: Sequence[Path]) -> None:
-        """Refuse to write a mask over a photo."""
-        if "masks" in self.form:
-            known = {path.resolve() for path in photos}
-            for name in names:
-                mask = self._mask_path(name)
-                if mask.resolve() in known:
-                    raise OutputError(
-                        f"The mask of a photo would be written over the photo {str(mask)!r}. Pass "
-                        "another folder for the regions."
-                    )
-
     def add(self, name: str, targets: Sequence[ImageRegions]) -> list[Path]:
-        """Add the regions of one photo, for each of its targets; return the masks, if any.
+        """Add the regions of one photo, for each of its targets; return the pictures, if any.
 
         Raises:
-            OutputError: A mask cannot be written.
+            OutputError: A picture cannot be written.
         """
         for regions in targets:
             self.categories.add(regions)
-        if "masks" in self.form:
+        if self.form in _PICTURE_FORMATS:
             return [
-                self._write_mask(name, regions, number if len(targets) > 1 else None)
+                self._write_picture(name, regions, number if len(targets) > 1 else None)
                 for number, regions in enumerate(targets, start=1)
             ]
         if self.form == "coco":
@@ -147,7 +146,7 @@ class RegionExport:
         """
         if self.form == "coco":
             return [files.write_whole(self.out, as_json(self._coco()).encode())]
-        if "masks" in self.form:
+        if self.form in _PICTURE_FORMATS:
             return []
         names = "".join(f"{line}\n" for line in self.categories.lines)
         written = [files.write_whole(self.out / "classes.txt", names.encode())]
@@ -174,17 +173,23 @@ class RegionExport:
         ]
         return document(self.images, annotations, self.categories.used)
 
-    def _write_mask(self, name: str, regions: ImageRegions, number: int | None) -> Path:
+    def _write_picture(self, name: str, regions: ImageRegions, number: int | None) -> Path:
+        path = self._picture_path(name, number)
+        buffer = BytesIO()
+        self._picture(regions).save(buffer, "PNG")
+        return files.write_whole(path, buffer.getvalue())
+
+    def _picture(self, regions: ImageRegions) -> Image.Image:
+        if self.form == "pictures":
+            return overlay(regions)
         numbers = regions.numbered.numpy()
         if self.form == "masks":
             numbers = 255 * (numbers > 0)
         depth = np.uint8 if len(regions) <= 255 else np.uint16
-        buffer = BytesIO()
-        Image.fromarray(numbers.astype(depth)).save(buffer, "PNG")
-        return files.write_whole(self._mask_path(name, number), buffer.getvalue())
+        return Image.fromarray(numbers.astype(depth))
 
-    def _mask_path(self, name: str, number: int | None = None) -> Path:
-        """Return the file of a mask: NAME.png, or NAME-1.png for the first of several targets."""
+    def _picture_path(self, name: str, number: int | None = None) -> Path:
+        """Return the file of a picture: NAME.png, or with several targets NAME-1.png and so on."""
         photo = PurePosixPath(name)
         parts = [photo.stem] if number is None else [photo.stem, str(number)]
         return self.out / photo.parent / files.file_name(parts, "png")
