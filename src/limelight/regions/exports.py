@@ -105,9 +105,9 @@ class RegionExport:
             out = out if is_json else out / "annotations.json"
             files.make_folder(out.parent)
         export = cls(out=out, form=form, categories=Categories(classes))
-        known = {path.resolve() for path in photos}
+        resolved = {path.resolve() for path in photos}
         for picture in map(export._picture_path, names if form in _PICTURE_FORMATS else ()):
-            if picture.resolve() in known:
+            if picture.resolve() in resolved:
                 raise OutputError(
                     "The regions of a photo would be written over the photo "
                     f"{str(picture)!r}. Pass another folder for the regions."
