@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
-    from limelight.explanation import Explanation as Explanation, PhotoHeatmap as PhotoHeatmap
+    from limelight.explanation import Explanation as Explanation
+    from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.figure_style import FigureStyle as FigureStyle
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
@@ -75,6 +76,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
+    from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
+    from limelight.regions.heat_regions import (
+        HeatRegion as HeatRegion,
+        ImageRegions as ImageRegions,
+    )
     from limelight.runtime.cells import (
         CellPlaces as CellPlaces,
         where_cells_look as where_cells_look,
@@ -125,7 +131,8 @@ _PUBLIC_NAMES = {
         "Attention",
         "Evidence",
     ),
-    "explanation": ("Explanation", "PhotoHeatmap"),
+    "explanation": ("Explanation",),
+    "explanation_arrays": ("PhotoHeatmap",),
     "figure_style": ("FigureStyle",),
     "fusion": ("fuse",),
     "layers.choice": (
@@ -192,6 +199,11 @@ _PUBLIC_NAMES = {
     "recipe": (
         "Part",
         "Recipe",
+    ),
+    "regions.explained_regions": ("ExplainedRegions",),
+    "regions.heat_regions": (
+        "HeatRegion",
+        "ImageRegions",
     ),
     "runtime.cells": (
         "CellPlaces",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from limelight import tables
 from limelight.drawing import as_pictures
 from limelight.explanation import Explanation
 from limelight.explanation_pictures import named_score
@@ -30,6 +31,7 @@ from limelight.progress import ProgressCallback
 from limelight.targets import LogitsKey, Target, as_target
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -88,6 +90,38 @@ class Comparison:
     def heatmaps(self) -> Tensor:
         """All heatmaps, `[E, B, *image]`, in the order of `explanations`."""
         return torch.stack([explanation.heatmap for explanation in self])
+
+    def rows(
+        self,
+        photos: Sequence[str] | None = None,
+        *,
+        objects: Tensor | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return the rows of all explanations, as `Explanation.rows`.
+
+        A method that was skipped has a row with the reason as its `error`.
+        """
+        rows = [
+            row
+            for explanation in self
+            for row in explanation.rows(photos, objects=objects, first=first)
+        ]
+        names: Sequence[str | None] = photos or [None] * max(map(len, self), default=1)
+        for skip in self.skipped:
+            rows += [
+                tables.failed_row(
+                    name, skip.reason, image=number, method=skip.method, layer=skip.layer
+                )
+                for number, name in enumerate(names, start=first)
+            ]
+        return rows
+
+    def to_frame(
+        self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
+    ) -> pandas.DataFrame:
+        """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
+        return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
 
     def figure(
         self,

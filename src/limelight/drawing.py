@@ -44,7 +44,7 @@ class Drawable(Protocol):
     def crops(self) -> tuple[CroppedPhoto, ...] | None: ...  # noqa: D102
 
     @property
-    def regions(self) -> list[Tensor | None]: ...  # noqa: D102
+    def scored_regions(self) -> list[Tensor | None]: ...  # noqa: D102
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor: ...  # noqa: D102
 
@@ -96,7 +96,7 @@ def as_pictures(
     from limelight import render
 
     images, crops = explanations[0].image, explanations[0].crops
-    regions = [explanation.regions for explanation in explanations]
+    regions = [explanation.scored_regions for explanation in explanations]
     if images.ndim == 4:
         for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
             small = crop.reduced(longest) if longest else crop

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight import files
-from limelight.drawing import as_pictures, check_whole, heatmap_on_photo
+from limelight.drawing import as_pictures
 from limelight.errors import OutputError
+from limelight.explanation_arrays import PhotoHeatmap, explanation_arrays, photo_heatmaps
 from limelight.explanation_pictures import (
     OPACITY,
     PictureKind,
@@ -26,11 +27,13 @@ from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
+    from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
     from limelight.render import Alpha
 
 
@@ -39,18 +42,6 @@ FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
 
 #: The picture files that `Explanation.save` writes, and the arrays.
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
-
-
-class PhotoHeatmap(NamedTuple):
-    """The heatmap of a whole photo.
-
-    Attributes:
-        heatmap: In [0, 1], `[H, W]`; 0 where the network did not see.
-        seen: Which pixels the network saw, `[H, W]`.
-    """
-
-    heatmap: Tensor
-    seen: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -167,13 +158,7 @@ class Explanation:
         Raises:
             InputError: The photos are not known, as the maps were made from a tensor.
         """
-        from limelight.render import in_one_tensor
-
-        check_whole(self.crops, whole=True)
-        return [
-            PhotoHeatmap(in_one_tensor(heatmap_on_photo(self[b], crop)), crop.seen())
-            for b, crop in enumerate(self.crops or ())
-        ]
+        return photo_heatmaps(self)
 
     def pictures(self) -> list[Image]:
         """Return the network's input as one picture per image, stretched to the full range.
@@ -222,12 +207,71 @@ class Explanation:
         )
 
     @property
-    def regions(self) -> list[Tensor | None]:
+    def scored_regions(self) -> list[Tensor | None]:
         """The pixels that the score of each image is about, `[*image]`; None for all pixels."""
         if self.region is None:
             return [None] * len(self.raw)
         regions = self.region.detach().cpu()
         return [None if bool(region.all()) else region for region in regions]
+
+    def regions(
+        self,
+        threshold: float | None = None,
+        how: ThresholdRule = "share",
+        *,
+        min_area: int = 1,
+        largest: bool = False,
+        pixels: PixelsOf | None = None,
+    ) -> ExplainedRegions:
+        """Return the connected regions where each heatmap h is hot; none when its status is not ok.
+
+        Args:
+            threshold: With "share", the share of the maximum, 0.2 when None (Zhou et al. 2016);
+                with "quantile", the quantile of the pixels that the network saw.
+            how: "share": `h >= threshold * max h`; "quantile": the hottest `1 - threshold` of the
+                pixels; "otsu": above the threshold that splits h best (Otsu 1979).
+            min_area: The fewest pixels of a region.
+            largest: Keep only the region with most pixels.
+            pixels: Whose pixels regions are in, "photo" or "input"; None for "photo" if known.
+
+        Raises:
+            OptionError, UnknownNameError: An argument has a value that it cannot have.
+            InputError: The inputs are no pictures, or the photo is not known.
+        """
+        from limelight.regions import ExplainedRegions
+
+        return ExplainedRegions.of(
+            self, threshold, how, min_area=min_area, largest=largest, pixels=pixels
+        )
+
+    def rows(
+        self,
+        photos: Sequence[str] | None = None,
+        *,
+        objects: Tensor | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return a row of plain values for each image; docs/guide.md has the columns.
+
+        Args:
+            photos: The names of the photos, one per image.
+            objects: Masks of objects in the input, `[B, *image]`; their share of heat is a column.
+            first: The number of the first image.
+
+        Raises:
+            InputError: There is not one name, or not one mask, for each image.
+        """
+        from limelight import tables
+
+        return tables.explanation_rows(self, photos, objects=objects, first=first)
+
+    def to_frame(
+        self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
+    ) -> pandas.DataFrame:
+        """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
+        from limelight import tables
+
+        return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
 
     def figure(
         self,
@@ -299,7 +343,7 @@ class Explanation:
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_arrays(path, *self._arrays(whole=whole))
+            return files.write_arrays(path, *explanation_arrays(self, whole=whole))
         from limelight import render
 
         if picture in ("figure", "signed"):
@@ -323,18 +367,6 @@ class Explanation:
             alpha = OPACITY[picture]
             (drawn,) = self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
-
-    def _arrays(self, *, whole: bool) -> tuple[dict[str, Tensor], object]:
-        """Return what an .npz file holds: the arrays, and their names."""
-        arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
-        for b, (heatmap, seen) in enumerate(self.photo_heatmaps() if whole else ()):
-            arrays |= {f"photo_heatmap_{b}": heatmap, f"photo_seen_{b}": seen}
-        return arrays, {
-            "label": list(self.label),
-            "status": [str(status) for status in self.status],
-            "method": self.method,
-            "layer": self.layer,
-        }
 
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""

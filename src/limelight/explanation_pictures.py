@@ -72,7 +72,7 @@ def explanation_figure(
     heatmaps = maps.heatmap.detach().float().cpu()
     inputs = [
         render.ExplainedInput(*fields)
-        for fields in zip(maps.image, heatmaps, titles, notes, maps.regions, strict=True)
+        for fields in zip(maps.image, heatmaps, titles, notes, maps.scored_regions, strict=True)
     ]
     return render.input_figure(inputs, how=how, colours=colours, style=style)
 

@@ -59,9 +59,9 @@ class ScaledMaps:
         return self.maps.crops
 
     @property
-    def regions(self) -> list[Tensor | None]:
+    def scored_regions(self) -> list[Tensor | None]:
         """What the scores are about."""
-        return self.maps.regions
+        return self.maps.scored_regions
 
     @property
     def heatmap(self) -> Tensor:

@@ -20,8 +20,10 @@ from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
+from limelight.tables import as_frame
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
     from limelight import render
@@ -300,6 +302,14 @@ class Measurement:
     def rows(self) -> list[dict[str, Any]]:
         """Return the estimates as plain values, one dict each, as in CSV and JSON."""
         return list(map(storage.estimate_row, self.estimates()))
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the estimates as a data frame of pandas, with the columns of `rows`.
+
+        Raises:
+            OptionError: pandas is not installed.
+        """
+        return as_frame(self.rows())
 
     def difference_rows(self) -> list[dict[str, Any]]:
         """Return the differences of all pairs of methods as plain values, one dict each."""

@@ -30,6 +30,7 @@ from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import Photos, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.errors import PhotoError
 from limelight.figure_style import FigureStyle
@@ -86,6 +87,7 @@ def choose(
         "limelight-chosen"
     ),
     figure_options: FigureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out which method, at which layer, makes the maps of PHOTOS to trust on a network.
@@ -120,6 +122,7 @@ def choose(
     if len(paths) == 1:
         photo_size(paths[0])  # the name of a folder that is not there, most likely
     make_folder(out)
+    table_rows = plan_table(table)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     run.paths = paths = pictures_of(paths, network)
@@ -139,6 +142,7 @@ def choose(
     if run.error is not None and not found.ranking:
         raise run.error
     _save(run, found, out, style)
+    write_summary(table_rows, found.rows(), run)
     _report(run, found, network, _command(found, network_options, target), out)
     run.leave()
 

@@ -19,6 +19,7 @@ from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.figure_style import FigureStyle
 from limelight.files import make_folder
@@ -79,6 +80,7 @@ def measure(
         "limelight-measured"
     ),
     figure_options: FigureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.
@@ -111,6 +113,7 @@ def measure(
     refuse_without_objects(spec.metrics, given=object_options.given)
     paths = each_picture(photo_paths(photos))
     make_folder(out)
+    table_rows = plan_table(table)
     classes, dtype = network_options.classes, str(network_options.dtype)
     question = spec.question(
         model=network_options.model,
@@ -127,6 +130,7 @@ def measure(
         total = journal.total
         with run.work():
             _save(total, out, run, style)
+            write_summary(table_rows, total.rows(), run)
         # Photos that were measured before count as done.
         run.done += [{"photo": name} for name in journal.done]
         _report_measurement(run, total, out)
