@@ -14,7 +14,7 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
-    ("inputs", "pixels", "finish", "registry", "status"),
+    ("notebook", "inputs", "pixels", "finish", "registry", "status"),
     ("layers", "targets"),
     ("evidence", "methods"),
     ("options",),
@@ -22,7 +22,7 @@ ORDER = (
     ("target_evidence",),
     ("photos", "models"),
     ("render",),
-    ("drawing", "recipe", "explanation", "fusion"),
+    ("drawing", "map_views", "recipe", "explanation", "fusion"),
     ("application", "pipeline", "photo_pipeline"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),

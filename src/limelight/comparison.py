@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from limelight import map_views
 from limelight.drawing import as_pictures
 from limelight.explanation import Explanation
 from limelight.layers.resolved import Layer
+from limelight.map_views import MapList
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
@@ -69,13 +71,13 @@ class Comparison:
 
         The name of a method without options allows any options.
         """
-        return [
+        return MapList(
             each
             for each in self
             if method in (None, each.method, re.split("[:,]", each.method)[0])
             and layer in (None, each.layer)
             and (label is None or label in each.label)
-        ]
+        )
 
     def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Comparison:
         """Return a copy to be drawn on these photos, one per image; None changes nothing."""
@@ -180,6 +182,19 @@ class Comparison:
                 }
             )
         return arrays, names
+
+    def _repr_html_(self) -> str:
+        """Show the maps of a target in a notebook, with target and opacity to choose."""
+        notes = [f"Skipped {skip.method}: {skip.reason}" for skip in self.skipped]
+        if self.measured is not None:
+            notes.insert(0, self.measured.verdict().sentence)
+        return map_views.methods_html(self.explanations, notes)
+
+    def _repr_png_(self) -> bytes:
+        """Show the contact sheet where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
 
 
 def compare(

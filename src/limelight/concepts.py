@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from limelight import map_views
 from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
@@ -85,17 +86,36 @@ class Factorization:
         from limelight import render
 
         blocks = []
+        for photo, heatmaps in self._drawn(photos):
+            panels = [
+                render.Panel(heatmap, f"concept {number}", labels[0])
+                for number, (heatmap, labels) in enumerate(
+                    zip(heatmaps, self.labels, strict=True), 1
+                )
+            ]
+            blocks.append(render.Block(photo, f"concepts at {self.layer}", panels))
+        return render.sheet(blocks, colormap=colormap)
+
+    def _drawn(self, photos: Sequence[Image] | None = None) -> Iterator[tuple[Image, Tensor]]:
+        """Yield for each image the photo, and the heatmaps at its size, `[R, H, W]`."""
+        from limelight import render
+
         crops = None if self.photos is None else list(map(CroppedPhoto.uncropped, self.photos))
         drawn_on = photos_to_draw_on(self.image, crops, photos)
         for crop, maps in zip(drawn_on, self.heatmaps.float().cpu(), strict=True):
             small = crop.reduced(render.PANEL_PIXELS).photo
-            large = resize(maps, (small.height, small.width))
-            panels = [
-                render.Panel(heatmap, f"concept {number}", labels[0])
-                for number, (heatmap, labels) in enumerate(zip(large, self.labels, strict=True), 1)
-            ]
-            blocks.append(render.Block(small, f"concepts at {self.layer}", panels))
-        return render.sheet(blocks, colormap=colormap)
+            yield small, resize(maps, (small.height, small.width))
+
+    def _repr_html_(self) -> str:
+        """Show where each concept is, and its classes, in a notebook."""
+        heading = f"{len(self.concepts)} concepts at {self.layer}"
+        return map_views.concepts_html(heading, self._drawn(), self.labels)
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
 
     def save(
         self,

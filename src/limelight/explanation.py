@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from limelight import files
+from limelight import files, map_views
 from limelight.drawing import as_pictures, check_whole, heatmap_on_photo, refuse_photos
 from limelight.errors import OptionError, OutputError, unknown
 from limelight.finish import AxisSpan
@@ -168,7 +168,7 @@ class Explanation:
 
         Signals are drawn as curves; volumes and video as slices side by side.
         """
-        return [drawn.photo for drawn in as_pictures([self])]
+        return map_views.Pictures(drawn.photo for drawn in as_pictures([self]))
 
     def overlay(
         self,
@@ -205,7 +205,7 @@ class Explanation:
 
         if alpha is not None and not 0 <= alpha <= 1:
             raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
-        overlays = []
+        overlays = map_views.Pictures()
         for drawn in as_pictures([self], photos, whole=whole):
             overlay = render.overlay(
                 drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
@@ -325,8 +325,14 @@ class Explanation:
             "layer": self.layer,
         }
 
+    def _repr_html_(self) -> str:
+        """Show the first images in a notebook, with the opacity of the colours to choose."""
+        return map_views.targets_html([self])
+
     def _repr_png_(self) -> bytes:
-        """Show the figure in a notebook."""
+        """Show the figures of the first images where a notebook shows no HTML."""
         from limelight import render
 
-        return render.encode_figure(self.figure(), "png")
+        return render.figures_png(
+            self[b].figure() for b in range(min(len(self), map_views.MOST_IMAGES_IN_PNG))
+        )

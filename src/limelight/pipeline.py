@@ -21,6 +21,7 @@ from limelight.errors import LayerError, LimelightError, MethodError, TargetErro
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT, Layer
+from limelight.map_views import MapList
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
@@ -166,7 +167,7 @@ def explain_each(
     (explanations,) = explain_layers(
         subject.model, subject.inputs, rules, named_method(method), [layer], options
     )
-    return [explanation.drawn_on(subject.crops) for explanation in explanations]
+    return MapList(explanation.drawn_on(subject.crops) for explanation in explanations)
 
 
 def named_method(method: str | Method | None) -> Method | None:

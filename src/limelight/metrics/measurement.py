@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -262,6 +263,16 @@ class Measurement:
                 assert axes is not None  # every metric with curves has axes
                 drawn.append(panels.curves(f"{metric}, {name}", axes, by_method))
         return render.measurement_figure(drawn, title=self.verdict().sentence)
+
+    def _repr_html_(self) -> str:
+        """Show the means of methods and controls in a notebook, and the verdict."""
+        from limelight.metrics import displays
+
+        if not self.readings:
+            return html.escape(repr(self))
+        rankings = {metric: self.ranking(metric) for metric in self.metrics}
+        notes = [f"{each.method}, {each.metric}: {each.reason}" for each in self.unmeasured]
+        return displays.measurement_html(rankings, self.names, self.verdict().sentence, notes)
 
     def save(self, path: str | Path) -> Path:
         """Write everything (.json, which `load` reads), a table (.csv), or a picture.

@@ -40,7 +40,7 @@ LIKENESS_LIMIT = 0.5
 SanityVerdict = Literal["passes", "fails", "unclear"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sanity:
     """The cascade of maps of each method, and whether it passes.
 
@@ -53,6 +53,17 @@ class Sanity:
     explanations: tuple[Explanation, ...]
     stages: tuple[tuple[Stage, ...], ...]
     measurement: Measurement
+
+    def __repr__(self) -> str:
+        """Return whether each method passes."""
+        verdicts = ", ".join(f"{method} {word}" for method, word in self.verdicts.items())
+        return f"Sanity({verdicts or 'no method'})"
+
+    def _repr_png_(self) -> bytes:
+        """Show the strips of the first image in a notebook."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
 
     @property
     def verdicts(self) -> dict[str, SanityVerdict]:

@@ -17,6 +17,7 @@ from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.outlines import outlined, region_on
 from limelight.render.overlays import Heat, colourise, overlay, stretched, write
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
+from limelight.render.shown import figure_picture, figures_png
 from limelight.render.whole import HeatOnPhoto, in_one_tensor
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Panel",
     "colourise",
     "encode_figure",
+    "figure_picture",
+    "figures_png",
     "in_one_tensor",
     "input_figure",
     "input_picture",

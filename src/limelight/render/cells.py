@@ -16,6 +16,7 @@ from PIL import Image
 
 from limelight.photos.crops import CroppedPhoto
 from limelight.render.figures import save_figure_or_arrays
+from limelight.render.shown import ShownFigure
 from limelight.render.whole import framed, stripe_step, unseen
 from limelight.runtime.cells import CellPlaces
 
@@ -53,7 +54,7 @@ def cells_figure(cells: CellPlaces, photo: CroppedPhoto) -> Figure:
     background = _background(photo)
     shape = background.height / background.width
     width = _PANEL_INCHES / max(1.0, shape)
-    figure = Figure(figsize=(2 * width + 0.1, width * shape + 0.6), dpi=150)
+    figure = ShownFigure(figsize=(2 * width + 0.1, width * shape + 0.6), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.01)
     grid = " x ".join(map(str, cells.energy.shape))
     figure.suptitle(

@@ -10,21 +10,18 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL.Image import Image
 from torch import Tensor
 
 from limelight import files
-from limelight.plain import visible
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
+from limelight.render.shown import ShownFigure, figure_picture, write_out
 from limelight.render.whole import HeatOnPhoto, framed
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture
@@ -106,7 +103,7 @@ def photo_figure(
     shapes = [row.photo.height / row.photo.width for row in rows]
     width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
     bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
-    sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
+    sheet = ShownFigure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
     for row, shape in zip(rows, shapes, strict=True):
         bottom -= width * shape + _TITLE_INCHES
         axes, bar = _add_panels(sheet, width, width * shape, bottom)
@@ -253,11 +250,10 @@ def save_figure_or_arrays(
 def encode_figure(sheet: Figure, form: str) -> bytes:
     """Return a figure as the bytes of a file: png, jpg, webp, pdf or svg."""
     buffer = BytesIO()
-    for text in sheet.findobj(Text):  # names of classes and files may hold any character
-        text.set_text(visible(text.get_text()))
     if form == "png":
         _write_png(sheet, buffer)
     else:
+        write_out(sheet)
         sheet.savefig(buffer, format=form, facecolor="white")
     return buffer.getvalue()
 
@@ -267,9 +263,5 @@ def _write_png(sheet: Figure, buffer: BytesIO) -> None:
 
     The file becomes as large as savefig's, whose search for repetitions takes four times as long.
     """
-    sheet.set_facecolor("white")
-    canvas = FigureCanvasAgg(sheet)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    drawn = PIL.Image.fromarray(pixels).convert("RGB")
+    drawn = figure_picture(sheet)
     drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))

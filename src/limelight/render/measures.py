@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from limelight.plain import visible
+from limelight.render.shown import ShownFigure
 
 #: A mean with the ends of its interval, which are NaN without one.
 Interval = tuple[float, float, float]
@@ -74,7 +75,7 @@ def measurement_figure(panels: Sequence[Bars | Curves], *, title: str) -> Figure
     longest = max(len(shortened(name)) for name in (*names, *_CONTROL_COLOURS))
     entries = max(1, min(len(names) + 2, int(_PANEL_INCHES * columns / (0.55 + 0.055 * longest))))
     legend = 0.16 * math.ceil((len(names) + 2) / entries)
-    sheet = Figure(figsize=(_PANEL_INCHES * columns, height * rows + 0.7 + legend), dpi=150)
+    sheet = ShownFigure(figsize=(_PANEL_INCHES * columns, height * rows + 0.7 + legend), dpi=150)
     sheet.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     sheet.suptitle(fill(title, 40 * columns), fontsize=10, fontweight="bold", parse_math=False)
     grid = sheet.subplots(rows, columns, squeeze=False).ravel()

@@ -16,6 +16,7 @@ from limelight.render.figures import plain_photo, write_note
 from limelight.render.measures import shortened
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, overlay
+from limelight.render.shown import ShownFigure
 
 _SHEET_PANEL_INCHES = 1.55  # the width of a panel
 
@@ -101,7 +102,7 @@ def sheet(
     heights += [0.125 * max(len(ranking.lines) for ranking in row) + 0.5 for row in ranking_rows]
     words = fill(sentence, max(24, int(11 * width)))
     heights += [0.12 + 0.16 * (words.count("\n") + 1)] if sentence else []
-    figure = Figure(figsize=(width, sum(heights)), dpi=150)
+    figure = ShownFigure(figsize=(width, sum(heights)), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, row in zip(parts[len(blocks) :], ranking_rows, strict=False):

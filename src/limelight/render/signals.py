@@ -23,6 +23,7 @@ from limelight.render.figures import (
     write_note,
 )
 from limelight.render.overlays import colours, is_dark
+from limelight.render.shown import ShownFigure
 
 _MAX_LANES = 12  # as many as the leads of an ECG; more channels are drawn as their mean
 
@@ -44,7 +45,7 @@ def signal_picture(image: Tensor, heatmaps: Sequence[Tensor]) -> InputPicture:
 def signal_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str) -> Figure:
     """Draw the curves of each signal over its index, on the colours of its heatmap."""
     height = sum(_panel_height(explained.image) + 0.75 for explained in inputs)
-    sheet = Figure(figsize=(_FIGURE_INCHES + 1.2, height), dpi=200)
+    sheet = ShownFigure(figsize=(_FIGURE_INCHES + 1.2, height), dpi=200)
     sheet.set_layout_engine("constrained", h_pad=0.06)
     ratios = [_panel_height(explained.image) for explained in inputs]
     rows = sheet.subplots(len(inputs), 1, squeeze=False, height_ratios=ratios)[:, 0]
@@ -69,7 +70,7 @@ def signal_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
 
 
 def _curve_picture(image: Tensor) -> Image.Image:
-    sheet = Figure(figsize=(_PICTURE_PIXELS / 200, _panel_height(image)), dpi=200)
+    sheet = ShownFigure(figsize=(_PICTURE_PIXELS / 200, _panel_height(image)), dpi=200)
     axes = sheet.add_axes((0, 0, 1, 1))
     _draw_signal(axes, image, np.zeros(image.shape[1], dtype=bool))
     axes.set_axis_off()

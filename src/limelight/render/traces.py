@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
+from limelight.render.shown import ShownFigure
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 2.6, 2.35  # inches: a panel with its bar
 
@@ -28,7 +29,7 @@ class TracedLayer(NamedTuple):
 
 def trace_figure(rows: Sequence[TracedLayer], title: str) -> Figure:
     """Draw a row of panels for each layer."""
-    sheet = Figure(figsize=(4 * _PANEL_WIDTH, len(rows) * _PANEL_HEIGHT + 0.4), dpi=150)
+    sheet = ShownFigure(figsize=(4 * _PANEL_WIDTH, len(rows) * _PANEL_HEIGHT + 0.4), dpi=150)
     sheet.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
     sheet.suptitle(title, fontsize=10, fontweight="bold", parse_math=False)
     parts = sheet.subfigures(len(rows), 1, squeeze=False)[:, 0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from limelight.render.figures import ExplainedInput, InputPicture, add_bar, add_titles, write_note
 from limelight.render.outlines import draw_outline, region_on
 from limelight.render.overlays import overlay, stretched
+from limelight.render.shown import ShownFigure
 
 _MAX_SLICES = 8
 
@@ -55,7 +56,7 @@ def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
     width = max(count * _SLICE_INCHES, 6.0)
     tall = min(width / count * high / wide, 2.2)
     size = (width + 1.2, len(inputs) * (2 * tall + 1.6))
-    sheet = Figure(figsize=size, dpi=200)
+    sheet = ShownFigure(figsize=size, dpi=200)
     sheet.set_layout_engine("constrained", h_pad=0.05, w_pad=0.03, wspace=0.02, hspace=0.02)
     parts = sheet.subfigures(len(inputs), 1, squeeze=False)[:, 0]
     for part, explained in zip(parts, inputs, strict=True):
