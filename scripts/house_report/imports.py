@@ -14,7 +14,8 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
-    ("notebook", "inputs", "pixels", "finish", "registry", "status"),
+    ("peer_names", "misnamed", "notebook"),
+    ("inputs", "pixels", "finish", "registry", "status"),
     ("layers", "targets"),
     ("evidence", "methods"),
     ("options",),

@@ -22,6 +22,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.metric import Metric
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.run import check_metrics, measure_all
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison:
+class Comparison(KnownAttributes):
     """What `compare` returns: explanations of the same images, by method, layer and target.
 
     Attributes:
@@ -88,6 +89,7 @@ class Comparison:
         """All heatmaps, `[E, B, *image]`, in the order of `explanations`."""
         return torch.stack([explanation.heatmap for explanation in self])
 
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
@@ -140,6 +142,7 @@ class Comparison:
             blocks, colormap=colormap, rankings=self.measured.rankings(), sentence=sentence
         )
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,
@@ -197,6 +200,7 @@ class Comparison:
         return render.figures_png([self.figure()])
 
 
+@checked_arguments
 def compare(
     model: Model,
     inputs: Images,

@@ -17,6 +17,7 @@ from limelight.evidence import at_least_float32
 from limelight.finish import AxisSpan, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import spectral
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.photos.crops import CroppedPhoto
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Factorization:
+class Factorization(KnownAttributes):
     """What `factorize` returns: R concepts of B images.
 
     Attributes:
@@ -71,6 +72,7 @@ class Factorization:
         scale = torch.where(highest > 0, highest, 1)
         return large / scale.reshape(1, -1, *[1] * len(size))
 
+    @checked_arguments
     def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
         """Draw, for each image, the photo and where each concept is, with its classes.
 
@@ -117,6 +119,7 @@ class Factorization:
 
         return render.figures_png([self.figure()])
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,
@@ -134,6 +137,7 @@ class Factorization:
         return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
 
 
+@checked_arguments
 def factorize(
     model: Model,
     inputs: Images,

@@ -14,6 +14,7 @@ from limelight import files, map_views
 from limelight.drawing import as_pictures, check_whole, heatmap_on_photo, refuse_photos
 from limelight.errors import OptionError, OutputError, unknown
 from limelight.finish import AxisSpan
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.status import Status, to_heatmap
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class PhotoHeatmap(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Explanation:
+class Explanation(KnownAttributes):
     """What `explain` returns, for B images.
 
     Attributes:
@@ -170,6 +171,7 @@ class Explanation:
         """
         return map_views.Pictures(drawn.photo for drawn in as_pictures([self]))
 
+    @checked_arguments
     def overlay(
         self,
         photos: Sequence[Image] | None = None,
@@ -222,6 +224,7 @@ class Explanation:
         regions = self.region.detach().cpu()
         return [None if bool(region.all()) else region for region in regions]
 
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
@@ -255,6 +258,7 @@ class Explanation:
         ]
         return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,

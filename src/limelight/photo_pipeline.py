@@ -22,6 +22,7 @@ from limelight.map_views import targets_html
 from limelight.methods import Method
 from limelight.methods.fusing import Fusion
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
@@ -73,6 +74,7 @@ class PhotoResult:
 MANY_PHOTOS = 32
 
 
+@checked_arguments
 def explain_photos(
     network: Network,
     paths: Sequence[str | Path],

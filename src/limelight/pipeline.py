@@ -25,6 +25,7 @@ from limelight.map_views import MapList
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pixels import input_problem
@@ -36,6 +37,7 @@ from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 
 
+@checked_arguments
 def explain(
     model: Model,
     inputs: Images,
@@ -129,6 +131,7 @@ def explain(
     return explanation.drawn_on(subject.crops)
 
 
+@checked_arguments
 def explain_each(
     model: Model,
     inputs: Images,

@@ -14,6 +14,7 @@ from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
 from limelight.layers import INPUT
 from limelight.layers.resolved import Layer
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.notebook import Table, TablesView, tables_html
 from limelight.options import Options
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checked_arguments
 def trace(
     model: Model,
     inputs: Images,
@@ -87,7 +89,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Trace:
+class Trace(KnownAttributes):
     """What `trace` returns.
 
     Attributes:

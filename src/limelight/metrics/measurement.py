@@ -20,6 +20,7 @@ from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
+from limelight.misnamed import KnownAttributes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement:
+class Measurement(KnownAttributes):
     """The readings of any number of images; measurements can be added.
 
         total = limelight.Measurement()

@@ -19,6 +19,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
 from limelight.metrics.run import measure_randomised
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import explain_many, sort_results
@@ -128,6 +129,7 @@ class Sanity:
         return render.save_figure(path, lambda: self.figure(photos, whole=whole, colormap=colormap))
 
 
+@checked_arguments
 def sanity(
     model: Model,
     inputs: Images,

@@ -17,6 +17,7 @@ from limelight.collector import collector_paused
 from limelight.errors import WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs, packed_patches
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
+from limelight.misnamed import checked_arguments
 from limelight.runtime.arrivals import Arrivals, RecordedPass
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
@@ -36,6 +37,7 @@ _Result = TypeVar("_Result")
 _SHARES = (0.15, 0.4, 1.0)
 
 
+@checked_arguments
 def record(
     model: nn.Module,
     inputs: Inputs,

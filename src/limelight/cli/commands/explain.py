@@ -18,6 +18,7 @@ from limelight.ahead import Room, ahead
 from limelight.cli.map_options import DEFAULT_METHOD, MapOptions, layers_option, split_layers
 from limelight.cli.messages import (
     count_photos,
+    layer_text,
     method_text,
     network_title,
     print_errors,
@@ -362,7 +363,7 @@ def _print_heatmaps_of_one(console: Console, photo: dict[str, Any], heatmaps: _H
             facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")
         facts.add_row("picture", escape(each["picture"]))
     last = photo["explanations"][-1]
-    facts.add_row("layer", f"{escape(last['layer'])}: {escape(last['reason'])}")
+    facts.add_row("layer", layer_text(last))
     facts.add_row("method", method_text(last["method"], heatmaps.method))
     facts.add_row("time", _times(heatmaps.seconds))
     console.print(facts)
@@ -386,8 +387,8 @@ def _print_heatmaps(console: Console, photos: list[dict[str, Any]], heatmaps: _H
     first = photos[0]["explanations"][0]
     console.print(
         f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
-        f"{method_text(first['method'], heatmaps.method)} at {escape(first['layer'])} "
-        f"({escape(first['reason'])}). {_times(heatmaps.seconds)}. "
+        f"{method_text(first['method'], heatmaps.method)} at {layer_text(first)}. "
+        f"{_times(heatmaps.seconds)}. "
         f"The pictures are in {escape(str(Path(first['picture']).parent))}."
     )
 
