@@ -140,7 +140,7 @@ _CALLED = {
     "methods": "list(limelight.METHODS) are the names of the methods.",
     "metrics": "list(limelight.METRICS) are the names of the metrics.",
     "layers": "limelight.record(model, images) lists the layers of a model, and explain(...).layer "
-    "is the one that was taken; on the command line, limelight layers --model NAME.",
+    "is the one that was taken.",
 }
 
 
