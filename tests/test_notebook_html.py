@@ -12,6 +12,7 @@ from PIL import Image
 import limelight
 from helpers.networks import PoolLinear, ready
 from limelight.map_views import MapList
+from limelight.metrics.displays import recommendation_html
 from limelight.notebook import MOST_HTML, MOST_PNG, Table, TablesView, small_png, tables_html
 from limelight.render.shown import ShownFigure
 
@@ -108,3 +109,11 @@ def test_long_tables_show_their_first_rows() -> None:
     assert html.count("<tr") == 61
     assert "and 40 more rows" in html
     assert html.count('align="right"') == 61
+
+
+def test_a_recommendation_shows_its_line_of_python() -> None:
+    rows = [(f"gradcam at layer{number}", 1.5 + number, 0.12, ()) for number in range(3)]
+    html = recommendation_html("Use gradcam.", "limelight.explain(model, x)", rows, ["Evidence."])
+    assert "<code>limelight.explain(model, x)</code>" in html
+    assert html.count('<tr class="strong"') == 1
+    assert "<details><summary>On the other photos</summary><p>Evidence.</p></details>" in html

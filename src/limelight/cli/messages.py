@@ -32,9 +32,8 @@ def status_text(explanation: Mapping[str, Any]) -> str:
 
 def layer_text(explanation: Mapping[str, Any]) -> str:
     """Return the layer of an explanation, and why it was taken."""
-    named = explanation["reason"] == "named"
-    why = "as named" if named else str(explanation["reason"])
-    return f"{escape(explanation['layer'])}, {escape(why)}"
+    why = ", as named" if explanation["reason"] == "named" else f": {explanation['reason']}"
+    return escape(f"{explanation['layer']}{why}")
 
 
 def method_text(method: str, named: str | None) -> str:
