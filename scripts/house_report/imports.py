@@ -14,6 +14,7 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
+    ("peer_names", "misnamed", "notebook"),
     ("channels", "inputs", "patch_grids", "pixels", "finish", "registry", "status"),
     ("layers", "targets"),
     ("evidence", "methods"),
@@ -25,6 +26,7 @@ ORDER = (
     (
         "drawing",
         "map_scales",
+        "map_views",
         "explanation_pictures",
         "explanation_arrays",
         "recipe",

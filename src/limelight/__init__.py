@@ -258,13 +258,18 @@ __all__ = sorted(_MODULE_OF, key=lambda name: (not name.isupper(), name))  # noq
 
 def __getattr__(name: str) -> Any:
     """Load a public name, or a module, when it is first asked for: torch alone takes seconds."""
+    from limelight.misnamed import missing_name, refuse_calls
+
     if name in _MODULE_OF:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
+        refuse_calls()
         return value
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{name}")
+        refuse_calls()
+        return module
+    raise AttributeError(missing_name(name, __all__))
 
 
 def __dir__() -> list[str]:

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from limelight import tables
+from limelight import map_views, tables
 from limelight.drawing import as_pictures
 from limelight.explanation import Explanation
 from limelight.explanation_pictures import named_score
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.layers.resolved import Layer
 from limelight.map_scales import is_shown, on_one_scale
+from limelight.map_views import MapList
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.metric import Metric
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.run import check_metrics, measure_all
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison:
+class Comparison(KnownAttributes):
     """What `compare` returns: explanations of the same images, by method, layer and target.
 
     Attributes:
@@ -74,13 +76,13 @@ class Comparison:
 
         The name of a method without options allows any options.
         """
-        return [
+        return MapList(
             each
             for each in self
             if method in (None, each.method, re.split("[:,]", each.method)[0])
             and layer in (None, each.layer)
             and (label is None or label in each.label)
-        ]
+        )
 
     def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Comparison:
         """Return a copy to be drawn on these photos, one per image; None changes nothing."""
@@ -123,6 +125,7 @@ class Comparison:
         """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
         return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
 
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
@@ -188,6 +191,7 @@ class Comparison:
             sentence=self.measured.verdict().sentence,
         )
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,
@@ -238,7 +242,21 @@ class Comparison:
             )
         return arrays, names
 
+    def _repr_html_(self) -> str:
+        """Show the maps of a target in a notebook, with target and opacity to choose."""
+        notes = [f"Skipped {skip.method}: {skip.reason}" for skip in self.skipped]
+        if self.measured is not None:
+            notes.insert(0, self.measured.verdict().sentence)
+        return map_views.methods_html(self.explanations, notes)
 
+    def _repr_png_(self) -> bytes:
+        """Show the contact sheet where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
+
+
+@checked_arguments
 def compare(
     model: Model,
     inputs: Images,

@@ -158,6 +158,10 @@ def photos_to_draw_on(
             "here. Take the maps as the tensors they are."
         )
     if photos is not None:
+        if isinstance(photos, Image.Image):
+            raise InputError(
+                "The photos are one picture; a list with one for each image was expected: [photo]."
+            )
         if len(photos) != len(images):
             raise InputError(
                 f"The number of photos is {len(photos)}, that of the explained images "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from limelight import files
+from limelight import files, map_views
 from limelight.drawing import as_pictures
 from limelight.errors import OutputError
 from limelight.explanation_arrays import PhotoHeatmap, explanation_arrays, photo_heatmaps
@@ -24,6 +24,7 @@ from limelight.explanation_pictures import (
 )
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.finish import AxisSpan, FinishedInPieces
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Explanation:
+class Explanation(KnownAttributes):
     """What `explain` returns, for B images.
 
     Attributes:
@@ -165,8 +166,9 @@ class Explanation:
 
         Signals are drawn as curves; volumes and video as slices side by side.
         """
-        return [drawn.photo for drawn in as_pictures([self])]
+        return map_views.Pictures(drawn.photo for drawn in as_pictures([self]))
 
+    @checked_arguments
     def overlay(
         self,
         photos: Sequence[Image] | None = None,
@@ -202,7 +204,7 @@ class Explanation:
             InputError: There is not one photo per image; a photo does not show what the network was
                 given; the inputs are no pictures; or whole photos are asked for and not known.
         """
-        return list(
+        return map_views.Pictures(
             overlays(self, photos, whole=whole, colormap=colormap, alpha=alpha, signed=signed)
         )
 
@@ -273,6 +275,7 @@ class Explanation:
 
         return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
 
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
@@ -308,6 +311,7 @@ class Explanation:
             style=style,
         )
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,
@@ -368,8 +372,14 @@ class Explanation:
             (drawn,) = self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
+    def _repr_html_(self) -> str:
+        """Show the first images in a notebook, with the opacity of the colours to choose."""
+        return map_views.targets_html([self])
+
     def _repr_png_(self) -> bytes:
-        """Show the figure in a notebook."""
+        """Show the figures of the first images where a notebook shows no HTML."""
         from limelight import render
 
-        return render.encode_figure(self.figure(), "png")
+        return render.figures_png(
+            self[b].figure() for b in range(min(len(self), map_views.MOST_IMAGES_IN_PNG))
+        )

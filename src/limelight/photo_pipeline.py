@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from limelight.errors import PhotoError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
+from limelight.map_views import targets_html
 from limelight.methods import Method
 from limelight.methods.fusing import Fusion
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
@@ -33,7 +36,7 @@ from limelight.runtime.memory_format import suits_channels_last
 from limelight.targets import LogitsKey, Target, as_target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PhotoResult:
     """The result of explaining one photo.
 
@@ -57,11 +60,23 @@ class PhotoResult:
         """The part of the photo that the network saw; None where `crop` is."""
         return None if self.crop is None else self.crop.view()
 
+    def __repr__(self) -> str:
+        """Return the file, and what was explained or why nothing was."""
+        labels = ", ".join(each.label[0] for each in self.explanations)
+        return f"PhotoResult({str(self.path)!r}: {labels if self.error is None else self.error})"
+
+    def _repr_html_(self) -> str:
+        """Show the maps of the photo in a notebook, with target and opacity to choose."""
+        if not self.explanations:
+            return f"<p>{html.escape(repr(self))}</p>"
+        return targets_html(self.explanations, str(self.path))
+
 
 #: From this many photos on, two runs are spent to find out which memory format is faster.
 MANY_PHOTOS = 32
 
 
+@checked_arguments
 def explain_photos(
     network: Network,
     paths: Sequence[str | Path],

@@ -21,9 +21,11 @@ from limelight.errors import LayerError, LimelightError, MethodError, TargetErro
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT, Layer
+from limelight.map_views import MapList
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pixels import input_problem
@@ -35,6 +37,7 @@ from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 
 
+@checked_arguments
 def explain(
     model: Model,
     inputs: Images,
@@ -128,6 +131,7 @@ def explain(
     return explanation.drawn_on(subject.crops)
 
 
+@checked_arguments
 def explain_each(
     model: Model,
     inputs: Images,
@@ -166,7 +170,7 @@ def explain_each(
     (explanations,) = explain_layers(
         subject.model, subject.inputs, rules, named_method(method), [layer], options
     )
-    return [explanation.drawn_on(subject.crops) for explanation in explanations]
+    return MapList(explanation.drawn_on(subject.crops) for explanation in explanations)
 
 
 def named_method(method: str | Method | None) -> Method | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.cli.messages import count_photos, method_text, network_title, status_text
+from limelight.cli.messages import count_photos, layer_text, method_text, network_title, status_text
 from limelight.cli.output import Console
 from limelight.models.network import Network
 
@@ -50,7 +50,7 @@ def print_photo(console: Console, photo: dict[str, Any], heatmaps: HeatmapRun) -
             facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")
         facts.add_row("picture", escape(each["picture"]))
     last = photo["explanations"][-1]
-    facts.add_row("layer", f"{escape(last['layer'])}: {escape(last['reason'])}")
+    facts.add_row("layer", layer_text(last))
     facts.add_row("method", method_text(last["method"], heatmaps.method))
     facts.add_row("time", _times(heatmaps.seconds))
     console.print(facts)
@@ -74,8 +74,8 @@ def print_photos(console: Console, photos: list[dict[str, Any]], heatmaps: Heatm
     first = photos[0]["explanations"][0]
     console.print(
         f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
-        f"{method_text(first['method'], heatmaps.method)} at {escape(first['layer'])} "
-        f"({escape(first['reason'])}). {_times(heatmaps.seconds)}. "
+        f"{method_text(first['method'], heatmaps.method)} at {layer_text(first)}. "
+        f"{_times(heatmaps.seconds)}. "
         f"The pictures are in {escape(str(Path(first['picture']).parent))}."
     )
 

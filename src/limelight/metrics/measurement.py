@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
+from limelight.misnamed import KnownAttributes
 from limelight.tables import as_frame
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement:
+class Measurement(KnownAttributes):
     """The readings of any number of images; measurements can be added.
 
         total = limelight.Measurement()
@@ -265,6 +267,16 @@ class Measurement:
                 assert axes is not None  # every metric with curves has axes
                 drawn.append(panels.curves(f"{metric}, {name}", axes, by_method))
         return render.measurement_figure(drawn, title=self.verdict().sentence, style=style)
+
+    def _repr_html_(self) -> str:
+        """Show the means of methods and controls in a notebook, and the verdict."""
+        from limelight.metrics import displays
+
+        if not self.readings:
+            return html.escape(repr(self))
+        rankings = {metric: self.ranking(metric) for metric in self.metrics}
+        notes = [f"{each.method}, {each.metric}: {each.reason}" for each in self.unmeasured]
+        return displays.measurement_html(rankings, self.names, self.verdict().sentence, notes)
 
     def save(self, path: str | Path, *, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write everything (.json, which `load` reads), a table (.csv), or a picture.

@@ -49,7 +49,7 @@ class RankedCandidate:
         return all(estimate.ahead for estimate in self.estimates if estimate.judged)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
     """The map to use on a network, or that none is recommended, and the evidence.
 
@@ -79,6 +79,10 @@ class Recommendation:
     seconds_of_a_run: float = float("nan")
     skipped: tuple[Skipped, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """Return the recommended map, and the number of candidates."""
+        return f"Recommendation({self._headline}; {len(self.ranking)} candidates)"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -183,6 +187,13 @@ class Recommendation:
         if self.best is None:
             return "Nothing is recommended"
         return f"Use {self.best.name}"
+
+    def _repr_html_(self) -> str:
+        """Show the recommendation in a notebook, with its evidence and its candidates."""
+        from limelight.metrics import displays
+
+        rows = [(row.candidate.name, row.rank, row.seconds, row.estimates) for row in self.ranking]
+        return displays.recommendation_html(self.sentence, self.python, rows, self.evidence)
 
     def save(self, path: str | Path, *, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write everything (.json), the table of candidates (.csv), or a picture.

@@ -21,6 +21,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
 from limelight.metrics.run import measure_randomised
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import explain_many, sort_results
@@ -42,7 +43,7 @@ LIKENESS_LIMIT = 0.5
 SanityVerdict = Literal["passes", "fails", "unclear"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sanity:
     """The cascade of maps of each method, and whether it passes.
 
@@ -55,6 +56,17 @@ class Sanity:
     explanations: tuple[Explanation, ...]
     stages: tuple[tuple[Stage, ...], ...]
     measurement: Measurement
+
+    def __repr__(self) -> str:
+        """Return whether each method passes."""
+        verdicts = ", ".join(f"{method} {word}" for method, word in self.verdicts.items())
+        return f"Sanity({verdicts or 'no method'})"
+
+    def _repr_png_(self) -> bytes:
+        """Show the strips of the first image in a notebook."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
 
     @property
     def verdicts(self) -> dict[str, SanityVerdict]:
@@ -136,6 +148,7 @@ class Sanity:
         )
 
 
+@checked_arguments
 def sanity(
     model: Model,
     inputs: Images,

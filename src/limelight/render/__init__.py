@@ -21,6 +21,7 @@ from limelight.render.outlines import outlined, region_on
 from limelight.render.overlays import Alpha, Heat, colourise, overlay, stretched, write
 from limelight.render.scales import HeatColours
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
+from limelight.render.shown import figure_picture, figures_png
 from limelight.render.whole import HeatOnPhoto, in_one_tensor
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "colourise",
     "drawable",
     "encode_figure",
+    "figure_picture",
+    "figures_png",
     "in_one_tensor",
     "input_figure",
     "input_picture",

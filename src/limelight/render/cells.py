@@ -18,6 +18,7 @@ from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.photos.crops import CroppedPhoto
 from limelight.render.figures import save_figure_or_arrays
 from limelight.render.pages import GAP, MARGIN, Page, write_title
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import TITLE_PAD, fitted, line_count, line_inches, prepare_texts
 from limelight.render.whole import framed, stripe_step, unseen
 from limelight.runtime.cells import CellPlaces
@@ -75,7 +76,7 @@ def cells_figure(
     above = MARGIN + line_inches(size, line_count(heading)) + GAP / 2
     above += line_inches(size, max(map(line_count, titles))) + TITLE_PAD
     height = above + width * shape + MARGIN
-    figure = Figure(figsize=(across, height), dpi=style.dots(_DPI))
+    figure = ShownFigure(figsize=(across, height), dpi=style.dots(_DPI))
     page = Page(figure, across, height)
     page.write(heading, across / 2, MARGIN, size, fontweight="bold")
     left = page.add_axes(MARGIN, above, width, width * shape)

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL.Image import Image
 from torch import Tensor
@@ -24,6 +22,7 @@ from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
 from limelight.render.pages import GAP, MARGIN, Page, write_title
 from limelight.render.scales import ColourBar, HeatColours
+from limelight.render.shown import ShownFigure, figure_picture
 from limelight.render.texts import (
     fitted,
     inches_of,
@@ -146,7 +145,7 @@ def photo_figure(
     ]
     bar = ColourBar.fit(colours, size, width, across - 2 * MARGIN)
     height = MARGIN + sum(row.height + GAP for row in laid) + bar.height + 0.75 * MARGIN
-    sheet = Figure(figsize=(across, height), dpi=style.dots(_DPI))
+    sheet = ShownFigure(figsize=(across, height), dpi=style.dots(_DPI))
     page, top = Page(sheet, across, height), MARGIN
     for row in laid:
         row.draw(page, top, colours, size)
@@ -299,9 +298,5 @@ def _write_png(sheet: Figure, buffer: BytesIO) -> None:
 
     The file becomes as large as savefig's, whose search for repetitions takes four times as long.
     """
-    sheet.set_facecolor("white")
-    canvas = FigureCanvasAgg(sheet)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    drawn = PIL.Image.fromarray(pixels).convert("RGB")
+    drawn = figure_picture(sheet)
     drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.plain import visible
 from limelight.render.pages import MARGIN
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import fitted, line_count, line_inches, prepare_texts
 
 #: A mean with the ends of its interval, which are NaN without one.
@@ -89,7 +90,7 @@ def measurement_figure(
     words = fitted(title, across - 2 * MARGIN, size, bold=True, lines=6)
     heading = line_inches(size, line_count(words))
     total = height * rows + heading + 0.3 + legend
-    sheet = Figure(figsize=(across, total), dpi=style.dots(_DPI))
+    sheet = ShownFigure(figsize=(across, total), dpi=style.dots(_DPI))
     sheet.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
     sheet.suptitle(words, fontsize=size, fontweight="bold", parse_math=False)
     grid = sheet.subplots(rows, columns, squeeze=False).ravel()

@@ -18,6 +18,7 @@ from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, overlay
 from limelight.render.pages import GAP, MARGIN, Page, write_title
 from limelight.render.scales import ColourBar, HeatColours
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import (
     TITLE_PAD,
     fitted,
@@ -117,7 +118,7 @@ def sheet(
     heights = [*(block.height for block in laid), bar.height + GAP, table.height]
     heights += [line_inches(size, line_count(words)) + GAP if words else 0.0]
     total = sum(heights) + 2 * MARGIN - line_inches(size) / 6
-    figure = Figure(figsize=(grid.page_width, total), dpi=style.dots(_DPI))
+    figure = ShownFigure(figsize=(grid.page_width, total), dpi=style.dots(_DPI))
     page, top = Page(figure, grid.page_width, total), MARGIN
     ratios = [*heights[: len(laid)], total - MARGIN - sum(heights[: len(laid)])]
     ratios[0] += MARGIN

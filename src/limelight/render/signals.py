@@ -24,6 +24,7 @@ from limelight.render.figures import (
 from limelight.render.overlays import colours_of, is_dark
 from limelight.render.pages import GAP, MARGIN, Heading, Page, label_axes
 from limelight.render.scales import ColourBar, HeatColours
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import line_inches, prepare_texts
 
 _MAX_LANES = 12  # as many as the leads of an ECG; more channels are drawn as their mean
@@ -54,7 +55,7 @@ def signal_figure(
     inner = across - 2 * MARGIN
     headings = [Heading(each.title, how, inner, size) for each in inputs]
     bar = ColourBar.fit(colours, size, min(inner, _BAR_INCHES), inner)
-    sheet = Figure(dpi=style.dots(_DPI))
+    sheet = ShownFigure(dpi=style.dots(_DPI))
     panels = [sheet.add_axes((0, 0, 1, 1), label=str(number)) for number in range(len(inputs))]
     for axes, explained in zip(panels, inputs, strict=True):
         _draw_on_heat(axes, explained, colours, size)
@@ -93,7 +94,7 @@ def _draw_on_heat(axes: Axes, explained: ExplainedInput, colours: HeatColours, s
 
 
 def _curve_picture(image: Tensor) -> Image.Image:
-    sheet = Figure(figsize=(_PICTURE_PIXELS / 200, _panel_height(image)), dpi=200)
+    sheet = ShownFigure(figsize=(_PICTURE_PIXELS / 200, _panel_height(image)), dpi=200)
     axes = sheet.add_axes((0, 0, 1, 1))
     _draw_signal(axes, image, np.zeros(image.shape[1], dtype=bool), 8)
     axes.set_axis_off()

@@ -17,6 +17,7 @@ from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.plain import MINUS
 from limelight.render.maps import SEQUENTIAL, SIGNED, laid_out, limits
 from limelight.render.pages import GAP, MARGIN, Page, label_axes
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import (
     TITLE_PAD,
     fitted,
@@ -56,7 +57,7 @@ def trace_figure(
     place = (inner + GAP) / columns - GAP
     heights = [_row_height(row, place, columns, size) for row in rows]
     heights[0] += MARGIN + line_inches(size, line_count(words)) + GAP
-    sheet = Figure(figsize=(across, sum(heights) + MARGIN - 2 * GAP), dpi=style.dots(_DPI))
+    sheet = ShownFigure(figsize=(across, sum(heights) + MARGIN - 2 * GAP), dpi=style.dots(_DPI))
     page = Page(sheet, across, sum(heights) + MARGIN - 2 * GAP)
     page.write(words, across / 2, MARGIN, size, fontweight="bold")
     ratios = [*heights[:-1], heights[-1] + MARGIN - 2 * GAP]

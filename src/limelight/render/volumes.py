@@ -27,6 +27,7 @@ from limelight.render.pages import (
     write_title,
 )
 from limelight.render.scales import ColourBar, HeatColours
+from limelight.render.shown import ShownFigure
 from limelight.render.texts import TITLE_PAD, inches_of, line_inches, prepare_texts
 
 _MAX_SLICES = 8
@@ -88,7 +89,7 @@ def volume_figure(
     slices = _SliceGrid.fit(count, high / wide, inner, size)
     bar = ColourBar.fit(colours, size, min(inner, _BAR_INCHES), inner)
     laid = [_VolumePart(each, Heading(each.title, how, inner, size), slices) for each in inputs]
-    sheet = Figure(dpi=style.dots(_DPI))
+    sheet = ShownFigure(dpi=style.dots(_DPI))
     heights = [part.height(size) for part in laid]
     heights[0] += MARGIN
     total = sum(heights) + bar.height + MARGIN - line_inches(size) / 6

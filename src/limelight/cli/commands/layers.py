@@ -182,7 +182,9 @@ def layers(
         console.print(_rejected_table(rejected))
     console.print(_choice_sentence(calls, tuple(images.shape[2:])))
     if more := len(ranking) - len(shown):
-        console.print(f"{more} more, earlier or with something against them: --all")
+        console.print(
+            f"{more} more layers come earlier or have a drawback. --all lists them, with reasons."
+        )
     if drawn is not None:
         console.print(f"The same class at every stage is in {escape(str(drawn))}.")
     if cells is not None:
