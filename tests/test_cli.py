@@ -163,6 +163,8 @@ USAGE = [
     (["explain", "--out", "file/below"], "Cannot write"),
     (["explain", "--model", "nowhere:net"], "Cannot import 'nowhere'"),
     (["explain", "--frobnicate"], "No such option"),
+    (["explain", "--target_layers", "x"], "No such option: --target_layers. Use --layer. See"),
+    (["compare", "--methods", "gradcam", "layercam"], "--methods gradcam,layercam"),
     (["models", "resnet5O"], "Did you mean 'resnet50'"),
     (["explain", "--weights", "none.pth"], "There is no weights file"),
     (["explain", "--device", "toaster"], "The device 'toaster' cannot be used"),

@@ -134,6 +134,24 @@ def test_broken_photos_are_listed_and_the_others_go_on(run: Runner, squares: Pat
     assert len(report["candidates"]) == 2
 
 
+@pytest.mark.usefixtures("quick_figure")
+def test_the_table_has_the_candidates_and_the_photos_that_failed(
+    run: Runner, squares: Path
+) -> None:
+    Path("photos/bb.png").write_text("no photo")
+    code, out, _ = run(*CHOOSE, "--table", "t.csv", "--json")
+    assert code == 1
+    report = strict(out)
+    with Path("t.csv").open(newline="") as file:
+        *candidates, failed = csv.DictReader(file)
+    assert [row["candidate"] for row in candidates] == [
+        row["candidate"] for row in report["candidates"]
+    ]
+    assert {row["error"] for row in candidates} == {""}
+    assert (failed["photo"], failed["candidate"]) == ("photos/bb.png", "")
+    assert failed["error"] == report["failed"][0]["error"]
+
+
 def test_photos_that_all_are_broken_end_with_nothing(run: Runner, folder: Path) -> None:
     (folder / "photos").mkdir()
     for number in range(18):

@@ -84,7 +84,7 @@ def test_a_photo_is_decoded_with_8_bytes_a_pixel(tmp_path: Path, mode: str) -> N
 @linux
 @pytest.mark.parametrize(("picture", "form"), [("overlay", "png"), ("heatmap", "svg")])
 def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
-    tmp_path: Path, picture: limelight.explanation.PictureKind, form: str
+    tmp_path: Path, picture: limelight.explanation_pictures.PictureKind, form: str
 ) -> None:
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result = explanation(torch.rand(1, 7, 7))
@@ -98,7 +98,7 @@ def test_a_picture_is_drawn_with_little_more_than_its_own_pixels(
 @linux
 @pytest.mark.parametrize("picture", ["overlay", "heatmap"])
 def test_a_whole_photo_is_drawn_on_with_little_more_than_its_own_pixels(
-    tmp_path: Path, picture: limelight.explanation.PictureKind
+    tmp_path: Path, picture: limelight.explanation_pictures.PictureKind
 ) -> None:
     photo = Image.new("RGB", (2000, 2100), (90, 20, 200))
     result, path = explanation(torch.rand(1, 7, 7)), tmp_path / "x.png"

@@ -17,7 +17,8 @@ import limelight
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError, OptionError, OutputError, UnknownNameError
-from limelight.explanation import Explanation, PictureKind
+from limelight.explanation import Explanation
+from limelight.explanation_pictures import PictureKind
 from limelight.render.volumes import shown_slices
 from limelight.status import Status, to_heatmap
 
@@ -298,7 +299,7 @@ def test_a_region_is_outlined_on_the_slices_that_it_reaches() -> None:
         assert (slice_of[6:16, 19] == LINE).all()
         assert (slice_of[16, 10:20] == AROUND).all()
         assert np.array_equal(slice_of[7:15, 11:19], plain[7:15, left + 11 : left + 19])
-    panels = outlined.figure().subfigs[0].axes[1:-1]
+    panels = outlined.figure().subfigs[0].axes[1:]
     assert [len(panel.collections) for panel in panels] == [0] * 8 + [2] * 8
 
 

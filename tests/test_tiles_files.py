@@ -23,6 +23,7 @@ from limelight.errors import PhotoError
 from limelight.photos import tiff_windows, windows
 from limelight.photos.raster import Raster
 from limelight.photos.windows import open_windows
+from limelight.regions.heat_regions import find_regions
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -229,6 +230,32 @@ def test_a_large_photo_is_drawn_reduced_and_places_are_those_of_the_file(
     peak = int(found.heatmap[0].argmax())
     assert 130 <= peak // 100 * 3 < 170
     assert 190 <= peak % 100 * 3 < 230
+    ((region,),) = found.regions(0.5)
+    assert region.size == (300, 300)
+    assert region.box == pytest.approx((190, 130, 230, 170), abs=8)
+    assert region.area == region.mask.sum() == pytest.approx(40 * 40, rel=0.3)
+    assert region.mask[region.max_y, region.max_x]
+    assert found.regions(0.5, min_area=3000)[0].regions == ()
+    assert found.regions(0.5).overlay()[0].size[0] >= 400
+    (row,) = found.rows()
+    assert (row["photo_width"], row["photo_height"]) == (300, 300)
+    assert 190 <= row["max_x_photo"] < 230
+    assert 130 <= row["max_y_photo"] < 170
+
+
+@pytest.mark.parametrize(("old", "new"), [((10, 20), (100, 61)), ((100, 61), (10, 20))])
+def test_a_region_at_another_size_is_the_same_part(
+    old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    inside = np.zeros(old, dtype=bool)
+    inside[old[0] // 2 :, old[1] // 4 : old[1] // 2] = True
+    heat = inside.astype(np.float32)
+    (region,) = find_regions(heat, np.ones(old, bool), 0.5, "share")
+    other = region.at_size(new)
+    rows = ((np.arange(new[0]) + 0.5) * old[0] / new[0]).astype(int)
+    columns = ((np.arange(new[1]) + 0.5) * old[1] / new[1]).astype(int)
+    assert np.array_equal(other.mask.numpy(), inside[rows][:, columns])
+    assert other.area == other.mask.sum()
 
 
 def test_a_volume_is_explained_in_windows(tmp_path: Path) -> None:

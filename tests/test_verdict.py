@@ -249,9 +249,9 @@ def test_the_sheet_shows_the_rankings_and_the_verdict() -> None:
             colours = {
                 to_rgb(one.get_color())
                 for one in figure.findobj(Text)
-                if one.get_text() == name and one.get_fontsize() == 6.5
+                if one.get_text() == name and one.get_horizontalalignment() == "left"
             }
-            assert to_rgb("black" if good else "#8a8a8a") in colours
+            assert to_rgb("black" if good else "#767676") in colours
     plain = limelight.compare(network(), pictures(2), methods=methods).figure()
     assert plain.get_figheight() < figure.get_figheight()
 

@@ -15,7 +15,7 @@ from helpers.photos import load_picture
 from helpers.tolerances import assert_agrees
 from limelight import render
 from limelight.errors import InputError
-from limelight.explanation import PictureKind
+from limelight.explanation_pictures import PictureKind
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
@@ -143,7 +143,7 @@ def test_photos_of_different_sizes_are_one_batch() -> None:
         (80, 100),
     ]
     assert [drawn.size for drawn in result.overlay(whole=True)] == [WIDE, HIGH, SMALL]
-    assert len(result.figure(whole=True).axes) == 3 * 4
+    assert len(result.figure(whole=True).axes) == 3 * 3 + 1
     (last,) = result[2].photo_heatmaps()
     assert torch.equal(last.heatmap, result.photo_heatmaps()[2].heatmap)
 

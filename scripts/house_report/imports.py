@@ -14,6 +14,7 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
+    ("peer_names", "misnamed", "notebook"),
     (
         "channels",
         "inputs",
@@ -30,8 +31,19 @@ ORDER = (
     ("runtime",),
     ("target_evidence",),
     ("photos", "models"),
-    ("render",),
-    ("drawing", "recipe", "explanation", "fusion"),
+    ("figure_style", "render"),
+    (
+        "drawing",
+        "map_scales",
+        "map_views",
+        "explanation_pictures",
+        "explanation_arrays",
+        "recipe",
+        "tables",
+        "regions",
+        "explanation",
+        "fusion",
+    ),
     ("tiling", "application", "pipeline", "photo_pipeline"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),

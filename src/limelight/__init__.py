@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
-    from limelight.explanation import Explanation as Explanation, PhotoHeatmap as PhotoHeatmap
+    from limelight.explanation import Explanation as Explanation
+    from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
+    from limelight.figure_style import FigureStyle as FigureStyle
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
     from limelight.layers.layouts import Layout as Layout
@@ -75,6 +77,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
+    from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
+    from limelight.regions.heat_regions import (
+        HeatRegion as HeatRegion,
+        ImageRegions as ImageRegions,
+    )
     from limelight.runtime.cells import (
         CellPlaces as CellPlaces,
         where_cells_look as where_cells_look,
@@ -126,7 +133,9 @@ _PUBLIC_NAMES = {
         "Attention",
         "Evidence",
     ),
-    "explanation": ("Explanation", "PhotoHeatmap"),
+    "explanation": ("Explanation",),
+    "explanation_arrays": ("PhotoHeatmap",),
+    "figure_style": ("FigureStyle",),
     "fusion": ("fuse",),
     "layers.choice": (
         "Candidate",
@@ -194,6 +203,11 @@ _PUBLIC_NAMES = {
         "Part",
         "Recipe",
     ),
+    "regions.explained_regions": ("ExplainedRegions",),
+    "regions.heat_regions": (
+        "HeatRegion",
+        "ImageRegions",
+    ),
     "runtime.cells": (
         "CellPlaces",
         "where_cells_look",
@@ -248,13 +262,18 @@ __all__ = sorted(_MODULE_OF, key=lambda name: (not name.isupper(), name))  # noq
 
 def __getattr__(name: str) -> Any:
     """Load a public name, or a module, when it is first asked for: torch alone takes seconds."""
+    from limelight.misnamed import missing_name, refuse_calls
+
     if name in _MODULE_OF:
         value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
         globals()[name] = value
+        refuse_calls()
         return value
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{name}")
+        refuse_calls()
+        return module
+    raise AttributeError(missing_name(name, __all__))
 
 
 def __dir__() -> list[str]:

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from limelight import map_views, tables
 from limelight.drawing import as_pictures
 from limelight.explanation import Explanation
+from limelight.explanation_pictures import named_score
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.layers.resolved import Layer
+from limelight.map_scales import is_shown, on_one_scale
+from limelight.map_views import MapList
 from limelight.methods import Method, chosen_methods
 from limelight.methods.views import Views
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.metric import Metric
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.run import check_metrics, measure_all
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
@@ -27,6 +33,7 @@ from limelight.progress import ProgressCallback
 from limelight.targets import LogitsKey, Target, as_target
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison:
+class Comparison(KnownAttributes):
     """What `compare` returns: explanations of the same images, by method, layer and target.
 
     Attributes:
@@ -69,13 +76,13 @@ class Comparison:
 
         The name of a method without options allows any options.
         """
-        return [
+        return MapList(
             each
             for each in self
             if method in (None, each.method, re.split("[:,]", each.method)[0])
             and layer in (None, each.layer)
             and (label is None or label in each.label)
-        ]
+        )
 
     def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Comparison:
         """Return a copy to be drawn on these photos, one per image; None changes nothing."""
@@ -86,12 +93,48 @@ class Comparison:
         """All heatmaps, `[E, B, *image]`, in the order of `explanations`."""
         return torch.stack([explanation.heatmap for explanation in self])
 
+    def rows(
+        self,
+        photos: Sequence[str] | None = None,
+        *,
+        objects: Tensor | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return the rows of all explanations, as `Explanation.rows`.
+
+        A method that was skipped has a row with the reason as its `error`.
+        """
+        rows = [
+            row
+            for explanation in self
+            for row in explanation.rows(photos, objects=objects, first=first)
+        ]
+        names: Sequence[str | None] = photos or [None] * max(map(len, self), default=1)
+        for skip in self.skipped:
+            rows += [
+                tables.failed_row(
+                    name, skip.reason, image=number, method=skip.method, layer=skip.layer
+                )
+                for number, name in enumerate(names, start=first)
+            ]
+        return rows
+
+    def to_frame(
+        self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
+    ) -> pandas.DataFrame:
+        """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
+        return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
+
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Figure:
         """Draw a contact sheet: for each image and target, the photo and every overlay, with names.
 
@@ -102,17 +145,25 @@ class Comparison:
             photos: What to draw on, as in `Explanation.overlay`.
             whole: Draw on the whole photos, and mark what the network did not see.
             colormap: The name of a matplotlib colour map.
+            scale, signed, style: As in `Explanation.figure`. One scale for all needs maps of one
+                method at one layer.
 
         Raises:
             InputError: As `Explanation.overlay`.
+            OptionError: Maps of several methods or layers are to have one scale.
         """
         from limelight import render
 
         layers = {explanation.layer for explanation in self}
+        maps, colours = on_one_scale(
+            self.explanations, scale=scale, signed=signed, colormap=colormap
+        )
         blocks = []
-        pictures = as_pictures(self.explanations, photos, whole=whole, as_panels=True)
+        longest = render.panel_pixels(style)
+        pictures = as_pictures(maps, photos, whole=whole, longest=longest)
         for b, drawn in enumerate(pictures):
             by_target: dict[tuple[str, float], list[render.Panel]] = {}
+            titles: dict[tuple[str, float], str] = {}
             drawn_maps = zip(self, drawn.heatmaps, drawn.regions, strict=True)
             for explanation, heatmap, region in drawn_maps:
                 status = explanation.status[b]
@@ -120,31 +171,37 @@ class Comparison:
                     heatmap=heatmap,
                     title=explanation.method,
                     subtitle=explanation.layer if len(layers) > 1 else "",
-                    note="" if status.ok else status.name,
+                    note="" if is_shown(status, signed=signed) else status.name,
                     region=region,
                 )
                 target = explanation.label[b], float(explanation.score[b])
                 by_target.setdefault(target, []).append(panel)
+                titles[target] = named_score(explanation, b)
             blocks += [
-                render.Block(
-                    drawn.photo, f"{label}, score {score:.3g}", panels, drawn.name, drawn.curve
-                )
-                for (label, score), panels in by_target.items()
+                render.Block(drawn.photo, titles[target], panels, drawn.name, drawn.curve)
+                for target, panels in by_target.items()
             ]
         if self.measured is None:
-            return render.sheet(blocks, colormap=colormap)
-        sentence = self.measured.verdict().sentence
+            return render.sheet(blocks, colours=colours, style=style)
         return render.sheet(
-            blocks, colormap=colormap, rankings=self.measured.rankings(), sentence=sentence
+            blocks,
+            colours=colours,
+            style=style,
+            rankings=self.measured.rankings(),
+            sentence=self.measured.verdict().sentence,
         )
 
+    @checked_arguments
     def save(
         self,
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write the contact sheet, or with the suffix .npz the arrays, whole or not at all.
 
@@ -153,16 +210,20 @@ class Comparison:
 
         Args:
             path: The file; its suffix is the format.
-            photos, whole, colormap: As in `figure`. `whole` changes nothing in an .npz file.
+            photos, whole, colormap, scale, signed, style: As in `figure`. They change nothing in
+                an .npz file.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
         from limelight import render
 
-        return render.save_figure_or_arrays(
-            path, lambda: self.figure(photos, whole=whole, colormap=colormap), self._arrays
-        )
+        def draw() -> Figure:
+            return self.figure(
+                photos, whole=whole, colormap=colormap, scale=scale, signed=signed, style=style
+            )
+
+        return render.save_figure_or_arrays(path, draw, self._arrays)
 
     def _arrays(self) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""
@@ -181,7 +242,21 @@ class Comparison:
             )
         return arrays, names
 
+    def _repr_html_(self) -> str:
+        """Show the maps of a target in a notebook, with target and opacity to choose."""
+        notes = [f"Skipped {skip.method}: {skip.reason}" for skip in self.skipped]
+        if self.measured is not None:
+            notes.insert(0, self.measured.verdict().sentence)
+        return map_views.methods_html(self.explanations, notes)
 
+    def _repr_png_(self) -> bytes:
+        """Show the contact sheet where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
+
+
+@checked_arguments
 def compare(
     model: Model,
     inputs: Images,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from limelight import map_views
 from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.finish import AxisSpan, resize
 from limelight.layers.resolved import Layer
 from limelight.methods import spectral
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.photos.crops import CroppedPhoto
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Factorization:
+class Factorization(KnownAttributes):
     """What `factorize` returns: R concepts of B images.
 
     Attributes:
@@ -70,13 +73,21 @@ class Factorization:
         scale = torch.where(highest > 0, highest, 1)
         return large / scale.reshape(1, -1, *[1] * len(size))
 
-    def figure(self, photos: Sequence[Image] | None = None, *, colormap: str = "inferno") -> Figure:
+    @checked_arguments
+    def figure(
+        self,
+        photos: Sequence[Image] | None = None,
+        *,
+        colormap: str | None = None,
+        style: FigureStyle = USUAL_STYLE,
+    ) -> Figure:
         """Draw, for each image, the photo and where each concept is, with its classes.
 
         Args:
             photos: One per image; those that were passed in, or the network's own input, when not
                 given.
             colormap: The name of a matplotlib colour map.
+            style: Width, resolution and font size.
 
         Raises:
             InputError: There is not one photo per image, or one does not show what the network was
@@ -85,24 +96,51 @@ class Factorization:
         from limelight import render
 
         blocks = []
+        for crop, heatmaps in self._drawn(photos, style):
+            panels = [
+                render.Panel(heatmap, f"concept {number}", labels[0])
+                for number, (heatmap, labels) in enumerate(
+                    zip(heatmaps, self.labels, strict=True), 1
+                )
+            ]
+            name = crop.name or "photo"
+            blocks.append(render.Block(crop.photo, f"concepts at {self.layer}", panels, name))
+        label = "how strong the concept is; its highest value in all images is 1"
+        colours = render.HeatColours(colormap or render.SEQUENTIAL, label=label)
+        return render.sheet(blocks, colours=colours, style=style)
+
+    def _drawn(
+        self, photos: Sequence[Image] | None = None, style: FigureStyle = USUAL_STYLE
+    ) -> Iterator[tuple[CroppedPhoto, Tensor]]:
+        """Yield for each image the photo, and the heatmaps at its size, `[R, H, W]`."""
+        from limelight import render
+
         crops = None if self.photos is None else list(map(CroppedPhoto.uncropped, self.photos))
         drawn_on = photos_to_draw_on(self.image, crops, photos)
         for crop, maps in zip(drawn_on, self.heatmaps.float().cpu(), strict=True):
-            small = crop.reduced(render.PANEL_PIXELS).photo
-            large = resize(maps, (small.height, small.width))
-            panels = [
-                render.Panel(heatmap, f"concept {number}", labels[0])
-                for number, (heatmap, labels) in enumerate(zip(large, self.labels, strict=True), 1)
-            ]
-            blocks.append(render.Block(small, f"concepts at {self.layer}", panels))
-        return render.sheet(blocks, colormap=colormap)
+            small = crop.reduced(render.panel_pixels(style))
+            yield small, resize(maps, (small.photo.height, small.photo.width))
 
+    def _repr_html_(self) -> str:
+        """Show where each concept is, and its classes, in a notebook."""
+        heading = f"{len(self.concepts)} concepts at {self.layer}"
+        drawn = ((crop.photo, heatmaps) for crop, heatmaps in self._drawn())
+        return map_views.concepts_html(heading, drawn, self.labels)
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
+
+    @checked_arguments
     def save(
         self,
         path: str | Path,
         *,
         photos: Sequence[Image] | None = None,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write the figure, whole or not at all, in the format of the suffix.
 
@@ -111,9 +149,10 @@ class Factorization:
         """
         from limelight import render
 
-        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap))
+        return render.save_figure(path, lambda: self.figure(photos, colormap=colormap, style=style))
 
 
+@checked_arguments
 def factorize(
     model: Model,
     inputs: Images,

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from limelight.errors import InputError
 from limelight.finish import AxisSpan, FinishedInPieces
-from limelight.photos.crops import CroppedPhoto, same_proportions
+from limelight.photos.crops import CroppedPhoto, name_of_file, same_proportions
 from limelight.photos.likeness import LEAST_LIKENESS, likeness
 from limelight.photos.memory import PhotoSize, Sized
-from limelight.status import Status, zero_unless_ok
+from limelight.status import Status
+from limelight.window_scores import WindowScores
 
 if TYPE_CHECKING:
     from limelight.render import Heat, InputPicture
@@ -44,11 +45,35 @@ class Drawable(Protocol):
     def crops(self) -> tuple[CroppedPhoto, ...] | None: ...  # noqa: D102
 
     @property
-    def regions(self) -> list[Tensor | None]: ...  # noqa: D102
+    def scored_regions(self) -> list[Tensor | None]: ...  # noqa: D102
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor: ...  # noqa: D102
 
+    def in_pieces(self, size: Sequence[int]) -> FinishedInPieces: ...  # noqa: D102
+
     def __getitem__(self, image: int) -> Self: ...  # noqa: D105
+
+
+class Explained(Drawable, Protocol):
+    """What is drawn and said of an `Explanation`, whose attributes these are."""
+
+    @property
+    def label(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def score(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def index(self) -> Tensor | None: ...  # noqa: D102
+
+    @property
+    def method(self) -> str: ...  # noqa: D102
+
+    @property
+    def layer(self) -> str: ...  # noqa: D102
+
+    @property
+    def windows(self) -> WindowScores | None: ...  # noqa: D102
 
 
 def as_pictures(
@@ -56,7 +81,7 @@ def as_pictures(
     photos: Sequence[Image.Image] | None = None,
     *,
     whole: bool = False,
-    as_panels: bool = False,
+    longest: int | None = None,
 ) -> Iterator[InputPicture]:
     """Yield for each image the picture to draw on, with heatmaps and regions at its size.
 
@@ -66,7 +91,8 @@ def as_pictures(
         explanations: Explanations of the same images.
         photos: One per image; those that were explained, or the images themselves, when not given.
         whole: Whether to draw on whole photos.
-        as_panels: Whether photos are reduced to what a panel of a figure shows.
+        longest: About how many pixels the longer side of a photo is reduced to, as for the panel of
+            a figure; None to keep them all.
 
     Raises:
         InputError: As `photos_to_draw_on`, or there are photos and the inputs are no pictures.
@@ -74,16 +100,17 @@ def as_pictures(
     from limelight import render
 
     images, crops = explanations[0].image, explanations[0].crops
-    regions = [explanation.regions for explanation in explanations]
+    regions = [explanation.scored_regions for explanation in explanations]
     if images.ndim == 4:
         for b, crop in enumerate(photos_to_draw_on(images, crops, photos, whole=whole)):
-            small = crop.reduced(render.PANEL_PIXELS) if as_panels else crop
+            small = crop.reduced(longest) if longest else crop
             heatmaps = [heatmap_on_photo(explanation[b], small) for explanation in explanations]
             outlined = [
                 render.region_on(each[b], heatmap)
                 for each, heatmap in zip(regions, heatmaps, strict=True)
             ]
-            yield render.InputPicture("photo", small.photo, heatmaps, outlined)
+            name = crop.name or "photo"
+            yield render.InputPicture(name, small.photo, heatmaps, outlined)
         return
     refuse_photos(images, photos, whole=whole)
     for b, image in enumerate(images):
@@ -100,8 +127,7 @@ def heatmap_on_photo(explanation: Drawable, crop: CroppedPhoto) -> Heat:
     if math.prod(size) <= _MAX_WHOLE_PIXELS:
         heatmap = explanation.heatmap_at(size)[0].detach().float().cpu()
     else:
-        raw = zero_unless_ok(explanation.raw, explanation.status)[0]
-        heatmap = FinishedInPieces(raw, size, explanation.span)
+        heatmap = explanation.in_pieces(size)
     if crop.all_seen:
         return heatmap
     return HeatOnPhoto(heatmap, crop.view_box, (crop.photo.height, crop.photo.width))
@@ -136,6 +162,10 @@ def photos_to_draw_on(
             "here. Take the maps as the tensors they are."
         )
     if photos is not None:
+        if isinstance(photos, Image.Image):
+            raise InputError(
+                "The photos are one picture; a list with one for each image was expected: [photo]."
+            )
         if len(photos) != len(images):
             raise InputError(
                 f"The number of photos is {len(photos)}, that of the explained images "
@@ -148,7 +178,7 @@ def photos_to_draw_on(
         ]
         return iter(placed)
     if crops is not None:
-        return iter(crops) if whole else (CroppedPhoto.uncropped(crop.view()) for crop in crops)
+        return iter(crops) if whole else (crop.as_view() for crop in crops)
     check_whole(crops, whole=whole)
     return (CroppedPhoto.uncropped(_picture(image)) for image in images)
 
@@ -228,7 +258,7 @@ def _possible_crops(
     photo: Image.Image, crop: CroppedPhoto | None, image: Tensor, *, whole: bool
 ) -> list[CroppedPhoto]:
     """Return what a photo may be by its proportions; what has the same size too comes first."""
-    seen = CroppedPhoto.uncropped(photo)
+    seen = CroppedPhoto.uncropped(photo, name=crop.name if crop else name_of_file(photo))
     if crop is None:
         return [seen]
     size, view_size = PhotoSize.of(photo), crop.view_size

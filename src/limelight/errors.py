@@ -7,6 +7,7 @@
     ├── MethodError      (ValueError)    the method cannot work on this network
     ├── MetricError      (ValueError)    the metric cannot be measured on these maps
     ├── ModelError       (TypeError)     the model is not one that can be cut
+    ├── ArgumentError    (TypeError)     a function does not take that argument
     ├── OptionError      (ValueError)    an option, file or device that cannot be used
     ├── InputError       (ValueError)    the tensors that were passed in cannot be explained
     ├── PhotoError       (ValueError)    a file that is not a readable picture
@@ -63,6 +64,10 @@ class MetricError(LimelightError, ValueError):
 
 class ModelError(LimelightError, TypeError):
     """The model is not one that can be cut."""
+
+
+class ArgumentError(LimelightError, TypeError):
+    """A function does not take that argument."""
 
 
 class OptionError(LimelightError, ValueError):

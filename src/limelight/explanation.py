@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from limelight import files
-from limelight.drawing import as_pictures, check_whole, heatmap_on_photo, refuse_photos
-from limelight.errors import OptionError, OutputError, unknown
-from limelight.finish import AxisSpan
-from limelight.status import Status, to_heatmap
+from limelight import files, map_views
+from limelight.drawing import as_pictures
+from limelight.errors import OutputError
+from limelight.explanation_arrays import PhotoHeatmap, explanation_arrays, photo_heatmaps
+from limelight.explanation_pictures import (
+    OPACITY,
+    PictureKind,
+    check_picture,
+    explanation_figure,
+    heat_picture,
+    overlays,
+)
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
+from limelight.finish import AxisSpan, FinishedInPieces
+from limelight.misnamed import KnownAttributes, checked_arguments
+from limelight.status import Status, to_heatmap, zero_unless_ok
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
     from limelight.photos.crops import CroppedPhoto
     from limelight.recipe import Recipe
+    from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
+    from limelight.render import Alpha
     from limelight.window_scores import WindowScores
-
-
-PictureKind = Literal["figure", "overlay", "blend", "heatmap"]
 
 
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
@@ -35,20 +46,8 @@ FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
-class PhotoHeatmap(NamedTuple):
-    """The heatmap of a whole photo.
-
-    Attributes:
-        heatmap: In [0, 1], `[H, W]`; 0 where the network did not see.
-        seen: Which pixels the network saw, `[H, W]`.
-    """
-
-    heatmap: Tensor
-    seen: Tensor
-
-
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Explanation:
+class Explanation(KnownAttributes):
     """What `explain` returns, for B images.
 
     Attributes:
@@ -151,6 +150,11 @@ class Explanation:
         """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""
         return to_heatmap(self.raw, size, self.status, self.span)
 
+    def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
+        """Return the heatmap of the first image at another size, computed as it is read."""
+        raw = zero_unless_ok(self.raw, self.status)[0]
+        return FinishedInPieces(raw, size, self.span)
+
     def photo_heatmaps(self) -> list[PhotoHeatmap]:
         """Return the heatmap of each whole photo, in its own size, and what of it was seen.
 
@@ -160,28 +164,24 @@ class Explanation:
         Raises:
             InputError: The photos are not known, as the maps were made from a tensor.
         """
-        from limelight.render import in_one_tensor
-
-        check_whole(self.crops, whole=True)
-        return [
-            PhotoHeatmap(in_one_tensor(heatmap_on_photo(self[b], crop)), crop.seen())
-            for b, crop in enumerate(self.crops or ())
-        ]
+        return photo_heatmaps(self)
 
     def pictures(self) -> list[Image]:
         """Return the network's input as one picture per image, stretched to the full range.
 
         Signals are drawn as curves; volumes and video as slices side by side.
         """
-        return [drawn.photo for drawn in as_pictures([self])]
+        return map_views.Pictures(drawn.photo for drawn in as_pictures([self]))
 
+    @checked_arguments
     def overlay(
         self,
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
-        alpha: float | None = None,
+        colormap: str | None = None,
+        alpha: Alpha = "heat",
+        signed: bool = False,
     ) -> list[Image]:
         """Lay the colours of the heatmaps over the photos: one picture per image.
 
@@ -195,10 +195,13 @@ class Explanation:
                 that the network saw. The network's own input where there are none.
             whole: Draw on the whole photos, and mark what the network did not see; else on the
                 parts that it saw.
-            colormap: The name of a matplotlib colour map.
-            alpha: None for the article's overlay, (photo + colours) / max; else
-                (1 - alpha) photo + alpha colours. Under a signal's curve, the brightness of the
-                colours: full when None.
+            colormap: The name of a matplotlib colour map; "inferno", or "RdBu_r" of a signed map,
+                when not given.
+            alpha: How opaque the colours are: (1 - alpha) photo + alpha colours. With "heat" it
+                grows with the heat, so that the photo stays as it is where there is none. With None
+                the picture is the Grad-CAM article's, (photo + colours) / max. Under a signal's
+                curve, a number is the brightness of the colours.
+            signed: Draw the raw maps, with what lowers the score, each scaled by its largest value.
 
         Raises:
             UnknownNameError: There is no such colour map.
@@ -206,60 +209,114 @@ class Explanation:
             InputError: There is not one photo per image; a photo does not show what the network was
                 given; the inputs are no pictures; or whole photos are asked for and not known.
         """
-        from limelight import render
-
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise OptionError(f"alpha is {alpha}; a share from 0 to 1 was expected.")
-        overlays = []
-        for drawn in as_pictures([self], photos, whole=whole):
-            overlay = render.overlay(
-                drawn.photo, drawn.heatmaps[0], colormap=colormap, alpha=alpha, curve=drawn.curve
-            )
-            (region,) = drawn.regions
-            overlays.append(overlay if region is None else render.outlined(overlay, region))
-        return overlays
+        return map_views.Pictures(
+            overlays(self, photos, whole=whole, colormap=colormap, alpha=alpha, signed=signed)
+        )
 
     @property
-    def regions(self) -> list[Tensor | None]:
+    def scored_regions(self) -> list[Tensor | None]:
         """The pixels that the score of each image is about, `[*image]`; None for all pixels."""
         if self.region is None:
             return [None] * len(self.raw)
         regions = self.region.detach().cpu()
         return [None if bool(region.all()) else region for region in regions]
 
+    def regions(
+        self,
+        threshold: float | None = None,
+        how: ThresholdRule = "share",
+        *,
+        min_area: int = 1,
+        largest: bool = False,
+        pixels: PixelsOf | None = None,
+    ) -> ExplainedRegions:
+        """Return the connected regions where each heatmap h is hot; none when its status is not ok.
+
+        Args:
+            threshold: With "share", the share of the maximum, 0.2 when None (Zhou et al. 2016);
+                with "quantile", the quantile of the pixels that the network saw.
+            how: "share": `h >= threshold * max h`; "quantile": the hottest `1 - threshold` of the
+                pixels; "otsu": above the threshold that splits h best (Otsu 1979).
+            min_area: The fewest pixels of a region.
+            largest: Keep only the region with most pixels.
+            pixels: Whose pixels regions are in, "photo" or "input"; None for "photo" if known.
+
+        Raises:
+            OptionError, UnknownNameError: An argument has a value that it cannot have.
+            InputError: The inputs are no pictures, or the photo is not known.
+        """
+        from limelight.regions import ExplainedRegions
+
+        return ExplainedRegions.of(
+            self, threshold, how, min_area=min_area, largest=largest, pixels=pixels
+        )
+
+    def rows(
+        self,
+        photos: Sequence[str] | None = None,
+        *,
+        objects: Tensor | None = None,
+        first: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Return a row of plain values for each image; docs/guide.md has the columns.
+
+        Args:
+            photos: The names of the photos, one per image.
+            objects: Masks of objects in the input, `[B, *image]`; their share of heat is a column.
+            first: The number of the first image.
+
+        Raises:
+            InputError: There is not one name, or not one mask, for each image.
+        """
+        from limelight import tables
+
+        return tables.explanation_rows(self, photos, objects=objects, first=first)
+
+    def to_frame(
+        self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
+    ) -> pandas.DataFrame:
+        """Return `rows` as a data frame; an OptionError says so when pandas is not installed."""
+        from limelight import tables
+
+        return tables.as_frame(self.rows(photos, objects=objects), tables.EXPLANATION_COLUMNS)
+
+    @checked_arguments
     def figure(
         self,
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        signed: bool = False,
+        style: FigureStyle = USUAL_STYLE,
     ) -> Figure:
-        """Draw photo, heatmap with colour bar, and overlay, a row per image, with all names.
+        """Draw photo, heatmap and overlay, a row per image, with all names and a colour bar.
 
         Signals `[B, C, L]` are drawn as curves on the heatmap's colours. For volumes and video
         `[B, C, D, H, W]`, the heat of every slice is drawn, and up to eight slices without and with
         colours.
+
+        Args:
+            photos, whole, colormap: As in `overlay`.
+            scale: "each": the highest value of each map has the last colour. "shared": all maps
+                have one scale, that of the raw maps, so that weak and strong ones can be told
+                apart. The colour bar says which.
+            signed: Draw the raw maps in place of the heatmaps: what raises the score in one colour,
+                what lowers it in another, and zero between them.
+            style: Width, resolution and font size.
         """
-        from limelight import render
+        return explanation_figure(
+            self,
+            photos,
+            whole=whole,
+            colormap=colormap,
+            scale=scale,
+            signed=signed,
+            style=style,
+        )
 
-        notes = ["" if status.ok else str(status) for status in self.status]
-        if self.image.ndim == 4:
-            panels = as_pictures([self], photos, whole=whole, as_panels=True)
-            rows = [
-                render.ExplainedPhoto(panel.photo, panel.heatmaps[0], label, note, panel.regions[0])
-                for panel, label, note in zip(panels, self.label, notes, strict=True)
-            ]
-            return render.photo_figure(
-                rows, method=self.method, layer=self.layer, colormap=colormap
-            )
-        refuse_photos(self.image, photos, whole=whole)
-        heatmaps = self.heatmap.detach().float().cpu()
-        inputs = [
-            render.ExplainedInput(*fields)
-            for fields in zip(self.image, heatmaps, self.label, notes, self.regions, strict=True)
-        ]
-        return render.input_figure(inputs, method=self.method, layer=self.layer, colormap=colormap)
-
+    @checked_arguments
     def save(
         self,
         path: str | Path,
@@ -267,7 +324,9 @@ class Explanation:
         photos: Sequence[Image] | None = None,
         whole: bool = False,
         picture: PictureKind = "figure",
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write a picture, or the arrays, whole or not at all.
 
@@ -277,63 +336,55 @@ class Explanation:
             photos: What to draw on, as in `overlay`.
             whole: Draw on the whole photos, as in `overlay`. In an .npz file, `photo_heatmap_0` and
                 `photo_seen_0` are what `photo_heatmaps` returns for the first image, and so on.
-            picture: `figure` (photo, heatmap, overlay, names), `overlay` (the article's),
-                `blend` (half photo, half colours) or `heatmap`; the last three take one image.
+            picture: `figure` (photo, heatmap, overlay, names), `signed` (the figure of the raw
+                map), `overlay` (opaque where it is hot), `article` (the overlay of the Grad-CAM
+                article), `blend` (half photo, half colours) or `heatmap`; the last four take one
+                image, and are as large as the photo.
             colormap: The name of a matplotlib colour map.
+            scale, style: As in `figure`, for figures alone.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
+            OptionError: A style is asked for, and the picture is no figure.
             InputError: As `overlay`.
         """
-        if picture not in get_args(PictureKind):
-            known = get_args(PictureKind)
-            raise unknown("picture", picture, known, f"There are {', '.join(known)}.")
+        check_picture(picture, scale, style)
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_arrays(path, *self._arrays(whole=whole))
-        if picture == "figure":
-            from limelight import render
+            return files.write_arrays(path, *explanation_arrays(self, whole=whole))
+        from limelight import render
 
-            figure = self.figure(photos, whole=whole, colormap=colormap)
+        if picture in ("figure", "signed"):
+            figure = self.figure(
+                photos,
+                whole=whole,
+                colormap=colormap,
+                scale=scale,
+                signed=picture == "signed",
+                style=style,
+            )
             return files.write_whole(path, render.encode_figure(figure, form))
         if len(self) > 1:
             raise OutputError(
                 f"One {picture} was asked for, and there are {len(self)} images. Save them one by "
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
-        from limelight import render
-
-        drawn = self._one_picture(photos, picture, colormap, whole=whole)
+        if picture == "heatmap":
+            drawn = heat_picture(self, photos, colormap, whole=whole)
+        else:
+            alpha = OPACITY[picture]
+            (drawn,) = self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)
         return files.write_whole(path, lambda file: render.write(drawn, form, file))
 
-    def _one_picture(
-        self, photos: Sequence[Image] | None, picture: PictureKind, colormap: str, *, whole: bool
-    ) -> Image:
-        from limelight import render
-
-        if picture == "heatmap":
-            (drawn,) = as_pictures([self], photos, whole=whole)
-            return render.colourise(drawn.heatmaps[0], colormap)
-        alpha = None if picture == "overlay" else 0.5
-        return self.overlay(photos, whole=whole, colormap=colormap, alpha=alpha)[0]
-
-    def _arrays(self, *, whole: bool) -> tuple[dict[str, Tensor], object]:
-        """Return what an .npz file holds: the arrays, and their names."""
-        arrays = {"raw": self.raw, "heatmap": self.heatmap, "score": self.score.detach().float()}
-        for b, (heatmap, seen) in enumerate(self.photo_heatmaps() if whole else ()):
-            arrays |= {f"photo_heatmap_{b}": heatmap, f"photo_seen_{b}": seen}
-        if self.windows is not None:
-            arrays |= {"window_boxes": self.windows.boxes, "window_scores": self.windows.score}
-        return arrays, {
-            "label": list(self.label),
-            "status": [str(status) for status in self.status],
-            "method": self.method,
-            "layer": self.layer,
-        }
+    def _repr_html_(self) -> str:
+        """Show the first images in a notebook, with the opacity of the colours to choose."""
+        return map_views.targets_html([self])
 
     def _repr_png_(self) -> bytes:
-        """Show the figure in a notebook."""
+        """Show the figures of the first images where a notebook shows no HTML."""
         from limelight import render
 
-        return render.encode_figure(self.figure(), "png")
+        return render.figures_png(
+            self[b].figure() for b in range(min(len(self), map_views.MOST_IMAGES_IN_PNG))
+        )

@@ -159,29 +159,44 @@ class FinishedInPieces:
     """The heatmap that `finish` makes of one raw map `[h, w]`, for pictures too large to hold it.
 
     `heat[top:bottom, left:right]` is computed when it is read. Except for rounding, it equals that
-    part of `finish(raw[None], (H, W), span)[0]`.
+    part of `finish(raw[None], (H, W), span)[0]`. With `highest`, it is only resized and divided by
+    that, and is in [-1, 1].
 
     Attributes:
         shape: H and W.
     """
 
-    def __init__(self, raw: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> None:
+    def __init__(
+        self,
+        raw: Tensor,
+        size: Sequence[int],
+        span: Sequence[AxisSpan] = (),
+        *,
+        highest: float | None = None,
+    ) -> None:
         """Find the extremes of the whole heatmap, without computing all of it."""
         self.shape = torch.Size(size)
-        self._grid = relu(raw.detach().cpu()).to(torch.promote_types(raw.dtype, torch.float32))
+        kept = raw.detach().cpu()
+        self._grid = (relu(kept) if highest is None else kept).to(
+            torch.promote_types(raw.dtype, torch.float32)
+        )
         self._span = along_axes(span, raw.ndim)
+        self._least = 0.0 if highest is None else -1.0
+        if highest is not None:
+            self._low, self._high = 0.0, highest
+            return
         ends = [each.aminmax() for each in self._at_borders()]
         self._low = min(float(end.min) for end in ends)
         self._high = max(float(end.max) for end in ends)
 
     def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
-        """Return a part of the heatmap, in [0, 1]."""
+        """Return a part of the heatmap, in [0, 1]; in [-1, 1] with `highest`."""
         rows, columns = (
             torch.arange(*part.indices(n), device="cpu")
             for part, n in zip(where, self.shape, strict=True)
         )
         scaled = (self._resized(rows, columns) - self._low) / ((self._high - self._low) or 1)
-        return scaled.clamp(0, 1)
+        return scaled.clamp(self._least, 1)
 
     def _resized(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Interpolate the grid at rows and columns of the picture."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,10 +18,12 @@ from limelight.errors import PhotoError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
+from limelight.map_views import targets_html
 from limelight.methods import Method
 from limelight.methods.fusing import Fusion
 from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.photos.batches import Prepared, prepared
@@ -36,7 +39,7 @@ from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 from limelight.tiling.inputs import PhotoWindows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PhotoResult:
     """The result of explaining one photo.
 
@@ -60,11 +63,23 @@ class PhotoResult:
         """The part of the photo that the network saw; None where `crop` is."""
         return None if self.crop is None else self.crop.view()
 
+    def __repr__(self) -> str:
+        """Return the file, and what was explained or why nothing was."""
+        labels = ", ".join(each.label[0] for each in self.explanations)
+        return f"PhotoResult({str(self.path)!r}: {labels if self.error is None else self.error})"
+
+    def _repr_html_(self) -> str:
+        """Show the maps of the photo in a notebook, with target and opacity to choose."""
+        if not self.explanations:
+            return f"<p>{html.escape(repr(self))}</p>"
+        return targets_html(self.explanations, str(self.path))
+
 
 #: From this many photos on, two runs are spent to find out which memory format is faster.
 MANY_PHOTOS = 32
 
 
+@checked_arguments
 def explain_photos(
     network: Network,
     paths: Sequence[str | Path],
@@ -194,9 +209,12 @@ def _explain_by_tiles(
             at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse)
             for at_layers in zip(*by_layer, strict=True)
         )
-        crops = windows.crops
+        crop = None
+        if windows.crops is not None:
+            crop = replace(windows.crops[0], name=path.name)
+            explanations = tuple(each.drawn_on([crop]) for each in explanations)
         del picture, windows, by_layer  # they keep the photo, and the caller may take long
-        yield PhotoResult(path, None if crops is None else crops[0], explanations)
+        yield PhotoResult(path, crop, explanations)
 
 
 def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
@@ -227,7 +245,7 @@ def _result(
     preprocess, explanations = network.preprocess, done.popleft()
     crop, needed = None, decoded.taken
     if not preprocess.takes_volumes:
-        crop = preprocess.crop(decoded.photo)
+        crop = replace(preprocess.crop(decoded.photo), name=decoded.path.name)
         explanations = tuple(explanation.drawn_on([crop]) for explanation in explanations)
         needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)
     decoded.photo = None

@@ -22,10 +22,12 @@ from limelight.errors import LayerError, LimelightError, MethodError, TargetErro
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT, Layer
+from limelight.map_views import MapList
 from limelight.methods import Method, find_method
 from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, Subject, read_subject
 from limelight.options import Options
 from limelight.pixels import input_problem
@@ -40,6 +42,7 @@ from limelight.tiling.targets import same_in_all_windows
 from limelight.tiling.windows import explain_windows
 
 
+@checked_arguments
 def explain(
     model: Model,
     inputs: Images,
@@ -132,6 +135,7 @@ def explain(
     return explanation.drawn_on(subject.crops)
 
 
+@checked_arguments
 def explain_each(
     model: Model,
     inputs: Images,
@@ -168,7 +172,7 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
-    return [explanation.drawn_on(subject.crops) for explanation in explanations]
+    return MapList(explanation.drawn_on(subject.crops) for explanation in explanations)
 
 
 def read_pictures(

@@ -32,6 +32,9 @@ def spelled(value: float) -> str:
     return "NaN" if isnan(value) else "Infinity" if value == inf else "-Infinity"
 
 
+#: The true minus sign, as wide as a plus.
+MINUS = "\N{MINUS SIGN}"
+
 #: Characters that a terminal obeys or cannot show: control characters except tab and newline, marks
 #: that turn the direction of writing, and surrogates, which stand for bytes that are no text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

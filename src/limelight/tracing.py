@@ -12,9 +12,12 @@ from torch import Tensor
 
 from limelight.errors import InputError, OptionError
 from limelight.evidence import at_least_float32
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.layers import INPUT
 from limelight.layers.resolved import Layer
+from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.models.network import Images, Model, read_subject
+from limelight.notebook import Table, TablesView, tables_html
 from limelight.options import Options
 from limelight.runtime.layer_gradients import LayerGradient, layer_gradients
 from limelight.targets import LogitsKey, Target
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checked_arguments
 def trace(
     model: Model,
     inputs: Images,
@@ -86,7 +90,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Trace:
+class Trace(KnownAttributes):
     """What `trace` returns.
 
     Attributes:
@@ -210,7 +214,7 @@ class Trace:
 
         return select(at_layer.activations), select(at_layer.gradients)
 
-    def figure(self, image: int = 0) -> Figure:
+    def figure(self, image: int = 0, *, style: FigureStyle = USUAL_STYLE) -> Figure:
         """Draw for one image, layer by layer, one channel's activations and gradients, and sums.
 
         The channel is the one that adds most, as in `text`; the sums are `max_k |dy_c/dA_k|`, and
@@ -228,9 +232,38 @@ class Trace:
             title = f"{at_layer.layer}  {list(at_layer.activations.shape)}"
             channel = self.window(number, image).channel
             rows.append(traces.TracedLayer(title, activations, gradients, channel))
-        return traces.trace_figure(rows, f"{self.label[image]}, score {self.score[image]:.4g}")
+        title = f"{self.label[image]}, score {self.score[image]:.4g}"
+        return traces.trace_figure(rows, title, style=style)
 
-    def save(self, path: str | Path, *, image: int = 0) -> Path:
+    def _repr_html_(self) -> str:
+        """Show the numbers of the first image in a notebook, layer by layer, and the figure."""
+        from limelight import render
+
+        rows = list[list[str]]()
+        for each in self.layers:
+            words = [each.layer, " x ".join(map(str, each.activations.shape))]
+            values = self.of_image(each, 0)
+            rows.append([*words, *(cell for value in values for cell in _cells(value))])
+        sides = [
+            column for side in ("activations", "gradients") for column in (side, "mean", "zero")
+        ]
+        table = Table("", ("layer", "output", *sides), rows, words=2)
+        view = TablesView(
+            heading=f"{self.label[0]}, score {float(self.score[0]):.4g}",
+            tables=[table],
+            picture=render.figure_picture(self.figure()),
+            alt="activations and gradients at each layer",
+            notes=[f"The first of {len(self.label)} images."] if len(self.label) > 1 else [],
+        )
+        return tables_html(view)
+
+    def _repr_png_(self) -> bytes:
+        """Show the figure where a notebook shows no HTML."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
+
+    def save(self, path: str | Path, *, image: int = 0, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write the figure of one image, or with .npz the arrays of all, whole or not at all.
 
         The arrays are `activations_0`, `gradients_0` and so on in the order of `layers`, `score`,
@@ -242,7 +275,9 @@ class Trace:
         """
         from limelight import render
 
-        return render.save_figure_or_arrays(path, lambda: self.figure(image), self._arrays)
+        return render.save_figure_or_arrays(
+            path, lambda: self.figure(image, style=style), self._arrays
+        )
 
     def _arrays(self) -> tuple[dict[str, Tensor], object]:
         """Return what an .npz file holds: the arrays, and their names."""
@@ -293,6 +328,12 @@ def _around(values: Tensor, sizes: Sequence[int]) -> tuple[tuple[int, ...], tupl
         for middle, size, length in zip(peak, sizes, values.shape, strict=True)
     )
     return start, tuple(slice(s, s + size) for s, size in zip(start, sizes, strict=True))
+
+
+def _cells(values: Tensor) -> list[str]:
+    """Return the range, the mean and the share of zeros as the cells of a table."""
+    low, high, mean, zero = _statistics(values).values()
+    return [f"{low:.3g} to {high:.3g}", f"{mean:.3g}", f"{zero:.0%}"]
 
 
 def _statistics(values: Tensor) -> dict[str, float]:

@@ -30,6 +30,12 @@ def status_text(explanation: Mapping[str, Any]) -> str:
     return f"[yellow]{explanation['status']}[/] {escape(explanation['message'])}"
 
 
+def layer_text(explanation: Mapping[str, Any]) -> str:
+    """Return the layer of an explanation, and why it was taken."""
+    why = ", as named" if explanation["reason"] == "named" else f": {explanation['reason']}"
+    return escape(f"{explanation['layer']}{why}")
+
+
 def method_text(method: str, named: str | None) -> str:
     """Return the method of an explanation, and why it was taken if none was named."""
     if named is not None:

@@ -125,8 +125,9 @@ class NetworkOptions:
 
     @property
     def preprocessing(self) -> list[object]:
-        """The options that say how a photo becomes the network's input."""
-        return [self.size, self.resize, self.no_crop, self.window, self.mean, self.std]
+        """The options given that say how a photo becomes the network's input, as name=value."""
+        names = ("size", "resize", "no_crop", "window", "mean", "std")
+        return [f"{name}={value}" for name in names if (value := getattr(self, name))]
 
     def _changed(self, network: Network) -> Preprocess:
         """Return the network's preprocessing, changed as the options say.
@@ -161,8 +162,8 @@ class NetworkOptions:
             channels = taken.channels
         return replace(
             preprocess,
-            mean=_for_channels("--mean", mean or preprocess.mean, channels),
-            std=_for_channels("--std", std or preprocess.std, channels),
+            mean=_for_channels("--mean", mean or _alike(preprocess.mean), channels),
+            std=_for_channels("--std", std or _alike(preprocess.std), channels),
         )
 
 
@@ -246,12 +247,15 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
+def _alike(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the numbers of a network's channels as one, if they are all the same."""
+    return numbers[:1] if len(set(numbers)) == 1 else numbers
+
+
 def _for_channels(option: str, numbers: tuple[float, ...], channels: int) -> tuple[float, ...]:
     """Return a number for each channel; one number is that of all."""
-    if len(numbers) == channels:
-        return numbers
-    if len(set(numbers)) == 1:
-        return numbers[:1] * channels
+    if len(numbers) in (1, channels):
+        return numbers * (channels if len(numbers) == 1 else 1)
     raise OptionError(
         f"{option} has {len(numbers)} numbers, {', '.join(map(str, numbers))}; one number for all "
         f"channels was expected, or {channels} with commas between them."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,13 +10,59 @@ from typing import Annotated, Any
 import typer
 
 from limelight.cli.option_groups import out_option
-from limelight.errors import OutputError
+from limelight.errors import OptionError, OutputError
 from limelight.explanation import FORMATS, FormatName
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.files import file_name, make_folder
+from limelight.methods import Method
 
 Colormap = Annotated[
-    str, typer.Option("--colormap", "-c", help="A matplotlib colour map; jet is the article's.")
+    str | None,
+    typer.Option(
+        "--colormap",
+        "-c",
+        help="A matplotlib colour map; inferno when not given, and RdBu_r for signed maps; jet is "
+        "the article's.",
+    ),
 ]
+
+
+Scale = Annotated[
+    MapScale,
+    typer.Option(
+        help="Which values the colours of a figure stand for: each map's own highest is the last "
+        "colour, or all maps have one scale, that of the raw maps (of one method and layer)."
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions:
+    """The page of a figure."""
+
+    width: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="How wide a figure is, as a journal asks: 85mm, 8.5cm, 3.3in, or inches. Titles "
+            "are wrapped, and panels move below each other.",
+        ),
+    ] = None
+    dpi: Annotated[
+        int | None, typer.Option(help="Pixels per inch of a figure; 150 or 200 when not given.")
+    ] = None
+    font_size: Annotated[
+        float, typer.Option(help="The size of all text in a figure, in points.")
+    ] = USUAL_STYLE.font_size
+
+    @property
+    def style(self) -> FigureStyle:
+        """The style of the figures.
+
+        Raises:
+            OptionError: One of the values makes no sense.
+        """
+        return FigureStyle(self.width, self.dpi, self.font_size)
 
 
 def whole_option(default: str) -> Any:
@@ -38,6 +85,19 @@ AsJson = Annotated[
 ]
 
 
+def check_methods_of_scale(scale: MapScale, methods: Sequence[Method]) -> None:
+    """Refuse one scale for several methods, before any work is done.
+
+    Raises:
+        OptionError: There are several.
+    """
+    if scale == "shared" and len(methods) > 1:
+        raise OptionError(
+            f"--scale shared draws raw values on one scale, and those of {len(methods)} methods "
+            "cannot be compared. Name one method, --methods gradcam, or leave --scale out."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PictureOptions:
     """The pictures of a command, one for each photo."""
@@ -47,7 +107,8 @@ class PictureOptions:
         FormatName | None,
         typer.Option("--format", "-f", help="png unless --out says otherwise; npz is the arrays."),
     ] = None
-    colormap: Colormap = "inferno"
+    colormap: Colormap = None
+    scale: Scale = "each"
     whole: Annotated[bool | None, whole_option("what it saw")] = None
 
     def plan(self, *, single: bool) -> PictureFiles:

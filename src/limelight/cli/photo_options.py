@@ -10,6 +10,7 @@ import typer
 from torch import Tensor
 
 from limelight.errors import OptionError
+from limelight.methods import METHODS
 from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
@@ -47,8 +48,17 @@ def photo_paths(given: Sequence[str] | None) -> list[Path]:
     """Return the paths of the photos that are named; without names, that of the sample 'chelsea'.
 
     The name of a sample means the sample, unless a file has that name.
+
+    Raises:
+        OptionError: The name is that of a method.
     """
     silence_decoders()
+    for name in given or ():
+        if name in METHODS and not Path(name).exists():
+            raise OptionError(
+                f"{name!r} is a method, and there is no photo of that name. Several methods are "
+                "one word, with commas: limelight compare PHOTO --methods gradcam,layercam."
+            )
     return find_photos(
         find_sample(name) if name in SAMPLES and not Path(name).exists() else name
         for name in given or ["chelsea"]

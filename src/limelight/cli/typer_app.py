@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import typer.main
 from rich.markup import escape
 
+from limelight.cli.guessed_options import option_instead
 from limelight.cli.output import (
     INTERRUPTED,
     Console,
@@ -133,6 +134,12 @@ def _print_error(error: Exception) -> int:
 def _usage_message(error: Any) -> str:
     """Return what is wrong with the arguments, and how to get help."""
     message = str(error.format_message()).rstrip(" .")
-    path = error.ctx.command_path if getattr(error, "ctx", None) else "limelight"
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "limelight"
+    given = getattr(error, "option_name", None)
+    if context and given:
+        known = [option for each in context.command.params for option in each.opts]
+        if instead := option_instead(given, known):
+            message = f"No such option: {given}. {instead}".rstrip(".")
     end = "" if message.endswith("?") else "."
     return message and f"{message}{end} See '{path} --help'."

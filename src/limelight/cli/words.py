@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import cleandoc
 
 from limelight.errors import LimelightError, OutputError
@@ -29,6 +31,10 @@ _GIVEN = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, PASSED))})|{_QUOTED}")
 _ELSEWHERE = re.compile(r"\b[Pp]ass (another|a shorter) (path|folder|name|one)\b")
 
 
+#: How an error names the option that stands for the path it speaks of.
+_OPTION = " On the command line it is "
+
+
 def paragraphs(docstring: str) -> str:
     """Return a docstring with each paragraph on one line, which the terminal then wraps.
 
@@ -40,6 +46,16 @@ def paragraphs(docstring: str) -> str:
 def worded(error: LimelightError) -> str:
     """Return the message of an error of the library, with options in place of arguments."""
     text = _GIVEN.sub(lambda match: PASSED.get(match[0], match[0]), str(error))
-    if isinstance(error, OutputError) and _ELSEWHERE.search(text):
-        text += " On the command line it is --out."
+    is_named = _OPTION in text  # by `under_option`
+    if isinstance(error, OutputError) and _ELSEWHERE.search(text) and not is_named:
+        text += f"{_OPTION}--out."
     return text
+
+
+@contextmanager
+def under_option(option: str) -> Iterator[None]:
+    """Name the option of a file in the errors in writing it; without it, they name --out."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{error}{_OPTION}{option}.") from error.__cause__

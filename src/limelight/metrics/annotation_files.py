@@ -15,7 +15,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from limelight.errors import OptionError, PhotoError
 from limelight.files import read_text
@@ -24,6 +24,7 @@ from limelight.photos.decode import open_photo, photo_errors
 from limelight.photos.memory import Sized
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
+from limelight.regions.contours import fill_polygon
 from limelight.targets import ClassName
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
@@ -311,14 +312,15 @@ def _fingerprint_text(item: MarkedObject) -> str:
 
 
 def _filled(marked: Sequence[MarkedObject], photo: Sized) -> Image.Image:
-    """Return a black picture of the photo's size with polygons and boxes filled in white."""
-    mask = Image.new("L", (photo.width, photo.height))
-    draw = ImageDraw.Draw(mask)
+    """Return a black picture of the photo's size with polygons and boxes filled in white.
+
+    A pixel is in a polygon if its centre is.
+    """
+    mask = np.zeros((photo.height, photo.width), dtype=bool)
     for item in marked:
         x = np.array(item.corners[::2]) * photo.width
         y = np.array(item.corners[1::2]) * photo.height
         if len(x) == 2:
-            draw.rectangle([x[0], y[0], max(x[0], x[1] - 1), max(y[0], y[1] - 1)], fill=255)
-        else:
-            draw.polygon(list(zip(x.tolist(), y.tolist(), strict=True)), fill=255)
-    return mask
+            x, y = x[[0, 1, 1, 0]], y[[0, 0, 1, 1]]
+        fill_polygon(mask, np.stack([x, y], axis=1))
+    return Image.fromarray(mask.astype(np.uint8) * 255)

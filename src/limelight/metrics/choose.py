@@ -19,6 +19,7 @@ from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.photo_sources import DIGEST_BYTES, LoadedPhoto, PhotoSource, photo_source
 from limelight.metrics.recommendation import Recommendation
 from limelight.metrics.run import check_metrics, metrics_without_objects
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
 from limelight.pipeline import as_layers
@@ -37,6 +38,7 @@ CHOICE_METRICS = "insertion:steps=10 road:steps=3"
 CHOICE_OBJECT_METRICS = f"{CHOICE_METRICS} energy-pointing"
 
 
+@checked_arguments
 def choose(
     model: Model,
     inputs: Images | Sequence[str | Path],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from limelight.errors import InputError, unknown
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.metrics import storage
 from limelight.metrics.comparisons import MapsDifference, groups_alike, pairwise
 from limelight.metrics.estimates import MetricEstimate, best_first, with_claims
 from limelight.metrics.readings import CHANCE, MAP_SOURCES, MapReadings, ReadingsKey, Unmeasured
 from limelight.metrics.verdict import Verdict, judge
+from limelight.misnamed import KnownAttributes
+from limelight.tables import as_frame
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
     from limelight import render
@@ -30,7 +35,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement:
+class Measurement(KnownAttributes):
     """The readings of any number of images; measurements can be added.
 
         total = limelight.Measurement()
@@ -243,7 +248,7 @@ class Measurement:
         """
         return judge(self.estimates(), self.names, self.n)
 
-    def figure(self) -> Figure:
+    def figure(self, *, style: FigureStyle = USUAL_STYLE) -> Figure:
         """Draw for every metric the means of methods and controls, and the mean curves.
 
         Raises:
@@ -261,15 +266,25 @@ class Measurement:
                 axes = next(m.metric.axes for k, m in self.readings.items() if k.metric == metric)
                 assert axes is not None  # every metric with curves has axes
                 drawn.append(panels.curves(f"{metric}, {name}", axes, by_method))
-        return render.measurement_figure(drawn, title=self.verdict().sentence)
+        return render.measurement_figure(drawn, title=self.verdict().sentence, style=style)
 
-    def save(self, path: str | Path) -> Path:
+    def _repr_html_(self) -> str:
+        """Show the means of methods and controls in a notebook, and the verdict."""
+        from limelight.metrics import displays
+
+        if not self.readings:
+            return html.escape(repr(self))
+        rankings = {metric: self.ranking(metric) for metric in self.metrics}
+        notes = [f"{each.method}, {each.metric}: {each.reason}" for each in self.unmeasured]
+        return displays.measurement_html(rankings, self.names, self.verdict().sentence, notes)
+
+    def save(self, path: str | Path, *, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write everything (.json, which `load` reads), a table (.csv), or a picture.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        return storage.save(path, self._report, self.rows, self.figure)
+        return storage.save(path, self._report, self.rows, lambda: self.figure(style=style))
 
     def _report(self) -> dict[str, Any]:
         verdict = self.verdict()
@@ -299,6 +314,14 @@ class Measurement:
     def rows(self) -> list[dict[str, Any]]:
         """Return the estimates as plain values, one dict each, as in CSV and JSON."""
         return list(map(storage.estimate_row, self.estimates()))
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the estimates as a data frame of pandas, with the columns of `rows`.
+
+        Raises:
+            OptionError: pandas is not installed.
+        """
+        return as_frame(self.rows())
 
     def difference_rows(self) -> list[dict[str, Any]]:
         """Return the differences of all pairs of methods as plain values, one dict each."""

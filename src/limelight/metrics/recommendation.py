@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limelight.errors import InputError
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.metrics import storage
 from limelight.metrics.candidates import MapCandidate
 from limelight.metrics.comparisons import MapsDifference
@@ -48,7 +49,7 @@ class RankedCandidate:
         return all(estimate.ahead for estimate in self.estimates if estimate.judged)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recommendation:
     """The map to use on a network, or that none is recommended, and the evidence.
 
@@ -78,6 +79,10 @@ class Recommendation:
     seconds_of_a_run: float = float("nan")
     skipped: tuple[Skipped, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """Return the recommended map, and the number of candidates."""
+        return f"Recommendation({self._headline}; {len(self.ranking)} candidates)"
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -151,7 +156,7 @@ class Recommendation:
             "failed": [{"photo": name, "error": error} for name, error in self.failed],
         }
 
-    def figure(self) -> Figure:
+    def figure(self, *, style: FigureStyle = USUAL_STYLE) -> Figure:
         """Draw for each metric the winner on the other photos, and below it the best candidates.
 
         Raises:
@@ -174,7 +179,7 @@ class Recommendation:
                 if estimate is not None:
                     rows.append((f"{number}. {_label(row.candidate)}", estimate))
             drawn.append(panels.labelled_bars(metric, rows))
-        return render.measurement_figure(drawn, title=self._headline)
+        return render.measurement_figure(drawn, title=self._headline, style=style)
 
     @property
     def _headline(self) -> str:
@@ -183,13 +188,20 @@ class Recommendation:
             return "Nothing is recommended"
         return f"Use {self.best.name}"
 
-    def save(self, path: str | Path) -> Path:
+    def _repr_html_(self) -> str:
+        """Show the recommendation in a notebook, with its evidence and its candidates."""
+        from limelight.metrics import displays
+
+        rows = [(row.candidate.name, row.rank, row.seconds, row.estimates) for row in self.ranking]
+        return displays.recommendation_html(self.sentence, self.python, rows, self.evidence)
+
+    def save(self, path: str | Path, *, style: FigureStyle = USUAL_STYLE) -> Path:
         """Write everything (.json), the table of candidates (.csv), or a picture.
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
         """
-        return storage.save(path, self.as_dict, self.rows, self.figure)
+        return storage.save(path, self.as_dict, self.rows, lambda: self.figure(style=style))
 
 
 _SANITY_WORDS = {

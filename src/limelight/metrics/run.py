@@ -18,6 +18,7 @@ from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.readings import MapReadings, MapSource, ReadingsKey, Unmeasured
 from limelight.metrics.robustness import Stage, likeness, randomised
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.progress import ProgressCallback
@@ -29,6 +30,7 @@ QUICK_METRICS = ("insertion", "deletion", "road")
 QUICK_OBJECT_METRICS = ("energy-pointing", "pointing-game")
 
 
+@checked_arguments
 def measure(
     model: Model,
     inputs: Images,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from limelight.drawing import as_pictures
 from limelight.errors import MetricError, OptionError
 from limelight.explanation import Explanation
+from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.layers.resolved import Layer
+from limelight.map_scales import on_one_scale
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import METRICS
 from limelight.metrics.estimates import MetricEstimate
@@ -19,6 +21,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.readings import Unmeasured
 from limelight.metrics.robustness import Stage
 from limelight.metrics.run import measure_randomised
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, read_subject
 from limelight.options import Options
 from limelight.pipeline import explain_many, sort_results
@@ -40,7 +43,7 @@ LIKENESS_LIMIT = 0.5
 SanityVerdict = Literal["passes", "fails", "unclear"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sanity:
     """The cascade of maps of each method, and whether it passes.
 
@@ -53,6 +56,17 @@ class Sanity:
     explanations: tuple[Explanation, ...]
     stages: tuple[tuple[Stage, ...], ...]
     measurement: Measurement
+
+    def __repr__(self) -> str:
+        """Return whether each method passes."""
+        verdicts = ", ".join(f"{method} {word}" for method, word in self.verdicts.items())
+        return f"Sanity({verdicts or 'no method'})"
+
+    def _repr_png_(self) -> bytes:
+        """Show the strips of the first image in a notebook."""
+        from limelight import render
+
+        return render.figures_png([self.figure()])
 
     @property
     def verdicts(self) -> dict[str, SanityVerdict]:
@@ -69,7 +83,9 @@ class Sanity:
         photos: Sequence[Image] | None = None,
         *,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        style: FigureStyle = USUAL_STYLE,
     ) -> Figure:
         """Draw a strip for each image and method: its map, then that of every stage.
 
@@ -77,27 +93,37 @@ class Sanity:
             photos: What to draw on, as in `Explanation.overlay`.
             whole: Draw on the whole photos, and mark what the network did not see.
             colormap: The name of a matplotlib colour map.
+            scale, style: As in `Explanation.figure`. One scale for all needs a single method.
 
         Raises:
             InputError: As `Explanation.overlay`.
+            OptionError: Maps of several methods are to have one scale.
         """
         from limelight import render
 
-        blocks = []
+        strips = [
+            [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
+            for explanation, stages in zip(self.explanations, self.stages, strict=True)
+        ]
+        scaled, colours = on_one_scale(
+            [each for strip in strips for each in strip], scale=scale, colormap=colormap
+        )
+        blocks, left, longest = [], list(scaled), render.panel_pixels(style)
         for explanation, stages in zip(self.explanations, self.stages, strict=True):
+            strip, left = left[: 1 + len(stages)], left[1 + len(stages) :]
             if not stages:  # it could not be randomised; the measurement says why
                 continue
             estimate = self.measurement.estimate(explanation.method, "parameter-randomisation")
             title = f"{explanation.method} {verdict_of(estimate)}: likeness {estimate.own}"
-            strip = [explanation, *(_as_explanation(explanation, stage) for stage in stages)]
             captions = [("trained", ""), *((f"{s.share:.0%} random", s.layer) for s in stages)]
-            for flat in as_pictures(strip, photos, whole=whole, as_panels=True):
+            for flat in as_pictures(strip, photos, whole=whole, longest=longest):
                 panels = [
                     render.Panel(heatmap, *caption)
                     for heatmap, caption in zip(flat.heatmaps, captions, strict=True)
                 ]
                 blocks.append(render.Block(flat.photo, title, panels, flat.name, flat.curve))
-        return render.sheet(blocks, colormap=colormap, columns=2 + max(map(len, self.stages)))
+        columns = 2 + max(map(len, self.stages))
+        return render.sheet(blocks, colours=colours, style=style, columns=columns)
 
     def save(
         self,
@@ -105,7 +131,9 @@ class Sanity:
         *,
         photos: Sequence[Image] | None = None,
         whole: bool = False,
-        colormap: str = "inferno",
+        colormap: str | None = None,
+        scale: MapScale = "each",
+        style: FigureStyle = USUAL_STYLE,
     ) -> Path:
         """Write the strips as a picture, whole or not at all.
 
@@ -114,9 +142,13 @@ class Sanity:
         """
         from limelight import render
 
-        return render.save_figure(path, lambda: self.figure(photos, whole=whole, colormap=colormap))
+        return render.save_figure(
+            path,
+            lambda: self.figure(photos, whole=whole, colormap=colormap, scale=scale, style=style),
+        )
 
 
+@checked_arguments
 def sanity(
     model: Model,
     inputs: Images,

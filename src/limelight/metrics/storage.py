@@ -5,8 +5,6 @@ The names of the values are part of the files: what was written before has to st
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from limelight.metrics.intervals import Estimate, PairedDifference
 from limelight.metrics.metric import Readings
 from limelight.metrics.readings import MAP_SOURCES, MapReadings, ReadingsKey
 from limelight.plain import as_json, from_json_number, to_json_number
+from limelight.tables import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,19 +95,14 @@ def save(
     if form == "json":
         return files.write_whole(path, as_json(report(), indent=1).encode())
     if form == "csv":
-        return files.write_whole(path, csv_text(rows()).encode())
+        return files.write_whole(path, _csv(rows()).encode())
     from limelight import render
 
     return render.save_figure(path, figure)
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, with a header."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["method"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    return csv_text(rows, None if rows else {"method": str})
 
 
 def plain_readings(readings: Mapping[ReadingsKey, MapReadings]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
+from limelight.notebook import Table, TablesView, tables_html
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
@@ -23,7 +24,7 @@ from limelight.runtime.unwrap import is_ultralytics, unwrap
 DEFAULT = "efficientnet-lite0"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Network:
     """A model with what is needed to show it a photo and to read its answer.
 
@@ -41,6 +42,32 @@ class Network:
     classes: tuple[str, ...] | None = None
     weights: str = "as the model was given"
 
+    def __repr__(self) -> str:
+        """Return name, class and size of the model, its input, and the number of classes."""
+        facts = self._facts()
+        facts["input"] = f"input {facts['input']}"
+        return f"Network({', '.join(text for text in facts.values() if text)})"
+
+    def _repr_html_(self) -> str:
+        """Show the same as a table in a notebook, with weights and class names."""
+        names = ", ".join(self.classes[:_MOST_NAMES]) if self.classes else ""
+        more = ", …" if self.classes and len(self.classes) > _MOST_NAMES else ""
+        facts = {**self._facts(), "weights": self.weights, "class names": names + more}
+        rows = [row for row in facts.items() if row[1]]
+        return tables_html(TablesView("", [Table("", (), rows, words=2)]))
+
+    def _facts(self) -> dict[str, str]:
+        """Return what the network is, in a few words each."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        size = self.preprocess.size
+        return {
+            "name": self.name,
+            "model": type(self.model).__name__,
+            "size": f"{count:,} parameters",
+            "input": "of any size" if size is None else " x ".join(map(str, size)),
+            "classes": "" if self.classes is None else f"{len(self.classes)} classes",
+        }
+
     def load_photo(self, path: str | Path) -> Photo:
         """Decode a photo, as `limelight.load_photo` does, in the channels that the network takes.
 
@@ -57,6 +84,9 @@ class Network:
         image = self.preprocess(photo)[None]
         return image.to(next(self.model.parameters(), image))
 
+
+#: How many class names a notebook shows.
+_MOST_NAMES = 8
 
 #: A photo as a user has it; an array is `[H, W]`, `[H, W, C]`, `[C, H, W]` or a volume.
 AnyPhoto = Image | Raster | Numbers

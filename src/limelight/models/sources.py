@@ -19,11 +19,13 @@ from threading import RLock
 import torch
 
 from limelight.errors import ModelError, OptionError, describe_error
+from limelight.misnamed import checked_arguments
 from limelight.models.network import DEFAULT, Network
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names
 
 
+@checked_arguments
 def load_model(
     name: str = DEFAULT,
     *,

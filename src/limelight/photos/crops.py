@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -27,18 +28,24 @@ class CroppedPhoto:
         photo: The whole photo.
         box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
             is larger than the photo where the crop is: the rest of the input is a black border.
+        name: The name of its file, for titles; "" when it is not known.
         original: The size of the photo in its file, where `photo` is the same reduced, as that of a
             picture explained by tiles; None where it is not.
     """
 
     photo: Image.Image
     box: Box
+    name: str = ""
     original: PhotoSize | None = None
 
     @classmethod
-    def uncropped(cls, photo: Image.Image) -> CroppedPhoto:
+    def uncropped(cls, photo: Image.Image, name: str = "") -> CroppedPhoto:
         """Return a photo that became the input as a whole."""
-        return cls(photo, (0, 0, photo.width, photo.height))
+        return cls(photo, (0, 0, photo.width, photo.height), name)
+
+    def as_view(self) -> CroppedPhoto:
+        """Return the part that the network saw as a photo of its own."""
+        return CroppedPhoto.uncropped(self.view(), self.name)
 
     @property
     def original_size(self) -> PhotoSize:
@@ -94,9 +101,8 @@ class CroppedPhoto:
         """Return the same part of the same photo at another size."""
         across, down = photo.width / self.photo.width, photo.height / self.photo.height
         left, top, right, bottom = self.box
-        return CroppedPhoto(
-            photo, (left * across, top * down, right * across, bottom * down), self.original
-        )
+        box = left * across, top * down, right * across, bottom * down
+        return replace(self, photo=photo, box=box)
 
     def reduced(self, longest: int) -> CroppedPhoto:
         """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
@@ -106,9 +112,14 @@ class CroppedPhoto:
         factor = max(1, max(self.photo.size) // longest)
         photo = self.photo if self.photo.mode in ("RGB", "L") else self.photo.convert("RGB")
         if factor == 1:
-            return CroppedPhoto(photo, self.box, self.original)
+            return replace(self, photo=photo)
         left, top, right, bottom = (edge / factor for edge in self.box)
-        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom), self.original)
+        return replace(self, photo=photo.reduce(factor), box=(left, top, right, bottom))
+
+
+def name_of_file(photo: object) -> str:
+    """Return the name of the file that a photo was read from; "" if it is not known."""
+    return Path(str(getattr(photo, "filename", ""))).name
 
 
 def in_whole_pixels(box: Box) -> tuple[int, int, int, int]:

@@ -73,9 +73,7 @@ class Stack(ABC):
 
     def paths(self) -> list[Path]:
         """Return the path of each picture; names count from 1, and sort."""
-        stem = self.path.name
-        while (suffix := Path(stem).suffix) and not suffix[1:].isdigit():
-            stem = Path(stem).stem
+        stem = self.path.name if self.path.is_dir() else self.path.stem.removesuffix(".nii")
         # A dot would end the stem of the pictures' own names.
         stem, digits = stem.replace(".", "_"), len(str(self.count))
         return [self.path / f"{stem}-{number:0{digits}}" for number in range(1, self.count + 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from limelight.photos.deep import is_tiff, tiff_numbers, tiff_size
 from limelight.photos.files import TIFF_SUFFIXES, photo_path
 from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
 from limelight.photos.opened import OpenedPicture, Stack, split_path
-from limelight.photos.raster import Photo, as_photo
+from limelight.photos.raster import Photo, Raster, as_photo
 
 
 def open_picture(path: str | Path, channels: int | None = None) -> OpenedPicture:
@@ -87,7 +87,11 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
         MissingPhotoError: There is no such file.
         PhotoError: It is empty, truncated, no picture, or too large.
     """
-    return open_picture(path, channels).decode()
+    photo = open_picture(path, channels).decode()
+    if isinstance(photo, Raster):
+        return replace(photo, filename=str(path))
+    photo.filename = str(path)  # type: ignore[attr-defined]  # as on pictures that Pillow opened
+    return photo
 
 
 def open_stack(path: Path, channels: int | None = None) -> Stack | None:
@@ -177,15 +181,18 @@ class OpenedPhoto(OpenedPicture):
 
 
 def _misread(picture: Image.Image) -> bool:
-    """Return whether Pillow takes signed numbers of a TIFF for unsigned ones, or the reverse."""
-    sign = getattr(picture, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0]
+    """Return whether Pillow takes a TIFF for another: signed or not, or of one channel alone."""
+    tags = getattr(picture, "tag_v2", {})
+    sign = tags.get(_SAMPLE_FORMAT, (1,))[0]
+    if len(picture.getbands()) == 1 and tags.get(_SAMPLES, 1) > 1:
+        return True
     return (picture.mode == "L" and sign == 2) or (
         picture.mode == "I" and sign == 1 and "32" in str(getattr(picture, "tile", ""))
     )
 
 
-#: The number of the TIFF tag that says whether numbers are signed.
-_SAMPLE_FORMAT = 339
+#: The numbers of the TIFF tags that say how many numbers a pixel has, and whether they are signed.
+_SAMPLES, _SAMPLE_FORMAT = 277, 339
 
 
 @dataclass

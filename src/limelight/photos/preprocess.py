@@ -12,7 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
-from limelight.photos.crops import Box, CroppedPhoto, in_whole_pixels, same_proportions
+from limelight.photos.crops import (
+    Box,
+    CroppedPhoto,
+    in_whole_pixels,
+    name_of_file,
+    same_proportions,
+)
 from limelight.photos.memory import (
     MAX_PIXELS,
     MAX_WHOLE_RESIZE,
@@ -220,10 +226,11 @@ class Preprocess:
 
     def crop(self, photo: Photo) -> CroppedPhoto:
         """Return a photo, to be looked at, with the box of it that becomes the network's input."""
-        photo, box = in_own_numbers(photo), self.crop_box(photo)
+        name, box = name_of_file(photo), self.crop_box(photo)
+        photo = in_own_numbers(photo)
         if isinstance(photo, Raster) or self.window is not None:
-            return CroppedPhoto(_as_raster(photo).picture(self.window), box)
-        return CroppedPhoto(photo, box)
+            return CroppedPhoto(_as_raster(photo).picture(self.window), box, name)
+        return CroppedPhoto(photo, box, name)
 
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.

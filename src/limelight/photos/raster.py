@@ -31,11 +31,13 @@ class Raster:
         span: The lowest and the highest number, which become 0 and 1 where no window is given.
         spacing: The distance between pixels in millimetres along each axis of the picture; None
             where it is not known.
+        filename: The file that it was read from; "" for an array.
     """
 
     values: Numbers
     span: tuple[float, float]
     spacing: tuple[float, ...] | None = None
+    filename: str = ""
 
     @classmethod
     def of(cls, values: Numbers, channels: int | None = None, name: str = "The array") -> Raster:
@@ -100,7 +102,7 @@ class Raster:
     def slice(self, number: int) -> Raster:
         """Return one slice of a volume, with the span of the whole."""
         spacing = None if self.spacing is None else self.spacing[1:]
-        return Raster(self.values[number], self.span, spacing)
+        return Raster(self.values[number], self.span, spacing, self.filename)
 
     def scaled(self, window: Window | None = None) -> npt.NDArray[np.float32]:
         """Return `(x - low) / (high - low)` limited to 0..1, of the same shape.

@@ -14,12 +14,16 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.photos.crops import CroppedPhoto
 from limelight.render.figures import save_figure_or_arrays
+from limelight.render.pages import GAP, MARGIN, Page, write_title
+from limelight.render.shown import ShownFigure
+from limelight.render.texts import TITLE_PAD, fitted, line_count, line_inches, prepare_texts
 from limelight.render.whole import framed, stripe_step, unseen
 from limelight.runtime.cells import CellPlaces
 
-_PANEL_INCHES = 3.6
+_PANEL_INCHES, _DPI = 3.6, 150
 
 #: The colours of the cells that are drawn, told apart also by those who are colour-blind.
 _COLOURS = ("#e69f00", "#56b4e9", "#f0e442", "#cc79a7", "#ffffff")
@@ -31,7 +35,9 @@ _MOST_LINES = 16
 _DIMMED = 0.6
 
 
-def save_cells(path: str | Path, cells: CellPlaces, photo: CroppedPhoto) -> Path:
+def save_cells(
+    path: str | Path, cells: CellPlaces, photo: CroppedPhoto, *, style: FigureStyle = USUAL_STYLE
+) -> Path:
     """Draw where cells look on a photo, and write the picture; with the suffix .npz the arrays.
 
     Raises:
@@ -39,36 +45,51 @@ def save_cells(path: str | Path, cells: CellPlaces, photo: CroppedPhoto) -> Path
     """
     arrays = {"centre": cells.centre, "spread": cells.spread, "energy": cells.energy}
     return save_figure_or_arrays(
-        path, lambda: cells_figure(cells, photo), lambda: (arrays, {"layer": cells.layer})
+        path,
+        lambda: cells_figure(cells, photo, style=style),
+        lambda: (arrays, {"layer": cells.layer}),
     )
 
 
-def cells_figure(cells: CellPlaces, photo: CroppedPhoto) -> Figure:
+def cells_figure(
+    cells: CellPlaces, photo: CroppedPhoto, *, style: FigureStyle = USUAL_STYLE
+) -> Figure:
     """Draw where cells `[h, w]` look on a photo, in two panels.
 
     Left, the cells in the corners and in the middle: each as a square where it lies, tied to the
     centre of what it looks at, with an ellipse of one standard deviation around that. Right, a net
     with a knot at the centre of each cell, neighbours tied.
     """
-    background = _background(photo)
+    background, size = _background(photo), style.font_size
     shape = background.height / background.width
-    width = _PANEL_INCHES / max(1.0, shape)
-    figure = Figure(figsize=(2 * width + 0.1, width * shape + 0.6), dpi=150)
-    figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0.01)
+    across = style.inches or 2 * _PANEL_INCHES / max(1.0, shape) + GAP + 2 * MARGIN
+    width, inner = (across - 2 * MARGIN - GAP) / 2, across - 2 * MARGIN
     grid = " x ".join(map(str, cells.energy.shape))
-    figure.suptitle(
-        f"Where cells of {cells.layer} look", fontsize=10, fontweight="bold", parse_math=False
-    )
-    left, right = figure.subplots(1, 2)
-    for axes in (left, right):
-        axes.imshow(np.asarray(background))
+    heading = fitted(f"Where cells of {cells.layer} look", inner, size, bold=True, lines=2)
+    titles = [
+        fitted(title, width, size, lines=5)
+        for title in (
+            "cells (dotted); the centre and the spread of what each looks at",
+            f"the centres of what all {grid} cells look at",
+        )
+    ]
+    above = MARGIN + line_inches(size, line_count(heading)) + GAP / 2
+    above += line_inches(size, max(map(line_count, titles))) + TITLE_PAD
+    height = above + width * shape + MARGIN
+    figure = ShownFigure(figsize=(across, height), dpi=style.dots(_DPI))
+    page = Page(figure, across, height)
+    page.write(heading, across / 2, MARGIN, size, fontweight="bold")
+    left = page.add_axes(MARGIN, above, width, width * shape)
+    right = page.add_axes(MARGIN + width + GAP, above, width, width * shape)
+    for axes, title in zip((left, right), titles, strict=True):
+        axes.imshow(np.asarray(background), aspect="auto")
         axes.set(xlim=(-0.5, background.width - 0.5), ylim=(background.height - 0.5, -0.5))
         axes.set_axis_off()
-    left.set_title("cells (dotted); the centre and the spread of what each looks at", fontsize=7)
-    right.set_title(f"the centres of what all {grid} cells look at", fontsize=7)
+        write_title(axes, title, size)
     for cell, colour in zip(_few(cells), _COLOURS, strict=False):
         _draw_cell(left, cells, cell, photo, colour)
     _draw_net(right, cells, photo)
+    prepare_texts(figure)
     return figure
 
 

@@ -6,31 +6,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from textwrap import fill
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL.Image import Image
 from torch import Tensor
 
 from limelight import files
-from limelight.plain import visible
+from limelight.errors import OutputError
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
+from limelight.render.pages import GAP, MARGIN, Page, write_title
+from limelight.render.scales import ColourBar, HeatColours
+from limelight.render.shown import ShownFigure, figure_picture
+from limelight.render.texts import (
+    fitted,
+    inches_of,
+    line_count,
+    line_inches,
+    prepare_texts,
+    titles_inches,
+)
 from limelight.render.whole import HeatOnPhoto, framed
 
-_PHOTO_INCHES = 3.1  # the longer side of a picture
+_PHOTO_INCHES = 3.1  # the longer side of a picture, unless a width is asked for
 
 
 _DPI = 200
+
+
+_TITLE_LINES, _NOTE_LINES = 3, 6  # at most
 
 
 #: The formats of picture files that figures are written in.
@@ -41,11 +50,21 @@ PICTURES = ("png", "jpg", "jpeg", "webp", "pdf", "svg")
 PANEL_PIXELS = round(_PHOTO_INCHES * _DPI)
 
 
+def panel_pixels(style: FigureStyle) -> int:
+    """Return the longest side of a photo in a figure of a style, in pixels."""
+    return max(PANEL_PIXELS, round(_PHOTO_INCHES * style.dots(_DPI)))
+
+
 @dataclass(frozen=True, slots=True)
 class ExplainedPhoto:
     """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words.
 
-    The region that the score is about, `[H, W]`, is outlined; None for the whole photo.
+    Attributes:
+        photo, heatmap: What is drawn.
+        title: What is explained, with its score.
+        note: The status and its message, where the heatmap shows nothing.
+        region: What the score is about, `[H, W]`, to be outlined; None for the whole photo.
+        name: What the photo is called.
     """
 
     photo: Image
@@ -53,6 +72,7 @@ class ExplainedPhoto:
     title: str
     note: str = ""
     region: Region | None = None
+    name: str = "photo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,130 +116,124 @@ def plain_photo(photo: Image, heatmaps: Sequence[Heat]) -> Image:
 
 
 def photo_figure(
-    rows: Sequence[ExplainedPhoto], *, method: str, layer: str, colormap: str = "inferno"
+    rows: Sequence[ExplainedPhoto],
+    *,
+    how: str,
+    colours: HeatColours | None = None,
+    style: FigureStyle = USUAL_STYLE,
 ) -> Figure:
-    """Draw a row of photo, heatmap with colour bar, and overlay for each explained image.
+    """Draw a row of photo, heatmap and overlay for each explained image, over a colour bar.
 
-    The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
+    Everything has a known place, since to let matplotlib find places takes as long as to draw. The
+    figure is drawn without pyplot, so it can be made in any thread and is freed with its last
     reference.
+
+    Args:
+        rows: The images.
+        how: By what method and at which layer; written once.
+        colours: What the colours stand for.
+        style: The width, the resolution and the size of text.
     """
+    colours = colours or HeatColours()
     shapes = [row.photo.height / row.photo.width for row in rows]
-    width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
-    bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
-    sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
-    for row, shape in zip(rows, shapes, strict=True):
-        bottom -= width * shape + _TITLE_INCHES
-        axes, bar = _add_panels(sheet, width, width * shape, bottom)
-        _draw_row(axes, row, colormap)
-        _draw_bar(sheet.colorbar(_scale(colormap), cax=bar, ticks=_TICKS))
-        axes[1].set_title(f"{method} at {layer}", fontsize=9, parse_math=False)
+    usual = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
+    across = style.inches or 3 * usual + 2 * GAP + 2 * MARGIN
+    width, size = (across - 2 * GAP - 2 * MARGIN) / 3, style.font_size
+    laid = [
+        _PhotoRow.fit(row, how if number == 0 else "", width, size, across - 2 * MARGIN)
+        for number, row in enumerate(rows)
+    ]
+    bar = ColourBar.fit(colours, size, width, across - 2 * MARGIN)
+    height = MARGIN + sum(row.height + GAP for row in laid) + bar.height + 0.75 * MARGIN
+    sheet = ShownFigure(figsize=(across, height), dpi=style.dots(_DPI))
+    page, top = Page(sheet, across, height), MARGIN
+    for row in laid:
+        row.draw(page, top, colours, size)
+        top += row.height + GAP
+    bar.draw(page, across / 2, top)
+    prepare_texts(sheet)
     return sheet
 
 
-#: Space in inches: over a row, for its titles; around a figure; between two panels; left of the
-#: colour bar; the bar; right of the bar, for its numbers.
-_TITLE_INCHES, _MARGIN_INCHES, _GAP_INCHES = 0.3, 0.06, 0.11
-_BAR_PAD_INCHES, _BAR_INCHES, _BAR_LABEL_INCHES = 0.1, 0.15, 0.36
+class _PhotoRow(NamedTuple):
+    """A row of a figure of photos, laid out: three titles, and the note below, in lines that fit.
 
-#: All of it, in a row of three panels.
-_BESIDE_INCHES = (
-    2 * _MARGIN_INCHES + _GAP_INCHES + _BAR_PAD_INCHES + _BAR_INCHES + _BAR_LABEL_INCHES
-)
-
-
-def _add_panels(
-    sheet: Figure, width: float, height: float, bottom: float
-) -> tuple[Sequence[Axes], Axes]:
-    """Add the axes of three pictures, and of a colour bar behind the second, at known places.
-
-    To let matplotlib find the places takes as long as to draw the figure.
+    Lengths are in inches.
     """
-    second = _MARGIN_INCHES + width + _GAP_INCHES
-    bar = second + width + _BAR_PAD_INCHES
-    third = bar + _BAR_INCHES + _BAR_LABEL_INCHES
-    across, up = sheet.get_size_inches()
 
-    def add(left: float, inches: float, **options: Any) -> Axes:
-        place = (left / across, bottom / up, inches / across, height / up)
-        return sheet.add_axes(place, **options)
+    row: ExplainedPhoto
+    titles: tuple[str, str, str]
+    note: str
+    width: float
+    above: float
+    below: float
 
-    panels = [add(left, width, xticks=[], yticks=[]) for left in (_MARGIN_INCHES, second, third)]
-    return panels, add(bar, _BAR_INCHES)
+    @classmethod
+    def fit(
+        cls, row: ExplainedPhoto, how: str, width: float, size: float, page_width: float
+    ) -> _PhotoRow:
+        """Lay out a row of pictures of a width."""
+        cropped = isinstance(row.heatmap, HeatOnPhoto) and not row.heatmap.all_seen
+        name = f"{row.name}, seen in the frame" if cropped else row.name
+        titles = (
+            fitted(name, width, size, lines=_TITLE_LINES),
+            fitted(how, width, size, lines=_TITLE_LINES),
+            fitted(row.title, width, size, bold=True, lines=_TITLE_LINES),
+        )
+        note = fitted(row.note, page_width, size, lines=_NOTE_LINES) if row.note else ""
+        above = titles_inches(titles, size)
+        below = line_inches(size, line_count(note)) + GAP / 2 if note else 0.0
+        return cls(row, titles, note, width, above, below)
 
+    @property
+    def pictures_height(self) -> float:
+        """The height of the pictures."""
+        return self.width * self.row.photo.height / self.row.photo.width
 
-def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
-    pictures = (
-        plain_photo(row.photo, [row.heatmap]),
-        colourise(row.heatmap, colormap),
-        overlay(row.photo, row.heatmap, colormap=colormap),
-    )
-    for panel, picture in zip(axes, pictures, strict=True):
-        panel.imshow(np.asarray(picture))
-        panel.set_axis_off()
-    if row.region is not None:
-        for panel in (axes[0], axes[2]):
-            draw_outline(panel, row.region)
-    cropped = isinstance(row.heatmap, HeatOnPhoto) and not row.heatmap.all_seen
-    axes[0].set_title("photo, seen in the frame" if cropped else "photo", fontsize=9)
-    # A dollar sign in the name of a class is no formula.
-    axes[2].set_title(row.title, fontsize=9, fontweight="bold", parse_math=False)
-    if row.note:
-        write_note(axes[1], row.note, width=44)
+    @property
+    def height(self) -> float:
+        """The height of all."""
+        return self.above + self.pictures_height + self.below
 
-
-def add_bar(
-    axes: Axes | Sequence[Axes],
-    colormap: str,
-    *,
-    pad: float,
-    fraction: float = 0.02,
-    aspect: float = 20,
-) -> None:
-    """Draw the colour bar of heatmaps, which are in [0, 1], beside the axes."""
-    first = axes if isinstance(axes, Axes) else axes[0]
-    bar = first.figure.colorbar(
-        _scale(colormap),
-        ax=axes,
-        fraction=fraction,
-        aspect=aspect,
-        pad=pad,
-        panchor=False,  # the pictures stay in the middle of their place
-        ticks=_TICKS,
-    )
-    _draw_bar(bar)
-
-
-#: The numbers at a colour bar.
-_TICKS = (0, 0.5, 1)
-
-
-def _scale(colormap: str) -> ScalarMappable:
-    return ScalarMappable(Normalize(0, 1), colormap)
+    def draw(self, page: Page, top: float, colours: HeatColours, size: float) -> None:
+        """Draw the row from `top` down."""
+        row, (colormap, signed) = self.row, (colours.colormap, colours.signed)
+        pictures = (
+            plain_photo(row.photo, [row.heatmap]),
+            colourise(row.heatmap, colormap, signed=signed),
+            overlay(row.photo, row.heatmap, colormap=colormap, signed=signed),
+        )
+        for number, (picture, title) in enumerate(zip(pictures, self.titles, strict=True)):
+            left = MARGIN + number * (self.width + GAP)
+            panel = page.add_axes(left, top + self.above, self.width, self.pictures_height)
+            panel.imshow(np.asarray(picture), aspect="auto")
+            panel.set_axis_off()
+            write_title(panel, title, size, bold=number == 2)
+            if row.region is not None and number != 1:
+                draw_outline(panel, row.region)
+            if self.note and number == 1:
+                write_note(panel, row.note.partition(":")[0], width=self.width, size=size)
+        if self.note:
+            below = top + self.above + self.pictures_height + GAP / 2
+            page.write(self.note, MARGIN, below, size, align="left", color=_NOTE_COLOUR)
 
 
-def _draw_bar(bar: Colorbar) -> None:
-    bar.ax.tick_params(labelsize=7, length=2)
-    bar.outline.set_linewidth(0.4)
+_NOTE_COLOUR = "#8c1c13"
 
 
-def add_titles(axes: Axes, left: str, right: str) -> None:
-    """Write what is explained on the left over the axes, and how on the right."""
-    axes.set_title(left, loc="left", fontsize=9, fontweight="bold", parse_math=False)
-    axes.set_title(right, loc="right", fontsize=9, parse_math=False)
-
-
-def write_note(axes: Axes, note: str, *, width: int, size: float = 6.5) -> None:
-    """Write a note over the middle of the axes, wrapped to `width` letters."""
+def write_note(axes: Axes, note: str, *, width: float, size: float) -> None:
+    """Write a note over the middle of axes of a width in inches, in lines that fit it."""
     axes.text(
         0.5,
         0.5,
-        fill(note, width),
+        fitted(note, max(width - 2 * size / 72, inches_of("M", size)), size, lines=_NOTE_LINES),
         transform=axes.transAxes,
         ha="center",
         va="center",
         fontsize=size,
         color="white",
-        bbox={"facecolor": "#8c1c13", "edgecolor": "none", "boxstyle": "round,pad=0.5"},
+        parse_math=False,
+        bbox={"facecolor": _NOTE_COLOUR, "edgecolor": "none", "boxstyle": "round,pad=0.4"},
     )
 
 
@@ -250,15 +264,32 @@ def save_figure_or_arrays(
     return save_figure(path, draw)
 
 
+#: The longest side of a figure that matplotlib can draw in pixels.
+_MOST_PIXELS = 65_535
+
+#: Letters as letters in pdf and svg, which can be searched, edited and embedded as TrueType.
+_TEXT_AS_TEXT = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+
+
 def encode_figure(sheet: Figure, form: str) -> bytes:
-    """Return a figure as the bytes of a file: png, jpg, webp, pdf or svg."""
+    """Return a figure as the bytes of a file: png, jpg, webp, pdf or svg.
+
+    Raises:
+        OutputError: It has too many pixels.
+    """
     buffer = BytesIO()
-    for text in sheet.findobj(Text):  # names of classes and files may hold any character
-        text.set_text(visible(text.get_text()))
+    prepare_texts(sheet)
+    longest = max(sheet.get_size_inches()) * sheet.dpi
+    if form not in ("pdf", "svg") and longest > _MOST_PIXELS:
+        raise OutputError(
+            f"The figure would have sides of {longest:.0f} pixels; at most {_MOST_PIXELS} can be "
+            "drawn. Take a lower dpi, a smaller width, or write it as pdf."
+        )
     if form == "png":
         _write_png(sheet, buffer)
     else:
-        sheet.savefig(buffer, format=form, facecolor="white")
+        with rc_context(_TEXT_AS_TEXT):  # type: ignore[arg-type]
+            sheet.savefig(buffer, format=form, facecolor="white", dpi=sheet.dpi)
     return buffer.getvalue()
 
 
@@ -267,9 +298,5 @@ def _write_png(sheet: Figure, buffer: BytesIO) -> None:
 
     The file becomes as large as savefig's, whose search for repetitions takes four times as long.
     """
-    sheet.set_facecolor("white")
-    canvas = FigureCanvasAgg(sheet)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    drawn = PIL.Image.fromarray(pixels).convert("RGB")
+    drawn = figure_picture(sheet)
     drawn.save(buffer, "PNG", compress_level=2, dpi=(sheet.dpi, sheet.dpi))

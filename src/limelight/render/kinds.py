@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.render.figures import ExplainedInput, InputPicture
+from limelight.render.scales import HeatColours
 from limelight.render.signals import signal_figure, signal_picture
 from limelight.render.volumes import slices_picture, volume_figure
 
@@ -25,10 +27,12 @@ def input_picture(
 
 
 def input_figure(
-    inputs: Sequence[ExplainedInput], *, method: str, layer: str, colormap: str = "inferno"
+    inputs: Sequence[ExplainedInput],
+    *,
+    how: str,
+    colours: HeatColours | None = None,
+    style: FigureStyle = USUAL_STYLE,
 ) -> Figure:
     """Draw the inputs one below the other: signals as curves, volumes as slices."""
-    right = f"{method} at {layer}"
-    if inputs[0].image.ndim == 2:
-        return signal_figure(inputs, right=right, colormap=colormap)
-    return volume_figure(inputs, right=right, colormap=colormap)
+    draw = signal_figure if inputs[0].image.ndim == 2 else volume_figure
+    return draw(inputs, how=how, colours=colours or HeatColours(), style=style)

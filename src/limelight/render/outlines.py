@@ -67,22 +67,30 @@ def draw_outline(panel: Axes, region: Region) -> None:
     panel.set_ylim(height - 0.5, -0.5)
 
 
-def outlined(picture: Image.Image, region: Region) -> Image.Image:
+def outlined(
+    picture: Image.Image, region: Region, *, colour: str = _LIGHT, width: int | None = None
+) -> Image.Image:
     """Draw the outline of a region `[H, W]` on a picture of W x H pixels, and return it.
 
     A light line lies just inside the region and a dark one just outside, each one pixel wide, or a
     200th of a large picture, as in figures.
+
+    Args:
+        picture: The picture.
+        region: The region.
+        colour: The colour of the light line.
+        width: The width of each line, in pixels; None for that above.
     """
-    width = max(1, max(picture.size) // 200)
+    width = width or max(1, max(picture.size) // 200)
     for box in pieces(*picture.size):
         inside = _surrounded(region, box, width)
         if not inside.any() or inside.all():
             continue
         near = _sums_around(inside, width)
         within = inside[width:-width, width:-width] > 0
-        lines = ((_DARK, (near > 0) & ~within), (_LIGHT, (near < (2 * width + 1) ** 2) & within))
-        for colour, line in lines:
-            picture.paste(colour, box[:2], Image.fromarray((255 * line.byte()).numpy()))
+        lines = ((_DARK, (near > 0) & ~within), (colour, (near < (2 * width + 1) ** 2) & within))
+        for shade, line in lines:
+            picture.paste(shade, box[:2], Image.fromarray((255 * line.byte()).numpy()))
     return picture
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from binascii import b2a_base64
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,22 @@ Pixels = npt.NDArray[np.floating[Any]]
 Heat = Tensor | FinishedInPieces | HeatOnPhoto
 
 
-def colours(heatmap: Tensor, colormap: str) -> Pixels:
-    """Return the colours `[H, W, 3]` in [0, 1] of a heatmap `[H, W]` in [0, 1].
+#: How opaque colours lie over a photo: as hot as they are, "heat"; a share, the same everywhere;
+#: None for the Grad-CAM article's sum of both.
+Alpha = float | Literal["heat"] | None
+
+
+#: How opaque the hottest colour is, and the heat from which on all are that opaque.
+_MOST_OPAQUE, _OPAQUE_FROM = 0.75, 0.6
+
+
+def colours_of(heatmap: Tensor, colormap: str, signed: bool = False) -> Pixels:
+    """Return the colours `[..., 3]` in [0, 1] of a heatmap in [0, 1], or a signed map in [-1, 1].
 
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    return _look_up(heatmap, _colour_table(colormap))
+    return _look_up(heatmap, _colour_table(colormap), signed=signed)
 
 
 def _colour_table(colormap: str) -> Pixels:
@@ -43,18 +52,20 @@ def _colour_table(colormap: str) -> Pixels:
     return np.asarray(colour_of(np.arange(colour_of.N))[:, :3], dtype=np.float32)
 
 
-def _look_up(heatmap: Tensor, table: Pixels) -> Pixels:
+def _look_up(heatmap: Tensor, table: Pixels, *, signed: bool = False) -> Pixels:
+    """Return the colours `[..., 3]` of heat in [0, 1], or in [-1, 1] if it is signed."""
+    heatmap = (heatmap + 1) / 2 if signed else heatmap
     index = (heatmap.nan_to_num(0) * len(table)).clamp(0, len(table) - 1).to(torch.int32)
     return np.asarray(table[index.numpy()])
 
 
-def colourise(heatmap: Heat, colormap: str = "inferno") -> Image.Image:
-    """Return a heatmap `[H, W]` in [0, 1] as a picture of its colours."""
+def colourise(heatmap: Heat, colormap: str = "inferno", *, signed: bool = False) -> Image.Image:
+    """Return a heatmap `[H, W]` in [0, 1] as a picture of its colours; a signed map in [-1, 1]."""
     table = _colour_table(colormap)
     height, width = heatmap.shape
     drawn = Image.new("RGB", (width, height))
     for box in pieces(width, height):
-        coloured = _look_up(_crop(heatmap, box), table)
+        coloured = _look_up(_crop(heatmap, box), table, signed=signed)
         if isinstance(heatmap, HeatOnPhoto):
             coloured = _mark_unseen(coloured, np.ones_like(coloured), heatmap, box)
         drawn.paste(_to_picture(coloured), box)
@@ -82,15 +93,18 @@ def overlay(
     heatmap: Heat,
     *,
     colormap: str = "inferno",
-    alpha: float | None = None,
+    alpha: Alpha = "heat",
     curve: bool = False,
+    signed: bool = False,
 ) -> Image.Image:
-    """Lay a heatmap `[H, W]` in [0, 1] over a photo of W x H pixels.
+    """Lay a heatmap `[H, W]` in [0, 1], or a signed map in [-1, 1], over a photo of W x H pixels.
 
-    With `alpha` None, as in the Grad-CAM article: `(photo + colours) / max(photo + colours)`. Else
-    a blend: `(1 - alpha) photo + alpha colours`. A curve, white on black, is drawn on the colours
-    (times `alpha`) in white or black, whichever has more contrast there. What the network did not
-    see of a photo is pale grey with stripes, and a frame is drawn around what it saw.
+    The result is `(1 - a) photo + a colours`. With `alpha` "heat", the opacity a grows with the
+    heat, or the size of a signed value: without heat the photo stays as it is. Else a is a number.
+    With None it is the overlay of the Grad-CAM article: `(photo + colours) / max(photo + colours)`.
+    A curve, white on black, is drawn on the colours (times `alpha`, if that is a number) in white
+    or black, whichever has more contrast there. What the network did not see of a photo is pale
+    grey with stripes, and a frame is drawn around what it saw.
 
     Raises:
         UnknownNameError: matplotlib has no such colour map.
@@ -98,33 +112,42 @@ def overlay(
     table = _colour_table(colormap)
     boxes = list(pieces(*photo.size))
 
-    def photo_and_colours(box: tuple[int, int, int, int]) -> tuple[Pixels, Pixels]:
+    def photo_and_heat(box: tuple[int, int, int, int]) -> tuple[Pixels, Tensor]:
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
-        return pixels, _look_up(_crop(heatmap, box), table)
+        return pixels, _crop(heatmap, box)
 
     def brightest_sum(box: tuple[int, int, int, int]) -> float:
-        sums = np.add(*photo_and_colours(box))
+        pixels, heat = photo_and_heat(box)
+        sums = pixels + _look_up(heat, table, signed=signed)
         seen = sums[heatmap.seen_in(box)] if isinstance(heatmap, HeatOnPhoto) else sums
         return float(seen.max(initial=0))
 
-    def combine(pixels: Pixels, heat: Pixels) -> Pixels:
+    def combine(pixels: Pixels, heat: Tensor) -> Pixels:
+        coloured = _look_up(heat, table, signed=signed)
         if curve:
-            background = heat if alpha is None else alpha * heat
+            background = alpha * coloured if isinstance(alpha, int | float) else coloured
             return (1 - pixels) * background + pixels * is_dark(background)[..., None]
-        if alpha is not None:
-            return (1 - alpha) * pixels + alpha * heat
-        return (pixels + heat) / brightest
+        if alpha is None:
+            return (pixels + coloured) / brightest
+        share = _opacity(heat) if alpha == "heat" else alpha
+        return (1 - share) * pixels + share * coloured
 
     if not curve and alpha is None:
         brightest = max(map(brightest_sum, boxes), default=0.0) or 1.0
     drawn = Image.new("RGB", photo.size)
     for box in boxes:
-        pixels, heat = photo_and_colours(box)
+        pixels, heat = photo_and_heat(box)
         piece = combine(pixels, heat)
         if isinstance(heatmap, HeatOnPhoto):
             piece = _mark_unseen(piece, pixels, heatmap, box)
         drawn.paste(_to_picture(piece), box)
     return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
+
+
+def _opacity(heat: Tensor) -> Pixels:
+    """Return how opaque the colours of heat `[H, W]` are, `[H, W, 1]`: it grows with the heat."""
+    share = (heat.nan_to_num(0).abs() / _OPAQUE_FROM).clamp(0, 1) * _MOST_OPAQUE
+    return np.asarray(share.to(torch.float32).numpy()[..., None])
 
 
 def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:

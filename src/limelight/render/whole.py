@@ -97,8 +97,7 @@ def unseen(pixels: Rgb, left: int, top: int, step: int) -> Rgb:
     return np.repeat(np.where(striped, 0.7 * pale, pale)[..., None], 3, axis=2)
 
 
-#: The greys of what is black and what is white in the photo and was not seen: paler than what a
-#: colour map without heat leaves of the photo.
+#: The greys of what is black and what is white in the photo and was not seen.
 _DARKEST, _LIGHTEST = 0.45, 0.9
 
 

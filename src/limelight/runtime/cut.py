@@ -20,6 +20,7 @@ from limelight.evidence import Attention, BiasGradient
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
 from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
+from limelight.misnamed import checked_arguments
 from limelight.options import Options
 from limelight.runtime import deep
 from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
@@ -35,6 +36,7 @@ from limelight.targets import LogitsKey, Scores, ScoreTarget, Target, as_target
 from limelight.targets.outputs import returned
 
 
+@checked_arguments
 def cut(
     model: nn.Module,
     inputs: Inputs,
@@ -76,8 +78,7 @@ def cut(
         InputError: The images are empty, or not finite.
     """
     options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
-    (only,) = cut_layers(model, ModelInputs.of(inputs), [layer], options)
-    return only
+    return cut_layers(model, ModelInputs.of(inputs), [layer], options)[0]
 
 
 def cuts(

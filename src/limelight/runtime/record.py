@@ -17,6 +17,7 @@ from limelight.collector import collector_paused
 from limelight.errors import WRITTEN_ON, LayerError, LimelightError
 from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
+from limelight.misnamed import checked_arguments
 from limelight.patch_grids import packed_patches
 from limelight.runtime.arrivals import Arrivals, RecordedPass
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
@@ -37,6 +38,7 @@ _Result = TypeVar("_Result")
 _SHARES = (0.15, 0.4, 1.0)
 
 
+@checked_arguments
 def record(
     model: nn.Module,
     inputs: Inputs,

@@ -233,8 +233,8 @@ class _Page:
         return [self.photo] if explanation.image.ndim == 4 else None
 
     def _overlay(self, explanation: Explanation) -> Image.Image:
-        """Return the photo with the colours of a heatmap."""
-        (overlay,) = explanation.overlay(self._photos(explanation))
+        """Return the article's overlay, whose formula the page shows."""
+        (overlay,) = explanation.overlay(self._photos(explanation), alpha=None)
         return overlay
 
     def _looking(self) -> dict[str, object] | None:

@@ -27,6 +27,7 @@ from limelight.inputs import ModelInputs
 from limelight.layers import INPUT
 from limelight.layers.resolved import Layer
 from limelight.methods import METHODS, Method, chosen_methods, find_method
+from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
 from limelight.photos.preprocess import Preprocess
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+@checked_arguments
 def walkthrough(
     model: Model,
     inputs: Images,

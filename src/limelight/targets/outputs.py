@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from limelight.errors import ModelError, OptionError, TargetError, unknown
+from limelight.errors import LimelightError, ModelError, OptionError, TargetError, unknown
 from limelight.targets.mask_outputs import dense_scores, part_named
 
 #: The part of an output that holds the logits: a key, attribute or index, several of them joined by
@@ -270,9 +270,29 @@ def answers(output: Any, count: int = 5, key: LogitsKey | None = None) -> list[t
     elif logits.ndim > 1:
         shares = (logits > 0).float().mean()[None]
     else:
-        shares = logits.softmax(-1) if len(logits) > 1 else logits.sigmoid()
+        shares = _as_probabilities(logits)
     best = _most_probable(shares, count)
     return [(index, share) for index, share in best if logits.ndim == 1 or share > 0]
+
+
+def class_probabilities(output: Any, key: LogitsKey | None = None) -> Tensor | None:
+    """Return the probabilities of the classes, `[B, C]`, as `answers` reads them.
+
+    They are the softmax of the logits `[B, C]`, or the sigmoid of a single one. None for what has
+    no such logits: detectors, segmenters, and outputs of several tokens.
+    """
+    if isinstance(output, Detected) and key is None:
+        return None
+    try:
+        logits = class_logits(output, key)
+    except LimelightError:
+        return None
+    fits = logits.ndim == 2 and logits.is_floating_point()
+    return _as_probabilities(logits.detach().float().cpu()) if fits else None
+
+
+def _as_probabilities(logits: Tensor) -> Tensor:
+    return logits.softmax(-1) if logits.shape[-1] > 1 else logits.sigmoid()
 
 
 def _most_probable(shares: Tensor, count: int) -> list[tuple[int, float]]:

@@ -26,12 +26,14 @@ from limelight.cli.network_options import NetworkOptions
 from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson
+from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import Photos, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
 from limelight.errors import PhotoError
+from limelight.figure_style import FigureStyle
 from limelight.files import make_folder, remove_file
 from limelight.methods import chosen_methods
 from limelight.metrics.candidate_maps import ChoiceSpec
@@ -84,6 +86,8 @@ def choose(
     out: Annotated[Path, out_option("A folder for report, table and figure.")] = Path(
         "limelight-chosen"
     ),
+    figure_options: FigureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Find out which method, at which layer, makes the maps of PHOTOS to trust on a network.
@@ -102,6 +106,7 @@ def choose(
     limelight choose val/ --boxes val.csv --methods "gradcam layercam" --layer layer3 --layer layer4
     """
     object_options.check()
+    style = figure_options.style
     names = CHOICE_OBJECT_METRICS if object_options.given else CHOICE_METRICS
     spec = ChoiceSpec(
         methods=chosen_methods(methods or CANDIDATE_METHODS),
@@ -117,6 +122,7 @@ def choose(
     if len(paths) == 1:
         photo_size(paths[0])  # the name of a folder that is not there, most likely
     make_folder(out)
+    table_rows = plan_table(table)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     run.paths = paths = pictures_of(paths, network)
@@ -135,19 +141,20 @@ def choose(
     run.done += [{"photo": str(path)} for path in paths if str(path) not in dict(found.failed)]
     if run.error is not None and not found.ranking:
         raise run.error
-    _save(run, found, out)
+    _save(run, found, out, style)
+    write_summary(table_rows, found.rows(), run)
     _report(run, found, network, _command(found, network_options, target), out)
     run.leave()
 
 
-def _save(run: RunRecord, found: Recommendation, out: Path) -> None:
+def _save(run: RunRecord, found: Recommendation, out: Path, style: FigureStyle) -> None:
     """Write what was found; without figures there is a report alone, and no older table stays."""
     if run.ended_early and not found.ranking:
         return
     for name in ("choice.json", "candidates.csv", "choice.png"):
         with run.file(out / name):
             if found.ranking or name == "choice.json":
-                found.save(out / name)
+                found.save(out / name, style=style)
             else:
                 remove_file(out / name)
 

@@ -24,14 +24,23 @@ from limelight.cli.messages import (
 )
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions
+from limelight.cli.output_options import (
+    AsJson,
+    FigureOptions,
+    PictureFiles,
+    PictureOptions,
+    check_methods_of_scale,
+)
 from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import TargetOptions
+from limelight.cli.words import worded
 from limelight.comparison import Comparison
 from limelight.errors import OptionError, PhotoError
 from limelight.explanation import Explanation
+from limelight.figure_style import FigureStyle
 from limelight.inputs import ModelInputs
 from limelight.methods import Method, chosen_methods
 from limelight.metrics import Metric
@@ -40,6 +49,7 @@ from limelight.metrics.run import chosen_metrics, measure_all, needing_objects
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
+from limelight.tables import EXPLANATION_COLUMNS, TableFile, failed_row
 from limelight.targets import Target, as_target
 
 _QUICK_METRICS = "insertion:steps=25 deletion:steps=25 road:steps=5"
@@ -73,6 +83,8 @@ def compare(
     ] = None,
     map_options: MapOptions,
     picture_options: PictureOptions,
+    figure_options: FigureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain PHOTO in many ways, side by side: methods, targets and layers on one sheet.
@@ -92,8 +104,10 @@ def compare(
     """
     targets, rows = target_options.targets(), chosen_methods(methods or None)
     measured_by = _metrics_without_objects(metrics or _QUICK_METRICS) if measure or metrics else []
+    check_methods_of_scale(picture_options.scale, rows)
     paths = photo_paths(photos)
-    files = picture_options.plan(single=len(paths) == 1)
+    style, files = figure_options.style, picture_options.plan(single=len(paths) == 1)
+    table_rows = plan_table(table, EXPLANATION_COLUMNS)
     run = RunRecord(paths, as_json)
     network = network_options.load()
     run.paths = pictures_of(paths, network)
@@ -109,6 +123,8 @@ def compare(
         metrics=measured_by,
         files=files,
         pictures=picture_options,
+        style=style,
+        table=table_rows,
     )
     with run.work():
         for path in run.paths:
@@ -116,6 +132,7 @@ def compare(
             if run.stopped or run.full:
                 break
     run.raise_if_nothing_is_done()
+    write_table(table_rows, run)
     _report_sheets(sheets)
     run.leave()
 
@@ -148,6 +165,8 @@ class _Sheets:
     metrics: Sequence[Metric]
     files: PictureFiles
     pictures: PictureOptions
+    style: FigureStyle
+    table: TableFile | None
     total: Measurement = field(default_factory=Measurement)
 
     def compare_photo(self, path: Path) -> None:
@@ -157,18 +176,28 @@ class _Sheets:
             images, crops = load_input(path, self.network)
         except PhotoError as error:  # the others are still done
             self.run.fail(path, error)
+            if self.table is not None:
+                number = self.run.paths.index(path)
+                self.table.rows.append(failed_row(str(path), worded(error), image=number))
             return
         comparison = self._compared(path, images)
         if comparison is None:
             return
         if any(explanation.status[0].name == "not-finite" for explanation in comparison):
             self.run.code = max(self.run.code, 1)
+        comparison = comparison.drawn_on(crops)
+        if self.table is not None:
+            self.table.rows += comparison.rows([str(path)], first=self.run.paths.index(path))
         photo = _comparison_as_dict(path, comparison)
         self.run.done.append(photo)
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
-            comparison.drawn_on(crops).save(
-                file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
+            comparison.save(
+                file,
+                whole=bool(self.pictures.whole),
+                colormap=self.pictures.colormap,
+                scale=self.pictures.scale,
+                style=self.style,
             )
             photo["sheet"] = str(file)
         photo["seconds"] = round(time.perf_counter() - started, 3)

@@ -16,7 +16,7 @@ from limelight.cli.map_options import OneLayer
 from limelight.cli.messages import print_errors
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
-from limelight.cli.output_options import Colormap, PictureFiles
+from limelight.cli.output_options import Colormap, FigureOptions, PictureFiles
 from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.run_record import RunRecord
 from limelight.concepts import factorize
@@ -35,14 +35,15 @@ def concepts(
     out: Annotated[Path, out_option("A folder, or a file; its suffix says as what.")] = Path(
         "limelight-out"
     ),
-    colormap: Colormap = "inferno",
+    colormap: Colormap = None,
+    figure_options: FigureOptions,
 ) -> None:
     """Find what the features of all PHOTOs are made of, where, and what the network calls it.
 
     The activations are factorized into a few concepts (deep feature factorization). All photos are
     taken together, so that the same concept can be found in several of them.
     """
-    paths = photo_paths(photos)
+    style, paths = figure_options.style, photo_paths(photos)
     files = PictureFiles.plan(out, single=True)
     network = network_options.load()
     paths = pictures_of(paths, network)
@@ -67,7 +68,7 @@ def concepts(
     file = files.next(paths[0].stem, "concepts")
     with run.photo(paths[0]):  # the concepts are still reported
         views = tuple(crop.view() for _, crops in inputs for crop in crops or ())
-        replace(factorized, photos=views or None).save(file, colormap=colormap)
+        replace(factorized, photos=views or None).save(file, colormap=colormap, style=style)
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
     for number, labels in enumerate(factorized.labels, start=1):
         table.add_row(str(number), escape("; ".join(labels)))

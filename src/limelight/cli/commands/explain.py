@@ -11,36 +11,44 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from limelight.ahead import Room, ahead
+from limelight.cli.explanation_table import ExplanationTable
+from limelight.cli.heatmap_report import HeatmapRun, print_photo, print_photos
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import (
-    count_photos,
-    method_text,
-    network_title,
     print_errors,
     print_untried,
-    status_text,
     warn_of_random_weights,
 )
 from limelight.cli.network_options import NetworkOptions
+from limelight.cli.object_options import ObjectOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
+from limelight.cli.output_options import (
+    AsJson,
+    FigureOptions,
+    PictureFiles,
+    PictureOptions,
+    whole_option,
+)
 from limelight.cli.photo_options import Every, Photos, photo_paths, pictures_of
+from limelight.cli.places import place_on_photo
 from limelight.cli.progress import Bar
+from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.explanation import Explanation, PictureKind
+from limelight.explanation import Explanation
+from limelight.explanation_pictures import PictureKind, check_picture
+from limelight.figure_style import FigureStyle
 from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
-from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.runtime.detectors import read_detected
+from limelight.tables import EXPLANATION_COLUMNS
 from limelight.targets.class_names import label_of
 from limelight.targets.outputs import LogitsKey, answers
 
@@ -88,10 +96,14 @@ def explain(
     ] = None,
     map_options: TiledMapOptions,
     picture_options: _HeatmapOptions,
+    figure_options: FigureOptions,
+    region_options: RegionOptions,
     every: Every = 1,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
     ] = 8,
+    object_options: ObjectOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
@@ -113,10 +125,22 @@ def explain(
     limelight explain slide.tif --target 3 --tiles 512,0.25
 
     limelight explain holiday/ --topk 3 --picture overlay --out maps/
+
+    limelight explain scan.png --picture signed --width 85mm --dpi 300 --out figure.pdf
+
+    limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
     """
     classes = target_options.targets()
     paths = photo_paths(photos)
+    style = figure_options.style
+    check_picture(picture_options.picture, picture_options.scale, style)
     files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
+    rows = plan_table(table, EXPLANATION_COLUMNS)
+    regions = region_options.plan(paths)
+    object_options.check()
+    if object_options.given and table is None:
+        raise typer.BadParameter("--boxes and --masks go with --table")
+    annotations = object_options.annotations()
     run = RunRecord(paths, as_json)
     started = time.perf_counter()
     terminal = run.console.is_terminal
@@ -131,9 +155,19 @@ def explain(
         network,
         files,
         picture_options,
+        style,
         loading=time.perf_counter() - started,
         method=method,
         key=output,
+        regions=regions,
+        table=None
+        if rows is None
+        else ExplanationTable(
+            file=rows,
+            run=run,
+            preprocess=network.preprocess,
+            annotations=annotations,
+        ),
     )
     layers = split_layers(layer)
     with run.work():
@@ -161,6 +195,7 @@ def explain(
         for _ in bar.over(drawn):
             pass
     run.raise_if_nothing_is_done()
+    heatmaps.write_summaries()
     _report_heatmaps(heatmaps)
     run.leave()
 
@@ -174,29 +209,41 @@ class _Heatmaps:
         network: Network,
         files: PictureFiles,
         pictures: _HeatmapOptions,
+        style: FigureStyle,
         *,
         loading: float,
         method: str | None,
         key: LogitsKey | None,
+        table: ExplanationTable | None,
+        regions: RegionFiles | None,
     ) -> None:
         """Begin with nothing explained.
 
         Args:
-            run, network, files, pictures: The run, and what its options say.
+            run, network, files, pictures, style: The run, and what its options say.
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
+            table, regions: Where rows and regions go; None when they are not asked for.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
-        self.room = Room(PHOTO_BYTES)
+        self.style, self.room = style, Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
+        self.table, self.regions = table, regions
+        if regions is not None:
+            regions.export.categories.names = network.classes
 
     @property
     def seconds(self) -> dict[str, float]:
         """How long each part of the work took."""
         parts = {"load": self.loading, "explain": self.explaining, "draw": self.drawing}
         return {name: round(seconds, 3) for name, seconds in parts.items()}
+
+    @property
+    def in_common(self) -> HeatmapRun:
+        """What all photos of the run have in common."""
+        return HeatmapRun(self.network, self.method, self.seconds)
 
     def timed(self, results: Iterator[PhotoResult]) -> Iterator[PhotoResult]:
         """Go through results, and note how long they take to come, and what broke them off."""
@@ -213,6 +260,8 @@ class _Heatmaps:
 
     def write(self, result: PhotoResult) -> None:
         """Write the pictures of one photo, and note what became of it."""
+        if self.table is not None:
+            self.table.add(result)
         if result.error:
             self.run.fail(result.path, result.error)
         if not result.explanations:
@@ -221,10 +270,19 @@ class _Heatmaps:
         try:
             if not self.run.full:
                 with self.run.photo(result.path):
+                    if self.regions is not None:
+                        self.regions.add(result.path, result.explanations)
                     self._draw(result)
         finally:
             self.room.give(result.taken)
         self.drawing += time.perf_counter() - started
+
+    def write_summaries(self) -> None:
+        """Write the files over all photos, with what was done."""
+        if self.table is not None:
+            write_table(self.table.file, self.run)
+        if self.regions is not None:
+            self.regions.write(self.run)
 
     def _draw(self, result: PhotoResult) -> None:
         noted: list[dict[str, Any]] = []
@@ -245,6 +303,8 @@ class _Heatmaps:
                 whole=whole,
                 picture=self.pictures.picture,
                 colormap=self.pictures.colormap,
+                scale=self.pictures.scale,
+                style=self.style,
             )
             if not noted:  # noted with its first picture: a later one may fail
                 best = _best_classes(explanation, self.network, self.key)
@@ -259,7 +319,7 @@ class _Heatmaps:
                         "explanations": noted,
                     }
                 )
-            place = None if crop is None else _place_on_photo(explanation, crop)
+            place = None if crop is None else place_on_photo(explanation, crop)
             noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)
@@ -267,28 +327,6 @@ class _Heatmaps:
 
 def _is_large(result: PhotoResult) -> bool:
     return is_large(result.taken)
-
-
-def _place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] | None:
-    """Return the box around what the score is about, x1 y1 x2 y2 in pixels of the photo.
-
-    It is None for a score about the whole photo.
-    """
-    if explanation.region is None or explanation.region.ndim != 3:
-        return None
-    rows, columns = (explanation.region[0].bool().any(axis).nonzero()[:, 0] for axis in (1, 0))
-    if not len(rows):
-        return None
-    left, top, right, bottom = crop.original_box
-    height, width = explanation.region.shape[1:]
-    across, down = (right - left) / width, (bottom - top) / height
-    corners = [
-        left + int(columns[0]) * across,
-        top + int(rows[0]) * down,
-        left + (int(columns[-1]) + 1) * across,
-        top + (int(rows[-1]) + 1) * down,
-    ]
-    return [round(corner) for corner in corners]
 
 
 def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
@@ -337,9 +375,9 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
         return
     warn_of_random_weights(run.console, network.weights)
     if total == 1 and run.done:
-        _print_heatmaps_of_one(run.console, run.done[0], heatmaps)
+        print_photo(run.console, run.done[0], heatmaps.in_common)
     elif run.done:
-        _print_heatmaps(run.console, run.done, heatmaps)
+        print_photos(run.console, run.done, heatmaps.in_common)
     if run.stopped:
         run.console.print(f"[yellow]Interrupted:[/] {interruption}")
     print_errors(run.failed + run.unwritten)
@@ -349,63 +387,3 @@ def _report_heatmaps(heatmaps: _Heatmaps) -> None:
             errors.print(f"{len(photos)} of {total} photos could not be {verb}.")
     if not run.stopped:
         print_untried(untried)
-
-
-def _print_heatmaps_of_one(console: Console, photo: dict[str, Any], heatmaps: _Heatmaps) -> None:
-    """Print all that is known of one photo."""
-    answers_table = Table(box=None, padding=(0, 1), show_header=False)
-    for best in photo["top5"]:
-        bar = console.bar(best["probability"])
-        answers_table.add_row(
-            f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
-        )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
-    console.print(answers_table)
-    facts = Table(box=None, padding=(0, 1), show_header=False)
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for each in photo["explanations"]:
-        index = "" if each["index"] is None else f" ({each['index']})"
-        facts.add_row("target", f"{escape(each['target'])}{index}, score {each['score']:.4g}")
-        if each["place"] is not None:
-            facts.add_row("place", f"{','.join(map(str, each['place']))} of the photo")
-        facts.add_row("status", status_text(each))
-        if each["gap"] is not None:
-            facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")
-        facts.add_row("picture", escape(each["picture"]))
-    last = photo["explanations"][-1]
-    facts.add_row("layer", f"{escape(last['layer'])}: {escape(last['reason'])}")
-    facts.add_row("method", method_text(last["method"], heatmaps.method))
-    facts.add_row("time", _times(heatmaps.seconds))
-    console.print(facts)
-
-
-def _print_heatmaps(console: Console, photos: list[dict[str, Any]], heatmaps: _Heatmaps) -> None:
-    """Print a line for each picture of several photos."""
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("photo", "target", "score", "status", "picture"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("score", "status"))
-    for photo in photos:
-        for each in photo["explanations"]:
-            table.add_row(
-                escape(Path(photo["photo"]).name),
-                escape(each["target"]),
-                f"{each['score']:.3g}",
-                f"[{'green' if each['status'] == 'ok' else 'yellow'}]{each['status']}[/]",
-                escape(Path(each["picture"]).name),
-            )
-    console.print(table)
-    first = photos[0]["explanations"][0]
-    console.print(
-        f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
-        f"{method_text(first['method'], heatmaps.method)} at {escape(first['layer'])} "
-        f"({escape(first['reason'])}). {_times(heatmaps.seconds)}. "
-        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
-    )
-
-
-def _times(seconds: dict[str, float]) -> str:
-    return (
-        f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
-        f"{seconds['load']:.2f} s to load the network"
-    )

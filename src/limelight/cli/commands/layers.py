@@ -24,11 +24,18 @@ from limelight.cli.network_options import (
 )
 from limelight.cli.option_groups import name_option, out_option
 from limelight.cli.output import Console, document
-from limelight.cli.output_options import AsJson, Colormap, PictureFiles, whole_option
+from limelight.cli.output_options import (
+    AsJson,
+    Colormap,
+    FigureOptions,
+    PictureFiles,
+    whole_option,
+)
 from limelight.cli.photo_options import load_input, photo_paths
 from limelight.cli.target_options import read_class
 from limelight.comparison import compare as draw_maps
 from limelight.errors import LayerError
+from limelight.figure_style import FigureStyle
 from limelight.finish import along_axes
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, Candidate, Layout, ModuleCall, candidates, choose_layer, stages
@@ -58,7 +65,7 @@ class _StageOptions:
     out: Annotated[Path, out_option("Where the figure of --photo goes.")] = Path(
         "limelight-out/stages.png"
     )
-    colormap: Colormap = "inferno"
+    colormap: Colormap = None
     whole: Annotated[bool | None, whole_option("what it saw")] = None
 
     def file(self) -> Path:
@@ -72,6 +79,7 @@ class _StageOptions:
         crops: Sequence[CroppedPhoto] | None,
         calls: Sequence[ModuleCall],
         file: Path,
+        style: FigureStyle,
     ) -> None:
         """Draw the same class at every stage of a network on one sheet."""
         target = read_class(self.target) if self.target else None
@@ -87,7 +95,9 @@ class _StageOptions:
             layers=stages(calls),
             classes=network.classes,
         )
-        sheet.drawn_on(crops).save(file, whole=bool(self.whole), colormap=self.colormap)
+        sheet.drawn_on(crops).save(
+            file, whole=bool(self.whole), colormap=self.colormap, style=style
+        )
 
     def draw_cells(
         self,
@@ -95,6 +105,7 @@ class _StageOptions:
         images: Tensor,
         crops: Sequence[CroppedPhoto] | None,
         file: Path,
+        style: FigureStyle,
     ) -> Path | None:
         """Draw where the cells of the chosen layer look.
 
@@ -110,7 +121,7 @@ class _StageOptions:
             return None
         (crop,) = crops
         drawn_on = crop if self.whole else CroppedPhoto.uncropped(crop.view())
-        return save_cells(file.with_stem(f"{file.stem}-cells"), cells, drawn_on)
+        return save_cells(file.with_stem(f"{file.stem}-cells"), cells, drawn_on, style=style)
 
 
 def layers(
@@ -128,6 +139,7 @@ def layers(
         bool, typer.Option("--all", help="Also list rejected layers, with the reason.")
     ] = False,
     stage_options: _StageOptions,
+    figure_options: FigureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Show the layers a network can be cut at, best first, and which is chosen and why.
@@ -139,6 +151,7 @@ def layers(
     With --photo the same class is drawn at every stage, early to late: early layers see edges, late
     ones meaning. A second picture, named `-cells`, shows where the cells of the chosen layer look.
     """
+    style = figure_options.style
     weights = weights or ("none" if stage_options.photo is None else "default")
     options = NetworkOptions(model=model, weights=weights, classes=classes, size=size, device="cpu")
     network = options.load()
@@ -149,8 +162,8 @@ def layers(
         images, crops = load_input(photo_paths([stage_options.photo])[0], network)
         drawn = stage_options.file()
         calls = record(network.model, images)
-        stage_options.draw(network, images, crops, calls, drawn)
-        cells = stage_options.draw_cells(network, images, crops, drawn)
+        stage_options.draw(network, images, crops, calls, drawn, style)
+        cells = stage_options.draw_cells(network, images, crops, drawn, style)
     cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.number]) for candidate in candidates(calls)]
     rejected = [c for c in reversed(calls) if everything and c.path and c.learned and c.reason]
@@ -169,7 +182,9 @@ def layers(
         console.print(_rejected_table(rejected))
     console.print(_choice_sentence(calls, tuple(images.shape[2:])))
     if more := len(ranking) - len(shown):
-        console.print(f"{more} more, earlier or with something against them: --all")
+        console.print(
+            f"{more} more layers come earlier or have a drawback. --all lists them, with reasons."
+        )
     if drawn is not None:
         console.print(f"The same class at every stage is in {escape(str(drawn))}.")
     if cells is not None:

@@ -15,11 +15,13 @@ from limelight.cli.messages import print_errors, print_left_out, print_untried
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option, path_option
-from limelight.cli.output_options import AsJson
+from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
+from limelight.cli.table_option import TablePath, plan_table, write_summary
 from limelight.cli.target_options import OneTarget, read_class
+from limelight.figure_style import FigureStyle
 from limelight.files import make_folder
 from limelight.lock import only_run
 from limelight.methods import chosen_methods
@@ -77,6 +79,8 @@ def measure(
     out: Annotated[Path, out_option("A folder for table, figure and readings.")] = Path(
         "limelight-measured"
     ),
+    figure_options: FigureOptions,
+    table: TablePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how far the maps of PHOTOS can be trusted, method by method, beside chance.
@@ -95,6 +99,7 @@ def measure(
     limelight measure coco/images --boxes coco/labels --names coco.names --match coco-imagenet.csv
     """
     object_options.check_match(target)
+    style = figure_options.style
     spec = MeasureSpec(
         methods=chosen_methods(methods or _MEASURED_METHODS),
         metrics=chosen_metrics(metrics or None, with_objects=object_options.given),
@@ -108,6 +113,7 @@ def measure(
     refuse_without_objects(spec.metrics, given=object_options.given)
     paths = each_picture(photo_paths(photos))
     make_folder(out)
+    table_rows = plan_table(table)
     classes, dtype = network_options.classes, str(network_options.dtype)
     question = spec.question(
         model=network_options.model,
@@ -123,7 +129,8 @@ def measure(
         _measure_rest(run, journal, network_options, spec)
         total = journal.total
         with run.work():
-            _save(total, out, run)
+            _save(total, out, run, style)
+            write_summary(table_rows, total.rows(), run)
         # Photos that were measured before count as done.
         run.done += [{"photo": name} for name in journal.done]
         _report_measurement(run, total, out)
@@ -155,11 +162,11 @@ def _measure_rest(
     run.raise_if_nothing_is_done()
 
 
-def _save(total: Measurement, out: Path, run: RunRecord) -> None:
+def _save(total: Measurement, out: Path, run: RunRecord, style: FigureStyle) -> None:
     """Write table and figure, if anything was measured."""
     for name in ("table.csv", "table.json", "curves.png") if total.readings else ():
         with run.file(out / name):  # the figures are still reported
-            total.save(out / name)
+            total.save(out / name, style=style)
 
 
 def _report_measurement(run: RunRecord, total: Measurement, out: Path) -> None:

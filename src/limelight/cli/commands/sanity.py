@@ -13,7 +13,12 @@ from limelight.cli.measurement_tables import count_readings, print_unmeasured
 from limelight.cli.messages import network_title, print_errors, print_left_out, print_untried
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
-from limelight.cli.output_options import AsJson, PictureOptions
+from limelight.cli.output_options import (
+    AsJson,
+    FigureOptions,
+    PictureOptions,
+    check_methods_of_scale,
+)
 from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
@@ -44,6 +49,7 @@ def sanity(
     seed: Annotated[int, typer.Option(min=0, help="Of the new weights.")] = 0,
     chunk: Chunk = None,
     picture_options: PictureOptions,
+    figure_options: FigureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Draw the network's weights anew, layer by layer, and see whether the maps of PHOTO go away.
@@ -65,7 +71,8 @@ def sanity(
     rows = chosen_methods(methods or _CHECKED_METHODS)
     class_meant = None if target is None else read_class(target)
     paths = photo_paths(photos)
-    files = picture_options.plan(single=len(paths) == 1)
+    check_methods_of_scale(picture_options.scale, rows)
+    style, files = figure_options.style, picture_options.plan(single=len(paths) == 1)
     run, total = RunRecord(paths, as_json), Measurement()
     network = network_options.load()
     run.paths = pictures_of(paths, network)
@@ -91,7 +98,11 @@ def sanity(
                 total = total + checked.measurement
                 file = files.next(path.stem, "sanity")
                 picture = checked.drawn_on(crops).save(
-                    file, whole=bool(picture_options.whole), colormap=picture_options.colormap
+                    file,
+                    whole=bool(picture_options.whole),
+                    colormap=picture_options.colormap,
+                    scale=picture_options.scale,
+                    style=style,
                 )
                 run.done.append({"photo": str(path), "picture": str(picture)})
             if run.full:

@@ -14,7 +14,7 @@ from limelight.cli.messages import network_title, print_errors
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import document
-from limelight.cli.output_options import AsJson
+from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import OnePhoto, one_photo_path
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
@@ -35,7 +35,7 @@ def trace(
     ] = None,
     target_options: OneTargetOptions,
     place_options: PlaceOptions,
-    window: Annotated[
+    values: Annotated[
         int, typer.Option(min=1, help="How many values along each axis are printed.")
     ] = 5,
     channel: Annotated[
@@ -52,6 +52,7 @@ def trace(
         ),
     ] = None,
     out: Annotated[Path, out_option("The folder that --save writes to.")] = Path("limelight-out"),
+    figure_options: FigureOptions,
     as_json: AsJson = False,
 ) -> None:
     """Follow the gradient of a score back through the network: activations A, gradients dy/dA.
@@ -68,7 +69,7 @@ def trace(
     limelight trace cat.jpg --layer conv_stem --save npz --save png --out traces/
     """
     class_meant = target_options.only_target()
-    path = one_photo_path(photo)
+    path, style = one_photo_path(photo), figure_options.style
     photo_size(path)  # a file that is not there is told before the network is loaded
     files = _trace_files(save or [], out, path)
     network = network_options.load()
@@ -77,14 +78,14 @@ def trace(
     traced = trace_gradient(
         network.model, images, split_layers(layer) or None, target=placed, classes=network.classes
     )
-    text = traced.text(window=window, channel=channel)
+    text = traced.text(window=values, channel=channel)
     run, written = RunRecord([path]), list[str]()
     for file in files:
         with run.file(file):  # the numbers are still reported
-            written.append(str(traced.save(file)))
+            written.append(str(traced.save(file, style=style)))
     if as_json:
         numbers = [
-            traced.numbers(number, size=window, channel=channel)
+            traced.numbers(number, size=values, channel=channel)
             for number in range(len(traced.layers))
         ]
         report: dict[str, Any] = {

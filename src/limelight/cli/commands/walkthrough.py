@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from limelight.cli.map_options import DEFAULT_METHOD, Chunk, OneLayer
-from limelight.cli.messages import method_text, status_text, warn_of_random_weights
+from limelight.cli.messages import layer_text, method_text, status_text, warn_of_random_weights
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console, document
@@ -150,7 +150,7 @@ def _print_page(console: Console, page: dict[str, Any], method: str | None) -> N
     facts.add_column(overflow="fold")
     facts.add_row("target", f"{escape(page['target'])}, score {page['score']:.4g}")
     facts.add_row("status", status_text(page))
-    facts.add_row("layer", f"{escape(page['layer'])}: {escape(page['reason'])}")
+    facts.add_row("layer", layer_text(page))
     facts.add_row("method", method_text(page["method"], method))
     facts.add_row("beside", escape(", ".join(page["beside"])) or "none")
     for name, reason in page["skipped"].items():

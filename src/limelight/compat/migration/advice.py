@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-_OVERLAY = (
-    "it draws as before; result.overlay() returns pictures in limelight's colours, "
-    "result.overlay(alpha=0.5, colormap='jet') a blend as in the paper"
-)
+from limelight.peer_names import INSTEAD
+
+_AS_BEFORE = ("show_cam_on_image", "overlay_mask")
 _MEASURE = "limelight.measure(model, images, result, metrics=[...]) measures beside chance"
 
 _OF_NAME = {
-    "show_cam_on_image": _OVERLAY,
-    "overlay_mask": _OVERLAY,
-    "CamMultImageConfidenceChange": f"{_MEASURE}: 'increase', 'drop'",
-    "DropInConfidence": f"{_MEASURE}: 'drop'",
+    **{name: f"it draws as before; {INSTEAD[name]}" for name in _AS_BEFORE},
+    "CamMultImageConfidenceChange": f"{_MEASURE}: 'increase', 'average-drop'",
+    "DropInConfidence": f"{_MEASURE}: 'average-drop'",
     "IncreaseInConfidence": f"{_MEASURE}: 'increase'",
-    "DeepFeatureFactorization": "limelight.factorize(model, images, concepts=...) does the same",
-    "run_dff_on_image": "limelight.factorize(model, images, concepts=...) does the same",
+    "DeepFeatureFactorization": INSTEAD["DeepFeatureFactorization"],
+    "run_dff_on_image": INSTEAD["run_dff_on_image"],
     "LayerAttribution": "it resizes as before; result.heatmap has the size of the images already",
     "fuse_cams": "limelight.explain fuses a list of layers with fuse='max'",
 }

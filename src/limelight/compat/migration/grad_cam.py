@@ -12,26 +12,7 @@ from limelight.compat.migration.calls import ExplainCall, Rewritten, text_code
 from limelight.compat.migration.grad_cam_targets import TargetWriter
 from limelight.compat.migration.remarks import NotRewrittenError
 from limelight.compat.migration.site import CallSite
-
-#: The classes, by the method of limelight that computes the same.
-METHOD_OF = {
-    "GradCAM": "gradcam",
-    "HiResCAM": "hirescam",
-    "GradCAMElementWise": "gradcam-elementwise",
-    "GradCAMPlusPlus": "gradcam++",
-    "XGradCAM": "xgradcam",
-    "LayerCAM": "layercam",
-    "EigenCAM": "eigencam:centred=true",
-    "EigenGradCAM": "eigengradcam:centred=true",
-    "SegEigenCAM": "segeigencam",
-    "KPCA_CAM": "kpcacam",
-    "FEM": "fem",
-    "ScoreCAM": "scorecam:softmax=true",
-    "AblationCAM": "ablationcam",
-    "ShapleyCAM": "shapleycam",
-    "FullGrad": "fullgrad",
-    "RandomCAM": "random",
-}
+from limelight.peer_names import GRAD_CAM_METHODS
 
 #: What grad-cam ignores eigen_smooth for.
 _OWN_COMPONENT = ("EigenCAM", "EigenGradCAM", "SegEigenCAM", "KPCA_CAM", "FEM")
@@ -39,7 +20,7 @@ _META = ("FinerCAM", "RefineCAM", "SESS")
 _GUIDED = "GuidedBackpropReLUModel"
 
 #: What can be made and then called.
-_CLASSES = (*METHOD_OF, *_META, _GUIDED)
+_CLASSES = (*GRAD_CAM_METHODS, *_META, _GUIDED)
 
 #: How maps differ, by class; docs/migrate.md says more.
 DIFFERENCES = {
@@ -200,9 +181,9 @@ class GradCamExplainer:
             kind = {"RefineCAM": "GradCAMPlusPlus"}.get(kind, "GradCAM")
             if base is not None:
                 kind = site.script.imported(base).rpartition(".")[2]
-            if kind not in METHOD_OF:
+            if kind not in GRAD_CAM_METHODS:
                 raise NotRewrittenError("its base_method is not one of grad-cam's classes")
-        method = METHOD_OF[kind]
+        method = GRAD_CAM_METHODS[kind]
         if kind == "FEM" and "k" in self.made:
             return text_code("fem:deviations=", site.code_of(self.made, "k"))
         if kind == "KPCA_CAM" and not is_off(self.made.get("gamma")):

@@ -11,22 +11,10 @@ from limelight.compat.migration.arguments import Arguments, bind, is_constant, i
 from limelight.compat.migration.calls import ExplainCall, Rewritten, text_code
 from limelight.compat.migration.remarks import NotRewrittenError
 from limelight.compat.migration.site import CallSite
-
-#: The classes, by the method of limelight that computes the same.
-METHOD_OF = {
-    "CAM": "cam",
-    "GradCAM": "gradcam",
-    "GradCAMpp": "gradcam++",
-    "SmoothGradCAMpp": "gradcam++",
-    "XGradCAM": "xgradcam",
-    "LayerCAM": "layercam",
-    "ScoreCAM": "scorecam:softmax=true",
-    "SSCAM": "sscam:softmax=true",
-    "ISCAM": "iscam:softmax=true",
-}
+from limelight.peer_names import TORCHCAM_METHODS
 
 #: What can be made and then called.
-_CLASSES = tuple(METHOD_OF)
+_CLASSES = tuple(TORCHCAM_METHODS)
 
 #: How maps differ, by class; docs/migrate.md says more.
 DIFFERENCES = {
@@ -123,7 +111,7 @@ class TorchcamExplainer:
         return site.code_of(self.made, name) if name in self.made else default
 
     def _method(self, site: CallSite) -> str:
-        method = METHOD_OF[self.kind]
+        method = TORCHCAM_METHODS[self.kind]
         if self.kind == "SSCAM":
             samples, deviation = (
                 self._option("num_samples", "35", site),

@@ -1,0 +1,87 @@
+"""What `limelight explain` prints for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
+
+from limelight.cli.messages import count_photos, layer_text, method_text, network_title, status_text
+from limelight.cli.output import Console
+from limelight.models.network import Network
+
+
+class HeatmapRun(NamedTuple):
+    """What all photos of a run have in common.
+
+    Attributes:
+        network: The network that was explained.
+        method: The method that was named; None for the default.
+        seconds: How long each part of the work took.
+    """
+
+    network: Network
+    method: str | None
+    seconds: dict[str, float]
+
+
+def print_photo(console: Console, photo: dict[str, Any], heatmaps: HeatmapRun) -> None:
+    """Print all that is known of one photo."""
+    answers_table = Table(box=None, padding=(0, 1), show_header=False)
+    for best in photo["top5"]:
+        bar = console.bar(best["probability"])
+        answers_table.add_row(
+            f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
+        )
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
+    console.print(answers_table)
+    facts = Table(box=None, padding=(0, 1), show_header=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for each in photo["explanations"]:
+        index = "" if each["index"] is None else f" ({each['index']})"
+        facts.add_row("target", f"{escape(each['target'])}{index}, score {each['score']:.4g}")
+        if each["place"] is not None:
+            facts.add_row("place", f"{','.join(map(str, each['place']))} of the photo")
+        facts.add_row("status", status_text(each))
+        if each["gap"] is not None:
+            facts.add_row("gap", f"{each['gap']:.2%}: how far the map is from summing to its due")
+        facts.add_row("picture", escape(each["picture"]))
+    last = photo["explanations"][-1]
+    facts.add_row("layer", layer_text(last))
+    facts.add_row("method", method_text(last["method"], heatmaps.method))
+    facts.add_row("time", _times(heatmaps.seconds))
+    console.print(facts)
+
+
+def print_photos(console: Console, photos: list[dict[str, Any]], heatmaps: HeatmapRun) -> None:
+    """Print a line for each picture of several photos."""
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("photo", "target", "score", "status", "picture"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("score", "status"))
+    for photo in photos:
+        for each in photo["explanations"]:
+            table.add_row(
+                escape(Path(photo["photo"]).name),
+                escape(each["target"]),
+                f"{each['score']:.3g}",
+                f"[{'green' if each['status'] == 'ok' else 'yellow'}]{each['status']}[/]",
+                escape(Path(each["picture"]).name),
+            )
+    console.print(table)
+    first = photos[0]["explanations"][0]
+    console.print(
+        f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
+        f"{method_text(first['method'], heatmaps.method)} at {layer_text(first)}. "
+        f"{_times(heatmaps.seconds)}. "
+        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
+    )
+
+
+def _times(seconds: dict[str, float]) -> str:
+    return (
+        f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
+        f"{seconds['load']:.2f} s to load the network"
+    )

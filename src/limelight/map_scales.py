@@ -1,0 +1,186 @@
+"""The scale of the colours of maps: each map's own, one for all maps, or signed around zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self, get_args
+
+import torch
+from torch import Tensor
+
+from limelight.drawing import Drawable, Explained
+from limelight.errors import OptionError, unknown
+from limelight.figure_style import MapScale
+from limelight.finish import AxisSpan, FinishedInPieces, relu, resize
+from limelight.photos.crops import CroppedPhoto
+from limelight.plain import MINUS
+from limelight.status import Status
+
+if TYPE_CHECKING:
+    from limelight.render import HeatColours
+
+
+class ScaledMaps:
+    """Maps to be drawn on another scale than that of heatmaps: what `Drawable` asks for.
+
+    Attributes:
+        maps: The explanation.
+        signed: Whether the maps keep what speaks against the score: they are in [-1, 1].
+        highest: What becomes 1, for each image.
+    """
+
+    def __init__(self, maps: Drawable, *, signed: bool, highest: Sequence[float]) -> None:
+        """Lay maps on a scale."""
+        self.maps, self.signed, self.highest = maps, signed, tuple(highest)
+
+    @property
+    def image(self) -> Tensor:
+        """What the network was given."""
+        return self.maps.image
+
+    @property
+    def raw(self) -> Tensor:
+        """The raw maps."""
+        return self.maps.raw
+
+    @property
+    def status(self) -> tuple[Status, ...]:
+        """Whether the maps show something."""
+        return self.maps.status
+
+    @property
+    def span(self) -> tuple[AxisSpan, ...]:
+        """Where the grid lies on the picture."""
+        return self.maps.span
+
+    @property
+    def crops(self) -> tuple[CroppedPhoto, ...] | None:
+        """The photos."""
+        return self.maps.crops
+
+    @property
+    def scored_regions(self) -> list[Tensor | None]:
+        """What the scores are about."""
+        return self.maps.scored_regions
+
+    @property
+    def heatmap(self) -> Tensor:
+        """The maps at the size of the input."""
+        return self.heatmap_at(self.image.shape[2:])
+
+    def heatmap_at(self, size: Sequence[int]) -> Tensor:
+        """Return the maps at a size, `[B, *size]`, in [0, 1] or, if signed, in [-1, 1]."""
+        values = resized(self.maps, size, signed=self.signed)
+        highest = values.new_tensor(self.highest).reshape(-1, *[1] * len(size))
+        return (values / torch.where(highest > 0, highest, 1)).clamp(-1, 1)
+
+    def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
+        """Return the map of one image at a size, computed as it is read."""
+        raw = shown(self.maps, signed=self.signed)[0]
+        return FinishedInPieces(raw, size, self.span, highest=self.highest[0])
+
+    def __getitem__(self, image: int) -> Self:
+        """Return the maps of one image."""
+        return type(self)(self.maps[image], signed=self.signed, highest=(self.highest[image],))
+
+
+def is_shown(status: Status, *, signed: bool) -> bool:
+    """Return whether a map is drawn: a signed one also shows what speaks against the score."""
+    return status.ok or (signed and status.name == "no-positive-evidence")
+
+
+def shown(maps: Drawable, *, signed: bool) -> Tensor:
+    """Return what is drawn of raw maps `[B, *grid]`: zero where the status says that it is nothing.
+
+    If they are not signed, what speaks against the score is left out.
+    """
+    raw = maps.raw.detach().float().cpu()
+    kept = torch.tensor([is_shown(each, signed=signed) for each in maps.status], device="cpu")
+    values = raw.nan_to_num(0, 0, 0) if signed else relu(raw)
+    return torch.where(kept.reshape(-1, *[1] * (raw.ndim - 1)), values, 0)
+
+
+def resized(maps: Drawable, size: Sequence[int], *, signed: bool) -> Tensor:
+    """Return what is drawn of raw maps at a size, `[B, *size]`, unscaled."""
+    return resize(shown(maps, signed=signed), size, maps.span)
+
+
+def on_one_scale(
+    explanations: Sequence[Explained],
+    *,
+    scale: MapScale,
+    signed: bool = False,
+    colormap: str | None = None,
+) -> tuple[Sequence[Drawable], HeatColours]:
+    """Return explanations as they are drawn on a scale, and what their colours stand for.
+
+    Args:
+        explanations: The explanations on a figure.
+        scale: "each" for maps whose own highest value has the last colour; "shared" for one scale,
+            that of the raw maps.
+        signed: Whether to draw what speaks against the score, too.
+        colormap: A matplotlib colour map; None for the usual one.
+
+    Raises:
+        UnknownNameError: There is no such scale.
+        OptionError: The scale is shared, and the maps have several methods or layers.
+    """
+    from limelight.render import SEQUENTIAL, SIGNED, HeatColours
+
+    if scale not in get_args(MapScale):
+        known = get_args(MapScale)
+        raise unknown("scale", scale, known, f"There are {', '.join(known)}.")
+    if scale == "shared":
+        _check_one_kind(explanations)
+    colormap = colormap or (SIGNED if signed else SEQUENTIAL)
+    if scale == "each" and not signed:
+        several = sum(len(explanation.raw) for explanation in explanations) > 1
+        return explanations, HeatColours(colormap, label=_EACH if several else _ONE)
+    highest = [
+        resized(each, each.image.shape[2:], signed=signed).abs().flatten(1).amax(1)
+        for each in explanations
+    ]
+    top = max(float(values.max()) for values in highest)
+    if scale == "shared":
+        highest = [torch.full_like(values, top) for values in highest]
+    scaled = [
+        ScaledMaps(each, signed=signed, highest=values.tolist())
+        for each, values in zip(explanations, highest, strict=True)
+    ]
+    single = sum(map(len, highest)) == 1
+    limit = (top or 1.0) if scale == "shared" or single else 1.0
+    label = _SIGNED if signed else _SHARED
+    if not single:
+        label += _OF_ALL if scale == "shared" else _OF_EACH
+    if signed and not any(bool((shown(each, signed=True) < 0).any()) for each in explanations):
+        label += _NONE_NEGATIVE
+    return scaled, HeatColours(colormap, signed, limit, label)
+
+
+_EACH = "heat; each map's own maximum is 1"
+_ONE = "heat; the map's own maximum is 1"
+_SHARED = "raw map, what raises the score"
+_SIGNED = f"raw map: what lowers ({MINUS}) and raises (+) the score"
+_OF_ALL = "; one scale for all maps"
+_OF_EACH = f"; each map's own largest value is 1 or {MINUS}1"
+_NONE_NEGATIVE = "; no value is below zero"
+
+
+def _check_one_kind(explanations: Sequence[Explained]) -> None:
+    """Refuse one scale for maps whose raw values cannot be compared.
+
+    Raises:
+        OptionError: They have several methods, or layers.
+    """
+    kinds = dict.fromkeys(f"{each.method} at {each.layer}" for each in explanations)
+    if len(kinds) > 1:
+        raise OptionError(
+            f"scale='shared' draws raw values on one scale, and those of {', '.join(kinds)} cannot "
+            "be compared. Draw maps of one method at one layer, or take scale='each'."
+        )
+
+
+def signed_maps(maps: Drawable) -> Drawable:
+    """Return maps as their signed values, each with its own largest one at 1 or -1."""
+    highest = resized(maps, maps.image.shape[2:], signed=True).abs().flatten(1).amax(1)
+    return ScaledMaps(maps, signed=True, highest=highest.tolist())
