@@ -172,6 +172,7 @@ def test_the_library_does_not_speak_of_the_command_lines_options() -> None:
         ),
         (errors.OptionError("Pass classes=[...]."), "Pass --classes FILE."),
         (errors.MethodError("Use method='gradcam'."), "Use --method gradcam."),
+        (errors.PhotoError("or explain it with views=tiles()."), "or explain it with --tiles."),
         (
             errors.PhotoError("\"layer='x'.jpg\" cannot be read: pass layer=..."),
             "\"layer='x'.jpg\" cannot be read: pass --layer LAYER",
@@ -204,7 +205,10 @@ def test_all_that_the_library_tells_to_pass_has_an_option() -> None:
     told = set[str]()
     for path in SOURCE.rglob("*.py"):
         if SOURCE / "cli" not in path.parents:
-            text = r"(?<!\w)(?:classes|layer|method|weights)=(?:\.\.\.|\[\.\.\.\]|'\w+')"
+            text = (
+                r"(?<!\w)(?:classes|layer|method|weights|views)="
+                r"(?:\.\.\.|\[\.\.\.\]|'\w+'|tiles\(\))"
+            )
             told |= set(re.findall(text, path.read_text()))
     assert told == set(PASSED)
 

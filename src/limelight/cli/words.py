@@ -14,7 +14,6 @@ PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
     "views=tiles()": "--tiles",
-    "tiles(512)": "--tiles 512",
     "method='gradcam'": "--method gradcam",
     "weights='FILE'": "--weights FILE",
     "weights='none'": "--weights none",

@@ -60,8 +60,8 @@ class Tiles:
         size = self.size if self.size is not None else default
         if size is None:
             raise OptionError(
-                "The tiles have no size, and which size the network takes is not known. Name it, "
-                "as in tiles(512)."
+                "The tiles have no size, and which size the network takes is not known. Name a "
+                "size in pixels of the picture."
             )
         sizes = (size,) * axes if isinstance(size, int) else tuple(size)
         if len(sizes) != axes:
