@@ -423,6 +423,7 @@ def test_the_box_of_a_detector_is_that_of_the_highest_window() -> None:
     x1, y1, *_ = found.windows.boxes[int(found.windows.score[:, 0].argmax())].tolist()
     assert (rows[0], rows[-1] + 1) == (y1 + 8, y1 + 16)
     assert (columns[0], columns[-1] + 1) == (x1 + 8, x1 + 16)
+    assert found.label[0].endswith(f" in box [{x1 + 8}, {y1 + 8}, {x1 + 16}, {y1 + 16}]")
 
 
 # What does not go with tiles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -168,7 +169,7 @@ class _Stitched:
             heatmap=to_heatmap(raw, image.shape[2:], status, self.canvas.span),
             score=score,
             index=torch.cat(indices) if len(indices) == len(best) else None,
-            label=tuple(label for each in best for label in each.label),
+            label=tuple(map(_label_on_picture, self.best)),
             status=status,
             method=method,
             layer=layer,
@@ -199,6 +200,21 @@ class _Stitched:
             else:
                 status.append(max(empty, key=[each.name for each in empty].count))
         return tuple(status)
+
+
+def _label_on_picture(best: _Best) -> str:
+    """Return a window's label, with the corners of a box in pixels of the whole picture."""
+    label, size = best.explanation.label[0], best.explanation.image.shape[2:]
+
+    def moved(corners: re.Match[str]) -> str:
+        values = []
+        for number, value in enumerate(map(float, corners[1].split(","))):
+            axis = -1 - number % 2  # x, y, x, y
+            along = best.box[axis]
+            values.append(along.start + value * (along.stop - along.start) / size[axis])
+        return f" in box [{', '.join(f'{value:.0f}' for value in values)}]"
+
+    return re.sub(r" in box \[([-\d., ]+)\]", moved, label)
 
 
 def _without_rounding(explanation: Explanation) -> Tensor:
