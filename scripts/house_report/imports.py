@@ -35,7 +35,7 @@ ORDER = (
         "explanation",
         "fusion",
     ),
-    ("application", "pipeline", "photo_pipeline"),
+    ("application", "pipeline", "photo_pipeline", "film"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),

@@ -13,6 +13,7 @@ from limelight.render.figures import (
     save_figure,
     save_figure_or_arrays,
 )
+from limelight.render.films import captioned, film_format, write_film
 from limelight.render.fonts import FontWarning, can_draw, drawable
 from limelight.render.kinds import input_figure, input_picture
 from limelight.render.maps import SEQUENTIAL, SIGNED
@@ -42,11 +43,14 @@ __all__ = [
     "MetricRanking",
     "Panel",
     "can_draw",
+    "captioned",
     "colourise",
     "drawable",
     "encode_figure",
     "figure_picture",
     "figures_png",
+    "film_format",
+    "highest_heat",
     "in_one_tensor",
     "input_figure",
     "input_picture",
@@ -61,4 +65,5 @@ __all__ = [
     "sheet",
     "stretched",
     "write",
+    "write_film",
 ]
