@@ -19,7 +19,15 @@ from limelight.render.kinds import input_figure, input_picture
 from limelight.render.maps import SEQUENTIAL, SIGNED
 from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.outlines import outlined, region_on
-from limelight.render.overlays import Alpha, Heat, colourise, overlay, stretched, write
+from limelight.render.overlays import (
+    Alpha,
+    Heat,
+    colourise,
+    highest_heat,
+    overlay,
+    stretched,
+    write,
+)
 from limelight.render.scales import HeatColours
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 from limelight.render.shown import figure_picture, figures_png
