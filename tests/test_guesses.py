@@ -75,7 +75,7 @@ def test_arguments_that_need_a_name(result: limelight.Explanation) -> None:
         result.save("map.png", [Image.new("RGB", (16, 16))])  # type: ignore[call-arg]
     assert str(error.value) == (
         "save() takes 1 argument without a name (path), and 2 were given. "
-        "Name the others: photos=, whole=, picture=, colormap=."
+        "Name the others: photos=, whole=, picture=, colormap=, scale=, style=."
     )
 
 

@@ -44,7 +44,7 @@ ORDER = (
         "explanation",
         "fusion",
     ),
-    ("tiling", "application", "pipeline", "photo_pipeline"),
+    ("tiling", "application", "pipeline", "photo_pipeline", "film"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),

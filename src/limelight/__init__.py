@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.figure_style import FigureStyle as FigureStyle
+    from limelight.film import Film as Film
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
     from limelight.layers.layouts import Layout as Layout
@@ -136,6 +137,7 @@ _PUBLIC_NAMES = {
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
     "figure_style": ("FigureStyle",),
+    "film": ("Film",),
     "fusion": ("fuse",),
     "layers.choice": (
         "Candidate",

@@ -76,8 +76,17 @@ def print_photos(console: Console, photos: list[dict[str, Any]], heatmaps: Heatm
         f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
         f"{method_text(first['method'], heatmaps.method)} at {layer_text(first)}. "
         f"{_times(heatmaps.seconds)}. "
-        f"The pictures are in {escape(str(Path(first['picture']).parent))}."
+        f"{_where(photos)}"
     )
+
+
+def _where(photos: list[dict[str, Any]]) -> str:
+    """Return where the pictures are: in a folder, or a film."""
+    files = {each["picture"] for photo in photos for each in photo["explanations"]}
+    first = Path(photos[0]["explanations"][0]["picture"])
+    if len(files) == 1 and len(photos) > 1:
+        return f"The film is {escape(str(first))}."
+    return f"The pictures are in {escape(str(first.parent))}."
 
 
 def _times(seconds: dict[str, float]) -> str:

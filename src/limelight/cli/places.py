@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from limelight.explanation import Explanation
 from limelight.photos.crops import CroppedPhoto
+
+
+def size_and_box(crop: CroppedPhoto | None) -> dict[str, Any]:
+    """Return the photo's size, and the box of it that the network saw, in pixels of its file."""
+    if crop is None:
+        return {"size": None, "box": None}
+    size = crop.original_size
+    return {"size": [size.width, size.height], "box": list(crop.original_box)}
 
 
 def place_on_photo(explanation: Explanation, crop: CroppedPhoto) -> list[int] | None:

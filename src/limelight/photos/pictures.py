@@ -105,6 +105,15 @@ def open_stack(path: Path, channels: int | None = None) -> Stack | None:
     return _last_stack(path, channels, path.stat().st_mtime_ns)
 
 
+def fps_of(path: Path) -> float | None:
+    """Return how many frames of a video a second has; None for all else."""
+    try:
+        stack = open_stack(path)
+    except PhotoError:
+        return None
+    return getattr(stack, "fps", None)
+
+
 @lru_cache(maxsize=1)
 def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None:
     """Open a file that may hold several pictures, once for all of them."""

@@ -13,12 +13,21 @@ from limelight.render.figures import (
     save_figure,
     save_figure_or_arrays,
 )
+from limelight.render.films import captioned, film_format, write_film
 from limelight.render.fonts import FontWarning, can_draw, drawable
 from limelight.render.kinds import input_figure, input_picture
 from limelight.render.maps import SEQUENTIAL, SIGNED
 from limelight.render.measures import Bars, Curves, measurement_figure
 from limelight.render.outlines import outlined, region_on
-from limelight.render.overlays import Alpha, Heat, colourise, overlay, stretched, write
+from limelight.render.overlays import (
+    Alpha,
+    Heat,
+    colourise,
+    highest_heat,
+    overlay,
+    stretched,
+    write,
+)
 from limelight.render.scales import HeatColours
 from limelight.render.sheets import Block, MetricRanking, Panel, sheet
 from limelight.render.shown import figure_picture, figures_png
@@ -42,11 +51,14 @@ __all__ = [
     "MetricRanking",
     "Panel",
     "can_draw",
+    "captioned",
     "colourise",
     "drawable",
     "encode_figure",
     "figure_picture",
     "figures_png",
+    "film_format",
+    "highest_heat",
     "in_one_tensor",
     "input_figure",
     "input_picture",
@@ -61,4 +73,5 @@ __all__ = [
     "sheet",
     "stretched",
     "write",
+    "write_film",
 ]

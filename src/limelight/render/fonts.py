@@ -54,6 +54,12 @@ def families(text: str) -> list[str]:
     return list(names)
 
 
+def font_file(text: str) -> str:
+    """Return the file of one font that holds a text, or most of its characters."""
+    files = [_file_of(family) for family in families(text)]
+    return max(files, key=lambda file: sum(ord(each) in _characters(file) for each in text))
+
+
 def _can_draw(character: str) -> bool:
     return _in_base(character) or _family_with(character) is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from binascii import b2a_base64
+from collections.abc import Sequence
 from typing import IO, Any, Literal, cast
 
 import numpy as np
@@ -32,6 +33,17 @@ Alpha = float | Literal["heat"] | None
 
 #: How opaque the hottest colour is, and the heat from which on all are that opaque.
 _MOST_OPAQUE, _OPAQUE_FROM = 0.75, 0.6
+
+
+def highest_heat(heatmaps: Sequence[Heat]) -> Heat:
+    """Return the highest heat at each pixel of heatmaps of the same part of the same photo."""
+    first = heatmaps[0]
+    if len(heatmaps) == 1:
+        return first
+    if isinstance(first, HeatOnPhoto):
+        inside = [each.heatmap[:, :] for each in heatmaps if isinstance(each, HeatOnPhoto)]
+        return HeatOnPhoto(torch.stack(inside).amax(0), first.box, first.shape)
+    return torch.stack([each[:, :] for each in heatmaps]).amax(0)
 
 
 def colours_of(heatmap: Tensor, colormap: str, signed: bool = False) -> Pixels:

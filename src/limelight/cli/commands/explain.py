@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 
 from limelight.ahead import Room, ahead
 from limelight.cli.explanation_table import ExplanationTable
+from limelight.cli.film_options import FilmFile, FilmOptions
 from limelight.cli.heatmap_report import HeatmapRun, print_photo, print_photos
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import (
@@ -33,7 +34,7 @@ from limelight.cli.output_options import (
     whole_option,
 )
 from limelight.cli.photo_options import Every, Photos, photo_paths, pictures_of
-from limelight.cli.places import place_on_photo
+from limelight.cli.places import place_on_photo, size_and_box
 from limelight.cli.progress import Bar
 from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
@@ -98,6 +99,7 @@ def explain(
     picture_options: _HeatmapOptions,
     figure_options: FigureOptions,
     region_options: RegionOptions,
+    film_options: FilmOptions,
     every: Every = 1,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
@@ -128,6 +130,8 @@ def explain(
 
     limelight explain scan.png --picture signed --width 85mm --dpi 300 --out figure.pdf
 
+    limelight explain walk.mp4 --target dog --every 5 --film dog.mp4
+
     limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
     """
     classes = target_options.targets()
@@ -137,6 +141,7 @@ def explain(
     files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
     rows = plan_table(table, EXPLANATION_COLUMNS)
     regions = region_options.plan(paths)
+    film_options.check()
     object_options.check()
     if object_options.given and table is None:
         raise typer.BadParameter("--boxes and --masks go with --table")
@@ -160,6 +165,9 @@ def explain(
         method=method,
         key=output,
         regions=regions,
+        film=film_options.begin(
+            network, picture_options.colormap, whole=picture_options.whole is not False
+        ),
         table=None
         if rows is None
         else ExplanationTable(
@@ -195,7 +203,7 @@ def explain(
         for _ in bar.over(drawn):
             pass
     run.raise_if_nothing_is_done()
-    heatmaps.write_summaries()
+    heatmaps.write_summaries(paths, every)
     _report_heatmaps(heatmaps)
     run.leave()
 
@@ -216,6 +224,7 @@ class _Heatmaps:
         key: LogitsKey | None,
         table: ExplanationTable | None,
         regions: RegionFiles | None,
+        film: FilmFile | None,
     ) -> None:
         """Begin with nothing explained.
 
@@ -224,13 +233,13 @@ class _Heatmaps:
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
-            table, regions: Where rows and regions go; None when they are not asked for.
+            table, regions, film: Where rows, regions and overlays go; None when not asked for.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.style, self.room = style, Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
-        self.table, self.regions = table, regions
+        self.table, self.regions, self.film = table, regions, film
         if regions is not None:
             regions.export.categories.names = network.classes
 
@@ -277,8 +286,10 @@ class _Heatmaps:
             self.room.give(result.taken)
         self.drawing += time.perf_counter() - started
 
-    def write_summaries(self) -> None:
-        """Write the files over all photos, with what was done."""
+    def write_summaries(self, paths: Sequence[Path], every: int) -> None:
+        """Write the files over all photos, of which every n-th of a video, with what was done."""
+        if self.film is not None:
+            self.film.write(self.run, paths, every)
         if self.table is not None:
             write_table(self.table.file, self.run)
         if self.regions is not None:
@@ -286,40 +297,39 @@ class _Heatmaps:
 
     def _draw(self, result: PhotoResult) -> None:
         noted: list[dict[str, Any]] = []
-        crop = result.crop
+        if self.film is not None:
+            self.film.film.add(result)
         asked = self.pictures.whole
         whole = self.files.format != "npz" if asked is None else asked
-        whole = whole and crop is not None  # a volume is drawn as slices of the input
+        whole = whole and result.crop is not None  # a volume is drawn as slices of the input
         digits = len(str(len(result.explanations)))
         for number, explanation in enumerate(result.explanations, start=1):
-            # The labels of boxes and regions are places, whose order says nothing.
-            several_places = explanation.region is not None and len(result.explanations) > 1
-            rank = f"{number:0{digits}}" if several_places else ""
+            rank = f"{number:0{digits}}" if len(result.explanations) > 1 else ""
             label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
             method = re.sub(r"[^\w+.-]+", "-", explanation.method)
-            path = self.files.next(result.path.stem, method, rank, label)
-            explanation.save(
-                path,
-                whole=whole,
-                picture=self.pictures.picture,
-                colormap=self.pictures.colormap,
-                scale=self.pictures.scale,
-                style=self.style,
-            )
+            if self.film is not None:
+                path = self.film.path
+            else:
+                path = self.files.next(result.path.stem, method, rank, label)
+                explanation.save(
+                    path,
+                    whole=whole,
+                    picture=self.pictures.picture,
+                    colormap=self.pictures.colormap,
+                    scale=self.pictures.scale,
+                    style=self.style,
+                )
             if not noted:  # noted with its first picture: a later one may fail
                 best = _best_classes(explanation, self.network, self.key)
                 self.run.done.append(
                     {
                         "photo": str(result.path),
-                        "size": None
-                        if crop is None
-                        else [crop.original_size.width, crop.original_size.height],
-                        "box": None if crop is None else list(crop.original_box),
+                        **size_and_box(result.crop),
                         "top5": best,
                         "explanations": noted,
                     }
                 )
-            place = None if crop is None else place_on_photo(explanation, crop)
+            place = None if result.crop is None else place_on_photo(explanation, result.crop)
             noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)
@@ -331,7 +341,6 @@ def _is_large(result: PhotoResult) -> bool:
 
 def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
     index, gap = explanation.index, explanation.completeness_gap
-    windows = {} if explanation.windows is None else {"windows": explanation.windows.as_dicts()}
     return {
         "target": explanation.label[0],
         "index": None if index is None else int(index[0]),
@@ -342,7 +351,7 @@ def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
         "status": explanation.status[0].name,
         "message": explanation.status[0].message,
         "gap": None if gap is None else float(gap[0]),
-        **windows,
+        **({} if explanation.windows is None else {"windows": explanation.windows.as_dicts()}),
     }
 
 
