@@ -22,13 +22,11 @@ from limelight.tiling.canvas import Canvas
 
 
 class Patches(nn.Module):
-    """Convolutions whose kernels do not overlap, so that no window changes what a cell sees."""
+    """Convolutions without padding, so that no window changes what a cell sees."""
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, kernel: int = 4) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 6, 4, stride=4), nn.Tanh(), nn.Conv2d(6, 8, 1)
-        )
+        self.body = nn.Sequential(nn.Conv2d(3, 6, kernel, stride=4), nn.Tanh(), nn.Conv2d(6, 8, 1))
         self.fc = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,6 +197,22 @@ def test_the_map_is_that_of_the_whole_picture(
     assert_agrees(tiled.heatmap, whole.heatmap, scale=1)
     assert tiled.span == whole.span or tiled.span == (AxisSpan(0, 1),) * 2
     assert tiled.status == whole.status
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5])
+def test_maps_lie_where_the_layer_was_measured_to_look(overlap: float) -> None:
+    # Without padding, the map of a window ends before the window does, on each side.
+    model, image = ready(Patches(kernel=9)), picture(128, 96)
+    options: dict[str, Any] = {"target": 2, "layer": "body", "method": "hirescam"}
+    tiled = limelight.explain(model, image, views=limelight.tiles(32, overlap), **options)
+    whole = limelight.explain(model, image, **options)
+    rows, columns = whole.raw.shape[1:]
+    expected = whole.raw * (rows * columns / 6**2)
+    # Beyond its own map, a window has a weight of 1e-6 of that of the next one.
+    beyond = 1e-4 * float(expected.abs().max())
+    assert_agrees(tiled.raw[:, :rows, :columns], expected, truncation=beyond)
+    assert [along.start for along in tiled.span] == pytest.approx([2.5 / 128, 2.5 / 96])
+    assert [along.start for along in whole.span] == pytest.approx([2.5 / 128, 2.5 / 96])
 
 
 def test_one_window_is_the_picture_itself() -> None:

@@ -16,8 +16,8 @@ from limelight.methods.tiles import WindowBox
 #: The most cells of a canvas: 2048 x 2048 for a picture, 161 x 161 x 161 for a volume.
 MAX_CELLS = 2**22
 
-#: The weight at a window's very border, so that no place is without one.
-_LEAST_WEIGHT = 1e-3
+#: The weight at a window's very border and beyond its map, so that no place is without one.
+_LEAST_WEIGHT = 1e-6
 
 
 class _Covered(NamedTuple):
@@ -45,6 +45,7 @@ class _CanvasAxis:
         factor: How many of these one cell of the canvas holds, so that there are not too many.
         cells: How many cells the canvas has.
         seen: The part of a window that the network sees, in window lengths.
+        mapped: The part of a window that its map covers.
         ramp: Over which share of a window its weight rises from the border.
     """
 
@@ -54,6 +55,7 @@ class _CanvasAxis:
     factor: int
     cells: int
     seen: tuple[float, float]
+    mapped: tuple[float, float]
     ramp: float
 
     @classmethod
@@ -65,8 +67,9 @@ class _CanvasAxis:
         count = max(1, math.ceil((length - origin) / fine - 1e-6))
         factor = math.ceil(count / most)
         seen = span.seen_from, span.seen_to
+        mapped = max(0.0, span.start), min(1.0, span.end)
         ramp = min(overlap, 0.5)
-        return cls(length, origin, fine, factor, math.ceil(count / factor), seen, ramp)
+        return cls(length, origin, fine, factor, math.ceil(count / factor), seen, mapped, ramp)
 
     @property
     def span(self) -> AxisSpan:
@@ -85,10 +88,9 @@ class _CanvasAxis:
         end = count if along.stop == self.length else max(first + 1, first_from(along.stop))
         cells = torch.arange(first, min(end, count), dtype=torch.float64, device="cpu")
         places = ((cells + 0.5) * self.fine + self.origin - along.start) / side
-        inner = torch.minimum(places, 1 - places)
-        weight = (inner / self.ramp if self.ramp else torch.ones_like(inner)).clamp(
-            _LEAST_WEIGHT, 1
-        )
+        start, end = self.mapped
+        inner = torch.minimum(places - start, end - places)
+        weight = (inner / self.ramp if self.ramp else (inner > 0).double()).clamp(_LEAST_WEIGHT, 1)
         low, high = self.seen
         is_seen = (places >= low) & (places <= high)
         return _Covered(first, places, torch.where(is_seen, weight, 0) if self._cuts else weight)
@@ -101,7 +103,7 @@ class _CanvasAxis:
 class Canvas:
     """The maps of windows, averaged where windows overlap: `sum_w t_w L_w / sum_w t_w`.
 
-    The weight `t_w` of a window falls linearly to its border, over the overlap, along each axis; so
+    The weight `t_w` of a window falls linearly to the border of its map, over the overlap; so
     there are no seams, and what zero padding does at a window's border hardly counts. Each map is
     interpolated at the centres of the canvas's cells, which have the size of the map's own. Where
     these would be too many, a cell holds the mean of several.
