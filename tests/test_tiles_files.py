@@ -7,6 +7,8 @@ import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,41 @@ def test_what_tifffile_does_not_decode_is_read_in_parts_too(
         pytest.skip("colours that only Pillow reads, as a whole")
     expected = np.asarray(limelight.load_photo(path), dtype=int)[PART]
     assert np.abs(found.numbers(PART).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("colours", ["YCbCr", "RGB"])
+def test_tiles_of_a_slide_in_jpeg_are_read_in_parts(tmp_path: Path, colours: str) -> None:
+    smooth = np.asarray(Image.fromarray(RGB).resize((30, 20)).resize((192, 128)))
+    coded = list[bytes]()
+    for top, left in product(range(0, 128, 64), range(0, 192, 64)):
+        tile, buffer = Image.fromarray(smooth[top : top + 64, left : left + 64]), BytesIO()
+        options: dict[str, Any] = {"keep_rgb": True} if colours == "RGB" else {"subsampling": 2}
+        tile.save(buffer, "JPEG", quality=95, **options)
+        coded.append(buffer.getvalue())
+    path = tmp_path / "slide.svs"
+    tifffile.imwrite(
+        path,
+        iter(coded),
+        shape=smooth.shape,
+        dtype=np.uint8,
+        tile=(64, 64),
+        compression="adobe_deflate",  # to be replaced: tifffile writes no JPEG by itself
+        photometric="rgb",
+    )
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags[259].overwrite(7)
+        file.pages.first.tags[262].overwrite(6 if colours == "YCbCr" else 2)
+    part = (slice(10, 100), slice(50, 190))
+    with Image.open(path) as whole:
+        expected = np.asarray(whole)[part].astype(int)
+    assert np.abs(open_windows(path, 3).numbers(part) - expected).max() <= 1
+
+
+def test_what_nothing_here_decodes_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    Image.fromarray(DEEP).save(path, compression="tiff_lzw")  # more than 8 bits
+    with pytest.raises(PhotoError, match=r"compressed by LZW, .* pip install imagecodecs"):
+        _ = open_windows(path, 3).survey
 
 
 def test_colours_that_only_pillow_reads_are_decoded_as_a_whole(tmp_path: Path) -> None:

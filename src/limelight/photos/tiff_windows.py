@@ -133,11 +133,15 @@ class TiffWindows:
             decoded: Numbers = page.decode(data, number, **tables)[0][0]
         except (ValueError, ImportError) as error:
             samples = 1 if self._separate else self._samples
-            if self.dtype != np.uint8 or samples not in _PHOTOMETRIC:
+            of_8_bits = self.dtype == np.uint8 and samples in _PHOTOMETRIC
+            if not of_8_bits or int(page.compression) not in _BY_PILLOW:
                 raise undecodable(self._path, page, error) from None
             return decode_alone(page, data, self._grid.size_of(number, self.shape), samples)
         return decoded
 
+
+#: The compressions that Pillow's own libtiff reads: LZW, JPEG, deflate, PackBits and zstd.
+_BY_PILLOW = (5, 7, 8, 32773, 32946, 50000)
 
 #: The photometric interpretations of grey and of colours, by the number of samples.
 _PHOTOMETRIC = {1: 1, 3: 2, 4: 2}

@@ -32,6 +32,9 @@ Part = tuple[slice, ...]
 #: The longest side of the reduced picture that a map is drawn on, by how many axes there are.
 LONGEST = {2: 2048, 3: 128}
 
+#: Other suffixes of TIFF files: slides by Aperio, and BigTIFF.
+_SLIDE_SUFFIXES = (".svs", ".btf", ".tf8")
+
 #: How many numbers are read at a time to go through a whole picture.
 _NUMBERS_AT_ONCE = 2**22
 
@@ -146,7 +149,7 @@ def open_windows(path: Path, channels: int | None = None) -> WindowedPicture:
         if path.suffix.lower() == ".npy":
             check_file(path)
             return _open_array(path, channels)
-        if path.suffix.lower() in TIFF_SUFFIXES:
+        if path.suffix.lower() in (*TIFF_SUFFIXES, *_SLIDE_SUFFIXES):
             check_file(path)
             if is_tiff(path) and (tiff := open_tiff_windows(path)) is not None:
                 return _of_file(path, tiff.shape, tiff.dtype, channels, tiff.numbers)

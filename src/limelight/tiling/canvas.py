@@ -88,8 +88,8 @@ class _CanvasAxis:
         end = count if along.stop == self.length else max(first + 1, first_from(along.stop))
         cells = torch.arange(first, min(end, count), dtype=torch.float64, device="cpu")
         places = ((cells + 0.5) * self.fine + self.origin - along.start) / side
-        start, end = self.mapped
-        inner = torch.minimum(places - start, end - places)
+        begins, ends = self.mapped
+        inner = torch.minimum(places - begins, ends - places)
         weight = (inner / self.ramp if self.ramp else (inner > 0).double()).clamp(_LEAST_WEIGHT, 1)
         low, high = self.seen
         is_seen = (places >= low) & (places <= high)
