@@ -83,7 +83,9 @@ def as_pictures(
                 render.region_on(each[b], heatmap)
                 for each, heatmap in zip(regions, heatmaps, strict=True)
             ]
-            yield render.InputPicture("photo", small.photo, heatmaps, outlined)
+            yield render.InputPicture(
+                "photo", small.photo, heatmaps, outlined, geometry=small.geometry
+            )
         return
     refuse_photos(images, photos, whole=whole)
     for b, image in enumerate(images):
@@ -148,7 +150,7 @@ def photos_to_draw_on(
         ]
         return iter(placed)
     if crops is not None:
-        return iter(crops) if whole else (CroppedPhoto.uncropped(crop.view()) for crop in crops)
+        return iter(crops) if whole else (crop.view_alone() for crop in crops)
     check_whole(crops, whole=whole)
     return (CroppedPhoto.uncropped(_picture(image)) for image in images)
 

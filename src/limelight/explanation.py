@@ -241,7 +241,9 @@ class Explanation:
         if self.image.ndim == 4:
             panels = as_pictures([self], photos, whole=whole, as_panels=True)
             rows = [
-                render.ExplainedPhoto(panel.photo, panel.heatmaps[0], label, note, panel.regions[0])
+                render.ExplainedPhoto(
+                    panel.photo, panel.heatmaps[0], label, note, panel.regions[0], panel.geometry
+                )
                 for panel, label, note in zip(panels, self.label, notes, strict=True)
             ]
             return render.photo_figure(

@@ -13,7 +13,7 @@ from limelight.errors import OptionError
 from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
-from limelight.photos.files import find_photos
+from limelight.photos.finding import find_photos
 from limelight.photos.pictures import load_photo
 from limelight.photos.samples import SAMPLES, find_sample
 

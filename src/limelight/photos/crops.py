@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from limelight.photos.geometry import Geometry
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.photos.pieces import pieces
 
@@ -27,10 +28,12 @@ class CroppedPhoto:
         photo: The whole photo.
         box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
             is larger than the photo where the crop is: the rest of the input is a black border.
+        geometry: The size of the photo's pixels, and how it lies in the body; None if not known.
     """
 
     photo: Image.Image
     box: Box
+    geometry: Geometry | None = None
 
     @classmethod
     def uncropped(cls, photo: Image.Image) -> CroppedPhoto:
@@ -68,6 +71,10 @@ class CroppedPhoto:
             seen.paste(self.photo.crop((left + x1, top + y1, left + x2, top + y2)), (x1, y1))
         return seen
 
+    def view_alone(self) -> CroppedPhoto:
+        """Return the part that the network saw, as a photo that became the input as a whole."""
+        return replace(CroppedPhoto.uncropped(self.view()), geometry=self.geometry)
+
     def seen(self) -> Tensor:
         """Return which pixels of the photo the network saw, `[H, W]`."""
         mask = torch.zeros(self.photo.height, self.photo.width, dtype=torch.bool, device="cpu")
@@ -79,7 +86,9 @@ class CroppedPhoto:
         """Return the same part of the same photo at another size."""
         across, down = photo.width / self.photo.width, photo.height / self.photo.height
         left, top, right, bottom = self.box
-        return CroppedPhoto(photo, (left * across, top * down, right * across, bottom * down))
+        geometry = self.geometry and self.geometry.enlarged(down, across)
+        box = (left * across, top * down, right * across, bottom * down)
+        return CroppedPhoto(photo, box, geometry)
 
     def reduced(self, longest: int) -> CroppedPhoto:
         """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
@@ -89,9 +98,10 @@ class CroppedPhoto:
         factor = max(1, max(self.photo.size) // longest)
         photo = self.photo if self.photo.mode in ("RGB", "L") else self.photo.convert("RGB")
         if factor == 1:
-            return CroppedPhoto(photo, self.box)
+            return CroppedPhoto(photo, self.box, self.geometry)
         left, top, right, bottom = (edge / factor for edge in self.box)
-        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom))
+        geometry = self.geometry and self.geometry.enlarged(1 / factor, 1 / factor)
+        return CroppedPhoto(photo.reduce(factor), (left, top, right, bottom), geometry)
 
 
 def in_whole_pixels(box: Box) -> tuple[int, int, int, int]:

@@ -118,6 +118,11 @@ class Preprocess:
         return any(isinstance(each, list | tuple) and len(each) == 3 for each in axes)
 
     @property
+    def frames(self) -> int | None:
+        """How many frames of a video become the input; None for pictures, and for all frames."""
+        return self.resize[0] if self.takes_volumes and isinstance(self.resize, tuple) else None
+
+    @property
     def channels(self) -> int:
         """How many channels the input has."""
         return len(self.mean)
@@ -222,7 +227,8 @@ class Preprocess:
         """Return a photo, to be looked at, with the box of it that becomes the network's input."""
         photo, box = in_own_numbers(photo), self.crop_box(photo)
         if isinstance(photo, Raster) or self.window is not None:
-            return CroppedPhoto(_as_raster(photo).picture(self.window), box)
+            raster = _as_raster(photo)
+            return CroppedPhoto(raster.picture(self.window), box, raster.geometry)
         return CroppedPhoto(photo, box)
 
     def crop_box(self, photo: Sized) -> Box:

@@ -22,7 +22,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 from limelight import files
+from limelight.photos.geometry import Geometry
 from limelight.plain import visible
+from limelight.render.geometry import draw_geometry, shape_in_figure
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
 from limelight.render.whole import HeatOnPhoto, framed
@@ -45,7 +47,8 @@ PANEL_PIXELS = round(_PHOTO_INCHES * _DPI)
 class ExplainedPhoto:
     """One explained image: the photo, its heatmap `[H, W]` at the photo's size, and words.
 
-    The region that the score is about, `[H, W]`, is outlined; None for the whole photo.
+    The region that the score is about, `[H, W]`, is outlined; None for the whole photo. Geometry,
+    where it is known, gives the photo its true proportions, the sides of the body and a scale.
     """
 
     photo: Image
@@ -53,6 +56,7 @@ class ExplainedPhoto:
     title: str
     note: str = ""
     region: Region | None = None
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class InputPicture(NamedTuple):
         regions: For each heatmap the region that its score is about, at the picture's size; None
             where nothing is outlined.
         curve: Whether the picture is a curve, white on black.
+        geometry: The size of its pixels, and how it lies in the body; None if not known.
     """
 
     name: str
@@ -86,6 +91,7 @@ class InputPicture(NamedTuple):
     heatmaps: Sequence[Heat]
     regions: Sequence[Region | None]
     curve: bool = False
+    geometry: Geometry | None = None
 
 
 def plain_photo(photo: Image, heatmaps: Sequence[Heat]) -> Image:
@@ -103,7 +109,7 @@ def photo_figure(
     The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
     reference.
     """
-    shapes = [row.photo.height / row.photo.width for row in rows]
+    shapes = [shape_in_figure(row.photo, row.geometry) for row in rows]
     width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
     bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
     sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
@@ -154,8 +160,10 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
         overlay(row.photo, row.heatmap, colormap=colormap),
     )
     for panel, picture in zip(axes, pictures, strict=True):
-        panel.imshow(np.asarray(picture))
+        panel.imshow(np.asarray(picture), aspect="auto")
         panel.set_axis_off()
+    for panel in (axes[0], axes[2]):
+        draw_geometry(panel, row.photo, row.geometry)
     if row.region is not None:
         for panel in (axes[0], axes[2]):
             draw_outline(panel, row.region)
