@@ -159,7 +159,7 @@ def test_an_interrupted_comparison_ends_also_when_its_sheet_cannot_be_written(
 def test_a_comparison_interrupted_between_photos_tells_of_the_first(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopping(path: Path, network: Network) -> tuple[Tensor, CroppedPhoto]:
+    def stopping(path: Path, network: Network) -> tuple[Tensor, list[CroppedPhoto] | None]:
         if path.stem == "1":
             raise KeyboardInterrupt
         return load_input(path, network)

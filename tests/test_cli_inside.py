@@ -177,7 +177,7 @@ def test_the_text_is_that_of_the_library(run: Runner, folder: Path) -> None:
     save_photo(folder / "a.png")
     code, out, err = run(
         *("trace", "a.png", "--layer", "blocks.4", "--layer", "classifier", "--target", "tabby"),
-        *("--window", 3, "--channel", 2),
+        *("--values", 3, "--channel", 2),
     )
     assert code == 0, err
     network = limelight.load_model()
@@ -192,7 +192,7 @@ def test_the_text_is_that_of_the_library(run: Runner, folder: Path) -> None:
 def test_a_trace_for_a_machine(run: Runner, folder: Path) -> None:
     save_photo(folder / "a.png")
     layers = ("--layer", "classifier", "--layer", "blocks.4")
-    code, out, err = run("trace", "a.png", "--json", *layers, "--window", 2, "--target", 7)
+    code, out, err = run("trace", "a.png", "--json", *layers, "--values", 2, "--target", 7)
     assert (code, err) == (0, "")
     report = json.loads(out, parse_constant=pytest.fail)
     network = limelight.load_model()
@@ -259,7 +259,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["trace", "photos"], 2, "'photos' holds 2 photos; one was expected"),
     (["trace", "broken.jpg"], 1, "not a picture"),
     (["trace", "a.png", "--layer", "blcks.3"], 2, "no layer named 'blcks.3'"),
-    (["trace", "a.png", "--window", "0"], 2, "--window"),
+    (["trace", "a.png", "--values", "0"], 2, "--values"),
     (["trace", "a.png", "--channel", "-1"], 2, "--channel"),
     (["trace", "a.png", "--channel", "9999"], 2, "There is no channel 9999 at 'bn2'"),
     (["trace", "a.png", "--save", "gif"], 2, "its suffix should be one of"),

@@ -138,7 +138,7 @@ def test_a_damaged_line_is_measured_again(
         (["--metrics", "increase"], "metrics was ['insertion:steps=3', 'increase'] and is"),
         (["--target", "cat"], "target was None and is 'cat'"),
         (["--layer", "0"], "layer was None and is '0'"),
-        (["--size", "20"], "input was [None, None, None, 'float32'] and is [20,"),
+        (["--size", "20"], "input was ['float32'] and is ['size=20',"),
         (["--dtype", "float64"], "input was"),
         (
             ["--model", "helpers.measure_commands:broken"],

@@ -305,7 +305,7 @@ def test_a_series_in_a_folder_is_a_volume_in_the_order_of_its_places(tmp_path: P
     whole = scan(path)
     assert np.array_equal(whole.values[..., 0], volume)
     assert whole.spacing == (3.0, 2.0, 0.5)
-    pictures = each_picture([path], Preprocess())
+    pictures = each_picture([path])
     assert pictures[0] == path / "head-1"
     for picture, expected in zip(pictures, volume, strict=True):
         assert np.array_equal(scan(picture).values[..., 0], expected)

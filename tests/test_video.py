@@ -98,13 +98,13 @@ def test_frames_are_the_same_in_order_and_at_random(tmp_path: Path, name: str) -
     assert len(expected) == 45
     for decoded, drawn in zip(expected, frames, strict=True):
         assert np.abs(decoded.astype(int) - drawn).mean() < 40  # none was left out or repeated
-    paths = each_picture([path], Preprocess())
+    paths = each_picture([path])
     assert paths[11] == path / f"{path.stem}-12"
     for frame, pixels in zip(paths, expected, strict=True):
         assert np.array_equal(pixels_of(frame), pixels)
     for number in [44, 0, 13, 12, 11, 30, 29, 31, 5, 44, 43]:
         assert np.array_equal(pixels_of(paths[number]), expected[number])
-    every = each_picture([path], Preprocess(), every=7)
+    every = each_picture([path], every=7)
     for frame, pixels in zip(every, expected[::7], strict=True):
         assert np.array_equal(pixels_of(frame), pixels)
 
@@ -253,7 +253,7 @@ def test_files_that_are_no_videos(tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_a_network_of_video_gets_evenly_spaced_frames(tmp_path: Path) -> None:
     path = write(tmp_path / "x.mp4", pictures(30, 48, 64))
     preprocess = Preprocess(size=(4, 48, 64), resize=(4, 48, 64), mean=(0.0,) * 3, std=(1.0,) * 3)
-    assert each_picture([path], preprocess) == [path]
+    assert each_picture([path], volumes=preprocess.takes_volumes) == [path]
     volume = open_picture(path, 3, preprocess.frames).decode()
     assert isinstance(volume, Raster)
     expected = [read_in_order(path)[number] for number in (0, 10, 19, 29)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
     ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
-    ("inputs", "pixels", "finish", "registry", "status"),
+    ("channels", "inputs", "patch_grids", "pixels", "finish", "registry", "status"),
     ("layers", "targets"),
     ("evidence", "methods"),
     ("options",),

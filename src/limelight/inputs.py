@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from limelight.channels import taken_input
 from limelight.errors import InputError
 
 ImageForm = Literal["tensor", "list", "frames", "patches"]
@@ -313,6 +314,12 @@ class ModelInputs:
             )
         if self.image.ndim == 3:
             note += "; if that is one image, add the batch axis, image[None]"
+        taken = taken_input(model)
+        if taken is not None and self.image.ndim > 3 and self.image.shape[1] != taken.channels:
+            note += (
+                f"; the first layer takes {taken.channels} channels: give the Preprocess of the "
+                "Network a mean and a standard deviation for each of them"
+            )
         if isinstance(error, TypeError):
             note += "; a model with several inputs takes a tuple or a dict of them"
         if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
@@ -365,33 +372,3 @@ def _check_images(image: Tensor) -> None:
                 f"The images hold values that are NaN or infinite ({which}). Check the "
                 "preprocessing: dividing by a standard deviation of zero does this."
             )
-
-
-def packed_patches(inputs: ModelInputs) -> str:
-    """Return what to do if the input is patches that were cut before; "" if it cannot be."""
-    if inputs.image.ndim != 3 or inputs.form != "tensor":
-        return ""
-    count = inputs.image.shape[1]
-    grids = _grids_of_patches(inputs)
-    choices = ", ".join(f"{rows} x {columns}" for rows, columns in grids)
-    example = f" {count} patches may be {choices}: grid={grids[0]}." if grids else ""
-    return (
-        " If the input is packed patches [B, N, values], say along which grid they were cut: "
-        f"grid=(rows, columns).{example}"
-    )
-
-
-def _grids_of_patches(inputs: ModelInputs) -> list[tuple[int, int]]:
-    """Return up to three grids that packed patches may come from, the likeliest first.
-
-    That is a grid that is among the inputs, as NaFlex networks take it; else the nearest to a
-    square.
-    """
-    count = inputs.image.shape[1]
-    for tensor in tensors((inputs.args, inputs.kwargs)):
-        if tensor.shape[1:] == (2,) and not tensor.is_floating_point():
-            rows, columns = tensor[0].tolist()
-            if rows > 1 and columns > 1 and rows * columns <= count:
-                return [(rows, columns)]
-    pairs = [(rows, count // rows) for rows in range(2, count // 2 + 1) if count % rows == 0]
-    return sorted(pairs, key=lambda pair: abs(math.log(pair[0] / pair[1])))[:3]

@@ -142,7 +142,11 @@ def explain_photos(
         return (tuple(explanation[row] for explanation in by_target) for row in range(len(images)))
 
     # 1. Photos are decoded while the loop's body works on the batch before.
-    pictures = each_picture(list(map(Path, paths)), network.preprocess)
+    pictures = each_picture(
+        list(map(Path, paths)),
+        channels=network.preprocess.channels,
+        volumes=network.preprocess.takes_volumes,
+    )
     for loaded in prepared(pictures, network.preprocess, batch=batch, room=room):
         # 2. The explanations of the batch.
         done = deque(found for images in _batches(loaded) for found in explain_batch(images))

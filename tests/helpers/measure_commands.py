@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import nn
 
 from helpers.commands import save_photo
-from helpers.photos import load_picture
-from limelight.metrics import photo_measurement
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import PhotoMeasured, measure_photos
+from limelight.models import network
 from limelight.models.network import Network
+from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
+from limelight.photos.raster import Photo
 
 CLASSES = ("ant", "bee", "cat", "dog")
 FILES = {"curves.png", "readings.jsonl", "table.csv", "table.json"}
@@ -100,11 +100,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each photo is added that is opened to be measured."""
     opened = list[str]()
 
-    def counting(path: str | Path) -> Image.Image:
+    def counting(path: str | Path, channels: int | None = None) -> Photo:
         opened.append(Path(path).name)
-        return load_picture(path)
+        return load_photo(path, channels=channels)
 
-    monkeypatch.setattr(photo_measurement, "load_photo", counting)
+    monkeypatch.setattr(network, "load_photo", counting)
     return opened
 
 

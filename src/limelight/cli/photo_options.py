@@ -14,7 +14,7 @@ from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
 from limelight.photos.finding import find_photos
-from limelight.photos.pictures import load_photo
+from limelight.photos.pictures import each_picture
 from limelight.photos.samples import SAMPLES, find_sample
 
 Photos = Annotated[
@@ -23,6 +23,15 @@ Photos = Annotated[
         metavar="PHOTO...",
         help="Photos and folders of photos, or a sample: " + ", ".join(SAMPLES) + ".",
         show_default=False,
+    ),
+]
+
+Every = Annotated[
+    int,
+    typer.Option(
+        "--every",
+        min=1,
+        help="Of a video or a volume, take every Nth picture: 10 takes the 1st, the 11th, ...",
     ),
 ]
 
@@ -58,15 +67,26 @@ def one_photo_path(given: str) -> Path:
     return paths[0]
 
 
-def load_input(path: Path, network: Network) -> tuple[Tensor, CroppedPhoto]:
+def pictures_of(paths: Sequence[Path], network: Network, every: int = 1) -> list[Path]:
+    """Return the pictures that a network takes of these files, as `each_picture` does."""
+    preprocess = network.preprocess
+    return each_picture(
+        paths, channels=preprocess.channels, volumes=preprocess.takes_volumes, every=every
+    )
+
+
+def load_input(path: Path, network: Network) -> tuple[Tensor, list[CroppedPhoto] | None]:
     """Return a photo as the network's input, `[1, C, H, W]`, and as small as a panel shows it.
 
-    The photo itself, which may be large, is not kept.
+    The photo itself, which may be large, is not kept. A volume is drawn from the input, without
+    photos.
 
     Raises:
         PhotoError: The photo cannot be read.
     """
     from limelight.render import PANEL_PIXELS  # with it comes matplotlib
 
-    photo = load_photo(path)
-    return network.images(photo), network.preprocess.crop(photo).reduced(PANEL_PIXELS)
+    photo = network.load_photo(path)
+    if network.preprocess.takes_volumes:
+        return network.images(photo), None
+    return network.images(photo), [network.preprocess.crop(photo).reduced(PANEL_PIXELS)]

@@ -22,7 +22,6 @@ from limelight.metrics.run import measure
 from limelight.models.network import Network
 from limelight.options import Options
 from limelight.photos.memory import PhotoSize
-from limelight.photos.pictures import load_photo
 from limelight.pipeline import Skipped, explain_many
 from limelight.progress import ProgressCallback
 from limelight.targets import AnyOf, ClassName, ScoreTarget, Target, as_target
@@ -139,7 +138,7 @@ def _measure_photo(
     Raises:
         PhotoError: It cannot be read, or nothing is marked on it.
     """
-    photo = load_photo(path)
+    photo = network.load_photo(path)
     images, size = network.images(photo), PhotoSize.of(photo)
     del photo  # it may be large
     marked_targets = _marked_targets(network, path, size, spec)

@@ -16,7 +16,6 @@ from limelight.metrics.intervals import FEWEST_IMAGES
 from limelight.metrics.objects import Objects
 from limelight.models.network import Network
 from limelight.photos.memory import PhotoSize
-from limelight.photos.pictures import load_photo
 from limelight.targets import ScoreTarget
 
 #: Each half of the photos has to be large enough for a claim.
@@ -78,7 +77,7 @@ def photo_source(
     """
 
     def load() -> LoadedPhoto:
-        photo = load_photo(path)
+        photo = network.load_photo(path)
         inputs = ModelInputs.of(network.images(photo))
         if annotations is None:
             return LoadedPhoto(inputs, target)

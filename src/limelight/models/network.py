@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
 from limelight.photos.crops import CroppedPhoto
+from limelight.photos.pictures import open_picture
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Numbers, Photo, Raster, as_photo, in_own_numbers
 from limelight.runtime.unwrap import is_ultralytics, unwrap
@@ -38,6 +40,16 @@ class Network:
     preprocess: Preprocess = field(default_factory=Preprocess)
     classes: tuple[str, ...] | None = None
     weights: str = "as the model was given"
+
+    def load_photo(self, path: str | Path) -> Photo:
+        """Decode a photo, as `limelight.load_photo` does, in the channels that the network takes.
+
+        Of a video, a network of volumes takes as many frames as it has slices, evenly spaced.
+
+        Raises:
+            MissingPhotoError, PhotoError: As `limelight.load_photo`.
+        """
+        return open_picture(path, self.preprocess.channels, self.preprocess.frames).decode()
 
     def images(self, photo: Photo) -> Tensor:
         """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type.

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from torch import nn
 
+from limelight.channels import taken_input
 from limelight.errors import LimelightError, ModelError, describe_error, exited, origin
 from limelight.models.network import Network
 from limelight.models.state import fit, read_state
+from limelight.photos.preprocess import Preprocess
 
 
 def load_factory(name: str, weights: str | Path) -> Network:
@@ -29,11 +31,24 @@ def load_factory(name: str, weights: str | Path) -> Network:
         WeightsError: A weights file was given that cannot be read or does not fit.
     """
     result = _call(name)
-    network = result if isinstance(result, Network) else Network(name, result)
+    network = result if isinstance(result, Network) else _plain_network(name, result)
     if str(weights) in ("default", "none"):
         return network
     fit(network.model, read_state(Path(weights)), str(weights))
     return replace(network, weights=str(weights))
+
+
+def _plain_network(name: str, model: nn.Module) -> Network:
+    """Return a model with the usual preprocessing, in as many channels as it takes.
+
+    For RGB that is ImageNet's; for other channels, whose statistics are not known, the range of
+    their values becomes -1 to 1.
+    """
+    taken = taken_input(model)
+    if taken is None or taken.channels == 3:
+        return Network(name, model)
+    half = (0.5,) * taken.channels
+    return Network(name, model, Preprocess(mean=half, std=half))
 
 
 def _call(name: str) -> nn.Module | Network:

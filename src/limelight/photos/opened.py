@@ -95,9 +95,7 @@ class Stack(ABC):
 
     def path_of(self, number: int) -> Path:
         """Return the path of a picture, from 0 on."""
-        stem = self.path.name
-        while (suffix := Path(stem).suffix) and not suffix[1:].isdigit():
-            stem = Path(stem).stem
+        stem = self.path.name if self.path.is_dir() else self.path.stem.removesuffix(".nii")
         # A dot would end the stem of the pictures' own names.
         stem, digits = stem.replace(".", "_"), len(str(self.listed))
         return self.path / f"{stem}-{number + 1:0{digits}}"

@@ -25,7 +25,6 @@ from limelight.photos.files import TIFF_SUFFIXES, is_dicom, is_nifti, is_video, 
 from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
 from limelight.photos.nifti import open_nifti
 from limelight.photos.opened import OpenedPicture, Stack, split_path
-from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo, as_photo
 from limelight.photos.video import open_video
 
@@ -162,7 +161,9 @@ def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None
     return open_dicom_stack(path)
 
 
-def each_picture(paths: Sequence[Path], preprocess: Preprocess, every: int = 1) -> list[Path]:
+def each_picture(
+    paths: Sequence[Path], *, channels: int | None = None, volumes: bool = False, every: int = 1
+) -> list[Path]:
     """Return the pictures that a network takes of these files.
 
     A file that holds several is taken as a whole by a network of volumes; else there is a path for
@@ -170,17 +171,17 @@ def each_picture(paths: Sequence[Path], preprocess: Preprocess, every: int = 1) 
 
     Args:
         paths: The files, as `find_photos` returns them.
-        preprocess: How the network's input is made.
+        channels: How many channels the network takes; None if that is not known.
+        volumes: Whether it takes volumes.
         every: 2 takes every second picture of such a file, and so on.
     """
     pictures = list[Path]()
     for path in paths:
         try:
-            stack = open_stack(path, preprocess.channels)
+            stack = open_stack(path, channels)
         except PhotoError:
             stack = None
-        whole = stack is None or preprocess.takes_volumes
-        pictures += [path] if whole or stack is None else stack.paths()[::every]
+        pictures += [path] if stack is None or volumes else stack.paths()[::every]
     return pictures
 
 
@@ -229,15 +230,18 @@ class OpenedPhoto(OpenedPicture):
 
 
 def _misread(picture: Image.Image) -> bool:
-    """Return whether Pillow takes signed numbers of a TIFF for unsigned ones, or the reverse."""
-    sign = getattr(picture, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0]
+    """Return whether Pillow takes a TIFF for another: signed or not, or of one channel alone."""
+    tags = getattr(picture, "tag_v2", {})
+    sign = tags.get(_SAMPLE_FORMAT, (1,))[0]
+    if len(picture.getbands()) == 1 and tags.get(_SAMPLES, 1) > 1:
+        return True
     return (picture.mode == "L" and sign == 2) or (
         picture.mode == "I" and sign == 1 and "32" in str(getattr(picture, "tile", ""))
     )
 
 
-#: The number of the TIFF tag that says whether numbers are signed.
-_SAMPLE_FORMAT = 339
+#: The numbers of the TIFF tags that say how many numbers a pixel has, and whether they are signed.
+_SAMPLES, _SAMPLE_FORMAT = 277, 339
 
 
 @dataclass

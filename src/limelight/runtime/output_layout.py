@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import LayerError
-from limelight.inputs import ModelInputs, packed_patches
+from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, InputGeometry, Layout, RawCall, ResolvedLayer, Track
 from limelight.layers.tracks import Anchor
+from limelight.patch_grids import packed_patches
 from limelight.runtime.forward import Pass
 from limelight.runtime.plan import PlacedLayout
 from limelight.runtime.record import recording_of

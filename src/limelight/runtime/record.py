@@ -15,8 +15,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from limelight import layers as layers_
 from limelight.collector import collector_paused
 from limelight.errors import WRITTEN_ON, LayerError, LimelightError
-from limelight.inputs import Inputs, ModelInputs, packed_patches
+from limelight.inputs import Inputs, ModelInputs
 from limelight.layers import Arrival, Choice, Layout, ModuleCall
+from limelight.patch_grids import packed_patches
 from limelight.runtime.arrivals import Arrivals, RecordedPass
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network

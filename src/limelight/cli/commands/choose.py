@@ -27,7 +27,7 @@ from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson
-from limelight.cli.photo_options import Photos, photo_paths
+from limelight.cli.photo_options import Photos, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
@@ -119,6 +119,7 @@ def choose(
     make_folder(out)
     run = RunRecord(paths, as_json)
     network = network_options.load()
+    run.paths = paths = pictures_of(paths, network)
     sources = [photo_source(path, network, explained, annotations) for path in paths]
     bar = Bar(run.console, "choosing", len(paths))
     options = Options.read(
@@ -241,7 +242,8 @@ def _command(found: Recommendation, options: NetworkOptions, target: str | None)
     for field in fields(options):
         value = getattr(options, field.name)
         if field.name != "model" and value != field.default:
-            words += [f"--{field.name}", str(value)]
+            words.append(f"--{field.name.replace('_', '-')}")
+            words += [] if value is True else [str(value)]
     if target is not None:
         words += ["--target", target]
     arguments = found.arguments

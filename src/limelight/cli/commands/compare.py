@@ -25,7 +25,7 @@ from limelight.cli.messages import (
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions
-from limelight.cli.photo_options import Photos, load_input, photo_paths
+from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import TargetOptions
@@ -96,6 +96,9 @@ def compare(
     files = picture_options.plan(single=len(paths) == 1)
     run = RunRecord(paths, as_json)
     network = network_options.load()
+    run.paths = pictures_of(paths, network)
+    if len(run.paths) > len(paths):
+        files = picture_options.plan(single=False)
     sheets = _Sheets(
         run=run,
         network=network,
@@ -108,7 +111,7 @@ def compare(
         pictures=picture_options,
     )
     with run.work():
-        for path in paths:
+        for path in run.paths:
             sheets.compare_photo(path)
             if run.stopped or run.full:
                 break
@@ -151,7 +154,7 @@ class _Sheets:
         """Explain one photo in all ways, draw the sheet, and note what became of it."""
         started = time.perf_counter()
         try:
-            images, crop = load_input(path, self.network)
+            images, crops = load_input(path, self.network)
         except PhotoError as error:  # the others are still done
             self.run.fail(path, error)
             return
@@ -164,7 +167,7 @@ class _Sheets:
         self.run.done.append(photo)
         with self.run.photo(path):  # what was explained is still reported
             file = self.files.next(path.stem, "compare")
-            comparison.drawn_on([crop]).save(
+            comparison.drawn_on(crops).save(
                 file, whole=bool(self.pictures.whole), colormap=self.pictures.colormap
             )
             photo["sheet"] = str(file)

@@ -17,7 +17,7 @@ from limelight.cli.messages import print_errors
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output_options import Colormap, PictureFiles
-from limelight.cli.photo_options import Photos, load_input, photo_paths
+from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.run_record import RunRecord
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
@@ -45,7 +45,8 @@ def concepts(
     paths = photo_paths(photos)
     files = PictureFiles.plan(out, single=True)
     network = network_options.load()
-    run, inputs = RunRecord(paths), list[tuple[Tensor, CroppedPhoto]]()
+    paths = pictures_of(paths, network)
+    run, inputs = RunRecord(paths), list[tuple[Tensor, list[CroppedPhoto] | None]]()
     for path in paths:
         try:
             inputs.append(load_input(path, network))
@@ -65,8 +66,8 @@ def concepts(
     )
     file = files.next(paths[0].stem, "concepts")
     with run.photo(paths[0]):  # the concepts are still reported
-        views = tuple(crop.view() for _, crop in inputs)
-        replace(factorized, photos=views).save(file, colormap=colormap)
+        views = tuple(crop.view() for _, crops in inputs for crop in crops or ())
+        replace(factorized, photos=views or None).save(file, colormap=colormap)
     table = Table("concept", "what the network calls it", box=None, padding=(0, 1))
     for number, labels in enumerate(factorized.labels, start=1):
         table.add_row(str(number), escape("; ".join(labels)))

@@ -29,7 +29,7 @@ from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, PictureFiles, PictureOptions, whole_option
-from limelight.cli.photo_options import Photos, photo_paths
+from limelight.cli.photo_options import Every, Photos, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import PlaceOptions, TargetOptions
@@ -88,6 +88,7 @@ def explain(
     ] = None,
     map_options: MapOptions,
     picture_options: _HeatmapOptions,
+    every: Every = 1,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
     ] = 8,
@@ -95,8 +96,9 @@ def explain(
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
 
-    Without a photo it takes a sample. Pictures are written to --out, whole or not at all; a photo
-    that cannot be read is reported at the end, and the others are done.
+    PHOTO may be an array, too; of a file that holds several pictures each is explained. Without a
+    photo it takes a sample. Pictures are written to --out, whole or not at all; a photo that cannot
+    be read is reported at the end, and the others are done.
 
     [bold]Examples[/]
 
@@ -118,7 +120,10 @@ def explain(
     terminal = run.console.is_terminal
     with run.console.status("loading the network") if terminal else nullcontext():
         network = network_options.load()
-    targets = place_options.place(classes, network.preprocess, paths)
+    run.paths = pictures_of(paths, network, every)
+    if len(run.paths) > len(paths):
+        files = picture_options.plan(single=False)
+    targets = place_options.place(classes, network.preprocess, run.paths)
     heatmaps = _Heatmaps(
         run,
         network,
@@ -130,10 +135,10 @@ def explain(
     )
     layers = split_layers(layer)
     with run.work():
-        bar = Bar(run.console, "explaining", len(paths))
+        bar = Bar(run.console, "explaining", len(run.paths))
         results = explain_photos(
             network,
-            paths,
+            run.paths,
             targets,
             method=method,
             layer=layers if len(layers) > 1 else layers[0] if layers else None,
@@ -208,7 +213,7 @@ class _Heatmaps:
         """Write the pictures of one photo, and note what became of it."""
         if result.error:
             self.run.fail(result.path, result.error)
-        if result.crop is None:
+        if not result.explanations:
             return
         started = time.perf_counter()
         try:
@@ -220,10 +225,10 @@ class _Heatmaps:
         self.drawing += time.perf_counter() - started
 
     def _draw(self, result: PhotoResult) -> None:
-        assert result.crop is not None
         noted: list[dict[str, Any]] = []
         asked = self.pictures.whole
         whole = self.files.format != "npz" if asked is None else asked
+        whole = whole and result.crop is not None  # a volume is drawn as slices of the input
         digits = len(str(len(result.explanations)))
         for number, explanation in enumerate(result.explanations, start=1):
             # The labels of boxes and regions are places, whose order says nothing.
@@ -243,13 +248,14 @@ class _Heatmaps:
                 self.run.done.append(
                     {
                         "photo": str(result.path),
-                        "size": list(result.crop.photo.size),
-                        "box": list(result.crop.box),
+                        "size": None if result.crop is None else list(result.crop.photo.size),
+                        "box": None if result.crop is None else list(result.crop.box),
                         "top5": best,
                         "explanations": noted,
                     }
                 )
-            place = _place_on_photo(explanation, result.crop)
+            crop = result.crop
+            place = None if crop is None else _place_on_photo(explanation, crop)
             noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)

@@ -69,7 +69,7 @@ class _StageOptions:
         self,
         network: Network,
         images: Tensor,
-        crop: CroppedPhoto,
+        crops: Sequence[CroppedPhoto] | None,
         calls: Sequence[ModuleCall],
         file: Path,
     ) -> None:
@@ -87,18 +87,28 @@ class _StageOptions:
             layers=stages(calls),
             classes=network.classes,
         )
-        sheet.drawn_on([crop]).save(file, whole=bool(self.whole), colormap=self.colormap)
+        sheet.drawn_on(crops).save(file, whole=bool(self.whole), colormap=self.colormap)
 
     def draw_cells(
-        self, network: Network, images: Tensor, crop: CroppedPhoto, file: Path
+        self,
+        network: Network,
+        images: Tensor,
+        crops: Sequence[CroppedPhoto] | None,
+        file: Path,
     ) -> Path | None:
-        """Draw where the cells of the chosen layer look; None if no layer is chosen."""
+        """Draw where the cells of the chosen layer look.
+
+        None if no layer is chosen, or the network takes no pictures.
+        """
         from limelight.render.cells import save_cells  # with it comes matplotlib
 
+        if crops is None:
+            return None
         try:
             cells = where_cells_look(network.model, images)
         except LayerError:
             return None
+        (crop,) = crops
         drawn_on = crop if self.whole else CroppedPhoto.uncropped(crop.view())
         return save_cells(file.with_stem(f"{file.stem}-cells"), cells, drawn_on)
 
@@ -136,11 +146,11 @@ def layers(
         images, drawn, cells = _noise(network), None, None
         calls = record(network.model, images)
     else:
-        images, crop = load_input(photo_paths([stage_options.photo])[0], network)
+        images, crops = load_input(photo_paths([stage_options.photo])[0], network)
         drawn = stage_options.file()
         calls = record(network.model, images)
-        stage_options.draw(network, images, crop, calls, drawn)
-        cells = stage_options.draw_cells(network, images, crop, drawn)
+        stage_options.draw(network, images, crops, calls, drawn)
+        cells = stage_options.draw_cells(network, images, crops, drawn)
     cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.number]) for candidate in candidates(calls)]
     rejected = [c for c in reversed(calls) if everything and c.path and c.learned and c.reason]
@@ -168,10 +178,9 @@ def layers(
 
 def _noise(network: Network) -> Tensor:
     """Return what to record a pass over when there is no photo."""
-    height, width = network.preprocess.size or (320, 320)
-    return torch.randn(
-        1, len(network.preprocess.mean), height, width, dtype=torch.float32, device="cpu"
-    )
+    preprocess = network.preprocess
+    size = preprocess.size or ((64, 128, 128) if preprocess.takes_volumes else (320, 320))
+    return torch.randn(1, preprocess.channels, *size, dtype=torch.float32, device="cpu")
 
 
 def _candidate_as_dict(rank: int, candidate: Candidate, cost: float) -> dict[str, object]:

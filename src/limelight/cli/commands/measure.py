@@ -28,6 +28,7 @@ from limelight.metrics.journal import Journal
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import MeasureSpec, measure_photos
 from limelight.metrics.run import chosen_metrics
+from limelight.photos.pictures import each_picture
 
 _MEASURED_METHODS = "gradcam layercam gradcam++ hirescam eigencam saliency"
 
@@ -105,7 +106,7 @@ def measure(
         compile=compile,
     )
     refuse_without_objects(spec.metrics, given=object_options.given)
-    paths = photo_paths(photos)
+    paths = each_picture(photo_paths(photos))
     make_folder(out)
     classes, dtype = network_options.classes, str(network_options.dtype)
     question = spec.question(
@@ -113,7 +114,7 @@ def measure(
         weights=network_options.weights,
         classes=None if classes is None else read_names(Path(classes)),
         target=target,
-        preprocessing=[network_options.size, network_options.mean, network_options.std, dtype],
+        preprocessing=[*network_options.preprocessing, dtype],
     )
     run = RunRecord(paths, as_json)
     journal_path = out / "readings.jsonl"

@@ -14,7 +14,7 @@ from limelight.cli.messages import network_title, print_errors, print_left_out, 
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, PictureOptions
-from limelight.cli.photo_options import Photos, load_input, photo_paths
+from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
@@ -68,11 +68,14 @@ def sanity(
     files = picture_options.plan(single=len(paths) == 1)
     run, total = RunRecord(paths, as_json), Measurement()
     network = network_options.load()
-    bar = Bar(run.console, "randomising", len(paths))
+    run.paths = pictures_of(paths, network)
+    if len(run.paths) > len(paths):
+        files = picture_options.plan(single=False)
+    bar = Bar(run.console, "randomising", len(run.paths))
     with run.work():
-        for path in bar.over(paths):
+        for path in bar.over(run.paths):
             with run.photo(path):
-                images, crop = load_input(path, network)
+                images, crops = load_input(path, network)
                 checked = find_sanity(
                     network.model,
                     images,
@@ -87,7 +90,7 @@ def sanity(
                 )
                 total = total + checked.measurement
                 file = files.next(path.stem, "sanity")
-                picture = checked.drawn_on([crop]).save(
+                picture = checked.drawn_on(crops).save(
                     file, whole=bool(picture_options.whole), colormap=picture_options.colormap
                 )
                 run.done.append({"photo": str(path), "picture": str(picture)})

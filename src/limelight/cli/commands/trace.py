@@ -20,7 +20,7 @@ from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
 from limelight.explanation import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
-from limelight.photos.pictures import load_photo
+from limelight.photos.pictures import photo_size
 from limelight.registry import split_names
 from limelight.tracing import trace as trace_gradient
 
@@ -35,7 +35,7 @@ def trace(
     ] = None,
     target_options: OneTargetOptions,
     place_options: PlaceOptions,
-    window: Annotated[
+    values: Annotated[
         int, typer.Option(min=1, help="How many values along each axis are printed.")
     ] = 5,
     channel: Annotated[
@@ -69,23 +69,22 @@ def trace(
     """
     class_meant = target_options.only_target()
     path = one_photo_path(photo)
-    picture = load_photo(path)
+    photo_size(path)  # a file that is not there is told before the network is loaded
     files = _trace_files(save or [], out, path)
     network = network_options.load()
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
-    images = network.images(picture)
-    del picture  # it may be large
+    images = network.images(network.load_photo(path))
     traced = trace_gradient(
         network.model, images, split_layers(layer) or None, target=placed, classes=network.classes
     )
-    text = traced.text(window=window, channel=channel)
+    text = traced.text(window=values, channel=channel)
     run, written = RunRecord([path]), list[str]()
     for file in files:
         with run.file(file):  # the numbers are still reported
             written.append(str(traced.save(file)))
     if as_json:
         numbers = [
-            traced.numbers(number, size=window, channel=channel)
+            traced.numbers(number, size=values, channel=channel)
             for number in range(len(traced.layers))
         ]
         report: dict[str, Any] = {

@@ -23,7 +23,7 @@ from limelight.errors import OptionError
 from limelight.files import file_name, make_folder
 from limelight.methods import chosen_methods
 from limelight.models.network import Network
-from limelight.photos.pictures import load_photo
+from limelight.photos.pictures import photo_size
 from limelight.steps.data import Language
 from limelight.steps.walkthrough import Walkthrough, walkable
 from limelight.steps.walkthrough import walkthrough as walk_through
@@ -74,11 +74,12 @@ def walkthrough(
     rows = chosen_methods(beside) if beside else None
     row = None if method is None else walkable(method)
     path = one_photo_path(photo)
-    picture = load_photo(path)
+    photo_size(path)  # a file that is not there is told before the network is loaded
     file = _page_file(out, path)
     started = time.perf_counter()
     network = network_options.load()
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
+    picture = network.load_photo(path)
     images, view = network.images(picture), network.preprocess.view(picture)
     del picture  # it may be large
     console = Console(stderr=as_json)
