@@ -22,6 +22,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 from torch import nn
 
 import limelight
+from helpers.commands import Runner, folder, run
 from helpers.scans import AXIAL, SECRET, dicom, items, nifti, phantom
 from limelight.errors import MissingPhotoError, OptionError, PhotoError, UnknownNameError
 from limelight.photo_pipeline import explain_photos
@@ -31,6 +32,8 @@ from limelight.photos.pictures import each_picture, open_stack
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Raster
 from limelight.photos.windows import WINDOWS, read_window
+
+__all__ = ["folder", "run"]  # fixtures
 
 Array = npt.NDArray[Any]
 
@@ -179,10 +182,15 @@ def test_hounsfield_units_and_the_window_of_the_file(tmp_path: Path) -> None:
     )
     picture = scan(path)
     assert np.array_equal(picture.values[..., 0], stored * 2.0 - 1024)
+    assert picture.values.dtype == np.int16  # a scan of 600 slices then fits
     # PS3.3, C.11.2.1.2: black up to c - 0.5 - (w - 1) / 2, white above c - 0.5 + (w - 1) / 2.
     assert picture.span == (-160.5, 239.5)
     assert picture.spacing == (2.0, 0.5)
     assert picture.sides == ("R", "L", "A", "P")
+    parts = scan(dicom(tmp_path / "pet.dcm", stored, RescaleSlope=0.25, RescaleIntercept=0))
+    assert np.array_equal(parts.values[..., 0], stored * 0.25)
+    high = scan(dicom(tmp_path / "high.dcm", stored, RescaleSlope=1, RescaleIntercept=70000))
+    assert np.array_equal(high.values[..., 0], stored + 70000)
     exact = dicom(
         tmp_path / "exact.dcm",
         stored,
@@ -513,6 +521,25 @@ def test_no_result_names_the_patient(tmp_path: Path) -> None:
             assert b"Quagmire" not in written.read_bytes()
     with np.load(tmp_path / "0.npz") as arrays:
         assert_anonymous(json.dumps({name: str(arrays[name]) for name in arrays}))
+
+
+def test_the_command_names_nobody(run: Runner, folder: Path) -> None:
+    series(folder / "ct", 3)
+    dicom(folder / "bad.dcm", phantom((6, 8)), photometric="MONOCHROME2", BitsAllocated=24)
+    (folder / "nets.py").write_text(
+        "from torch import nn\n"
+        "def grey(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), "
+        "nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    options = ("--model", "nets:grey", "--size", 16, "--mean", ".5", "--std", ".5", "--out", "maps")
+    code, out, err = run("explain", "ct", "bad.dcm", "--json", *options)
+    report = json.loads(out)
+    assert [Path(photo["photo"]).name for photo in report["photos"]] == ["ct-1", "ct-2", "ct-3"]
+    assert [Path(failed["photo"]).name for failed in report["failed"]] == ["bad.dcm"]
+    assert code == 1
+    assert_anonymous(out + err)
+    for written in (folder / "maps").iterdir():
+        assert b"Quagmire" not in written.read_bytes()
 
 
 # The figure

@@ -143,14 +143,14 @@ def read_header(path: Path) -> Header:
         frames = int(dataset.get("NumberOfFrames") or 1)
         grey = str(dataset.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
         planes = tuple(_plane(dataset, frame) for frame in range(frames))
-        scaled = any(plane.is_scaled for plane in planes) or "ModalityLUTSequence" in dataset
+        in_floats = not all(map(_is_whole, planes)) or "ModalityLUTSequence" in dataset
         return Header(
             path,
             int(dataset.Rows),
             int(dataset.Columns),
             frames,
             1 if grey else 3,
-            4 if grey and scaled else max(1, int(dataset.BitsAllocated) // 8),
+            4 if grey and in_floats else max(1, int(dataset.BitsAllocated) // 8),
             str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1",
             planes,
             str(dataset.get("SeriesInstanceUID", "")),
@@ -243,12 +243,23 @@ def _scaled(values: Numbers, planes: Sequence[Plane]) -> Numbers:
     """Return numbers `[frames, H, W, 1]` in the units of the file, such as Hounsfield's."""
     if not any(plane.is_scaled for plane in planes):
         return values.astype(np.float32) if values.dtype == np.float64 else values
-    slopes = np.array([plane.slope for plane in planes]).reshape(-1, 1, 1, 1)
-    intercepts = np.array([plane.intercept for plane in planes]).reshape(-1, 1, 1, 1)
-    scaled: Numbers = values.astype(np.float32)
-    scaled *= slopes.astype(np.float32)
-    scaled += intercepts.astype(np.float32)
+    whole = values.dtype.kind in "iu" and all(map(_is_whole, planes))
+    dtype = np.int32 if whole else np.float32
+    factors = ([plane.slope for plane in planes], [plane.intercept for plane in planes])
+    slopes, intercepts = (np.array(each, dtype=dtype).reshape(-1, 1, 1, 1) for each in factors)
+    scaled: Numbers = values.astype(dtype)
+    scaled *= slopes
+    scaled += intercepts
+    range_ = np.iinfo(np.int16)
+    if whole and scaled.min() >= range_.min and scaled.max() <= range_.max:
+        return scaled.astype(np.int16)
     return scaled
+
+
+def _is_whole(plane: Plane) -> bool:
+    """Return whether whole numbers stay whole as they are scaled, and fit 32 bits."""
+    small = abs(plane.slope) <= 2**8 and abs(plane.intercept) <= 2**30
+    return small and plane.slope.is_integer() and plane.intercept.is_integer()
 
 
 def _plane(dataset: Any, frame: int) -> Plane:
