@@ -190,7 +190,7 @@ def test_hounsfield_units_and_the_window_of_the_file(tmp_path: Path) -> None:
     parts = scan(dicom(tmp_path / "pet.dcm", stored, RescaleSlope=0.25, RescaleIntercept=0))
     assert np.array_equal(parts.values[..., 0], stored * 0.25)
     high = scan(dicom(tmp_path / "high.dcm", stored, RescaleSlope=1, RescaleIntercept=70000))
-    assert np.array_equal(high.values[..., 0], stored + 70000)
+    assert np.array_equal(high.values[..., 0], stored.astype(int) + 70000)
     exact = dicom(
         tmp_path / "exact.dcm",
         stored,

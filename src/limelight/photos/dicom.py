@@ -243,7 +243,8 @@ def _scaled(values: Numbers, planes: Sequence[Plane]) -> Numbers:
     """Return numbers `[frames, H, W, 1]` in the units of the file, such as Hounsfield's."""
     if not any(plane.is_scaled for plane in planes):
         return values.astype(np.float32) if values.dtype == np.float64 else values
-    whole = values.dtype.kind in "iu" and all(map(_is_whole, planes))
+    small = values.dtype.kind in "iu" and values.dtype.itemsize <= 2
+    whole = small and all(map(_is_whole, planes))
     dtype = np.int32 if whole else np.float32
     factors = ([plane.slope for plane in planes], [plane.intercept for plane in planes])
     slopes, intercepts = (np.array(each, dtype=dtype).reshape(-1, 1, 1, 1) for each in factors)

@@ -111,8 +111,9 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
 
     Args:
         path: A photo; or an array, .npy, or .npz with the array's name behind it as in
-            "scan.npz/image" where it holds several; or one picture of a file that holds several,
-            as in "scan.npy/scan-12" for the twelfth slice.
+            "scan.npz/image" where it holds several; or a scan, .nii, .nii.gz, .dcm, or a folder
+            that holds a DICOM series; or a video, whose frames become a volume; or one picture of
+            those that hold several, as in "scan.npy/scan-12" for the twelfth slice.
         channels: How many channels the network takes, to know which axis of an array they are, and
             to keep the bands of a picture that has neither one nor three; None for 1 or 3.
 
