@@ -16,6 +16,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 import torch
 from matplotlib.text import Text
 from pydicom.uid import JPEGLSLossless, RLELossless
@@ -594,6 +595,37 @@ def test_windows_are_read_by_name_or_numbers() -> None:
 
 
 # Folders and packages
+
+
+def test_grey_pages_of_a_tiff_are_a_volume(tmp_path: Path) -> None:
+    pages = phantom((5, 32, 40), "uint16")
+    tifffile.imwrite(tmp_path / "cells.tif", pages, imagej=True, metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "film.tif", pages, metadata={"axes": "TYX"})
+    with tifffile.TiffWriter(tmp_path / "pages.tiff") as file:
+        for page in pages:
+            file.write(page, contiguous=False, metadata=None)
+    for name in ("cells.tif", "film.tif", "pages.tiff"):
+        stack = stack_of(tmp_path / name)
+        assert stack.count == 5
+        assert np.array_equal(scan(tmp_path / name).values[..., 0], pages)
+        third = scan(stack.paths()[2])
+        assert np.array_equal(third.values[..., 0], pages[2])
+        assert third.span == (0, pages.max())
+
+
+def test_thumbnails_pyramids_and_colours_of_a_tiff_are_no_volume(tmp_path: Path) -> None:
+    pages = phantom((3, 64, 64), "uint16")
+    with tifffile.TiffWriter(tmp_path / "thumbnail.tif") as file:
+        file.write(pages[0])
+        file.write(pages[0, ::8, ::8])
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif") as file:
+        file.write(pages[0], subifds=1)
+        file.write(pages[0, ::2, ::2], subfiletype=1)
+    tifffile.imwrite(tmp_path / "rgb.tif", pages.transpose(1, 2, 0).astype("uint8"))
+    (tmp_path / "bad.tif").write_bytes(b"II*\0" + b"\xff" * 40)
+    for name in ("thumbnail.tif", "pyramid.tif", "rgb.tif", "bad.tif"):
+        assert open_stack(tmp_path / name) is None
+    assert np.array_equal(scan(tmp_path / "pyramid.tif").values[..., 0], pages[0])
 
 
 def test_frames_are_sorted_by_their_numbers(tmp_path: Path) -> None:

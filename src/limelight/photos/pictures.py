@@ -26,6 +26,7 @@ from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
 from limelight.photos.nifti import open_nifti
 from limelight.photos.opened import OpenedPicture, Stack, split_path
 from limelight.photos.raster import Photo, as_photo
+from limelight.photos.tiff_stacks import is_tiff_file, open_tiff_stack
 from limelight.photos.video import open_video
 
 
@@ -144,7 +145,7 @@ def _may_be_stack(path: Path) -> bool:
     """Return whether a path may name several pictures, which only opening it tells."""
     if not path.exists():
         return path.name.startswith("series-") and path.parent.is_dir()
-    kinds = (is_video, is_nifti, holds_arrays, is_dicom)
+    kinds = (is_video, is_nifti, holds_arrays, is_tiff_file, is_dicom)
     return path.is_dir() or any(is_of_kind(path) for is_of_kind in kinds)
 
 
@@ -156,6 +157,8 @@ def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None
     if is_nifti(path):
         volume = open_nifti(path, channels)
         return volume if volume.count > 1 else None
+    if is_tiff_file(path) and path.is_file():
+        return open_tiff_stack(path)
     if holds_arrays(path):
         array = open_array(path, channels)
         return array if isinstance(array, Stack) else None
