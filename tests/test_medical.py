@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 import tifffile
 import torch
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 from pydicom.uid import JPEGLSLossless, RLELossless
 from torch import nn
@@ -572,6 +573,29 @@ def test_a_figure_has_the_sides_a_scale_and_true_proportions(tmp_path: Path) -> 
 
 def letters_of_tensor(explanation: limelight.Explanation) -> list[str]:
     return [text.get_text() for text in explanation.figure().findobj(Text)]
+
+
+def test_the_slices_of_a_volume_have_them_too(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii"
+    nib.save(nifti(phantom((40, 20, 6)), np.diag([-1.0, 4.0, 3.0, 1.0])), path)
+    sizes: Any = {"size": (6, 10, 40), "resize": (6, 10, 40)}
+    features = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU())
+    pool = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
+    model = nn.Sequential(features, pool).eval()
+    network = limelight.Network("volumes", model, grey_network(**sizes).preprocess)
+    explained = limelight.explain(network, limelight.load_photo(path), layer="0")
+    (of_file,) = explain_photos(network, [path], layer="0")
+    for explanation in (explained, explained[0], of_file.explanations[0]):
+        # Rows of 4 mm became half as many; columns of 1 mm stay.
+        assert explanation.geometry is not None
+        assert explanation.geometry[0] is not None
+        assert explanation.geometry[0].pixel == (8.0, 1.0)
+        figure = explanation.figure()
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert [texts.count(letter) for letter in "RLAPSI"] == [6, 6, 6, 6, 0, 0]
+        assert texts.count("10 mm") == 6
+        panel = next(axes for axes in figure.findobj(Axes) if axes.get_title() == "slice 0")
+        assert panel.get_aspect() == 8
 
 
 # Windows

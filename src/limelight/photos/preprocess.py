@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
 from limelight.photos.crops import Box, CroppedPhoto, in_whole_pixels, same_proportions
+from limelight.photos.geometry import Geometry
 from limelight.photos.memory import (
     MAX_PIXELS,
     MAX_WHOLE_RESIZE,
@@ -230,6 +231,12 @@ class Preprocess:
             raster = _as_raster(photo)
             return CroppedPhoto(raster.picture(self.window), box, raster.geometry)
         return CroppedPhoto(photo, box)
+
+    def geometry(self, photo: Photo) -> Geometry | None:
+        """Return the size of the pixels of the input, and how it lies in the body, if known."""
+        geometry = photo.geometry if isinstance(photo, Raster) else None
+        width, height = self._resized(photo)
+        return geometry and geometry.enlarged(height / photo.height, width / photo.width)
 
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.

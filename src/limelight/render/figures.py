@@ -63,7 +63,8 @@ class ExplainedPhoto:
 class ExplainedInput:
     """One explained signal or volume: `[C, *image]`, its heatmap `[*image]`, and words.
 
-    The region that the score is about, `[*image]`, is outlined on the slices of a volume.
+    The region that the score is about, `[*image]`, is outlined on the slices of a volume. Geometry,
+    where it is known, gives slices their true proportions, the sides of the body and a scale.
     """
 
     image: Tensor
@@ -71,6 +72,7 @@ class ExplainedInput:
     title: str
     note: str = ""
     region: Tensor | None = None
+    geometry: Geometry | None = None
 
 
 class InputPicture(NamedTuple):
@@ -109,7 +111,7 @@ def photo_figure(
     The figure is drawn without pyplot, so it can be made in any thread and is freed with its last
     reference.
     """
-    shapes = [shape_in_figure(row.photo, row.geometry) for row in rows]
+    shapes = [shape_in_figure(row.photo.height, row.photo.width, row.geometry) for row in rows]
     width = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
     bottom = _MARGIN_INCHES + sum(width * shape + _TITLE_INCHES for shape in shapes)
     sheet = Figure(figsize=(3 * width + _BESIDE_INCHES, bottom), dpi=_DPI)
@@ -163,7 +165,7 @@ def _draw_row(axes: Sequence[Axes], row: ExplainedPhoto, colormap: str) -> None:
         panel.imshow(np.asarray(picture), aspect="auto")
         panel.set_axis_off()
     for panel in (axes[0], axes[2]):
-        draw_geometry(panel, row.photo, row.geometry)
+        draw_geometry(panel, row.photo.width, row.geometry)
     if row.region is not None:
         for panel in (axes[0], axes[2]):
             draw_outline(panel, row.region)

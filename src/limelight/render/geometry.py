@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from PIL.Image import Image
 
 from limelight.photos.geometry import Geometry
 
@@ -15,13 +14,19 @@ _LENGTHS = tuple(digit * 10.0**power for power in range(-3, 4) for digit in (1, 
 _EDGE = (withStroke(linewidth=2, foreground="black"),)
 
 
-def shape_in_figure(photo: Image, geometry: Geometry | None) -> float:
-    """Return the height of a photo by its width, as it is drawn."""
-    return photo.height / photo.width * (1 if geometry is None else geometry.aspect)
+def shape_in_figure(height: int, width: int, geometry: Geometry | None) -> float:
+    """Return the height of a picture by its width, as it is drawn."""
+    return height / width * (1 if geometry is None else geometry.aspect)
 
 
-def draw_geometry(axes: Axes, photo: Image, geometry: Geometry | None) -> None:
-    """Write what lies at each side of a photo that fills the axes, and draw a scale."""
+def draw_geometry(axes: Axes, width: int, geometry: Geometry | None) -> None:
+    """Write what lies at each side of a picture that fills the axes, and draw a scale.
+
+    Args:
+        axes: Of one picture.
+        width: That of the picture, in pixels.
+        geometry: Of the picture; None draws nothing.
+    """
     if geometry is None:
         return
     if geometry.sides is not None:
@@ -44,7 +49,7 @@ def draw_geometry(axes: Axes, photo: Image, geometry: Geometry | None) -> None:
                 path_effects=list(_EDGE),
             )
     if geometry.in_mm:
-        _draw_scale(axes, geometry.pixel[1] * photo.width)
+        _draw_scale(axes, geometry.pixel[1] * width)
 
 
 def _draw_scale(axes: Axes, width: float) -> None:

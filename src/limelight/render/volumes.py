@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from limelight.render.figures import ExplainedInput, InputPicture, add_bar, add_titles, write_note
+from limelight.render.geometry import draw_geometry, shape_in_figure
 from limelight.render.outlines import draw_outline, region_on
 from limelight.render.overlays import overlay, stretched
 
@@ -53,7 +54,8 @@ def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
     depth, high, wide = inputs[0].heatmap.shape
     count = min(depth, _MAX_SLICES)
     width = max(count * _SLICE_INCHES, 6.0)
-    tall = min(width / count * high / wide, 2.2)
+    shape = shape_in_figure(high, wide, inputs[0].geometry)
+    tall = min(width / count * shape, 2.2)
     size = (width + 1.2, len(inputs) * (2 * tall + 1.6))
     sheet = Figure(figsize=size, dpi=200)
     sheet.set_layout_engine("constrained", h_pad=0.05, w_pad=0.03, wspace=0.02, hspace=0.02)
@@ -74,12 +76,14 @@ def volume_figure(inputs: Sequence[ExplainedInput], *, right: str, colormap: str
             plain, overlaid = (part.add_subplot(grid[row, column]) for row in (1, 2))
             left = column * (wide + _gap(wide))
             for panel, picture in ((plain, drawn.photo), (overlaid, coloured)):
-                panel.imshow(np.asarray(picture)[:, left : left + wide])
+                aspect = 1 if explained.geometry is None else explained.geometry.aspect
+                panel.imshow(np.asarray(picture)[:, left : left + wide], aspect=aspect)
                 panel.set_axis_off()
                 if explained.region is not None and bool(explained.region[number].any()):
                     draw_outline(panel, explained.region[number])
             weight = "bold" if heat[number] == heat.max() > 0 else "normal"
             plain.set_title(f"{word} {number}", fontsize=8, fontweight=weight, pad=3)
+            draw_geometry(plain, wide, explained.geometry)
             panels += [plain, overlaid]
         add_bar(panels, colormap, aspect=2 * tall / 0.13, pad=0.01)
     return sheet
