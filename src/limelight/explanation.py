@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.photos.crops import CroppedPhoto
+    from limelight.photos.geometry import Geometry
     from limelight.recipe import Recipe
     from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
     from limelight.render import Alpha
@@ -74,6 +75,8 @@ class Explanation(KnownAttributes):
             repeated.
         crops: The photos that were explained, one per image, each with the box of it that the
             network saw; None when they are not known, and `image` is drawn on.
+        geometry: Of volumes, how their slices lie in the body, and the size of the input's pixels,
+            one per image, None where it is not known; else None.
         picture: Which of the model's input tensors `image` is, from 0, where it takes several.
     """
 
@@ -93,6 +96,7 @@ class Explanation(KnownAttributes):
     span: tuple[AxisSpan, ...] = ()
     recipe: Recipe | None = None
     crops: tuple[CroppedPhoto, ...] | None = None
+    geometry: tuple[Geometry | None, ...] | None = None
     picture: int = 0
 
     @property
@@ -131,15 +135,24 @@ class Explanation(KnownAttributes):
             completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
             region=None if self.region is None else self.region[rows],
             crops=None if self.crops is None else self.crops[rows],
+            geometry=None if self.geometry is None else self.geometry[rows],
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
                 Tensor, lambda t: t[rows] if t.ndim and len(t) == len(self) else t, self.output
             ),
         )
 
-    def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Explanation:
-        """Return a copy to be drawn on these photos, one per image; None changes nothing."""
-        return self if crops is None else replace(self, crops=tuple(crops))
+    def drawn_on(
+        self,
+        crops: Sequence[CroppedPhoto] | None,
+        geometry: Sequence[Geometry | None] | None = None,
+    ) -> Explanation:
+        """Return a copy to be drawn on these photos, or volumes, one per image.
+
+        None changes nothing.
+        """
+        drawn = self if crops is None else replace(self, crops=tuple(crops))
+        return drawn if geometry is None else replace(drawn, geometry=tuple(geometry))
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""

@@ -201,7 +201,10 @@ def _result(
         return PhotoResult(decoded.path, None, (), decoded.error)
     preprocess, explanations = network.preprocess, done.popleft()
     crop, needed = None, decoded.taken
-    if not preprocess.takes_volumes:
+    if preprocess.takes_volumes:
+        geometry = (preprocess.geometry(decoded.photo),)
+        explanations = tuple(explanation.drawn_on(None, geometry) for explanation in explanations)
+    else:
         crop = replace(preprocess.crop(decoded.photo), name=decoded.path.name)
         explanations = tuple(explanation.drawn_on([crop]) for explanation in explanations)
         needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)

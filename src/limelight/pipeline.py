@@ -128,7 +128,7 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    return explanation.drawn_on(subject.crops)
+    return explanation.drawn_on(subject.crops, subject.geometry)
 
 
 @checked_arguments
@@ -170,7 +170,9 @@ def explain_each(
     (explanations,) = explain_layers(
         subject.model, subject.inputs, rules, named_method(method), [layer], options
     )
-    return MapList(explanation.drawn_on(subject.crops) for explanation in explanations)
+    return MapList(
+        explanation.drawn_on(subject.crops, subject.geometry) for explanation in explanations
+    )
 
 
 def named_method(method: str | Method | None) -> Method | None:

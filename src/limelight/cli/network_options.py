@@ -12,10 +12,13 @@ import typer
 
 from limelight.channels import taken_input
 from limelight.cli.option_groups import name_option
+from limelight.cli.words import under_option
 from limelight.errors import OptionError
 from limelight.models.network import DEFAULT, Network
 from limelight.models.sources import load_model
 from limelight.photos.preprocess import Preprocess
+from limelight.photos.raster import Window
+from limelight.photos.windows import WINDOWS, read_window
 
 
 class DType(StrEnum):
@@ -87,9 +90,10 @@ class NetworkOptions:
     window: Annotated[
         str | None,
         typer.Option(
-            metavar="CENTRE,WIDTH",
-            help="The numbers of the photo that become black to white; without it those from its "
-            "lowest to its highest, or all 256 of an 8-bit photo.",
+            metavar="CENTRE,WIDTH|NAME",
+            help="The numbers of the photo that become black to white, or a name for CT: "
+            f"{', '.join(WINDOWS)}. Without it those from its lowest to its highest, the window of "
+            "a DICOM file, or all 256 of an 8-bit photo.",
         ),
     ] = None
     mean: Annotated[
@@ -151,7 +155,7 @@ class NetworkOptions:
         if self.no_crop and preprocess.size is not None:
             preprocess = replace(preprocess, resize=preprocess.size, longest=None)
         if self.window is not None:
-            preprocess = replace(preprocess, window=_window(self.window))
+            preprocess = replace(preprocess, window=_read_window(self.window))
         mean, std = _numbers("--mean", self.mean), _numbers("--std", self.std)
         if mean is None and std is None:
             return preprocess
@@ -217,15 +221,10 @@ def _sides(option: str, text: str | None, counts: tuple[int, ...]) -> tuple[int,
     return tuple(map(int, parts))
 
 
-def _window(text: str) -> tuple[float, float]:
-    """Read a centre and a width."""
-    try:
-        centre, width = map(float, text.split(","))
-    except ValueError:
-        raise OptionError(
-            f"--window is {text!r}; centre,width was expected, in the numbers of the photo."
-        ) from None
-    return centre, width
+def _read_window(text: str) -> Window:
+    """Read --window; errors name the option."""
+    with under_option("--window"):
+        return read_window(text)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from limelight.photos.geometry import Geometry
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.photos.pieces import pieces
 
@@ -29,11 +30,13 @@ class CroppedPhoto:
         box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
             is larger than the photo where the crop is: the rest of the input is a black border.
         name: The name of its file, for titles; "" when it is not known.
+        geometry: The size of the photo's pixels, and how it lies in the body; None if not known.
     """
 
     photo: Image.Image
     box: Box
     name: str = ""
+    geometry: Geometry | None = None
 
     @classmethod
     def uncropped(cls, photo: Image.Image, name: str = "") -> CroppedPhoto:
@@ -42,7 +45,7 @@ class CroppedPhoto:
 
     def as_view(self) -> CroppedPhoto:
         """Return the part that the network saw as a photo of its own."""
-        return CroppedPhoto.uncropped(self.view(), self.name)
+        return replace(CroppedPhoto.uncropped(self.view(), self.name), geometry=self.geometry)
 
     @property
     def view_box(self) -> tuple[int, int, int, int]:
@@ -86,8 +89,9 @@ class CroppedPhoto:
         """Return the same part of the same photo at another size."""
         across, down = photo.width / self.photo.width, photo.height / self.photo.height
         left, top, right, bottom = self.box
+        geometry = self.geometry and self.geometry.enlarged(down, across)
         box = left * across, top * down, right * across, bottom * down
-        return replace(self, photo=photo, box=box)
+        return replace(self, photo=photo, box=box, geometry=geometry)
 
     def reduced(self, longest: int) -> CroppedPhoto:
         """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
@@ -99,7 +103,9 @@ class CroppedPhoto:
         if factor == 1:
             return replace(self, photo=photo)
         left, top, right, bottom = (edge / factor for edge in self.box)
-        return replace(self, photo=photo.reduce(factor), box=(left, top, right, bottom))
+        box = (left, top, right, bottom)
+        geometry = self.geometry and self.geometry.enlarged(1 / factor, 1 / factor)
+        return replace(self, photo=photo.reduce(factor), box=box, geometry=geometry)
 
 
 def name_of_file(photo: object) -> str:
