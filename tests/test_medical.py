@@ -595,7 +595,8 @@ def test_the_slices_of_a_volume_have_them_too(tmp_path: Path) -> None:
         assert [texts.count(letter) for letter in "RLAPSI"] == [6, 6, 6, 6, 0, 0]
         assert texts.count("10 mm") == 6
         panel = next(axes for axes in figure.findobj(Axes) if axes.get_title() == "slice 0")
-        assert panel.get_aspect() == 8
+        extent = panel.get_window_extent()
+        assert extent.height / extent.width == pytest.approx(10 * 8 / 40, rel=1e-3)
 
 
 # Windows

@@ -12,12 +12,10 @@ import typer
 
 from limelight.channels import taken_input
 from limelight.cli.option_groups import name_option
-from limelight.cli.words import under_option
 from limelight.errors import OptionError
 from limelight.models.network import DEFAULT, Network
 from limelight.models.sources import load_model
 from limelight.photos.preprocess import Preprocess
-from limelight.photos.raster import Window
 from limelight.photos.windows import WINDOWS, read_window
 
 
@@ -155,7 +153,7 @@ class NetworkOptions:
         if self.no_crop and preprocess.size is not None:
             preprocess = replace(preprocess, resize=preprocess.size, longest=None)
         if self.window is not None:
-            preprocess = replace(preprocess, window=_read_window(self.window))
+            preprocess = replace(preprocess, window=read_window(self.window))
         mean, std = _numbers("--mean", self.mean), _numbers("--std", self.std)
         if mean is None and std is None:
             return preprocess
@@ -219,12 +217,6 @@ def _sides(option: str, text: str | None, counts: tuple[int, ...]) -> tuple[int,
             "expected."
         )
     return tuple(map(int, parts))
-
-
-def _read_window(text: str) -> Window:
-    """Read --window; errors name the option."""
-    with under_option("--window"):
-        return read_window(text)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
