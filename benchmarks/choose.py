@@ -37,7 +37,7 @@ from limelight.metrics.choose import CHOICE_METRICS
 from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.sanity import verdict_of
 from limelight.models.network import Network
-from limelight.photos.files import find_photos
+from limelight.photos.finding import find_photos
 from limelight.plain import as_json
 from measure import in_turns, plain_forward, setting
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import limelight
 from limelight.cli import app
-from limelight.photos.files import find_photos
+from limelight.photos.finding import find_photos
 from limelight.photos.samples import SAMPLES, find_sample
 from measure import Run, Table, commands_in_turns, in_turns, report
 

@@ -236,7 +236,7 @@ def test_classes_whose_names_look_alike_in_a_file_name(run: Runner, folder: Path
     args = ("--model", "nets_alike:Net", "--classes", "names.txt", "--topk", 3, "--out", "maps")
     assert run("explain", *args)[0] == 0
     names = sorted(path.name for path in (folder / "maps").iterdir())
-    assert names == ["chelsea-gradcam-c-2.png", "chelsea-gradcam-c.png", "chelsea-gradcam.png"]
+    assert names == ["chelsea-gradcam-1.png", "chelsea-gradcam-2-c.png", "chelsea-gradcam-3-c.png"]
 
 
 def test_random_weights_are_no_answer(run: Runner) -> None:

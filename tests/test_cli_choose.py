@@ -37,7 +37,7 @@ def _few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing, where the picture is of no interest."""
-    monkeypatch.setattr(Recommendation, "figure", lambda _self: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(Recommendation, "figure", lambda _self, **_: Figure(figsize=(1, 1)))
 
 
 def strict(text: str) -> dict[str, Any]:

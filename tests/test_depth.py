@@ -460,9 +460,10 @@ def test_no_crop_shows_the_network_the_whole_photo(run: Runner, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--window", "40"), "--window is '40'"),
+        (("--window", "40"), "The window is '40'"),
         (("--window", "40,0"), "a positive number"),
-        (("--window", "a,b"), "--window is 'a,b'"),
+        (("--window", "a,b"), "The window is 'a,b'"),
+        (("--window", "lungs"), "Did you mean 'lung'"),
         (("--resize", "0"), "--resize is '0'"),
         (("--resize", "3,4,5"), "--resize is '3,4,5'"),
         (("--size", "big"), "--size is 'big'"),

@@ -18,7 +18,7 @@ from helpers.photos import load_picture
 from helpers.tolerances import assert_agrees
 from limelight.cli.target_options import PlaceOptions
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
-from limelight.photos.files import find_photos
+from limelight.photos.finding import find_photos
 from limelight.photos.memory import MAX_PIXELS, PhotoSize
 from limelight.photos.pictures import load_photo, photo_size
 from limelight.photos.preprocess import Preprocess

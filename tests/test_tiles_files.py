@@ -22,9 +22,9 @@ from torch import Tensor, nn
 import limelight
 from helpers.commands import Runner, folder, run
 from limelight.errors import PhotoError
-from limelight.photos import tiff_windows, windows
+from limelight.photos import tiff_windows, windowed
 from limelight.photos.raster import Raster
-from limelight.photos.windows import open_windows
+from limelight.photos.windowed import open_windows
 from limelight.regions.heat_regions import find_regions
 
 __all__ = ["folder", "run"]  # fixtures
@@ -191,8 +191,8 @@ def test_an_array_is_mapped_and_so_is_a_volume(tmp_path: Path) -> None:
 def test_the_reduced_picture_holds_the_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(windows.LONGEST, 2, 60)
-    monkeypatch.setattr(windows, "_NUMBERS_AT_ONCE", 3 * 211 * 20)
+    monkeypatch.setitem(windowed.LONGEST, 2, 60)
+    monkeypatch.setattr(windowed, "_NUMBERS_AT_ONCE", 3 * 211 * 20)
     np.save(tmp_path / "x.npy", DEEP)
     reduced = open_windows(tmp_path / "x.npy", 3).survey.reduced
     assert reduced.size == (math.ceil(211 / 4), math.ceil(150 / 4))
@@ -253,7 +253,7 @@ def test_a_file_is_explained_as_the_photo_is(tmp_path: Path, suffix: str) -> Non
 def test_a_large_photo_is_drawn_reduced_and_places_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(windows.LONGEST, 2, 100)
+    monkeypatch.setitem(windowed.LONGEST, 2, 100)
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, with_a_red_square(300, 130, 190), compression="deflate", rowsperstrip=16)
     (result,) = limelight.explain_photos(network(), [path], [1], views=limelight.tiles(64))
@@ -376,7 +376,7 @@ def large(folder: Path) -> Path:
 def test_the_command_lists_the_windows(
     run: Runner, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(windows.LONGEST, 2, 100)
+    monkeypatch.setitem(windowed.LONGEST, 2, 100)
     code, report = explained(run, "--tiles", "64,0.5", "--target", "1", "--out", "x.png")
     (photo,) = report["photos"]
     assert (code, photo["size"], photo["box"]) == (0, [300, 300], [0, 0, 300, 300])
@@ -479,7 +479,7 @@ def write_stripes(path: Path, side: int, rows: int = 16) -> Path:
 def test_the_peak_of_memory_does_not_grow_with_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(windows.LONGEST, 2, 500)  # else what is drawn on takes more than the rest
+    monkeypatch.setitem(windowed.LONGEST, 2, 500)  # else what is drawn on takes more than the rest
     net, tiles, peaks = network(), limelight.tiles(500, 0), list[float]()
     small, large = (write_stripes(tmp_path / f"{side}.tif", side) for side in (2000, 8000))
     options: dict[str, Any] = {"views": tiles, "targets": [1]}

@@ -12,6 +12,7 @@ from torch import Tensor
 from limelight.errors import InputError
 from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.photos.crops import CroppedPhoto, name_of_file, same_proportions
+from limelight.photos.geometry import Geometry
 from limelight.photos.likeness import LEAST_LIKENESS, likeness
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.status import Status
@@ -73,6 +74,9 @@ class Explained(Drawable, Protocol):
     def layer(self) -> str: ...  # noqa: D102
 
     @property
+    def geometry(self) -> tuple[Geometry | None, ...] | None: ...  # noqa: D102
+
+    @property
     def windows(self) -> WindowScores | None: ...  # noqa: D102
 
 
@@ -110,7 +114,9 @@ def as_pictures(
                 for each, heatmap in zip(regions, heatmaps, strict=True)
             ]
             name = crop.name or "photo"
-            yield render.InputPicture(name, small.photo, heatmaps, outlined)
+            yield render.InputPicture(
+                name, small.photo, heatmaps, outlined, geometry=small.geometry
+            )
         return
     refuse_photos(images, photos, whole=whole)
     for b, image in enumerate(images):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from limelight.photos.crops import CroppedPhoto
+    from limelight.photos.geometry import Geometry
     from limelight.recipe import Recipe
     from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
     from limelight.render import Alpha
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 
 FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
-
 
 #: The picture files that `Explanation.save` writes, and the arrays.
 FORMATS: tuple[FormatName, ...] = get_args(FormatName)
@@ -75,9 +75,10 @@ class Explanation(KnownAttributes):
             repeated.
         crops: The photos that were explained, one per image, each with the box of it that the
             network saw; None when they are not known, and `image` is drawn on.
+        geometry: Of volumes, how their slices lie in the body, and the size of the input's pixels,
+            one per image, None where it is not known; else None.
         picture: Which of the model's input tensors `image` is, from 0, where it takes several.
-        windows: For a picture explained by `tiles`, its windows and the score of each; else None.
-            `score` is then the highest of them, and `output` that window's.
+        windows: By `tiles`, the windows and their scores, of which `score` is the highest; or None.
     """
 
     raw: Tensor
@@ -96,6 +97,7 @@ class Explanation(KnownAttributes):
     span: tuple[AxisSpan, ...] = ()
     recipe: Recipe | None = None
     crops: tuple[CroppedPhoto, ...] | None = None
+    geometry: tuple[Geometry | None, ...] | None = None
     picture: int = 0
     windows: WindowScores | None = None
 
@@ -135,6 +137,7 @@ class Explanation(KnownAttributes):
             completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
             region=None if self.region is None else self.region[rows],
             crops=None if self.crops is None else self.crops[rows],
+            geometry=None if self.geometry is None else self.geometry[rows],
             windows=None if self.windows is None else self.windows.of_image(b),
             recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
             output=pytree.tree_map_only(
@@ -142,9 +145,17 @@ class Explanation(KnownAttributes):
             ),
         )
 
-    def drawn_on(self, crops: Sequence[CroppedPhoto] | None) -> Explanation:
-        """Return a copy to be drawn on these photos, one per image; None changes nothing."""
-        return self if crops is None else replace(self, crops=tuple(crops))
+    def drawn_on(
+        self,
+        crops: Sequence[CroppedPhoto] | None,
+        geometry: Sequence[Geometry | None] | None = None,
+    ) -> Explanation:
+        """Return a copy to be drawn on these photos, or volumes, one per image.
+
+        None changes nothing.
+        """
+        drawn = self if crops is None else replace(self, crops=tuple(crops))
+        return drawn if geometry is None else replace(drawn, geometry=tuple(geometry))
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the heatmap at another size, `[B, *size]`, computed from the raw map."""
@@ -152,8 +163,7 @@ class Explanation(KnownAttributes):
 
     def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
         """Return the heatmap of the first image at another size, computed as it is read."""
-        raw = zero_unless_ok(self.raw, self.status)[0]
-        return FinishedInPieces(raw, size, self.span)
+        return FinishedInPieces(zero_unless_ok(self.raw, self.status)[0], size, self.span)
 
     def photo_heatmaps(self) -> list[PhotoHeatmap]:
         """Return the heatmap of each whole photo, in its own size, and what of it was seen.

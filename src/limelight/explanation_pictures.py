@@ -63,7 +63,13 @@ def explanation_figure(
         panels = as_pictures([maps], photos, whole=whole, longest=longest)
         rows = [
             render.ExplainedPhoto(
-                panel.photo, panel.heatmaps[0], title, note, panel.regions[0], panel.name
+                panel.photo,
+                panel.heatmaps[0],
+                title,
+                note,
+                panel.regions[0],
+                panel.name,
+                panel.geometry,
             )
             for panel, title, note in zip(panels, titles, notes, strict=True)
         ]
@@ -72,7 +78,15 @@ def explanation_figure(
     heatmaps = maps.heatmap.detach().float().cpu()
     inputs = [
         render.ExplainedInput(*fields)
-        for fields in zip(maps.image, heatmaps, titles, notes, maps.scored_regions, strict=True)
+        for fields in zip(
+            maps.image,
+            heatmaps,
+            titles,
+            notes,
+            maps.scored_regions,
+            explanation.geometry or [None] * len(titles),
+            strict=True,
+        )
     ]
     return render.input_figure(inputs, how=how, colours=colours, style=style)
 

@@ -31,7 +31,7 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.pictures import each_picture
 from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
-from limelight.photos.windows import open_windows
+from limelight.photos.windowed import open_windows
 from limelight.pipeline import as_layers, explain_layers, explain_pictures, named_method
 from limelight.progress import ProgressCallback
 from limelight.runtime.memory_format import suits_channels_last
@@ -244,7 +244,10 @@ def _result(
         return PhotoResult(decoded.path, None, (), decoded.error)
     preprocess, explanations = network.preprocess, done.popleft()
     crop, needed = None, decoded.taken
-    if not preprocess.takes_volumes:
+    if preprocess.takes_volumes:
+        geometry = (preprocess.geometry(decoded.photo),)
+        explanations = tuple(explanation.drawn_on(None, geometry) for explanation in explanations)
+    else:
         crop = replace(preprocess.crop(decoded.photo), name=decoded.path.name)
         explanations = tuple(explanation.drawn_on([crop]) for explanation in explanations)
         needed = bytes_to_draw_on(preprocess, crop.photo) + bytes_of_input(preprocess, crop.photo)

@@ -132,7 +132,7 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    return explanation.drawn_on(subject.crops)
+    return explanation.drawn_on(subject.crops, subject.geometry)
 
 
 @checked_arguments
@@ -172,7 +172,9 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
-    return MapList(explanation.drawn_on(subject.crops) for explanation in explanations)
+    return MapList(
+        explanation.drawn_on(subject.crops, subject.geometry) for explanation in explanations
+    )
 
 
 def read_pictures(

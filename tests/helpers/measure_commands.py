@@ -67,7 +67,7 @@ def noise(folder: Path) -> Path:
 @pytest.fixture
 def photos(noise: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, where curves.png is of no interest: drawing it takes longer than all the rest."""
-    monkeypatch.setattr(Measurement, "figure", lambda _self: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(Measurement, "figure", lambda _self, **_: Figure(figsize=(1, 1)))
     return noise
 
 

@@ -16,6 +16,7 @@ from limelight.errors import OptionError
 from limelight.models.network import DEFAULT, Network
 from limelight.models.sources import load_model
 from limelight.photos.preprocess import Preprocess
+from limelight.photos.windows import WINDOWS, read_window
 
 
 class DType(StrEnum):
@@ -87,9 +88,10 @@ class NetworkOptions:
     window: Annotated[
         str | None,
         typer.Option(
-            metavar="CENTRE,WIDTH",
-            help="The numbers of the photo that become black to white; without it those from its "
-            "lowest to its highest, or all 256 of an 8-bit photo.",
+            metavar="CENTRE,WIDTH|NAME",
+            help="The numbers of the photo that become black to white, or a name for CT: "
+            f"{', '.join(WINDOWS)}. Without it those from its lowest to its highest, the window of "
+            "a DICOM file, or all 256 of an 8-bit photo.",
         ),
     ] = None
     mean: Annotated[
@@ -151,7 +153,7 @@ class NetworkOptions:
         if self.no_crop and preprocess.size is not None:
             preprocess = replace(preprocess, resize=preprocess.size, longest=None)
         if self.window is not None:
-            preprocess = replace(preprocess, window=_window(self.window))
+            preprocess = replace(preprocess, window=read_window(self.window))
         mean, std = _numbers("--mean", self.mean), _numbers("--std", self.std)
         if mean is None and std is None:
             return preprocess
@@ -215,17 +217,6 @@ def _sides(option: str, text: str | None, counts: tuple[int, ...]) -> tuple[int,
             "expected."
         )
     return tuple(map(int, parts))
-
-
-def _window(text: str) -> tuple[float, float]:
-    """Read a centre and a width."""
-    try:
-        centre, width = map(float, text.split(","))
-    except ValueError:
-        raise OptionError(
-            f"--window is {text!r}; centre,width was expected, in the numbers of the photo."
-        ) from None
-    return centre, width
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -14,7 +14,7 @@ from limelight.methods import METHODS
 from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
-from limelight.photos.files import find_photos
+from limelight.photos.finding import find_photos
 from limelight.photos.pictures import each_picture
 from limelight.photos.samples import SAMPLES, find_sample
 

@@ -16,7 +16,8 @@ from limelight.errors import InputError
 from limelight.inputs import Inputs, ModelInputs
 from limelight.notebook import Table, TablesView, tables_html
 from limelight.photos.crops import CroppedPhoto
-from limelight.photos.pictures import load_photo
+from limelight.photos.geometry import Geometry
+from limelight.photos.pictures import open_picture
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Numbers, Photo, Raster, as_photo, in_own_numbers
 from limelight.runtime.unwrap import is_ultralytics, unwrap
@@ -71,10 +72,12 @@ class Network:
     def load_photo(self, path: str | Path) -> Photo:
         """Decode a photo, as `limelight.load_photo` does, in the channels that the network takes.
 
+        Of a video, a network of volumes takes as many frames as it has slices, evenly spaced.
+
         Raises:
             MissingPhotoError, PhotoError: As `limelight.load_photo`.
         """
-        return load_photo(path, channels=self.preprocess.channels)
+        return open_picture(path, self.preprocess.channels, self.preprocess.frames).decode()
 
     def images(self, photo: Photo) -> Tensor:
         """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type.
@@ -105,12 +108,15 @@ class Subject(NamedTuple):
         classes: The names of its classes; None when they are not known.
         crops: The photos, for maps to be drawn on, each with the box of it that the network sees;
             None when no photos were given.
+        geometry: How the slices of volumes lie in the body, and the size of their pixels; None when
+            pictures or tensors were given.
     """
 
     model: nn.Module
     inputs: ModelInputs
     classes: Sequence[str] | None
     crops: tuple[CroppedPhoto, ...] | None
+    geometry: tuple[Geometry | None, ...] | None = None
 
     @property
     def photos(self) -> tuple[Image, ...] | None:
@@ -184,10 +190,12 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
             "explain_photos."
         )
     images = torch.cat(prepared)
-    crops = None
-    if not network.preprocess.takes_volumes:
-        crops = tuple(map(network.preprocess.crop, photos))
-    return Subject(network.model, ModelInputs.of(images), classes, crops)
+    inputs_of_photos, preprocess = ModelInputs.of(images), network.preprocess
+    if preprocess.takes_volumes:
+        geometry = tuple(map(preprocess.geometry, photos))
+        return Subject(network.model, inputs_of_photos, classes, None, geometry)
+    crops = tuple(map(preprocess.crop, photos))
+    return Subject(network.model, inputs_of_photos, classes, crops)
 
 
 def _photos(inputs: Images, channels: int | None) -> list[Photo] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from limelight.ahead import Room, ahead
 from limelight.errors import PhotoError
 from limelight.photos.memory import is_large
-from limelight.photos.opened import OpenedPicture
+from limelight.photos.opened import OpenedPicture, StackEndError
 from limelight.photos.pictures import open_picture
 from limelight.photos.preprocess import Preprocess, bytes_of_input, bytes_to_draw_on
 from limelight.photos.raster import Photo
@@ -86,7 +86,7 @@ def prepared(
     group: list[Prepared] = []
     for done, ends in ahead(
         lambda opened: (prepare(opened), opened.ends),
-        _mark_batches((_open(path, preprocess) for path in paths), batch, room.size),
+        _mark_batches(_open_each(paths, preprocess), batch, room.size),
         threads=min(8, os.cpu_count() or 1),
         count=min(2 * batch, _AHEAD),
         room=room,
@@ -112,10 +112,22 @@ def _mark_batches(photos: Iterable[_OpenedPhoto], batch: int, room: int) -> Iter
         del opened, following
 
 
+def _open_each(paths: Iterable[Path], preprocess: Preprocess) -> Iterator[_OpenedPhoto]:
+    """Open photos; of a stack that ends early, the pictures behind its end are left out."""
+    ended = set[Path]()
+    for path in paths:
+        if path.parent not in ended:
+            opened = _open(path, preprocess)
+            if isinstance(opened.error, StackEndError):
+                ended.add(path.parent)
+            yield opened
+            del opened
+
+
 def _open(path: Path, preprocess: Preprocess) -> _OpenedPhoto:
     """Open a photo, or note why it cannot be opened."""
     try:
-        picture = open_picture(path, preprocess.channels)
+        picture = open_picture(path, preprocess.channels, preprocess.frames)
     except PhotoError as error:
         return _OpenedPhoto(path, error=error)
     needed = max(picture.bytes, bytes_to_draw_on(preprocess, picture.size))

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from limelight.photos.geometry import Geometry
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.photos.pieces import pieces
 
@@ -29,6 +30,7 @@ class CroppedPhoto:
         box: Left, top, right and bottom of what became the input, in pixels of the photo. The box
             is larger than the photo where the crop is: the rest of the input is a black border.
         name: The name of its file, for titles; "" when it is not known.
+        geometry: The size of the photo's pixels, and how it lies in the body; None if not known.
         original: The size of the photo in its file, where `photo` is the same reduced, as that of a
             picture explained by tiles; None where it is not.
     """
@@ -36,6 +38,7 @@ class CroppedPhoto:
     photo: Image.Image
     box: Box
     name: str = ""
+    geometry: Geometry | None = None
     original: PhotoSize | None = None
 
     @classmethod
@@ -45,7 +48,7 @@ class CroppedPhoto:
 
     def as_view(self) -> CroppedPhoto:
         """Return the part that the network saw as a photo of its own."""
-        return CroppedPhoto.uncropped(self.view(), self.name)
+        return replace(CroppedPhoto.uncropped(self.view(), self.name), geometry=self.geometry)
 
     @property
     def original_size(self) -> PhotoSize:
@@ -101,8 +104,9 @@ class CroppedPhoto:
         """Return the same part of the same photo at another size."""
         across, down = photo.width / self.photo.width, photo.height / self.photo.height
         left, top, right, bottom = self.box
+        geometry = self.geometry and self.geometry.enlarged(down, across)
         box = left * across, top * down, right * across, bottom * down
-        return replace(self, photo=photo, box=box)
+        return replace(self, photo=photo, box=box, geometry=geometry)
 
     def reduced(self, longest: int) -> CroppedPhoto:
         """Return the photo in RGB or grey, its longer side no longer than about `longest` pixels.
@@ -114,7 +118,9 @@ class CroppedPhoto:
         if factor == 1:
             return replace(self, photo=photo)
         left, top, right, bottom = (edge / factor for edge in self.box)
-        return replace(self, photo=photo.reduce(factor), box=(left, top, right, bottom))
+        box = (left, top, right, bottom)
+        geometry = self.geometry and self.geometry.enlarged(1 / factor, 1 / factor)
+        return replace(self, photo=photo.reduce(factor), box=box, geometry=geometry)
 
 
 def name_of_file(photo: object) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 
 from limelight.errors import MissingPhotoError
+from limelight.photos.natural import natural
 
 #: The decoders that may read a file. Pillow has others, some of which start programs.
 DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
@@ -17,21 +17,45 @@ DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PP
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 
+#: The suffixes of volumes in NIfTI files.
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+#: The suffixes of DICOM files, which often have none.
+DICOM_SUFFIXES = (".dcm", ".dicom")
+
+
+#: The suffixes of video files.
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+
+
 #: The suffixes that make a file in a folder a photo.
 SUFFIXES = frozenset(
     [
+        ".avi",
         ".avif",
         ".bmp",
+        ".dcm",
+        ".dicom",
         ".gif",
         ".jfif",
         ".jp2",
         ".jpeg",
         ".jpg",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".nii",
+        ".nii.gz",
+        ".pgm",
         ".png",
         ".ppm",
-        ".pgm",
         ".tif",
         ".tiff",
+        ".webm",
         ".webp",
     ]
 )
@@ -50,37 +74,48 @@ def photo_path(path: str | Path) -> Path:
     return Path(path)
 
 
-def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the photos that files and folders name; a folder's at any depth, sorted.
+def is_nifti(path: Path) -> bool:
+    """Return whether a path ends as NIfTI files do."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
 
-    Files that cannot be read are among them: `load_photo` then raises the error.
 
-    Raises:
-        MissingPhotoError: A name is empty, or all names are folders without a photo.
-    """
-    photos, empty_folders = list[Path](), list[Path]()
-    for path in map(photo_path, paths):
-        if not os.path.isdir(path):
-            photos.append(path)
-            continue
-        inside = photos_inside(path)
-        empty_folders += [] if inside else [path]
-        photos += inside or [path]
-    if len(empty_folders) == len(photos) and empty_folders:
-        raise MissingPhotoError(no_photo_message(empty_folders[0]))
-    distinct: dict[object, Path] = {}
-    for path in photos:  # the same file may be named in two ways
-        distinct.setdefault(_place_of(path), path)
-    return list(distinct.values())
+def is_video(path: Path) -> bool:
+    """Return whether a path ends as video files do."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is named as DICOM files are, or has no suffix and begins as they do."""
+    suffix = path.suffix.lower()
+    if suffix in DICOM_SUFFIXES:
+        return True
+    if suffix and not suffix[1:].isdigit():  # a number ends the names that are UIDs
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except (OSError, ValueError):
+        return False
 
 
 def photos_inside(folder: Path) -> list[Path]:
-    """Return the photos in a folder, sorted, and the folders in it that cannot be read."""
+    """Return the photos in a folder, sorted, and the folders in it that cannot be read.
+
+    Numbers in names are sorted by their value: frame-10 comes after frame-2. Arrays, .npy, are
+    photos where there are no others.
+    """
     unreadable = list[Path]()
     walk = os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename)))
-    files = (Path(parent, name) for parent, _, names in walk for name in names)
-    photos = [path for path in files if path.suffix.lower() in SUFFIXES and _may_be_file(path)]
-    return sorted(photos + unreadable)
+    files = [Path(parent, name) for parent, _, names in walk for name in names]
+    photos = [path for path in files if _is_photo(path) and _may_be_file(path)]
+    if not photos:
+        photos = [p for p in files if p.suffix.lower() == ".npy" and _may_be_file(p)]
+    return sorted(photos + unreadable, key=natural)
+
+
+def _is_photo(path: Path) -> bool:
+    """Return whether a file is named as photos are, or begins as a DICOM file does."""
+    return path.suffix.lower() in SUFFIXES or is_nifti(path) or is_dicom(path)
 
 
 def _may_be_file(path: Path) -> bool:
@@ -91,14 +126,6 @@ def _may_be_file(path: Path) -> bool:
         return False
     except OSError:
         return True
-
-
-def _place_of(path: Path) -> object:
-    """Return the file that a path leads to; the path itself when it leads nowhere."""
-    try:
-        return os.path.realpath(path)
-    except (OSError, ValueError):
-        return path
 
 
 def no_photo_message(folder: Path) -> str:

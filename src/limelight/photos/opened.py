@@ -19,6 +19,10 @@ from limelight.photos.memory import PHOTO_BYTES, PhotoSize
 from limelight.photos.raster import Photo, Raster
 
 
+class StackEndError(PhotoError):
+    """A picture of a stack cannot be read, nor any behind it."""
+
+
 class OpenedPicture(ABC):
     """A picture whose size is known and whose pixels are not decoded yet.
 
@@ -50,10 +54,12 @@ class Stack(ABC):
     Attributes:
         path: The file or the folder.
         count: How many pictures it holds.
+        fps: How many frames of a video a second has; None for other pictures.
     """
 
     path: Path
     count: int
+    fps: float | None
 
     @abstractmethod
     def open(self, number: int) -> OpenedPicture:
@@ -64,19 +70,35 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def open_whole(self) -> OpenedPicture:
+    def open_whole(self, frames: int | None = None) -> OpenedPicture:
         """Open all pictures as one volume.
+
+        Args:
+            frames: Of a video so many frames are taken, evenly spaced; None for all.
 
         Raises:
             PhotoError: They cannot be read, or are too many.
         """
 
+    def time(self, number: int) -> float | None:  # noqa: ARG002 - a video knows more
+        """Return when a frame is shown, in seconds; None for pictures that are no frames."""
+        return None
+
+    @property
+    def listed(self) -> int:
+        """How many paths there are: one for each picture."""
+        return self.count
+
     def paths(self) -> list[Path]:
         """Return the path of each picture; names count from 1, and sort."""
+        return list(map(self.path_of, range(self.listed)))
+
+    def path_of(self, number: int) -> Path:
+        """Return the path of a picture, from 0 on."""
         stem = self.path.name if self.path.is_dir() else self.path.stem.removesuffix(".nii")
         # A dot would end the stem of the pictures' own names.
-        stem, digits = stem.replace(".", "_"), len(str(self.count))
-        return [self.path / f"{stem}-{number:0{digits}}" for number in range(1, self.count + 1)]
+        stem, digits = stem.replace(".", "_"), len(str(self.listed))
+        return self.path / f"{stem}-{number + 1:0{digits}}"
 
 
 def split_path(path: Path) -> tuple[Path, int] | None:
@@ -95,12 +117,14 @@ class VolumeFile(Stack):
         shape: Its shape, known without its values.
         itemsize: The bytes of each value.
         load: Reads the volume.
+        fps: How many slices a second has, where they are frames.
     """
 
     path: Path
     shape: tuple[int, ...]
     itemsize: int
     load: Callable[[], Raster]
+    fps: float | None = None
     _volume: Raster | None = field(default=None, repr=False)
     _reading: Lock = field(default_factory=Lock, repr=False)
 
@@ -131,11 +155,15 @@ class VolumeFile(Stack):
     def open(self, number: int) -> OpenedPicture:
         """Open one slice, from 0 on."""
         height, width, channels = self.shape[1:]
-        path, taken = self.paths()[number], height * width * channels * self.itemsize
+        path, taken = self.path_of(number), height * width * channels * self.itemsize
         return _OpenedVolume(path, self.size, taken, lambda: self.volume().slice(number))
 
-    def open_whole(self) -> OpenedPicture:
-        """Open the volume."""
+    def open_only(self) -> OpenedPicture:
+        """Open the only slice of a volume under the path of the file."""
+        return _OpenedVolume(self.path, self.size, 3 * self.bytes, lambda: self.volume().slice(0))
+
+    def open_whole(self, frames: int | None = None) -> OpenedPicture:  # noqa: ARG002
+        """Open the volume, all of it."""
         return _OpenedVolume(self.path, self.size, 3 * self.bytes, self.volume)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +20,25 @@ from limelight.photos.decode import (
     upright_size,
 )
 from limelight.photos.deep import is_tiff, tiff_numbers, tiff_size
-from limelight.photos.files import TIFF_SUFFIXES, photo_path
+from limelight.photos.dicom_series import open_dicom, open_dicom_stack
+from limelight.photos.files import TIFF_SUFFIXES, is_dicom, is_nifti, is_video, photo_path
 from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
+from limelight.photos.nifti import open_nifti
 from limelight.photos.opened import OpenedPicture, Stack, split_path
 from limelight.photos.raster import Photo, Raster, as_photo
+from limelight.photos.tiff_stacks import is_tiff_file, open_tiff_stack
+from limelight.photos.video import open_video
 
 
-def open_picture(path: str | Path, channels: int | None = None) -> OpenedPicture:
+def open_picture(
+    path: str | Path, channels: int | None = None, frames: int | None = None
+) -> OpenedPicture:
     """Open a photo or another picture, without decoding its pixels.
 
     Args:
         path: As `load_photo` takes it.
         channels: As `load_photo` takes them.
+        frames: How many frames of a whole video are taken, evenly spaced; None for all.
 
     Raises:
         MissingPhotoError: There is no such file.
@@ -41,18 +47,46 @@ def open_picture(path: str | Path, channels: int | None = None) -> OpenedPicture
     path = photo_path(path)
     stack = open_stack(path, channels)
     if stack is not None:
-        return stack.open_whole()
+        return stack.open_whole(frames)
+    return _open_inside(path, channels) or _open_file(path, channels)
+
+
+def _open_inside(path: Path, channels: int | None) -> OpenedPicture | None:
+    """Open one picture of a file or a folder that holds several; None for other paths.
+
+    Raises:
+        MissingPhotoError, PhotoError: There are not so many, or it cannot be read.
+    """
     inside = split_path(path)
-    if inside is not None and (stack := open_stack(inside[0], channels)) is not None:
-        if inside[1] >= stack.count:
-            raise MissingPhotoError(
-                f"There is no picture {inside[1] + 1} in {str(stack.path)!r}, which holds "
-                f"{stack.count}."
-            )
-        return stack.open(inside[1])
+    stack = None if inside is None else open_stack(inside[0], channels)
+    if inside is None or stack is None:
+        return None
+    if inside[1] >= stack.listed:
+        raise MissingPhotoError(
+            f"There is no picture {inside[1] + 1} in {str(stack.path)!r}, which holds "
+            f"{stack.count}."
+        )
+    return stack.open(inside[1])
+
+
+def _open_file(path: Path, channels: int | None) -> OpenedPicture:
+    """Open a file that holds one picture.
+
+    Raises:
+        MissingPhotoError, PhotoError: As `open_picture`.
+    """
     if holds_arrays(path):
         array = open_array(path, channels)
         return array if isinstance(array, OpenedPicture) else array.open_whole()
+    if is_nifti(path):
+        return open_nifti(path, channels).open_only()
+    if is_dicom(path):
+        return open_dicom(path)
+    return _open_photo_file(path, channels)
+
+
+def _open_photo_file(path: Path, channels: int | None) -> OpenedPicture:
+    """Open a file that Pillow or tifffile reads."""
     # Pillow's warning is not needed: our own limit is checked before anything is decoded.
     with warnings.catch_warnings(action="ignore"):
         try:
@@ -78,8 +112,9 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
 
     Args:
         path: A photo; or an array, .npy, or .npz with the array's name behind it as in
-            "scan.npz/image" where it holds several; or one picture of a file that holds several,
-            as in "scan.npy/scan-12" for the twelfth slice.
+            "scan.npz/image" where it holds several; or a scan, .nii, .nii.gz, .dcm, or a folder
+            that holds a DICOM series; or a video, whose frames become a volume; or one picture of
+            those that hold several, as in "scan.npy/scan-12" for the twelfth slice.
         channels: How many channels the network takes, to know which axis of an array they are, and
             to keep the bands of a picture that has neither one nor three; None for 1 or 3.
 
@@ -95,14 +130,27 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
 
 
 def open_stack(path: Path, channels: int | None = None) -> Stack | None:
-    """Open a file that holds several pictures; None for a path that names one picture.
+    """Open a file or a folder that holds several pictures; None for a path that names one picture.
 
     Raises:
         PhotoError: It is damaged, or too large.
     """
-    if not os.path.exists(path) or not holds_arrays(path):
+    try:
+        # A folder of several series has a path beneath it for each.
+        changed = (path if path.exists() else path.parent).stat().st_mtime_ns
+        if not _may_be_stack(path):
+            return None
+    except (OSError, ValueError):
         return None
-    return _last_stack(path, channels, path.stat().st_mtime_ns)
+    return _last_stack(path, channels, changed)
+
+
+def _may_be_stack(path: Path) -> bool:
+    """Return whether a path may name several pictures, which only opening it tells."""
+    if not path.exists():
+        return path.name.startswith("series-") and path.parent.is_dir()
+    kinds = (is_video, is_nifti, holds_arrays, is_tiff_file, is_dicom)
+    return path.is_dir() or any(is_of_kind(path) for is_of_kind in kinds)
 
 
 def fps_of(path: Path) -> float | None:
@@ -117,8 +165,17 @@ def fps_of(path: Path) -> float | None:
 @lru_cache(maxsize=1)
 def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None:
     """Open a file that may hold several pictures, once for all of them."""
-    array = open_array(path, channels)
-    return array if isinstance(array, Stack) else None
+    if is_video(path):
+        return open_video(path)
+    if is_nifti(path):
+        volume = open_nifti(path, channels)
+        return volume if volume.count > 1 else None
+    if is_tiff_file(path) and path.is_file():
+        return open_tiff_stack(path)
+    if holds_arrays(path):
+        array = open_array(path, channels)
+        return array if isinstance(array, Stack) else None
+    return open_dicom_stack(path)
 
 
 def each_picture(

@@ -19,6 +19,7 @@ from limelight.photos.crops import (
     name_of_file,
     same_proportions,
 )
+from limelight.photos.geometry import Geometry
 from limelight.photos.memory import (
     MAX_PIXELS,
     MAX_WHOLE_RESIZE,
@@ -122,6 +123,11 @@ class Preprocess:
         """Whether the input is a volume `[C, D, H, W]`, not a picture `[C, H, W]`."""
         axes = (self.size, self.resize)
         return any(isinstance(each, list | tuple) and len(each) == 3 for each in axes)
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames of a video become the input; None for pictures, and for all frames."""
+        return self.resize[0] if self.takes_volumes and isinstance(self.resize, tuple) else None
 
     @property
     def channels(self) -> int:
@@ -229,8 +235,15 @@ class Preprocess:
         name, box = name_of_file(photo), self.crop_box(photo)
         photo = in_own_numbers(photo)
         if isinstance(photo, Raster) or self.window is not None:
-            return CroppedPhoto(_as_raster(photo).picture(self.window), box, name)
+            raster = _as_raster(photo)
+            return CroppedPhoto(raster.picture(self.window), box, name, raster.geometry)
         return CroppedPhoto(photo, box, name)
+
+    def geometry(self, photo: Photo) -> Geometry | None:
+        """Return the size of the pixels of the input, and how it lies in the body, if known."""
+        geometry = photo.geometry if isinstance(photo, Raster) else None
+        width, height = self._resized(photo)
+        return geometry and geometry.enlarged(height / photo.height, width / photo.width)
 
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from limelight.errors import OptionError, PhotoError
+from limelight.photos.geometry import Geometry, Sides
 
 Numbers = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -31,12 +32,17 @@ class Raster:
         span: The lowest and the highest number, which become 0 and 1 where no window is given.
         spacing: The distance between pixels in millimetres along each axis of the picture; None
             where it is not known.
+        sides: What of the body lies at the left, right, top and bottom of the picture, or of each
+            slice: R, L, A, P, S or I; None where it is not known.
+        inverted: Whether low numbers are bright.
         filename: The file that it was read from; "" for an array.
     """
 
     values: Numbers
     span: tuple[float, float]
     spacing: tuple[float, ...] | None = None
+    sides: Sides | None = None
+    inverted: bool = False
     filename: str = ""
 
     @classmethod
@@ -102,18 +108,29 @@ class Raster:
     def slice(self, number: int) -> Raster:
         """Return one slice of a volume, with the span of the whole."""
         spacing = None if self.spacing is None else self.spacing[1:]
-        return Raster(self.values[number], self.span, spacing, self.filename)
+        return replace(self, values=self.values[number], spacing=spacing)
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """The size of the pixels and the sides of the picture, or of a slice, where known."""
+        if self.spacing is None and self.sides is None:
+            return None
+        down, across = (1.0, 1.0) if self.spacing is None else self.spacing[-2:]
+        return Geometry((down, across), self.sides, in_mm=self.spacing is not None)
 
     def scaled(self, window: Window | None = None) -> npt.NDArray[np.float32]:
         """Return `(x - low) / (high - low)` limited to 0..1, of the same shape.
 
-        Low and high are the span's; with a window, its centre less and plus half its width.
+        Low and high are the span's; with a window, its centre less and plus half its width. Where
+        low numbers are bright, it is 1 less that.
         """
         low, high = self.span if window is None else limits(window)
         # Numbers of 32 bits and more are not told apart by 32-bit floats.
         precise = np.float64 if self.values.dtype.itemsize > 2 else np.float32
         scaled = np.subtract(self.values, low, dtype=precise)
         scaled /= high - low
+        if self.inverted:
+            np.subtract(1, scaled, out=scaled)
         return np.clip(scaled, 0, 1, out=scaled).astype(np.float32, copy=False)
 
     def picture(self, window: Window | None = None) -> Image.Image:

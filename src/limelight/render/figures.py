@@ -18,6 +18,8 @@ from torch import Tensor
 from limelight import files
 from limelight.errors import OutputError
 from limelight.figure_style import USUAL_STYLE, FigureStyle
+from limelight.photos.geometry import Geometry
+from limelight.render.geometry import draw_geometry, shape_in_figure
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, colourise, overlay
 from limelight.render.pages import GAP, MARGIN, Page, write_title
@@ -65,6 +67,8 @@ class ExplainedPhoto:
         note: The status and its message, where the heatmap shows nothing.
         region: What the score is about, `[H, W]`, to be outlined; None for the whole photo.
         name: What the photo is called.
+        geometry: The size of the photo's pixels and the sides of the body, where known: the photo
+            gets its true proportions, letters and a scale.
     """
 
     photo: Image
@@ -73,13 +77,15 @@ class ExplainedPhoto:
     note: str = ""
     region: Region | None = None
     name: str = "photo"
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedInput:
     """One explained signal or volume: `[C, *image]`, its heatmap `[*image]`, and words.
 
-    The region that the score is about, `[*image]`, is outlined on the slices of a volume.
+    The region that the score is about, `[*image]`, is outlined on the slices of a volume. Geometry,
+    where it is known, gives slices their true proportions, the sides of the body and a scale.
     """
 
     image: Tensor
@@ -87,6 +93,7 @@ class ExplainedInput:
     title: str
     note: str = ""
     region: Tensor | None = None
+    geometry: Geometry | None = None
 
 
 class InputPicture(NamedTuple):
@@ -99,6 +106,7 @@ class InputPicture(NamedTuple):
         regions: For each heatmap the region that its score is about, at the picture's size; None
             where nothing is outlined.
         curve: Whether the picture is a curve, white on black.
+        geometry: The size of its pixels, and how it lies in the body; None if not known.
     """
 
     name: str
@@ -106,6 +114,7 @@ class InputPicture(NamedTuple):
     heatmaps: Sequence[Heat]
     regions: Sequence[Region | None]
     curve: bool = False
+    geometry: Geometry | None = None
 
 
 def plain_photo(photo: Image, heatmaps: Sequence[Heat]) -> Image:
@@ -135,7 +144,7 @@ def photo_figure(
         style: The width, the resolution and the size of text.
     """
     colours = colours or HeatColours()
-    shapes = [row.photo.height / row.photo.width for row in rows]
+    shapes = [shape_in_figure(row.photo.height, row.photo.width, row.geometry) for row in rows]
     usual = min(_PHOTO_INCHES, max(_PHOTO_INCHES / max(shapes), 1.6))
     across = style.inches or 3 * usual + 2 * GAP + 2 * MARGIN
     width, size = (across - 2 * GAP - 2 * MARGIN) / 3, style.font_size
@@ -188,7 +197,8 @@ class _PhotoRow(NamedTuple):
     @property
     def pictures_height(self) -> float:
         """The height of the pictures."""
-        return self.width * self.row.photo.height / self.row.photo.width
+        photo = self.row.photo
+        return self.width * shape_in_figure(photo.height, photo.width, self.row.geometry)
 
     @property
     def height(self) -> float:
@@ -209,6 +219,8 @@ class _PhotoRow(NamedTuple):
             panel.imshow(np.asarray(picture), aspect="auto")
             panel.set_axis_off()
             write_title(panel, title, size, bold=number == 2)
+            if number != 1:
+                draw_geometry(panel, row.photo.width, row.geometry, size)
             if row.region is not None and number != 1:
                 draw_outline(panel, row.region)
             if self.note and number == 1:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from limelight.figure_style import FigureStyle
 from limelight.render.figures import ExplainedInput, InputPicture, write_note
+from limelight.render.geometry import draw_geometry, shape_in_figure
 from limelight.render.outlines import draw_outline, region_on
 from limelight.render.overlays import overlay, stretched
 from limelight.render.pages import (
@@ -85,8 +86,8 @@ def volume_figure(
     depth, high, wide = inputs[0].heatmap.shape
     count, size = min(depth, _MAX_SLICES), style.font_size
     across = style.inches or max(count * (_SLICE_INCHES + _GAP), 6.0) + 2 * MARGIN
-    inner = across - 2 * MARGIN
-    slices = _SliceGrid.fit(count, high / wide, inner, size)
+    inner, shape = across - 2 * MARGIN, shape_in_figure(high, wide, inputs[0].geometry)
+    slices = _SliceGrid.fit(count, shape, inner, size)
     bar = ColourBar.fit(colours, size, min(inner, _BAR_INCHES), inner)
     laid = [_VolumePart(each, Heading(each.title, how, inner, size), slices) for each in inputs]
     sheet = ShownFigure(dpi=style.dots(_DPI))
@@ -190,6 +191,7 @@ class _VolumePart(NamedTuple):
             hottest = bool(heat[number].abs() == heat.abs().max() > 0)
             name = f"{word} {number}"
             fits = inches_of(name, size, bold=hottest) <= grid.place
+            draw_geometry(above, photo.width, explained.geometry, size)
             write_title(above, name if fits else str(number), size, bold=hottest)
 
 

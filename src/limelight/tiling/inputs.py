@@ -20,7 +20,7 @@ from limelight.models.network import Images, Model, Network, read_subject, yolo_
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo, Raster
-from limelight.photos.windows import WindowedPicture
+from limelight.photos.windowed import WindowedPicture
 from limelight.runtime.unwrap import is_ultralytics
 
 #: The most windows, and the most numbers in their inputs, that go through the network together.
@@ -38,7 +38,10 @@ class WindowInputs(ABC):
         shape: Their size along each axis.
         size: The size of a window along each axis.
         boxes: The windows.
+        geometry: How slices lie in the body, which is not known of windows: None.
     """
+
+    geometry = None
 
     def __init__(
         self,
