@@ -186,6 +186,9 @@ def test_an_array_is_mapped_and_so_is_a_volume(tmp_path: Path) -> None:
     volume = open_windows(tmp_path / "volume.npy", 1)
     assert volume.shape == (5, 150, 211)
     assert volume.survey.reduced.size == (106, 75)
+    tifffile.imwrite(tmp_path / "pages.tif", BANDS, photometric="minisblack")
+    pages = open_windows(tmp_path / "pages.tif", 1)
+    assert np.array_equal(pages.numbers((slice(1, 3), *PART))[..., 0], BANDS[1:3, *PART])
 
 
 def test_the_reduced_picture_holds_the_means(

@@ -15,7 +15,7 @@ from limelight.photos.decode import check_file, photo_errors
 from limelight.photos.deep import is_tiff
 from limelight.photos.files import TIFF_SUFFIXES
 from limelight.photos.memory import PhotoSize
-from limelight.photos.pictures import open_picture
+from limelight.photos.pictures import open_picture, open_stack
 from limelight.photos.raster import (
     Numbers,
     Photo,
@@ -161,7 +161,8 @@ def open_windows(path: Path, channels: int | None = None) -> WindowedPicture:
             return _open_array(path, channels)
         if path.suffix.lower() in (*TIFF_SUFFIXES, *_SLIDE_SUFFIXES):
             check_file(path)
-            if is_tiff(path) and (tiff := open_tiff_windows(path)) is not None:
+            is_one_picture = is_tiff(path) and open_stack(path, channels) is None
+            if is_one_picture and (tiff := open_tiff_windows(path)) is not None:
                 return _of_file(path, tiff.shape, tiff.dtype, channels, tiff.numbers)
     picture = WindowedPicture.of_photo(open_picture(path, channels).decode(), channels)
     picture.name = repr(str(path))
