@@ -35,7 +35,7 @@ ORDER = (
         "explanation",
         "fusion",
     ),
-    ("application", "pipeline", "photo_pipeline", "film"),
+    ("application", "pipeline", "photo_pipeline", "aligned", "film"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),
