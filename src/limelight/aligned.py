@@ -62,6 +62,10 @@ class AlignedMap:
         self.network, self.source = network, Path(source)
         self._slices = list[_Slice]()
 
+    def __len__(self) -> int:
+        """Return how many maps were added."""
+        return len(self._slices)
+
     def add(self, result: PhotoResult) -> None:
         """Add the map of the photo, of one of its slices, or of the whole volume.
 
