@@ -175,7 +175,7 @@ def test_a_comparison_interrupted_between_photos_tells_of_the_first(
 def test_an_interrupt_while_tables_are_written_leaves_the_figures_told(
     run: Runner, folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopping(self: Measurement, path: Path) -> Path:
+    def stopping(self: Measurement, path: Path, **_: object) -> Path:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Measurement, "save", stopping)

@@ -44,7 +44,7 @@ ORDER = (
         "explanation",
         "fusion",
     ),
-    ("tiling", "application", "pipeline", "photo_pipeline", "film"),
+    ("tiling", "application", "pipeline", "photo_pipeline", "aligned", "film"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),

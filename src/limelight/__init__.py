@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.figure_style import FigureStyle as FigureStyle
+    from limelight.aligned import AlignedMap as AlignedMap
     from limelight.film import Film as Film
     from limelight.fusion import fuse as fuse
     from limelight.layers.choice import Candidate as Candidate, stages as stages
@@ -69,6 +70,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_photos as explain_photos,
     )
     from limelight.photos.pictures import load_photo as load_photo
+    from limelight.photos.raster import Raster as Raster
     from limelight.photos.crops import CroppedPhoto as CroppedPhoto
     from limelight.photos.memory import PhotoSize as PhotoSize
     from limelight.photos.preprocess import Preprocess as Preprocess
@@ -137,6 +139,7 @@ _PUBLIC_NAMES = {
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
     "figure_style": ("FigureStyle",),
+    "aligned": ("AlignedMap",),
     "film": ("Film",),
     "fusion": ("fuse",),
     "layers.choice": (
@@ -193,6 +196,7 @@ _PUBLIC_NAMES = {
         "explain_photos",
     ),
     "photos.pictures": ("load_photo",),
+    "photos.raster": ("Raster",),
     "photos.crops": ("CroppedPhoto",),
     "photos.memory": ("PhotoSize",),
     "photos.preprocess": ("Preprocess",),

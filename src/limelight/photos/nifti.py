@@ -48,6 +48,31 @@ def open_nifti(path: Path, channels: int | None = None) -> VolumeFile:
         )
 
 
+def nifti_bytes(values: Numbers, source: Path, *, compressed: bool) -> bytes:
+    """Return numbers `[D, H, W]`, in the order in which a file is shown, as a file that lies there.
+
+    The axes are those of the source, and its affine is kept, which is all that is.
+
+    Raises:
+        PhotoError: The source is damaged, or nibabel is not installed.
+    """
+    import gzip
+
+    with nifti_errors(source):
+        image = _load(source)
+        import nibabel
+
+        order = _Order.of(image, source)
+        flipped = values[tuple(slice(None, None, -1 if flip else 1) for flip in order.flipped)]
+        in_file = flipped.transpose(np.argsort(order.axes))
+        written: Any = nibabel.Nifti1Image(in_file, image.affine)  # type: ignore[no-untyped-call]
+        written.header.set_xyzt_units(*image.header.get_xyzt_units())
+        for name in ("qform_code", "sform_code"):
+            written.header[name] = image.header[name]
+        content: bytes = written.to_bytes()
+        return gzip.compress(content, mtime=0) if compressed else content
+
+
 @contextmanager
 def nifti_errors(path: Path) -> Iterator[None]:
     """Raise a PhotoError that repeats nothing of what the file holds, which may name a patient."""

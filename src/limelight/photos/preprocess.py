@@ -245,6 +245,19 @@ class Preprocess:
         width, height = self._resized(photo)
         return geometry and geometry.enlarged(height / photo.height, width / photo.width)
 
+    def volume_box(self, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Return where the input begins and ends along each axis of a volume `[D, H, W]`.
+
+        In voxels of the volume, rounded; the box reaches past the volume where the input does.
+        """
+        resized = self.resize if isinstance(self.resize, tuple) else tuple(shape)
+        size = self.size or resized
+        starts = map(_margin, resized, size)
+        return tuple(
+            (round(start * length / whole), round((start + part) * length / whole))
+            for start, part, whole, length in zip(starts, size, resized, shape, strict=True)
+        )
+
     def crop_box(self, photo: Sized) -> Box:
         """Return left, top, right and bottom of what becomes the input, in pixels of the photo.
 
