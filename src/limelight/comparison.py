@@ -174,7 +174,7 @@ class Comparison(KnownAttributes):
                     note="" if is_shown(status, signed=signed) else status.name,
                     region=region,
                 )
-                target = explanation.label[b], float(explanation.score[b])
+                target = explanation.label[b], float(explanation.score[b].detach())
                 by_target.setdefault(target, []).append(panel)
                 titles[target] = named_score(explanation, b)
             blocks += [

@@ -102,7 +102,7 @@ def named_score(explanation: Explained, image: int) -> str:
     if index is not None and not render.can_draw(name):
         name = f"class {int(index[image])}"
         render.drawable(explanation.label[image])  # warns of the missing font
-    return f"{name}, score {float(explanation.score[image]):.4g}"
+    return f"{name}, score {float(explanation.score[image].detach()):.4g}"
 
 
 def overlays(

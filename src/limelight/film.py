@@ -168,5 +168,5 @@ def _names(explanations: tuple[Explanation, ...]) -> str:
     for each in explanations:
         status = each.status[0]
         note = "" if status.ok else f" ({status.name})"
-        words.append(f"{each.label[0]} {float(each.score[0]):.3g}{note}")
+        words.append(f"{each.label[0]} {float(each.score[0].detach()):.3g}{note}")
     return "   ".join(words)

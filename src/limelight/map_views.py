@@ -86,7 +86,7 @@ def targets_html(explanations: Sequence[NamedMaps], name: str = "") -> str:
         tiles = list[MapTile]()
         for b in range(min(count, _MOST_IMAGES)):
             image = f"image {b}, " if count > 1 else ""
-            facts = f"{image}score {float(each.score[b]):.4g}{place}"
+            facts = f"{image}score {float(each.score[b].detach()):.4g}{place}"
             tiles.append(photos.tile(_NamedMap(each, b, each.label[b], facts)))
         panels.append(MapPanel(_common(each.label) or f"{each.label[0]}, …", tiles))
     more = [_more(len(explanations) - len(shown), "target"), _more(most - _MOST_IMAGES, "image")]
@@ -107,7 +107,7 @@ def methods_html(explanations: Sequence[NamedMaps], notes: Sequence[str] = ()) -
     for b in range(min(count, _MOST_IMAGES)):
         for each in explanations:
             image = f"image {b}: " if count > 1 else ""
-            target = f"{image}{each.label[b]}, score {float(each.score[b]):.4g}"
+            target = f"{image}{each.label[b]}, score {float(each.score[b].detach()):.4g}"
             place = "" if layer else each.layer
             by_target.setdefault(target, []).append(_NamedMap(each, b, each.method, place))
     photos = _Photos()

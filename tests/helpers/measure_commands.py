@@ -16,7 +16,6 @@ from torch import nn
 from helpers.commands import save_photo
 from limelight.metrics.measurement import Measurement
 from limelight.metrics.photo_measurement import PhotoMeasured, measure_photos
-from limelight.models import network
 from limelight.models.network import Network
 from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
@@ -100,11 +99,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which each photo is added that is opened to be measured."""
     opened = list[str]()
 
-    def counting(path: str | Path, channels: int | None = None) -> Photo:
+    def counting(self: Network, path: str | Path) -> Photo:
         opened.append(Path(path).name)
-        return load_photo(path, channels=channels)
+        return load_photo(path, channels=self.preprocess.channels)
 
-    monkeypatch.setattr(network, "load_photo", counting)
+    monkeypatch.setattr(Network, "load_photo", counting)
     return opened
 
 

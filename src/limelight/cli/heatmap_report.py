@@ -10,7 +10,12 @@ from rich.table import Table
 
 from limelight.cli.messages import count_photos, layer_text, method_text, network_title, status_text
 from limelight.cli.output import Console
+from limelight.explanation import Explanation
+from limelight.inputs import ModelInputs
 from limelight.models.network import Network
+from limelight.runtime.detectors import read_detected
+from limelight.targets.class_names import label_of
+from limelight.targets.outputs import LogitsKey, answers
 
 
 class HeatmapRun(NamedTuple):
@@ -94,3 +99,32 @@ def _times(seconds: dict[str, float]) -> str:
         f"{seconds['explain']:.2f} s to explain, {seconds['draw']:.2f} s to draw, "
         f"{seconds['load']:.2f} s to load the network"
     )
+
+
+def explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
+    """Return what is said of the explanation of one image, as plain values."""
+    index, gap = explanation.index, explanation.completeness_gap
+    return {
+        "target": explanation.label[0],
+        "index": None if index is None else int(index[0]),
+        "score": float(explanation.score[0]),
+        "method": explanation.method,
+        "layer": explanation.layer,
+        "reason": explanation.reason,
+        "status": explanation.status[0].name,
+        "message": explanation.status[0].message,
+        "gap": None if gap is None else float(gap[0]),
+        **({} if explanation.windows is None else {"windows": explanation.windows.as_dicts()}),
+    }
+
+
+def best_classes(
+    explanation: Explanation, network: Network, key: LogitsKey | None
+) -> list[dict[str, Any]]:
+    """Return the network's five first answers."""
+    inputs = ModelInputs.of(explanation.image)
+    output = read_detected(explanation.output, inputs, network.model)
+    return [
+        {"index": index, "class": label_of(index, network.classes), "probability": probability}
+        for index, probability in answers(output, key=key)
+    ]

@@ -17,7 +17,7 @@ from limelight.inputs import Inputs, ModelInputs
 from limelight.notebook import Table, TablesView, tables_html
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.geometry import Geometry
-from limelight.photos.pictures import open_picture
+from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Numbers, Photo, Raster, as_photo, in_own_numbers
 from limelight.runtime.unwrap import is_ultralytics, unwrap
@@ -77,7 +77,8 @@ class Network:
         Raises:
             MissingPhotoError, PhotoError: As `limelight.load_photo`.
         """
-        return open_picture(path, self.preprocess.channels, self.preprocess.frames).decode()
+        preprocess = self.preprocess
+        return load_photo(path, channels=preprocess.channels, frames=preprocess.frames)
 
     def images(self, photo: Photo) -> Tensor:
         """Return a photo as the model takes it, `[1, C, H, W]`, on its device and in its type.

@@ -103,7 +103,9 @@ def _open_photo_file(path: Path, channels: int | None) -> OpenedPicture:
         return OpenedPhoto.of(path, picture, channels)
 
 
-def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
+def load_photo(
+    path: str | Path, *, channels: int | None = None, frames: int | None = None
+) -> Photo:
     """Decode a photo, upright: 8 bits as a Pillow picture in RGB, all else as a `Raster`.
 
     Rotation by EXIF is applied. Transparent pixels are laid over white. Grey, palette and CMYK of
@@ -117,12 +119,13 @@ def load_photo(path: str | Path, *, channels: int | None = None) -> Photo:
             those that hold several, as in "scan.npy/scan-12" for the twelfth slice.
         channels: How many channels the network takes, to know which axis of an array they are, and
             to keep the bands of a picture that has neither one nor three; None for 1 or 3.
+        frames: Of a video so many frames are taken, evenly spaced; None for all.
 
     Raises:
         MissingPhotoError: There is no such file.
         PhotoError: It is empty, truncated, no picture, or too large.
     """
-    photo = open_picture(path, channels).decode()
+    photo = open_picture(path, channels, frames).decode()
     if isinstance(photo, Raster):
         return replace(photo, filename=str(path))
     photo.filename = str(path)  # type: ignore[attr-defined]  # as on pictures that Pillow opened

@@ -116,7 +116,7 @@ def explanation_rows(
             "image": first + b,
             "target": explanation.label[b],
             "index": index,
-            "score": float(explanation.score[b]),
+            "score": float(explanation.score[b].detach()),
             "probability": _entry(probabilities, b, index),
             "status": status.name,
             "message": status.message,

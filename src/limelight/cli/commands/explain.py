@@ -13,9 +13,16 @@ from typing import Annotated, Any
 import typer
 
 from limelight.ahead import Room, ahead
+from limelight.cli.aligned_options import AlignedFile, AlignedOptions
 from limelight.cli.explanation_table import ExplanationTable
 from limelight.cli.film_options import FilmFile, FilmOptions
-from limelight.cli.heatmap_report import HeatmapRun, print_photo, print_photos
+from limelight.cli.heatmap_report import (
+    HeatmapRun,
+    best_classes,
+    explanation_as_dict,
+    print_photo,
+    print_photos,
+)
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import (
     print_errors,
@@ -40,18 +47,14 @@ from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.explanation import Explanation
 from limelight.explanation_pictures import PictureKind, check_picture
 from limelight.figure_style import FigureStyle
-from limelight.inputs import ModelInputs
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult, explain_photos
 from limelight.photos.memory import PHOTO_BYTES, is_large
-from limelight.runtime.detectors import read_detected
 from limelight.tables import EXPLANATION_COLUMNS
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import LogitsKey, answers
+from limelight.targets.outputs import LogitsKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ def explain(
     figure_options: FigureOptions,
     region_options: RegionOptions,
     film_options: FilmOptions,
+    aligned_options: AlignedOptions,
     every: Every = 1,
     batch: Annotated[
         int, typer.Option(min=1, help="Photos that go through the network together.")
@@ -142,6 +146,7 @@ def explain(
     rows = plan_table(table, EXPLANATION_COLUMNS)
     regions = region_options.plan(paths)
     film_options.check()
+    aligned_options.check(paths)
     object_options.check()
     if object_options.given and table is None:
         raise typer.BadParameter("--boxes and --masks go with --table")
@@ -168,6 +173,7 @@ def explain(
         film=film_options.begin(
             network, picture_options.colormap, whole=picture_options.whole is not False
         ),
+        aligned=aligned_options.begin(network, paths),
         table=None
         if rows is None
         else ExplanationTable(
@@ -225,6 +231,7 @@ class _Heatmaps:
         table: ExplanationTable | None,
         regions: RegionFiles | None,
         film: FilmFile | None,
+        aligned: AlignedFile | None,
     ) -> None:
         """Begin with nothing explained.
 
@@ -233,13 +240,14 @@ class _Heatmaps:
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
-            table, regions, film: Where rows, regions and overlays go; None when not asked for.
+            table, regions, film, aligned: Where rows, regions, overlays and heat go; None when they
+                are not asked for.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.style, self.room = style, Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
-        self.table, self.regions, self.film = table, regions, film
+        self.table, self.regions, self.film, self.aligned = table, regions, film, aligned
         if regions is not None:
             regions.export.categories.names = network.classes
 
@@ -281,6 +289,8 @@ class _Heatmaps:
                 with self.run.photo(result.path):
                     if self.regions is not None:
                         self.regions.add(result.path, result.explanations)
+                    if self.aligned is not None:
+                        self.aligned.maps.add(result)
                     self._draw(result)
         finally:
             self.room.give(result.taken)
@@ -290,6 +300,8 @@ class _Heatmaps:
         """Write the files over all photos, of which every n-th of a video, with what was done."""
         if self.film is not None:
             self.film.write(self.run, paths, every)
+        if self.aligned is not None:
+            self.aligned.write(self.run)
         if self.table is not None:
             write_table(self.table.file, self.run)
         if self.regions is not None:
@@ -320,7 +332,7 @@ class _Heatmaps:
                     style=self.style,
                 )
             if not noted:  # noted with its first picture: a later one may fail
-                best = _best_classes(explanation, self.network, self.key)
+                best = best_classes(explanation, self.network, self.key)
                 self.run.done.append(
                     {
                         "photo": str(result.path),
@@ -330,41 +342,13 @@ class _Heatmaps:
                     }
                 )
             place = None if result.crop is None else place_on_photo(explanation, result.crop)
-            noted.append(_explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
+            noted.append(explanation_as_dict(explanation) | {"place": place, "picture": str(path)})
             if explanation.status[0].name == "not-finite":
                 self.run.code = max(self.run.code, 1)
 
 
 def _is_large(result: PhotoResult) -> bool:
     return is_large(result.taken)
-
-
-def _explanation_as_dict(explanation: Explanation) -> dict[str, Any]:
-    index, gap = explanation.index, explanation.completeness_gap
-    return {
-        "target": explanation.label[0],
-        "index": None if index is None else int(index[0]),
-        "score": float(explanation.score[0]),
-        "method": explanation.method,
-        "layer": explanation.layer,
-        "reason": explanation.reason,
-        "status": explanation.status[0].name,
-        "message": explanation.status[0].message,
-        "gap": None if gap is None else float(gap[0]),
-        **({} if explanation.windows is None else {"windows": explanation.windows.as_dicts()}),
-    }
-
-
-def _best_classes(
-    explanation: Explanation, network: Network, key: LogitsKey | None
-) -> list[dict[str, Any]]:
-    """Return the network's five first answers."""
-    inputs = ModelInputs.of(explanation.image)
-    output = read_detected(explanation.output, inputs, network.model)
-    return [
-        {"index": index, "class": label_of(index, network.classes), "probability": probability}
-        for index, probability in answers(output, key=key)
-    ]
 
 
 def _report_heatmaps(heatmaps: _Heatmaps) -> None:
