@@ -10,6 +10,9 @@ from limelight.photos.geometry import Geometry
 #: The lengths of scale bars, in millimetres.
 _LENGTHS = tuple(digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5))
 
+#: The size of the marks as a share of that of other text: slices are small.
+_SHARE = 0.75
+
 #: White letters and lines are seen on white, too.
 _EDGE = (withStroke(linewidth=2, foreground="black"),)
 
@@ -45,7 +48,7 @@ def draw_geometry(axes: Axes, width: int, geometry: Geometry | None, size: float
                 transform=axes.transAxes,
                 ha=("left", "center", "right")[int(2 * across)],
                 va=("bottom", "center", "top")[int(2 * up)],
-                fontsize=size,
+                fontsize=_SHARE * size,
                 color="white",
                 path_effects=list(_EDGE),
             )
@@ -76,7 +79,7 @@ def _draw_scale(axes: Axes, width: float, size: float) -> None:
         0.075,
         f"{length:g} mm" if length < 1000 else f"{length / 1000:g} m",
         transform=axes.transAxes,
-        fontsize=size,
+        fontsize=_SHARE * size,
         color="white",
         path_effects=list(_EDGE),
     )
