@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from limelight.drawing import Drawable, as_pictures
+from limelight.drawing import Explained, as_pictures
 from limelight.notebook import MapPanel, MapsView, MapTile, maps_html, pictures_html
 
 if TYPE_CHECKING:
@@ -23,25 +23,7 @@ MOST_IMAGES_IN_PNG = 4
 _MOST_IMAGES, _MOST_PANELS, _MOST_MAPS = 6, 8, 36
 
 
-class NamedMaps(Drawable, Protocol):
-    """Maps of an `Explanation` with their names, whose attributes these are."""
-
-    @property
-    def score(self) -> Tensor: ...  # noqa: D102
-
-    @property
-    def label(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def method(self) -> str: ...  # noqa: D102
-
-    @property
-    def layer(self) -> str: ...  # noqa: D102
-
-    def __getitem__(self, image: int) -> Self: ...  # noqa: D105
-
-
-M = TypeVar("M", bound=NamedMaps)
+M = TypeVar("M", bound=Explained)
 
 
 class Pictures(list[Image]):
@@ -63,13 +45,13 @@ class MapList(list[M]):
 class _NamedMap(NamedTuple):
     """The map of one image, with what is written below it."""
 
-    maps: NamedMaps
+    maps: Explained
     image: int
     title: str
     facts: str
 
 
-def targets_html(explanations: Sequence[NamedMaps], name: str = "") -> str:
+def targets_html(explanations: Sequence[Explained], name: str = "") -> str:
     """Return explanations as HTML, of which one is chosen by its target; each has all its images.
 
     Args:
@@ -94,7 +76,7 @@ def targets_html(explanations: Sequence[NamedMaps], name: str = "") -> str:
     return _html(photos, panels, heading=heading, chosen="target", more=more)
 
 
-def methods_html(explanations: Sequence[NamedMaps], notes: Sequence[str] = ()) -> str:
+def methods_html(explanations: Sequence[Explained], notes: Sequence[str] = ()) -> str:
     """Return explanations of the same images as HTML: all methods of the target that is chosen.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from limelight.drawing import Drawable, heatmap_on_photo
+from limelight.drawing import Explained, heatmap_on_photo
 from limelight.errors import InputError
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.pieces import pieces
@@ -42,23 +42,8 @@ EXPLANATION_COLUMNS: Mapping[str, type] = {
 }
 
 
-class Tabulated(Drawable, Protocol):
+class Tabulated(Explained, Protocol):
     """What a table holds of an `Explanation`, whose attributes these are."""
-
-    @property
-    def score(self) -> Tensor: ...  # noqa: D102
-
-    @property
-    def index(self) -> Tensor | None: ...  # noqa: D102
-
-    @property
-    def label(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    @property
-    def method(self) -> str: ...  # noqa: D102
-
-    @property
-    def layer(self) -> str: ...  # noqa: D102
 
     @property
     def output(self) -> Any: ...  # noqa: D102
@@ -188,7 +173,7 @@ class _Pixel(NamedTuple):
     y: int
 
 
-def _highest_on_photo(explanation: Drawable, crop: CroppedPhoto) -> _Pixel:
+def _highest_on_photo(explanation: Explained, crop: CroppedPhoto) -> _Pixel:
     """Return the first of the hottest pixels of a photo; large photos are read in pieces."""
     heat = heatmap_on_photo(explanation, crop)
     highest = _Pixel(-1.0, 0, 0)
