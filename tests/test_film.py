@@ -174,6 +174,21 @@ def test_the_command_makes_a_film_and_no_other_picture(run: Runner, tmp_path: Pa
     assert "The film is walk.gif" in out
 
 
+def test_the_frames_of_a_video_have_regions(run: Runner, tmp_path: Path) -> None:
+    clip = tmp_path / "my.clip.mp4"
+    frames = np.zeros((3, SIDE, SIDE, 3), dtype=np.uint8)
+    frames[:, 8:16, 8:16, 0] = 200
+    write_film(clip, [Image.fromarray(frame) for frame in frames], fps=10)
+    command = ("explain", clip, "--model", "test_film:colours", "--target", "red")
+    command = (*command, "--layer", "conv", "--film", "out.gif")
+    assert run(*command, "--regions", "regions.json")[0] == 0
+    images = json.loads(Path("regions.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"my_clip-{n}" for n in (1, 2, 3)]
+    code, _, err = run(*command, "--regions", "r", "--regions-format", "yolo", "--every", "3")
+    assert code == 0, err
+    assert [path.name for path in Path("r/labels").iterdir()] == ["my_clip-1.txt"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

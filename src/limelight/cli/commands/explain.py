@@ -152,6 +152,8 @@ def explain(
     run.paths = pictures_of(paths, network, every)
     if len(run.paths) > len(paths):
         files = picture_options.plan(single=False)
+    if run.paths != paths:
+        regions = region_options.plan(run.paths)  # of each frame or slice, not of the file
     targets = place_options.place(classes, network.preprocess, run.paths)
     heatmaps = _Heatmaps(
         run,
