@@ -128,7 +128,7 @@ def explain(
 
     limelight explain scan.png --picture signed --width 85mm --dpi 300 --out figure.pdf
 
-    limelight explain walk.mp4 --target dog --every 5 --film dog.mp4
+    limelight explain walk.mp4 --target pug --every 5 --film pug.mp4
 
     limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
     """
