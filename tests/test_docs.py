@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from limelight.compat.migration.peers import PEERS, Explainer
 from limelight.methods import METHODS
 from limelight.metrics import METRICS, choosing
 from limelight.metrics.learned import Learned
+from limelight.render import write_film
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,9 +48,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("cat.jpg", "street.jpg", "photos/a.jpg", "photos/b.jpg"):
         Image.fromarray(rng.integers(0, 255, (80, 90, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "mynets.py").write_text(
-        "import torchvision\n"
+        "import torch, torchvision\n"
         "def build(): return torchvision.models.squeezenet1_1(weights=None, num_classes=2)\n"
+        "def grey():\n"
+        "    network = build()\n"
+        "    network.features[0] = torch.nn.Conv2d(1, 64, 3, 2)\n"
+        "    return network\n"
     )
+    scan = rng.integers(-1000, 1000, (90, 80, 2)).astype("int16")
+    volume = nibabel.Nifti1Image(scan, np.eye(4))  # type: ignore[no-untyped-call]
+    nibabel.save(volume, tmp_path / "ct.nii.gz")
+    frames = [Image.fromarray(rng.integers(0, 255, (80, 90, 3), dtype=np.uint8))] * 6
+    write_film(tmp_path / "walk.mp4", frames, fps=10)
     (tmp_path / "old.py").write_text(
         "from pytorch_grad_cam import GradCAM\n"
         "maps = GradCAM(model=model, target_layers=[model.layer4])(images, None)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,24 @@ def test_all_targets_of_a_picture_are_drawn_on_it(tmp_path: Path) -> None:
     assert heated[7, 7]
     assert heated[23, 23]
     assert not heated[7, 23]
+
+
+def test_a_box_is_drawn_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def note(picture: Image.Image, left: str, right: str) -> Image.Image:
+        written.append(left)
+        return picture
+
+    monkeypatch.setattr("limelight.render.captioned", note)
+    film = film_of([spot(tmp_path / "a.png", 4, (255, 0, 0))], ["red"])
+    for label in ("cat in box [1, 2, 3, 4]", "cat in box"):
+        frame = film._frames[0]
+        film._frames[0] = frame._replace(
+            explanations=tuple(replace(each, label=(label,)) for each in frame.explanations)
+        )
+        list(film.pictures())
+    assert [text.rsplit(maxsplit=1)[0] for text in written] == ["cat", "cat in box"]
 
 
 def test_a_map_that_shows_nothing_leaves_the_photo(tmp_path: Path) -> None:
@@ -172,6 +191,21 @@ def test_the_command_makes_a_film_and_no_other_picture(run: Runner, tmp_path: Pa
     code, out, _ = run(*command, "--layer", "conv", "--film", "walk.gif", "--fps", "4")
     assert code == 0
     assert "The film is walk.gif" in out
+
+
+def test_the_frames_of_a_video_have_regions(run: Runner, tmp_path: Path) -> None:
+    clip = tmp_path / "my.clip.mp4"
+    frames = np.zeros((3, SIDE, SIDE, 3), dtype=np.uint8)
+    frames[:, 8:16, 8:16, 0] = 200
+    write_film(clip, [Image.fromarray(frame) for frame in frames], fps=10)
+    network = ("--model", "test_film:colours", "--target", "red", "--layer", "conv")
+    command = ("explain", clip, *network, "--film", "out.gif")
+    assert run(*command, "--regions", "regions.json")[0] == 0
+    images = json.loads(Path("regions.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"my_clip-{n}" for n in (1, 2, 3)]
+    code, _, err = run(*command, "--regions", "r", "--regions-format", "yolo", "--every", "3")
+    assert code == 0, err
+    assert [path.name for path in Path("r/labels").iterdir()] == ["my_clip-1.txt"]
 
 
 @pytest.mark.parametrize(

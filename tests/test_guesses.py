@@ -52,6 +52,8 @@ def result() -> limelight.Explanation:
         (limelight.cut, {"target_layer": 1}, "Use 'layer': a dotted path or a module."),
         (limelight.trace, {"target_layers": 1}, "Use 'layers': a dotted path or a module, or"),
         (limelight.measure, {"targets": 1}, "Use 'target'"),
+        (limelight.Explanation.save, {"width": "85mm"}, "Use style=limelight.FigureStyle(width="),
+        (limelight.Explanation.overlay, {"opacity": 0.5}, "Use 'alpha'."),
         (limelight.walkthrough, {"lang": "zh"}, "Did you mean 'language'?"),
     ],
 )
@@ -93,6 +95,8 @@ def test_one_photo_that_is_in_no_list(result: limelight.Explanation, tmp_path: P
         ("plot", ".figure() draws it, .save('map.png') writes it to a file."),
         ("probability", "The score is before softmax; .output holds what the model returned"),
         ("cam", ".heatmap is the map in [0, 1], .raw the signed one"),
+        ("to_csv", ".to_frame().to_csv('maps.csv') writes a table"),
+        ("numpy", ".heatmap.numpy(force=True) is the map as an array"),
         ("heatmp", "Did you mean 'heatmap', 'heatmap_at'"),
         ("frobnicate", "It has completeness_gap, crops,"),
     ],
@@ -187,7 +191,11 @@ def test_every_argument_of_other_libraries_has_a_place() -> None:
         name
         for function in (limelight.explain, limelight.compare, limelight.explain_photos)
         for name in inspect.signature(function).parameters
-    } | set(inspect.signature(limelight.Explanation.save).parameters)
+    } | {
+        name
+        for function in (limelight.Explanation.save, limelight.Explanation.overlay)
+        for name in inspect.signature(function).parameters
+    }
     for given, (instead, advice) in ARGUMENTS.items():
         assert set(instead) <= taken, given
         assert instead or advice, given

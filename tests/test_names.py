@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import limelight
 from helpers.commands import MODELS, Runner, flat, folder, run, save_photo
 from helpers.measure_commands import CLASSES, net
 from limelight.errors import MethodError, MetricError, OptionError, UnknownNameError
+from limelight.evidence import Evidence
 from limelight.methods import METHODS, QUICK_METHODS, chosen_methods, find_method
 from limelight.methods.views import VIEWS, find_views
 from limelight.metrics import METRICS, find_metric
@@ -45,6 +48,52 @@ __all__ = ["folder", "run"]  # fixtures
 )
 def test_where_a_name_begins(text: str, names: list[str]) -> None:
     assert split_names(text) == names
+
+
+def abscam(evidence: Evidence, power: float = 1.0) -> Tensor:
+    return (evidence.gradients.abs() ** power * evidence.activations).sum(1)
+
+
+def method_of(function: Callable[..., Any], needs: Any = ("gradients",)) -> limelight.Method:
+    return limelight.Method(
+        name="mine",
+        function=function,
+        formula="sum_k |g_k|^power A_k",
+        paper="ours",
+        use="to try",
+        family="pointwise",
+        needs=needs,
+    )
+
+
+@pytest.mark.parametrize("needs", [["gradients"], {"gradients"}, frozenset({"gradients"})])
+def test_a_method_of_ones_own(needs: Any) -> None:
+    network, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), torch.rand(2, 3, 8, 8)
+    mine = method_of(abscam, needs)
+    result = limelight.explain(network, images, target=0, layer="0", method=mine.set(power=2.0))
+    cut = limelight.cut(network, images, "0")
+    expected = (cut.gradients(target=0) ** 2 * cut.activations).sum(1)
+    assert torch.allclose(result.raw, expected, atol=1e-6)
+    assert result.method == "mine:power=2.0"
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda evidence: evidence.activations, r"returned \[2, 4, 6, 6\] for activations \[2, 4"),
+        (lambda evidence: evidence.activations.sum((0, 1))[None], r"returned \[1, 6, 6\] for"),
+        (lambda evidence: None, "returned NoneType for"),
+    ],
+)
+def test_a_method_that_returns_no_map(function: Callable[..., Any], says: str) -> None:
+    network, images = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), torch.rand(2, 3, 8, 8)
+    with pytest.raises(MethodError, match=f"The function of mine {says}"):
+        limelight.explain(network, images, target=0, layer="0", method=method_of(function))
+
+
+def test_a_function_alone_is_no_method() -> None:
+    with pytest.raises(OptionError, match=r"or a row, which limelight\.Method\(\.\.\.\) makes"):
+        limelight.explain(nn.Identity(), torch.rand(1, 3, 8, 8), method=abscam)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from PIL import Image
 
 import limelight
@@ -63,6 +65,16 @@ def test_a_noisy_picture_becomes_a_small_png() -> None:
     data = small_png(noise(900))
     assert len(data) <= MOST_PNG
     assert Image.open(BytesIO(data)).format == "PNG"
+
+
+def test_rare_colours_stay_in_a_small_png() -> None:
+    picture = noise(600).convert("L").convert("RGB")  # greys, and a bar of the colours of a map
+    bar = colormaps["RdBu_r"](np.linspace(0, 1, 300), bytes=True)[:, :3]
+    picture.paste(Image.fromarray(np.tile(bar, (12, 1, 1))), (150, 560))
+    shown = Image.open(BytesIO(small_png(picture, 10**6))).convert("RGB")
+    drawn = np.asarray(shown)[560:572, 150:450].mean(0)
+    assert np.abs(drawn - bar).max() < 40
+    assert np.abs(drawn - bar).mean() < 8
 
 
 def test_two_cells_do_not_share_an_id(network: PoolLinear) -> None:

@@ -274,6 +274,12 @@ def test_a_small_picture_is_enlarged_and_several_are_saved_one_by_one(tmp_path: 
         explanation(RAW[:1]).regions(0.5).save(tmp_path / "regions.pdf")
 
 
+def test_regions_show_themselves_in_a_notebook() -> None:
+    regions = explanation(torch.rand(2, 8, 8)).regions(0.5)
+    assert regions._repr_html_().count("<img") == 2
+    assert regions.overlay()._repr_html_().count("<img") == 2  # type: ignore[attr-defined]
+
+
 def test_the_table_of_regions() -> None:
     regions = explanation(RAW).regions(0.6)
     rows = regions.rows(["a.jpg", "b.jpg"])

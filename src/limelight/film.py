@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -168,5 +169,6 @@ def _names(explanations: tuple[Explanation, ...]) -> str:
     for each in explanations:
         status = each.status[0]
         note = "" if status.ok else f" ({status.name})"
-        words.append(f"{each.label[0]} {float(each.score[0].detach()):.3g}{note}")
+        name = re.sub(r" in box \[.*\]$", "", each.label[0])  # the box is drawn
+        words.append(f"{name} {float(each.score[0].detach()):.3g}{note}")
     return "   ".join(words)

@@ -112,6 +112,8 @@ _SCORE = (
     "The score is before softmax; .output holds what the model returned, of a classifier "
     "the logits: .output.softmax(1)."
 )
+_TABLE = ".to_frame().to_csv('maps.csv') writes a table; .rows() are its rows."
+_ARRAY = ".heatmap.numpy(force=True) is the map as an array, .save('maps.npz') writes all arrays."
 _MAP = ".heatmap is the map in [0, 1], .raw the signed one at the layer's resolution."
 
 #: Guessed attributes, with an attribute that the object must have, and what to do.
@@ -119,6 +121,8 @@ _ATTRIBUTES = {
     **dict.fromkeys(("show", "display", "view"), ("save", _SHOW)),
     **dict.fromkeys(("plot", "draw", "visualize", "imshow"), ("figure", _DRAW)),
     **dict.fromkeys(("probability", "probabilities", "prob", "confidence"), ("output", _SCORE)),
+    **dict.fromkeys(("to_csv", "csv", "table", "to_pandas"), ("to_frame", _TABLE)),
+    **dict.fromkeys(("numpy", "to_numpy", "array"), ("heatmap", _ARRAY)),
     **dict.fromkeys(("cam", "map", "attributions", "saliency", "mask"), ("heatmap", _MAP)),
 }
 

@@ -53,6 +53,7 @@ INSTEAD = {
     "SemanticSegmentationTarget": "a region is target=limelight.Region(...)",
     "preprocess_image": "a Network prepares photos: network = limelight.load_model('resnet50'), "
     "limelight.explain(network, photo)",
+    "load_image": "limelight.load_photo('cat.jpg') reads a photo",
 }
 
 
@@ -86,5 +87,10 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "batch_size": (("chunk", "batch"), ""),
     "photos": (("inputs",), "photos are the second argument, of a Network"),
     "cmap": (("colormap",), ""),
+    "width": (("style",), "style=limelight.FigureStyle(width='85mm')"),
+    "dpi": (("style",), "style=limelight.FigureStyle(dpi=300)"),
+    "font_size": (("style",), "style=limelight.FigureStyle(font_size=8)"),
+    "figsize": (("style",), "style=limelight.FigureStyle(width='85mm')"),
+    "opacity": (("alpha",), ""),
     "use_cuda": ((), "move the model and the images with .to('cuda')"),
 }

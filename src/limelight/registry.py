@@ -72,7 +72,7 @@ def find_entry(table: Mapping[str, _R], kind: str, wanted: str | _R) -> _R:
     if not isinstance(wanted, str):
         raise OptionError(
             f"The {kind} is a {type(wanted).__name__}; a name in {kind.upper()}S was expected, or "
-            "a row."
+            f"a row, which limelight.{kind.title()}(...) makes of a function."
         )
     name, options = read_settings(wanted)
     entry = table[find_name(table, kind, name)]

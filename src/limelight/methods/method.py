@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from limelight.errors import MethodError
 from limelight.evidence import Evidence, EvidenceKind
 from limelight.registry import Entry
 from limelight.status import SummedOver
@@ -47,7 +48,23 @@ class Method(Entry):
     keeps_positive: bool = False
     sums_to: Callable[..., Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        """Take a list or a set of the evidence, too."""
+        object.__setattr__(self, "needs", frozenset(self.needs))
+
     def raw(self, evidence: Evidence) -> Tensor:
-        """Return the raw map `[B, *grid]`."""
-        raw: Tensor = self.function(evidence, **dict(self.options))
-        return raw
+        """Return the raw map `[B, *grid]`.
+
+        Raises:
+            MethodError: The function returned no tensor with these axes.
+        """
+        raw = self.function(evidence, **dict(self.options))
+        activations = evidence.activations
+        axes, batch = activations.ndim - 1, len(activations)
+        if isinstance(raw, Tensor) and raw.ndim == axes and len(raw) == batch:
+            return raw
+        returned = list(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+        raise MethodError(
+            f"The function of {self.name} returned {returned} for activations "
+            f"{list(activations.shape)}; a raw map [B, *grid] was expected, without the channels."
+        )

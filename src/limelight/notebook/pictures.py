@@ -34,10 +34,18 @@ def small_png(picture: Image.Image, most_bytes: int = MOST_PNG) -> bytes:
     small = picture.convert("RGB")
     while True:
         buffer = BytesIO()
-        small.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        _with_palette(small).save(buffer, "PNG", optimize=True)
         size = buffer.tell()
         if size <= most_bytes or max(small.size) <= 64:
             return buffer.getvalue()
         share = max(0.5, min(0.9, (most_bytes / size) ** 0.5))
         width, height = max(1, round(width * share)), max(1, round(height * share))
         small = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _with_palette(picture: Image.Image) -> Image.Image:
+    """Return a picture in 256 colours, rare ones among them, such as those of a colour bar."""
+    half = (max(1, picture.width // 2), max(1, picture.height // 2))
+    some = picture.resize(half, Image.Resampling.NEAREST)  # a palette of all pixels takes a second
+    palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -175,7 +175,8 @@ def check_window(window: object) -> None:
     if not numbers or not np.isfinite(window).all() or window[1] <= 0:  # type: ignore[index,call-overload]
         raise OptionError(
             f"The window is {window!r}; its centre and its width, a positive number, were "
-            "expected, as in (40, 400)."
+            "expected, as in (40, 400). limelight.photos.windows.read_window('lung') finds those "
+            "of CT by name."
         )
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from limelight import files
 from limelight.errors import OutputError
+from limelight.map_views import Pictures
+from limelight.notebook import pictures_html
 from limelight.regions.drawings import overlay
 from limelight.regions.exports import RegionExport, RegionFormat, check_names
 from limelight.regions.heat_regions import ImageRegions, PixelsOf, regions_of_images
@@ -84,6 +86,10 @@ class ExplainedRegions(Sequence[ImageRegions]):
         """Return the regions of each image."""
         return f"ExplainedRegions({', '.join(map(repr, self))})"
 
+    def _repr_html_(self) -> str:
+        """Show the regions on the first pictures in a notebook."""
+        return pictures_html(self.overlay())
+
     def __len__(self) -> int:
         """Return B, the number of images."""
         return len(self.images)
@@ -141,7 +147,7 @@ class ExplainedRegions(Sequence[ImageRegions]):
 
         A small picture is enlarged by an integer.
         """
-        return list(map(overlay, self))
+        return Pictures(map(overlay, self))
 
     def save(self, path: str | Path) -> Path:
         """Write the drawing of one image as .png, .jpg or .webp, whole or not at all.

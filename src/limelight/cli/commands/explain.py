@@ -134,7 +134,7 @@ def explain(
 
     limelight explain scan.png --picture signed --width 85mm --dpi 300 --out figure.pdf
 
-    limelight explain walk.mp4 --target dog --every 5 --film dog.mp4
+    limelight explain walk.mp4 --target pug --every 5 --film pug.mp4
 
     limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
     """
@@ -159,6 +159,8 @@ def explain(
     run.paths = pictures_of(paths, network, every)
     if len(run.paths) > len(paths):
         files = picture_options.plan(single=False)
+    if run.paths != paths:
+        regions = region_options.plan(run.paths)  # of each frame or slice, not of the file
     targets = place_options.place(classes, network.preprocess, run.paths)
     heatmaps = _Heatmaps(
         run,
