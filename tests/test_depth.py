@@ -383,6 +383,18 @@ def test_what_is_passed_to_explain_is_prepared_by_the_network(given: Any) -> Non
     assert explanation.crops[0].photo.size == (SIDE, SIDE)
 
 
+def test_a_file_is_read_by_the_network(tmp_path: Path) -> None:
+    path = write(tmp_path / "scan.png", ramp(0, 4095, "uint16"))
+    network = limelight.Network("g", grey(), as_it_is(1))
+    by_hand = limelight.explain(network, limelight.load_photo(path))
+    for given in (path, str(path), [path]):
+        assert torch.equal(limelight.explain(network, given).raw, by_hand.raw)
+    with pytest.raises(limelight.LimelightError, match=r"The file .*scan.png.*Pass a Network"):
+        limelight.explain(grey(), str(path))
+    with pytest.raises(PhotoError, match="There is no file"):
+        limelight.explain(network, "nothing.png")
+
+
 def test_an_array_for_a_plain_model_says_what_to_pass() -> None:
     with pytest.raises(limelight.LimelightError, match=r"An array was given.*Pass a Network"):
         limelight.explain(grey(), ramp(0, 1, "float32"))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from limelight.cli.option_groups import path_option
+from limelight.cli.output_options import PictureFiles, PictureOptions
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.words import under_option
@@ -55,6 +56,12 @@ class FilmOptions:
         with under_option("--film"):
             film_format(self.film)
             make_folder(self.film.parent)
+
+    def plan(self, pictures: PictureOptions, *, single: bool) -> PictureFiles:
+        """Return where pictures go; with a film there are none, and no folder is made."""
+        if self.film is not None:
+            return PictureFiles(pictures.out, "png", is_folder=True)
+        return pictures.plan(single=single)
 
     def begin(self, network: Network, colormap: str | None, *, whole: bool) -> FilmFile | None:
         """Return the film to write; None if none is asked for."""

@@ -126,7 +126,7 @@ def choose(
             for path, of_image in zip(paths, _each_target(read_target, len(paths), 2), strict=True)
         ]
     else:
-        subject = read_subject(model, inputs, classes)  # type: ignore[arg-type]
+        subject = read_subject(model, inputs, classes)
         network, model_classes = subject.model, subject.classes
         rows, marked = check_metrics(subject.inputs.image, wanted, objects)
         sources = _row_sources(subject.inputs, read_target, marked)

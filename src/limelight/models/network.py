@@ -92,8 +92,9 @@ class Network:
 #: How many class names a notebook shows.
 _MOST_NAMES = 8
 
-#: A photo as a user has it; an array is `[H, W]`, `[H, W, C]`, `[C, H, W]` or a volume.
-AnyPhoto = Image | Raster | Numbers
+#: A photo as a user has it: its file, or decoded; an array is `[H, W]`, `[H, W, C]`, `[C, H, W]`
+#: or a volume.
+AnyPhoto = str | Path | Image | Raster | Numbers
 
 #: What `explain` and its like take: a model with its inputs, or a `Network` with photos too.
 Model = nn.Module | Network
@@ -168,7 +169,7 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     if is_ultralytics(model):
         model = yolo_network(model)
     network = model if isinstance(model, Network) else None
-    photos = _photos(inputs, None if network is None else network.preprocess.channels)
+    photos = _photos(inputs, network)
     if photos is not None and network is None:
         kind = "An array" if _is_array(inputs) else "A photo"
         raise InputError(
@@ -199,14 +200,28 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     return Subject(network.model, inputs_of_photos, classes, crops)
 
 
-def _photos(inputs: Images, channels: int | None) -> list[Photo] | None:
-    """Return the inputs as a list of photos; None if they are no photos."""
+def _photos(inputs: Images, network: Network | None) -> list[Photo] | None:
+    """Return the inputs as a list of photos; None if they are no photos.
+
+    Raises:
+        InputError: A file is named, and there is no network to read it for.
+        MissingPhotoError, PhotoError: As `load_photo`.
+    """
     photos = list[Photo]()
+    channels = None if network is None else network.preprocess.channels
     for each in inputs if isinstance(inputs, list | tuple) else [inputs]:
         if isinstance(each, Image | Raster):
             photos.append(in_own_numbers(each))
         elif isinstance(each, np.ndarray):
             photos.append(as_photo(each, channels))
+        elif isinstance(each, str | Path):
+            if network is None:
+                raise InputError(
+                    f"The file {str(each)!r} was given, and how to prepare it for this model is "
+                    "not known. Pass a Network, as limelight.load_model returns it, or the tensor "
+                    "[B, C, H, W] that the model takes."
+                )
+            photos.append(network.load_photo(each))
         else:
             return None
     return photos or None

@@ -42,8 +42,8 @@ def draw_geometry(axes: Axes, width: int, geometry: Geometry | None, size: float
             (bottom, 0.5, 0),
         ):
             axes.text(
-                0.03 + 0.94 * across,
-                0.03 + 0.94 * up,
+                0.07 + 0.86 * across,
+                0.07 + 0.86 * up,
                 letter,
                 transform=axes.transAxes,
                 ha=("left", "center", "right")[int(2 * across)],
@@ -62,10 +62,10 @@ def _draw_scale(axes: Axes, width: float, size: float) -> None:
     if not fitting:
         return
     length = fitting[-1]
-    end = 0.04 + length / width
+    end = 0.07 + length / width
     axes.plot(
-        [0.04, end],
-        [0.05, 0.05],
+        [0.07, end],
+        [0.08, 0.08],
         transform=axes.transAxes,
         color="white",
         linewidth=1.5,
@@ -75,8 +75,8 @@ def _draw_scale(axes: Axes, width: float, size: float) -> None:
         scaley=False,
     )
     axes.text(
-        0.04,
-        0.075,
+        0.07,
+        0.105,
         f"{length:g} mm" if length < 1000 else f"{length / 1000:g} m",
         transform=axes.transAxes,
         fontsize=_SHARE * size,

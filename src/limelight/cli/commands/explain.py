@@ -142,7 +142,8 @@ def explain(
     paths = photo_paths(photos)
     style = figure_options.style
     check_picture(picture_options.picture, picture_options.scale, style)
-    files = picture_options.plan(single=len(paths) == 1 and len(classes) <= 1)
+    single = len(paths) == 1 and len(classes) <= 1
+    files = film_options.plan(picture_options, single=single)
     rows = plan_table(table, EXPLANATION_COLUMNS)
     regions = region_options.plan(paths)
     film_options.check()
@@ -158,7 +159,7 @@ def explain(
         network = network_options.load()
     run.paths = pictures_of(paths, network, every)
     if len(run.paths) > len(paths):
-        files = picture_options.plan(single=False)
+        files = film_options.plan(picture_options, single=False)
     if run.paths != paths:
         regions = region_options.plan(run.paths)  # of each frame or slice, not of the file
     targets = place_options.place(classes, network.preprocess, run.paths)
