@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import tifffile
 import torch
@@ -123,7 +124,19 @@ def test_what_tifffile_does_not_decode_is_read_in_parts_too(
     assert np.abs(found.numbers(PART).astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("colours", ["YCbCr", "RGB"])
+@pytest.mark.parametrize(
+    "colours",
+    [
+        "RGB",
+        pytest.param(
+            "YCbCr",
+            marks=pytest.mark.skipif(
+                int(PIL.__version__.partition(".")[0]) < 13,
+                reason="Pillow before 13 takes a YCbCr TIFF, its own too, for one cut short",
+            ),
+        ),
+    ],
+)
 def test_tiles_of_a_slide_in_jpeg_are_read_in_parts(tmp_path: Path, colours: str) -> None:
     smooth = np.asarray(Image.fromarray(RGB).resize((30, 20)).resize((192, 128)))
     coded = list[bytes]()
