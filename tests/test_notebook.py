@@ -55,7 +55,7 @@ def shown() -> dict[str, dict[str, Any]]:
     codes = [START, *(code for code, _ in CELLS.values())]
     cells = [nbformat.v4.new_code_cell(code) for code in codes]  # type: ignore[no-untyped-call]
     notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     outputs = {}
     for name, cell in zip(CELLS, notebook.cells[1:], strict=True):
         results = [out for out in cell.outputs if out.output_type == "execute_result"]
