@@ -158,7 +158,9 @@ class PhotoWindows(WindowInputs):
         self._preprocess = (
             preprocess if preprocess.size is None else replace(preprocess, resize=preprocess.size)
         )
-        self._like = next(network.model.parameters(), torch.zeros(()))
+        self._like = next(
+            network.model.parameters(), torch.zeros((), dtype=torch.float32, device="cpu")
+        )
         super().__init__(
             network.model,
             network.classes if classes is None else classes,
