@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import rc_context, rcParams
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -31,6 +32,7 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.render import fonts
 from limelight.render.cells import cells_figure
 from limelight.render.measures import Bars, Curves, measurement_figure
+from limelight.render.sheets import Block, Panel, sheet
 from limelight.render.traces import TracedLayer, trace_figure
 from limelight.runtime.cells import CellPlaces
 from limelight.status import Status, to_heatmap
@@ -444,3 +446,20 @@ def test_the_fonts_of_the_user_are_taken() -> None:
     with rc_context({"font.family": ["DejaVu Serif"]}):
         serif = pixels(photos(1).figure())
     assert not np.array_equal(serif, pixels(photos(1).figure()))
+
+
+def test_maps_of_single_pixels_are_seen_on_sheets() -> None:
+    """Scattered pixels over a grey photo are lighter than the rest by far; cells leave it alone."""
+    grey = Image.new("RGB", (96, 96), (128, 128, 128))
+    pixels = (torch.rand(96, 96, generator=torch.Generator().manual_seed(0)) > 0.97).float()
+    cells = torch.zeros(96, 96)
+    cells[20:60, 20:60] = 1
+
+    def drawn(heat: torch.Tensor) -> np.ndarray[Any, Any]:
+        block = Block(grey, "a title", [Panel(heat, "a method")])
+        axes = next(a for a in sheet([block]).findobj(Axes) if a.get_title() == "a method")
+        return np.asarray(axes.images[0].get_array()).astype(float)
+
+    hot, cold = drawn(pixels)[pixels > 0], drawn(pixels)[pixels == 0]
+    assert hot.mean() - cold.mean() > 60
+    assert np.abs(drawn(cells)[cells == 0] - 128).max() <= 1

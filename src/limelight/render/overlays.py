@@ -13,6 +13,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from limelight.errors import OutputError, unknown
 from limelight.finish import FinishedInPieces
@@ -33,6 +34,29 @@ Alpha = float | Literal["heat"] | None
 
 #: How opaque the hottest colour is, and the heat from which on all are that opaque.
 _MOST_OPAQUE, _OPAQUE_FROM = 0.75, 0.6
+
+
+#: A map is one of single pixels from this share of its heat on that a blur takes away. Of the maps
+#: of layers down to a stride of 4 it was at most 0.15 on two photos, of gradients at the input at
+#: least 0.34.
+_SINGLE_PIXELS = 0.25
+
+#: How many times the blur's window fits into the longer side of a map.
+_BLURS = 32
+
+
+def is_of_single_pixels(heatmap: Heat) -> bool:
+    """Return whether the heat `[H, W]` jumps from pixel to pixel, as gradients at the input do.
+
+    `mean |h - blur(h)| > 0.25 mean h`, with the mean over a window of a 32nd of the longer side.
+    """
+    heat = heatmap[:, :].abs().nan_to_num(0)
+    window = max(3, 2 * (round(max(heat.shape) / _BLURS) // 2) + 1)
+    padding = window // 2
+    if min(heat.shape) <= padding:
+        return False
+    blurred = avg_pool2d(heat[None, None], window, 1, padding, count_include_pad=False)[0, 0]
+    return bool((heat - blurred).abs().mean() > _SINGLE_PIXELS * heat.mean())
 
 
 def highest_heat(heatmaps: Sequence[Heat]) -> Heat:

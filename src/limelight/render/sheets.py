@@ -15,7 +15,7 @@ from PIL.Image import Image
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.render.figures import plain_photo, write_note
 from limelight.render.outlines import Region, draw_outline
-from limelight.render.overlays import Heat, overlay
+from limelight.render.overlays import Heat, is_of_single_pixels, overlay
 from limelight.render.pages import GAP, MARGIN, Page, write_title
 from limelight.render.scales import ColourBar, HeatColours
 from limelight.render.shown import ShownFigure
@@ -223,11 +223,16 @@ class _SheetBlock(NamedTuple):
 def _draw_panel(
     axes: Axes, block: Block, panel: Panel, colours: HeatColours, width: float, size: float
 ) -> None:
-    """Draw one map over its photo."""
+    """Draw one map over its photo; one of single pixels, which would hardly be seen, in its light.
+
+    Such a map is drawn as in the article, whose sum of photo and colours darkens what is cold.
+    """
+    in_pixels = not colours.signed and is_of_single_pixels(panel.heatmap)
     drawn = overlay(
         block.photo,
         panel.heatmap,
         colormap=colours.colormap,
+        alpha=None if in_pixels else "heat",
         signed=colours.signed,
         curve=block.curve,
     )
