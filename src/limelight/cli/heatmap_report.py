@@ -41,8 +41,7 @@ def print_photo(console: Console, photo: dict[str, Any], heatmaps: HeatmapRun) -
             f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
         )
     console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
-    if [best["class"] for best in photo["top5"]] != ["class 0"]:  # a number without a name
-        console.print(answers_table)
+    console.print(answers_table)
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
