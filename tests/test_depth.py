@@ -389,7 +389,7 @@ def test_a_file_is_read_by_the_network(tmp_path: Path) -> None:
     by_hand = limelight.explain(network, limelight.load_photo(path))
     for given in (path, str(path), [path]):
         assert torch.equal(limelight.explain(network, given).raw, by_hand.raw)
-    with pytest.raises(limelight.LimelightError, match=r"The file .*scan.png.*Pass a Network"):
+    with pytest.raises(limelight.LimelightError, match="The inputs are a str"):
         limelight.explain(grey(), str(path))
     with pytest.raises(PhotoError, match="There is no file"):
         limelight.explain(network, "nothing.png")

@@ -204,7 +204,6 @@ def _photos(inputs: Images, network: Network | None) -> list[Photo] | None:
     """Return the inputs as a list of photos; None if they are no photos.
 
     Raises:
-        InputError: A file is named, and there is no network to read it for.
         MissingPhotoError, PhotoError: As `load_photo`.
     """
     photos = list[Photo]()
@@ -214,13 +213,7 @@ def _photos(inputs: Images, network: Network | None) -> list[Photo] | None:
             photos.append(in_own_numbers(each))
         elif isinstance(each, np.ndarray):
             photos.append(as_photo(each, channels))
-        elif isinstance(each, str | Path):
-            if network is None:
-                raise InputError(
-                    f"The file {str(each)!r} was given, and how to prepare it for this model is "
-                    "not known. Pass a Network, as limelight.load_model returns it, or the tensor "
-                    "[B, C, H, W] that the model takes."
-                )
+        elif isinstance(each, str | Path) and network is not None:
             photos.append(network.load_photo(each))
         else:
             return None
