@@ -41,19 +41,20 @@ _MOST_OPAQUE, _OPAQUE_FROM = 0.75, 0.6
 #: least 0.34.
 _SINGLE_PIXELS = 0.25
 
-#: How many times the blur's window fits into the longer side of a map.
+#: How many times the blur's window fits into the shorter side of a map: slices stand side by side.
 _BLURS = 32
 
 
 def is_of_single_pixels(heatmap: Heat) -> bool:
     """Return whether the heat `[H, W]` jumps from pixel to pixel, as gradients at the input do.
 
-    `mean |h - blur(h)| > 0.25 mean h`, with the mean over a window of a 32nd of the longer side.
+    `mean |h - blur(h)| > 0.25 mean h`, with the mean over a window of a 32nd of the shorter side.
+    In a map whose shorter side has less than 64 pixels, these cannot be told from cells: False.
     """
     heat = heatmap[:, :].abs().nan_to_num(0)
-    window = max(3, 2 * (round(max(heat.shape) / _BLURS) // 2) + 1)
+    window = max(3, 2 * (round(min(heat.shape) / _BLURS) // 2) + 1)
     padding = window // 2
-    if min(heat.shape) <= padding:
+    if min(heat.shape) < 2 * _BLURS:  # a cell of so small a map is hardly more than a pixel
         return False
     blurred = avg_pool2d(heat[None, None], window, 1, padding, count_include_pad=False)[0, 0]
     return bool((heat - blurred).abs().mean() > _SINGLE_PIXELS * heat.mean())
