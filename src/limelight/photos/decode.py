@@ -109,12 +109,25 @@ def decoded(path: Path, opened: Image.Image, channels: int | None, *, cut: bool)
                 return Raster.of(numbers, channels, repr(str(path)))
             if is_deep(opened) or (channels not in (None, 1, 3) and _bands(opened) == channels):
                 opened.load()
-                return Raster.of(np.asarray(_upright(opened)), channels, repr(str(path)))
+                return Raster.of(_numbers(_upright(opened)), channels, repr(str(path)))
             opened.load()
             return _rgb(_upright(opened))
     except PhotoError:
         opened.close()  # the error's traceback would keep its pixels
         raise
+
+
+def _numbers(picture: Image.Image) -> Numbers:
+    """Return the numbers of a picture, copied in pieces: Pillow copies a whole one twice."""
+    numbers: Numbers | None = None
+    for left, top, right, bottom in pieces(*picture.size):
+        part = np.asarray(picture.crop((left, top, right, bottom)))
+        if numbers is None:
+            shape = (picture.height, picture.width, *part.shape[2:])
+            numbers = np.empty(shape, dtype=part.dtype)
+        numbers[top:bottom, left:right] = part
+    assert numbers is not None
+    return numbers
 
 
 def _bands(picture: Image.Image) -> int:
