@@ -8,13 +8,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import PIL
 import pytest
 import torch
 from PIL import Image
 from torchvision import models
 
-from helpers.photos import load_picture
+from helpers.photos import load_picture, with_ycbcr_tiff
 from helpers.tolerances import assert_agrees
 from limelight.cli.target_options import PlaceOptions
 from limelight.errors import LimelightError, MissingPhotoError, OptionError, PhotoError
@@ -92,10 +91,7 @@ def test_limit_is_above_honest_photos() -> None:
         *["RGB", "L", "P", "1", "CMYK", "RGBA", "LA"],
         pytest.param(
             "YCbCr",
-            marks=pytest.mark.skipif(
-                int(PIL.__version__.partition(".")[0]) < 13,
-                reason="Pillow before 13 takes a YCbCr TIFF, its own too, for one cut short",
-            ),
+            marks=with_ycbcr_tiff,
         ),
     ],
 )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import pytest
 import tifffile
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.commands import Runner, folder, run
+from helpers.photos import with_ycbcr_tiff
 from limelight.errors import PhotoError
 from limelight.photos import tiff_windows, windowed
 from limelight.photos.raster import Raster
@@ -130,10 +130,7 @@ def test_what_tifffile_does_not_decode_is_read_in_parts_too(
         "RGB",
         pytest.param(
             "YCbCr",
-            marks=pytest.mark.skipif(
-                int(PIL.__version__.partition(".")[0]) < 13,
-                reason="Pillow before 13 takes a YCbCr TIFF, its own too, for one cut short",
-            ),
+            marks=with_ycbcr_tiff,
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,10 @@ import torch
 from PIL import Image
 
 from limelight import files
-from limelight.drawing import heatmap_on_photo
 from limelight.errors import InputError, OutputError
 from limelight.explanation import Explanation
-from limelight.explanation_arrays import PhotoHeatmap
-from limelight.map_scales import ScaledMaps
+from limelight.explanation_arrays import PhotoHeatmap, photo_heatmap
+from limelight.map_scales import ScaledMaps, highest_value
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult
 from limelight.photos.crops import CroppedPhoto
@@ -99,7 +97,8 @@ class AlignedMap:
         stack = open_stack(self.source, self.network.preprocess.channels)
         first = self._slices[0]
         if stack is None:
-            return _on_photo(first.explanation, first.crop)
+            assert first.crop is not None
+            return photo_heatmap(first.explanation, first.crop)
         if not isinstance(stack, VolumeFile):
             raise InputError(
                 f"{str(self.source)!r} is a film; a photo or a volume was expected. Write a film."
@@ -107,15 +106,15 @@ class AlignedMap:
         shape = stack.shape[:3]
         if first.crop is None:
             return _in_volume(first.explanation, shape, self.network.preprocess.volume_box(shape))
-        highest = _highest([each.explanation for each in self._slices])
+        highest = highest_value(each.explanation for each in self._slices)
         heat = torch.zeros(shape, dtype=torch.float32, device="cpu")
         seen = torch.zeros(shape, dtype=torch.bool, device="cpu")
         for path, explanation, crop in self._slices:
             inside = split_path(path)
-            if inside is None or inside[0] != self.source:
+            if inside is None or inside[0] != self.source or crop is None:
                 raise InputError(f"{str(path)!r} is no slice of {str(self.source)!r}.")
             maps = ScaledMaps(explanation, signed=False, highest=[highest])
-            heat[inside[1]], seen[inside[1]] = _on_photo(maps, crop)
+            heat[inside[1]], seen[inside[1]] = photo_heatmap(maps, crop)
         return PhotoHeatmap(heat, seen)
 
     def save(self, path: str | Path) -> Path:
@@ -187,20 +186,6 @@ def check_aligned(path: Path, source: Path) -> None:
             f"Cannot write {path.name!r}: a map of {source.name!r} keeps its place in {fits}. "
             "Pass another name."
         )
-
-
-def _highest(explanations: list[Explanation]) -> float:
-    """Return the highest raw value of maps whose status is ok."""
-    values = (float(each.raw.max()) for each in explanations if each.status[0].ok)
-    return max((value for value in values if math.isfinite(value)), default=0.0)
-
-
-def _on_photo(explanation: Explanation | ScaledMaps, crop: CroppedPhoto | None) -> PhotoHeatmap:
-    """Return the heat over a whole photo, `[H, W]`, and what of it was seen."""
-    from limelight.render import in_one_tensor
-
-    assert crop is not None
-    return PhotoHeatmap(in_one_tensor(heatmap_on_photo(explanation, crop)), crop.seen())
 
 
 def _in_volume(

@@ -25,7 +25,7 @@ Crops = Sequence[CroppedPhoto]
 
 
 class Drawable(Protocol):
-    """What is drawn of an `Explanation`, whose attributes these are."""
+    """The attributes of an `Explanation` that are needed to draw it."""
 
     @property
     def image(self) -> Tensor: ...  # noqa: D102
@@ -56,7 +56,7 @@ class Drawable(Protocol):
 
 
 class Explained(Drawable, Protocol):
-    """What is drawn and said of an `Explanation`, whose attributes these are."""
+    """The attributes of an `Explanation` that are drawn or written beside the drawing."""
 
     @property
     def label(self) -> tuple[str, ...]: ...  # noqa: D102

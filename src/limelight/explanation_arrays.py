@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from limelight.drawing import Explained, check_whole, heatmap_on_photo
+from limelight.drawing import Drawable, Explained, check_whole, heatmap_on_photo
+from limelight.photos.crops import CroppedPhoto
 
 
 class PhotoHeatmap(NamedTuple):
@@ -21,15 +22,17 @@ class PhotoHeatmap(NamedTuple):
     seen: Tensor
 
 
-def photo_heatmaps(explanation: Explained) -> list[PhotoHeatmap]:
-    """Return the heatmap of each whole photo, as `Explanation.photo_heatmaps` says."""
+def photo_heatmap(maps: Drawable, crop: CroppedPhoto) -> PhotoHeatmap:
+    """Return the heatmap of one image on its whole photo."""
     from limelight.render import in_one_tensor
 
+    return PhotoHeatmap(in_one_tensor(heatmap_on_photo(maps, crop)), crop.seen())
+
+
+def photo_heatmaps(explanation: Explained) -> list[PhotoHeatmap]:
+    """Return the heatmap of each whole photo, as `Explanation.photo_heatmaps` says."""
     check_whole(explanation.crops, whole=True)
-    return [
-        PhotoHeatmap(in_one_tensor(heatmap_on_photo(explanation[b], crop)), crop.seen())
-        for b, crop in enumerate(explanation.crops or ())
-    ]
+    return [photo_heatmap(explanation[b], crop) for b, crop in enumerate(explanation.crops or ())]
 
 
 def explanation_arrays(

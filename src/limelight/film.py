@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ from PIL.Image import Image
 from limelight.drawing import as_pictures
 from limelight.errors import OptionError
 from limelight.explanation import Explanation
-from limelight.map_scales import ScaledMaps
+from limelight.map_scales import ScaledMaps, highest_value
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult
 from limelight.progress import ProgressCallback
@@ -71,17 +70,6 @@ class Film:
             maps = tuple(map(_without_pixels, result.explanations))
             self._frames.append(_Frame(result.path, maps))
 
-    @property
-    def highest(self) -> float:
-        """The highest value of all raw maps whose status is ok; 0 if there is none."""
-        shown = (
-            float(explanation.raw.max())
-            for frame in self._frames
-            for explanation in frame.explanations
-            if explanation.status[0].ok
-        )
-        return max((value for value in shown if math.isfinite(value)), default=0.0)
-
     def pictures(self, progress: ProgressCallback | None = None) -> Iterator[Image]:
         """Yield the pictures of the film, each with the names and scores below.
 
@@ -93,7 +81,7 @@ class Film:
         """
         from limelight import render
 
-        highest, total = self.highest, len(self)
+        highest = highest_value(each for frame in self._frames for each in frame.explanations)
         for number, frame in enumerate(self._frames, start=1):
             crop = self.network.preprocess.crop(self.network.load_photo(frame.path))
             crop = crop.reduced(_LONGEST)
@@ -109,7 +97,7 @@ class Film:
                     picture = render.outlined(picture, region)
             yield render.captioned(picture, _names(frame.explanations), frame.path.name)
             if progress:
-                progress(str(frame.path), number, total)
+                progress(str(frame.path), number, len(self))
 
     def save(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self, get_args
 
 import torch
@@ -82,6 +83,14 @@ class ScaledMaps:
     def __getitem__(self, image: int) -> Self:
         """Return the maps of one image."""
         return type(self)(self.maps[image], signed=self.signed, highest=(self.highest[image],))
+
+
+def highest_value(explanations: Iterable[Drawable]) -> float:
+    """Return the highest value of all raw maps whose status is ok; 0 if there is none."""
+    values = (
+        float(each.raw.detach().max()) for each in explanations if all(s.ok for s in each.status)
+    )
+    return max((value for value in values if math.isfinite(value)), default=0.0)
 
 
 def is_shown(status: Status, *, signed: bool) -> bool:

@@ -166,12 +166,7 @@ def explain_photos(
         return (tuple(explanation[row] for explanation in by_target) for row in range(len(images)))
 
     # 1. Photos are decoded while the loop's body works on the batch before.
-    pictures = each_picture(
-        list(map(Path, paths)),
-        channels=network.preprocess.channels,
-        volumes=network.preprocess.takes_volumes,
-    )
-    for loaded in prepared(pictures, network.preprocess, batch=batch, room=room):
+    for loaded in prepared(pictures_of(paths, network), network.preprocess, batch=batch, room=room):
         # 2. The explanations of the batch.
         done = deque(found for images in _batches(loaded) for found in explain_batch(images))
         # 3. The results, one by one.
@@ -181,6 +176,17 @@ def explain_photos(
             yield result.pop()
             if not caller_gives_back:
                 room.give(taken)
+
+
+def pictures_of(paths: Sequence[str | Path], network: Network, every: int = 1) -> list[Path]:
+    """Return the pictures that a network takes of these files, as `each_picture` does."""
+    preprocess = network.preprocess
+    return each_picture(
+        list(map(Path, paths)),
+        channels=preprocess.channels,
+        volumes=preprocess.takes_volumes,
+        every=every,
+    )
 
 
 def _explain_by_tiles(
@@ -195,9 +201,7 @@ def _explain_by_tiles(
 ) -> Iterator[PhotoResult]:
     """Explain photo files one by one, each window by window; `fuse` is None for a single layer."""
     preprocess = network.preprocess
-    for path in each_picture(
-        list(map(Path, paths)), channels=preprocess.channels, volumes=preprocess.takes_volumes
-    ):
+    for path in pictures_of(paths, network):
         try:
             picture = open_windows(path, preprocess.channels)
             windows = PhotoWindows(network, picture, tiles)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import PIL
+import pytest
 from PIL import Image
 
 import limelight
+
+#: For tests of TIFF files in YCbCr.
+with_ycbcr_tiff = pytest.mark.skipif(
+    int(PIL.__version__.partition(".")[0]) < 13,
+    reason="Pillow before 13 takes a YCbCr TIFF, its own too, for one cut short",
+)
 
 
 def load_picture(path: str | Path) -> Image.Image:

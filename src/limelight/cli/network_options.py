@@ -150,8 +150,8 @@ class NetworkOptions:
         if resize is not None:
             shorter = resize[0] if len(resize) == 1 else resize
             preprocess = replace(preprocess, resize=shorter, longest=None)
-        if self.no_crop and preprocess.size is not None:
-            preprocess = replace(preprocess, resize=preprocess.size, longest=None)
+        if self.no_crop:
+            preprocess = preprocess.uncropped()
         if self.window is not None:
             preprocess = replace(preprocess, window=read_window(self.window))
         mean, std = _numbers("--mean", self.mean), _numbers("--std", self.std)

@@ -15,7 +15,6 @@ from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
 from limelight.photos.finding import find_photos
-from limelight.photos.pictures import each_picture
 from limelight.photos.samples import SAMPLES, find_sample
 
 Photos = Annotated[
@@ -75,14 +74,6 @@ def one_photo_path(given: str) -> Path:
     if len(paths) > 1:
         raise OptionError(f"{given!r} holds {len(paths)} photos; one was expected.")
     return paths[0]
-
-
-def pictures_of(paths: Sequence[Path], network: Network, every: int = 1) -> list[Path]:
-    """Return the pictures that a network takes of these files, as `each_picture` does."""
-    preprocess = network.preprocess
-    return each_picture(
-        paths, channels=preprocess.channels, volumes=preprocess.takes_volumes, every=every
-    )
 
 
 def load_input(path: Path, network: Network) -> tuple[Tensor, list[CroppedPhoto] | None]:

@@ -28,7 +28,7 @@ def open_array(path: Path, channels: int | None = None) -> OpenedArray | VolumeF
     name = repr(str(path))
     with photo_errors(path):
         numbers = _read(path)
-        shape = Raster.shape_of(numbers, channels, name)
+        shape = Raster.laid_out(numbers, channels, name).shape
         if len(shape) == 4:
             return VolumeFile(
                 path,

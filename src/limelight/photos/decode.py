@@ -135,14 +135,6 @@ def _bands(picture: Image.Image) -> int:
     return 1 if picture.mode == "P" else len(picture.getbands())
 
 
-def cut_to_8_bits(picture: Image.Image) -> bool:
-    """Return whether Pillow would cut the colours of a picture down from 16 bits to 8.
-
-    That is known until its pixels are decoded, which Pillow does to find the Exif of a PNG.
-    """
-    return ";16" in str(getattr(picture, "tile", "")) and not is_deep(picture)
-
-
 def _own_numbers(path: Path, opened: Image.Image) -> Numbers:
     """Return the colours of a picture in the numbers of its file."""
     return png_numbers(path.read_bytes()) if opened.format == "PNG" else tiff_numbers(path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from limelight.errors import PhotoError
-from limelight.photos.memory import MAX_PIXELS, PHOTO_BYTES, PhotoSize
+from limelight.photos.memory import MAX_PIXELS, PhotoSize, check_bytes
 from limelight.photos.raster import Numbers
 
 
@@ -58,12 +58,8 @@ def tiff_size(path: Path) -> tuple[PhotoSize, int]:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         size, taken = PhotoSize(page.imagewidth, page.imagelength), 3 * page.nbytes
-    if size.width * size.height > MAX_PIXELS or taken > PHOTO_BYTES:
-        raise PhotoError(
-            f"{str(path)!r} is a TIFF of {size.width} x {size.height} pixels, which takes "
-            f"{taken / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            "photo. Make it smaller first, or explain it with views=tiles()."
-        )
+    advice = "Make it smaller first, or explain it with views=tiles()."
+    check_bytes(path, "TIFF", size, taken, advice, pixels=MAX_PIXELS)
     return size, taken
 
 
@@ -78,6 +74,14 @@ def undecodable(path: Path, page: Any, error: Exception) -> Exception:
         f"{str(path)!r} is a TIFF compressed by {compression}, which is read only with the "
         "package imagecodecs: pip install imagecodecs, or save it without compression."
     )
+
+
+def holds_opacity(page: Any) -> bool:
+    """Return whether the last number of a TIFF's pixels is how opaque the unsigned others are."""
+    import tifffile
+
+    clear = tifffile.EXTRASAMPLE.UNASSALPHA in (page.extrasamples or ())
+    return clear and page.dtype.kind == "u" and page.samplesperpixel in (2, 4)
 
 
 def tiff_numbers(path: Path) -> Numbers:
@@ -99,6 +103,4 @@ def tiff_numbers(path: Path) -> Numbers:
         separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         if numbers.ndim == 3 and separate and len(numbers) == page.samplesperpixel:
             numbers = np.moveaxis(numbers, 0, -1)
-        clear = tifffile.EXTRASAMPLE.UNASSALPHA in (page.extrasamples or ())
-        unsigned = numbers.dtype.kind == "u" and numbers.shape[-1] in (2, 4)
-        return over_white(numbers) if clear and unsigned else numbers
+        return over_white(numbers) if holds_opacity(page) else numbers

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from limelight.errors import PhotoError
-from limelight.photos.decode import check_file, photo_errors
-from limelight.photos.extras import missing_package, without_log
+from limelight.photos.decode import check_file
+from limelight.photos.extras import missing_package, private_errors, without_log
 from limelight.photos.planes import Plane, Vector
 from limelight.photos.raster import Numbers
 
@@ -70,6 +70,10 @@ _PIXELS = (
 )
 
 
+class NoPictureError(PhotoError):
+    """A DICOM file holds no picture, but a report or a plan, say."""
+
+
 @contextmanager
 def dicom_errors(path: Path) -> Iterator[None]:
     """Raise a PhotoError that repeats nothing of what the file holds, which may name a patient.
@@ -78,16 +82,8 @@ def dicom_errors(path: Path) -> Iterator[None]:
     files are read in the caller's.
     """
     silent = warnings.catch_warnings(action="ignore")
-    with photo_errors(path), silent, without_log("pydicom"):
-        try:
-            yield
-        except (PhotoError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            raise PhotoError(
-                f"{str(path)!r} is no DICOM file that can be read ({type(error).__name__}). The "
-                "file is damaged or cut short; save or download it again."
-            ) from None
+    with silent, without_log("pydicom"), private_errors(path, "DICOM file"):
+        yield
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def read_header(path: Path) -> Header:
         check_file(path)
         dataset = _read(path, _READ)
         if not {"Rows", "Columns", "BitsAllocated"} <= set(dataset.dir()):
-            raise PhotoError(
+            raise NoPictureError(
                 f"{str(path)!r} is a DICOM file without a picture, such as a report or a plan; one "
                 "with pixels was expected."
             )

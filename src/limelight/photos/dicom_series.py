@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -13,27 +12,13 @@ import numpy as np
 
 from limelight.errors import PhotoError
 from limelight.photos.decode import photo_errors
-from limelight.photos.dicom import Header, read_header, read_pixels
+from limelight.photos.dicom import Header, NoPictureError, read_header, read_pixels
 from limelight.photos.files import is_dicom
-from limelight.photos.memory import PHOTO_BYTES, PhotoSize
+from limelight.photos.memory import PhotoSize, check_bytes
 from limelight.photos.natural import natural
-from limelight.photos.opened import OpenedPicture, VolumeFile
+from limelight.photos.opened import OpenedPicture, OpenedRaster, VolumeFile
 from limelight.photos.planes import Display, Plane, slice_distance
-from limelight.photos.raster import Numbers, Photo, Raster, span_of
-
-
-@dataclass
-class _OpenedDicom(OpenedPicture):
-    """The pixels of a DICOM file of one frame, which were read with its header."""
-
-    path: Path
-    size: PhotoSize
-    bytes: int
-    picture: Raster
-
-    def decode(self) -> Photo:
-        """Return the picture."""
-        return self.picture
+from limelight.photos.raster import Numbers, Raster, span_of
 
 
 class DicomVolume(VolumeFile):
@@ -64,14 +49,10 @@ def open_dicom(path: Path) -> OpenedPicture:
     header = read_header(path)
     height, width = Display.of(header.planes[0]).size(header.rows, header.columns)
     taken = 3 * header.rows * header.columns * header.colours * header.itemsize
-    if taken > PHOTO_BYTES:
-        raise PhotoError(
-            f"{str(path)!r} is a DICOM file of {width} x {height} pixels, which takes "
-            f"{taken / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            "photo. Make it smaller first."
-        )
+    size = PhotoSize(width, height)
+    check_bytes(path, "DICOM file", size, taken)
     picture = _volume(path, [header]).slice(0)
-    return _OpenedDicom(path, PhotoSize(width, height), taken, picture)
+    return OpenedRaster(path, size, taken, lambda: picture)
 
 
 def open_dicom_stack(path: Path) -> DicomVolume | None:
@@ -141,8 +122,10 @@ def _series(files: Iterable[Path], unreadable: list[Path] | None = None) -> list
     for file in sorted(files, key=natural):
         try:
             header = read_header(file)
-        except PhotoError as error:
-            if unreadable is not None and "without a picture" not in str(error):
+        except NoPictureError:
+            continue
+        except PhotoError:
+            if unreadable is not None:
                 unreadable.append(file)
             continue
         fitting = (group for group in groups if _belongs(header, group[0]))

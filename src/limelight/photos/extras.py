@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from limelight.errors import PhotoError
+from limelight.photos.decode import photo_errors
 
 
 def missing_package(path: Path, kind: str, package: str, extra: str) -> PhotoError:
@@ -16,6 +17,26 @@ def missing_package(path: Path, kind: str, package: str, extra: str) -> PhotoErr
         f"{str(path)!r} is {kind}, which needs the package {package}: "
         f"pip install 'limelight[{extra}]'."
     )
+
+
+@contextmanager
+def private_errors(path: Path, kind: str) -> Iterator[None]:
+    """Raise a PhotoError that repeats nothing of what the file holds, which may name a patient.
+
+    Args:
+        path: The file.
+        kind: What it is, for the error.
+    """
+    with photo_errors(path):
+        try:
+            yield
+        except (PhotoError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            raise PhotoError(
+                f"{str(path)!r} is no {kind} that can be read ({type(error).__name__}). The file "
+                "is damaged or cut short; save or download it again."
+            ) from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Protocol
 from PIL import Image
 
 from limelight.errors import PhotoError
+from limelight.photos.raster import cut_to_8_bits, is_deep
 
 #: More pixels than this are taken for a decompression bomb (a large photo has 50 million).
 MAX_PIXELS = 150_000_000
@@ -86,9 +87,7 @@ def bytes_to_decode(path: Path, picture: Image.Image) -> int:
         most = max(most, round((4 + 2 * sum(factors) / max(factors)) * pixels))
     elif picture.format == "TIFF":
         most = max(most, 4 * pixels + _strip_bytes(picture) + path.stat().st_size)
-    if picture.mode in ("I", "F") or ";16" in str(
-        getattr(picture, "tile", "")
-    ):  # the numbers, and in 64 bits
+    if is_deep(picture) or cut_to_8_bits(picture):  # the numbers, and the same in 64 bits
         most = max(most, 16 * bands * pixels)
     return most
 
@@ -122,10 +121,36 @@ def check_size(path: Path, picture: Image.Image) -> None:
             f"{str(path)!r} claims {width} x {height} = {width * height / 1e6:.0f} million pixels; "
             f"at most {MAX_PIXELS / 1e6:.0f} million are decoded. Make it smaller first, {BY_TILES}"
         )
-    needed = bytes_to_decode(path, picture)
-    if needed > PHOTO_BYTES:
+    advice = f"Make it smaller first, or save it as PNG or JPEG; {BY_TILES}"
+    check_bytes(path, str(picture.format), picture, bytes_to_decode(path, picture), advice)
+
+
+def check_bytes(
+    path: Path,
+    kind: str,
+    size: Sized,
+    needed: int,
+    advice: str = "Make it smaller first.",
+    *,
+    pixels: int | None = None,
+) -> None:
+    """Refuse a picture that takes too much memory to decode.
+
+    Args:
+        path: The file.
+        kind: What it is, for the error.
+        size: The size of the picture.
+        needed: The bytes that it takes.
+        advice: What to do instead.
+        pixels: The most pixels that it may have; None for any.
+
+    Raises:
+        PhotoError: It takes more than `PHOTO_BYTES`, or has more pixels.
+    """
+    many = pixels is not None and size.width * size.height > pixels
+    if many or needed > PHOTO_BYTES:
         raise PhotoError(
-            f"{str(path)!r} is a {picture.format} of {width} x {height} pixels, which takes "
+            f"{str(path)!r} is a {kind} of {size.width} x {size.height} pixels, which takes "
             f"{needed / 1e9:.1f} GB to decode; at most {PHOTO_BYTES / 1e9:.1f} GB are spent on a "
-            f"photo. Make it smaller first, or save it as PNG or JPEG; {BY_TILES}"
+            f"photo. {advice}"
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from limelight.errors import PhotoError
-from limelight.photos.decode import check_file, photo_errors
-from limelight.photos.extras import missing_package, without_log
+from limelight.photos.decode import check_file
+from limelight.photos.extras import missing_package, private_errors, without_log
 from limelight.photos.geometry import AXIAL_SIDES, Sides
 from limelight.photos.opened import VolumeFile
 from limelight.photos.raster import Numbers, Raster, span_of
+
+#: What the files are called in errors.
+_KIND = "NIfTI file"
 
 
 def open_nifti(path: Path, channels: int | None = None) -> VolumeFile:
@@ -36,7 +38,7 @@ def open_nifti(path: Path, channels: int | None = None) -> VolumeFile:
         MissingPhotoError: There is no such file.
         PhotoError: It is damaged, too large, holds several volumes, or nibabel is not installed.
     """
-    with nifti_errors(path):
+    with private_errors(path, _KIND):
         check_file(path)
         image = _load(path)
         order = _Order.of(image, path)
@@ -58,7 +60,7 @@ def nifti_bytes(values: Numbers, source: Path, *, compressed: bool) -> bytes:
     """
     import gzip
 
-    with nifti_errors(source):
+    with private_errors(source, _KIND):
         image = _load(source)
         import nibabel
 
@@ -71,21 +73,6 @@ def nifti_bytes(values: Numbers, source: Path, *, compressed: bool) -> bytes:
             written.header[name] = image.header[name]
         content: bytes = written.to_bytes()
         return gzip.compress(content, mtime=0) if compressed else content
-
-
-@contextmanager
-def nifti_errors(path: Path) -> Iterator[None]:
-    """Raise a PhotoError that repeats nothing of what the file holds, which may name a patient."""
-    with photo_errors(path):
-        try:
-            yield
-        except (PhotoError, OSError, MemoryError):
-            raise
-        except Exception as error:
-            raise PhotoError(
-                f"{str(path)!r} is no NIfTI file that can be read ({type(error).__name__}). The "
-                "file is damaged or cut short; save or download it again."
-            ) from None
 
 
 def _load(path: Path) -> Any:
@@ -208,7 +195,7 @@ def _is_scaled(image: Any) -> bool:
 
 def _read(path: Path, image: Any, shape: Sequence[int], order: _Order) -> Raster:
     """Return the volume of a file `[D, H, W, C]`."""
-    with nifti_errors(path):
+    with private_errors(path, _KIND):
         numbers: Any
         if _is_scaled(image):
             numbers = np.asarray(image.dataobj, dtype=np.float32)

@@ -156,20 +156,20 @@ class VolumeFile(Stack):
         """Open one slice, from 0 on."""
         height, width, channels = self.shape[1:]
         path, taken = self.path_of(number), height * width * channels * self.itemsize
-        return _OpenedVolume(path, self.size, taken, lambda: self.volume().slice(number))
+        return OpenedRaster(path, self.size, taken, lambda: self.volume().slice(number))
 
     def open_only(self) -> OpenedPicture:
         """Open the only slice of a volume under the path of the file."""
-        return _OpenedVolume(self.path, self.size, 3 * self.bytes, lambda: self.volume().slice(0))
+        return OpenedRaster(self.path, self.size, 3 * self.bytes, lambda: self.volume().slice(0))
 
     def open_whole(self, frames: int | None = None) -> OpenedPicture:  # noqa: ARG002
         """Open the volume, all of it."""
-        return _OpenedVolume(self.path, self.size, 3 * self.bytes, self.volume)
+        return OpenedRaster(self.path, self.size, 3 * self.bytes, self.volume)
 
 
 @dataclass
-class _OpenedVolume(OpenedPicture):
-    """A volume or a slice of one, to be read when it is decoded."""
+class OpenedRaster(OpenedPicture):
+    """A volume or a picture in numbers, which is read when it is decoded, or was before."""
 
     path: Path
     size: PhotoSize
@@ -177,5 +177,5 @@ class _OpenedVolume(OpenedPicture):
     read: Callable[[], Raster]
 
     def decode(self) -> Photo:
-        """Return the volume, or the slice."""
+        """Return the volume or the picture."""
         return self.read()

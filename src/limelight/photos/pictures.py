@@ -13,7 +13,6 @@ from PIL import Image
 from limelight.errors import MissingPhotoError, PhotoError
 from limelight.photos.arrays import holds_arrays, open_array
 from limelight.photos.decode import (
-    cut_to_8_bits,
     decoded,
     open_photo,
     photo_errors,
@@ -25,7 +24,7 @@ from limelight.photos.files import TIFF_SUFFIXES, is_dicom, is_nifti, is_video, 
 from limelight.photos.memory import MAX_PIXELS, PhotoSize, bytes_to_decode
 from limelight.photos.nifti import open_nifti
 from limelight.photos.opened import OpenedPicture, Stack, split_path
-from limelight.photos.raster import Photo, Raster, as_photo
+from limelight.photos.raster import Photo, Raster, as_photo, cut_to_8_bits
 from limelight.photos.tiff_stacks import is_tiff_file, open_tiff_stack
 from limelight.photos.video import open_video
 
@@ -45,10 +44,10 @@ def open_picture(
         PhotoError: It is empty, no picture, or too large.
     """
     path = photo_path(path)
-    stack = open_stack(path, channels)
-    if stack is not None:
-        return stack.open_whole(frames)
-    return _open_inside(path, channels) or _open_file(path, channels)
+    opened = _opened(path, channels)
+    if isinstance(opened, Stack):
+        return opened.open_whole(frames)
+    return opened or _open_inside(path, channels) or _open_file(path, channels)
 
 
 def _open_inside(path: Path, channels: int | None) -> OpenedPicture | None:
@@ -138,6 +137,12 @@ def open_stack(path: Path, channels: int | None = None) -> Stack | None:
     Raises:
         PhotoError: It is damaged, or too large.
     """
+    opened = _opened(path, channels)
+    return opened if isinstance(opened, Stack) else None
+
+
+def _opened(path: Path, channels: int | None) -> Stack | OpenedPicture | None:
+    """Open a path that may name several pictures, whether it does or not; None for all others."""
     try:
         # A folder of several series has a path beneath it for each.
         changed = (path if path.exists() else path.parent).stat().st_mtime_ns
@@ -145,7 +150,7 @@ def open_stack(path: Path, channels: int | None = None) -> Stack | None:
             return None
     except (OSError, ValueError):
         return None
-    return _last_stack(path, channels, changed)
+    return _last_opened(path, channels, changed)
 
 
 def _may_be_stack(path: Path) -> bool:
@@ -162,22 +167,24 @@ def fps_of(path: Path) -> float | None:
         stack = open_stack(path)
     except PhotoError:
         return None
-    return getattr(stack, "fps", None)
+    return None if stack is None else stack.fps
 
 
 @lru_cache(maxsize=1)
-def _last_stack(path: Path, channels: int | None, _changed: int) -> Stack | None:
-    """Open a file that may hold several pictures, once for all of them."""
+def _last_opened(path: Path, channels: int | None, _changed: int) -> Stack | OpenedPicture | None:
+    """Open a file that may hold several pictures, once for all of them.
+
+    None for one that is no scan, video or array, and holds one picture.
+    """
     if is_video(path):
         return open_video(path)
     if is_nifti(path):
         volume = open_nifti(path, channels)
-        return volume if volume.count > 1 else None
+        return volume if volume.count > 1 else volume.open_only()
     if is_tiff_file(path) and path.is_file():
         return open_tiff_stack(path)
     if holds_arrays(path):
-        array = open_array(path, channels)
-        return array if isinstance(array, Stack) else None
+        return open_array(path, channels)
     return open_dicom_stack(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from limelight.photos.memory import (
 from limelight.photos.raster import (
     Photo,
     Raster,
-    Window,
+    ValueWindow,
     check_window,
     in_channels,
     in_own_numbers,
@@ -80,7 +80,7 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bilinear"
     longest: int | None = None
-    window: Window | None = None
+    window: ValueWindow | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -128,6 +128,12 @@ class Preprocess:
     def frames(self) -> int | None:
         """How many frames of a video become the input; None for pictures, and for all frames."""
         return self.resize[0] if self.takes_volumes and isinstance(self.resize, tuple) else None
+
+    def uncropped(self) -> Preprocess:
+        """Return one that shows the whole photo: resized to the input's size, and not cropped."""
+        if self.size is None:
+            return self
+        return replace(self, resize=self.size, longest=None)
 
     @property
     def channels(self) -> int:

@@ -14,10 +14,9 @@ from limelight.errors import OptionError, PhotoError
 from limelight.photos.geometry import Geometry, Sides
 
 Numbers = npt.NDArray[Any]
-Shape = tuple[int, ...]
 
 #: The centre and the width of the numbers that are spread over 0..1.
-Window = tuple[float, float]
+ValueWindow = tuple[float, float]
 
 #: Below so many values along the last or the first axis, that axis holds colours.
 _COLOURS = (1, 3, 4)
@@ -59,17 +58,8 @@ class Raster:
         Raises:
             PhotoError: It holds no numbers, none at all, NaN or infinity, or has other axes.
         """
-        values = _channels_last(_checked(values, name), channels)
+        values = cls.laid_out(values, channels, name)
         return cls(values, span_of(values, name))
-
-    @staticmethod
-    def shape_of(values: Numbers, channels: int | None = None, name: str = "The array") -> Shape:
-        """Return the shape that an array has as a picture, without reading its values.
-
-        Raises:
-            PhotoError: As `of`.
-        """
-        return Raster.laid_out(values, channels, name).shape
 
     @staticmethod
     def laid_out(values: Numbers, channels: int | None = None, name: str = "The array") -> Numbers:
@@ -118,7 +108,7 @@ class Raster:
         down, across = (1.0, 1.0) if self.spacing is None else self.spacing[-2:]
         return Geometry((down, across), self.sides, in_mm=self.spacing is not None)
 
-    def scaled(self, window: Window | None = None) -> npt.NDArray[np.float32]:
+    def scaled(self, window: ValueWindow | None = None) -> npt.NDArray[np.float32]:
         """Return `(x - low) / (high - low)` limited to 0..1, of the same shape.
 
         Low and high are the span's; with a window, its centre less and plus half its width. Where
@@ -133,7 +123,7 @@ class Raster:
             np.subtract(1, scaled, out=scaled)
         return np.clip(scaled, 0, 1, out=scaled).astype(np.float32, copy=False)
 
-    def picture(self, window: Window | None = None) -> Image.Image:
+    def picture(self, window: ValueWindow | None = None) -> Image.Image:
         """Return the picture in 8-bit RGB, to be looked at.
 
         Of other channels than grey and RGB the first is shown, or the first three.
@@ -152,6 +142,14 @@ def is_deep(picture: Image.Image) -> bool:
     return picture.mode in ("I", "F") or picture.mode.startswith("I;")
 
 
+def cut_to_8_bits(picture: Image.Image) -> bool:
+    """Return whether Pillow would cut the colours of a picture down from 16 bits to 8.
+
+    That is known until its pixels are decoded, which Pillow does to find the Exif of a PNG.
+    """
+    return ";16" in str(getattr(picture, "tile", "")) and not is_deep(picture)
+
+
 def in_own_numbers(photo: Photo) -> Photo:
     """Return a Pillow picture of more than 8 bits as a `Raster`; Pillow would cut it down to 8."""
     if isinstance(photo, Image.Image) and is_deep(photo):
@@ -159,7 +157,7 @@ def in_own_numbers(photo: Photo) -> Photo:
     return photo
 
 
-def limits(window: Window) -> tuple[float, float]:
+def limits(window: ValueWindow) -> tuple[float, float]:
     """Return the numbers that become 0 and 1 in a window."""
     centre, width = window
     return centre - width / 2, centre + width / 2

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from limelight.errors import PhotoError
-from limelight.photos.deep import over_white, undecodable
+from limelight.photos.deep import holds_opacity, over_white, undecodable
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.raster import Numbers
 
@@ -44,8 +44,7 @@ class TiffWindows:
         self.dtype: np.dtype[Any] = np.dtype(page.dtype)
         self._separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         self._samples: int = page.samplesperpixel
-        clear = tifffile.EXTRASAMPLE.UNASSALPHA in (page.extrasamples or ())
-        self._clear = clear and self.dtype.kind == "u" and self._samples in (2, 4)
+        self._clear = holds_opacity(page)
         self._kept = OrderedDict[int, Numbers]()
         self._grid = _Grid.of(page)
         if not page.is_contiguous:

@@ -18,7 +18,7 @@ from limelight.errors import PhotoError
 from limelight.photos.decode import check_file, photo_errors
 from limelight.photos.extras import missing_package
 from limelight.photos.memory import PHOTO_BYTES, PhotoSize
-from limelight.photos.opened import OpenedPicture, Stack, StackEndError
+from limelight.photos.opened import OpenedPicture, OpenedRaster, Stack, StackEndError
 from limelight.photos.raster import Numbers, Photo, Raster
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class VideoFile(Stack):
             raise PhotoError(f"The frames of {str(self.path)!r} change their size.")
         values = np.stack(pictures)
         volume = Raster(values, _span(values))
-        return _OpenedFrames(self.path, self.size, 3 * taken, volume)
+        return OpenedRaster(self.path, self.size, 3 * taken, lambda: volume)
 
     def _frame(self, number: int) -> VideoFrame:
         """Return a frame as it is coded."""
@@ -292,20 +292,6 @@ class _OpenedFrame(OpenedPicture):
         """Return the frame, upright."""
         with video_errors(self.path):
             return _photo(_numbers(self.frame))
-
-
-@dataclass
-class _OpenedFrames(OpenedPicture):
-    """Frames as a volume."""
-
-    path: Path
-    size: PhotoSize
-    bytes: int
-    volume: Raster
-
-    def decode(self) -> Photo:
-        """Return the volume."""
-        return self.volume
 
 
 def _numbers(frame: VideoFrame) -> Numbers:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from limelight.errors import OptionError, unknown
-from limelight.photos.raster import Window, check_window
+from limelight.photos.raster import ValueWindow, check_window
 
 #: The centre and the width of each, in Hounsfield units: A. Murphy, D. Bell et al., "Windowing
 #: (CT)", Radiopaedia.org, https://radiopaedia.org/articles/windowing-ct; the middle of those that
 #: are given as a range.
-WINDOWS: dict[str, Window] = {
+WINDOWS: dict[str, ValueWindow] = {
     "abdomen": (50, 400),
     "bone": (400, 1800),
     "brain": (40, 80),
@@ -23,7 +23,7 @@ WINDOWS: dict[str, Window] = {
 }
 
 
-def read_window(text: str) -> Window:
+def read_window(text: str) -> ValueWindow:
     """Return the window that a text names: "lung", or its centre and width, "40,400".
 
     Raises:

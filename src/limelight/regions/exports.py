@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, get_args
 
@@ -14,13 +13,14 @@ import numpy as np
 from PIL import Image
 
 from limelight import files
-from limelight.errors import InputError, OptionError, OutputError, unknown
+from limelight.errors import OptionError, OutputError, unknown
 from limelight.plain import as_json
 from limelight.regions.categories import Categories
 from limelight.regions.coco import annotation, document
 from limelight.regions.drawings import overlay
 from limelight.regions.heat_regions import ImageRegions
 from limelight.regions.yolo_text import box_line, polygon_line
+from limelight.tables.explanations import check_count
 
 #: coco: one JSON file. yolo: a text file per photo, with boxes. yolo-polygons: the same, with
 #: polygons. masks: black pictures, 255 in regions. numbered-masks: the number of each region.
@@ -175,9 +175,8 @@ class RegionExport:
 
     def _write_picture(self, name: str, regions: ImageRegions, number: int | None) -> Path:
         path = self._picture_path(name, number)
-        buffer = BytesIO()
-        self._picture(regions).save(buffer, "PNG")
-        return files.write_whole(path, buffer.getvalue())
+        picture = self._picture(regions)
+        return files.write_whole(path, lambda file: picture.save(file, "PNG"))
 
     def _picture(self, regions: ImageRegions) -> Image.Image:
         if self.form == "pictures":
@@ -229,10 +228,7 @@ def check_names(names: Sequence[str] | None, count: int) -> list[str]:
     """
     if names is None:
         return [f"image-{number}.png" for number in range(count)]
-    if len(names) != count:
-        raise InputError(
-            f"There are {len(names)} names of photos for {count} images; one for each was expected."
-        )
+    check_count(names, count)
     for name in names:
         path = PurePosixPath(name)
         if not path.name or path.is_absolute() or ".." in path.parts:

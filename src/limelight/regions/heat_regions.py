@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from limelight.drawing import heatmap_on_photo, photos_to_draw_on
+from limelight.drawing import photos_to_draw_on
 from limelight.errors import InputError, OptionError, unknown
+from limelight.explanation_arrays import photo_heatmap
 from limelight.photos.crops import CroppedPhoto
 from limelight.regions.contours import Contour, contours
 from limelight.regions.thresholds import Heat, Mask, ThresholdRule, check_threshold, hot_pixels
@@ -230,13 +231,11 @@ def _size_of(crop: CroppedPhoto) -> tuple[int, int]:
 
 def _heat(explanation: Tabulated, crop: CroppedPhoto, *, on_photo: bool) -> tuple[Heat, Mask]:
     """Return the heatmap of one image, `[H, W]`, and which of its pixels the network saw."""
-    from limelight.render import in_one_tensor
-
     if not on_photo:
         heatmap = explanation.heatmap[0].detach().float().cpu().numpy()
         return heatmap, np.ones(heatmap.shape, dtype=bool)
-    heatmap = in_one_tensor(heatmap_on_photo(explanation, crop)).numpy()
-    return heatmap, crop.seen().numpy()
+    of_photo = photo_heatmap(explanation, crop)
+    return of_photo.heatmap.numpy(), of_photo.seen.numpy()
 
 
 def find_regions(

@@ -63,7 +63,7 @@ class Page:
 
 
 class Heading:
-    """What is explained, and how: beside each other, or one below the other where they do not fit.
+    """A heading that says what is explained, and how: on one line, or on two if both do not fit.
 
     Attributes:
         height: How high it is, in inches.

@@ -223,9 +223,10 @@ class _SheetBlock(NamedTuple):
 def _draw_panel(
     axes: Axes, block: Block, panel: Panel, colours: HeatColours, width: float, size: float
 ) -> None:
-    """Draw one map over its photo; one of single pixels, which would hardly be seen, in its light.
+    """Draw one map over its photo.
 
-    Such a map is drawn as in the article, whose sum of photo and colours darkens what is cold.
+    A map of single pixels would hardly be seen over a photo of full brightness. It is drawn as in
+    the article, whose sum of photo and colours darkens what is cold.
     """
     in_pixels = not colours.signed and is_of_single_pixels(panel.heatmap)
     drawn = overlay(

@@ -43,7 +43,7 @@ EXPLANATION_COLUMNS: Mapping[str, type] = {
 
 
 class Tabulated(Explained, Protocol):
-    """What a table holds of an `Explanation`, whose attributes these are."""
+    """The attributes of an `Explanation` that a table holds."""
 
     @property
     def output(self) -> Any: ...  # noqa: D102
@@ -75,11 +75,7 @@ def explanation_rows(
     """
     images = explanation.image
     count, size = len(images), tuple(explanation.heatmap.shape[1:])
-    if photos is not None and len(photos) != count:
-        raise InputError(
-            f"There are {len(photos)} names of photos for {count} images; one for each was "
-            "expected."
-        )
+    check_count(photos, count)
     if objects is not None and tuple(objects.shape) != (count, *size):
         raise InputError(
             f"The objects have shape {list(objects.shape)}; masks {[count, *size]} in pixels of "
@@ -116,6 +112,18 @@ def explanation_rows(
         }
         rows.append({name: row.get(name) for name in EXPLANATION_COLUMNS})
     return rows
+
+
+def check_count(names: Sequence[str] | None, count: int) -> None:
+    """Refuse names of photos of which there is not one for each image.
+
+    Raises:
+        InputError: There is not.
+    """
+    if names is not None and len(names) != count:
+        raise InputError(
+            f"There are {len(names)} names of photos for {count} images; one for each was expected."
+        )
 
 
 def failed_row(

@@ -155,9 +155,7 @@ class PhotoWindows(WindowInputs):
             )
         self._picture = picture
         self._own_preprocess = preprocess
-        self._preprocess = (
-            preprocess if preprocess.size is None else replace(preprocess, resize=preprocess.size)
-        )
+        self._preprocess = preprocess.uncropped()
         self._like = next(
             network.model.parameters(), torch.zeros((), dtype=torch.float32, device="cpu")
         )

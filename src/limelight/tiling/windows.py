@@ -77,7 +77,7 @@ class _Best:
 
 @dataclass
 class _Stitched:
-    """What was found of one target at one layer, in the windows that are done.
+    """The results for one target at one layer, from the windows that are done.
 
     Attributes:
         windows: The picture, cut into windows.

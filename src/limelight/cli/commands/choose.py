@@ -27,7 +27,7 @@ from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
 from limelight.cli.output_options import AsJson, FigureOptions
-from limelight.cli.photo_options import Photos, photo_paths, pictures_of
+from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_summary
@@ -44,6 +44,7 @@ from limelight.metrics.recommendation import RankedCandidate, Recommendation
 from limelight.metrics.run import chosen_metrics
 from limelight.models.network import Network
 from limelight.options import Options
+from limelight.photo_pipeline import pictures_of
 from limelight.photos.pictures import photo_size
 from limelight.targets import as_target
 

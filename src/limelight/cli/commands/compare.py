@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from limelight.cli.heatmap_report import explanation_as_dict
 from limelight.cli.map_options import MapOptions, layers_option, methods_option, split_layers
 from limelight.cli.measurement_tables import print_measurement
 from limelight.cli.messages import (
@@ -31,7 +32,7 @@ from limelight.cli.output_options import (
     PictureOptions,
     check_methods_of_scale,
 )
-from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
+from limelight.cli.photo_options import Photos, load_input, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_table
@@ -48,6 +49,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.run import chosen_metrics, measure_all, needing_objects
 from limelight.models.network import Network
 from limelight.options import Options
+from limelight.photo_pipeline import pictures_of
 from limelight.pipeline import Skipped, explain_many, sort_results
 from limelight.tables import EXPLANATION_COLUMNS, TableFile, failed_row
 from limelight.targets import Target, as_target
@@ -256,16 +258,9 @@ def _comparison_as_dict(path: Path, comparison: Comparison) -> dict[str, Any]:
 
 
 def _map_as_dict(explanation: Explanation) -> dict[str, Any]:
-    gap = explanation.completeness_gap
-    return {
-        "method": explanation.method,
-        "layer": explanation.layer,
-        "target": explanation.label[0],
-        "score": float(explanation.score[0]),
-        "status": explanation.status[0].name,
-        "message": explanation.status[0].message,
-        "gap": None if gap is None else float(gap[0]),
-    }
+    said = explanation_as_dict(explanation)
+    names = ("method", "layer", "target", "score", "status", "message", "gap")
+    return {name: said[name] for name in names}
 
 
 def _report_sheets(sheets: _Sheets) -> None:

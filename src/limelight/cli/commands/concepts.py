@@ -17,10 +17,11 @@ from limelight.cli.messages import print_errors
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output_options import Colormap, FigureOptions, PictureFiles
-from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
+from limelight.cli.photo_options import Photos, load_input, photo_paths
 from limelight.cli.run_record import RunRecord
 from limelight.concepts import factorize
 from limelight.errors import PhotoError
+from limelight.photo_pipeline import pictures_of
 from limelight.photos.crops import CroppedPhoto
 
 

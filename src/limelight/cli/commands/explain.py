@@ -40,7 +40,7 @@ from limelight.cli.output_options import (
     PictureOptions,
     whole_option,
 )
-from limelight.cli.photo_options import Every, Photos, photo_paths, pictures_of
+from limelight.cli.photo_options import Every, Photos, photo_paths
 from limelight.cli.places import place_on_photo, size_and_box
 from limelight.cli.progress import Bar
 from limelight.cli.region_options import RegionFiles, RegionOptions
@@ -51,7 +51,7 @@ from limelight.explanation_pictures import PictureKind, check_picture
 from limelight.figure_style import FigureStyle
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
-from limelight.photo_pipeline import PhotoResult, explain_photos
+from limelight.photo_pipeline import PhotoResult, explain_photos, pictures_of
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.tables import EXPLANATION_COLUMNS
 from limelight.targets.outputs import LogitsKey

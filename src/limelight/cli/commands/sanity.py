@@ -19,7 +19,7 @@ from limelight.cli.output_options import (
     PictureOptions,
     check_methods_of_scale,
 )
-from limelight.cli.photo_options import Photos, load_input, photo_paths, pictures_of
+from limelight.cli.photo_options import Photos, load_input, photo_paths
 from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTarget, read_class
@@ -30,6 +30,7 @@ from limelight.metrics.measurement import Measurement
 from limelight.metrics.sanity import sanity as find_sanity
 from limelight.metrics.sanity import verdict_of, verdicts
 from limelight.models.network import Network
+from limelight.photo_pipeline import pictures_of
 
 _CHECKED_METHODS = "gradcam layercam saliency guided-backprop"
 

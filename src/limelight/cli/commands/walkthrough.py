@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from limelight.cli.heatmap_report import explanation_as_dict
 from limelight.cli.map_options import DEFAULT_METHOD, Chunk, OneLayer
 from limelight.cli.messages import layer_text, method_text, status_text, warn_of_random_weights
 from limelight.cli.network_options import NetworkOptions
@@ -123,18 +124,13 @@ def _page_file(out: Path, photo: Path) -> Path:
 
 
 def _page_as_dict(page: Walkthrough, photo: Path, network: Network, file: Path) -> dict[str, Any]:
-    explanation = page.explanation
+    said = explanation_as_dict(page.explanation)
+    names = ("target", "score", "method", "layer", "reason", "status", "message")
     return {
         "photo": str(photo),
         "model": network.name,
         "weights": network.weights,
-        "target": explanation.label[0],
-        "score": float(explanation.score[0]),
-        "method": explanation.method,
-        "layer": explanation.layer,
-        "reason": explanation.reason,
-        "status": explanation.status[0].name,
-        "message": explanation.status[0].message,
+        **{name: said[name] for name in names},
         "beside": [str(other.method) for other in page.beside],
         "skipped": {skipped.method: skipped.reason for skipped in page.skipped},
         "page": str(file),
