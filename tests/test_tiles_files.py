@@ -263,6 +263,18 @@ def test_a_file_is_explained_as_the_photo_is(tmp_path: Path, suffix: str) -> Non
     assert 190 <= peak % 300 < 230
 
 
+def test_explain_reads_a_file_by_windows_too(tmp_path: Path) -> None:
+    """The name of a file is not read as a whole, prepared, and only then cut into windows."""
+    path, tiles = tmp_path / "large.tif", limelight.tiles(64)
+    tifffile.imwrite(path, with_a_red_square(256, 160, 40), photometric="rgb", tile=(64, 64))
+    (of_photos,) = limelight.explain_photos(network(), [path], [1], views=tiles)
+    for given in (path, str(path), [path]):
+        explained = limelight.explain(network(), given, target=1, views=tiles)
+        assert torch.equal(explained.raw, of_photos.explanations[0].raw)
+        assert explained.windows is not None
+        assert len(explained.windows) > 9
+
+
 def test_a_large_photo_is_drawn_reduced_and_places_are_those_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

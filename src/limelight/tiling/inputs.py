@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +17,18 @@ from torch import Tensor, nn
 from limelight.errors import InputError, PhotoError
 from limelight.inputs import ModelInputs, tensors
 from limelight.methods.tiles import Tiles, WindowBox
-from limelight.models.network import Images, Model, Network, read_subject, yolo_network
+from limelight.models.network import (
+    AnyPhoto,
+    Images,
+    Model,
+    Network,
+    read_subject,
+    yolo_network,
+)
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo, Raster
-from limelight.photos.windowed import WindowedPicture
+from limelight.photos.windowed import WindowedPicture, open_windows
 from limelight.runtime.unwrap import is_ultralytics
 
 #: The most windows, and the most numbers in their inputs, that go through the network together.
@@ -214,23 +222,30 @@ def read_windows(
     network = yolo_network(model) if is_ultralytics(model) else model
     if isinstance(network, Network):
         photos = inputs if isinstance(inputs, list | tuple) else [inputs]
-        if photos and all(isinstance(photo, Image | Raster | np.ndarray) for photo in photos):
+        if photos and all(isinstance(photo, _PHOTOS) for photo in photos):
             if len(photos) > 1:
                 raise InputError(
                     f"There are {len(photos)} photos; tiles() explains one at a time. Pass one, or "
                     "their files to explain_photos."
                 )
-            channels = network.preprocess.channels
-            (photo,) = photos
-            picture = (
-                WindowedPicture.of_array(photo, channels)
-                if isinstance(photo, np.ndarray)
-                else WindowedPicture.of_photo(photo, channels)  # type: ignore[arg-type]
-            )
+            picture = _windowed(photos[0], network.preprocess.channels)  # type: ignore[arg-type]
             return PhotoWindows(network, picture, tiles, classes)
     subject = read_subject(model, inputs, classes)
     default = _default_size(network.preprocess) if isinstance(network, Network) else None
     return TensorWindows(subject.model, subject.inputs, subject.classes, tiles, default)
+
+
+#: What a photo may be given as.
+_PHOTOS = str | Path | Image | Raster | np.ndarray
+
+
+def _windowed(photo: AnyPhoto, channels: int) -> WindowedPicture:
+    """Return a photo to be read window by window; of a file no more is read than a window needs."""
+    if isinstance(photo, str | Path):
+        return open_windows(Path(photo), channels)
+    if isinstance(photo, np.ndarray):
+        return WindowedPicture.of_array(photo, channels)
+    return WindowedPicture.of_photo(photo, channels)
 
 
 def _default_size(preprocess: Preprocess) -> tuple[int, ...] | None:
