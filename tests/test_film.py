@@ -99,8 +99,8 @@ def test_a_box_is_drawn_and_not_written(tmp_path: Path, monkeypatch: pytest.Monk
     film = film_of([spot(tmp_path / "a.png", 4, (255, 0, 0))], ["red"])
     for label in ("cat in box [1, 2, 3, 4]", "cat in box"):
         frame = film._frames[0]
-        film._frames[0] = frame._replace(
-            explanations=tuple(replace(each, label=(label,)) for each in frame.explanations)
+        film._frames[0] = replace(
+            frame, explanations=tuple(replace(each, label=(label,)) for each in frame.explanations)
         )
         list(film.pictures())
     assert [text.rsplit(maxsplit=1)[0] for text in written] == ["cat", "cat in box"]
@@ -118,9 +118,30 @@ def test_a_map_that_shows_nothing_leaves_the_photo(tmp_path: Path) -> None:
 def test_pictures_are_not_kept(tmp_path: Path) -> None:
     film = film_of([spot(tmp_path / "red.png", 4, (255, 0, 0))], ["red"])
     (frame,) = film._frames
+    assert frame.crop is not None
+    assert frame.crop.photo.mode == "1"
     assert frame.explanations[0].image.numel() <= 3
     assert frame.explanations[0].heatmap.numel() <= 1
     assert frame.explanations[0].crops is None
+
+
+def test_heat_lies_where_the_network_looked_with_tiles_too(tmp_path: Path) -> None:
+    """Windows cover the whole photo; the network alone would see the middle of it."""
+    pixels = np.zeros((64, 192, 3), dtype=np.uint8)
+    pixels[20:36, 168:184, 0] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    network = limelight.Network(
+        "colours", Colours(), limelight.Preprocess((64, 64), 64, (0.0,) * 3, (1.0,) * 3)
+    )
+    film = limelight.Film(network)
+    views = limelight.tiles(64, 0)
+    paths = [tmp_path / "wide.png"]
+    for result in limelight.explain_photos(network, paths, [0], layer="conv", views=views):
+        film.add(result)
+    (picture,) = film.pictures()
+    changed = ImageChops.difference(picture.crop((0, 0, 192, 64)), Image.fromarray(pixels))
+    rows, columns = np.nonzero(np.asarray(changed).max(-1) > 20)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 35, 168, 183)
 
 
 @pytest.mark.parametrize("fps", [10.0, 24.0, 29.97])

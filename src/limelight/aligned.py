@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from limelight import files
 from limelight.errors import InputError, OutputError
@@ -18,7 +15,6 @@ from limelight.explanation_arrays import PhotoHeatmap, photo_heatmap
 from limelight.map_scales import ScaledMaps, highest_value
 from limelight.models.network import Network
 from limelight.photo_pipeline import PhotoResult
-from limelight.photos.crops import CroppedPhoto
 from limelight.photos.geotiff import geotiff_bytes
 from limelight.photos.nifti import nifti_bytes
 from limelight.photos.opened import VolumeFile, split_path
@@ -28,14 +24,6 @@ from limelight.regions.thresholds import ThresholdRule, check_threshold, hot_pix
 
 #: The formats of aligned files.
 ALIGNED = ("tif", "tiff", "nii", "nii.gz")
-
-
-class _Slice(NamedTuple):
-    """The map of one picture, without its pixels."""
-
-    path: Path
-    explanation: Explanation
-    crop: CroppedPhoto | None
 
 
 class AlignedMap:
@@ -58,7 +46,7 @@ class AlignedMap:
             source: The photo, such as a GeoTIFF, or a volume in a NIfTI file.
         """
         self.network, self.source = network, Path(source)
-        self._slices = list[_Slice]()
+        self._slices = list[PhotoResult]()
 
     def __len__(self) -> int:
         """Return how many maps were added."""
@@ -77,14 +65,7 @@ class AlignedMap:
                 f"There are {len(result.explanations)} maps of {str(result.path)!r}; an aligned "
                 "file holds one. Name one target."
             )
-        (explanation,) = result.explanations
-        small = replace(explanation, output=None, recipe=None, crops=None)
-        crop = None
-        if result.crop is not None:  # its size is needed, and not its pixels
-            crop = replace(result.crop, photo=Image.new("1", result.crop.photo.size))
-            nothing = explanation.image.new_empty((1, explanation.image.shape[1], 1, 1))
-            small = replace(small, image=nothing, heatmap=nothing[:, 0])
-        self._slices.append(_Slice(result.path, small, crop))
+        self._slices.append(result.without_pixels())
 
     def heat(self) -> PhotoHeatmap:
         """Return the heat over the photo, `[H, W]`, or the volume, `[D, H, W]`, as it is shown.
@@ -98,23 +79,25 @@ class AlignedMap:
         first = self._slices[0]
         if stack is None:
             assert first.crop is not None
-            return photo_heatmap(first.explanation, first.crop)
+            return photo_heatmap(first.explanations[0], first.crop)
         if not isinstance(stack, VolumeFile):
             raise InputError(
                 f"{str(self.source)!r} is a film; a photo or a volume was expected. Write a film."
             )
         shape = stack.shape[:3]
         if first.crop is None:
-            return _in_volume(first.explanation, shape, self.network.preprocess.volume_box(shape))
-        highest = highest_value(each.explanation for each in self._slices)
+            return _in_volume(
+                first.explanations[0], shape, self.network.preprocess.volume_box(shape)
+            )
+        highest = highest_value(each.explanations[0] for each in self._slices)
         heat = torch.zeros(shape, dtype=torch.float32, device="cpu")
         seen = torch.zeros(shape, dtype=torch.bool, device="cpu")
-        for path, explanation, crop in self._slices:
-            inside = split_path(path)
-            if inside is None or inside[0] != self.source or crop is None:
-                raise InputError(f"{str(path)!r} is no slice of {str(self.source)!r}.")
-            maps = ScaledMaps(explanation, signed=False, highest=[highest])
-            heat[inside[1]], seen[inside[1]] = photo_heatmap(maps, crop)
+        for result in self._slices:
+            inside = split_path(result.path)
+            if inside is None or inside[0] != self.source or result.crop is None:
+                raise InputError(f"{str(result.path)!r} is no slice of {str(self.source)!r}.")
+            maps = ScaledMaps(result.explanations[0], signed=False, highest=[highest])
+            heat[inside[1]], seen[inside[1]] = photo_heatmap(maps, result.crop)
         return PhotoHeatmap(heat, seen)
 
     def save(self, path: str | Path) -> Path:

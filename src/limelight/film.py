@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL.Image import Image
 
@@ -23,13 +21,6 @@ USUAL_FPS = 10.0
 
 #: The longer side of a film's pictures, in pixels.
 _LONGEST = 1920
-
-
-class _Frame(NamedTuple):
-    """A picture of the film: its path, and its maps without photo and input, which are large."""
-
-    path: Path
-    explanations: tuple[Explanation, ...]
 
 
 class Film:
@@ -58,7 +49,7 @@ class Film:
             colormap: The name of a matplotlib colour map; "inferno" when not given.
         """
         self.network, self.whole, self.colormap = network, whole, colormap
-        self._frames = list[_Frame]()
+        self._frames = list[PhotoResult]()
 
     def __len__(self) -> int:
         """Return how many pictures it has."""
@@ -67,8 +58,7 @@ class Film:
     def add(self, result: PhotoResult) -> None:
         """Add a picture with its maps; one that could not be read, or a volume, is left out."""
         if result.crop is not None and result.explanations:
-            maps = tuple(map(_without_pixels, result.explanations))
-            self._frames.append(_Frame(result.path, maps))
+            self._frames.append(result.without_pixels())
 
     def pictures(self, progress: ProgressCallback | None = None) -> Iterator[Image]:
         """Yield the pictures of the film, each with the names and scores below.
@@ -83,8 +73,9 @@ class Film:
 
         highest = highest_value(each for frame in self._frames for each in frame.explanations)
         for number, frame in enumerate(self._frames, start=1):
-            crop = self.network.preprocess.crop(self.network.load_photo(frame.path))
-            crop = crop.reduced(_LONGEST)
+            photo = self.network.preprocess.crop(self.network.load_photo(frame.path)).photo
+            assert frame.crop is not None
+            crop = frame.crop.on(photo).reduced(_LONGEST)
             maps = [
                 ScaledMaps(each.drawn_on([crop]), signed=False, highest=[highest])
                 for each in frame.explanations
@@ -135,20 +126,6 @@ def check_fps(fps: float | None) -> None:
             f"fps is {fps}; how many pictures are shown in a second was expected, above 0 and at "
             "most 240."
         )
-
-
-def _without_pixels(explanation: Explanation) -> Explanation:
-    """Return an explanation of one image without what is as large as the photo."""
-    nothing = explanation.image.new_empty((1, explanation.image.shape[1], 1, 1))
-    return replace(
-        explanation,
-        raw=explanation.raw.detach().cpu(),
-        heatmap=nothing[:, 0],
-        image=nothing,
-        output=None,
-        crops=None,
-        recipe=None,
-    )
 
 
 def _names(explanations: tuple[Explanation, ...]) -> str:

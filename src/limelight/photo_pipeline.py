@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL.Image import Image
+from PIL.Image import Image, new
 from torch import Tensor
 
 from limelight import fusion
@@ -68,11 +68,34 @@ class PhotoResult:
         labels = ", ".join(each.label[0] for each in self.explanations)
         return f"PhotoResult({str(self.path)!r}: {labels if self.error is None else self.error})"
 
+    def without_pixels(self) -> PhotoResult:
+        """Return the result without what is as large as the photo, to be kept for many photos.
+
+        The photo is a blank of its size; inputs and heatmaps are empty, as they follow from the raw
+        maps. Those of a volume, which has no photo, are kept.
+        """
+        explanations = tuple(map(_without_pixels, self.explanations))
+        if self.crop is None:
+            return replace(self, explanations=explanations)
+        crop = replace(self.crop, photo=new("1", self.crop.photo.size))
+        nothing = [each.image.new_empty((1, each.image.shape[1], 1, 1)) for each in explanations]
+        explanations = tuple(
+            replace(each, image=empty, heatmap=empty[:, 0])
+            for each, empty in zip(explanations, nothing, strict=True)
+        )
+        return replace(self, crop=crop, explanations=explanations)
+
     def _repr_html_(self) -> str:
         """Show the maps of the photo in a notebook, with target and opacity to choose."""
         if not self.explanations:
             return f"<p>{html.escape(repr(self))}</p>"
         return targets_html(self.explanations, str(self.path))
+
+
+def _without_pixels(explanation: Explanation) -> Explanation:
+    """Return an explanation without its photo, and without what the network returned."""
+    raw = explanation.raw.detach().cpu()
+    return replace(explanation, raw=raw, output=None, recipe=None, crops=None)
 
 
 #: From this many photos on, two runs are spent to find out which memory format is faster.
