@@ -421,6 +421,23 @@ def test_the_command_lists_the_windows(
         assert arrays["window_scores"].shape == (81, 1)
 
 
+def test_boxes_of_the_file_are_laid_on_what_stands_for_it(
+    run: Runner, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo is drawn at a third of its size; boxes are in pixels of the file."""
+    monkeypatch.setitem(windowed.LONGEST, 2, 100)
+    shares = []
+    for box in ("190,130,230,170", "20,20,60,60"):
+        Path("boxes.csv").write_text(f"photo,x1,y1,x2,y2\nx.tif,{box}\n")
+        tables = ("--boxes", "boxes.csv", "--table", "t.csv")
+        code, _ = explained(run, "--tiles", "64", "--target", "1", *tables)
+        assert code == 0
+        heading, row = (line.split(",") for line in Path("t.csv").read_text().splitlines())
+        shares.append(float(row[heading.index("share_in_objects")]))
+    assert shares[0] > 0.6
+    assert shares[1] < 0.05
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

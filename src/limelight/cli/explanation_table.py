@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -53,6 +53,10 @@ class ExplanationTable:
         """Return the mask of what is marked on a photo, `[1, *image]`; None without anything."""
         if self.annotations is None or result.crop is None:
             return None
-        marked = self.annotations.objects(result.path, result.crop.photo, self.preprocess)
+        preprocess, (first, *_) = self.preprocess, result.explanations
+        if first.windows is not None:  # the whole photo was seen, and stands reduced for the input
+            height, width = first.image.shape[2:]
+            preprocess = replace(preprocess, size=None, resize=(height, width), longest=None)
+        marked = self.annotations.objects(result.path, result.crop.original_size, preprocess)
         objects = join_objects(marked)
         return None if objects is None else objects.mask
