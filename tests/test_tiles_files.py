@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import zlib
@@ -432,8 +433,8 @@ def test_boxes_of_the_file_are_laid_on_what_stands_for_it(
         tables = ("--boxes", "boxes.csv", "--table", "t.csv")
         code, _ = explained(run, "--tiles", "64", "--target", "1", *tables)
         assert code == 0
-        heading, row = (line.split(",") for line in Path("t.csv").read_text().splitlines())
-        shares.append(float(row[heading.index("share_in_objects")]))
+        (row,) = csv.DictReader(Path("t.csv").read_text().splitlines())
+        shares.append(float(row["share_in_objects"]))
     assert shares[0] > 0.6
     assert shares[1] < 0.05
 
