@@ -427,16 +427,18 @@ def test_boxes_of_the_file_are_laid_on_what_stands_for_it(
 ) -> None:
     """The photo is drawn at a third of its size; boxes are in pixels of the file."""
     monkeypatch.setitem(windowed.LONGEST, 2, 100)
-    shares = []
-    for box in ("190,130,230,170", "20,20,60,60"):
+    for left, top in ((189, 129), (21, 60)):
+        box = f"{left},{top},{left + 42},{top + 42}"
         Path("boxes.csv").write_text(f"photo,x1,y1,x2,y2\nx.tif,{box}\n")
-        tables = ("--boxes", "boxes.csv", "--table", "t.csv")
-        code, _ = explained(run, "--tiles", "64", "--target", "1", *tables)
+        files = ("--boxes", "boxes.csv", "--table", "t.csv", "--out", "x.npz")
+        code, _ = explained(run, "--tiles", "64", "--target", "1", *files)
         assert code == 0
+        with np.load("x.npz") as arrays:
+            heat = arrays["heatmap"][0].astype(float)
+        inside = heat[top // 3 : top // 3 + 14, left // 3 : left // 3 + 14]
         (row,) = csv.DictReader(Path("t.csv").read_text().splitlines())
-        shares.append(float(row["share_in_objects"]))
-    assert shares[0] > 0.6
-    assert shares[1] < 0.05
+        expected = inside.sum() / heat.sum()
+        assert float(row["share_in_objects"]) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
