@@ -48,6 +48,8 @@ ORDER = (
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps",),
+    ("deployed",),
+    ("exporting",),
     ("compat",),
     ("cli",),
 )

@@ -1,0 +1,1 @@
+"""Explain with a file that limelight exported: onnxruntime and numpy, without torch."""
