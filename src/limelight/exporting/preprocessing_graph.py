@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from limelight.errors import OptionError
+from limelight.exporting.graph_names import rename_values
 from limelight.photos.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def with_preprocessing(model: onnx.ModelProto, preprocess: Preprocess) -> onnx.M
     joined.CopyFrom(model)
     graph = joined.graph
     # The photo takes the name of the input, and the two outputs take theirs.
-    _rename(graph, {name: f"{_PREFIX}{name}/network" for name in ("image", "crop", "size")})
+    rename_values(graph, {name: f"{_PREFIX}{name}/network" for name in ("image", "crop", "size")})
     image = next(value for value in graph.input if value.name == f"{_PREFIX}image/network")
     _fix_axes(graph, image, preprocess)
     _add_photo(graph, image, preprocess)
@@ -126,18 +127,6 @@ def _input_size(preprocess: Preprocess) -> tuple[int, int] | None:
     """Return height and width of every input; None where they are the photo's own."""
     size = preprocess.size if preprocess.size is not None else preprocess.resize
     return (size[0], size[1]) if isinstance(size, list | tuple) else None
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give values of a graph, and of the graphs inside its nodes, other names."""
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = names.get(value.name, value.name)
-    for node in graph.node:
-        for values in (node.input, node.output):
-            values[:] = [names.get(value, value) for value in values]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _rename(inner, names)
 
 
 def _fix_axes(graph: onnx.GraphProto, image: onnx.ValueInfoProto, preprocess: Preprocess) -> None:
