@@ -17,6 +17,8 @@ from helpers.onnx_networks import Arrays, exported, pictures, run, session, trai
 from helpers.shapes import scenes
 from limelight.errors import OptionError
 from limelight.exporting.int8 import body_nodes, quantise
+from limelight.exporting.preprocessing_graph import with_preprocessing
+from limelight.photos.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,7 @@ def model() -> onnx.ModelProto:
 def cut_value(model: onnx.ModelProto) -> str:
     """Return the name of what the body puts out: the last ReLU before the raw map."""
     makers = {value: node for node in model.graph.node for value in node.output}
-    einsum = makers["raw"]
-    return next(value for value in einsum.input if makers[value].op_type == "Relu")
+    return next(str(value) for value in makers["raw"].input if makers[value].op_type == "Relu")
 
 
 def inputs(count: int, seed: int) -> list[Arrays]:
@@ -128,6 +129,36 @@ def test_nothing_is_left_behind(
     assert model.SerializeToString(deterministic=True) == before
 
 
+def test_the_preprocessing_inside_stays_exact(model: onnx.ModelProto) -> None:
+    preprocess = Preprocess(resize=70, size=(64, 64), mean=(0, 0, 0), std=(1, 1, 1))
+    whole = with_preprocessing(model, preprocess)
+    scene = pictures(scenes(16, seed=6, shapes=1).images)
+    photos = (scene * 255).byte().movedim(1, -1).numpy()
+    feeds = [{"image": photo, "target": np.array([-1])} for photo in photos]
+    small = session(quantise(whole, [cut_value(whole)], feeds))
+    got, exact = run(small, **feeds[0]), run(session(whole), **feeds[0])
+    assert np.corrcoef(got["raw"].ravel(), exact["raw"].ravel())[0, 1] > 0.99
+    np.testing.assert_array_equal(got["crop"], exact["crop"])
+    np.testing.assert_array_equal(got["size"], exact["size"])
+
+
+def test_large_weights_that_no_step_of_the_quantiser_touches_are_kept() -> None:
+    model = two_branches()
+    large = np.random.default_rng(2).normal(size=(4000, 4)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(large, "large"))
+    find = helper.make_node("ArgMax", ["image"], ["row"], axis=1, keepdims=0)
+    pick = helper.make_node("Gather", ["large", "row"], ["beside"])
+    del model.graph.node[2]
+    model.graph.node.insert(0, pick)
+    model.graph.node.insert(0, find)
+    images = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
+    small = quantise(model, ["activations", "beside"], [{"image": images}])
+    got = run(session(small), image=images)
+    exact = run(session(model), image=images)
+    np.testing.assert_array_equal(got["beside"], large[images.argmax(1)])
+    np.testing.assert_allclose(got["logits"], exact["logits"], atol=0.15)
+
+
 def two_branches() -> onnx.ModelProto:
     """Return a graph whose head reads two values of the body, and the image itself."""
     nodes = [
@@ -145,7 +176,7 @@ def two_branches() -> onnx.ModelProto:
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 4])],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4])
-            for name in ("logits", "activations")
+            for name in ("logits", "activations", "beside")
         ],
         [numpy_helper.from_array(weight, "first")],
     )
@@ -162,6 +193,14 @@ def test_the_body_is_what_the_cut_depends_on() -> None:
         "The graph makes no value named 'nothing', 'image'. Name the outputs of the nodes at the "
         "cut."
     )
+
+
+def test_what_the_head_reads_before_a_relu_is_not_clipped() -> None:
+    model = two_branches()  # "hidden" crosses the cut, and is negative at places
+    images = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
+    got = run(session(quantise(model, ["activations"], [{"image": images}])), image=images)
+    exact = run(session(model), image=images)
+    np.testing.assert_allclose(got["logits"], exact["logits"], atol=0.15)
 
 
 def test_a_weight_that_the_head_shares_stays_exact_there() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-import skimage.data
 from onnx import TensorProto, helper
 from PIL import Image
 
@@ -18,6 +17,7 @@ from helpers.onnx_networks import exported, passed_on, run, session, trained_net
 from limelight.errors import OptionError
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.photos.preprocess import Preprocess
+from limelight.photos.samples import find_sample
 
 TARGET = np.array([-1])
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -79,6 +79,11 @@ def network_of(preprocess: Preprocess) -> Any:
     return session(with_preprocessing(network, preprocess))
 
 
+def sample(name: str) -> Image.Image:
+    """Return a sample photo."""
+    return Image.open(find_sample(name)).convert("RGB")
+
+
 def bytes_of(photo: Image.Image) -> npt.NDArray[np.uint8]:
     """Return a photo as `[H, W, C]`."""
     return np.asarray(photo).reshape(photo.height, photo.width, -1)
@@ -86,8 +91,8 @@ def bytes_of(photo: Image.Image) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def photos() -> list[Image.Image]:
-    cat = Image.fromarray(skimage.data.chelsea())
-    cup = Image.fromarray(skimage.data.coffee())
+    cat = sample("chelsea")
+    cup = sample("coffee")
     return [
         cat,
         cup,
@@ -137,9 +142,10 @@ def test_a_photo_becomes_what_pillow_makes_of_it(
         # Nor is what the product itself makes of a photo farther away.
         assert abs(got["logits"][0] - preprocess(photo).numpy()).max() < 1.001 / 255 / std.min()
         np.testing.assert_array_equal(got["size"], [photo.height, photo.width])
-        expected_box = np.float32(box_by_hand(*photo.size, preprocess))
+        expected_box = np.array(box_by_hand(*photo.size, preprocess), np.float32)
         np.testing.assert_array_equal(got["crop"], expected_box)
-        np.testing.assert_array_equal(got["crop"], np.float32(preprocess.crop_box(photo)))
+        own_box = np.array(preprocess.crop_box(photo), np.float32)
+        np.testing.assert_array_equal(got["crop"], own_box)
 
 
 @pytest.mark.parametrize("longest", [None, 50])
@@ -151,7 +157,7 @@ def test_sizes_and_crops_are_those_of_python(longest: int | None) -> None:
     for width, height in sizes:
         photo = np.zeros((height, width, 3), np.uint8)
         got = run(network, image=photo, target=TARGET)
-        expected = np.float32(box_by_hand(int(width), int(height), preprocess))
+        expected = np.array(box_by_hand(int(width), int(height), preprocess), np.float32)
         np.testing.assert_array_equal(got["crop"], expected)
 
 
@@ -162,7 +168,7 @@ def test_a_network_says_of_a_photo_what_it_says_of_its_input() -> None:
     joined = with_preprocessing(model, preprocess)
     assert model.SerializeToString(deterministic=True) == before
     assert [(p.key, p.value) for p in joined.metadata_props] == [("limelight", "a description")]
-    photo = Image.fromarray(skimage.data.chelsea())
+    photo = sample("chelsea")
     got = run(session(joined), image=bytes_of(photo), target=TARGET)
     seen = preprocess(photo)[None].numpy()
     expected = run(session(model), image=seen, target=TARGET)
@@ -211,11 +217,11 @@ def test_names_inside_a_network_do_not_clash_with_those_of_the_photo() -> None:
     model.graph.node.insert(1, helper.make_node("Abs", ["crop"], ["size"]))
     model.graph.node.insert(2, helper.make_node("Neg", ["size"], ["logits"]))
     preprocess = Preprocess(resize=(8, 8), size=None, mean=(0, 0, 0), std=(1, 1, 1))
-    photo = skimage.data.chelsea()
-    got = run(session(with_preprocessing(model, preprocess)), image=photo, target=TARGET)
-    expected = -levels_by_hand(Image.fromarray(photo), preprocess) / 255
+    photo = sample("chelsea")
+    got = run(session(with_preprocessing(model, preprocess)), image=bytes_of(photo), target=TARGET)
+    expected = -levels_by_hand(photo, preprocess) / 255
     assert abs(got["logits"][0] - expected).max() < 1.001 / 255
-    assert got["size"].tolist() == list(photo.shape[:2])
+    assert got["size"].tolist() == [photo.height, photo.width]
 
 
 OUTSIDE = "Export without the preprocessing, and pass the file what Preprocess makes of a photo."

@@ -62,7 +62,7 @@ def trained_network(steps: int = 60) -> CamNetwork:
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(step))[:64]
         logits = network(images[chosen], labels[chosen])[0]
         optimiser.zero_grad()
-        cross_entropy(logits, labels[chosen]).backward()
+        cross_entropy(logits, labels[chosen]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return network.eval()
 

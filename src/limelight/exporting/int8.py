@@ -108,6 +108,8 @@ def _as_model(model: onnx.ModelProto, body: Sequence[onnx.NodeProto]) -> onnx.Mo
         [value for value in graph.initializer if value.name in read],
         value_info=[value for value in graph.value_info if value.name in made],
     )
+    for node in part.node:
+        node.name = node.name or node.output[0]  # the quantiser tells them apart by it
     return onnx.helper.make_model(
         part,
         opset_imports=model.opset_import,
@@ -123,8 +125,11 @@ def _quantised(body: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.Mode
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory() as folder, _without_log():
-        simplified, written = Path(folder, "simplified.onnx"), Path(folder, "int8.onnx")
-        quant_pre_process(body, simplified, skip_symbolic_shape=True)
+        exact, simplified, written = (
+            Path(folder, f"{name}.onnx") for name in ("exact", "simplified", "int8")
+        )
+        onnx.save(body, exact)  # of a graph in memory, the weights would be looked for in a file
+        quant_pre_process(exact, simplified, skip_symbolic_shape=True)
         quantize_static(
             simplified,
             written,
@@ -134,9 +139,23 @@ def _quantised(body: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.Mode
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=_clipped_outputs(onnx.load(simplified).graph),
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(written)
+
+
+def _clipped_outputs(body: onnx.GraphProto) -> list[str]:
+    """Return the names of nodes that clip what is also an output of the body.
+
+    They stay in float: the quantiser would clip their input itself, for all who read it.
+    """
+    outputs = {value.name for value in body.output}
+    return [
+        node.name
+        for node in body.node
+        if node.op_type in ("Clip", "Relu") and node.input[0] in outputs
+    ]
 
 
 def _reader(calibration: Iterable[Feeds], names: Sequence[str]) -> Any:
