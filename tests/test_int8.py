@@ -142,15 +142,17 @@ def test_the_preprocessing_inside_stays_exact(model: onnx.ModelProto) -> None:
     np.testing.assert_array_equal(got["size"], exact["size"])
 
 
-def test_large_weights_that_no_step_of_the_quantiser_touches_are_kept() -> None:
+def test_a_table_in_the_body_is_kept() -> None:
     model = two_branches()
     large = np.random.default_rng(2).normal(size=(4000, 4)).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(large, "large"))
     find = helper.make_node("ArgMax", ["image"], ["row"], axis=1, keepdims=0)
-    pick = helper.make_node("Gather", ["large", "row"], ["beside"])
+    pick = helper.make_node("Gather", ["large", "row"], ["picked"])
+    shape = helper.make_node("Reshape", ["picked", "shape"], ["beside"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1, 4]), "shape"))
     del model.graph.node[2]
-    model.graph.node.insert(0, pick)
-    model.graph.node.insert(0, find)
+    for node in (shape, pick, find):
+        model.graph.node.insert(0, node)
     images = np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32)
     small = quantise(model, ["activations", "beside"], [{"image": images}])
     got = run(session(small), image=images)

@@ -128,7 +128,7 @@ def _quantised(body: onnx.ModelProto, calibration: Iterable[Feeds]) -> onnx.Mode
         exact, simplified, written = (
             Path(folder, f"{name}.onnx") for name in ("exact", "simplified", "int8")
         )
-        onnx.save(body, exact)  # of a graph in memory, the weights would be looked for in a file
+        onnx.save(body, exact)  # in memory, it would lose the shapes that are constants
         quant_pre_process(exact, simplified, skip_symbolic_shape=True)
         quantize_static(
             simplified,

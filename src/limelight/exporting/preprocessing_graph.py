@@ -277,12 +277,14 @@ def _resized_pixels(steps: _Steps, preprocess: Preprocess, resized: _Lengths) ->
         return pixels
     if preprocess.interpolation == "nearest":
         return _nearest_pixels(steps, pixels, resized)
+    # Reshaped, as onnxruntime 1.20 loses count of lengths that are only joined.
+    sizes = steps.node("Reshape", steps.node("Concat", *resized, axis=0), steps.constant([2]))
     return steps.node(
         "Resize",
         pixels,
         "",
         "",
-        steps.node("Concat", *resized, axis=0),
+        sizes,
         axes=[2, 3],
         antialias=1,
         exclude_outside=1,  # weights of pixels beyond the border go to those within, as in Pillow
