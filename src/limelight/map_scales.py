@@ -6,18 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self, get_args
 
-import torch
-from torch import Tensor
-
 from limelight.drawing import Drawable, Explained
 from limelight.errors import OptionError, unknown
 from limelight.figure_style import MapScale
-from limelight.finish import AxisSpan, FinishedInPieces, relu, resize
 from limelight.photos.crops import CroppedPhoto
 from limelight.plain import MINUS
 from limelight.status import Status
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.finish import AxisSpan, FinishedInPieces
     from limelight.render import HeatColours
 
 
@@ -71,12 +70,16 @@ class ScaledMaps:
 
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the maps at a size, `[B, *size]`, in [0, 1] or, if signed, in [-1, 1]."""
+        import torch
+
         values = resized(self.maps, size, signed=self.signed)
         highest = values.new_tensor(self.highest).reshape(-1, *[1] * len(size))
         return (values / torch.where(highest > 0, highest, 1)).clamp(-1, 1)
 
     def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
         """Return the map of one image at a size, computed as it is read."""
+        from limelight.finish import FinishedInPieces
+
         raw = shown(self.maps, signed=self.signed)[0]
         return FinishedInPieces(raw, size, self.span, highest=self.highest[0])
 
@@ -103,6 +106,10 @@ def shown(maps: Drawable, *, signed: bool) -> Tensor:
 
     If they are not signed, what speaks against the score is left out.
     """
+    import torch
+
+    from limelight.finish import relu
+
     raw = maps.raw.detach().float().cpu()
     kept = torch.tensor([is_shown(each, signed=signed) for each in maps.status], device="cpu")
     values = raw.nan_to_num(0, 0, 0) if signed else relu(raw)
@@ -111,6 +118,8 @@ def shown(maps: Drawable, *, signed: bool) -> Tensor:
 
 def resized(maps: Drawable, size: Sequence[int], *, signed: bool) -> Tensor:
     """Return what is drawn of raw maps at a size, `[B, *size]`, unscaled."""
+    from limelight.finish import resize
+
     return resize(shown(maps, signed=signed), size, maps.span)
 
 
@@ -145,6 +154,8 @@ def on_one_scale(
     if scale == "each" and not signed:
         several = sum(len(explanation.raw) for explanation in explanations) > 1
         return explanations, HeatColours(colormap, label=_EACH if several else _ONE)
+    import torch
+
     highest = [
         resized(each, each.image.shape[2:], signed=signed).abs().flatten(1).amax(1)
         for each in explanations

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limelight.cli.option_groups import out_option
 from limelight.errors import OptionError, OutputError
-from limelight.explanation import FORMATS, FormatName
+from limelight.explanation_pictures import FORMATS, FormatName
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.files import file_name, make_folder
-from limelight.methods import Method
+
+if TYPE_CHECKING:
+    from limelight.methods import Method
 
 Colormap = Annotated[
     str | None,
