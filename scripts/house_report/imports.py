@@ -21,6 +21,7 @@ ORDER = (
         "patch_grids",
         "pixels",
         "finish",
+        "finish_arrays",
         "registry",
         "status",
         "window_scores",
