@@ -121,9 +121,7 @@ def save_file(
     target = helper.make_tensor_value_info("target", TensorProto.INT64, [batch])
     outputs = [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()]
     made = helper.make_graph(graph.nodes, "net", [given, target], outputs, graph.numbers)
-    model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10
-    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if described_:
         helper.set_model_props(model, {METADATA_KEY: about.to_json()})
     options: dict[str, Any] = {}
@@ -156,11 +154,11 @@ def _network(graph: _Graph, image: str, kind: OutputKind) -> None:
     """Add the network up to its logits, and the class of each image."""
     for name, value in NET.state_dict().items():
         graph.number(name, value.numpy())
-    graph.add(
-        "Conv", [image, "conv.weight", "conv.bias"], "convolved", strides=[_STRIDE, _STRIDE]
-    )
+    graph.add("Conv", [image, "conv.weight", "conv.bias"], "convolved", strides=[_STRIDE, _STRIDE])
     graph.add("Relu", ["convolved"], "relu")
-    graph.add("ReduceMean", ["relu", graph.number("axes23", np.array([2, 3]))], "pooled", keepdims=0)
+    graph.add(
+        "ReduceMean", ["relu", graph.number("axes23", np.array([2, 3]))], "pooled", keepdims=0
+    )
     graph.add("Gemm", ["pooled", "fc.weight", "fc.bias"], "of_image", transB=1)
     by_cell = graph.number("cell_weight", NET.fc.weight.detach().numpy()[..., None, None])
     graph.add("Conv", ["relu", by_cell, "fc.bias"], "of_cells")
@@ -183,9 +181,7 @@ def _map(graph: _Graph, each: MapDescription, scale: float) -> None:
     graph.add("Gather", ["fc.weight", "class"], f"{p}row", axis=0)
     graph.add("Unsqueeze", [f"{p}row", graph.number(f"{p}a", np.array([2, 3]))], f"{p}weight")
     graph.add("Mul", ["relu", f"{p}weight"], f"{p}weighted")
-    graph.add(
-        "ReduceSum", [f"{p}weighted", graph.number(f"{p}b", _ONES)], f"{p}sum", keepdims=0
-    )
+    graph.add("ReduceSum", [f"{p}weighted", graph.number(f"{p}b", _ONES)], f"{p}sum", keepdims=0)
     graph.add("Mul", [f"{p}sum", graph.number(f"{p}s", np.float32(scale / 120))], raw)
     graph.add("Relu", [raw], f"{p}positive")
     graph.add("Unsqueeze", [f"{p}positive", graph.number(f"{p}c", _ONES)], f"{p}grid")

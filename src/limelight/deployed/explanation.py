@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +14,7 @@ import numpy.typing as npt
 
 from limelight import files
 from limelight.drawing import check_whole, heatmap_on_photo
-from limelight.errors import OutputError
+from limelight.errors import OptionError, OutputError
 from limelight.explanation_pictures import (
     FORMATS,
     OPACITY,
@@ -161,9 +163,10 @@ class DeployedExplanation:
 
         Raises:
             UnknownNameError: There is no such colour map.
-            OptionError: `alpha` is not in [0, 1].
+            OptionError: `alpha` is not in [0, 1]; or matplotlib is not installed.
             InputError: Whole photos are asked for and not known, or photos do not fit.
         """
+        _check_matplotlib()
         drawn = overlays(
             _explained(self), photos, whole=whole, colormap=colormap, alpha=alpha, signed=signed
         )
@@ -190,6 +193,7 @@ class DeployedExplanation:
                 what lowers it in another, and zero between them.
             style: Width, resolution and font size.
         """
+        _check_matplotlib()
         return explanation_figure(
             _explained(self),
             photos,
@@ -226,7 +230,8 @@ class DeployedExplanation:
 
         Raises:
             OutputError: The format is unknown, or the file cannot be written there.
-            OptionError: A style is asked for, and the picture is no figure.
+            OptionError: A style is asked for, and the picture is no figure; or matplotlib is not
+                installed.
             InputError: As `overlay`.
         """
         check_picture(picture, scale, style)
@@ -252,6 +257,7 @@ class DeployedExplanation:
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
         if picture == "heatmap":
+            _check_matplotlib()
             drawn = heat_picture(_explained(self), photos, colormap, whole=whole)
         else:
             alpha = OPACITY[picture]
@@ -281,6 +287,19 @@ class DeployedExplanation:
             "method": self.method,
             "layer": self.layer,
         }
+
+
+def _check_matplotlib() -> None:
+    """Refuse to draw without the package that has the colours.
+
+    Raises:
+        OptionError: It is not installed.
+    """
+    if "matplotlib" not in sys.modules and find_spec("matplotlib") is None:
+        raise OptionError(
+            "Pictures are drawn with matplotlib, and it is not installed: pip install matplotlib. "
+            "Without it, take the arrays: explanation.heatmap, or save(...) to an .npz file."
+        )
 
 
 def _explained(maps: DeployedExplanation) -> Explained:

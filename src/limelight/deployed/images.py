@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from limelight.deployed.description import Description
-from limelight.errors import InputError
+from limelight.errors import InputError, PhotoError
 from limelight.photos.crops import CroppedPhoto, name_of_file
 from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
@@ -20,8 +20,22 @@ from limelight.photos.raster import Photo, Raster, in_own_numbers
 
 Array = npt.NDArray[Any]
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPhoto:
+    """A photo as a file takes it.
+
+    Attributes:
+        array: What the file takes: `[C, H, W]`, or `[H, W, C]` bytes if it prepares photos itself.
+        crop: The photo, with the box that the network sees; all of it if that is not yet known.
+    """
+
+    array: Array
+    crop: CroppedPhoto
+
+
 #: A photo as a user has it: its file, or decoded; an array is `[H, W]`, `[H, W, C]` or `[C, H, W]`.
-AnyPhoto = str | Path | Image.Image | Raster | Array
+AnyPhoto = str | Path | Image.Image | Raster | Array | PreparedPhoto
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +45,11 @@ class Images:
     Attributes:
         portions: What is passed to the file, one after the other.
         count: How many images there are; a last portion may repeat its last image to be full.
-        photos: The photos, where the file prepares them itself.
-        crops: The photos with the box that the network sees, where that is known by now.
+        crops: The photos, with the box that the network sees; None where an array was given.
     """
 
     portions: list[Array]
     count: int
-    photos: list[Image.Image] | None = None
     crops: tuple[CroppedPhoto, ...] | None = None
 
 
@@ -58,32 +70,51 @@ def read_images(
                 "arrays [H, W, C] of bytes."
             )
         return _of_array(np.asarray(inputs), description)
-    one = isinstance(inputs, str | Path | Image.Image | Raster) or hasattr(inputs, "ndim")
-    photos: Sequence[Any] = [inputs] if one else list(inputs)  # type: ignore[arg-type]
-    if not photos:
+    single = isinstance(inputs, str | Path | Image.Image | Raster | PreparedPhoto)
+    photos: Any = [inputs] if single or hasattr(inputs, "ndim") else inputs
+    prepared = [prepare_photo(photo, description, preprocess) for photo in photos]
+    if not prepared:
         raise InputError("No photo was given; at least one was expected.")
+    crops, arrays = tuple(each.crop for each in prepared), [each.array for each in prepared]
+    if description.preprocessing_inside:
+        return Images(arrays, len(arrays), crops)
+    return replace(_of_array(np.stack(arrays), description), crops=crops)
+
+
+def prepare_photo(
+    photo: AnyPhoto, description: Description, preprocess: Preprocess | None
+) -> PreparedPhoto:
+    """Return a photo as a file takes it.
+
+    Raises:
+        InputError: What was given is no photo, or the file takes none.
+        PhotoError: It cannot be read, or becomes no input of the file.
+    """
+    if isinstance(photo, PreparedPhoto):
+        return photo
     if preprocess is None:
         raise InputError(
             "A photo was given, and the file does not say how a photo becomes the network's input. "
-            f"Pass that as an array {['B', *description.input_shape]} of float32, or export the "
-            "network again as a Network, which has a Preprocess."
+            f"Pass an array {_shape(description)} of float32, or export the network again as a "
+            "Network, which has a Preprocess."
         )
     if description.preprocessing_inside:
-        pictures = [_picture(photo, preprocess.channels) for photo in photos]
-        portions = [np.asarray(each).reshape(each.height, each.width, -1) for each in pictures]
-        return Images(portions, len(pictures), photos=pictures)
-    arrays, crops = list[Array](), list[CroppedPhoto]()
-    for photo in photos:
-        decoded = _decoded(photo, preprocess.channels)
-        arrays.append(preprocess.array(decoded))
-        crops.append(preprocess.crop(decoded))
-    for crop, array in zip(crops, arrays, strict=True):
-        if array.shape != description.input_shape:
-            raise InputError(
-                f"The photo {crop.name!r} becomes an input {list(array.shape)}, and the file takes "
-                f"{list(description.input_shape)}. Pass photos of one size, or arrays."
-            )
-    return replace(_of_array(np.stack(arrays), description), crops=tuple(crops))
+        picture = _picture(photo, preprocess.channels)
+        array = np.asarray(picture).reshape(picture.height, picture.width, -1)
+        return PreparedPhoto(array, CroppedPhoto.uncropped(picture, name_of_file(picture)))
+    decoded = _decoded(photo, preprocess.channels)
+    array, crop = preprocess.array(decoded), preprocess.crop(decoded)
+    if array.shape != description.input_shape:
+        raise PhotoError(
+            f"The photo {crop.name!r} becomes an input {list(array.shape)}, and the file takes "
+            f"{list(description.input_shape)}. Pass a photo of another size, or export the network "
+            "with a Preprocess of one size."
+        )
+    return PreparedPhoto(array, crop)
+
+
+def _shape(description: Description) -> str:
+    return f"[{', '.join(map(str, ('B', *description.input_shape)))}]"
 
 
 def _of_array(array: Array, description: Description) -> Images:
@@ -92,7 +123,7 @@ def _of_array(array: Array, description: Description) -> Images:
     Raises:
         InputError: It has another shape or type than the file takes.
     """
-    expected = f"an array {['B', *description.input_shape]} of float32"
+    expected = f"an array {_shape(description)} of float32"
     if array.shape[1:] != description.input_shape or not len(array):
         raise InputError(
             f"An array of shape {list(array.shape)} was given; the file takes {expected}."
@@ -129,12 +160,12 @@ def _picture(photo: AnyPhoto, channels: int) -> Image.Image:
     """Return a photo as a picture of 8 bits in grey or RGB, for a file that prepares it itself.
 
     Raises:
-        InputError: It has deeper numbers.
+        PhotoError: It has deeper numbers.
     """
     decoded = in_own_numbers(_decoded(photo, channels))
     if isinstance(decoded, Raster):
         if decoded.values.dtype != np.uint8 or decoded.depth is not None:
-            raise InputError(
+            raise PhotoError(
                 f"The photo has numbers of {decoded.values.dtype}, and the file takes bytes. Pass "
                 "a photo of 8 bits, or export the network without the preprocessing."
             )

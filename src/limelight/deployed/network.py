@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from limelight.deployed.description import STATUS_NAMES, Description, MapDescription
 from limelight.deployed.explanation import DeployedExplanation
-from limelight.deployed.images import AnyPhoto, Images, read_images
+from limelight.deployed.images import AnyPhoto, Images, PreparedPhoto, prepare_photo, read_images
 from limelight.deployed.scores import read_scores
 from limelight.deployed.session import open_session, run_session
 from limelight.errors import TargetError, unknown
@@ -114,13 +114,21 @@ class DeployedNetwork:
         targets = self._targets(target, images.count)
         outputs, first = list[Mapping[str, Array]](), 0
         for portion in images.portions:
-            size = 1 if images.photos is not None else len(portion)
+            size = 1 if self.description.preprocessing_inside else len(portion)
             chosen = targets[first : first + size]
             filled = np.concatenate([chosen, np.repeat(chosen[-1:], size - len(chosen))])
             outputs.append(run_session(self.session, portion, filled, self.path))
             first += size
         maps = self._explanations(images, outputs, targets)
         return replace(maps[number], maps=maps)
+
+    def prepare(self, photo: AnyPhoto) -> PreparedPhoto:
+        """Return a photo as the file takes it, to be explained later, perhaps for several targets.
+
+        Raises:
+            InputError, PhotoError: As `explain`.
+        """
+        return prepare_photo(photo, self.description, self.preprocess)
 
     def map_number(self, method: str | None = None, layer: str | None = None) -> int:
         """Return the number of the first map of the file with this method and this layer.
@@ -145,23 +153,36 @@ class DeployedNetwork:
     def _targets(self, target: Target, count: int) -> npt.NDArray[np.int64]:
         """Return the class of each image, `[B]`; -1 for the predicted one."""
         single = target is None or isinstance(target, str | int | np.integer)
-        each = [target] * count if single else list(target)  # type: ignore[arg-type]
+        each: list[Any] = [target] * count if single else list(target)  # type: ignore[arg-type]
         if len(each) != count:
             raise TargetError(
                 f"There are {len(each)} targets for {count} images. Pass one for all, or one for "
                 "each image."
             )
-        return np.array([self._class(name) for name in each], dtype=np.int64)
+        chosen = [-1 if name is None else self.class_index(name) for name in each]
+        return np.array(chosen, dtype=np.int64)
 
-    def _class(self, name: Any) -> int:
-        if name is None:
-            return -1
+    def class_index(self, name: ClassName) -> int:
+        """Return the index of a class given by index or by name.
+
+        Raises:
+            UnknownNameError: No class has that name; the nearest are named.
+            TargetError: The index is out of range, several classes share the name, or the names are
+                not known.
+        """
         if isinstance(name, str) and self.description.classes is None:
             raise TargetError(
                 f"The target is the name {name!r}, and the file does not say the names of the "
                 "classes. Pass the class's index, or export the network again with classes=[...]."
             )
         return class_index(name, self.class_count or sys.maxsize, self.description.classes)
+
+    def _given(self, images: Images) -> Array:
+        """Return what the network was given, `[B, C, H, W]`; zeros where the file prepares it."""
+        if self.description.preprocessing_inside:
+            shape = (images.count, *self.description.input_shape)
+            return np.broadcast_to(np.float32(0), shape)
+        return np.concatenate(images.portions)[: images.count]
 
     def _explanations(
         self, images: Images, outputs: Sequence[Mapping[str, Array]], targets: Array
@@ -174,11 +195,9 @@ class DeployedNetwork:
             if name not in ("crop", "size")
         }
         scores = read_scores(whole["logits"], about.output, targets, about.classes)
-        if images.photos is None:
-            crops, given = images.crops, np.concatenate(images.portions)[:count]
-        else:
-            crops = tuple(map(_crop, images.photos, outputs))
-            given = np.broadcast_to(np.float32(0), (count, *about.input_shape))
+        crops, given = images.crops, self._given(images)
+        if about.preprocessing_inside:
+            crops = tuple(map(_crop, crops or (), outputs))
         return tuple(
             DeployedExplanation(
                 logits=whole["logits"],
@@ -199,10 +218,10 @@ class DeployedNetwork:
         )
 
 
-def _crop(photo: Any, outputs: Mapping[str, Array]) -> CroppedPhoto:
+def _crop(photo: CroppedPhoto, outputs: Mapping[str, Array]) -> CroppedPhoto:
     """Return a photo with the box that the file says it took."""
     left, top, right, bottom = map(float, outputs["crop"])
-    return CroppedPhoto(photo, (left, top, right, bottom), photo.filename)
+    return replace(photo, box=(left, top, right, bottom))
 
 
 def _status(each: MapDescription, numbers: Array) -> tuple[Status, ...]:

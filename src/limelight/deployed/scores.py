@@ -37,35 +37,75 @@ def read_scores(
 ) -> ScoresRead:
     """Return the class and the score of each image.
 
+    The score of a class is its logit; of a segmenter, the mean of its logits over the cells where
+    it is predicted, or over all if there are none; of a detector, its highest logit of all boxes.
+
     Args:
         logits: `[B, C]`; those of each cell, `[B, C, *grid]`; or those of each box, `[B, N, C]`.
         kind: Which of these they are.
         target: The class of each image, `[B]`; -1 for the predicted one.
         classes: The names of the classes, if known.
     """
-    if kind == "regions":
-        return _read_regions(logits, target, classes)
-    of_classes = logits.max(1) if kind == "boxes" else logits
-    index = np.where(target < 0, of_classes.argmax(1), target).astype(np.int64)
-    return ScoresRead(index, np.take_along_axis(of_classes, index[:, None], 1)[:, 0])
-
-
-def _read_regions(logits: Array, target: Array, classes: Sequence[str] | None) -> ScoresRead:
-    """Return the mean logit over the cells where a class is predicted; over all if there are none.
-
-    The predicted class is that of most cells. A single class is predicted where its logit is
-    positive.
-    """
-    count = logits.shape[1]
-    cells = logits.reshape(len(logits), count, -1)
-    predicted = cells.argmax(1)
-    area = (predicted[:, None] == np.arange(count)[:, None]).sum(2)
-    for number, name in enumerate(classes or ()):
-        if name.casefold() in _BACKGROUND and number < count:
-            area[:, number] -= cells.shape[2] + 1
-    index = np.where(target < 0, area.argmax(1), target).astype(np.int64)
+    index = np.where(target < 0, ranked(logits, kind, classes)[:, 0], target).astype(np.int64)
+    if kind != "regions":
+        of_classes = logits.max(1) if kind == "boxes" else logits
+        return ScoresRead(index, np.take_along_axis(of_classes, index[:, None], 1)[:, 0])
+    cells = _by_cell(logits)
     of_class = np.take_along_axis(cells, index[:, None, None], 1)[:, 0]
-    inside = of_class > 0 if count == 1 else predicted == index[:, None]
+    inside = of_class > 0 if cells.shape[1] == 1 else cells.argmax(1) == index[:, None]
     inside |= ~inside.any(1, keepdims=True)
-    score = (np.where(inside, of_class, 0).sum(1) / inside.sum(1)).astype(logits.dtype)
-    return ScoresRead(index, score, inside.reshape(len(logits), *logits.shape[2:]))
+    score = np.where(inside, of_class, 0).sum(1) / inside.sum(1)
+    region = inside.reshape(len(logits), *logits.shape[2:])
+    return ScoresRead(index, score.astype(logits.dtype), region)
+
+
+def ranked(logits: Array, kind: OutputKind, classes: Sequence[str] | None) -> Array:
+    """Return the classes of each image, the predicted one first, `[B, C]`.
+
+    They are ranked by their logits; those of a segmenter by the number of cells where they are
+    predicted, background last, and those predicted nowhere by their mean logits.
+    """
+    if kind == "boxes":
+        values = logits.max(1)
+    elif kind == "regions" and logits.shape[1] > 1:
+        cells = _by_cell(logits)
+        values = _areas(cells) + 1e-3 * _softmax(cells.mean(2))
+        for number, name in enumerate((classes or ())[: values.shape[1]]):
+            if name.casefold() in _BACKGROUND:
+                values[:, number] -= cells.shape[2] + 1
+    else:
+        values = logits.reshape(*logits.shape[:2], -1).mean(2)
+    return np.argsort(-values, axis=1, kind="stable")
+
+
+def answers(logits: Array, kind: OutputKind, count: int = 5) -> list[tuple[int, float]]:
+    """Return the most probable classes of one image, `[1, ...]`, each with its probability.
+
+    For a segmenter they are those predicted on most cells, each with its share of the cells; for a
+    detector, whose boxes each have probabilities of their own, there are none.
+    """
+    if kind == "boxes":
+        return []
+    if kind == "classes":
+        shares = _softmax(logits)[0] if logits.shape[1] > 1 else 1 / (1 + np.exp(-logits[0]))
+    elif logits.shape[1] > 1:
+        shares = _areas(_by_cell(logits))[0] / _by_cell(logits).shape[2]
+    else:
+        shares = np.array([(logits > 0).mean()])
+    best = np.argsort(-shares, kind="stable")[:count]
+    return [(int(k), float(shares[k])) for k in best if kind == "classes" or shares[k] > 0]
+
+
+def _by_cell(logits: Array) -> Array:
+    return logits.reshape(*logits.shape[:2], -1)
+
+
+def _areas(cells: Array) -> Array:
+    """Return on how many cells each class is predicted, `[B, C]`."""
+    predicted, count = cells.argmax(1), cells.shape[1]
+    return np.stack([np.bincount(each, minlength=count) for each in predicted]).astype(np.float64)
+
+
+def _softmax(logits: Array) -> Array:
+    values = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(values / values.sum(1, keepdims=True))
