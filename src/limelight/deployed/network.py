@@ -83,7 +83,7 @@ class DeployedNetwork:
             return len(self.description.classes)
         (logits,) = (each for each in self.session.get_outputs() if each.name == "logits")
         size = logits.shape[2 if self.description.output == "boxes" else 1]
-        return size if isinstance(size, int) else None
+        return size - self.description.no_object if isinstance(size, int) else None
 
     @checked_arguments
     def explain(
@@ -194,7 +194,7 @@ class DeployedNetwork:
             for name in outputs[0]
             if name not in ("crop", "size")
         }
-        scores = read_scores(whole["logits"], about.output, targets, about.classes)
+        scores = read_scores(whole["logits"], targets, about)
         crops, given = images.crops, self._given(images)
         if about.preprocessing_inside:
             crops = tuple(map(_crop, crops or (), outputs))

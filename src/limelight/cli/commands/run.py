@@ -170,8 +170,7 @@ class _Work:
         predicted = self.network.explain(photos).maps[self.number]
         yield predicted
         if self.topk is not None and self.topk > 1:
-            about = self.network.description
-            order = ranked(predicted.logits, about.output, about.classes)
+            order = ranked(predicted.logits, self.network.description)
             for rank in range(1, self.topk):
                 yield self.network.explain(photos, order[:, rank]).maps[self.number]
 
@@ -200,7 +199,7 @@ class _Work:
     def _photo(self, path: Path, explanation: DeployedExplanation) -> dict[str, Any]:
         """Return what is said of a photo, as plain values."""
         about = self.network.description
-        best = answers(explanation.logits, about.output)
+        best = answers(explanation.logits, about)
         return {
             "photo": str(path),
             **size_and_box(None if explanation.crops is None else explanation.crops[0]),
