@@ -104,7 +104,7 @@ def save_file(
     }
     shapes["logits"] = (TensorProto.FLOAT, logits[about.output])
     for number, each in enumerate(about.maps):
-        _map(graph, each, scale=1.0 if number == 0 else -1.0)
+        _map(graph, each, against=number > 0)
         shapes |= {
             each.heatmap: (TensorProto.FLOAT, ["batch", 40, 48]),
             each.raw: (TensorProto.FLOAT, ["batch", 10, 12]),
@@ -129,7 +129,7 @@ def save_file(
         options = {
             "save_as_external_data": True,
             "location": f"{path.name}.data",
-            "size_threshold": 0,
+            "size_threshold": 100,  # the weights alone
         }
     onnx.save_model(model, path, **options)
     return path
@@ -175,14 +175,19 @@ def _network(graph: _Graph, image: str, kind: OutputKind) -> None:
     graph.add("Where", ["predicted", "best", "target"], "class")
 
 
-def _map(graph: _Graph, each: MapDescription, scale: float) -> None:
-    """Add Grad-CAM: the mean over the channels, weighted by the class's row of the last layer."""
+def _map(graph: _Graph, each: MapDescription, *, against: bool) -> None:
+    """Add Grad-CAM: the mean over the channels, weighted by the class's row of the last layer.
+
+    `against` the class, it is less its size: a map without positive values.
+    """
     raw, p = each.raw, f"{each.raw}/"
     graph.add("Gather", ["fc.weight", "class"], f"{p}row", axis=0)
     graph.add("Unsqueeze", [f"{p}row", graph.number(f"{p}a", np.array([2, 3]))], f"{p}weight")
     graph.add("Mul", ["relu", f"{p}weight"], f"{p}weighted")
     graph.add("ReduceSum", [f"{p}weighted", graph.number(f"{p}b", _ONES)], f"{p}sum", keepdims=0)
-    graph.add("Mul", [f"{p}sum", graph.number(f"{p}s", np.float32(scale / 120))], raw)
+    graph.add("Mul", [f"{p}sum", graph.number(f"{p}s", np.float32(1 / 120))], f"{p}mean")
+    graph.add("Abs", [f"{p}mean"], f"{p}size")
+    graph.add("Neg" if against else "Identity", [f"{p}size" if against else f"{p}mean"], raw)
     graph.add("Relu", [raw], f"{p}positive")
     graph.add("Unsqueeze", [f"{p}positive", graph.number(f"{p}c", _ONES)], f"{p}grid")
     scales = graph.number(f"{p}f", np.array([1, 1, 4, 4], np.float32))

@@ -239,6 +239,7 @@ class DeployedExplanation:
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
             return files.write_arrays(path, *self._arrays(whole=whole))
+        _check_matplotlib()
         if picture in ("figure", "signed"):
             from limelight.render.figures import encode_figure
 
@@ -257,7 +258,6 @@ class DeployedExplanation:
                 "one, explanation[0].save(...), or picture='figure' for all in one."
             )
         if picture == "heatmap":
-            _check_matplotlib()
             drawn = heat_picture(_explained(self), photos, colormap, whole=whole)
         else:
             alpha = OPACITY[picture]

@@ -16,7 +16,7 @@ from limelight.errors import InputError, PhotoError
 from limelight.photos.crops import CroppedPhoto, name_of_file
 from limelight.photos.pictures import load_photo
 from limelight.photos.preprocess import Preprocess
-from limelight.photos.raster import Photo, Raster, in_own_numbers
+from limelight.photos.raster import Photo, Raster, as_photo, in_own_numbers
 
 Array = npt.NDArray[Any]
 
@@ -149,7 +149,7 @@ def _decoded(photo: AnyPhoto, channels: int) -> Photo:
     if isinstance(photo, Image.Image | Raster):
         return photo
     if hasattr(photo, "ndim"):
-        return Raster.of(np.asarray(photo), channels)
+        return as_photo(np.asarray(photo), channels)
     raise InputError(
         f"A {type(photo).__name__} was given; a photo was expected: a path, a Pillow picture, a "
         "Raster or an array."
