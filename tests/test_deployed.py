@@ -108,8 +108,8 @@ print([name for name in loaded if sys.modules[name] is not None], result)
     assert done.stdout.startswith("[] DeployedExplanation(pug; score "), done.stderr
     expected = limelight.explain(NETWORK, photos[0], target=1, layer="relu")
     expected.save(folder / "with.png", whole=True)
-    drawn = [np.asarray(Image.open(folder / name)) for name in ("alone.png", "with.png")]
-    assert np.array_equal(*drawn)
+    alone, drawn = (np.asarray(Image.open(folder / f"{name}.png")) for name in ("alone", "with"))
+    assert np.array_equal(alone, drawn)
     with np.load(folder / "alone.npz") as arrays:
         (seen,) = expected.photo_heatmaps()
         assert np.array_equal(arrays["photo_seen_0"], seen.seen.numpy())
@@ -228,7 +228,8 @@ def test_an_array_is_taken_as_it_is(network: deployed.DeployedNetwork, photos: l
     images = torch.stack([NETWORK.preprocess(limelight.load_photo(path)) for path in photos])
     found = network.explain(images.numpy(), 1)
     same(found, limelight.explain(NETWORK.model, images, target=1, layer="relu", classes=CLASSES))
-    assert network.explain(images).label == network.explain(images.double().numpy()).label
+    by_tensor = network.explain(images)  # type: ignore[arg-type]  # works, and is not promised
+    assert by_tensor.label == network.explain(images.double().numpy()).label
     assert found.overlay()[0].size == (48, 40)
     views = [NETWORK.preprocess.view(limelight.load_photo(path)) for path in photos]
     assert [each.size for each in found.overlay(views)] == [view.size for view in views]
@@ -319,7 +320,7 @@ def test_what_a_file_does_not_take_is_refused(
     says: str,
 ) -> None:
     monkeypatch.chdir(folder)
-    given = [inputs] if isinstance(inputs, int) else inputs
+    given: Any = [inputs] if isinstance(inputs, int) else inputs
     with pytest.raises(kind) as error:
         deployed.load("net.onnx").explain(given, target)
     assert says in str(error.value)
