@@ -1,4 +1,4 @@
-"""What an exported file says of itself: the network, its maps, its input, and how exact they are."""
+"""What an exported file says of itself: its network, maps and input, and how exact they are."""
 
 from __future__ import annotations
 

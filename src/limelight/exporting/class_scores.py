@@ -39,6 +39,12 @@ class ClassReading(NamedTuple):
     score: ReadScore
     no_object: bool = False
 
+    def count(self, output: Any) -> int:
+        """Return C, the number of classes in what the network returned."""
+        logits = self.logits(returned(output))
+        classes = logits.shape[2 if self.kind == "boxes" else 1]
+        return classes - self.no_object
+
 
 def class_reading(run: Pass) -> ClassReading:
     """Return how to read class scores from what a network returned in a pass.
@@ -96,12 +102,12 @@ def score_of_region(
     for index in background:
         is_background = is_background + (classes == index)
     area = area - is_background * (cells.shape[1] + 1)
-    index = torch.where(target < 0, area.argmax(1), target)
-    inside = (predicted == index.reshape(-1, *[1] * axes)).to(logits).flatten(1)
+    chosen = torch.where(target < 0, area.argmax(1), target)
+    inside = (predicted == chosen.reshape(-1, *[1] * axes)).to(logits).flatten(1)
     inside = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside))
     share = inside / inside.sum(1, keepdim=True)
     means = (logits.flatten(2) * share[:, None]).sum(2)
-    return means.gather(1, index[:, None])[:, 0], index
+    return means.gather(1, chosen[:, None])[:, 0], chosen
 
 
 def score_of_box(logits: Tensor, target: Tensor, *, no_object: bool) -> tuple[Tensor, Tensor]:

@@ -109,10 +109,11 @@ class ExplainedHead:
     def _map(self, method: Method, evidence: Evidence) -> list[Tensor]:
         """Return heatmap, raw map and status of a method."""
         raw = method.raw(evidence)
-        gradients = evidence.found.get("gradients")
         reads_gradient = not method.needs.isdisjoint({"gradients", "class weights"})
+        connections = [evidence.gradients] if reads_gradient else []
         cancelled = None
         if method.sums_over is not None:
+            gradients = evidence.gradients
             summed = (
                 gradients * evidence.activations if method.sums_over == "channels" else gradients
             )
@@ -120,7 +121,7 @@ class ExplainedHead:
         numbers = status_numbers(
             raw,
             evidence.score,
-            [gradients] if reads_gradient else [],
+            connections,
             cancelled,
             raw.flatten(1).amax(1) <= 0 if method.keeps_positive else None,
         )

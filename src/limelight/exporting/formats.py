@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,12 @@ def check_packages() -> None:
     Raises:
         OptionError: It names the extra to install.
     """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise OptionError(
-            f"The package {error.name} is not installed, which writing ONNX files needs: "
-            "pip install 'limelight[export]'."
-        ) from error
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise OptionError(
+                f"The package {package} is not installed, which writing ONNX files needs: "
+                "pip install 'limelight[export]'."
+            )
 
 
 def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:

@@ -10,29 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from limelight import files
-from limelight.application import DEFAULT, DEFAULT_AT_ONE_PLACE, layer_to_cut
 from limelight.deployed.description import Description, MapDescription
-from limelight.errors import MethodError, ModelError, OptionError
-from limelight.explanation import Explanation
+from limelight.errors import OptionError
 from limelight.exporting import formats
-from limelight.exporting.class_scores import ClassReading, class_reading
-from limelight.exporting.explained import ExplainedHead, MapAtLayer
-from limelight.exporting.exportable import check_exportable
+from limelight.exporting.explained import ExplainedHead
+from limelight.exporting.onnx_variants import computing_in_int8, taking_photos
 from limelight.exporting.parity import measure_parity
-from limelight.layers import Layout, ResolvedLayer
-from limelight.layers.resolved import Layer
-from limelight.methods import Method, find_method
+from limelight.exporting.plan import ExportPlan, Layers, Methods, plan_export
 from limelight.misnamed import checked_arguments
-from limelight.models.network import Images, Model, Network, Subject, read_subject
+from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
-from limelight.pipeline import as_layers, explain_layers
 from limelight.progress import ProgressCallback
 from limelight.runtime.exported import capture, export_program, split_network
-from limelight.runtime.forward import Pass, run_pass
-from limelight.runtime.output_layout import layout_of_output
-from limelight.status import STATUS_NAMES, status_message
 from limelight.targets import LogitsKey
-from limelight.targets.classes import GivenClasses
+from limelight.targets.class_names import names_for
 from limelight.version import __version__
 
 #: The formats, by suffix.
@@ -59,12 +50,14 @@ def export(
     inputs: Images,
     path: str | Path,
     *,
-    method: str | Method | Sequence[str | Method] | None = None,
-    layer: Layer | Sequence[Layer] | None = None,
+    method: Methods = None,
+    layer: Layers = None,
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
     batch: int | None = None,
+    preprocessing: bool = False,
+    int8: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Export:
     """Write a network and its explanation to one file, which needs no autograd to run.
@@ -73,7 +66,8 @@ def export(
     `dy_c/dA` of the head written out as operators, the method's formula, and the steps from the raw
     map to the heatmap. Its inputs are `image` `[B, C, *image]` and `target` `[B]`, a class for each
     image, or -1 for the predicted one. Its outputs are `logits`; `heatmap` `[B, *image]` in [0, 1];
-    `raw` `[B, *grid]`, signed; and `status` `[B]`, 0 for ok (`STATUS_NAMES` has the others).
+    `raw` `[B, *grid]`, signed; and `status` `[B]`, 0 for ok (`limelight.deployed.STATUS_NAMES` has
+    the others). A second map has the outputs `heatmap_2`, `raw_2` and `status_2`.
 
         limelight.export(network, "cat.jpg", "network.onnx")
         limelight.export(model, images, "network.onnx", method=["gradcam", "layercam"])
@@ -91,6 +85,13 @@ def export(
         layer: A layer, or several for several maps; None to let limelight choose.
         classes, output, grid: As in `explain`.
         batch: How many images the file takes at a time; None for any number.
+        preprocessing: Let the file take a photo as bytes `[H, W, C]`, in any size, and resize, crop
+            and normalise it itself. It then also returns `crop` `[4]`, the left, top, right and
+            bottom of what the network sees, and `size` `[2]`, height and width, in pixels of the
+            photo. It goes with a `Network`, photos, and ONNX.
+        int8: Let the body compute in 8 bits; the head, the gradient and the map stay in floating
+            point. Every second image calibrates it, so pass a few dozen, and what is lost is
+            measured on the others. It goes with ONNX.
         progress: Called as progress(step, done, total) when a step begins.
 
     Raises:
@@ -102,110 +103,84 @@ def export(
     """
     path = Path(path)
     form = files.known_suffix(path, FORMATS)
+    _check_options(form, batch, preprocessing=preprocessing, int8=int8)
+    files.make_folder(path.parent)
+    tell = _Steps(progress, 4 + preprocessing + int8)
+    tell("explain")
+    subject = read_subject(model, inputs, classes)
+    photos = subject.crops if preprocessing else None
+    if preprocessing and photos is None:
+        raise OptionError(
+            "preprocessing=True puts a Network's preprocessing into the file, and there is no "
+            "photo to try it on. Pass a Network, as limelight.load_model returns it, and photos."
+        )
+    options = Options.read(classes=subject.classes, output=output, grid=grid)
+    plan = plan_export(subject, options, method, layer, batch)
+    description = _describe(model, plan)
+    tell("write the network down")
+    program = _program(plan, with_layers=int8)
+    names = ["logits", *(name for each in plan.described for name in _outputs(each))]
+    if form == "pt2":
+        tell("compare")
+        parity = measure_parity(formats.run_program(program, names), plan, description)
+        tell("write")
+        description = replace(description, parity=parity.figures())
+        return Export(formats.write_program(path, program, description), description)
+    tell("write it as ONNX")
+    layer_values = [f"layer_{number}" for number in range(len(plan.layers))] if int8 else []
+    onnx_model = formats.to_onnx(program, [*names, *layer_values])
+    tell("compare")
+    parity = measure_parity(formats.run_onnx(onnx_model), plan, description)
+    description = replace(description, parity=parity.figures())
+    if int8:
+        tell("compute in 8 bits")
+        onnx_model, lost = computing_in_int8(onnx_model, plan, layer_values)
+        description = replace(description, quantised=lost)
+    if photos is not None:
+        tell("take photos")
+        assert isinstance(model, Network)
+        onnx_model, figures = taking_photos(onnx_model, plan, model.preprocess, photos)
+        description = replace(
+            description,
+            batch=1,
+            preprocessing_inside=True,
+            parity={**description.parity, **figures},
+        )
+    return Export(formats.write_onnx(path, onnx_model, description), description)
+
+
+def _check_options(form: str, batch: int | None, *, preprocessing: bool, int8: bool) -> None:
+    """Refuse options that have a wrong value, or do not go together.
+
+    Raises:
+        OptionError: As said, or a package is not installed.
+    """
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise OptionError(f"batch is {batch!r}; a number of images from 1 was expected, or None.")
     if form == "onnx":
         formats.check_packages()
-    files.make_folder(path.parent)
-    tell = _Steps(progress)
-    tell("explain")
-    subject = read_subject(model, inputs, classes)
-    options = Options.read(classes=subject.classes, output=output, grid=grid)
-    plan = _plan(subject, options, method, layer, batch)
-    tell("write down the network")
-    program = _program(plan)
-    names = ["logits", *(name for each in plan.described for name in _outputs(each))]
-    description = _describe(model, plan)
-    if form == "onnx":
-        tell("write it as ONNX")
-        onnx_model = formats.to_onnx(program, names)
-        run = formats.run_onnx(onnx_model)
-    else:
-        run = formats.run_program(program, names)
-    tell("compare")
-    parity = measure_parity(run, plan.explain, plan.reading, description, plan.run.inputs.image)
-    description = replace(description, parity=parity.figures())
-    if form == "onnx":
-        formats.write_onnx(path, onnx_model, description)
-    else:
-        formats.write_program(path, program, description)
-    return Export(path, description)
+    elif preprocessing or int8:
+        raise OptionError(
+            "preprocessing=True and int8=True change an ONNX file, and a .pt2 file was asked for. "
+            "Name a file that ends in .onnx, or leave them out."
+        )
+    if preprocessing and batch not in (None, 1):
+        raise OptionError(
+            f"batch is {batch}, and with preprocessing=True the file takes one photo at a time, as "
+            "photos differ in size. Leave one of them out."
+        )
 
 
 class _Steps:
     """Reports the steps of an export."""
 
-    def __init__(self, progress: ProgressCallback | None) -> None:
-        self._progress, self._done = progress, 0
+    def __init__(self, progress: ProgressCallback | None, count: int) -> None:
+        self._progress, self._count, self._done = progress, count, 0
 
     def __call__(self, step: str) -> None:
         if self._progress:
-            self._progress(step, self._done, 4)
+            self._progress(step, self._done, self._count)
         self._done += 1
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is exported.
-
-    Attributes:
-        run: A pass of the network over the images, cut at the layers.
-        layers: The layers, each once.
-        layouts: How each layer's output becomes a grid.
-        maps: The maps, by method and number of the layer.
-        reading: How class scores are read.
-        batch: How many images the file takes; None for any number.
-    """
-
-    run: Pass
-    layers: tuple[ResolvedLayer, ...]
-    layouts: tuple[Layout, ...]
-    maps: tuple[MapAtLayer, ...]
-    reading: ClassReading
-    batch: int | None
-
-    def explain(self, images: Tensor, classes: Sequence[int]) -> list[Explanation]:
-        """Explain images of these classes with the network, one explanation for each map."""
-        targets = [GivenClasses(list(classes))]
-        explanations = []
-        for each in self.maps:
-            layers = [self.layers[each.layer].name]
-            inputs = self.run.inputs.on(images, torch.arange(len(images), device="cpu") * 0)
-            ((explanation,),) = explain_layers(
-                self.run.model, inputs, targets, each.method, layers, self.run.options
-            )
-            explanations.append(explanation)
-        return explanations
-
-    @property
-    def described(self) -> tuple[MapDescription, ...]:
-        """What the file says of its maps."""
-        return tuple(self._described(number) for number in range(len(self.maps)))
-
-    def _described(self, number: int) -> MapDescription:
-        """Return what the file says of one map; from the second on, its outputs have numbers."""
-        method, layer = self.maps[number].method, self.layers[self.maps[number].layer].name
-        layout, suffix = self.layouts[self.maps[number].layer], f"_{number + 1}" if number else ""
-        return MapDescription(
-            method=str(method),
-            layer=layer,
-            grid=layout.grid,
-            span=tuple(map(tuple, layout.span)),
-            heatmap=f"heatmap{suffix}",
-            raw=f"raw{suffix}",
-            status=f"status{suffix}",
-            messages=tuple(
-                status_message(
-                    name,
-                    method=str(method),
-                    layer=layer,
-                    grid=layout.grid,
-                    summed_over=method.sums_over,
-                    leaves_out=method.keeps_positive,
-                )
-                for name in STATUS_NAMES
-            ),
-        )
 
 
 def _outputs(each: MapDescription) -> tuple[str, str, str]:
@@ -213,114 +188,46 @@ def _outputs(each: MapDescription) -> tuple[str, str, str]:
     return each.heatmap, each.raw, each.status
 
 
-def _plan(
-    subject: Subject,
-    options: Options,
-    method: str | Method | Sequence[str | Method] | None,
-    layer: Layer | Sequence[Layer] | None,
-    batch: int | None,
-) -> _Plan:
-    """Run the network once over the images, cut at the layers, and decide what is exported.
-
-    Raises:
-        MethodError, ModelError, LayerError, TargetError: As `export`.
-    """
-    named = list(method) if isinstance(method, list | tuple) else [method]
-    methods = [None if each is None else find_method(each) for each in named]
-    for each in methods:
-        if each is not None:
-            check_exportable(each)
-    places = [
-        (each, layer_to_cut(each or DEFAULT, place))
-        for each in methods
-        for place in as_layers(layer)
-    ]
-    to_cut = list(dict.fromkeys(place for _, place in places))
-    run, outputs = run_pass(subject.model, subject.inputs, to_cut, options)
-    _check_numbers(run)
-    reading = class_reading(run)
-    default = DEFAULT_AT_ONE_PLACE if reading.kind == "boxes" else DEFAULT
-    numbers = {place: number for number, place in enumerate(to_cut)}
-    maps = tuple(MapAtLayer(each or default, numbers[place]) for each, place in places)
-    for each in maps:
-        _check_reruns(each.method, reading, batch)
-    layouts = [layout_of_output(output.tensor, output.layer, run).layout for output in outputs]
-    return _Plan(
-        run,
-        tuple(output.layer for output in outputs),
-        tuple(map(replace, layouts)),  # copies: what they keep must not come from stand-ins
-        maps,
-        reading,
-        batch,
-    )
-
-
-def _check_numbers(run: Pass) -> None:
-    """Refuse networks in other numbers than 32-bit floating point.
-
-    Raises:
-        ModelError: As said.
-    """
-    if run.inputs.image.dtype != torch.float32:
-        raise ModelError(
-            f"The images are {run.inputs.image.dtype}, and files are written in 32-bit floating "
-            "point. Pass model.float() and images.float()."
-        )
-
-
-def _check_reruns(method: Method, reading: ClassReading, batch: int | None) -> None:
-    """Refuse methods that run the head where the file cannot run it for more rows.
-
-    Raises:
-        MethodError: As said.
-    """
-    if "head" not in method.needs:
-        return
-    if batch is not None or reading.kind != "classes":
-        raise MethodError(
-            f"{method.name!r} runs the head once for each cell, all in one batch, which goes with "
-            "an open number of images and a classifier alone. Leave batch out, or take 'gradcam'."
-        )
-
-
 class _Explained(nn.Module):
-    """The body, and the captured head: what becomes the file."""
+    """The body, and the captured head: what becomes the file.
 
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    After its outputs stand those of the layers if they are `shown`.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module, shown: int) -> None:
         super().__init__()
-        self.body, self.head = body, head
+        self.body, self.head, self.shown = body, head, shown
 
     def forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.head(target, *self.body(image)))
+        values = self.body(image)
+        return (*self.head(target, *values), *values[: self.shown])
 
 
-def _program(plan: _Plan) -> torch.export.ExportedProgram:
+def _program(plan: ExportPlan, *, with_layers: bool) -> torch.export.ExportedProgram:
     """Return the network with its maps as a program, from images and targets to outputs.
 
     1. Split the network at the layers.
     2. Capture the head, its gradient and the maps.
     3. Join body and head.
     """
-    inputs, batch = plan.run.inputs, plan.batch
-    count = batch or max(2, len(inputs.image))
-    rows = torch.arange(count, device="cpu") % len(inputs.image)
-    sample = inputs.take(rows)
+    inputs, is_open = plan.run.inputs, plan.batch is None
+    count = plan.batch or max(2, inputs.batch)
+    sample = inputs.take(torch.arange(count, device="cpu") % inputs.batch)
     # 1. The network in two.
-    split = split_network(
-        plan.run.model, sample, plan.layers, plan.reading.logits, dynamic=batch is None
-    )
+    split = split_network(plan.run.model, sample, plan.layers, plan.reading.logits, dynamic=is_open)
     # 2. The head with its maps.
     size = tuple(sample.image.shape[2:])
     explained = ExplainedHead(split, plan.layouts, plan.maps, plan.reading.score, size)
     head = capture(explained, split.values, batch=split.batch)
     # 3. All of it.
-    return export_program(_Explained(split.body, head), sample.image, dynamic=batch is None)
+    shown = len(split.first) if with_layers else 0
+    return export_program(_Explained(split.body, head, shown), sample.image, dynamic=is_open)
 
 
-def _describe(model: Model, plan: _Plan) -> Description:
+def _describe(model: Model, plan: ExportPlan) -> Description:
     """Return what the file says of itself."""
     network = model if isinstance(model, Network) else None
-    classes = plan.run.spec.classes
+    classes = names_for(plan.reading.count(plan.run.output), plan.run.spec.classes)
     return Description(
         network=network.name if network else type(plan.run.model).__name__,
         weights=network.weights if network else "",
@@ -328,7 +235,7 @@ def _describe(model: Model, plan: _Plan) -> Description:
         no_object=plan.reading.no_object,
         classes=None if classes is None else tuple(classes),
         maps=plan.described,
-        input_shape=tuple(plan.run.inputs.image.shape[1:]),
+        input_shape=tuple(plan.images.shape[1:]),
         batch=plan.batch,
         preprocess=asdict(network.preprocess) if network else None,
         version=__version__,

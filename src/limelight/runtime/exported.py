@@ -201,10 +201,19 @@ def export_program(
 ) -> torch.export.ExportedProgram:
     """Return what computes outputs from images `[B, C, *image]` and targets `[B]` as a program."""
     target = torch.zeros(len(image), dtype=torch.long, device=image.device)
-    with no_grad():
-        return torch.export.export(
-            network.eval(), (image, target), dynamic_shapes=_shapes(2, dynamic), strict=False
-        )
+    try:
+        with no_grad():
+            return torch.export.export(
+                network.eval(), (image, target), dynamic_shapes=_shapes(2, dynamic), strict=False
+            )
+    except Exception as error:  # whatever torch raises
+        raise ModelError(
+            "torch.export cannot write down the gradient of the network's head for any number of "
+            "images: one of its operators takes the number for a constant. Export it for a fixed "
+            "one: batch=1."
+            if dynamic
+            else _why_not(network, error, dynamic=False)
+        ) from error
 
 
 def _why_not(model: nn.Module, error: Exception, *, dynamic: bool) -> str:
@@ -262,7 +271,7 @@ class _Split(NamedTuple):
         copies.update(zip(self.passed[count:], inputs[count:], strict=True))
         given = {**dict(zip(self.first, inputs[:count], strict=True)), **given}
         numbers = {mark: number for number, mark in self.marks.items()}
-        logits = None
+        logits = next(iter(self.in_head))
         for node in self.whole.graph.nodes:
             if node in numbers:
                 number = numbers[node]

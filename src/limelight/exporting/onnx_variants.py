@@ -1,0 +1,126 @@
+"""An exported ONNX model, changed: its body in 8 bits, or its preprocessing inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limelight.errors import ModelError
+from limelight.exporting.formats import run_onnx
+from limelight.exporting.int8 import quantise
+from limelight.exporting.plan import ExportPlan
+from limelight.exporting.preprocessing_graph import with_preprocessing
+from limelight.photos.crops import CroppedPhoto
+from limelight.photos.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def computing_in_int8(
+    model: onnx.ModelProto, plan: ExportPlan, layer_values: Sequence[str]
+) -> tuple[onnx.ModelProto, dict[str, float]]:
+    """Return an exported model whose body computes in 8 bits, and what that changes.
+
+    The first, third, ... of the images calibrate it, and the others are compared; of a single image
+    both. What changes is given as `same_class`, the share of images whose predicted class stays,
+    and `raw_correlation` and `lowest_raw_correlation`, the mean and the lowest correlation of raw
+    maps of the class that the model in floating point predicts.
+
+    Args:
+        model: The model, which also returns the layers' outputs.
+        plan: The network, and what was exported of it.
+        layer_values: The names of the layers' outputs, which are taken out.
+    """
+    images, count = plan.images, plan.batch or 1
+    calibration, tested = images[::2], images[1::2] if len(images) > 1 else images
+    fed = [
+        {"image": rows.detach().cpu().numpy(), "target": np.full(count, -1)}
+        for rows in _in_batches(calibration, count)
+    ]
+    quantised = quantise(model, layer_values, fed)
+    for each in (model, quantised):
+        kept = [output for output in each.graph.output if output.name not in layer_values]
+        del each.graph.output[:]
+        each.graph.output.extend(kept)
+    return quantised, _lost(model, quantised, plan, tested)
+
+
+def _in_batches(images: Tensor, count: int) -> list[Tensor]:
+    """Return images in batches of a size, the last one filled up with the first images."""
+    rows = torch.arange(-(-len(images) // count) * count, device=images.device) % len(images)
+    return [images[rows[at : at + count]] for at in range(0, len(rows), count)]
+
+
+def _lost(
+    model: onnx.ModelProto, quantised: onnx.ModelProto, plan: ExportPlan, images: Tensor
+) -> dict[str, float]:
+    """Return what 8 bits change on images."""
+    run, run_quantised = run_onnx(model), run_onnx(quantised)
+    same, correlations = list[bool](), list[float]()
+    for rows in _in_batches(images, plan.batch or 1):
+        predicted = torch.full((len(rows),), -1, dtype=torch.long, device="cpu")
+        outputs = run(rows, predicted)
+        _, index = plan.reading.score(outputs["logits"], predicted)
+        others = run_quantised(rows, index)
+        _, other_index = plan.reading.score(others["logits"], predicted)
+        same += (index == other_index).tolist()
+        for each in plan.described:
+            pairs = torch.stack([outputs[each.raw].flatten(1), others[each.raw].flatten(1)], 1)
+            correlations += [float(torch.corrcoef(pair)[0, 1]) for pair in pairs]
+    return {
+        "images": len(images),
+        "same_class": sum(same) / len(same),
+        "raw_correlation": sum(correlations) / len(correlations),
+        "lowest_raw_correlation": min(correlations),
+    }
+
+
+#: The largest difference that preprocessing inside the file may make, relative to the largest
+#: value: Pillow rounds to 8 bits after each axis, so some pixels differ by a level.
+_PHOTO_TOLERANCE = 0.02
+
+
+def taking_photos(
+    model: onnx.ModelProto,
+    plan: ExportPlan,
+    preprocess: Preprocess,
+    photos: Sequence[CroppedPhoto],
+) -> tuple[onnx.ModelProto, dict[str, float]]:
+    """Return an exported model that takes photos as bytes, and the differences that this makes.
+
+    They are those of `logits` and `raw`, relative to the largest value, over the photos.
+
+    Raises:
+        ModelError: They are larger than rounding to 8 bits explains.
+        OptionError: The file cannot do this preprocessing.
+    """
+    changed = with_preprocessing(model, preprocess)
+    run, run_changed = run_onnx(model), run_onnx(changed)
+    target = torch.full((1,), -1, dtype=torch.long, device="cpu")
+    names = ["logits", *(each.raw for each in plan.described)]
+    largest = dict.fromkeys(names, 0.0)
+    for photo, image in zip(photos, plan.images, strict=True):
+        mode = "L" if preprocess.channels == 1 else "RGB"
+        pixels = np.array(photo.photo.convert(mode)).reshape(*photo.photo.size[::-1], -1)
+        expected = run(image[None], target)
+        _, index = plan.reading.score(expected["logits"], target)
+        outputs = run_changed(torch.from_numpy(pixels), index)
+        for name in names:
+            difference = float((outputs[name] - expected[name]).abs().max())
+            largest[name] = max(largest[name], difference / float(expected[name].abs().max()))
+    worst = max(largest.values())
+    if not worst <= _PHOTO_TOLERANCE:
+        raise ModelError(
+            f"With the preprocessing inside, the file differs by {worst:.1e} from the network, "
+            f"relative to the largest value; at most {_PHOTO_TOLERANCE} was expected, so it was "
+            "not written. Leave preprocessing out, and prepare photos as limelight.deployed does."
+        )
+    return changed, {
+        "photo_logits": largest["logits"],
+        "photo_raw": max(value for name, value in largest.items() if name != "logits"),
+    }
