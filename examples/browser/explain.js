@@ -104,7 +104,7 @@ function grey(rgb) {
 /** Return all classes with their probabilities, the predicted one first. */
 function ranked(logits, about) {
   const shares = probabilities(logits, about);
-  const name = (index) => (about.classes ? about.classes[index].split(",")[0] : `class ${index}`);
+  const name = (index) => (about.classes ? about.classes[index] : `class ${index}`);
   const classes = Array.from(shares, (probability, index) => ({ index, name: name(index), probability }));
   const last = (each) => about.output === "regions" && BACKGROUND.includes(each.name.toLowerCase());
   return classes.sort((a, b) => last(a) - last(b) || b.probability - a.probability);
@@ -161,7 +161,7 @@ function* fields(bytes) {
   const number = () => {
     let value = 0, shift = 1, byte;
     do {
-      if (at >= bytes.length) throw new Error("This is no whole ONNX file.");
+      if (at >= bytes.length) throw new Error("This ONNX file is cut short.");
       byte = bytes[at++];
       value += (byte & 127) * shift;
       shift *= 128;
@@ -172,6 +172,7 @@ function* fields(bytes) {
     const tag = number(), kind = tag & 7;
     if (![0, 1, 2, 5].includes(kind)) throw new Error("This is no ONNX file.");
     const length = { 1: 8, 5: 4 }[kind] ?? number();
+    if (kind !== 0 && at + length > bytes.length) throw new Error("This ONNX file is cut short.");
     if (kind !== 0) yield [tag >> 3, bytes.subarray(at, (at += length))];
   }
 }
