@@ -17,9 +17,7 @@ from limelight import files
 from limelight.deployed.description import METADATA_KEY, Description
 from limelight.errors import ModelError, OptionError
 from limelight.exporting.parity import RunFile
-
-#: The largest file that can hold its weights itself: the format's limit is 2 GB.
-_MOST_BYTES = 1_900_000_000
+from limelight.exporting.shared_weights import share_weights
 
 
 def check_packages() -> None:
@@ -58,7 +56,9 @@ def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:
     except Exception as error:  # torch.onnx wraps what it meets in errors of its own
         raise ModelError(f"The network cannot be written as ONNX: {_reason(error)}") from error
     assert exported is not None
-    return exported.model_proto
+    model = exported.model_proto
+    share_weights(model)
+    return model
 
 
 def _reason(error: BaseException) -> str:

@@ -34,6 +34,7 @@ class Parity:
         rounding: By how much the network's own raw map changes by rounding, where that counted; or
             0.
         images: How many images were compared.
+        shown: How many of them have a map that shows something, all maps of the file counted.
         differing: What differs by more than `TOLERANCE`, in words.
     """
 
@@ -42,6 +43,7 @@ class Parity:
     heatmap: float = 0.0
     rounding: float = 0.0
     images: int = 0
+    shown: int = 0
     differing: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, float]:
@@ -52,6 +54,7 @@ class Parity:
             "heatmap": self.heatmap,
             "rounding": self.rounding,
             "images": self.images,
+            "shown": self.shown,
         }
 
     def add(self, what: str, difference: float, where: str, allowed: float = TOLERANCE) -> None:
@@ -80,7 +83,7 @@ def measure_parity(run_file: RunFile, plan: ExportPlan, description: Description
         ModelError: Something differs by more, or a status does.
     """
     parity = Parity()
-    for images, target in _batches(plan.images, description.batch):
+    for images, target in _batches(plan.run.inputs.image, description.batch):
         # 1. The file.
         outputs = run_file(images, target)
         logits = outputs["logits"]
@@ -120,6 +123,7 @@ def _compare(
     differences = _relative(raw, expected)
     for b, number in enumerate(outputs[each.status].tolist()):
         status = STATUS_NAMES[number]
+        parity.shown += status == "ok"
         if status != explanation.status[b].name:
             parity.differing.append(
                 f"the status of {name}, {status} instead of {explanation.status[b].name}"

@@ -211,7 +211,7 @@ def _program(plan: ExportPlan, *, with_layers: bool) -> torch.export.ExportedPro
     3. Join body and head.
     """
     inputs, is_open = plan.run.inputs, plan.batch is None
-    count = plan.batch or max(2, inputs.batch)
+    count = plan.batch or 2  # a single image would be taken for a constant
     sample = inputs.take(torch.arange(count, device="cpu") % inputs.batch)
     # 1. The network in two.
     split = split_network(plan.run.model, sample, plan.layers, plan.reading.logits, dynamic=is_open)

@@ -26,6 +26,9 @@ from limelight.runtime.output_layout import layout_of_output
 from limelight.status import STATUS_NAMES, status_message
 from limelight.targets.classes import GivenClasses
 
+#: On how many of the given images a file is compared with its network.
+MOST_COMPARED = 8
+
 #: One method, or several for several maps; None for the default of the score.
 Methods = str | Method | Sequence[str | Method] | None
 
@@ -38,7 +41,8 @@ class ExportPlan:
     """What is exported.
 
     Attributes:
-        run: A pass of the network over the images, cut at the layers.
+        images: All images that were given, `[B, C, *image]`.
+        run: A pass of the network over the first of them, cut at the layers.
         layers: The layers, each once.
         layouts: How each layer's output becomes a grid.
         maps: The maps, by method and number of the layer.
@@ -46,17 +50,13 @@ class ExportPlan:
         batch: How many images the file takes; None for any number.
     """
 
+    images: Tensor
     run: Pass
     layers: tuple[ResolvedLayer, ...]
     layouts: tuple[Layout, ...]
     maps: tuple[MapAtLayer, ...]
     reading: ClassReading
     batch: int | None
-
-    @property
-    def images(self) -> Tensor:
-        """The images, `[B, C, *image]`."""
-        return self.run.inputs.image
 
     def explain(self, images: Tensor, classes: Sequence[int]) -> list[Explanation]:
         """Explain images of these classes with the network, one explanation for each map."""
@@ -122,7 +122,8 @@ def plan_export(
         for place in as_layers(layer)
     ]
     to_cut = list(dict.fromkeys(place for _, place in places))
-    run, outputs = run_pass(subject.model, subject.inputs, to_cut, options)
+    inputs = subject.inputs.first(min(subject.inputs.batch, MOST_COMPARED))
+    run, outputs = run_pass(subject.model, inputs, to_cut, options)
     if run.inputs.image.dtype != torch.float32:
         raise ModelError(
             f"The images are {run.inputs.image.dtype}, and files are written in 32-bit floating "
@@ -135,6 +136,7 @@ def plan_export(
     _check_reruns([each.method for each in maps], reading, batch)
     layouts = [layout_of_output(output.tensor, output.layer, run).layout for output in outputs]
     return ExportPlan(
+        subject.inputs.image,
         run,
         tuple(output.layer for output in outputs),
         tuple(map(replace, layouts)),  # copies: what they keep must not come from stand-ins

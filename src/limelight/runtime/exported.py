@@ -8,6 +8,7 @@ runs meanwhile, forward and backward, is again a graph of operators, without aut
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from limelight.layers import INPUT, ResolvedLayer
 from limelight.runtime.autograd import KeepGradMode, no_grad
 from limelight.runtime.export_rewrites import backward_decompositions, rewrite_for_gradient
 from limelight.runtime.shadow import shadow
+from limelight.runtime.yolo import keeps_anchors
 
 #: Reads the logits from what a network returned.
 ReadLogits = Callable[[Any], Tensor]
@@ -50,7 +52,10 @@ class _MarkedNetwork(nn.Module):
         read: ReadLogits,
     ) -> None:
         super().__init__()
-        self.network, copies = shadow(model, {id(layer.module) for layer in layers})
+        anchored = {id(module) for module in model.modules() if keeps_anchors(module)}
+        self.network, copies = shadow(model, {id(layer.module) for layer in layers} | anchored)
+        for key in anchored:
+            copies[key].dynamic = True  # anchors are made anew, not kept for one batch size
         self._inputs, self._read = inputs, read
         self._calls = dict[int, int]()
         self._at_input = [n for n, layer in enumerate(layers) if layer.path == INPUT]
@@ -179,7 +184,8 @@ def _exported(
     """Return the graph of a network with marked layers, without operators that write in place."""
     network = _MarkedNetwork(model, inputs, layers, read)
     try:
-        with no_grad(), sdpa_kernel(SDPBackend.MATH):
+        with no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what modules keep, which the shadow keeps
             program = torch.export.export(
                 network, (inputs.image,), dynamic_shapes=_shapes(1, dynamic), strict=False
             )

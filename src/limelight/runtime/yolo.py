@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Boxes `[B, N, 4]` as x1, y1, x2, y2 in pixels, logits and probabilities `[B, N, C]`.
 Proposed = tuple[Tensor, Tensor, Tensor]
@@ -31,6 +31,14 @@ class _RawHead(NamedTuple):
     logits: Tensor
     levels: list[tuple[int, int]]
     angle: Tensor | None = None
+
+
+def keeps_anchors(module: nn.Module) -> bool:
+    """Return whether a module is a YOLO's head that makes its anchors once for each input shape.
+
+    With `dynamic` it makes them in each pass, whatever the number of images.
+    """
+    return all(hasattr(module, name) for name in ("anchors", "strides", "dynamic", "shape"))
 
 
 def read_yolo(output: Any, size: Sequence[int]) -> Proposed | None:
