@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,7 +59,20 @@ def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:
     assert exported is not None
     model = exported.model_proto
     share_weights(model)
+    _name_batch(model)
     return model
+
+
+def _name_batch(model: Any) -> None:
+    """Call the open axis `batch`, for which torch has a symbol of its own."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not symbol:
+        return
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = re.sub(rf"\b{symbol}\b", "batch", axis.dim_param)
 
 
 def _reason(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def share_weights(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def _digest(values: np.ndarray) -> str:  # type: ignore[type-arg]
+def _digest(values: np.ndarray) -> str:
     """Return what tells an array from all others."""
     shape = f"{values.dtype}{values.shape}".encode()
     return sha256(shape + np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -60,7 +60,7 @@ def is_of_single_pixels(heatmap: Heat) -> bool:
     import torch
     from torch.nn.functional import avg_pool2d
 
-    heat = torch.as_tensor(heatmap[:, :]).abs().nan_to_num(0)
+    heat = torch.as_tensor(heatmap[:, :], device="cpu").abs().nan_to_num(0)
     window = max(3, 2 * (round(min(heat.shape) / _BLURS) // 2) + 1)
     padding = window // 2
     if min(heat.shape) < 2 * _BLURS:  # a cell of so small a map is hardly more than a pixel

@@ -55,7 +55,9 @@ class _MarkedNetwork(nn.Module):
         anchored = {id(module) for module in model.modules() if keeps_anchors(module)}
         self.network, copies = shadow(model, {id(layer.module) for layer in layers} | anchored)
         for key in anchored:
-            copies[key].dynamic = True  # anchors are made anew, not kept for one batch size
+            copies[key].__dict__["dynamic"] = (
+                True  # anchors are made anew, not kept for one batch size
+            )
         self._inputs, self._read = inputs, read
         self._calls = dict[int, int]()
         self._at_input = [n for n, layer in enumerate(layers) if layer.path == INPUT]

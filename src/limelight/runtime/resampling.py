@@ -138,7 +138,9 @@ def _replicate(gradient: Tensor, values: Tensor, padding: Sequence[int]) -> Tens
     axes = values.shape[-len(by_axis) :]
     with _disable_current_modes():
         matrices = [
-            pad(torch.eye(n, device="cpu")[None], sides, mode="replicate")[0].T.tolist()
+            pad(torch.eye(n, dtype=torch.float32, device="cpu")[None], sides, mode="replicate")[
+                0
+            ].T.tolist()
             for n, sides in zip(axes, by_axis, strict=True)
         ]
     return _back_along_axes(gradient, matrices)
