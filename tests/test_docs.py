@@ -5,8 +5,11 @@ import re
 import runpy
 import shlex
 import sys
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import nibabel
 import numpy as np
@@ -19,8 +22,10 @@ from transformers import ViTConfig, ViTImageProcessor
 
 import limelight
 import limelight.cli
+import limelight.deployed
 import tables
-from helpers.deployed_files import save_file
+from helpers.deployed_files import NETWORK, save_file
+from limelight.cli.network_options import NetworkOptions
 from limelight.compat.migration import migrate
 from limelight.compat.migration.peers import PEERS, Explainer
 from limelight.methods import METHODS
@@ -328,6 +333,59 @@ def test_commands_of_migrating_run(
 
 def test_there_are_commands_of_migrating() -> None:
     assert len(MIGRATING) >= 3
+
+
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export a network of two layers in place of the one that comes with limelight."""
+    monkeypatch.setattr(limelight, "load_model", lambda: NETWORK)
+
+
+def test_examples_of_deploying_run(folder: Path, small_network: None) -> None:
+    space: dict[str, Any] = {"__name__": "deploy"}
+    for block in blocks(DEPLOY, "python"):
+        exec(block, space)
+    assert (folder / "laid-over.png").is_file()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), space["Explainer"])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    photo, address = Path("cat.jpg").read_bytes(), f"http://127.0.0.1:{server.server_port}"
+    with urlopen(address, data=photo) as answer:
+        assert json.load(answer)["class"] == space["result"].label[0]
+    with urlopen(f"{address}/overlay", data=photo) as answer:
+        assert Image.open(answer).size == (90, 80)
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_configuration_of_triton_has_the_names_and_types_of_a_file(folder: Path) -> None:
+    session = limelight.deployed.load("net.onnx").session
+    types = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+    for kind, values in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        (section,) = re.findall(rf"^{kind} \[\n(.*?)^\]", DEPLOY, re.DOTALL | re.MULTILINE)
+        written = re.findall(r'name: "(\w+)" +data_type: TYPE_(\w+) +dims: \[(.*?)\]', section)
+        axes = {"logits": 1, "target": 1, "status": 1, "raw": 2, "heatmap": 2, "image": 3}
+        assert {(name, data) for name, data, _ in written} == {
+            (value.name, types[value.type]) for value in values
+        }
+        assert all(len(dims.split(",")) == axes[name] for name, _, dims in written)
+
+
+DEPLOYING = [line for line in blocks(DEPLOY, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.mark.parametrize("line", DEPLOYING)
+def test_commands_of_deploying_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(NetworkOptions, "load", lambda _options: NETWORK)
+    assert_runs(line, monkeypatch, capsys)
+
+
+def test_there_are_commands_of_deploying() -> None:
+    assert len(DEPLOYING) >= 5
 
 
 def test_the_page_has_what_the_command_makes_of_its_example() -> None:
