@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.evidence import Attention as Attention, Evidence as Evidence
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
+    from limelight.exporting.pipeline import Export as Export, export as export
     from limelight.figure_style import FigureStyle as FigureStyle
     from limelight.aligned import AlignedMap as AlignedMap
     from limelight.film import Film as Film
@@ -138,6 +139,7 @@ _PUBLIC_NAMES = {
     ),
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
+    "exporting.pipeline": ("Export", "export"),
     "figure_style": ("FigureStyle",),
     "aligned": ("AlignedMap",),
     "film": ("Film",),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +14,9 @@ from limelight.finish import AxisSpan, finish
 StatusName = Literal[
     "ok", "no-positive-evidence", "disconnected", "cancelled", "flat", "not-finite"
 ]
+
+#: The names, at the places that `status_numbers` returns.
+STATUS_NAMES: Final[tuple[StatusName, ...]] = get_args(StatusName)
 
 #: What a method sums up, so that it may cancel: the gradients over the cells of a channel, or
 #: gradient times activation over the channels of a cell.
@@ -110,44 +112,102 @@ def map_status(
             layer behind the input.
         why: Returns why a score does not depend on the layer; called only if needed.
     """
-    low, high = raw.flatten(1).aminmax(dim=1)
-    connected = torch.ones_like(low)
-    for tensor in connections:
-        connected = connected * tensor.flatten(1).any(1)
-    # One transfer from the device for all values.
-    absent = torch.zeros_like(low)
-    flags = [absent if flag is None else flag.to(low) for flag in (cancelled, all_left_out)]
-    rows = torch.stack([low, high, score.to(low), connected, *flags], 1).tolist()
-    rounding = 8 * torch.finfo(raw.dtype).eps
+    numbers = status_numbers(raw, score, connections, cancelled, all_left_out)
+    is_zero = ~(raw.flatten(1) != 0).any(1)
     statuses = []
-    for lowest, highest, value, is_connected, is_cancelled, is_left_out in rows:
-        is_finite = math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(value)
-        # A difference no larger than rounding counts as zero.
-        is_flat = highest - lowest <= rounding * max(abs(highest), abs(lowest))
-        if not is_finite:
-            status = Status(
-                "not-finite",
-                "NaN or infinity came out of the network or the map. Check the weights; in "
-                "float16 values overflow, so use bfloat16 or float32.",
-            )
-        elif not is_connected:
-            status = Status("disconnected", why())
-        elif is_cancelled:
-            status = Status("cancelled", _CANCELLED[summed_over or "cells"].format(layer=layer))
-        elif is_flat and is_left_out:
-            status = Status("no-positive-evidence", _all_left_out(method, layer, grid))
-        elif is_flat:
-            status = Status("flat", _flat(method, layer, grid))
-        elif highest <= 0:
-            status = Status(
-                "no-positive-evidence",
-                f"Nothing on the grid of {layer!r} speaks for this score; everything speaks "
-                "against it. Look at the signed raw map, or explain another class.",
-            )
-        else:
-            status = Status("ok")
-        statuses.append(status)
+    # One transfer from the device for all values.
+    for number, without_values in torch.stack([numbers, is_zero.to(numbers)], 1).tolist():
+        name = STATUS_NAMES[number]
+        message = status_message(
+            name,
+            method=method,
+            layer=layer,
+            grid=grid,
+            summed_over=summed_over,
+            leaves_out=all_left_out is not None and bool(without_values),
+        )
+        statuses.append(Status(name, why() if name == "disconnected" else message))
     return tuple(statuses)
+
+
+def status_numbers(
+    raw: Tensor,
+    score: Tensor,
+    connections: Sequence[Tensor],
+    cancelled: Tensor | None = None,
+    all_left_out: Tensor | None = None,
+) -> Tensor:
+    """Return the status of each raw map `[B, *grid]`, as its place in STATUS_NAMES, `[B]`.
+
+    The arguments are those of `map_status`. It computes with tensors alone, so that it can be
+    exported as part of a network.
+    """
+    values = raw.flatten(1)
+    low, high = values.amin(1), values.amax(1)
+    is_connected = torch.ones_like(low, dtype=torch.bool)
+    for tensor in connections:
+        is_connected = is_connected & (tensor.flatten(1) != 0).any(1)
+    # A difference no larger than rounding counts as zero.
+    rounding = 8 * torch.finfo(raw.dtype).eps
+    is_flat = high - low <= rounding * torch.maximum(high.abs(), low.abs())
+    is_finite = low.isfinite() & high.isfinite() & score.to(low).isfinite()
+    # Each line overrules those before it.
+    numbers = torch.where(high <= 0, _number("no-positive-evidence"), _number("ok"))
+    numbers = torch.where(is_flat, _number("flat"), numbers)
+    if all_left_out is not None:
+        numbers = torch.where(is_flat & all_left_out, _number("no-positive-evidence"), numbers)
+    if cancelled is not None:
+        numbers = torch.where(cancelled, _number("cancelled"), numbers)
+    numbers = torch.where(is_connected, numbers, _number("disconnected"))
+    return torch.where(is_finite, numbers, _number("not-finite"))
+
+
+def _number(name: StatusName) -> int:
+    return STATUS_NAMES.index(name)
+
+
+def status_message(
+    name: StatusName,
+    *,
+    method: str,
+    layer: str,
+    grid: Sequence[int] | None,
+    summed_over: SummedOver | None = None,
+    leaves_out: bool = False,
+) -> str:
+    """Return what to do about a status, in a sentence; "" for ok.
+
+    Args:
+        name: The status.
+        method, layer, grid, summed_over: As in `map_status`.
+        leaves_out: Whether the map is zero because the method leaves out what speaks against the
+            score.
+    """
+    left_out = _all_left_out(method, layer, grid)
+    return {
+        "ok": "",
+        "no-positive-evidence": left_out if leaves_out else _AGAINST.format(layer=layer),
+        "disconnected": _DISCONNECTED.format(layer=layer),
+        "cancelled": _CANCELLED[summed_over or "cells"].format(layer=layer),
+        "flat": _flat(method, layer, grid),
+        "not-finite": _NOT_FINITE,
+    }[name]
+
+
+_AGAINST = (
+    "Nothing on the grid of {layer!r} speaks for this score; everything speaks against it. Look at "
+    "the signed raw map, or explain another class."
+)
+
+_DISCONNECTED = (
+    "The score does not depend on {layer!r}. Explain another class, or take a layer that it "
+    "depends on."
+)
+
+_NOT_FINITE = (
+    "NaN or infinity came out of the network or the map. Check the weights; in float16 values "
+    "overflow, so use bfloat16 or float32."
+)
 
 
 def _flat(method: str, layer: str, grid: Sequence[int] | None) -> str:

@@ -63,6 +63,8 @@ class Description:
         network: The network's name.
         weights: Where its weights come from, in words.
         output: What `logits` holds.
+        no_object: Whether the last logit of a box says that it holds no object: its probabilities
+            are a softmax, else each is a sigmoid.
         classes: The names of the classes; None when they are not known.
         maps: The maps, in the order of the file.
         input_shape: `[C, *image]`.
@@ -83,6 +85,7 @@ class Description:
     maps: tuple[MapDescription, ...]
     input_shape: tuple[int, ...]
     weights: str = ""
+    no_object: bool = False
     classes: tuple[str, ...] | None = None
     batch: int | None = None
     preprocess: Mapping[str, Any] | None = None

@@ -78,7 +78,7 @@ class Layout:
             else:
                 end = self.prefix + math.prod(self.grid)
                 cells = torch.cat([flat[:, :, : self.prefix], cells, flat[:, :, end:]], dim=2)
-        laid = cells.reshape(len(activations), -1, *whole.shape[2:])
+        laid = cells.reshape(activations.shape[0], -1, *whole.shape[2:])
         if self._folds > 1:
             laid = laid.movedim(2, 1).flatten(0, 1)
         laid = laid.movedim(1, self.axis_of_channels)

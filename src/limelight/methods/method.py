@@ -60,8 +60,8 @@ class Method(Entry):
         """
         raw = self.function(evidence, **dict(self.options))
         activations = evidence.activations
-        axes, batch = activations.ndim - 1, len(activations)
-        if isinstance(raw, Tensor) and raw.ndim == axes and len(raw) == batch:
+        axes, batch = activations.ndim - 1, activations.shape[0]
+        if isinstance(raw, Tensor) and raw.ndim == axes and raw.shape[0] == batch:
             return raw
         returned = list(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
         raise MethodError(

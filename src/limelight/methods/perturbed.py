@@ -60,10 +60,9 @@ def reciprocam(evidence: Evidence, *, gaussian: bool = False) -> Tensor:
     count = math.prod(grid)
 
     def alone(number: Tensor, b: int) -> Tensor:
-        cells = activations.new_zeros(len(number), count)
-        has_cell = number < count  # the last variant has no cell at all
-        cells[has_cell.nonzero()[:, 0], number[has_cell]] = 1
-        cells = cells.reshape(-1, *grid)
+        # The last variant has no cell at all.
+        is_alone = number[:, None] == torch.arange(count, device=number.device)
+        cells = is_alone.to(activations).reshape(-1, *grid)
         for axis in range(1, cells.ndim if gaussian else 0):
             cells = cells / 2 + (_shifted(cells, axis, 1) + _shifted(cells, axis, -1)) / 4
         return activations[b] * cells[:, None]
@@ -396,5 +395,5 @@ def _regress(coalitions: Tensor, weights: Tensor, gains: Tensor, total: Tensor) 
 
 
 def _all(evidence: Evidence, count: int) -> Tensor:
-    shape = (count, len(evidence.activations))
+    shape = (count, evidence.activations.shape[0])
     return torch.ones(shape, dtype=torch.bool, device=evidence.activations.device)

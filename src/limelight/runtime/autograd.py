@@ -29,6 +29,25 @@ class KeepGrad(TorchFunctionMode):
         return func(*args, **kwargs) if kwargs else func(*args)
 
 
+class KeepGradMode(TorchFunctionMode):
+    """Keeps the grad mode as it is where a model would change it in its own forward.
+
+    In a graph that is exported, each change would put what follows into a graph of its own.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Leave out what would change the mode."""
+        if func is torch._C._set_grad_enabled:
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Run without grad and outside inference mode, whatever the caller is in."""

@@ -28,7 +28,7 @@ _POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
 #: Names of the background; a class with such a name is chosen last, unless it is asked for.
-_BACKGROUND = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
+BACKGROUND_NAMES = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
 
 
 #: A mask, a pixel, or None for the pixels where the class is predicted.
@@ -78,7 +78,7 @@ class RegionTable:
         inside = torch.ones_like(predicted) if self._mask is None else self._mask.flatten(1)
         area = area.scatter_add(1, predicted, inside.to(area))
         for index, name in enumerate(self._context.spec.classes or ()):
-            if name.casefold() in _BACKGROUND and index < self.count:
+            if name.casefold() in BACKGROUND_NAMES and index < self.count:
                 area[:, index] -= predicted.shape[1] + 1
         return kth(area, rank, among)
 
