@@ -5,10 +5,12 @@ the layer that limelight chooses. onnxruntime then runs the file on another numb
 it was exported with, and the raw maps, the heatmaps and the logits are compared with those of
 `limelight.explain` and of the network itself.
 
-A network runs in a process of its own, with a limit of time and of memory. A network with more
-parameters than `--parameters` is skipped, and listed as skipped. With `--json`, results are kept
-in a file, one a line, and a later run goes on from there; `--again` tries those again that did not
-export. The list of networks is kept beside that file, as timm takes minutes to be listed.
+A network runs in a process of its own, with a limit of time and of memory. The smallest come
+first. A network with more parameters than `--parameters` is skipped, and listed as skipped.
+
+With `--json`, results are kept in a file, one a line, and a later run goes on from there; `--again`
+tries those again that did not export. The list of networks is kept beside that file, as timm takes
+minutes to be listed.
 
     python benchmarks/exports.py --json exports.jsonl
     python benchmarks/exports.py --family timm --only '^vit' --limit 3 --json exports.jsonl
@@ -246,15 +248,21 @@ def shortened(text: str) -> str:
 # ---- a process for each ----------------------------------------------------------------------
 
 
-def visit_alone(candidate: Candidate, method: str, seconds: float, gigabytes: float) -> Row:
+def visit_alone(candidate: Candidate, limits: argparse.Namespace) -> Row:
     """Visit a network in a process of its own, which is ended when it takes too long."""
     row = Row(candidate.family, candidate.name, candidate.parameters)
-    command = [sys.executable, __file__, "--method", method, "--gigabytes", str(gigabytes)]
-    command += ["--one", json.dumps(asdict(candidate))]
+    if candidate.parameters > limits.parameters:
+        size = f"{candidate.parameters / 1e6:.0f} million parameters"
+        return replace(row, outcome="skipped", reason=size)
+    command = [sys.executable, __file__, "--method", limits.method]
+    command += ["--gigabytes", str(limits.gigabytes), "--one", json.dumps(asdict(candidate))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limits.seconds, check=False
+        )
     except subprocess.TimeoutExpired:
-        return replace(row, outcome="out of time", reason=f"not done after {seconds:.0f} s")
+        reason = f"not done after {limits.seconds:.0f} s"
+        return replace(row, outcome="out of time", reason=reason)
     lines = done.stdout.splitlines()
     if done.returncode == 0 and lines:
         return Row(**json.loads(lines[-1]))
@@ -350,27 +358,21 @@ def main() -> None:
         run_one(args.one, args.method, args.gigabytes)
         return
     rows = read_rows(args.json, args.again)
-    tried = 0
-    for family in args.family:
-        for candidate in candidates_of(family, args.json):
-            key = family, candidate.name
-            if key in rows or not re.search(args.only, candidate.name):
-                continue
-            if args.limit is not None and tried >= args.limit:
-                break
-            tried += 1
-            if candidate.parameters > args.parameters:
-                row = Row(family, candidate.name, candidate.parameters, "skipped")
-                row.reason = f"{candidate.parameters / 1e6:.0f} million parameters"
-            else:
-                row = visit_alone(candidate, args.method, args.seconds, args.gigabytes)
-            rows[key] = row
-            if args.json:
-                with args.json.open("a") as file:
-                    file.write(json.dumps(asdict(row)) + "\n")
-            shown = "" if row.raw is None else f" raw {row.raw:.1e}"
-            print(f"{row.seconds or 0:6.1f} s  {row.outcome}: {row.name}{shown} {row.reason}")
-            sys.stdout.flush()
+    listed = [each for family in args.family for each in candidates_of(family, args.json)]
+    due = [
+        each
+        for each in sorted(listed, key=lambda each: each.parameters)
+        if (each.family, each.name) not in rows and re.search(args.only, each.name)
+    ]
+    for candidate in due[: args.limit]:
+        row = visit_alone(candidate, args)
+        rows[row.family, row.name] = row
+        if args.json:
+            with args.json.open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+        shown = "" if row.raw is None else f" raw {row.raw:.1e}"
+        print(f"{row.seconds or 0:6.1f} s  {row.outcome}: {row.name}{shown} {row.reason}")
+        sys.stdout.flush()
     print(f"\n{summary([*rows.values()])}")
 
 

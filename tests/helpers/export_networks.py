@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -168,7 +168,9 @@ class Cells(nn.Module):
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "convolution and relu": lambda: nn.Sequential(conv(6, 7), nn.ReLU()),
     "batch norm and silu": lambda: nn.Sequential(conv(6, 7), nn.BatchNorm2d(7), nn.SiLU()),
-    "residual, relu in place": lambda: nn.Sequential(nn.ReLU(inplace=True), Block(6, 7)),
+    "residual, relu in place": lambda: nn.Sequential(
+        conv(6, 6), nn.ReLU(inplace=True), Block(6, 7)
+    ),
     "activation functions": Activations,
     "max pool": lambda: nn.Sequential(
         nn.MaxPool2d(3, 2, padding=1), conv(6, 7), nn.MaxPool2d(2, 1, ceil_mode=True), nn.Tanh()
@@ -213,13 +215,61 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def behind(name: str) -> Behind:
-    """Return a network with one of the heads."""
-    return Behind(HEADS[name]())
+class SideBySide(nn.Module):
+    """Several heads that read the same grid; what each leaves of it is averaged."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([HEADS[name]() for name in names])
+
+    def forward(self, x: Tensor) -> Tensor:
+        results = [head(x) for head in self.heads]
+        return torch.cat([each if each.ndim == 2 else each.mean((2, 3)) for each in results], 1)
+
+
+def behind(*names: str) -> Behind:
+    """Return a network with some of the heads, side by side."""
+    return Behind(SideBySide(names))
+
+
+#: Heads that are tried together. Where a group fails, `behind` of each finds the one that does.
+GROUPS: dict[str, list[str]] = {
+    "convolutions": [
+        "convolution and relu",
+        "residual, relu in place",
+        "depthwise and grouped",
+        "strided and dilated",
+        "transposed convolution",
+        "dropout",
+    ],
+    "norms, pools and activation functions": [
+        "activation functions",
+        "batch norm and silu",
+        "group norm",
+        "instance norm behind a layer",
+        "squeeze and excitation",
+        "max pool",
+        "adaptive pool to 1",
+    ],
+    "attention, sizes and cells": ["attention", "interpolation", "pixel shuffle", "cells"],
+}
+
+#: Heads whose backward pass has an operator that cannot be written as ONNX yet, and which.
+LACKING: dict[str, str] = {
+    "average pool": "avg_pool2d_backward",
+    "average pool with borders": "avg_pool2d_backward",
+    "adaptive pools to more": "_adaptive_avg_pool2d_backward",
+    "adaptive max pool": "adaptive_max_pool2d_backward",
+    "local response norm": "avg_pool3d_backward",
+    "borders": "replication_pad2d_backward",
+}
 
 
 class Concatenated(nn.Module):
-    """What comes before the layer is read again behind it: added, multiplied, concatenated."""
+    """What comes before the layer is read again behind it: added, multiplied, concatenated.
+
+    A relu works in place on what the layer puts out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +282,8 @@ class Concatenated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         early = self.stem(x).tanh()
         gate = early.mean((1, 2, 3))
-        x = (self.layer(early) + self.shortcut(early)).relu() * gate[:, None, None, None]
+        x = self.layer(early).relu_() + self.shortcut(early)
+        x = x.relu() * gate[:, None, None, None]
         x = self.last(torch.cat([x, early], 1)).tanh()
         return cast("Tensor", self.fc(x.mean((2, 3))))
 
