@@ -20,6 +20,7 @@ from transformers import ViTConfig, ViTImageProcessor
 import limelight
 import limelight.cli
 import tables
+from helpers.deployed_files import save_file
 from limelight.compat.migration import migrate
 from limelight.compat.migration.peers import PEERS, Explainer
 from limelight.methods import METHODS
@@ -65,6 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "maps = GradCAM(model=model, target_layers=[model.layer4])(images, None)\n"
     )
     (tmp_path / "names.txt").write_text("cat\ndog\n")
+    save_file(tmp_path / "net.onnx")
     mine = torchvision.models.squeezenet1_1(weights=None, num_classes=2)
     torch.save(mine.state_dict(), tmp_path / "mine.pth")
     config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=32)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 #: The rooms, from the bottom up. A module imports from rooms before its own: of lower rows, and of
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
-    ("version", "errors", "plain", "lock", "files", "progress", "ahead", "collector"),
+    ("version", "errors", "plain", "lazy", "lock", "files", "progress", "ahead", "collector"),
     ("peer_names", "misnamed", "notebook"),
     (
         "channels",
@@ -21,6 +21,7 @@ ORDER = (
         "patch_grids",
         "pixels",
         "finish",
+        "finish_arrays",
         "registry",
         "status",
         "window_scores",

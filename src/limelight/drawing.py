@@ -6,20 +6,21 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from limelight.errors import InputError
-from limelight.finish import AxisSpan, FinishedInPieces
 from limelight.photos.crops import CroppedPhoto, name_of_file, same_proportions
 from limelight.photos.geometry import Geometry
-from limelight.photos.likeness import LEAST_LIKENESS, likeness
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.status import Status
-from limelight.window_scores import WindowScores
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.finish import AxisSpan, FinishedInPieces
     from limelight.render import Heat, InputPicture
+    from limelight.window_scores import WindowScores
 
 Crops = Sequence[CroppedPhoto]
 
@@ -126,12 +127,12 @@ def as_pictures(
 
 def heatmap_on_photo(explanation: Drawable, crop: CroppedPhoto) -> Heat:
     """Return the heatmap of one image on its photo; a large one is computed in pieces."""
-    from limelight.render import HeatOnPhoto
+    from limelight.render.whole import HeatOnPhoto, as_array
 
-    heatmap: Tensor | FinishedInPieces
+    heatmap: Heat
     size = (crop.view_size.height, crop.view_size.width)
     if math.prod(size) <= _MAX_WHOLE_PIXELS:
-        heatmap = explanation.heatmap_at(size)[0].detach().float().cpu()
+        heatmap = as_array(explanation.heatmap_at(size)[0])
     else:
         heatmap = explanation.in_pieces(size)
     if crop.all_seen:
@@ -221,7 +222,7 @@ def _picture(image: Tensor) -> Image.Image:
     """Return an image `[C, H, W]` as a picture, stretched to the full range."""
     from limelight import render
 
-    return Image.fromarray(render.stretched(image).numpy())
+    return Image.fromarray(np.ascontiguousarray(render.stretched(image)))
 
 
 def _placed(
@@ -236,6 +237,8 @@ def _placed(
     Raises:
         InputError: Its proportions fit neither, or it resembles the input in neither way.
     """
+    from limelight.photos.likeness import LEAST_LIKENESS, likeness
+
     check_whole(None if crop is None else [crop], whole=whole)
     # 1. What it may be.
     possible = _possible_crops(photo, crop, image, whole=whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -15,6 +15,7 @@ from limelight.drawing import as_pictures
 from limelight.errors import OutputError
 from limelight.explanation_arrays import PhotoHeatmap, explanation_arrays, photo_heatmaps
 from limelight.explanation_pictures import (
+    FORMATS,
     OPACITY,
     PictureKind,
     check_picture,
@@ -38,12 +39,6 @@ if TYPE_CHECKING:
     from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
     from limelight.render import Alpha
     from limelight.window_scores import WindowScores
-
-
-FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
-
-#: The picture files that `Explanation.save` writes, and the arrays.
-FORMATS: tuple[FormatName, ...] = get_args(FormatName)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from limelight.drawing import Drawable, Explained, check_whole, heatmap_on_photo
@@ -24,9 +25,9 @@ class PhotoHeatmap(NamedTuple):
 
 def photo_heatmap(maps: Drawable, crop: CroppedPhoto) -> PhotoHeatmap:
     """Return the heatmap of one image on its whole photo."""
-    from limelight.render import in_one_tensor
+    from limelight.render import in_one_array
 
-    return PhotoHeatmap(in_one_tensor(heatmap_on_photo(maps, crop)), crop.seen())
+    return PhotoHeatmap(torch.from_numpy(in_one_array(heatmap_on_photo(maps, crop))), crop.seen())
 
 
 def photo_heatmaps(explanation: Explained) -> list[PhotoHeatmap]:

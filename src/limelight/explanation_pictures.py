@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 OPACITY: Final[dict[str, Alpha]] = {"overlay": "heat", "article": None, "blend": 0.5}
 
 
+FormatName = Literal["png", "jpg", "jpeg", "webp", "pdf", "svg", "npz"]
+
+#: The picture files that explanations are written to, and the arrays.
+FORMATS: tuple[FormatName, ...] = get_args(FormatName)
+
 PictureKind = Literal["figure", "signed", "overlay", "article", "blend", "heatmap"]
 
 
@@ -96,13 +101,14 @@ def named_score(explanation: Explained, image: int) -> str:
 
     A class whose name no installed font can draw is called by its number.
     """
-    from limelight import render
+    from limelight.render.fonts import can_draw, drawable
+    from limelight.render.whole import as_array
 
     name, index = explanation.label[image], explanation.index
-    if index is not None and not render.can_draw(name):
+    if index is not None and not can_draw(name):
         name = f"class {int(index[image])}"
-        render.drawable(explanation.label[image])  # warns of the missing font
-    return f"{name}, score {float(explanation.score[image].detach()):.4g}"
+        drawable(explanation.label[image])  # warns of the missing font
+    return f"{name}, score {float(as_array(explanation.score)[image]):.4g}"
 
 
 def overlays(

@@ -16,6 +16,7 @@ from limelight.errors import LimelightError, OutputError
 from limelight.plain import as_json
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
 
@@ -77,12 +78,14 @@ def remove_file(path: Path) -> None:
         raise _output_error(path, error) from error
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Path:
-    """Write tensors as a compressed .npz file, whole or not at all.
+def write_arrays(
+    path: Path, arrays: Mapping[str, Tensor | npt.NDArray[Any]], names: object
+) -> Path:
+    """Write tensors or arrays as a compressed .npz file, whole or not at all.
 
     Args:
         path: The file.
-        arrays: The tensors, by their names in the file.
+        arrays: The tensors or arrays, by their names in the file.
         names: What they are, as plain values; JSON text in the file, also called `names`.
 
     Raises:
@@ -91,8 +94,10 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor], names: object) -> Pat
     import numpy as np
 
     buffer = BytesIO()
-    values: dict[str, Any]
-    values = {name: tensor.detach().cpu().numpy() for name, tensor in arrays.items()}
+    values: dict[str, Any] = {
+        name: each if isinstance(each, np.ndarray) else each.detach().cpu().numpy()
+        for name, each in arrays.items()
+    }
     np.savez_compressed(buffer, names=np.array(as_json(names)), **values)
     return write_whole(path, buffer.getvalue())
 

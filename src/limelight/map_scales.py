@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from limelight import finish_arrays
 from limelight.drawing import Drawable, Explained
 from limelight.errors import OptionError, unknown
 from limelight.figure_style import MapScale
-from limelight.finish import AxisSpan, FinishedInPieces, relu, resize
 from limelight.photos.crops import CroppedPhoto
 from limelight.plain import MINUS
 from limelight.status import Status
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.finish import AxisSpan, FinishedInPieces
     from limelight.render import HeatColours
 
 
@@ -72,13 +74,18 @@ class ScaledMaps:
     def heatmap_at(self, size: Sequence[int]) -> Tensor:
         """Return the maps at a size, `[B, *size]`, in [0, 1] or, if signed, in [-1, 1]."""
         values = resized(self.maps, size, signed=self.signed)
-        highest = values.new_tensor(self.highest).reshape(-1, *[1] * len(size))
-        return (values / torch.where(highest > 0, highest, 1)).clamp(-1, 1)
+        highest = [each if each > 0 else 1.0 for each in self.highest]
+        as_values: Any = np.float32 if _is_array(values) else values.new_tensor
+        divisor = as_values(highest).reshape(-1, *[1] * len(size))
+        scaled: Tensor = (values / divisor).clip(-1, 1)
+        return scaled
 
     def in_pieces(self, size: Sequence[int]) -> FinishedInPieces:
         """Return the map of one image at a size, computed as it is read."""
         raw = shown(self.maps, signed=self.signed)[0]
-        return FinishedInPieces(raw, size, self.span, highest=self.highest[0])
+        pieces: FinishedInPieces
+        pieces = _steps(raw).FinishedInPieces(raw, size, self.span, highest=self.highest[0])
+        return pieces
 
     def __getitem__(self, image: int) -> Self:
         """Return the maps of one image."""
@@ -103,15 +110,48 @@ def shown(maps: Drawable, *, signed: bool) -> Tensor:
 
     If they are not signed, what speaks against the score is left out.
     """
+    axes = [1] * (maps.raw.ndim - 1)
+    kept = [is_shown(each, signed=signed) for each in maps.status]
+    values: Any
+    if _is_array(maps.raw):
+        values = np.nan_to_num(maps.raw, nan=0, posinf=0, neginf=0)
+        values = values if signed else finish_arrays.relu(values)
+        values = np.where(np.array(kept).reshape(-1, *axes), values, np.zeros_like(values))
+        return cast("Tensor", values)
+    import torch
+
+    from limelight.finish import relu
+
     raw = maps.raw.detach().float().cpu()
-    kept = torch.tensor([is_shown(each, signed=signed) for each in maps.status], device="cpu")
     values = raw.nan_to_num(0, 0, 0) if signed else relu(raw)
-    return torch.where(kept.reshape(-1, *[1] * (raw.ndim - 1)), values, 0)
+    return torch.where(torch.tensor(kept, device="cpu").reshape(-1, *axes), values, 0)
 
 
 def resized(maps: Drawable, size: Sequence[int], *, signed: bool) -> Tensor:
     """Return what is drawn of raw maps at a size, `[B, *size]`, unscaled."""
-    return resize(shown(maps, signed=signed), size, maps.span)
+    values = shown(maps, signed=signed)
+    larger: Tensor = _steps(values).resize(values, size, maps.span)
+    return larger
+
+
+def _largest(maps: Drawable, *, signed: bool) -> list[float]:
+    """Return the largest value or, if signed, size of what is drawn of each image."""
+    values = abs(resized(maps, maps.image.shape[2:], signed=signed)).reshape(len(maps.raw), -1)
+    return [float(each.max()) for each in values]
+
+
+def _is_array(values: object) -> bool:
+    """Return whether maps are arrays, as those of an exported file are, and no tensors."""
+    return isinstance(values, np.ndarray)
+
+
+def _steps(values: object) -> Any:
+    """Return the module that finishes maps: that of arrays, or that of tensors."""
+    if _is_array(values):
+        return finish_arrays
+    from limelight import finish
+
+    return finish
 
 
 def on_one_scale(
@@ -145,15 +185,12 @@ def on_one_scale(
     if scale == "each" and not signed:
         several = sum(len(explanation.raw) for explanation in explanations) > 1
         return explanations, HeatColours(colormap, label=_EACH if several else _ONE)
-    highest = [
-        resized(each, each.image.shape[2:], signed=signed).abs().flatten(1).amax(1)
-        for each in explanations
-    ]
-    top = max(float(values.max()) for values in highest)
+    highest = [_largest(each, signed=signed) for each in explanations]
+    top = max(max(values) for values in highest)
     if scale == "shared":
-        highest = [torch.full_like(values, top) for values in highest]
+        highest = [[top] * len(values) for values in highest]
     scaled = [
-        ScaledMaps(each, signed=signed, highest=values.tolist())
+        ScaledMaps(each, signed=signed, highest=values)
         for each, values in zip(explanations, highest, strict=True)
     ]
     single = sum(map(len, highest)) == 1
@@ -191,5 +228,4 @@ def _check_one_kind(explanations: Sequence[Explained]) -> None:
 
 def signed_maps(maps: Drawable) -> Drawable:
     """Return maps as their signed values, each with its own largest one at 1 or -1."""
-    highest = resized(maps, maps.image.shape[2:], signed=True).abs().flatten(1).amax(1)
-    return ScaledMaps(maps, signed=True, highest=highest.tolist())
+    return ScaledMaps(maps, signed=True, highest=_largest(maps, signed=True))

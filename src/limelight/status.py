@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from limelight.finish import AxisSpan, finish
+    from limelight.finish import AxisSpan
 
 StatusName = Literal[
     "ok", "no-positive-evidence", "disconnected", "cancelled", "flat", "not-finite"
@@ -64,6 +64,8 @@ def cancels(values: Tensor, over: SummedOver = "cells") -> Tensor:
     it takes the scale of each cell away, so that `sum_k g_k A_k` is nothing but rounding. For a
     single cell, or channel, and for zeros, the answer is no.
     """
+    import torch
+
     axis = 2 if over == "cells" else 1
     flat = values.flatten(2)
     left, size = flat.sum(axis).abs().amax(1), flat.abs().sum(axis).amax(1)
@@ -112,6 +114,8 @@ def map_status(
             layer behind the input.
         why: Returns why a score does not depend on the layer; called only if needed.
     """
+    import torch
+
     numbers = status_numbers(raw, score, connections, cancelled, all_left_out)
     is_zero = ~(raw.flatten(1) != 0).any(1)
     statuses = []
@@ -142,6 +146,8 @@ def status_numbers(
     The arguments are those of `map_status`. It computes with tensors alone, so that it can be
     exported as part of a network.
     """
+    import torch
+
     values = raw.flatten(1)
     low, high = values.amin(1), values.amax(1)
     is_connected = torch.ones_like(low, dtype=torch.bool)
@@ -234,6 +240,8 @@ def _all_left_out(method: str, layer: str, grid: Sequence[int] | None) -> str:
 
 def zero_unless_ok(maps: Tensor, status: Sequence[Status]) -> Tensor:
     """Set maps `[B, ...]` whose status is not ok to zero."""
+    import torch
+
     if all(s.ok for s in status):
         return maps
     kept = torch.tensor([s.ok for s in status], device=maps.device)
@@ -244,4 +252,6 @@ def to_heatmap(
     raw: Tensor, size: Sequence[int], status: Sequence[Status], span: Sequence[AxisSpan] = ()
 ) -> Tensor:
     """Return the heatmaps of raw maps; those whose status is not ok are zero."""
+    from limelight.finish import finish
+
     return zero_unless_ok(finish(raw, size, span), status)

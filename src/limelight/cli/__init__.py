@@ -34,6 +34,7 @@ COMMANDS = {
     "dy/dA.",
     "layers": "Show the layers a network can be cut at, best first, and which is chosen and why.",
     "migrate": "Print SCRIPT, which calls grad-cam, torchcam or captum, rewritten for limelight.",
+    "run": "Explain PHOTO with a FILE of `limelight export`: with onnxruntime, without torch.",
     "models": "List the networks that --model knows by name.",
     "methods": "List the methods: what each computes, what it needs, and when to use it.",
     "metrics": "List the metrics: what each computes, which way is better, and when to use it.",

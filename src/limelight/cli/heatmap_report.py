@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.cli.messages import count_photos, layer_text, method_text, network_title, status_text
+from limelight.cli.messages import (
+    count_photos,
+    layer_text,
+    method_text,
+    print_errors,
+    print_untried,
+    status_text,
+    warn_of_random_weights,
+)
 from limelight.cli.output import Console
-from limelight.explanation import Explanation
-from limelight.inputs import ModelInputs
-from limelight.models.network import Network
-from limelight.runtime.detectors import read_detected
+from limelight.cli.run_record import RunRecord
 from limelight.targets.class_names import label_of
-from limelight.targets.outputs import LogitsKey, answers
+
+if TYPE_CHECKING:
+    from limelight.explanation import Explanation
+    from limelight.models.network import Network
+    from limelight.targets.outputs import LogitsKey
 
 
 class HeatmapRun(NamedTuple):
     """What all photos of a run have in common.
 
     Attributes:
-        network: The network that was explained.
+        title: The network that was explained, as `network_title` says it.
         method: The method that was named; None for the default.
         seconds: How long each part of the work took.
     """
 
-    network: Network
+    title: str
     method: str | None
     seconds: dict[str, float]
+
+
+def report_heatmaps(run: RunRecord, heatmaps: HeatmapRun, facts: Mapping[str, str]) -> None:
+    """Print what was explained, for a machine or for people.
+
+    Args:
+        run: What was done.
+        heatmaps: What all photos have in common.
+        facts: What the document says of the network, with where its `weights` come from.
+    """
+    total, untried = len(run.paths), run.untried
+    interruption = f"{len(untried)} photos not done, the others are written."
+    if run.as_json:
+        report = {**facts, "photos": run.done, **run.shortfall, "seconds": heatmaps.seconds}
+        run.print_document(report, f"Interrupted: {interruption}")
+        return
+    warn_of_random_weights(run.console, facts["weights"])
+    if total == 1 and run.done:
+        print_photo(run.console, run.done[0], heatmaps)
+    elif run.done:
+        print_photos(run.console, run.done, heatmaps)
+    if run.stopped:
+        run.console.print(f"[yellow]Interrupted:[/] {interruption}")
+    print_errors(run.failed + run.unwritten)
+    errors = Console(stderr=True)
+    for photos, verb in ((run.failed, "read"), (run.unwritten, "written")):
+        if photos and total > 1:
+            errors.print(f"{len(photos)} of {total} photos could not be {verb}.")
+    if not run.stopped:
+        print_untried(untried)
 
 
 def print_photo(console: Console, photo: dict[str, Any], heatmaps: HeatmapRun) -> None:
@@ -40,8 +80,9 @@ def print_photo(console: Console, photo: dict[str, Any], heatmaps: HeatmapRun) -
         answers_table.add_row(
             f"{best['probability']:7.2%}", f"[cyan]{bar}[/]", escape(best["class"])
         )
-    console.print(f"[bold]{escape(photo['photo'])}[/]  {network_title(heatmaps.network)}")
-    console.print(answers_table)
+    console.print(f"[bold]{escape(photo['photo'])}[/]  {heatmaps.title}")
+    if photo["top5"]:
+        console.print(answers_table)
     facts = Table(box=None, padding=(0, 1), show_header=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -78,7 +119,7 @@ def print_photos(console: Console, photos: list[dict[str, Any]], heatmaps: Heatm
     console.print(table)
     first = photos[0]["explanations"][0]
     console.print(
-        f"{count_photos(photos)} with {network_title(heatmaps.network)}, "
+        f"{count_photos(photos)} with {heatmaps.title}, "
         f"{method_text(first['method'], heatmaps.method)} at {layer_text(first)}. "
         f"{_times(heatmaps.seconds)}. "
         f"{_where(photos)}"
@@ -122,6 +163,10 @@ def best_classes(
     explanation: Explanation, network: Network, key: LogitsKey | None
 ) -> list[dict[str, Any]]:
     """Return the network's five first answers."""
+    from limelight.inputs import ModelInputs
+    from limelight.runtime.detectors import read_detected
+    from limelight.targets.outputs import answers
+
     inputs = ModelInputs.of(explanation.image)
     output = read_detected(explanation.output, inputs, network.model)
     return [

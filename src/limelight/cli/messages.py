@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from limelight.application import DEFAULT_AT_ONE_PLACE
 from limelight.cli.output import Console
-from limelight.models.network import Network
+
+if TYPE_CHECKING:
+    from limelight.models.network import Network
 
 
 def network_title(network: Network) -> str:
@@ -40,6 +41,8 @@ def method_text(method: str, named: str | None) -> str:
     """Return the method of an explanation, and why it was taken if none was named."""
     if named is not None:
         return escape(method)
+    from limelight.application import DEFAULT_AT_ONE_PLACE  # with it comes torch
+
     at_one_place = method.startswith(DEFAULT_AT_ONE_PLACE.name)
     why = "the default for a score that is read at one place" if at_one_place else "the default"
     return f"{escape(method)}, {why}"

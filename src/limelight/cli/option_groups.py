@@ -80,3 +80,8 @@ def out_option(help: str) -> Any:
 def path_option(*names: str, help: str) -> Any:
     """Return an option that takes a file or a folder."""
     return typer.Option(*names, metavar="PATH", parser=_checked_path, help=help)
+
+
+def path_argument(metavar: str, *, help: str) -> Any:
+    """Return an argument that is a file."""
+    return typer.Argument(metavar=metavar, parser=_checked_path, help=help)

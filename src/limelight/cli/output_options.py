@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limelight.cli.option_groups import out_option
 from limelight.errors import OptionError, OutputError
-from limelight.explanation import FORMATS, FormatName
+from limelight.explanation_pictures import FORMATS, FormatName, PictureKind
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.files import file_name, make_folder
-from limelight.methods import Method
+
+if TYPE_CHECKING:
+    from limelight.methods import Method
 
 Colormap = Annotated[
     str | None,
@@ -116,6 +119,19 @@ class PictureOptions:
         return PictureFiles.plan(self.out, self.format, single=single)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOptions(PictureOptions):
+    """The pictures of a photo, one for each target."""
+
+    out: Annotated[Path, out_option("A folder; or a file, for one picture.")] = Path(
+        "limelight-out"
+    )
+    picture: Annotated[PictureKind, typer.Option("--picture", "-p", help="What to draw.")] = (
+        "figure"
+    )
+    whole: Annotated[bool | None, whole_option("the whole photo, but not in npz")] = None
+
+
 @dataclass(frozen=True)
 class PictureFiles:
     """Where the pictures of a run are written.
@@ -161,6 +177,12 @@ class PictureFiles:
             )
         make_folder(out.parent)
         return cls(out, suffix, is_folder=False)
+
+    def of_map(self, photo: Path, method: str, label: str, number: int, count: int) -> Path:
+        """Return the file for a picture of one of so many maps of a photo, the first being 1."""
+        rank = f"{number:0{len(str(count))}}" if count > 1 else ""
+        words = re.sub(r"[^\w-]+", "-", label).strip("-").lower()
+        return self.next(photo.stem, re.sub(r"[^\w+.-]+", "-", method), rank, words)
 
     def next(self, *parts: str) -> Path:
         """Return the file for the next picture: that of --out, or one in the folder.

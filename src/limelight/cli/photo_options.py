@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
 from limelight.errors import OptionError
-from limelight.methods import METHODS
-from limelight.models.network import Network
-from limelight.photos.crops import CroppedPhoto
 from limelight.photos.decode import silence_decoders
 from limelight.photos.finding import find_photos
 from limelight.photos.samples import SAMPLES, find_sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.models.network import Network
+    from limelight.photos.crops import CroppedPhoto
 
 Photos = Annotated[
     list[str] | None,
@@ -51,16 +53,25 @@ def photo_paths(given: Sequence[str] | None) -> list[Path]:
     Raises:
         OptionError: The name is that of a method.
     """
-    silence_decoders()
+    from limelight.methods import METHODS  # with it comes torch
+
     for name in given or ():
         if name in METHODS and not Path(name).exists():
             raise OptionError(
                 f"{name!r} is a method, and there is no photo of that name. Several methods are "
                 "one word, with commas: limelight compare PHOTO --methods gradcam,layercam."
             )
+    return found_photos(given or ["chelsea"])
+
+
+def found_photos(given: Sequence[str]) -> list[Path]:
+    """Return the paths of the photos that are named, without torch.
+
+    The name of a sample means the sample, unless a file has that name.
+    """
+    silence_decoders()
     return find_photos(
-        find_sample(name) if name in SAMPLES and not Path(name).exists() else name
-        for name in given or ["chelsea"]
+        find_sample(name) if name in SAMPLES and not Path(name).exists() else name for name in given
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from limelight.explanation import Explanation
 from limelight.photos.crops import CroppedPhoto
+
+if TYPE_CHECKING:
+    from limelight.explanation import Explanation
 
 
 def size_and_box(crop: CroppedPhoto | None) -> dict[str, Any]:

@@ -9,15 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limelight.errors import OptionError
 from limelight.photos.pictures import photo_size
 from limelight.photos.preprocess import Preprocess
-from limelight.targets import Box, Contrast, Counterfactual, Region, Target, top
-from limelight.targets.classes import ClassChoice
+
+if TYPE_CHECKING:
+    from limelight.targets import Target
+    from limelight.targets.classes import ClassChoice
 
 OneTarget = Annotated[
     str | None,
@@ -43,6 +45,8 @@ class _ContrastOptions:
         """Return a target for each class; without classes, one for the predicted class."""
         if self.against and self.counterfactual:
             raise typer.BadParameter("give --against or --counterfactual, not both")
+        from limelight.targets import Contrast, Counterfactual
+
         chosen = classes or [None]
         if self.against:
             other = None if self.against == "similar" else read_class(self.against)
@@ -68,6 +72,8 @@ class TargetOptions(_ContrastOptions):
         """Return the targets; the predicted class when none is given."""
         if self.target and self.topk:
             raise typer.BadParameter("give --target or --topk, not both")
+        from limelight.targets import top
+
         if self.topk:
             return self.about(top(self.topk))
         return self.about([read_class(text) for text in self.target or []])
@@ -106,6 +112,8 @@ class PlaceOptions:
         Raises:
             OptionError: The box or the pixel cannot be read, or there are several photos.
         """
+        from limelight.targets import Box, Region
+
         if self.box is None and self.pixel is None:
             return list(targets)
         if self.box is not None and self.pixel is not None:

@@ -1,1 +1,22 @@
-"""Explain with a file that limelight exported: onnxruntime and numpy, without torch."""
+"""Explain with a file that limelight exported: onnxruntime, numpy and Pillow, without torch.
+
+network = limelight.deployed.load("network.onnx")
+result = network.explain("cat.jpg")
+result.heatmap, result.raw, result.score, result.status
+result.save("cat.png")
+"""
+
+from __future__ import annotations
+
+from limelight.deployed.description import STATUS_NAMES, Description, MapDescription
+from limelight.deployed.explanation import DeployedExplanation
+from limelight.deployed.network import DeployedNetwork, load
+
+__all__ = [
+    "STATUS_NAMES",
+    "DeployedExplanation",
+    "DeployedNetwork",
+    "Description",
+    "MapDescription",
+    "load",
+]

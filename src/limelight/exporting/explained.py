@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limelight.evidence import Evidence, EvidenceKind, MakeVariants, at_least_float32
 from limelight.exporting.class_scores import ReadScore
-from limelight.finish import AxisSpan, finish
+from limelight.finish import finish
 from limelight.layers import Layout
 from limelight.methods import Method
 from limelight.runtime.autograd import differentiate

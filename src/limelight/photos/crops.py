@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
 
 from limelight.photos.geometry import Geometry
 from limelight.photos.memory import PhotoSize, Sized
 from limelight.photos.pieces import pieces
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Left, top, right and bottom of a part of a photo, in its pixels.
 Box = tuple[float, float, float, float]
@@ -95,7 +99,13 @@ class CroppedPhoto:
 
     def seen(self) -> Tensor:
         """Return which pixels of the photo the network saw, `[H, W]`."""
-        mask = torch.zeros(self.photo.height, self.photo.width, dtype=torch.bool, device="cpu")
+        import torch
+
+        return torch.from_numpy(self.seen_array())
+
+    def seen_array(self) -> npt.NDArray[np.bool_]:
+        """Return the same as an array, without torch."""
+        mask = np.zeros((self.photo.height, self.photo.width), dtype=np.bool_)
         left, top, right, bottom = (max(0, edge) for edge in self.view_box)
         mask[top:bottom, left:right] = True
         return mask

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from limelight.photos.crops import CroppedPhoto
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: The lowest likeness of a photo to an input that was made from it. Tried on 76 photos under nine
 #: preprocessings (crops, squashes, borders, 32 to 320 pixels, grey). The right part of the photo
@@ -28,7 +31,7 @@ _CELLS = 32
 _LEAST_STRUCTURE = 0.5
 
 
-def likeness(cropped: CroppedPhoto, image: Tensor) -> float | None:
+def likeness(cropped: CroppedPhoto, image: Tensor | npt.NDArray[Any]) -> float | None:
     """Return how much a photo, cropped to its box, resembles a network's input `[C, H, W]`.
 
     Both become grey and are reduced to at most 32 x 32 cells. The likeness is the correlation of
@@ -40,19 +43,20 @@ def likeness(cropped: CroppedPhoto, image: Tensor) -> float | None:
     """
     if image.ndim != 3 or len(image) not in (1, 3):
         return None
-    grey = image.detach().float().cpu().mean(0)
-    if not grey.isfinite().all():
+    pixels = image if isinstance(image, np.ndarray) else image.detach().float().cpu().numpy()
+    grey = pixels.mean(0)
+    if not np.isfinite(grey).all():
         return None
     height, width = grey.shape
     scale = min(1, _CELLS / max(height, width))
     size = max(2, round(width * scale)), max(2, round(height * scale))
     small = cropped.reduced(8 * _CELLS).view().convert("RGB")
     shown = _differences(np.asarray(small.resize(size, _FILTER), dtype=np.float64).mean(2))
-    given = _differences(np.asarray(Image.fromarray(grey.numpy()).resize(size, _FILTER)))
-    least = 1e-4 * float(grey.abs().max())
+    given = _differences(np.asarray(Image.fromarray(grey).resize(size, _FILTER)))
+    least = 1e-4 * float(abs(grey).max())
     if _root_mean_square(shown) < _LEAST_STRUCTURE or _root_mean_square(given) <= least:
         return None
-    return float(torch.corrcoef(torch.from_numpy(np.stack([shown, given])))[0, 1])
+    return float(np.corrcoef(shown, given)[0, 1])
 
 
 _FILTER = Image.Resampling.BILINEAR

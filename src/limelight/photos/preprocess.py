@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from limelight.errors import OptionError, PhotoError
 from limelight.photos.crops import (
@@ -36,6 +35,13 @@ from limelight.photos.raster import (
     in_channels,
     in_own_numbers,
 )
+from limelight.photos.volume_sizes import cut_or_padded, margin, resized_volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Numbers of an input, and of what it is made from.
+_Floats = npt.NDArray[np.float32]
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -144,6 +150,16 @@ class Preprocess:
         """Return the input `[C, H, W]`, or `[C, D, H, W]`; torch.stack makes a batch of several.
 
         Raises:
+            PhotoError: As `array`.
+        """
+        import torch
+
+        return torch.from_numpy(self.array(photo))
+
+    def array(self, photo: Photo) -> npt.NDArray[np.float32]:
+        """Return the input as an array, without torch.
+
+        Raises:
             PhotoError: The photo is so thin that its resized form would be huge; it has other
                 channels than the network takes; or it is a volume and the network takes pictures,
                 or the reverse.
@@ -156,8 +172,13 @@ class Preprocess:
         else:
             scaled = self._of_picture(photo)
         axes = [1] * (scaled.ndim - 1)
-        mean, std = (_by_channel(numbers).reshape(-1, *axes) for numbers in (self.mean, self.std))
-        return scaled.sub_(mean).div_(std)  # in place: an input may be large
+        mean, std = (
+            np.array(numbers, dtype=np.float32).reshape(-1, *axes)
+            for numbers in (self.mean, self.std)
+        )
+        scaled -= mean  # in place: an input may be large
+        scaled /= std
+        return scaled
 
     def _check_axes(self, photo: Photo) -> None:
         """Refuse a volume where pictures are taken, and the reverse."""
@@ -174,7 +195,7 @@ class Preprocess:
                 f"takes volumes, {self.size or self.resize}. Pass an array [D, H, W]."
             )
 
-    def _of_picture(self, photo: Photo) -> Tensor:
+    def _of_picture(self, photo: Photo) -> _Floats:
         """Return a picture resized, cropped and scaled to [0, 1], `[C, H, W]`."""
         width, height = self._resized(photo)
         if width * height > MAX_PIXELS:
@@ -186,13 +207,14 @@ class Preprocess:
         if isinstance(photo, Image.Image) and self.window is None and mode is not None:
             whole = photo if photo.mode == mode else photo.convert(mode)
             seen = self._seen(whole, (width, height))
-            pixels = torch.from_numpy(np.array(seen)).reshape(seen.height, seen.width, -1)
-            return pixels.permute(2, 0, 1).float().div_(255)
+            pixels = np.array(seen).reshape(seen.height, seen.width, -1).astype(np.float32)
+            pixels /= 255
+            return pixels.transpose(2, 0, 1)
         scaled = in_channels(_as_raster(photo).scaled(self.window), self.channels)
         bands = (Image.fromarray(scaled[..., channel]) for channel in range(self.channels))
         seen_bands = [np.array(self._seen(band, (width, height))) for band in bands]
         # Filters such as bicubic overshoot, which 8 bits cut off.
-        return torch.from_numpy(np.stack(seen_bands)).clamp_(0, 1)
+        return _limited(np.stack(seen_bands))
 
     def _seen(self, whole: Image.Image, size: tuple[int, int]) -> Image.Image:
         """Return a picture resized to a size and cropped; a larger crop has a black border."""
@@ -210,28 +232,26 @@ class Preprocess:
         part = whole.resize((x2 - x1, y2 - y1), filter_, box=inner)
         return part.crop((left - x1, top - y1, right - x1, bottom - y1))
 
-    def _of_volume(self, volume: Raster) -> Tensor:
+    def _of_volume(self, volume: Raster) -> _Floats:
         """Return a volume resized, cropped or padded with 0, scaled to [0, 1], `[C, D, H, W]`."""
         scaled = in_channels(volume.scaled(self.window), self.channels)
         target = tuple(scaled.shape[:3]) if self.resize is None else self.resize
         assert isinstance(target, tuple)
         filter_ = _FILTERS[self.interpolation]
-        channels = [_resized_volume(scaled[..., c], target, filter_) for c in range(self.channels)]
-        resized = torch.from_numpy(np.stack(channels)).clamp_(0, 1)
+        channels = [resized_volume(scaled[..., c], target, filter_) for c in range(self.channels)]
+        resized = _limited(np.stack(channels))
         if self.size is None:
             return resized
-        before = [_margin(whole, part) for whole, part in zip(target, self.size, strict=True)]
-        # Negative padding crops; the last axis comes first.
-        padding = [
-            pad
-            for start, whole, part in zip(before, target, self.size, strict=True)
-            for pad in (part + start - whole, -start)
-        ]
-        return torch.nn.functional.pad(resized, padding[::-1]).contiguous()
+        return cut_or_padded(resized, self.size)
 
     def picture(self, image: Tensor) -> Image.Image:
         """Return a network's input `[C, H, W]` as a picture: `x * std + mean`, in 8 bits."""
-        mean, std = (_by_channel(v) for v in (self.mean, self.std))
+        import torch
+
+        mean, std = (
+            torch.tensor(numbers, dtype=torch.float32, device="cpu").reshape(-1, 1, 1)
+            for numbers in (self.mean, self.std)
+        )
         pixels = image.detach().float().cpu() * std + mean
         shown = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).numpy()
         return Raster.of(shown, self.channels).picture()
@@ -258,7 +278,7 @@ class Preprocess:
         """
         resized = self.resize if isinstance(self.resize, tuple) else tuple(shape)
         size = self.size or resized
-        starts = map(_margin, resized, size)
+        starts = map(margin, resized, size)
         return tuple(
             (round(start * length / whole), round((start + part) * length / whole))
             for start, part, whole, length in zip(starts, size, resized, shape, strict=True)
@@ -326,6 +346,8 @@ class Preprocess:
         Raises:
             PhotoError: Its proportions are not those of the photo.
         """
+        import torch
+
         if not same_proportions(mask, photo):
             raise PhotoError(
                 f"The mask is {mask.width} x {mask.height} pixels and its photo {photo.width} x "
@@ -343,28 +365,13 @@ class Preprocess:
         """Return left, top, right and bottom of the centre crop in a resized photo."""
         if self.size is None:
             return 0, 0, width, height
-        left, top = _margin(width, self.size[-1]), _margin(height, self.size[-2])
+        left, top = margin(width, self.size[-1]), margin(height, self.size[-2])
         return left, top, left + self.size[-1], top + self.size[-2]
 
 
 def _as_raster(photo: Photo) -> Raster:
     """Return a photo in numbers."""
     return photo if isinstance(photo, Raster) else Raster.of(np.asarray(photo))
-
-
-def _resized_volume(
-    volume: npt.NDArray[np.float32], size: tuple[int, ...], filter_: Image.Resampling
-) -> npt.NDArray[np.float32]:
-    """Return a volume `[D, H, W]` in another size, resized along one axis after the other."""
-    depth, height, width = size
-    if volume.shape[1:] != (height, width):
-        slices = (Image.fromarray(each).resize((width, height), filter_) for each in volume)
-        volume = np.stack([np.asarray(each) for each in slices])
-    if len(volume) != depth:
-        # Each row of this picture is a slice, so only the slices are mixed.
-        flat = Image.fromarray(volume.reshape(len(volume), -1))
-        volume = np.asarray(flat.resize((height * width, depth), filter_))
-    return volume.reshape(size)
 
 
 def bytes_of_input(preprocess: Preprocess, photo: Sized) -> int:
@@ -388,11 +395,6 @@ def bytes_to_draw_on(preprocess: Preprocess, photo: Sized) -> int:
     return max(bytes_to_draw(whole), bytes_to_hold(whole) + bytes_to_draw(view))
 
 
-def _by_channel(numbers: Sequence[float]) -> Tensor:
-    """Return a number for each channel, `[C, 1, 1]`."""
-    return torch.tensor(numbers, dtype=torch.float32, device="cpu").reshape(-1, 1, 1)
-
-
-def _margin(whole: int, part: int) -> int:
-    """Return where a centred part begins; negative when the part is larger than the whole."""
-    return round((whole - part) / 2) if whole >= part else -((part - whole) // 2)
+def _limited(scaled: _Floats) -> _Floats:
+    """Limit numbers to [0, 1], in place."""
+    return np.clip(scaled, 0, 1, out=scaled)

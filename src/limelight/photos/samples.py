@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from limelight.errors import unknown
+from limelight.errors import MissingPhotoError, unknown
 
 SAMPLES = {"chelsea": "a cat", "coffee": "a cup of espresso"}
 
@@ -15,10 +15,14 @@ def find_sample(name: str) -> Path:
 
     Raises:
         UnknownNameError: There is no such sample.
+        MissingPhotoError: scikit-image, which brings it, is not installed.
     """
     if name not in SAMPLES:
         raise unknown("sample photo", name, SAMPLES, f"There are {', '.join(SAMPLES)}.")
     package = find_spec("skimage")  # importing it takes longer than finding it
-    assert package is not None
-    assert package.origin is not None
+    if package is None or package.origin is None:
+        raise MissingPhotoError(
+            f"The sample photo {name!r} comes with scikit-image, and it is not installed: "
+            "pip install scikit-image, or name a photo of your own."
+        )
     return Path(package.origin).parent / "data" / f"{name}.png"

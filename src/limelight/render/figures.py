@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL.Image import Image
-from torch import Tensor
 
 from limelight import files
 from limelight.errors import OutputError
@@ -34,6 +33,9 @@ from limelight.render.texts import (
     titles_inches,
 )
 from limelight.render.whole import HeatOnPhoto, framed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PHOTO_INCHES = 3.1  # the longer side of a picture, unless a width is asked for
 

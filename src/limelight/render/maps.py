@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: The colour maps of maps with negative values, zero in the middle, and of all others.
 SIGNED, SEQUENTIAL = "RdBu_r", "inferno"
@@ -32,6 +33,8 @@ def laid_out(values: Tensor) -> Tensor:
         return values[None]
     if values.ndim == 2:
         return values
+    import torch
+
     columns = across(values)
     missing = values.new_full((-len(values) % columns, *values.shape[1:]), torch.nan)
     rows = torch.cat([values, missing]).reshape(-1, columns, *values.shape[1:])

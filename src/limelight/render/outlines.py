@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
-from matplotlib.axes import Axes
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import pad
 
 from limelight.photos.pieces import pieces
 from limelight.render.overlays import Heat
-from limelight.render.whole import HeatOnPhoto, in_one_tensor
+from limelight.render.whole import Array, HeatOnPhoto, as_array, in_one_array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import Tensor
 
 #: The colours of an outline, light on dark, so that it shows on any photo.
 _LIGHT, _DARK = "#7fff00", "black"
@@ -28,24 +29,24 @@ class ScaledRegion:
         shape: H and W.
     """
 
-    def __init__(self, region: Tensor, size: Sequence[int]) -> None:
+    def __init__(self, region: Tensor | Array, size: Sequence[int]) -> None:
         """Keep the region, and the size that it is read at."""
-        self.shape, self._region = torch.Size(size), region.detach().cpu() > 0
+        self.shape, self._region = tuple(size), as_array(region) > 0
 
-    def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
+    def __getitem__(self, where: tuple[slice, slice]) -> Array:
         """Return a part of the region."""
         rows, columns = (
-            torch.arange(*part.indices(n), device="cpu") * pixels // n
+            np.arange(*part.indices(n)) * pixels // n
             for part, n, pixels in zip(where, self.shape, self._region.shape, strict=True)
         )
-        return self._region[rows][:, columns].to(torch.float32)
+        return np.asarray(self._region[rows][:, columns], dtype=np.float32)
 
 
 #: A region `[H, W]` at the size of a picture: 1 inside, 0 outside.
-Region = Tensor | ScaledRegion | HeatOnPhoto
+Region: TypeAlias = "Tensor | Array | ScaledRegion | HeatOnPhoto"
 
 
-def region_on(region: Tensor | None, heat: Heat) -> Region | None:
+def region_on(region: Tensor | Array | None, heat: Heat) -> Region | None:
     """Return a region `[h, w]` of the input at the size of its map; None stays None."""
     if region is None:
         return None
@@ -56,9 +57,8 @@ def region_on(region: Tensor | None, heat: Heat) -> Region | None:
 
 def draw_outline(panel: Axes, region: Region) -> None:
     """Draw the outline of a region `[H, W]` on a panel of a figure."""
-    inside = np.pad(
-        in_one_tensor(region).numpy().astype(float), 1
-    )  # so that there is an outline along the edge of the picture too
+    # With a margin, so that there is an outline along the edge of the picture too.
+    inside = np.pad(in_one_array(region).astype(float), 1)
     height, width = region.shape
     x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
     for colour, linewidth in ((_DARK, 2.2), (_LIGHT, 1.1)):
@@ -90,29 +90,27 @@ def outlined(
         within = inside[width:-width, width:-width] > 0
         lines = ((_DARK, (near > 0) & ~within), (colour, (near < (2 * width + 1) ** 2) & within))
         for shade, line in lines:
-            picture.paste(shade, box[:2], Image.fromarray((255 * line.byte()).numpy()))
+            picture.paste(shade, box[:2], Image.fromarray(255 * line.astype(np.uint8)))
     return picture
 
 
-def _surrounded(region: Region, box: tuple[int, int, int, int], margin: int) -> Tensor:
+def _surrounded(region: Region, box: tuple[int, int, int, int], margin: int) -> Array:
     """Return a box of a region with a margin; nothing beyond the picture is in the region."""
     height, width = region.shape
     left, top, right, bottom = box
     x1, y1 = max(0, left - margin), max(0, top - margin)
     x2, y2 = min(width, right + margin), min(height, bottom + margin)
     beyond = (
-        margin - (left - x1),
-        margin - (x2 - right),
-        margin - (top - y1),
-        margin - (y2 - bottom),
+        (margin - (top - y1), margin - (y2 - bottom)),
+        (margin - (left - x1), margin - (x2 - right)),
     )
-    return pad(region[y1:y2, x1:x2].to(torch.float32), beyond)
+    return np.pad(as_array(region[y1:y2, x1:x2]).astype(np.float32), beyond)
 
 
-def _sums_around(values: Tensor, by: int) -> Tensor:
+def _sums_around(values: Array, by: int) -> Array:
     """Return the sums of values `[H + 2 by, W + 2 by]` up to a distance of each place, `[H, W]`."""
     length = 2 * by + 1
-    down = pad(values.cumsum(0), (0, 0, 1, 0))
+    down = np.pad(values.cumsum(0), ((1, 0), (0, 0)))
     down = down[length:] - down[:-length]
-    across = pad(down.cumsum(1), (1, 0))
-    return across[:, length:] - across[:, :-length]
+    across = np.pad(down.cumsum(1), ((0, 0), (1, 0)))
+    return np.asarray(across[:, length:] - across[:, :-length])

@@ -5,26 +5,32 @@ from __future__ import annotations
 import math
 from binascii import b2a_base64
 from collections.abc import Sequence
-from typing import IO, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from matplotlib import colormaps
 from PIL import Image
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from limelight.errors import OutputError, unknown
-from limelight.finish import FinishedInPieces
 from limelight.photos.pieces import pieces
-from limelight.render.whole import HeatOnPhoto, framed, stripe_step, unseen
+from limelight.render.whole import (
+    Array,
+    HeatOnPhoto,
+    Pieces,
+    as_array,
+    framed,
+    stripe_step,
+    unseen,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = npt.NDArray[np.floating[Any]]
 
 
 #: A heatmap `[H, W]` in [0, 1], whole or computed in pieces, or laid on a whole photo.
-Heat = Tensor | FinishedInPieces | HeatOnPhoto
+Heat: TypeAlias = "Tensor | Array | Pieces | HeatOnPhoto"
 
 
 #: How opaque colours lie over a photo: as hot as they are, "heat"; a share, the same everywhere;
@@ -51,7 +57,10 @@ def is_of_single_pixels(heatmap: Heat) -> bool:
     `mean |h - blur(h)| > 0.25 mean h`, with the mean over a window of a 32nd of the shorter side.
     In a map whose shorter side has less than 64 pixels, these cannot be told from cells: False.
     """
-    heat = heatmap[:, :].abs().nan_to_num(0)
+    import torch
+    from torch.nn.functional import avg_pool2d
+
+    heat = torch.as_tensor(heatmap[:, :]).abs().nan_to_num(0)
     window = max(3, 2 * (round(min(heat.shape) / _BLURS) // 2) + 1)
     padding = window // 2
     if min(heat.shape) < 2 * _BLURS:  # a cell of so small a map is hardly more than a pixel
@@ -66,22 +75,28 @@ def highest_heat(heatmaps: Sequence[Heat]) -> Heat:
     if len(heatmaps) == 1:
         return first
     if isinstance(first, HeatOnPhoto):
-        inside = [each.heatmap[:, :] for each in heatmaps if isinstance(each, HeatOnPhoto)]
-        return HeatOnPhoto(torch.stack(inside).amax(0), first.box, first.shape)
-    return torch.stack([each[:, :] for each in heatmaps]).amax(0)
+        inside = [each.heatmap for each in heatmaps if isinstance(each, HeatOnPhoto)]
+        return HeatOnPhoto(_highest(inside), first.box, first.shape)
+    return _highest(heatmaps)
 
 
-def colours_of(heatmap: Tensor, colormap: str, signed: bool = False) -> Pixels:
+def _highest(heatmaps: Sequence[Heat]) -> Array:
+    return np.asarray(np.maximum.reduce([as_array(each[:, :]) for each in heatmaps]))
+
+
+def colours_of(heatmap: Tensor | Array, colormap: str, signed: bool = False) -> Pixels:
     """Return the colours `[..., 3]` in [0, 1] of a heatmap in [0, 1], or a signed map in [-1, 1].
 
     Raises:
         UnknownNameError: matplotlib has no such colour map.
     """
-    return _look_up(heatmap, _colour_table(colormap), signed=signed)
+    return _look_up(as_array(heatmap), _colour_table(colormap), signed=signed)
 
 
 def _colour_table(colormap: str) -> Pixels:
     """Return all colours of a colour map, `[N, 3]` in [0, 1]."""
+    from matplotlib import colormaps
+
     if colormap not in colormaps:
         known = [name for name in colormaps if not name.endswith("_r")]
         raise unknown("colour map", colormap, known, "'inferno', 'viridis' and 'jet' are some.")
@@ -89,11 +104,15 @@ def _colour_table(colormap: str) -> Pixels:
     return np.asarray(colour_of(np.arange(colour_of.N))[:, :3], dtype=np.float32)
 
 
-def _look_up(heatmap: Tensor, table: Pixels, *, signed: bool = False) -> Pixels:
+def _look_up(heatmap: Array, table: Pixels, *, signed: bool = False) -> Pixels:
     """Return the colours `[..., 3]` of heat in [0, 1], or in [-1, 1] if it is signed."""
     heatmap = (heatmap + 1) / 2 if signed else heatmap
-    index = (heatmap.nan_to_num(0) * len(table)).clamp(0, len(table) - 1).to(torch.int32)
-    return np.asarray(table[index.numpy()])
+    index = (_without_nan(heatmap) * len(table)).clip(0, len(table) - 1).astype(np.int32)
+    return np.asarray(table[index])
+
+
+def _without_nan(heat: Array) -> Array:
+    return np.where(np.isnan(heat), np.zeros_like(heat), heat)
 
 
 def colourise(heatmap: Heat, colormap: str = "inferno", *, signed: bool = False) -> Image.Image:
@@ -120,9 +139,9 @@ def _mark_unseen(
     return marked
 
 
-def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Tensor:
+def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Array:
     left, top, right, bottom = box
-    return heatmap[top:bottom, left:right]
+    return as_array(heatmap[top:bottom, left:right])
 
 
 def overlay(
@@ -149,7 +168,7 @@ def overlay(
     table = _colour_table(colormap)
     boxes = list(pieces(*photo.size))
 
-    def photo_and_heat(box: tuple[int, int, int, int]) -> tuple[Pixels, Tensor]:
+    def photo_and_heat(box: tuple[int, int, int, int]) -> tuple[Pixels, Array]:
         pixels = np.asarray(photo.crop(box).convert("RGB"), dtype=np.float32) / 255
         return pixels, _crop(heatmap, box)
 
@@ -159,7 +178,7 @@ def overlay(
         seen = sums[heatmap.seen_in(box)] if isinstance(heatmap, HeatOnPhoto) else sums
         return float(seen.max(initial=0))
 
-    def combine(pixels: Pixels, heat: Tensor) -> Pixels:
+    def combine(pixels: Pixels, heat: Array) -> Pixels:
         coloured = _look_up(heat, table, signed=signed)
         if curve:
             background = alpha * coloured if isinstance(alpha, int | float) else coloured
@@ -181,10 +200,10 @@ def overlay(
     return framed(drawn, heatmap.box) if isinstance(heatmap, HeatOnPhoto) else drawn
 
 
-def _opacity(heat: Tensor) -> Pixels:
+def _opacity(heat: Array) -> Pixels:
     """Return how opaque the colours of heat `[H, W]` are, `[H, W, 1]`: it grows with the heat."""
-    share = (heat.nan_to_num(0).abs() / _OPAQUE_FROM).clamp(0, 1) * _MOST_OPAQUE
-    return np.asarray(share.to(torch.float32).numpy()[..., None])
+    share = (np.abs(_without_nan(heat)) / _OPAQUE_FROM).clip(0, 1) * _MOST_OPAQUE
+    return np.asarray(share[..., None], dtype=np.float32)
 
 
 def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:
@@ -193,14 +212,16 @@ def is_dark(rgb: Pixels) -> npt.NDArray[np.bool_]:
     return luminance < 0.5
 
 
-def stretched(image: Tensor) -> Tensor:
+def stretched(image: Tensor | Array) -> npt.NDArray[np.uint8]:
     """Return an image `[C, *image]` as bytes `[*image, 3]`, stretched to the full range."""
-    rgb = image.detach().float().cpu()
-    if len(rgb) != 3:  # depth, infrared, many bands: their mean, as grey
-        rgb = rgb.mean(0, keepdim=True)
-    low, high = rgb.aminmax()
-    scaled = (rgb - low) / torch.where(high > low, high - low, 1)
-    return (scaled * 255).round().to(torch.uint8).movedim(0, -1).expand(*image.shape[1:], 3)
+    numbers = image if isinstance(image, np.ndarray) else image.detach().float().cpu()
+    if len(numbers) != 3:  # depth, infrared, many bands: their mean, as grey
+        numbers = numbers.mean(0)[None]
+    rgb = as_array(numbers)
+    low, high = rgb.min(), rgb.max()
+    scaled = (rgb - low) / (high - low if high > low else np.float32(1))
+    shown = np.moveaxis((scaled * 255).round().astype(np.uint8), 0, -1)
+    return np.broadcast_to(shown, (*image.shape[1:], 3))
 
 
 def write(picture: Image.Image, form: str, file: IO[bytes]) -> None:

@@ -59,7 +59,7 @@ def slices_picture(
     zero = torch.zeros((), dtype=torch.float32, device="cpu")
     shown = shown_slices(sum(map(_mean_heat, heatmaps), zero))
     numbers = ", ".join(map(str, shown))
-    pixels = _join_slices(stretched(image)[shown])
+    pixels = _join_slices(torch.from_numpy(stretched(image)[shown]))
     joined = [_join_slices(heatmap[shown]) for heatmap in heatmaps]
     outlined = [
         None if region is None else region_on(_join_slices(region[shown]), heat)
@@ -173,7 +173,7 @@ class _VolumePart(NamedTuple):
         plain = stretched(explained.image)
         top += line_inches(size) + TITLE_PAD
         for column, number in enumerate(numbers):
-            photo = Image.fromarray(plain[number].numpy())
+            photo = Image.fromarray(np.ascontiguousarray(plain[number]))
             coloured = overlay(
                 photo,
                 explained.heatmap[number],

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from limelight.photos.pieces import pieces
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Rgb = npt.NDArray[np.floating[Any]]
+
+Array = npt.NDArray[Any]
 
 
 class Pieces(Protocol):
     """A map `[H, W]` whose parts are computed when they are read."""
 
-    shape: torch.Size
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """H and W."""
 
-    def __getitem__(self, where: tuple[slice, slice], /) -> Tensor:
+    def __getitem__(self, where: tuple[slice, slice], /) -> Tensor | Array:
         """Return `map[top:bottom, left:right]`."""
+
+
+def as_array(values: Tensor | Array) -> Array:
+    """Return a tensor as an array of 32-bit floats; an array as it is."""
+    return values if isinstance(values, np.ndarray) else values.detach().float().cpu().numpy()
 
 
 class HeatOnPhoto:
@@ -37,25 +47,26 @@ class HeatOnPhoto:
 
     def __init__(
         self,
-        heatmap: Tensor | Pieces,
+        heatmap: Tensor | Array | Pieces,
         box: tuple[int, int, int, int],
         shape: Sequence[int],
     ) -> None:
         """Lay a heatmap of the size of the box at the box."""
-        self.heatmap, self.box, self.shape = heatmap, box, torch.Size(shape)
+        self.heatmap, self.box, self.shape = heatmap, box, tuple(shape)
 
-    def __getitem__(self, where: tuple[slice, slice]) -> Tensor:
+    def __getitem__(self, where: tuple[slice, slice]) -> Array:
         """Return a part of the heatmap, in [0, 1]."""
         (top, bottom, _), (left, right, _) = (
             part.indices(n) for part, n in zip(where, self.shape, strict=True)
         )
-        laid = torch.zeros(bottom - top, right - left, dtype=torch.float32, device="cpu")
+        laid = np.zeros((bottom - top, right - left), dtype=np.float32)
         rows, columns = self.seen_in((left, top, right, bottom))
-        if laid[rows, columns].numel():
+        if laid[rows, columns].size:
             down, across = top - self.box[1], left - self.box[0]
-            laid[rows, columns] = self.heatmap[
+            part = self.heatmap[
                 rows.start + down : rows.stop + down, columns.start + across : columns.stop + across
             ]
+            laid[rows, columns] = as_array(part)
         return laid
 
     @property
@@ -74,14 +85,14 @@ class HeatOnPhoto:
         return rows, columns
 
 
-def in_one_tensor(heatmap: Tensor | Pieces) -> Tensor:
-    """Return a heatmap `[H, W]` as one tensor, with 0 where the network did not see."""
-    if isinstance(heatmap, Tensor):
+def in_one_array(heatmap: Tensor | Array | Pieces) -> Array:
+    """Return a heatmap `[H, W]` as one array, with 0 where the network did not see."""
+    if isinstance(heatmap, np.ndarray):
         return heatmap
     height, width = heatmap.shape
-    whole = torch.zeros(height, width, dtype=torch.float32, device="cpu")
+    whole = np.zeros((height, width), dtype=np.float32)
     for left, top, right, bottom in pieces(width, height):
-        whole[top:bottom, left:right] = heatmap[top:bottom, left:right]
+        whole[top:bottom, left:right] = as_array(heatmap[top:bottom, left:right])
     return whole
 
 

@@ -1,4 +1,8 @@
-"""Operators of a network's graph, rewritten so that their gradients can be exported."""
+"""Operators of a network's graph, rewritten so that their gradients can be exported.
+
+ONNX has operators for what networks compute, but none for the gradients. Each backward operator is
+written out in forward ones: most of them as torch itself does, the rest here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._decomp import global_decomposition_table
+
+from limelight.runtime.resampling import resampling_decompositions
 
 aten = torch.ops.aten
 
@@ -37,74 +44,58 @@ def _linear_on_rows(values: Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 
 @cache
-def DECOMPOSITIONS() -> dict[Any, Callable[..., Any]]:  # noqa: N802
-    """Return what to run instead of the backward operators that ONNX does not have."""
+def backward_decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return for each backward operator what to run in its place."""
+    by_torch = {
+        operator: function
+        for operator, function in global_decomposition_table["post_autograd"].items()
+        if "backward" in str(operator)
+    }
     return {
-        **torch._decomp.get_decompositions(_BY_TORCH),
+        **by_torch,
+        **resampling_decompositions(),
         aten.convolution_backward.default: _convolution_backward,
         aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
+        aten.max_pool3d_with_indices_backward.default: _max_pool_backward,
+        aten.adaptive_max_pool2d_backward.default: _adaptive_max_pool_backward,
+        aten.adaptive_max_pool3d_backward.default: _adaptive_max_pool_backward,
     }
-
-
-_BY_TORCH = [
-    aten.silu_backward,
-    aten.hardswish_backward,
-    aten.hardsigmoid_backward,
-    aten.hardtanh_backward,
-    aten.native_layer_norm_backward,
-    aten.native_group_norm_backward,
-    aten.native_batch_norm_backward,
-    aten.gelu_backward,
-    aten._softmax_backward_data,
-    aten._log_softmax_backward_data,
-    aten.threshold_backward,
-    aten.as_strided_scatter,
-    aten.select_backward,
-    aten.slice_backward,
-    aten.native_dropout_backward,
-    aten.avg_pool2d_backward,
-    aten.upsample_bilinear2d_backward,
-    aten.leaky_relu_backward,
-    aten.elu_backward,
-    aten.mish_backward,
-    aten.softplus_backward,
-    aten.sigmoid_backward,
-    aten.tanh_backward,
-    aten._prelu_kernel_backward,
-    aten.nan_to_num,
-]
 
 
 def _convolution_backward(
     gradient: Tensor,
     values: Tensor,
     weight: Tensor,
-    bias_sizes: Any,
+    _bias_sizes: object,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
     transposed: bool,
-    output_padding: Sequence[int],
+    _output_padding: object,
     groups: int,
-    output_mask: Sequence[bool],
-) -> tuple[Tensor | None, None, None]:
+    _wanted: object,
+) -> tuple[Tensor, None, None]:
     """Return the gradient of a convolution at its input: the transposed convolution, and back."""
-    missing = (
-        [0] * len(stride)
-        if transposed
-        else [
-            size - ((out - 1) * step - 2 * pad + dilate * (kernel - 1) + 1)
-            for size, out, step, pad, dilate, kernel in zip(
-                values.shape[2:], gradient.shape[2:], stride, padding, dilation, weight.shape[2:]
-            )
-        ]
-    )
+    sizes = zip(values.shape[2:], gradient.shape[2:], weight.shape[2:], strict=True)
+    steps = zip(stride, padding, dilation, strict=True)
+    missing = [
+        0 if transposed else size - ((out - 1) * step - 2 * pad + dilate * (kernel - 1) + 1)
+        for (size, out, kernel), (step, pad, dilate) in zip(sizes, steps, strict=True)
+    ]
     back = aten.convolution.default(
         gradient, weight, None, stride, padding, dilation, not transposed, missing, groups
     )
     return back, None, None
 
 
-def _max_pool_backward(grad, input, kernel, stride, padding, dilation, ceil, indices):
-    flat = torch.zeros_like(input).flatten(-2)
-    return flat.scatter_add(-1, indices.flatten(-2), grad.flatten(-2)).reshape(input.shape)
+def _max_pool_backward(gradient: Tensor, values: Tensor, *settings: Any) -> Tensor:
+    """Return the gradient of a max pool: each value goes back to the place that was the largest."""
+    places = settings[-1]
+    axes = places.ndim - 2
+    flat = torch.zeros_like(values).flatten(-axes)
+    flat = flat.scatter_add(-1, places.flatten(-axes), gradient.flatten(-axes))
+    return flat.reshape(values.shape)
+
+
+def _adaptive_max_pool_backward(gradient: Tensor, values: Tensor, places: Tensor) -> Tensor:
+    return _max_pool_backward(gradient, values, places)

@@ -21,7 +21,7 @@ from limelight.errors import ModelError
 from limelight.inputs import ModelInputs, substitute_first
 from limelight.layers import INPUT, ResolvedLayer
 from limelight.runtime.autograd import KeepGradMode, no_grad
-from limelight.runtime.export_rewrites import DECOMPOSITIONS, rewrite_for_gradient
+from limelight.runtime.export_rewrites import backward_decompositions, rewrite_for_gradient
 from limelight.runtime.shadow import shadow
 
 #: Reads the logits from what a network returned.
@@ -298,7 +298,7 @@ def capture(explain: Explain, values: Sequence[Any], *, batch: Any) -> fx.GraphM
     with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH):
         return make_fx(
             explain,
-            decomposition_table=DECOMPOSITIONS(),
+            decomposition_table=backward_decompositions(),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
         )(target, *values)

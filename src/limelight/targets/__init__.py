@@ -25,19 +25,24 @@ object.
 
 from __future__ import annotations
 
-from limelight.targets.boxes import Box
-from limelight.targets.class_names import ClassName
-from limelight.targets.classes import AnyOf, ClassTarget, Rank, top
-from limelight.targets.context import TargetContext
-from limelight.targets.differences import Contrast, Counterfactual
-from limelight.targets.edges import Edge
-from limelight.targets.keypoints import Keypoint
-from limelight.targets.masks import Mask
-from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
-from limelight.targets.regions import Region
-from limelight.targets.scores import FixedScore, Scores, ScoreTarget
-from limelight.targets.target import Target, as_target
-from limelight.targets.words import Similarity, Words, each_word
+from typing import TYPE_CHECKING
+
+from limelight.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from limelight.targets.boxes import Box
+    from limelight.targets.class_names import ClassName
+    from limelight.targets.classes import AnyOf, ClassTarget, Rank, top
+    from limelight.targets.context import TargetContext
+    from limelight.targets.differences import Contrast, Counterfactual
+    from limelight.targets.edges import Edge
+    from limelight.targets.keypoints import Keypoint
+    from limelight.targets.masks import Mask
+    from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
+    from limelight.targets.regions import Region
+    from limelight.targets.scores import FixedScore, Scores, ScoreTarget
+    from limelight.targets.target import Target, as_target
+    from limelight.targets.words import Similarity, Words, each_word
 
 __all__ = [
     "AnyOf",
@@ -65,3 +70,45 @@ __all__ = [
     "output_spec",
     "top",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "boxes": ("Box",),
+        "class_names": ("ClassName",),
+        "classes": (
+            "AnyOf",
+            "ClassTarget",
+            "Rank",
+            "top",
+        ),
+        "context": ("TargetContext",),
+        "differences": (
+            "Contrast",
+            "Counterfactual",
+        ),
+        "edges": ("Edge",),
+        "keypoints": ("Keypoint",),
+        "masks": ("Mask",),
+        "outputs": (
+            "LogitsKey",
+            "OutputSpec",
+            "output_spec",
+        ),
+        "regions": ("Region",),
+        "scores": (
+            "FixedScore",
+            "Scores",
+            "ScoreTarget",
+        ),
+        "target": (
+            "Target",
+            "as_target",
+        ),
+        "words": (
+            "Similarity",
+            "Words",
+            "each_word",
+        ),
+    },
+)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,25 +18,17 @@ from limelight.cli.heatmap_report import (
     HeatmapRun,
     best_classes,
     explanation_as_dict,
-    print_photo,
-    print_photos,
+    report_heatmaps,
 )
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
-from limelight.cli.messages import (
-    print_errors,
-    print_untried,
-    warn_of_random_weights,
-)
+from limelight.cli.messages import network_title
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.object_options import ObjectOptions
-from limelight.cli.option_groups import out_option
-from limelight.cli.output import Console
 from limelight.cli.output_options import (
     AsJson,
     FigureOptions,
+    HeatmapOptions,
     PictureFiles,
-    PictureOptions,
-    whole_option,
 )
 from limelight.cli.photo_options import Every, Photos, photo_paths
 from limelight.cli.places import place_on_photo, size_and_box
@@ -47,7 +37,7 @@ from limelight.cli.region_options import RegionFiles, RegionOptions
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.target_options import PlaceOptions, TargetOptions
-from limelight.explanation_pictures import PictureKind, check_picture
+from limelight.explanation_pictures import check_picture
 from limelight.figure_style import FigureStyle
 from limelight.methods.fusing import Fusion
 from limelight.models.network import Network
@@ -55,19 +45,6 @@ from limelight.photo_pipeline import PhotoResult, explain_photos, pictures_of
 from limelight.photos.memory import PHOTO_BYTES, is_large
 from limelight.tables import EXPLANATION_COLUMNS
 from limelight.targets.outputs import LogitsKey
-
-
-@dataclass(frozen=True, kw_only=True)
-class _HeatmapOptions(PictureOptions):
-    """The pictures of a photo, one for each target."""
-
-    out: Annotated[Path, out_option("A folder; or a file, for one picture.")] = Path(
-        "limelight-out"
-    )
-    picture: Annotated[PictureKind, typer.Option("--picture", "-p", help="What to draw.")] = (
-        "figure"
-    )
-    whole: Annotated[bool | None, whole_option("the whole photo, but not in npz")] = None
 
 
 def explain(
@@ -99,7 +76,7 @@ def explain(
         ),
     ] = None,
     map_options: TiledMapOptions,
-    picture_options: _HeatmapOptions,
+    picture_options: HeatmapOptions,
     figure_options: FigureOptions,
     region_options: RegionOptions,
     film_options: FilmOptions,
@@ -213,7 +190,7 @@ def explain(
             pass
     run.raise_if_nothing_is_done()
     heatmaps.write_summaries(paths, every)
-    _report_heatmaps(heatmaps)
+    report_heatmaps(run, heatmaps.in_common, {"model": network.name, "weights": network.weights})
     run.leave()
 
 
@@ -225,7 +202,7 @@ class _Heatmaps:
         run: RunRecord,
         network: Network,
         files: PictureFiles,
-        pictures: _HeatmapOptions,
+        pictures: HeatmapOptions,
         style: FigureStyle,
         *,
         loading: float,
@@ -263,7 +240,7 @@ class _Heatmaps:
     @property
     def in_common(self) -> HeatmapRun:
         """What all photos of the run have in common."""
-        return HeatmapRun(self.network, self.method, self.seconds)
+        return HeatmapRun(network_title(self.network), self.method, self.seconds)
 
     def timed(self, results: Iterator[PhotoResult]) -> Iterator[PhotoResult]:
         """Go through results, and note how long they take to come, and what broke them off."""
@@ -317,15 +294,17 @@ class _Heatmaps:
         asked = self.pictures.whole
         whole = self.files.format != "npz" if asked is None else asked
         whole = whole and result.crop is not None  # a volume is drawn as slices of the input
-        digits = len(str(len(result.explanations)))
         for number, explanation in enumerate(result.explanations, start=1):
-            rank = f"{number:0{digits}}" if len(result.explanations) > 1 else ""
-            label = re.sub(r"[^\w-]+", "-", explanation.label[0]).strip("-").lower()
-            method = re.sub(r"[^\w+.-]+", "-", explanation.method)
             if self.film is not None:
                 path = self.film.path
             else:
-                path = self.files.next(result.path.stem, method, rank, label)
+                path = self.files.of_map(
+                    result.path,
+                    explanation.method,
+                    explanation.label[0],
+                    number,
+                    len(result.explanations),
+                )
                 explanation.save(
                     path,
                     whole=whole,
@@ -352,34 +331,3 @@ class _Heatmaps:
 
 def _is_large(result: PhotoResult) -> bool:
     return is_large(result.taken)
-
-
-def _report_heatmaps(heatmaps: _Heatmaps) -> None:
-    """Print what was explained, for a machine or for people."""
-    run, network, total = heatmaps.run, heatmaps.network, len(heatmaps.run.paths)
-    untried = run.untried
-    interruption = f"{len(untried)} photos not done, the others are written."
-    if run.as_json:
-        report = {
-            "model": network.name,
-            "weights": network.weights,
-            "photos": run.done,
-            **run.shortfall,
-            "seconds": heatmaps.seconds,
-        }
-        run.print_document(report, f"Interrupted: {interruption}")
-        return
-    warn_of_random_weights(run.console, network.weights)
-    if total == 1 and run.done:
-        print_photo(run.console, run.done[0], heatmaps.in_common)
-    elif run.done:
-        print_photos(run.console, run.done, heatmaps.in_common)
-    if run.stopped:
-        run.console.print(f"[yellow]Interrupted:[/] {interruption}")
-    print_errors(run.failed + run.unwritten)
-    errors = Console(stderr=True)
-    for photos, verb in ((run.failed, "read"), (run.unwritten, "written")):
-        if photos and total > 1:
-            errors.print(f"{len(photos)} of {total} photos could not be {verb}.")
-    if not run.stopped:
-        print_untried(untried)

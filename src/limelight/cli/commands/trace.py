@@ -18,7 +18,7 @@ from limelight.cli.output_options import AsJson, FigureOptions
 from limelight.cli.photo_options import OnePhoto, one_photo_path
 from limelight.cli.run_record import RunRecord
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
-from limelight.explanation import FORMATS
+from limelight.explanation_pictures import FORMATS
 from limelight.files import file_name, known_suffix, make_folder
 from limelight.photos.pictures import photo_size
 from limelight.registry import split_names
