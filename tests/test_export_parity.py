@@ -209,13 +209,6 @@ def test_a_file_returns_what_a_full_backward_finds(name: str, tmp_path: Path) ->
     export_and_assert(CASES[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", small.LACKING)
-@pytest.mark.xfail(reason="ONNX lacks the operator, and nothing takes its place yet", strict=True)
-def test_a_file_returns_what_a_full_backward_finds_behind(name: str, tmp_path: Path) -> None:
-    build = functools.partial(small.behind, name)
-    export_and_assert(Case(build, "body", methods=["hirescam"]), tmp_path)
-
-
 @pytest.mark.xfail(
     reason="the export takes what is left where two scores cancel for a mistake, and refuses",
     raises=limelight.LimelightError,

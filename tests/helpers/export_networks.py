@@ -251,17 +251,15 @@ GROUPS: dict[str, list[str]] = {
         "max pool",
         "adaptive pool to 1",
     ],
+    "pools and borders": [
+        "average pool",
+        "average pool with borders",
+        "adaptive pools to more",
+        "adaptive max pool",
+        "local response norm",
+        "borders",
+    ],
     "attention, sizes and cells": ["attention", "interpolation", "pixel shuffle", "cells"],
-}
-
-#: Heads whose backward pass has an operator that cannot be written as ONNX yet, and which.
-LACKING: dict[str, str] = {
-    "average pool": "avg_pool2d_backward",
-    "average pool with borders": "avg_pool2d_backward",
-    "adaptive pools to more": "_adaptive_avg_pool2d_backward",
-    "adaptive max pool": "adaptive_max_pool2d_backward",
-    "local response norm": "avg_pool3d_backward",
-    "borders": "replication_pad2d_backward",
 }
 
 
