@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import limelight
-from limelight.deployed.description import STATUS_NAMES, Description
+from limelight.deployed.description import Description
 from limelight.errors import (
     InputError,
     LayerError,
@@ -25,7 +25,7 @@ from limelight.errors import (
 )
 from limelight.exporting.exportable import can_be_exported
 from limelight.methods import METHODS
-from limelight.status import STATUS_NAMES as STATUSES_OF_EXPLAIN
+from limelight.status import STATUS_NAMES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -188,10 +188,6 @@ def test_a_call_of_a_module_that_runs_twice_can_be_named(images: Tensor, tmp_pat
     for number, layer in enumerate(("conv#1", "conv#2")):
         expected = limelight.explain(model, images, target=[0, 1], layer=layer)
         torch.testing.assert_close(outputs[2 + 3 * number], expected.raw)
-
-
-def test_the_statuses_have_the_numbers_that_the_file_gives() -> None:
-    assert STATUS_NAMES == STATUSES_OF_EXPLAIN
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ class TinyViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.extra.expand(len(x), -1, -1), patches], dim=1) + self.positions
+        x = torch.cat([self.extra.expand(x.shape[0], -1, -1), patches], dim=1) + self.positions
         for block in self.blocks:
             x = block(x)
         return cast("Tensor", self.head(self.norm(x)[:, 0]))

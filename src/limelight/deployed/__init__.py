@@ -8,9 +8,10 @@ result.save("cat.png")
 
 from __future__ import annotations
 
-from limelight.deployed.description import STATUS_NAMES, Description, MapDescription
+from limelight.deployed.description import Description, MapDescription
 from limelight.deployed.explanation import DeployedExplanation
 from limelight.deployed.network import DeployedNetwork, load
+from limelight.status import STATUS_NAMES
 
 __all__ = [
     "STATUS_NAMES",

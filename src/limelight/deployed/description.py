@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from limelight.errors import WeightsError
+from limelight.status import STATUS_NAMES
 
 #: The key of the description among the metadata of an ONNX file, and the name of the file beside a
 #: program of torch.export.
@@ -15,16 +16,6 @@ METADATA_KEY: Final = "limelight"
 
 #: The form of the description; a reader refuses a later one.
 FORM: Final = 1
-
-#: What the `status` of a map means, by its number.
-STATUS_NAMES: Final = (
-    "ok",
-    "no-positive-evidence",
-    "disconnected",
-    "cancelled",
-    "flat",
-    "not-finite",
-)
 
 #: What `logits` holds: class scores `[B, C]`; those of each cell, `[B, C, *grid]`, as of a
 #: segmenter; or those of each box, `[B, N, C]`, as of a detector.

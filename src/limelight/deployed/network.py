@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from limelight.deployed.description import STATUS_NAMES, Description, MapDescription
+from limelight.deployed.description import Description, MapDescription
 from limelight.deployed.explanation import DeployedExplanation
 from limelight.deployed.images import AnyPhoto, Images, PreparedPhoto, prepare_photo, read_images
 from limelight.deployed.scores import read_scores
@@ -20,7 +20,7 @@ from limelight.errors import TargetError, unknown
 from limelight.misnamed import checked_arguments
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
-from limelight.status import Status
+from limelight.status import STATUS_NAMES, Status
 from limelight.targets.class_names import ClassName, class_index, label_of
 
 Array = npt.NDArray[Any]
