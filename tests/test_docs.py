@@ -163,6 +163,8 @@ def test_commands_of_the_readme_run(
     words = shlex.split(line, comments=True)
     if "explain" in words and "--model" in words and "--weights" not in words:
         words += ["--weights", "none"]  # the real ones are a download
+    if "export" in words:  # of a large network it takes many seconds
+        monkeypatch.setattr(NetworkOptions, "load", lambda _options: NETWORK)
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as done:
         limelight.cli.main()
