@@ -211,7 +211,7 @@ def compare(
     row: Row,
 ) -> None:
     """Fill in how far the outputs of a file are from limelight's maps and the network's logits."""
-    from limelight.deployed.description import STATUS_NAMES
+    from limelight.status import STATUS_NAMES
 
     eager = limelight.explain(model, images, method=method, layer=row.layer)
     with torch.inference_mode():

@@ -51,7 +51,12 @@ def relu(raw: Tensor) -> Tensor:
     return raw.nan_to_num(0, 0, 0).relu()
 
 
-def resize(maps: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> Tensor:
+def resize(
+    maps: Tensor,
+    size: Sequence[int],
+    span: Sequence[AxisSpan] = (),
+    matrices: Sequence[Tensor] | None = None,
+) -> Tensor:
     """Interpolate maps `[B, *grid]` linearly to `[B, *size]`, cell centres over pixel centres.
 
     Args:
@@ -61,10 +66,15 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> 
             grid that reaches past the picture is cropped to it; a grid that ends before the picture
             is continued with its last cells, as far as the network sees the picture. The part that
             it does not see is 0.
+        matrices: Those of `resize_matrices`, to interpolate by products; None to do it otherwise.
     """
     if tuple(maps.shape[1:]) == tuple(size) and not span:
         return maps
-    if span:
+    if matrices is not None:
+        larger = maps
+        for axis, matrix in enumerate(matrices, start=1):
+            larger = (larger.movedim(axis, -1) @ matrix.to(larger)).movedim(-1, axis)
+    elif span:
         larger = maps
         for axis, (n, along) in enumerate(zip(size, span, strict=True), start=1):
             larger = _resize_axis(larger, axis, n, along)
@@ -79,6 +89,20 @@ def resize(maps: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> 
             seen = _seen(torch.arange(n, device="cpu"), n, along).to(larger)
             larger = larger * seen.reshape(-1, *(1,) * (larger.ndim - 1 - axis))
     return larger
+
+
+def resize_matrices(
+    grid: Sequence[int], size: Sequence[int], span: Sequence[AxisSpan] = ()
+) -> list[Tensor]:
+    """Return what interpolates along each axis when it is multiplied, `[g, n]`: see `resize`.
+
+    A product is the shortest form of it in a graph of operators.
+    """
+    matrices = []
+    for g, n, along in zip(grid, size, along_axes(span, len(size)), strict=True):
+        cells = torch.eye(g, dtype=torch.float32, device="cpu")
+        matrices.append(_resize_axis(cells, 1, n, along))
+    return matrices
 
 
 def _resize_axis(maps: Tensor, axis: int, n: int, span: AxisSpan) -> Tensor:
@@ -150,9 +174,17 @@ def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
 
 
-def finish(raw: Tensor, size: Sequence[int], span: Sequence[AxisSpan] = ()) -> Tensor:
-    """Turn raw maps `[B, *grid]` into heatmaps `[B, *size]` in [0, 1]: the three steps in order."""
-    return normalise(resize(relu(raw), size, span))
+def finish(
+    raw: Tensor,
+    size: Sequence[int],
+    span: Sequence[AxisSpan] = (),
+    matrices: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Turn raw maps `[B, *grid]` into heatmaps `[B, *size]` in [0, 1]: the three steps in order.
+
+    For `matrices` see `resize`.
+    """
+    return normalise(resize(relu(raw), size, span, matrices))
 
 
 class FinishedInPieces:

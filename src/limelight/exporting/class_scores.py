@@ -76,9 +76,14 @@ def class_reading(run: Pass) -> ClassReading:
     )
 
 
+def _class_index(target: Tensor, predicted: Tensor, count: int) -> Tensor:
+    """Return the class of each image, `[B]`: the predicted one for -1, the nearest for no class."""
+    return torch.where(target == -1, predicted, target).clamp(0, count - 1)
+
+
 def score_of_class(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return `y_c` from class scores `[B, C]`."""
-    index = torch.where(target < 0, logits.detach().argmax(1), target)
+    index = _class_index(target, logits.detach().argmax(1), logits.shape[1])
     return logits.gather(1, index[:, None])[:, 0], index
 
 
@@ -102,7 +107,7 @@ def score_of_region(
     for index in background:
         is_background = is_background + (classes == index)
     area = area - is_background * (cells.shape[1] + 1)
-    chosen = torch.where(target < 0, area.argmax(1), target)
+    chosen = _class_index(target, area.argmax(1), count)
     inside = (predicted == chosen.reshape(-1, *[1] * axes)).to(logits).flatten(1)
     inside = torch.where(inside.any(1, keepdim=True), inside, torch.ones_like(inside))
     share = inside / inside.sum(1, keepdim=True)
@@ -118,7 +123,7 @@ def score_of_box(logits: Tensor, target: Tensor, *, no_object: bool) -> tuple[Te
     """
     fixed = logits.detach()
     likely = fixed.softmax(-1)[..., :-1] if no_object else fixed.sigmoid()
-    index = torch.where(target < 0, likely.amax(1).argmax(1), target)
+    index = _class_index(target, likely.amax(1).argmax(1), likely.shape[2])
     count = logits.shape[1]
     of_class = index[:, None, None].expand(-1, count, 1)
     box = likely.gather(2, of_class)[..., 0].argmax(1)

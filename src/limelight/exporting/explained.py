@@ -41,6 +41,8 @@ class ExplainedHead:
         layouts: How each layer's output becomes a grid.
         maps: The maps.
         read_score: Reads the score of a class from the logits.
+        class_count: C, the number of classes.
+        matrices: For each layer, what interpolates its grid to the image (`resize_matrices`).
         size: The sizes of the image's axes.
     """
 
@@ -48,6 +50,8 @@ class ExplainedHead:
     layouts: tuple[Layout, ...]
     maps: tuple[MapAtLayer, ...]
     read_score: ReadScore
+    class_count: int
+    matrices: tuple[Sequence[Tensor], ...]
     size: tuple[int, ...]
 
     def __call__(self, target: Tensor, *values: Any) -> list[Tensor]:
@@ -67,6 +71,7 @@ class ExplainedHead:
             leaves = [value.detach().requires_grad_() for value in values[:count]]
             logits, outputs = self.split.head(*leaves, *values[count:])
             scores, index = self.read_score(logits, target)
+            is_class = (target >= -1) & (target < self.class_count)
             # 2. The gradients.
             needs = frozenset[EvidenceKind]().union(*(each.method.needs for each in self.maps))
             gradients = _gradients(scores, outputs, needs)
@@ -75,7 +80,7 @@ class ExplainedHead:
         for each in self.maps:
             rerun = _Rerun(self, each.layer, index, values, outputs[each.layer].detach())
             evidence = self._evidence(each, outputs, gradients, rerun, scores.detach())
-            results += self._map(each.method, evidence)
+            results += self._map(each, evidence, is_class)
         return results
 
     def _evidence(
@@ -106,9 +111,11 @@ class ExplainedHead:
             span=layout.span,
         )
 
-    def _map(self, method: Method, evidence: Evidence) -> list[Tensor]:
-        """Return heatmap, raw map and status of a method."""
+    def _map(self, each: MapAtLayer, evidence: Evidence, is_class: Tensor) -> list[Tensor]:
+        """Return heatmap, raw map and status of a map; NaN where the target is no class."""
+        method = each.method
         raw = method.raw(evidence)
+        raw = torch.where(is_class.reshape(-1, *[1] * (raw.ndim - 1)), raw, torch.nan)
         reads_gradient = not method.needs.isdisjoint({"gradients", "class weights"})
         connections = [evidence.gradients] if reads_gradient else []
         cancelled = None
@@ -126,7 +133,7 @@ class ExplainedHead:
             raw.flatten(1).amax(1) <= 0 if method.keeps_positive else None,
         )
         is_ok = (numbers == 0).reshape(-1, *[1] * len(self.size))
-        heatmap = finish(raw, self.size, evidence.span)
+        heatmap = finish(raw, self.size, evidence.span, self.matrices[each.layer])
         return [torch.where(is_ok, heatmap, torch.zeros_like(heatmap)), raw, numbers]
 
 

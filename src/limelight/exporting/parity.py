@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,8 +31,8 @@ class Parity:
     Attributes:
         logits, raw: Relative to the largest value among the image's logits, or on its map.
         heatmap: Between the file's heatmap and the one that its own raw map gives.
-        rounding: By how much the network's own raw map changes by rounding, where that counted; or
-            0.
+        rounding: By how much what the network itself gives changes by rounding, where that counted;
+            or 0.
         images: How many images were compared.
         shown: How many of them have a map that shows something, all maps of the file counted.
         differing: What differs by more than `TOLERANCE`, in words.
@@ -57,9 +57,23 @@ class Parity:
             "shown": self.shown,
         }
 
-    def add(self, what: str, difference: float, where: str, allowed: float = TOLERANCE) -> None:
-        """Note a difference."""
+    def add(
+        self,
+        what: str,
+        difference: float,
+        where: str,
+        own_rounding: Callable[[], float] | None = None,
+    ) -> None:
+        """Note a difference.
+
+        `own_rounding` returns by how much the network itself differs by rounding.
+        """
         setattr(self, what, max(getattr(self, what), difference))
+        allowed = TOLERANCE
+        if own_rounding is not None and not difference <= allowed:
+            rounding = own_rounding()
+            self.rounding = max(self.rounding, rounding)
+            allowed = max(allowed, 2 * rounding)
         if not difference <= allowed:
             self.differing.append(f"{where} by {difference:.1e}")
 
@@ -71,8 +85,9 @@ def measure_parity(run_file: RunFile, plan: ExportPlan, description: Description
     2. Explain the same images, of the classes that the file explained, with the network.
     3. Compare logits, raw maps and statuses; and heatmaps with what the raw maps give.
 
-    Where a ReLU's input is next to zero, rounding decides whether a gradient passes. So a raw map
-    may also differ by as much as the network's own map does when the image changes by rounding.
+    Where a ReLU's input is next to zero, rounding decides whether a gradient passes. So what the
+    file gives may also differ by twice what the network's own changes by when the image changes by
+    rounding.
 
     Args:
         run_file: Runs the file.
@@ -93,11 +108,12 @@ def measure_parity(run_file: RunFile, plan: ExportPlan, description: Description
         # 3. The differences.
         expected = plan.reading.logits(returned(explanations[0].output)).detach().cpu()
         parity.images += len(images)
+        own = _OwnRounding(plan, images, classes.tolist())
         for b, difference in enumerate(_relative(logits, expected)):
-            parity.add("logits", difference, f"the logits of image {b} of {len(images)}")
+            where = f"the logits of image {b + 1} of {len(images)}"
+            parity.add("logits", difference, where, partial(own.of_logits, b))
         for number, each in enumerate(description.maps):
-            own_rounding = partial(_own_rounding, plan, number, images, classes)
-            _compare(parity, each, outputs, explanations[number], own_rounding)
+            _compare(parity, each, outputs, explanations[number], partial(own.of_raw, number))
     if parity.differing:
         raise ModelError(
             "The exported file does not give what the network gives, so it was not written: it "
@@ -129,33 +145,47 @@ def _compare(
                 f"the status of {name}, {status} instead of {explanation.status[b].name}"
             )
         elif status not in ("cancelled", "not-finite"):  # what is rounding is not compared
-            allowed = TOLERANCE
-            if not differences[b] <= TOLERANCE:
-                rounding = own_rounding(b)
-                parity.rounding = max(parity.rounding, rounding)
-                allowed = max(allowed, 2 * rounding)
-            parity.add("raw", differences[b], f"the raw map of {name}", allowed)
+            where = f"the raw map of {name}"
+            parity.add("raw", differences[b], where, partial(own_rounding, b))
         finished = finish(raw[b][None], heatmap.shape[1:], [AxisSpan(*axis) for axis in each.span])
         wanted = finished[0] if status == "ok" else torch.zeros_like(finished[0])
         difference = float((heatmap[b] - wanted).abs().max())
         parity.add("heatmap", difference, f"the heatmap of {name}")
 
 
-def _own_rounding(
-    plan: ExportPlan, number: int, images: Tensor, classes: Tensor, image: int
-) -> float:
-    """Return by how much the network's own raw map of an image changes by rounding, at most.
+class _OwnRounding:
+    """How much what the network itself gives changes by rounding, at most, for each image.
 
-    Relative to its largest value, over images whose values differ by a millionth.
+    Relative to the largest value, over images whose values differ by a millionth.
     """
-    generator = torch.Generator().manual_seed(0)
-    original = images[image : image + 1]
-    shape = _DRAWS, *original.shape[1:]
-    noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
-    changed = torch.cat([original, original * (1 + 1e-6 * noise.to(original))])
-    explained = plan.explain(changed, [int(classes[image])] * len(changed))[number]
-    raw = explained.raw.detach().cpu()
-    return max(_relative(raw[1:], raw[:1].expand_as(raw[1:])))
+
+    def __init__(self, plan: ExportPlan, images: Tensor, classes: Sequence[int]) -> None:
+        """Compute nothing yet: it is rarely asked for."""
+        self._plan, self._images, self._classes = plan, images, classes
+        self._explained = dict[int, list[Explanation]]()
+
+    def of_logits(self, image: int) -> float:
+        """Return the change of the logits of an image."""
+        output = returned(self._explain(image)[0].output)
+        logits = self._plan.reading.logits(output).detach().cpu()
+        return max(_relative(logits[1:], logits[:1].expand_as(logits[1:])))
+
+    def of_raw(self, number: int, image: int) -> float:
+        """Return the change of a raw map of an image."""
+        raw = self._explain(image)[number].raw.detach().cpu()
+        return max(_relative(raw[1:], raw[:1].expand_as(raw[1:])))
+
+    def _explain(self, image: int) -> list[Explanation]:
+        """Explain an image and changed ones."""
+        if image not in self._explained:
+            generator = torch.Generator().manual_seed(0)
+            original = self._images[image : image + 1]
+            shape = _DRAWS, *original.shape[1:]
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+            changed = torch.cat([original, original * (1 + 1e-6 * noise.to(original))])
+            classes = [self._classes[image]] * len(changed)
+            self._explained[image] = self._plan.explain(changed, classes)
+        return self._explained[image]
 
 
 #: How many changed images are drawn for it.

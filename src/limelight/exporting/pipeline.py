@@ -17,6 +17,7 @@ from limelight.exporting.explained import ExplainedHead
 from limelight.exporting.onnx_variants import computing_in_int8, taking_photos
 from limelight.exporting.parity import measure_parity
 from limelight.exporting.plan import ExportPlan, Layers, Methods, plan_export
+from limelight.finish import resize_matrices
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, Network, read_subject
 from limelight.options import Options
@@ -217,7 +218,15 @@ def _program(plan: ExportPlan, *, with_layers: bool) -> torch.export.ExportedPro
     split = split_network(plan.run.model, sample, plan.layers, plan.reading.logits, dynamic=is_open)
     # 2. The head with its maps.
     size = tuple(sample.image.shape[2:])
-    explained = ExplainedHead(split, plan.layouts, plan.maps, plan.reading.score, size)
+    explained = ExplainedHead(
+        split,
+        plan.layouts,
+        plan.maps,
+        plan.reading.score,
+        plan.reading.count(plan.run.output),
+        tuple(resize_matrices(layout.grid, size, layout.span) for layout in plan.layouts),
+        size,
+    )
     head = capture(explained, split.values, batch=split.batch)
     # 3. All of it.
     shown = len(split.first) if with_layers else 0

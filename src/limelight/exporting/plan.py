@@ -84,7 +84,7 @@ class ExportPlan:
 def _described(each: MapAtLayer, layer: str, layout: Layout, number: int) -> MapDescription:
     """Return what the file says of one of its maps."""
     method, suffix = each.method, f"_{number}" if number > 1 else ""
-    messages = (
+    *others, not_finite = (
         status_message(
             name,
             method=str(method),
@@ -103,7 +103,10 @@ def _described(each: MapAtLayer, layer: str, layout: Layout, number: int) -> Map
         heatmap=f"heatmap{suffix}",
         raw=f"raw{suffix}",
         status=f"status{suffix}",
-        messages=tuple(messages),
+        messages=(
+            *others,
+            f"{not_finite} A target that is no class of the network gives this too.",
+        ),
     )
 
 
