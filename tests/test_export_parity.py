@@ -24,6 +24,7 @@ from helpers.networks import ready
 from helpers.oracles_exported import Expected, behind_prefix, last_axis
 from helpers.tolerances import assert_agrees, of_heatmaps
 from limelight.deployed.description import Description
+from limelight.status import STATUS_NAMES
 from oracles.evidence import Grid, channels_first, channels_last, tokens
 
 pytest.importorskip("onnxscript")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,7 @@ def open_session(
                 f"onnxruntime has no provider {name!r} here; it has {', '.join(offered)}. Install "
                 "the package of onnxruntime that brings it, or leave providers out for the CPU."
             )
-    options = runtime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options = session_options(threads)
     try:
         session = runtime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # onnxruntime's own, without a common base
@@ -61,6 +59,34 @@ def open_session(
             "Export the network with `limelight export`, or limelight.export(...)."
         )
     return session, Description.from_json(text)
+
+
+def session_options(threads: int | None = None) -> Any:
+    """Return the options that files are opened with.
+
+    Args:
+        threads: Threads that compute; None for one per core.
+    """
+    options = _onnxruntime().SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if _sums_of_8_bits_may_overflow():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _sums_of_8_bits_may_overflow() -> bool:
+    """Return whether the processor may be an x86 one without the instructions of VNNI.
+
+    There sums of products of 8 bits are kept in 16, unless onnxruntime is told to take more care.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return False
+    try:
+        return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # another system than Linux
+        return True
 
 
 def _onnxruntime() -> Any:

@@ -16,9 +16,13 @@ from torch import Tensor
 
 from limelight import files
 from limelight.deployed.description import METADATA_KEY, Description
+from limelight.deployed.session import session_options
 from limelight.errors import ModelError, OptionError
 from limelight.exporting.parity import RunFile
 from limelight.exporting.shared_weights import share_weights
+
+#: The most bytes of an ONNX file that holds its weights.
+_MOST_BYTES = 2**31 - 2**20
 
 
 def check_packages() -> None:
@@ -60,6 +64,11 @@ def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:
     model = exported.model_proto
     share_weights(model)
     _name_batch(model)
+    if model.ByteSize() > _MOST_BYTES:
+        raise ModelError(
+            f"The network takes {model.ByteSize() / 1e9:.1f} GB, and an ONNX file holds up to 2. "
+            "Write it as a program of torch.export, in a file that ends in .pt2."
+        )
     return model
 
 
@@ -104,7 +113,7 @@ def run_onnx(model: Any) -> RunFile:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from limelight.errors import ModelError
 from limelight.exporting.formats import run_onnx
 from limelight.exporting.int8 import quantise
-from limelight.exporting.plan import ExportPlan
+from limelight.exporting.plan import MOST_COMPARED, ExportPlan
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
@@ -85,34 +85,41 @@ def _lost(
 _PHOTO_TOLERANCE = 0.02
 
 
-def taking_photos(
+def photo_differences(
     model: onnx.ModelProto,
     plan: ExportPlan,
     preprocess: Preprocess,
     photos: Sequence[CroppedPhoto],
-) -> tuple[onnx.ModelProto, dict[str, float]]:
-    """Return an exported model that takes photos as bytes, and the differences that this makes.
+) -> dict[str, float]:
+    """Return what changes when an exported model prepares the photos itself.
 
-    They are those of `logits` and `raw`, relative to the largest value, over the photos.
+    They are the differences of logits and raw maps, `photo_logits` and `photo_raw`, relative to the
+    largest value, at most, over the first photos.
+
+    Args:
+        model: The model in floating point, which takes images.
+        plan: The network, and what was exported of it.
+        preprocess: What makes the images from photos.
+        photos: The photos.
 
     Raises:
-        ModelError: They are larger than rounding to 8 bits explains.
+        ModelError: The differences are larger than rounding to 8 bits explains.
         OptionError: The file cannot do this preprocessing.
     """
-    changed = with_preprocessing(model, preprocess)
-    run, run_changed = run_onnx(model), run_onnx(changed)
+    run, run_on_photo = run_onnx(model), run_onnx(with_preprocessing(model, preprocess))
     target = torch.full((1,), -1, dtype=torch.long, device="cpu")
     names = ["logits", *(each.raw for each in plan.described)]
     largest = dict.fromkeys(names, 0.0)
-    for photo, image in zip(photos, plan.images, strict=True):
+    for photo, image in list(zip(photos, plan.images, strict=True))[:MOST_COMPARED]:
         mode = "L" if preprocess.channels == 1 else "RGB"
         pixels = np.array(photo.photo.convert(mode)).reshape(*photo.photo.size[::-1], -1)
         expected = run(image[None], target)
         _, index = plan.reading.score(expected["logits"], target)
-        outputs = run_changed(torch.from_numpy(pixels), index)
+        outputs = run_on_photo(torch.from_numpy(pixels), index)
         for name in names:
             difference = float((outputs[name] - expected[name]).abs().max())
-            largest[name] = max(largest[name], difference / float(expected[name].abs().max()))
+            scale = float(expected[name].abs().max())
+            largest[name] = max(largest[name], difference / scale if difference else 0.0)
     worst = max(largest.values())
     if not worst <= _PHOTO_TOLERANCE:
         raise ModelError(
@@ -120,7 +127,7 @@ def taking_photos(
             f"relative to the largest value; at most {_PHOTO_TOLERANCE} was expected, so it was "
             "not written. Leave preprocessing out, and prepare photos as limelight.deployed does."
         )
-    return changed, {
+    return {
         "photo_logits": largest["logits"],
         "photo_raw": max(value for name, value in largest.items() if name != "logits"),
     }

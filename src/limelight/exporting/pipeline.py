@@ -14,9 +14,10 @@ from limelight.deployed.description import Description, MapDescription
 from limelight.errors import OptionError
 from limelight.exporting import formats
 from limelight.exporting.explained import ExplainedHead
-from limelight.exporting.onnx_variants import computing_in_int8, taking_photos
+from limelight.exporting.onnx_variants import computing_in_int8, photo_differences
 from limelight.exporting.parity import measure_parity
 from limelight.exporting.plan import ExportPlan, Layers, Methods, plan_export
+from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.finish import resize_matrices
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Images, Model, Network, read_subject
@@ -133,20 +134,19 @@ def export(
     tell("compare")
     parity = measure_parity(formats.run_onnx(onnx_model), plan, description)
     description = replace(description, parity=parity.figures())
+    if photos is not None:
+        tell("prepare photos")
+        assert isinstance(model, Network)
+        figures = photo_differences(onnx_model, plan, model.preprocess, photos)
+        description = replace(description, parity={**description.parity, **figures})
     if int8:
         tell("compute in 8 bits")
         onnx_model, lost = computing_in_int8(onnx_model, plan, layer_values)
         description = replace(description, quantised=lost)
     if photos is not None:
-        tell("take photos")
         assert isinstance(model, Network)
-        onnx_model, figures = taking_photos(onnx_model, plan, model.preprocess, photos)
-        description = replace(
-            description,
-            batch=1,
-            preprocessing_inside=True,
-            parity={**description.parity, **figures},
-        )
+        onnx_model = with_preprocessing(onnx_model, model.preprocess)
+        description = replace(description, batch=1, preprocessing_inside=True)
     return Export(formats.write_onnx(path, onnx_model, description), description)
 
 
