@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from helpers.commands import MODELS, Runner, flat, folder, run, save_photo
+from helpers.exporting import needs_onnx
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+needs_onnx()
+
 
 __all__ = ["folder", "run"]  # fixtures
 

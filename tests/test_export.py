@@ -7,11 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.exporting import needs_onnx
 from limelight.deployed.description import Description
 from limelight.errors import (
     InputError,
@@ -27,9 +30,7 @@ from limelight.exporting.exportable import can_be_exported
 from limelight.methods import METHODS
 from limelight.status import STATUS_NAMES
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+needs_onnx()
 
 
 class Small(nn.Module):

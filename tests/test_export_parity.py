@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 import limelight
 from helpers import export_networks as small
 from helpers import networks
+from helpers.exporting import needs_onnx
 from helpers.networks import ready
 from helpers.oracles_exported import Expected, behind_prefix, last_axis
 from helpers.tolerances import assert_agrees, of_heatmaps
@@ -27,8 +29,8 @@ from limelight.deployed.description import Description
 from limelight.status import STATUS_NAMES
 from oracles.evidence import Grid, channels_first, channels_last, tokens
 
-pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
+needs_onnx()
+
 
 #: So many terms, at a rounding of float32 on one side, are the 1e-4 that limelight claims.
 CLAIMED = 43_000

@@ -13,12 +13,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from helpers.exporting import needs_onnx
 from helpers.onnx_networks import Arrays, exported, pictures, run, session, trained_network
 from helpers.shapes import scenes
 from limelight.errors import OptionError
 from limelight.exporting.int8 import body_nodes, quantise
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.photos.preprocess import Preprocess
+
+needs_onnx()
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,14 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from helpers.exporting import needs_onnx
 from helpers.onnx_networks import exported, passed_on, run, session, trained_network
 from limelight.errors import OptionError
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.samples import find_sample
+
+needs_onnx()
 
 TARGET = np.array([-1])
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

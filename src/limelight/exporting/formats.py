@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,17 +17,29 @@ from limelight.deployed.session import session_options
 from limelight.errors import ModelError, OptionError
 from limelight.exporting.parity import RunFile
 from limelight.exporting.shared_weights import share_weights
+from limelight.runtime.exported import torch_quiet
+
+#: Before, torch.onnx cannot write a batch norm down.
+_OLDEST_TORCH = (2, 7)
+
+#: The version of the operators of ONNX: what torch writes unconverted, and old runtimes read.
+_OPSET = 18
 
 #: The most bytes of an ONNX file that holds its weights.
 _MOST_BYTES = 2**31 - 2**20
 
 
 def check_packages() -> None:
-    """Raise an error if what writes ONNX files is not installed.
+    """Raise an error if what writes ONNX files is not installed, or too old.
 
     Raises:
         OptionError: It names the extra to install.
     """
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _OLDEST_TORCH:
+        raise OptionError(
+            f"Writing ONNX files needs torch 2.7 or later; this is torch {torch.__version__}. "
+            "Update torch, or write a program of torch.export, in a file that ends in .pt2."
+        )
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
             raise OptionError(
@@ -50,12 +59,13 @@ def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:
         ModelError: ONNX has no operator for something that the network computes.
     """
     try:
-        with _quiet():
+        with torch_quiet():
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=["image", "target"],
                 output_names=list(names),
+                opset_version=_OPSET,
                 verbose=False,
             )
     except Exception as error:  # torch.onnx wraps what it meets in errors of its own
@@ -90,22 +100,6 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:2])[:400]}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch.onnx, which speaks of its own steps, from writing to the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def run_onnx(model: Any) -> RunFile:

@@ -8,8 +8,11 @@ runs meanwhile, forward and backward, is again a graph of operators, without aut
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +44,18 @@ def _marked_like(values: Tensor, number: int) -> Tensor:  # noqa: ARG001
     return torch.empty_like(values)
 
 
+class _Calls:
+    """How often each module ran, by its id; not a dict, as torch watches those of a network."""
+
+    def __init__(self) -> None:
+        self.count_by_module = Counter[int]()
+
+    def count(self, key: int) -> int:
+        """Count one more call of a module, and return its number, from 1."""
+        self.count_by_module[key] += 1
+        return self.count_by_module[key]
+
+
 class _MarkedNetwork(nn.Module):
     """A shadow of a network in which the outputs of layers are marked, and which returns logits."""
 
@@ -59,7 +74,7 @@ class _MarkedNetwork(nn.Module):
                 True  # anchors are made anew, not kept for one batch size
             )
         self._inputs, self._read = inputs, read
-        self._calls = dict[int, int]()
+        self._calls = _Calls()
         self._at_input = [n for n, layer in enumerate(layers) if layer.path == INPUT]
         for key in {id(layer.module) for layer in layers if layer.path != INPUT}:
             numbers = {
@@ -68,7 +83,7 @@ class _MarkedNetwork(nn.Module):
             copies[key].register_forward_hook(self._marks(key, numbers))
 
     def forward(self, image: Tensor) -> Tensor:
-        self._calls.clear()
+        self._calls.count_by_module.clear()
         for number in self._at_input:
             image = _mark(image, number)
         with KeepGradMode():
@@ -79,8 +94,7 @@ class _MarkedNetwork(nn.Module):
         """Return the hook that marks the calls of a module."""
 
         def mark(_module: nn.Module, _args: object, output: Any) -> Any:
-            self._calls[key] = self._calls.get(key, 0) + 1
-            number = numbers.get(self._calls[key], numbers.get(None))
+            number = numbers.get(self._calls.count(key), numbers.get(None))
             if number is None:
                 return output
             return substitute_first(output, lambda values: _mark(values, number))
@@ -186,8 +200,7 @@ def _exported(
     """Return the graph of a network with marked layers, without operators that write in place."""
     network = _MarkedNetwork(model, inputs, layers, read)
     try:
-        with no_grad(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what modules keep, which the shadow keeps
+        with no_grad(), sdpa_kernel(SDPBackend.MATH), torch_quiet():
             program = torch.export.export(
                 network, (inputs.image,), dynamic_shapes=_shapes(1, dynamic), strict=False
             )
@@ -210,7 +223,7 @@ def export_program(
     """Return what computes outputs from images `[B, C, *image]` and targets `[B]` as a program."""
     target = torch.zeros(len(image), dtype=torch.long, device=image.device)
     try:
-        with no_grad():
+        with no_grad(), torch_quiet():
             return torch.export.export(
                 network.eval(), (image, target), dynamic_shapes=_shapes(2, dynamic), strict=False
             )
@@ -297,6 +310,26 @@ class _Split(NamedTuple):
         return fx.GraphModule(self.whole, part)
 
 
+#: Who speaks of its own steps while a network is exported.
+_LOGGERS = ("torch.export", "torch.fx", "torch.onnx", "onnxscript", "onnx_ir")
+
+
+@contextmanager
+def torch_quiet() -> Iterator[None]:
+    """Keep what exports a network from writing of its own steps to the terminal."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 #: Given the head, the values that the body passed, and the target, `[B]`: returns tensors.
 Explain = Callable[..., Sequence[Tensor]]
 
@@ -312,7 +345,7 @@ def capture(explain: Explain, values: Sequence[Any], *, batch: Any) -> fx.GraphM
     fake = next(value for value in values if isinstance(value, Tensor))
     with fake.fake_mode:  # type: ignore[attr-defined]
         target = torch.empty(batch, dtype=torch.int64, device=fake.device)
-    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH):
+    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), torch_quiet():
         return make_fx(
             explain,
             decomposition_table=backward_decompositions(),
