@@ -99,7 +99,7 @@ loaded = [name for name in sys.modules if name.partition(".")[0] in absent]
 print([name for name in loaded if sys.modules[name] is not None], result)
 """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -117,7 +117,7 @@ def _check_file(path: Path) -> None:
 def _not_opened(path: Path, error: Exception) -> WeightsError:
     """Return the error for a file that onnxruntime does not open."""
     why = describe_error(error)
-    if any(words in why for words in _EXTERNAL):
+    if any(words in why for words in (*_EXTERNAL, f"{path.name}.data")):
         return WeightsError(
             f"{str(path)!r} keeps its weights in another file, which is not beside it: copy the "
             f"file {path.name + '.data'!r} to the same folder. onnxruntime says: {why}"
