@@ -26,6 +26,7 @@ from limelight.errors import (
     TargetError,
     UnknownNameError,
 )
+from limelight.exporting import parity
 from limelight.exporting.exportable import can_be_exported
 from limelight.methods import METHODS
 from limelight.status import STATUS_NAMES
@@ -113,7 +114,7 @@ def test_the_file_says_what_it_is(exported: limelight.Export) -> None:
     assert said.input_shape == (3, 16, 20)
     assert said.batch is None
     assert said.version == limelight.__version__
-    assert said.parity["images"] == 6
+    assert said.parity["comparisons"] == 8
     assert 0 < said.parity["raw"] < 1e-5
 
 
@@ -234,10 +235,76 @@ class Noisy(Small):
 def test_a_file_that_gives_something_else_is_not_written(images: Tensor, tmp_path: Path) -> None:
     path = tmp_path / "noisy.pt2"
     path.write_bytes(b"before")
-    with pytest.raises(ModelError, match="does not give what the network gives, so it was not"):
+    with pytest.raises(ModelError, match="gives something else each time it sees the same image"):
         limelight.export(Noisy(), images, path, layer="features.4")
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["noisy.pt2"]
+
+
+def test_a_difference_from_the_network_is_found_and_no_file_written(
+    model: Small, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limelight.exporting import formats
+
+    whole = formats.run_program
+
+    def changed(*args: Any) -> Any:
+        run = whole(*args)
+        return lambda *given: {**run(*given), "raw": run(*given)["raw"] * 1.01}
+
+    monkeypatch.setattr(formats, "run_program", changed)
+    with pytest.raises(
+        ModelError, match=r"does not give what .* the raw map of gradcam .* 1\.0e-02"
+    ):
+        limelight.export(model, images, tmp_path / "wrong.pt2", layer="features.4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "difference"),
+    [
+        ([1.0, 2.0], [1.0, 4.0], 0.5),
+        ([torch.nan, 1.0], [1.0, 1.0], torch.inf),
+        ([torch.nan, 1.0], [torch.nan, 1.0], 0.0),
+        ([-torch.inf, 1.0], [-torch.inf, 2.0], 0.5),
+        ([-torch.inf, 1.0], [-1e9, 1.0], torch.inf),
+        ([0.0, 0.0], [0.0, 0.0], 0.0),
+    ],
+)
+def test_differences_are_relative_to_what_is_finite(
+    values: list[float], expected: list[float], difference: float
+) -> None:
+    (found,) = parity._relative(torch.tensor([values]), torch.tensor([expected]))
+    assert found == difference
+
+
+def test_rounding_of_the_network_lets_little_through() -> None:
+    figures = parity.Parity()
+    figures.add("raw", 0.015, "a map", lambda: 0.01)
+    assert not figures.differing
+    figures.add("raw", 0.03, "a map", lambda: torch.inf)
+    figures.add("raw", 1e-3, "a map", lambda: 1e-5)
+    figures.add("logits", 2e-4, "logits")
+    assert len(figures.differing) == 3
+
+
+def test_an_argument_with_a_row_for_each_image_is_refused(images: Tensor, tmp_path: Path) -> None:
+    class Two(Small):
+        def forward(self, image: Tensor, factor: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(image) * factor
+
+    given = images, torch.rand(2, 4)
+    with pytest.raises(InputError, match="have a row for each of the 2 images"):
+        limelight.export(Two(), given, tmp_path / "two.pt2", layer="features.4")
+    exported = limelight.export(
+        Two(), (images, torch.rand(1, 4)), tmp_path / "two.pt2", layer="features.4"
+    )
+    assert exported.description.parity["raw"] < 1e-5
+
+
+def test_8_bits_need_something_to_compute(model: Small, images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="there is nothing to compute before it"):
+        limelight.export(model, images, tmp_path / "no.onnx", layer="<input>", int8=True)
 
 
 class ByValue(Small):
@@ -250,7 +317,9 @@ class ByValue(Small):
 def test_a_network_that_torch_cannot_export_is_refused_with_the_reason(
     images: Tensor, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match=r"torch.export cannot write down ByValue: .*batch=1"):
+    with pytest.raises(
+        ModelError, match=r"cannot write down ByValue: .* Its forward may depend on values"
+    ):
         limelight.export(ByValue(), images, tmp_path / "no.onnx", layer="features.4")
 
 
@@ -270,7 +339,7 @@ def test_a_network_that_counts_its_images_can_be_exported_for_a_fixed_number(
         ByCount(), images, tmp_path / "two.pt2", layer="features.4", batch=2
     )
     assert exported.description.batch == 2
-    assert exported.description.parity["images"] == 4
+    assert exported.description.parity["comparisons"] == 6
 
 
 @pytest.mark.parametrize(

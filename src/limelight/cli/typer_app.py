@@ -24,7 +24,7 @@ from limelight.cli.output import (
 )
 from limelight.cli.words import paragraphs, worded
 from limelight.collector import collector_paused
-from limelight.errors import LimelightError, OutputError, describe_error, exited
+from limelight.errors import LimelightError, OptionError, OutputError, describe_error, exited
 
 
 class _PrintedHelp:
@@ -91,7 +91,15 @@ def load_command(name: str) -> Any:
     """Load a command: the function of this name in the module of this name."""
     from limelight.cli.option_groups import expand_groups
 
-    function = getattr(import_module(f"limelight.cli.commands.{name}"), name)
+    try:
+        function = getattr(import_module(f"limelight.cli.commands.{name}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise OptionError(
+            f"limelight {name} needs PyTorch, which is not installed. Install torch; or explain "
+            "with a file of `limelight export`, which needs none: limelight run FILE PHOTO."
+        ) from error
     application = typer.Typer(add_completion=False, rich_markup_mode="rich")
     application.command(name, cls=_Command, help=paragraphs(function.__doc__))(
         expand_groups(function)

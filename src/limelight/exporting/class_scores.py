@@ -119,10 +119,11 @@ def score_of_box(logits: Tensor, target: Tensor, *, no_object: bool) -> tuple[Te
     """Return `y_c` of the box that is most probably of class c, from `[B, N, C]`.
 
     The predicted class is that of the most probable box. Probabilities are the sigmoid of each
-    logit, or, with `no_object`, a softmax whose last class is no object.
+    logit, which has the order of the logits, or, with `no_object`, a softmax whose last class is no
+    object.
     """
     fixed = logits.detach()
-    likely = fixed.softmax(-1)[..., :-1] if no_object else fixed.sigmoid()
+    likely = fixed.softmax(-1)[..., :-1] if no_object else fixed
     index = _class_index(target, likely.amax(1).argmax(1), likely.shape[2])
     count = logits.shape[1]
     of_class = index[:, None, None].expand(-1, count, 1)

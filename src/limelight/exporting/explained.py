@@ -193,7 +193,8 @@ class _Rerun:
         """
         if isinstance(value, torch.SymInt):
             return value * count
-        if not isinstance(value, Tensor) or not isinstance(value.shape[0], torch.SymInt):
+        is_per_image = isinstance(value, Tensor) and value.ndim
+        if not is_per_image or not isinstance(value.shape[0], torch.SymInt):
             return value
         batch, rest = self.index.shape[0], value.shape[1:]
         rows = value.reshape(batch, 1, -1, *rest)

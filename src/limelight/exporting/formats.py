@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,22 @@ def _reason(error: BaseException) -> str:
 
 
 def run_onnx(model: Any) -> RunFile:
-    """Return a function that runs an ONNX model with onnxruntime, on the CPU."""
+    """Return a function that runs an ONNX model with onnxruntime, on the CPU.
+
+    Raises:
+        ModelError: onnxruntime has no way to compute something in it.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
-    )
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own, without a common base
+        raise ModelError(
+            f"onnxruntime cannot run what the network computes: {_reason(error)} Let its forward "
+            "compute in 32-bit floating point, or write a program of torch.export (.pt2)."
+        ) from error
     names = [output.name for output in session.get_outputs()]
 
     def run(images: Tensor, target: Tensor) -> Mapping[str, Tensor]:
@@ -150,4 +161,6 @@ def write_program(
         OutputError: The file cannot be written there.
     """
     extra = {f"{METADATA_KEY}.json": description.to_json()}
-    return files.write_whole(path, lambda file: torch.export.save(program, file, extra_files=extra))
+    buffer = BytesIO()
+    torch.export.save(program, buffer, extra_files=extra)
+    return files.write_whole(path, buffer.getvalue())

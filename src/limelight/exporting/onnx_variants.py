@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limelight.errors import ModelError
+from limelight.errors import ModelError, OptionError
 from limelight.exporting.formats import run_onnx
-from limelight.exporting.int8 import quantise
+from limelight.exporting.int8 import body_nodes, quantise
 from limelight.exporting.plan import MOST_COMPARED, ExportPlan
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.photos.crops import CroppedPhoto
@@ -35,7 +36,15 @@ def computing_in_int8(
         model: The model, which also returns the layers' outputs.
         plan: The network, and what was exported of it.
         layer_values: The names of the layers' outputs, which are taken out.
+
+    Raises:
+        OptionError: No layer with weights comes before the cut.
     """
+    if not any(node.op_type in ("Conv", "Gemm", "MatMul") for node in _body(model, layer_values)):
+        raise OptionError(
+            "int8=True lets the network compute in 8 bits up to the layer, and there is nothing "
+            "to compute before it. Take a later layer, or leave int8 out."
+        )
     images, count = plan.images, plan.batch or 1
     calibration, tested = images[::2], images[1::2] if len(images) > 1 else images
     fed = [
@@ -48,6 +57,12 @@ def computing_in_int8(
         del each.graph.output[:]
         each.graph.output.extend(kept)
     return quantised, _lost(model, quantised, plan, tested)
+
+
+def _body(model: onnx.ModelProto, layer_values: Sequence[str]) -> Sequence[onnx.NodeProto]:
+    """Return the nodes that make the layers' outputs."""
+    made = {value for node in model.graph.node for value in node.output}
+    return body_nodes(model, [name for name in layer_values if name in made])
 
 
 def _in_batches(images: Tensor, count: int) -> list[Tensor]:
@@ -71,12 +86,15 @@ def _lost(
         same += (index == other_index).tolist()
         for each in plan.described:
             pairs = torch.stack([outputs[each.raw].flatten(1), others[each.raw].flatten(1)], 1)
-            correlations += [float(torch.corrcoef(pair)[0, 1]) for pair in pairs]
+            by_image = (float(torch.corrcoef(pair)[0, 1]) for pair in pairs)
+            # A map that is the same everywhere correlates with nothing.
+            correlations += [each for each in by_image if math.isfinite(each)]
+    same = same[: len(images)]  # the last batch was filled up
     return {
         "images": len(images),
         "same_class": sum(same) / len(same),
-        "raw_correlation": sum(correlations) / len(correlations),
-        "lowest_raw_correlation": min(correlations),
+        "raw_correlation": sum(correlations) / len(correlations) if correlations else math.nan,
+        "lowest_raw_correlation": min(correlations, default=math.nan),
     }
 
 

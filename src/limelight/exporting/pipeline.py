@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from limelight import files
 from limelight.deployed.description import Description, MapDescription
-from limelight.errors import OptionError
+from limelight.errors import OptionError, OutputError
 from limelight.exporting import formats
 from limelight.exporting.explained import ExplainedHead
 from limelight.exporting.onnx_variants import computing_in_int8, photo_differences
@@ -105,8 +105,9 @@ def export(
     """
     path = Path(path)
     form = files.known_suffix(path, FORMATS)
+    if path.is_dir():
+        raise OutputError(f"{str(path)!r} is a folder; the path of a file was expected.")
     _check_options(form, batch, preprocessing=preprocessing, int8=int8)
-    files.make_folder(path.parent)
     tell = _Steps(progress, 4 + preprocessing + int8)
     tell("explain")
     subject = read_subject(model, inputs, classes)
@@ -119,6 +120,7 @@ def export(
     options = Options.read(classes=subject.classes, output=output, grid=grid)
     plan = plan_export(subject, options, method, layer, batch)
     description = _describe(model, plan)
+    files.make_folder(path.parent)  # before the work, so that it is not in vain
     tell("write the network down")
     program = _program(plan, with_layers=int8)
     names = ["logits", *(name for each in plan.described for name in _outputs(each))]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limelight.application import DEFAULT, DEFAULT_AT_ONE_PLACE, layer_to_cut
 from limelight.deployed.description import MapDescription
-from limelight.errors import MethodError, ModelError
+from limelight.errors import InputError, MethodError, ModelError
 from limelight.explanation import Explanation
 from limelight.exporting.class_scores import ClassReading, class_reading
 from limelight.exporting.explained import MapAtLayer
@@ -132,6 +132,7 @@ def plan_export(
             f"The images are {run.inputs.image.dtype}, and files are written in 32-bit floating "
             "point. Pass model.float() and images.float()."
         )
+    _check_constants(run)
     reading = class_reading(run)
     default = DEFAULT_AT_ONE_PLACE if reading.kind == "boxes" else DEFAULT
     numbers = {place: number for number, place in enumerate(to_cut)}
@@ -147,6 +148,23 @@ def plan_export(
         reading,
         batch,
     )
+
+
+def _check_constants(run: Pass) -> None:
+    """Refuse arguments besides the images that are one per image: a file keeps them as constants.
+
+    Raises:
+        InputError: There is such an argument.
+    """
+    inputs = run.inputs
+    per_image = [number for number in inputs.maybe_batched if number not in inputs.unbatched]
+    if per_image:
+        raise InputError(
+            f"{len(per_image)} of the arguments besides the images have a row for each of the "
+            f"{inputs.batch} images, and a file keeps such arguments as constants. Pass one that "
+            "is the same for all images, with another number of rows, or let a wrapper of the "
+            "model take the images alone."
+        )
 
 
 def _found(method: Methods) -> list[Method | None]:

@@ -29,13 +29,14 @@ def share_weights(model: onnx.ModelProto) -> None:
         if values.nbytes < _LEAST_BYTES:
             kept.append(weight)
             continue
-        same, turned = known.get(_digest(values)), known.get(_digest(values.T))
-        if same is not None:
-            renamed[weight.name] = same
-        elif turned is not None and values.ndim == 2:
+        digest = _digest(values)
+        turned = known.get(_digest(values.T)) if values.ndim == 2 else None
+        if digest in known:
+            renamed[weight.name] = known[digest]
+        elif turned is not None:
             transposed.append(helper.make_node("Transpose", [turned], [weight.name], perm=[1, 0]))
         else:
-            known[_digest(values)] = weight.name
+            known[digest] = weight.name
             kept.append(weight)
     nodes = [*transposed, *graph.node]
     for node in nodes:

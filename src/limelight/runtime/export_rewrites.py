@@ -23,7 +23,7 @@ def rewrite_for_gradient(graph: fx.Graph) -> None:
     """Replace operators whose gradients cannot be exported, or not well, by others of equal value.
 
     A `view` becomes a `reshape`: behind another implementation of attention, strides differ. A mean
-    over the whole grid by `adaptive_avg_pool2d` becomes a `mean`. A `linear` on more than two axes
+    over the whole grid by an adaptive pool becomes a `mean`. A `linear` on more than two axes
     is run on rows, since its gradient would repeat the weights for each image.
     """
     for node in list(graph.nodes):
@@ -31,10 +31,18 @@ def rewrite_for_gradient(graph: fx.Graph) -> None:
             continue
         if node.target is aten.view.default:
             node.target = aten.reshape.default
-        elif node.target is aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]:
-            node.target, node.args = aten.mean.dim, (node.args[0], [-2, -1], True)
+        elif node.target in _ADAPTIVE_POOLS and set(node.args[1]) == {1}:
+            axes = list(range(-len(node.args[1]), 0))
+            node.target, node.args = aten.mean.dim, (node.args[0], axes, True)
         elif node.target is aten.linear.default and node.args[0].meta["val"].ndim > 2:
             node.target = _linear_on_rows
+
+
+_ADAPTIVE_POOLS = (
+    aten.adaptive_avg_pool1d.default,
+    aten.adaptive_avg_pool2d.default,
+    aten.adaptive_avg_pool3d.default,
+)
 
 
 def _linear_on_rows(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from limelight.errors import ModelError
+from limelight.errors import LimelightError, ModelError
 from limelight.inputs import ModelInputs, substitute_first
 from limelight.layers import INPUT, ResolvedLayer
 from limelight.runtime.autograd import KeepGradMode, no_grad
@@ -239,16 +239,19 @@ def export_program(
 
 def _why_not(model: nn.Module, error: Exception, *, dynamic: bool) -> str:
     """Return why a network cannot be exported, and what to do."""
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    by_values = "GuardOnDataDependent" in type(error).__name__
     advice = (
         "If its forward depends on the number of images, export it for a fixed one: batch=1."
-        if dynamic
+        if dynamic and not by_values
         else "Its forward may depend on values, or call what torch.export does not know."
     )
-    return (
-        f"torch.export cannot write down {type(model).__name__}: {type(error).__name__}: "
-        f"{reason[:400]} {advice}"
-    )
+    return f"torch.export cannot write down {type(model).__name__}: {_first_lines(error)} {advice}"
+
+
+def _first_lines(error: Exception) -> str:
+    """Return the type of an error and the first lines of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])[:400]}"
 
 
 def _part(whole: fx.GraphModule, passed: Sequence[fx.Node], left_out: set[fx.Node]) -> Any:
@@ -345,10 +348,18 @@ def capture(explain: Explain, values: Sequence[Any], *, batch: Any) -> fx.GraphM
     fake = next(value for value in values if isinstance(value, Tensor))
     with fake.fake_mode:  # type: ignore[attr-defined]
         target = torch.empty(batch, dtype=torch.int64, device=fake.device)
-    with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), torch_quiet():
-        return make_fx(
-            explain,
-            decomposition_table=backward_decompositions(),
-            tracing_mode="symbolic",
-            _allow_non_fake_inputs=True,
-        )(target, *values)
+    try:
+        with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH), torch_quiet():
+            return make_fx(
+                explain,
+                decomposition_table=backward_decompositions(),
+                tracing_mode="symbolic",
+                _allow_non_fake_inputs=True,
+            )(target, *values)
+    except LimelightError:
+        raise
+    except Exception as error:  # whatever torch raises
+        raise ModelError(
+            "The gradient of the network's head cannot be written down: "
+            f"{_first_lines(error)} Take another layer or method."
+        ) from error

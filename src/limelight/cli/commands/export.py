@@ -20,12 +20,14 @@ from limelight.cli.output import Console, document
 from limelight.cli.output_options import AsJson
 from limelight.cli.photo_options import Photos, photo_paths
 from limelight.cli.progress import Bar
+from limelight.cli.words import under_option
 from limelight.deployed.description import Description
 from limelight.exporting.pipeline import FORMATS, Export
 from limelight.exporting.pipeline import export as export_file
 from limelight.files import known_suffix
 from limelight.models.network import Network
 from limelight.photos.pictures import photo_size
+from limelight.photos.preprocess import Preprocess
 from limelight.registry import split_names
 
 
@@ -102,23 +104,28 @@ def export(
         warn_of_random_weights(console, network.weights)
     bar = Bar(console, "exporting", 1)
     for _ in bar.over([file]):
-        exported = export_file(
-            network,
-            [network.load_photo(path) for path in paths],
-            file,
-            method=[name for text in method for name in split_names(text)] if method else None,
-            layer=split_layers(layer) or None,
-            output=output,
-            batch=batch,
-            preprocessing=preprocessing,
-            int8=int8,
-            progress=bar.show_runs,
-        )
+        with under_option("FILE"):
+            exported = export_file(
+                network,
+                [network.load_photo(path) for path in paths],
+                file,
+                method=[name for text in method for name in split_names(text)] if method else None,
+                layer=split_layers(layer) or None,
+                output=output,
+                batch=batch,
+                preprocessing=preprocessing,
+                int8=int8,
+                progress=bar.show_runs,
+            )
     seconds = time.perf_counter() - started
     if as_json:
         document(_as_dict(exported, seconds))
     else:
         _print(console, network, exported, seconds)
+
+
+#: Fewer photos than this, besides those that are compared, do not calibrate a network.
+_FEW_PHOTOS = 8
 
 
 def _as_dict(exported: Export, seconds: float) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def _print(console: Console, network: Network, exported: Export, seconds: float)
         grid = " x ".join(map(str, each.grid))
         table.add_row(each.heatmap, escape(each.method), escape(each.layer), grid)
     console.print(table)
-    for line in (_taken(about), *_differences(about)):
+    for line in (_taken(about), _prepared(network.preprocess), *_differences(about)):
         console.print(escape(line), soft_wrap=True, highlight=False)
     written = escape(str(exported.path))
     console.print(f"[green]{written}[/]: {size:.1f} MB, in {seconds:.1f} s", soft_wrap=True)
@@ -159,12 +166,28 @@ def _taken(about: Description) -> str:
     return f"takes image [{batch}, {shape}] in 32-bit floats, and target [{batch}]"
 
 
+def _prepared(preprocess: Preprocess) -> str:
+    """Return how a photo becomes what the file takes, in words."""
+    resize, size = preprocess.resize, preprocess.size
+    steps = list[str]()
+    if isinstance(resize, int):
+        steps.append(f"its shorter side to {resize}")
+    elif resize is not None:
+        steps.append(f"to {' x '.join(map(str, resize))}")
+    if size is not None and size != resize:
+        steps.append(f"its centre of {' x '.join(map(str, size))}")
+    mean, std = (
+        ", ".join(f"{each:g}" for each in each_of) for each_of in (preprocess.mean, preprocess.std)
+    )
+    return f"a photo becomes it by {', '.join([*steps, f'mean {mean}, deviation {std}'])}"
+
+
 def _differences(about: Description) -> Sequence[str]:
     """Return how much the file differs from the network, in words."""
     parity, lines = about.parity, list[str]()
     lines.append(
         f"differs from the network by at most {parity['logits']:.1g} (logits) and "
-        f"{parity['raw']:.1g} (raw map) of the largest value, over {parity['images']:.0f} images"
+        f"{parity['raw']:.1g} (raw map) of the largest value, in {parity['comparisons']:.0f} comparisons"
     )
     if not parity["shown"]:
         lines.append(
@@ -183,6 +206,10 @@ def _differences(about: Description) -> Sequence[str]:
         )
     if about.quantised is not None:
         lost = about.quantised
+        if lost["images"] < _FEW_PHOTOS:
+            lines.append(
+                "the ranges come from too few photos: give a few dozen, like those to come"
+            )
         lines.append(
             f"in 8 bits {lost['same_class']:.0%} of {lost['images']:.0f} images keep their class; "
             f"raw maps correlate by {lost['raw_correlation']:.3f}, at least "
