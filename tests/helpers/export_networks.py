@@ -164,6 +164,20 @@ class Cells(nn.Module):
         return cast("Tensor", self.fc(best + spread.std(2) + x.norm(dim=2)))
 
 
+class TokensPooled(nn.Module):
+    """The mean of turned tokens by adaptive pools along one axis and along three, as in Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        along = F.adaptive_avg_pool1d(self.fc(tokens).tanh().transpose(1, 2), 1)
+        volume = self.fc(x.movedim(1, -1)).movedim(-1, 1)[:, :, None]
+        return along.flatten(1) + F.adaptive_avg_pool3d(volume, 1).flatten(1)
+
+
 #: By what is special about them, what lies between `body` and the linear layer.
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "convolution and relu": lambda: nn.Sequential(conv(6, 7), nn.ReLU()),
@@ -197,6 +211,7 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
     "adaptive pools to more": lambda: nn.Sequential(
         nn.AdaptiveAvgPool2d((4, 5)), conv(6, 7), nn.AdaptiveAvgPool2d((2, 5)), nn.Flatten()
     ),
+    "adaptive pools of tokens": TokensPooled,
     "adaptive max pool": lambda: nn.Sequential(conv(6, 7), nn.AdaptiveMaxPool2d(1), nn.Tanh()),
     "group norm": lambda: nn.Sequential(conv(6, 8), nn.GroupNorm(2, 8), nn.ReLU(), conv(8, 7)),
     "instance norm behind a layer": lambda: nn.Sequential(
@@ -250,6 +265,7 @@ GROUPS: dict[str, list[str]] = {
         "squeeze and excitation",
         "max pool",
         "adaptive pool to 1",
+        "adaptive pools of tokens",
     ],
     "pools and borders": [
         "average pool",

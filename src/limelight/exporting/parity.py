@@ -14,6 +14,7 @@ from limelight.errors import ModelError
 from limelight.explanation import Explanation
 from limelight.exporting.plan import ExportPlan
 from limelight.finish import AxisSpan, finish
+from limelight.methods import find_method
 from limelight.status import STATUS_NAMES
 from limelight.targets.outputs import returned
 
@@ -139,7 +140,10 @@ def _compare(
     """
     raw, heatmap = outputs[each.raw], outputs[each.heatmap]
     name, expected = f"{each.method} at {each.layer}", explanation.raw.detach().cpu()
-    differences = _relative(raw, expected)
+    # What subtracts scores has the rounding of the scores.
+    subtracts = "head" in find_method(each.method).needs
+    least = explanation.score.detach().cpu().abs() if subtracts else None
+    differences = _relative(raw, expected, least)
     for b, number in enumerate(outputs[each.status].tolist()):
         status = STATUS_NAMES[number]
         parity.shown += status == "ok"
@@ -215,15 +219,18 @@ class _OwnRounding:
 _DRAWS = 8
 
 
-def _relative(values: Tensor, expected: Tensor) -> list[float]:
+def _relative(values: Tensor, expected: Tensor, least: Tensor | None = None) -> list[float]:
     """Return for each image the largest difference, relative to the largest finite value.
 
-    It is infinite where one value is finite, or NaN, and the other is not.
+    It is infinite where one value is finite, or NaN, and the other is not. With `least`, `[B]`, it
+    is relative to that where that is larger.
     """
     values, expected = values.flatten(1), expected.flatten(1)
     same = (values == expected) | (values.isnan() & expected.isnan())
     difference = torch.where(same, 0, (values - expected).abs()).nan_to_num(torch.inf, torch.inf)
     largest = torch.where(expected.isfinite(), expected.abs(), 0).amax(1, keepdim=True)
+    if least is not None:
+        largest = torch.maximum(largest, least[:, None])
     relative: list[float] = torch.where(difference > 0, difference / largest, 0).amax(1).tolist()
     return relative
 

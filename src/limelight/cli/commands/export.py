@@ -187,7 +187,8 @@ def _differences(about: Description) -> Sequence[str]:
     parity, lines = about.parity, list[str]()
     lines.append(
         f"differs from the network by at most {parity['logits']:.1g} (logits) and "
-        f"{parity['raw']:.1g} (raw map) of the largest value, in {parity['comparisons']:.0f} comparisons"
+        f"{parity['raw']:.1g} (raw map) of the largest value, in {parity['comparisons']:.0f} "
+        "comparisons"
     )
     if not parity["shown"]:
         lines.append(
