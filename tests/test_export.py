@@ -114,7 +114,9 @@ def test_the_file_says_what_it_is(exported: limelight.Export) -> None:
     assert said.batch is None
     assert said.version == limelight.__version__
     assert said.parity["images"] == 6
-    assert 0 < said.parity["raw"] < 1e-5
+    difference = said.parity["raw"]
+    assert difference is not None
+    assert 0 < difference < 1e-5
 
 
 def test_each_map_is_that_of_explain(
