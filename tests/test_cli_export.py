@@ -72,8 +72,10 @@ def test_with_preprocessing_inside_the_file_runs_on_the_same_photo(
 def test_in_8_bits_what_is_lost_is_told(run: Runner, photos: Path) -> None:
     code, out, err = run("export", "net.onnx", "photos", *NET, "--int8")
     assert code == 0, err
-    assert "in 8 bits" in out
-    assert "of 2 images keep their class; raw maps correlate by" in flat(out)
+    told = flat(out)
+    assert "of 2 images keep their class" in told
+    assert "too few photos" in told
+    assert "in 8 bits raw maps correlate by" in told
 
 
 def test_a_program_of_torch_is_written_by_its_suffix(run: Runner, photos: Path) -> None:

@@ -14,7 +14,14 @@ from PIL import Image
 
 import limelight
 from helpers.commands import Runner, flat, folder, full_after, run, save_photo
-from helpers.deployed_files import MESSAGES, NETWORK, described, map_of, save_file
+from helpers.deployed_files import (
+    MESSAGES,
+    NETWORK,
+    described,
+    map_of,
+    save_file,
+    save_file_of_arrays,
+)
 from limelight.deployed import DeployedExplanation
 
 __all__ = ["folder", "run"]  # fixtures
@@ -110,6 +117,20 @@ def test_several_pictures_in_a_file(run: Runner, files: Path) -> None:
     code, out, _ = run("run", "net.onnx", "frames.npy", "--every", 2, "--json")
     assert code == 0
     assert len(json.loads(out)["photos"]) == 3
+
+
+def test_volumes_are_explained_and_not_drawn(run: Runner, files: Path) -> None:
+    volume = {"size": (4, 5, 6), "resize": (4, 5, 6), "mean": (0.5, 0.5), "std": (0.5, 0.5)}
+    save_file_of_arrays(files / "volume.onnx", 4, 5, 6, preprocess=volume)
+    np.save(files / "scan.npy", np.random.default_rng(0).random((2, 6, 5, 6), np.float32))
+    code, out, err = run("run", "volume.onnx", "scan.npy", "--format", "npz", "--whole", "--json")
+    assert code == 0, err
+    (photo,) = json.loads(out)["photos"]
+    with np.load(photo["explanations"][0]["picture"]) as arrays:
+        assert arrays["heatmap"].shape == (1, 4, 5, 6)
+    code, _, err = run("run", "volume.onnx", "scan.npy")
+    assert code == 1
+    assert "without torch only pictures [B, C, H, W] are drawn" in flat(err)
 
 
 USAGE: list[tuple[list[str], str]] = [

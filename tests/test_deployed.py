@@ -17,7 +17,15 @@ import torch
 from PIL import Image
 
 import limelight
-from helpers.deployed_files import CLASSES, MESSAGES, NETWORK, described, map_of, save_file
+from helpers.deployed_files import (
+    CLASSES,
+    MESSAGES,
+    NETWORK,
+    described,
+    map_of,
+    save_file,
+    save_file_of_arrays,
+)
 from helpers.tolerances import assert_agrees
 from limelight import Preprocess, Raster, deployed, finish, finish_arrays, render
 from limelight.deployed.scores import answers, ranked, read_scores
@@ -33,6 +41,7 @@ from limelight.errors import (
     UnknownNameError,
     WeightsError,
 )
+from limelight.exporting.class_scores import score_of_region
 
 #: What a server does not have.
 ABSENT = (
@@ -307,6 +316,13 @@ REFUSED: list[tuple[Any, Any, type[LimelightError], str]] = [
     ),
     (np.zeros((0, 3, 40, 48), np.float32), None, InputError, "[B, 3, 40, 48] of float32"),
     (np.zeros((1, 3, 40, 48), np.uint8), None, InputError, "An array of uint8 was given"),
+    ("0.png", 1.0, TargetError, "The target is 1.0; a class was expected, by its index"),
+    ("0.png", np.float32(3), TargetError, "The target is np.float32(3.0); a class was expected"),
+    ("0.png", np.array(1.5), TargetError, "The target is array(1.5); a class was expected"),
+    ("0.png", [1.5], TargetError, "or None for the predicted one"),
+    ("0.png", np.array(3), TargetError, "an index from 0 to 2 was expected"),
+    ("0.png", True, TargetError, "The target class is True"),
+    ("0.png", object, TargetError, "The target is <class 'object'>; a class was expected"),
 ]
 
 
@@ -338,6 +354,96 @@ def test_a_file_without_names_or_preprocessing_takes_indices_and_arrays(tmp_path
         network.explain(images, 3)
     with pytest.raises(InputError, match=r"Pass an array \[B, 3, 40, 48\] of float32"):
         network.explain(photo_of((50, 50)))
+
+
+@pytest.mark.parametrize("given", [None, 5])
+def test_what_is_no_photo_and_no_array_is_told(tmp_path: Path, given: Any) -> None:
+    photo = "a photo or a list of them (a path, a Pillow picture, a Raster or an array of pixels)"
+    array = "an array [B, 3, 40, 48] of float32"
+    taken: list[tuple[dict[str, Any], str]] = [
+        ({}, f"{photo}, or {array}"),
+        ({"preprocess": None}, array),
+        ({"preprocessing_inside": True}, photo),
+    ]
+    for fields, expected in taken:
+        network = deployed.load(save_file(tmp_path / "net.onnx", described(**fields)))
+        with pytest.raises(InputError) as error:
+            network.explain(given)
+        assert str(error.value) == f"{given} was given; {expected} was expected."
+
+
+def test_a_class_may_be_an_array_without_axes(
+    network: deployed.DeployedNetwork, photos: list[Path]
+) -> None:
+    several: list[Any] = [np.array(1), np.int64(1), np.array([1, 1])]
+    for target in several:
+        assert network.explain(photos[:2], target).label == ("pug", "pug")
+
+
+@pytest.mark.parametrize("size", [(20,), (4, 5, 6), (3, 2, 5, 6)], ids=str)
+def test_signals_volumes_and_frames_are_explained(tmp_path: Path, size: tuple[int, ...]) -> None:
+    network = deployed.load(save_file_of_arrays(tmp_path / "net.onnx", *size))
+    images = np.random.default_rng(0).random((3, 2, *size), np.float32)
+    result = network.explain(images, [0, "beat", None])
+    means = images.reshape(3, 2, -1).mean(2)
+    assert result.label[:2] == ("rest", "beat")
+    assert np.allclose(result.score, [means[0, 0], means[1, 1], means[2].max()])
+    assert np.array_equal(result.raw, images.max(1))
+    assert result.heatmap.shape == (3, *size)
+    larger = tuple(2 * n for n in size)
+    assert result[1].heatmap_at(larger).shape == (1, *larger)
+    with np.load(result.save(tmp_path / "maps.npz")) as arrays:
+        assert np.array_equal(arrays["heatmap"], result.heatmap)
+    draw: list[Callable[[], object]] = [
+        result.overlay,
+        result.figure,
+        lambda: result.save(tmp_path / "maps.png"),
+        lambda: result[0].save(tmp_path / "maps.png", picture="heatmap"),
+    ]
+    for each in draw:
+        with pytest.raises(InputError, match=r"without torch only pictures .* to an .npz file"):
+            each()
+    for given in (images[0], images[:, :, :-1]):
+        with pytest.raises(InputError) as error:
+            network.explain(given)
+        said = f"An array of shape {list(given.shape)} was given; the file takes an array [B, 2, "
+        assert said in str(error.value)
+    with pytest.raises(InputError, match=r"of int64 was given.* and normalised\.$"):
+        network.explain(images.astype(np.int64))
+
+
+def test_volumes_are_prepared_as_photos_are(tmp_path: Path) -> None:
+    preprocess = {"size": (4, 5, 6), "resize": (4, 5, 6), "mean": (0.5, 0.5), "std": (0.5, 0.5)}
+    path = save_file_of_arrays(tmp_path / "net.onnx", 4, 5, 6, preprocess=preprocess)
+    volume = np.random.default_rng(0).random((4, 5, 6, 2), np.float32)
+    network = deployed.load(path)
+    prepared = np.moveaxis(2 * volume[None] - 1, -1, 1)
+    result = network.explain(Raster.of(volume, 2))
+    assert np.allclose(result.raw, network.explain(prepared).raw, atol=1e-5)
+    assert result.crops is None
+    assert result.save(tmp_path / "maps.npz").is_file()
+    for name, whole in (("maps.npz", True), ("maps.png", False)):
+        with pytest.raises(InputError, match="without torch only pictures"):
+            result.save(tmp_path / name, whole=whole)
+
+
+def test_labels_are_those_of_explain() -> None:
+    single = read_scores(np.ones((1, 1), np.float32), np.array([-1]), described(classes=None))
+    assert single.label == ("the output",)
+    named = read_scores(np.ones((1, 1), np.float32), np.array([-1]), described(classes=("pug",)))
+    assert named.label == ("pug",)
+    cells = np.array([[[[2.0, 1.0]], [[1.0, 3.0]], [[0.0, 0.0]]]], np.float32)
+    about = described(output="regions", classes=None)
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Upsample(scale_factor=4))
+    for target in (-1, 1, 2):
+        found = read_scores(cells, np.array([target]), about)
+        expected = limelight.explain(
+            model, torch.from_numpy(cells), target=None if target < 0 else target, layer="0"
+        )
+        assert found.label == expected.label
+    assert found.label == ("class 2, predicted nowhere",)
+    below = read_scores(-cells[:, :1] - 1, np.array([-1]), about)
+    assert below.label == ("the output, predicted nowhere",)
 
 
 def test_a_photo_that_becomes_another_input_is_refused(tmp_path: Path) -> None:
@@ -383,6 +489,40 @@ def test_files_that_cannot_be_opened_are_refused(tmp_path: Path) -> None:
         assert name in str(error.value) or kind is WeightsError
 
 
+DAMAGED = [
+    ('{"form": 1}', "it has no 'preprocess'"),
+    ('{"form": "2"}', "its form is '2', and a whole number was expected"),
+    ('{"form": null}', "its form is None"),
+    ('{"form": 1, "preprocess": null, "maps": [{"colour": 1}]}', "argument 'colour'"),
+    ('{"form": 1, "preprocess": null, "maps": 5}', "not iterable"),
+    ('{"form": 1, "preprocess": 5, "maps": []}', "no attribute 'items'"),
+    ('{"form": 1, "preprocess": null, "maps": [], "colour": 1}', "argument 'colour'"),
+    ("[]", "indices must be integers"),
+    ("null", "not subscriptable"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), DAMAGED)
+def test_a_damaged_description_is_told(text: str, says: str) -> None:
+    with pytest.raises(WeightsError, match="The description in the file cannot be read: ") as error:
+        deployed.Description.from_json(text)
+    assert says in str(error.value)
+
+
+def test_a_description_is_json_whatever_its_figures() -> None:
+    figures = {"raw": float("nan"), "logits": float("inf"), "images": 4.0}
+    about = described(parity=figures, quantised=figures)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    fields = json.loads(about.to_json(), parse_constant=refuse)
+    assert fields["parity"] == {"raw": None, "logits": None, "images": 4.0}
+    found = deployed.Description.from_json(about.to_json())
+    assert found == replace(about, parity=fields["parity"], quantised=fields["quantised"])
+    assert deployed.Description.from_json(found.to_json()) == found
+
+
 def test_weights_in_a_file_of_their_own_are_found(tmp_path: Path) -> None:
     network = deployed.load(save_file(tmp_path / "apart.onnx", external=True))
     assert network.explain(photo_of((60, 50))).status[0].ok
@@ -400,7 +540,7 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(OptionError, match=r"pip install 'limelight\[export\]'"):
         deployed.load(folder / "net.onnx")
-    monkeypatch.delitem(sys.modules, "matplotlib")
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
     monkeypatch.setattr("limelight.deployed.explanation.find_spec", lambda name: None)
     draw: list[Callable[[], object]] = [
         result.overlay,
@@ -459,6 +599,30 @@ def test_scores_of_a_detector() -> None:
     softmax = described(output="boxes", no_object=True)
     assert read_scores(apart, np.array([-1]), softmax).score.tolist() == [1.0]
     assert ranked(apart, softmax)[0].tolist() == [0, 1]
+
+
+def test_boxes_are_compared_by_logits_where_sigmoids_round_to_one() -> None:
+    about = described(output="boxes")
+    boxes = np.array([[[18, 2], [3, 1], [3, 20]], [[18, 2], [25, 1], [3, 20]]], np.float32)
+    found = read_scores(boxes, np.array([-1, 0]), about)
+    assert found.index.tolist() == [1, 0]
+    assert found.score.tolist() == [20.0, 25.0]
+    assert ranked(40 * boxes, about)[:, 0].tolist() == [1, 0]
+    assert answers(boxes[:1], about)[0] == (1, 1 / (1 + np.exp(-20.0)))
+    assert answers(-1000 * boxes[:1], about)[0] == (0, 0.0)
+
+
+def test_a_region_is_found_in_32_bits_as_in_the_file() -> None:
+    about = described(output="regions", classes=None)
+    cells = np.zeros((1, 2, 256, 512), np.float32)
+    cells[0, 0, :128] = 1.0
+    cells[0, 1, 128:] = 2.0
+    # Equal areas: by its mean the second class were first, but in 32 bits the sums are equal.
+    _, index = score_of_region(torch.from_numpy(cells), torch.tensor([-1]))
+    assert read_scores(cells, np.array([-1]), about).index.tolist() == index.tolist() == [0]
+    _, index = score_of_region(torch.from_numpy(cells[..., :8]), torch.tensor([-1]))
+    found = read_scores(cells[..., :8], np.array([-1]), about)
+    assert found.index.tolist() == index.tolist() == [1]
 
 
 def test_segmenters_and_detectors_are_drawn(tmp_path: Path) -> None:

@@ -203,3 +203,45 @@ def _map(graph: _Graph, each: MapDescription, *, against: bool) -> None:
     graph.add("ReduceMax", [raw, axes], f"{p}top", keepdims=0)
     graph.add("LessOrEqual", [f"{p}top", graph.number(f"{p}z", np.float32(0))], f"{p}nothing")
     graph.add("Cast", [f"{p}nothing"], each.status, to=TensorProto.INT64)
+
+
+def save_file_of_arrays(path: Path, *size: int, **fields: Any) -> Path:
+    """Write a file for arrays [B, 2, *size]: means of two channels, and the larger at each place.
+
+    Its logits are the means, its raw map and heatmap that maximum.
+    """
+    about = described(
+        **{
+            "maps": (map_of(grid=size),),
+            "input_shape": (2, *size),
+            "preprocess": None,
+            "classes": ("rest", "beat"),
+        }
+        | fields
+    )
+    places = numpy_helper.from_array(np.arange(2, 2 + len(size)), "places")
+    first = numpy_helper.from_array(np.array([1]), "first")
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    node, info = helper.make_node, helper.make_tensor_value_info
+    floats, whole = TensorProto.FLOAT, TensorProto.INT64
+    nodes = [
+        node("ReduceMean", ["image", "places"], ["logits"], keepdims=0),
+        node("ReduceMax", ["image", "first"], ["raw"], keepdims=0),
+        node("Identity", ["raw"], ["heatmap"]),
+        node("ReduceMax", ["logits", "first"], ["highest"], keepdims=0),
+        node("Mul", ["highest", "zero"], ["nothing"]),
+        node("Cast", ["nothing"], ["status"], to=whole),
+    ]
+    inputs = [info("image", floats, ["batch", 2, *size]), info("target", whole, ["batch"])]
+    outputs = [
+        info("logits", floats, ["batch", 2]),
+        info("raw", floats, ["batch", *size]),
+        info("heatmap", floats, ["batch", *size]),
+        info("status", whole, ["batch"]),
+    ]
+    graph = helper.make_graph(nodes, "net", inputs, outputs, [places, first, zero])
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: about.to_json()})
+    onnx.save_model(model, path)
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
@@ -65,8 +66,8 @@ class Description:
         preprocessing_inside: Whether the file takes a photo `[H, W, C]` of bytes, and does that
             itself.
         parity: The differences from the original network that were measured at export, by what was
-            compared.
-        quantised: What int8 weights changed, by what was compared; None for a file in float.
+            compared; None, when read from a file, for one that is not finite.
+        quantised: What int8 weights changed, as `parity`; None for a file in float.
         version: The version of limelight that wrote the file.
         form: The form of this description.
     """
@@ -81,14 +82,17 @@ class Description:
     batch: int | None = None
     preprocess: Mapping[str, Any] | None = None
     preprocessing_inside: bool = False
-    parity: Mapping[str, float] = field(default_factory=dict)
-    quantised: Mapping[str, float] | None = None
+    parity: Mapping[str, float | None] = field(default_factory=dict)
+    quantised: Mapping[str, float | None] | None = None
     version: str = ""
     form: int = FORM
 
     def to_json(self) -> str:
-        """Return the description as JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        """Return the description as JSON; figures that are not finite are null."""
+        fields = asdict(self)
+        fields["parity"] = _finite(self.parity)
+        fields["quantised"] = None if self.quantised is None else _finite(self.quantised)
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Description:
@@ -100,20 +104,36 @@ class Description:
         try:
             fields = json.loads(text)
             form = fields["form"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"The description in the file cannot be read: {error}.") from error
-        if form > FORM:
-            raise WeightsError(
-                f"The file was written by limelight {fields.get('version')}, in form {form} of its "
-                f"description; this limelight reads up to form {FORM}. Update limelight."
-            )
-        maps = tuple(MapDescription(**_as_tuples(each)) for each in fields.pop("maps"))
-        preprocess = fields.pop("preprocess")
-        return cls(
-            maps=maps,
-            preprocess=None if preprocess is None else _as_tuples(preprocess),
-            **_as_tuples(fields),
+            if not isinstance(form, int):
+                raise TypeError(f"its form is {form!r}, and a whole number was expected")
+            if form <= FORM:
+                return cls._of_fields(fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise WeightsError(f"The description in the file cannot be read: {why}.") from error
+        raise WeightsError(
+            f"The file was written by limelight {fields.get('version')}, in form {form} of "
+            f"its description; this limelight reads up to form {FORM}. Update limelight."
         )
+
+    @classmethod
+    def _of_fields(cls, fields: Mapping[str, Any]) -> Description:
+        preprocess = fields["preprocess"]
+        return cls(
+            **_as_tuples(fields)
+            | {
+                "maps": tuple(MapDescription(**_as_tuples(each)) for each in fields["maps"]),
+                "preprocess": None if preprocess is None else _as_tuples(preprocess),
+            }
+        )
+
+
+def _finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return figures with None in place of NaN and infinity, which JSON lacks."""
+    return {
+        name: figure if figure is not None and math.isfinite(figure) else None
+        for name, figure in figures.items()
+    }
 
 
 def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from limelight import files
 from limelight.drawing import check_whole, heatmap_on_photo
-from limelight.errors import OptionError, OutputError
+from limelight.errors import InputError, OptionError, OutputError
 from limelight.explanation_pictures import (
     FORMATS,
     OPACITY,
@@ -50,18 +50,18 @@ class DeployedExplanation:
             the logits of its boxes, `[B, N, C]`.
         raw: The raw map, signed and unscaled, at the layer's resolution, `[B, *grid]`.
         heatmap: The raw map after relu, resize to the input, and normalise: in [0, 1],
-            `[B, H, W]`; 0 everywhere when the status is not ok.
+            `[B, *image]`; 0 everywhere when the status is not ok.
         score: The score that is explained, `[B]`, before softmax.
         index: The class of each image, `[B]`.
         label: For each image, the class that was explained, in words.
         status: For each image, whether its heatmap shows something.
         method: The method's name.
         layer: The layer's dotted path.
-        image: What the file was given, `[B, C, H, W]`; zeros if it prepares photos itself.
+        image: What the file was given, `[B, C, *image]`; zeros if it prepares photos itself.
         region: The cells that the score is about, `[B, *grid]`; None for all.
         span: Where the raw map's grid lies on the picture, along each axis; () when it covers it.
         crops: The photos that were explained, each with the box of it that the network saw; None
-            for an array.
+            for an array, and for volumes.
         maps: The explanation by each map of the file, in its order.
     """
 
@@ -124,7 +124,7 @@ class DeployedExplanation:
 
     @property
     def geometry(self) -> tuple[Geometry | None, ...] | None:
-        """The size of the pixels of volumes, which no file takes: None."""
+        """The size of the pixels of volumes, which are not drawn here: None."""
         return None
 
     def heatmap_at(self, size: Sequence[int]) -> Array:
@@ -164,8 +164,10 @@ class DeployedExplanation:
         Raises:
             UnknownNameError: There is no such colour map.
             OptionError: `alpha` is not in [0, 1]; or matplotlib is not installed.
-            InputError: Whole photos are asked for and not known, or photos do not fit.
+            InputError: The inputs are no pictures `[B, C, H, W]`; whole photos are asked for and
+                not known; or photos do not fit.
         """
+        _check_drawn(self.image)
         _check_matplotlib()
         drawn = overlays(
             _explained(self), photos, whole=whole, colormap=colormap, alpha=alpha, signed=signed
@@ -192,7 +194,11 @@ class DeployedExplanation:
             signed: Draw the raw maps in place of the heatmaps: what raises the score in one colour,
                 what lowers it in another, and zero between them.
             style: Width, resolution and font size.
+
+        Raises:
+            UnknownNameError, OptionError, InputError: As `overlay`.
         """
+        _check_drawn(self.image)
         _check_matplotlib()
         return explanation_figure(
             _explained(self),
@@ -239,6 +245,7 @@ class DeployedExplanation:
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
             return files.write_arrays(path, *self._arrays(whole=whole))
+        _check_drawn(self.image)
         _check_matplotlib()
         if picture in ("figure", "signed"):
             from limelight.render.figures import encode_figure
@@ -276,6 +283,8 @@ class DeployedExplanation:
             "heatmap": self.heatmap,
             "score": self.score,
         }
+        if whole:
+            _check_drawn(self.image)
         check_whole(self.crops, whole=whole)
         for b, crop in enumerate(self.crops or () if whole else ()):
             heat = heatmap_on_photo(_explained(self[b]), crop)
@@ -287,6 +296,20 @@ class DeployedExplanation:
             "method": self.method,
             "layer": self.layer,
         }
+
+
+def _check_drawn(image: Array) -> None:
+    """Refuse to draw what is drawn by torch alone.
+
+    Raises:
+        InputError: It is no pictures `[B, C, H, W]`.
+    """
+    if image.ndim != 4:
+        raise InputError(
+            f"The inputs have shape {list(image.shape)}; without torch only pictures [B, C, H, W] "
+            "are drawn. Take the arrays: explanation.heatmap and raw, or save(...) to an .npz "
+            "file without whole=True; or draw with torch, limelight.explain(...)."
+        )
 
 
 def _check_matplotlib() -> None:

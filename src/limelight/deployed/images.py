@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ class PreparedPhoto:
 
     Attributes:
         array: What the file takes: `[C, H, W]`, or `[H, W, C]` bytes if it prepares photos itself.
-        crop: The photo, with the box that the network sees; all of it if that is not yet known.
+        crop: The photo, with the box that the network sees; all of it if that is not yet known;
+            None for a volume.
     """
 
     array: Array
-    crop: CroppedPhoto
+    crop: CroppedPhoto | None
 
 
 #: A photo as a user has it: its file, or decoded; an array is `[H, W]`, `[H, W, C]` or `[C, H, W]`.
@@ -45,7 +46,8 @@ class Images:
     Attributes:
         portions: What is passed to the file, one after the other.
         count: How many images there are; a last portion may repeat its last image to be full.
-        crops: The photos, with the box that the network sees; None where an array was given.
+        crops: The photos, with the box that the network sees; None for an array, and for
+            volumes.
     """
 
     portions: list[Array]
@@ -56,13 +58,17 @@ class Images:
 def read_images(
     inputs: AnyPhoto | Sequence[AnyPhoto], description: Description, preprocess: Preprocess | None
 ) -> Images:
-    """Return photos, or an array `[B, C, H, W]`, as a file takes them.
+    """Return photos, or an array `[B, C, *image]`, as a file takes them.
+
+    An array with as many axes as the network's input is that input; so is any array where the file
+    does not say how a photo becomes one.
 
     Raises:
         InputError: They are not what the file takes.
         PhotoError: A photo cannot be read.
     """
-    if getattr(inputs, "ndim", None) == 4 and not isinstance(inputs, Raster):
+    axes = None if isinstance(inputs, Raster) else getattr(inputs, "ndim", None)
+    if axes is not None and (axes == len(description.input_shape) + 1 or preprocess is None):
         if description.preprocessing_inside:
             raise InputError(
                 f"An array of shape {list(np.asarray(inputs).shape)} was given, and the file makes "
@@ -71,11 +77,15 @@ def read_images(
             )
         return _of_array(np.asarray(inputs), description)
     single = isinstance(inputs, str | Path | Image.Image | Raster | PreparedPhoto)
-    photos: Any = [inputs] if single or hasattr(inputs, "ndim") else inputs
+    photos: Any = [inputs] if single or axes is not None else inputs
+    if not isinstance(photos, Iterable):
+        raise InputError(f"{inputs!r} was given; {_expected(description)} was expected.")
     prepared = [prepare_photo(photo, description, preprocess) for photo in photos]
     if not prepared:
         raise InputError("No photo was given; at least one was expected.")
-    crops, arrays = tuple(each.crop for each in prepared), [each.array for each in prepared]
+    arrays = [each.array for each in prepared]
+    known = [each.crop for each in prepared if each.crop is not None]
+    crops = tuple(known) if len(known) == len(prepared) else None
     if description.preprocessing_inside:
         return Images(arrays, len(arrays), crops)
     return replace(_of_array(np.stack(arrays), description), crops=crops)
@@ -103,14 +113,24 @@ def prepare_photo(
         array = np.asarray(picture).reshape(picture.height, picture.width, -1)
         return PreparedPhoto(array, CroppedPhoto.uncropped(picture, name_of_file(picture)))
     decoded = _decoded(photo, preprocess.channels)
-    array, crop = preprocess.array(decoded), preprocess.crop(decoded)
+    array = preprocess.array(decoded)
     if array.shape != description.input_shape:
+        name = name_of_file(decoded)
         raise PhotoError(
-            f"The photo {crop.name!r} becomes an input {list(array.shape)}, and the file takes "
+            f"The photo {name!r} becomes an input {list(array.shape)}, and the file takes "
             f"{list(description.input_shape)}. Pass a photo of another size, or export the network "
             "with a Preprocess of one size."
         )
-    return PreparedPhoto(array, crop)
+    return PreparedPhoto(array, None if preprocess.takes_volumes else preprocess.crop(decoded))
+
+
+def _expected(description: Description) -> str:
+    """Return what a file takes, in words."""
+    photo = "a photo or a list of them (a path, a Pillow picture, a Raster or an array of pixels)"
+    array = f"an array {_shape(description)} of float32"
+    if description.preprocessing_inside:
+        return photo
+    return array if description.preprocess is None else f"{photo}, or {array}"
 
 
 def _shape(description: Description) -> str:
@@ -129,10 +149,14 @@ def _of_array(array: Array, description: Description) -> Images:
             f"An array of shape {list(array.shape)} was given; the file takes {expected}."
         )
     if array.dtype.kind != "f":
+        advice = (
+            " Pass pictures as photos: a list of paths, Pillow pictures or arrays [H, W, C]."
+            if description.preprocess is not None
+            else ""
+        )
         raise InputError(
             f"An array of {array.dtype} was given; the file takes {expected}, scaled and "
-            "normalised. Pass pictures as photos: a list of paths, Pillow pictures or arrays "
-            "[H, W, C]."
+            f"normalised.{advice}"
         )
     images, size = array.astype(np.float32, copy=False), description.batch or len(array)
     portions = [images[first : first + size] for first in range(0, len(images), size)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from limelight.misnamed import checked_arguments
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
 from limelight.status import STATUS_NAMES, Status
-from limelight.targets.class_names import ClassName, class_index, label_of
+from limelight.targets.class_names import ClassName, class_index
 
 Array = npt.NDArray[Any]
 
@@ -98,7 +99,7 @@ class DeployedNetwork:
 
         Args:
             inputs: A photo or several: paths, Pillow pictures, `Raster`s or arrays of pixels; or
-                the network's input, an array `[B, C, H, W]` of float32.
+                the network's input, an array `[B, C, *image]` of float32.
             target: A class, by index or by name; the predicted class of each image when None; or a
                 list with one of these for each image.
             method, layer: Which map of a file with several; its first without them. All of them are
@@ -152,8 +153,9 @@ class DeployedNetwork:
 
     def _targets(self, target: Target, count: int) -> npt.NDArray[np.int64]:
         """Return the class of each image, `[B]`; -1 for the predicted one."""
-        single = target is None or isinstance(target, str | int | np.integer)
-        each: list[Any] = [target] * count if single else list(target)  # type: ignore[arg-type]
+        is_list = isinstance(target, Iterable) and not isinstance(target, str)
+        several = is_list and getattr(target, "ndim", 1) > 0
+        each: list[Any] = list(target) if several else [target] * count  # type: ignore[arg-type]
         if len(each) != count:
             raise TargetError(
                 f"There are {len(each)} targets for {count} images. Pass one for all, or one for "
@@ -175,10 +177,17 @@ class DeployedNetwork:
                 f"The target is the name {name!r}, and the file does not say the names of the "
                 "classes. Pass the class's index, or export the network again with classes=[...]."
             )
-        return class_index(name, self.class_count or sys.maxsize, self.description.classes)
+        try:
+            class_ = name if isinstance(name, str | bool) else operator.index(name)
+        except TypeError:
+            raise TargetError(
+                f"The target is {name!r}; a class was expected, by its index (a whole number) or "
+                "by its name; or a list with one for each image; or None for the predicted one."
+            ) from None
+        return class_index(class_, self.class_count or sys.maxsize, self.description.classes)
 
     def _given(self, images: Images) -> Array:
-        """Return what the network was given, `[B, C, H, W]`; zeros where the file prepares it."""
+        """Return what the network was given, `[B, C, *image]`; zeros where the file prepares it."""
         if self.description.preprocessing_inside:
             shape = (images.count, *self.description.input_shape)
             return np.broadcast_to(np.float32(0), shape)
@@ -205,7 +214,7 @@ class DeployedNetwork:
                 heatmap=whole[each.heatmap],
                 score=scores.score,
                 index=scores.index,
-                label=tuple(label_of(int(index), about.classes) for index in scores.index),
+                label=scores.label,
                 status=_status(each, whole[each.status]),
                 method=each.method,
                 layer=each.layer,

@@ -13,10 +13,11 @@ from limelight.deployed.description import OutputKind
 from limelight.errors import TargetError
 from limelight.runtime.forward import Pass
 from limelight.runtime.yolo import read_yolo
+from limelight.targets.class_names import BACKGROUND_NAMES
 from limelight.targets.mask_outputs import part_named
 from limelight.targets.output_table import find_table
 from limelight.targets.outputs import Detected, LogitsKey, class_logits, find_logits, returned
-from limelight.targets.region_table import BACKGROUND_NAMES, RegionTable, is_map
+from limelight.targets.region_table import RegionTable, is_map
 from limelight.targets.tables import LastWord, Logits
 
 #: Returns the score and the class of each image, `[B]` each, given the logits and the class that is

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 def computing_in_int8(
     model: onnx.ModelProto, plan: ExportPlan, layer_values: Sequence[str]
-) -> tuple[onnx.ModelProto, dict[str, float]]:
+) -> tuple[onnx.ModelProto, dict[str, float | None]]:
     """Return an exported model whose body computes in 8 bits, and what that changes.
 
     The first, third, ... of the images calibrate it, and the others are compared; of a single image
     both. What changes is given as `same_class`, the share of images whose predicted class stays,
     and `raw_correlation` and `lowest_raw_correlation`, the mean and the lowest correlation of raw
-    maps of the class that the model in floating point predicts.
+    maps of the class that the model in floating point predicts; None if all maps are the same
+    everywhere.
 
     Args:
         model: The model, which also returns the layers' outputs.
@@ -73,7 +74,7 @@ def _in_batches(images: Tensor, count: int) -> list[Tensor]:
 
 def _lost(
     model: onnx.ModelProto, quantised: onnx.ModelProto, plan: ExportPlan, images: Tensor
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return what 8 bits change on images."""
     run, run_quantised = run_onnx(model), run_onnx(quantised)
     same, correlations = list[bool](), list[float]()
@@ -93,8 +94,8 @@ def _lost(
     return {
         "images": len(images),
         "same_class": sum(same) / len(same),
-        "raw_correlation": sum(correlations) / len(correlations) if correlations else math.nan,
-        "lowest_raw_correlation": min(correlations, default=math.nan),
+        "raw_correlation": sum(correlations) / len(correlations) if correlations else None,
+        "lowest_raw_correlation": min(correlations, default=None),
     }
 
 

@@ -25,7 +25,6 @@ from limelight.options import Options
 from limelight.progress import ProgressCallback
 from limelight.runtime.exported import capture, export_program, split_network
 from limelight.targets import LogitsKey
-from limelight.targets.class_names import names_for
 from limelight.version import __version__
 
 #: The formats, by suffix.
@@ -238,7 +237,7 @@ def _program(plan: ExportPlan, *, with_layers: bool) -> torch.export.ExportedPro
 def _describe(model: Model, plan: ExportPlan) -> Description:
     """Return what the file says of itself."""
     network = model if isinstance(model, Network) else None
-    classes = names_for(plan.reading.count(plan.run.output), plan.run.spec.classes)
+    classes = plan.run.spec.classes
     return Description(
         network=network.name if network else type(plan.run.model).__name__,
         weights=network.weights if network else "",

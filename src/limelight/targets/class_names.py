@@ -15,6 +15,9 @@ from limelight.files import read_text
 #: A class, by its index or by its name.
 ClassName = int | str
 
+#: Names of the background; a class with such a name is chosen last, unless it is asked for.
+BACKGROUND_NAMES = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
+
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
+from limelight.targets.class_names import BACKGROUND_NAMES
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import mask_queries, prompted_masks
 from limelight.targets.outputs import LogitsKey, find_logits, returned
@@ -25,10 +26,6 @@ from limelight.targets.tables import (
 )
 
 _POOL = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
-
-
-#: Names of the background; a class with such a name is chosen last, unless it is asked for.
-BACKGROUND_NAMES = frozenset({"background", "__background__", "bg", "unlabeled", "void"})
 
 
 #: A mask, a pixel, or None for the pixels where the class is predicted.

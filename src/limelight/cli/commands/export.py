@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -206,14 +206,20 @@ def _differences(about: Description) -> Sequence[str]:
             f"{parity['photo_raw']:.1g} (raw map)"
         )
     if about.quantised is not None:
-        lost = about.quantised
-        if lost["images"] < _FEW_PHOTOS:
-            lines.append(
-                "the ranges come from too few photos: give a few dozen, like those to come"
-            )
+        lines += _lost(about.quantised)
+    return lines
+
+
+def _lost(lost: Mapping[str, float | None]) -> Sequence[str]:
+    """Return what 8 bits change, in words."""
+    lines, images = list[str](), lost["images"] or 0
+    if images < _FEW_PHOTOS:
+        lines.append("the ranges come from too few photos: give a few dozen, like those to come")
+    lines.append(f"in 8 bits {lost['same_class']:.0%} of {images:.0f} images keep their class")
+    mean, lowest = lost["raw_correlation"], lost["lowest_raw_correlation"]
+    if mean is not None and lowest is not None:
         lines.append(
-            f"in 8 bits {lost['same_class']:.0%} of {lost['images']:.0f} images keep their class; "
-            f"raw maps correlate by {lost['raw_correlation']:.3f}, at least "
-            f"{lost['lowest_raw_correlation']:.3f}"
+            f"in 8 bits raw maps correlate by {mean:.3f} with those in floats, at least "
+            f"{lowest:.3f}"
         )
     return lines

@@ -89,7 +89,10 @@ def run(
         raise TargetError(f"The class of rank {topk} was asked for; the model has {count} classes.")
     preprocess = network.preprocess
     record.paths = each_picture(
-        paths, channels=None if preprocess is None else preprocess.channels, every=every
+        paths,
+        channels=None if preprocess is None else preprocess.channels,
+        volumes=preprocess is not None and preprocess.takes_volumes,
+        every=every,
     )
     if len(record.paths) > len(paths):
         files = picture_options.plan(single=False)
@@ -178,10 +181,12 @@ class _Work:
         """Write the pictures of one photo, and note them."""
         asked, noted = self.pictures.whole, list[dict[str, Any]]()
         whole = self.files.format != "npz" if asked is None else asked
+        whole = whole and explanations[0].crops is not None  # volumes have no whole photo
         for number, explanation in enumerate(explanations, start=1):
-            picture = self.files.of_map(
-                path, explanation.method, explanation.label[0], number, len(explanations)
-            )
+            # Pictures of other layers of the same file must not take each other's names.
+            several = len({each.layer for each in self.network.description.maps}) > 1
+            how = f"{explanation.method}-{explanation.layer}" if several else explanation.method
+            picture = self.files.of_map(path, how, explanation.label[0], number, len(explanations))
             explanation.save(
                 picture,
                 whole=whole,
