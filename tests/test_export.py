@@ -309,6 +309,19 @@ def test_8_bits_need_something_to_compute(model: Small, images: Tensor, tmp_path
         limelight.export(model, images, tmp_path / "no.onnx", layer="<input>", int8=True)
 
 
+def test_in_8_bits_a_layer_may_stand_behind_another(
+    model: Small, images: Tensor, tmp_path: Path
+) -> None:
+    layers = ["features.1", "features.4"]
+    exported = limelight.export(model, images, tmp_path / "two.onnx", layer=layers, int8=True)
+    session = onnxruntime.InferenceSession(exported.path)
+
+    names = [each.name for each in session.get_outputs()]
+    assert names == ["logits", "heatmap", "raw", "status", "heatmap_2", "raw_2", "status_2"]
+    assert exported.description.quantised is not None
+    assert (exported.description.quantised["raw_correlation"] or 0) > 0.9
+
+
 class ByValue(Small):
     """A network whose way depends on values."""
 

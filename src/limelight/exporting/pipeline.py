@@ -130,7 +130,8 @@ def export(
         description = replace(description, parity=parity.figures())
         return Export(formats.write_program(path, program, description), description)
     tell("write it as ONNX")
-    layer_values = [f"layer_{number}" for number in range(len(plan.layers))] if int8 else []
+    shown = len(program.graph_signature.user_outputs) - len(names)
+    layer_values = [f"layer_{number}" for number in range(shown)]
     onnx_model = formats.to_onnx(program, [*names, *layer_values])
     tell("compare")
     parity = measure_parity(formats.run_onnx(onnx_model), plan, description)

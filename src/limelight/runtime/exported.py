@@ -69,10 +69,8 @@ class _MarkedNetwork(nn.Module):
         super().__init__()
         anchored = {id(module) for module in model.modules() if keeps_anchors(module)}
         self.network, copies = shadow(model, {id(layer.module) for layer in layers} | anchored)
-        for key in anchored:
-            copies[key].__dict__["dynamic"] = (
-                True  # anchors are made anew, not kept for one batch size
-            )
+        for key in anchored:  # anchors are made anew, not kept for one batch size
+            copies[key].__dict__["dynamic"] = True
         self._inputs, self._read = inputs, read
         self._calls = _Calls()
         self._at_input = [n for n, layer in enumerate(layers) if layer.path == INPUT]
