@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from limelight.errors import WeightsError
+from limelight.plain import as_json
 from limelight.status import STATUS_NAMES
 
 #: The key of the description among the metadata of an ONNX file, and the name of the file beside a
@@ -89,10 +89,7 @@ class Description:
 
     def to_json(self) -> str:
         """Return the description as JSON; figures that are not finite are null."""
-        fields = asdict(self)
-        fields["parity"] = _finite(self.parity)
-        fields["quantised"] = None if self.quantised is None else _finite(self.quantised)
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False)
+        return as_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Description:
@@ -126,14 +123,6 @@ class Description:
                 "preprocess": None if preprocess is None else _as_tuples(preprocess),
             }
         )
-
-
-def _finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return figures with None in place of NaN and infinity, which JSON lacks."""
-    return {
-        name: figure if figure is not None and math.isfinite(figure) else None
-        for name, figure in figures.items()
-    }
 
 
 def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
