@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoresRead:
-    """What is explained of each image.
+    """The class that is explained in each image, with its score.
 
     Attributes:
         index: The class, `[B]`.

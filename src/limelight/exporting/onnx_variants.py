@@ -77,6 +77,7 @@ def _lost(
 ) -> dict[str, float | None]:
     """Return what 8 bits change on images."""
     run, run_quantised = run_onnx(model), run_onnx(quantised)
+    maps = plan.described
     same, correlations = list[bool](), list[float]()
     for rows in _in_batches(images, plan.batch or 1):
         predicted = torch.full((len(rows),), -1, dtype=torch.long, device="cpu")
@@ -85,7 +86,7 @@ def _lost(
         others = run_quantised(rows, index)
         _, other_index = plan.reading.score(others["logits"], predicted)
         same += (index == other_index).tolist()
-        for each in plan.described:
+        for each in maps:
             pairs = torch.stack([outputs[each.raw].flatten(1), others[each.raw].flatten(1)], 1)
             by_image = (float(torch.corrcoef(pair)[0, 1]) for pair in pairs)
             # A map that is the same everywhere correlates with nothing.

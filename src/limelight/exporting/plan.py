@@ -1,4 +1,4 @@
-"""What is exported: the layers, the maps at them, and how class scores are read."""
+"""The plan of an export: the layers, the maps at them, and how class scores are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Layers = Layer | Sequence[Layer] | None
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """What is exported.
+    """The network, layers and maps that a file is made from.
 
     Attributes:
         images: All images that were given, `[B, C, *image]`.
