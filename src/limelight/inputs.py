@@ -260,6 +260,15 @@ class ModelInputs:
         return *packed, *places_in_sentence(tensors((self.args, self.kwargs)), self.packing)
 
     @property
+    def pieces(self) -> tuple[int, tuple[int, ...]]:
+        """How many frames, crops or pictures a prompt has, and the numbers of the image's own."""
+        if self.form == "frames":
+            return self.image.shape[2], tuple(range(self.image.shape[2]))
+        if self.packing is None or self.packing.pieces.ndim == 3:
+            return 1, (0,)
+        return self.packing.pieces.shape[1], self.packing.order
+
+    @property
     def least_axes(self) -> int:
         """How many axes an output over the image has at least: two without a batch axis."""
         return 2 if self.packing is not None and self.packing.is_flat else 3
