@@ -99,6 +99,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.targets.boxes import Box as Box
     from limelight.targets.classes import (
         AnyOf as AnyOf,
+        Pair as Pair,
         Rank as Rank,
         top as top,
     )
@@ -238,7 +239,7 @@ _PUBLIC_NAMES = {
         "walkthrough",
     ),
     "targets.boxes": ("Box",),
-    "targets.classes": ("AnyOf", "Rank", "top"),
+    "targets.classes": ("AnyOf", "Pair", "Rank", "top"),
     "targets.context": ("TargetContext",),
     "targets.differences": ("Contrast", "Counterfactual"),
     "targets.edges": ("Edge",),
