@@ -119,6 +119,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Words as Words,
         each_word as each_word,
     )
+    from limelight.text_explanation import ExplainedText as ExplainedText, TextWord as TextWord
+    from limelight.text_pipeline import explain_text as explain_text
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
     from limelight.window_scores import WindowScores as WindowScores
@@ -256,6 +258,8 @@ _PUBLIC_NAMES = {
         "Words",
         "each_word",
     ),
+    "text_explanation": ("ExplainedText", "TextWord"),
+    "text_pipeline": ("explain_text",),
     "tracing": (
         "Trace",
         "Window",

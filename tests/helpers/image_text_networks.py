@@ -1,4 +1,4 @@
-"""Tiny networks that compare pictures with texts, one of each family, with weights drawn at random."""
+"""Tiny networks that compare pictures with texts, of each family, with weights at random."""
 
 from __future__ import annotations
 
@@ -140,6 +140,15 @@ def xclip() -> Any:
 
 
 FAMILIES: dict[str, Callable[[], Any]] = {
-    "clip": clip, "siglip": siglip, "altclip": altclip, "align": align, "chinese_clip": chinese_clip,
-    "groupvit": groupvit, "clipseg": clipseg, "metaclip": metaclip, "blip": blip, "dual": dual_encoder, "xclip": xclip,
+    "clip": clip,
+    "siglip": siglip,
+    "altclip": altclip,
+    "align": align,
+    "chinese_clip": chinese_clip,
+    "groupvit": groupvit,
+    "clipseg": clipseg,
+    "metaclip": metaclip,
+    "blip": blip,
+    "dual": dual_encoder,
+    "xclip": xclip,
 }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
-from limelight.targets.outputs import Detected, advice_on_bags, class_logits, may_hold_words, returned
+from limelight.targets.outputs import (
+    Detected,
+    advice_on_bags,
+    class_logits,
+    may_hold_words,
+    returned,
+)
 from limelight.targets.peak_table import PeakTable
 from limelight.targets.raw_boxes import advice_on_raw_boxes
 from limelight.targets.region_table import RegionTable, is_map

@@ -16,10 +16,10 @@ _ROUNDED = 0.02
 def prompt_logits(output: Any) -> Tensor | None:
     """Return the logits `[B, P]` of P texts, `scale image . text + bias`, as of open_clip.
 
-    They are computed from an output that holds nothing but what they are made of, in this order: the
-    embeddings of the pictures `[B, D]` and those of the texts `[P, D]`, all of length 1, and then
-    perhaps a scale, and perhaps a bias. It is a tuple, or a dict by whatever names. None for other
-    outputs.
+    They are computed from an output that holds nothing but what they are made of, in this order:
+    the embeddings of the pictures `[B, D]` and those of the texts `[P, D]`, all of length 1, and
+    then perhaps a scale, and perhaps a bias. It is a tuple, or a dict by whatever names. None for
+    other outputs.
     """
     if not isinstance(output, tuple | Mapping):
         return None
