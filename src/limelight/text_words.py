@@ -12,6 +12,9 @@ from limelight.errors import OptionError
 #: Where a character is a word by itself, as in Chinese and Japanese: first and last code points.
 _WORDS_BY_THEMSELVES = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
 
+#: What a tokenizer shows of a character whose bytes are not all there yet.
+_INCOMPLETE = "\ufffd"
+
 
 @dataclass(frozen=True, slots=True)
 class WordTokens:
@@ -46,7 +49,7 @@ def words_of(ids: Sequence[int], tokenizer: Any = None) -> tuple[WordTokens, ...
     if tokenizer is None:
         return tuple(WordTokens(f"token {token}", (at,)) for at, token in enumerate(ids))
     tokenizer = _with_decode(tokenizer)
-    special = _special_positions(ids, frozenset(tokenizer.all_special_ids))
+    special = _special_positions(ids, _special_ids(tokenizer))
     found = [WordTokens(_decoded(tokenizer, ids[at : at + 1]), (at,), True) for at in special]
     found += _words(ids, [at for at in range(len(ids)) if at not in special], tokenizer)
     return tuple(sorted(found, key=lambda word: word.at))
@@ -67,11 +70,20 @@ def _with_decode(tokenizer: Any) -> Any:
     )
 
 
+def _special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the numbers of a tokenizer's special tokens, without that of an unknown word."""
+    special = frozenset(tokenizer.all_special_ids)
+    names = ("bos", "eos", "cls", "sep", "pad")
+    others = {getattr(tokenizer, f"{name}_token_id", None) for name in names}
+    unknown = getattr(tokenizer, "unk_token_id", None)  # CLIP's also ends the text
+    return special if unknown in others else special - {unknown}
+
+
 def _special_positions(ids: Sequence[int], special_ids: Collection[int]) -> list[int]:
     """Return the positions of special tokens, and of what fills a text up behind its end."""
     special = [at for at, token in enumerate(ids) if token in special_ids]
     first_word = next((at for at in range(len(ids)) if at not in special), len(ids))
-    end = next((at for at in special if at > first_word), len(ids))
+    end = max((at for at in special if at > first_word), default=len(ids))
     return [at for at in range(len(ids)) if at in special or at > end]
 
 
@@ -81,28 +93,36 @@ def _words(ids: Sequence[int], positions: Sequence[int], tokenizer: Any) -> list
     The text is decoded up to each token, since a token alone may look otherwise than in its text.
     """
     tokens = [ids[at] for at in positions]
-    read = [_decoded(tokenizer, tokens[:count]) for count in range(len(tokens) + 1)]
     words = list[WordTokens]()
-    start = 0  # where in the text the word begins
-    for count, at in enumerate(positions):
-        before, after = read[count].rstrip("\ufffd"), read[count + 1]
+    before, start, waiting = "", 0, list[int]()
+    for count, at in enumerate(positions, start=1):
+        after = _decoded(tokenizer, tokens[:count])
+        waiting.append(at)
+        added = after[len(before) :]
+        if (after.endswith(_INCOMPLETE) or added.isspace()) and count < len(positions):
+            continue  # the rest of a character, or the word behind a blank, is to come
         if not words or _begins_word(before, after):
             start = len(before.rstrip())
-            words.append(WordTokens(after[start:].strip(), (at,)))
+            words.append(WordTokens(after[start:].strip(), tuple(waiting)))
         else:
-            words[-1] = WordTokens(after[start:].strip(), (*words[-1].at, at))
+            words[-1] = WordTokens(after[start:].strip(), (*words[-1].at, *waiting))
+        before, waiting = after, []
     return words
 
 
 def _begins_word(before: str, after: str) -> bool:
     """Return whether what a text grows by begins a new word."""
-    added = after[len(before) :]
-    if before[-1:].isspace() or added[:1].isspace() or not before:
-        return True
-    last, first = before[-1], added[:1]
-    if not first:  # a part of a character, of which the rest is to come
-        return False
-    return _is_word_by_itself(first) or _is_sign(first) or _is_sign(last)
+    last, first = before[-1:], after[len(before) :][:1]
+    if not last or not first:
+        return not last
+    return (
+        last.isspace()
+        or first.isspace()
+        or _is_word_by_itself(first)
+        or _is_word_by_itself(last)
+        or _is_sign(first)
+        or _is_sign(last)
+    )
 
 
 def _is_word_by_itself(character: str) -> bool:
@@ -110,8 +130,8 @@ def _is_word_by_itself(character: str) -> bool:
 
 
 def _is_sign(character: str) -> bool:
-    """Return whether a character is punctuation or a symbol, but no mark of half a character."""
-    return character != "\ufffd" and unicodedata.category(character)[0] in "PS"
+    """Return whether a character is punctuation or a symbol."""
+    return unicodedata.category(character)[0] in "PS"
 
 
 def _decoded(tokenizer: Any, tokens: Sequence[int]) -> str:

@@ -121,9 +121,9 @@ def _fetched(source: str, load: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep open_clip from warning of random weights, which were asked for."""
+    """Keep open_clip from logging: random weights were asked for, and what fails is raised."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
