@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -112,7 +112,9 @@ def metaclip() -> Any:
 
 def blip() -> Any:
     config = transformers.BlipConfig(
-        text_config={**READS, "encoder_hidden_size": 16}, vision_config=SEES, projection_dim=8
+        text_config={**READS, "encoder_hidden_size": 16, "sep_token_id": 28},
+        vision_config=SEES,
+        projection_dim=8,
     )
     return drawn(transformers.BlipModel(config))
 
@@ -139,16 +141,61 @@ def xclip() -> Any:
     return drawn(transformers.XCLIPModel(config))
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {
-    "clip": clip,
-    "siglip": siglip,
-    "altclip": altclip,
-    "align": align,
-    "chinese_clip": chinese_clip,
-    "groupvit": groupvit,
-    "clipseg": clipseg,
-    "metaclip": metaclip,
-    "blip": blip,
-    "dual": dual_encoder,
-    "xclip": xclip,
+class Family(NamedTuple):
+    """A family of networks.
+
+    Attributes:
+        build: Makes a tiny one.
+        embedding: The module that embeds the words.
+        grid: The cells of a picture.
+        layer: A layer of the picture tower that puts out a plain tensor, in place of the one that
+            limelight chooses; "" for that.
+    """
+
+    build: Callable[[], Any]
+    embedding: str = "text_model.embeddings.token_embedding"
+    grid: tuple[int, ...] = GRID
+    layer: str = ""
+
+    def asked(self, batch: int, count: int) -> tuple[Any, dict[str, Tensor]]:
+        """Return a network, and its inputs: so many pictures, and so many prompts."""
+        ids, size = prompts(count), 8 * self.grid[-1]
+        frames = self.grid[:-2]
+        inputs = {
+            "pixel_values": torch.randn(batch, *frames, 3, size, size),
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+        }
+        return self.build(), inputs
+
+    def logits(self, output: Any) -> Tensor:
+        """Return the logits of the prompts, `[B, P]`."""
+        logits: Tensor = output.logits_per_video if len(self.grid) > 2 else output.logits_per_image
+        return logits
+
+    def as_grid(self, raw: Tensor) -> Tensor:
+        """Return what a layer put out as a grid `[B, K, *grid]`."""
+        if len(self.grid) > 2:
+            return raw.unflatten(0, (-1, self.grid[0])).transpose(1, 2)
+        if raw.ndim == 4:
+            return raw
+        count = math.prod(self.grid)
+        return raw[:, raw.shape[1] - count :].transpose(1, 2).unflatten(2, self.grid)
+
+
+WORD = "embeddings.word_embeddings"
+FAMILIES: dict[str, Family] = {
+    "clip": Family(clip),
+    "siglip": Family(siglip),
+    "altclip": Family(altclip, f"text_model.roberta.{WORD}"),
+    "align": Family(align, f"text_model.{WORD}", (8, 8), "vision_model.encoder.blocks.1"),
+    "chinese clip": Family(chinese_clip, f"text_model.{WORD}"),
+    "groupvit": Family(groupvit, layer="vision_model.embeddings.layernorm"),
+    "clipseg": Family(clipseg),
+    "metaclip 2": Family(metaclip),
+    "blip": Family(blip, f"text_model.{WORD}"),
+    "two encoders": Family(dual_encoder, f"text_model.{WORD}"),
+    "x-clip": Family(xclip, grid=(4, *GRID), layer="vision_model.embeddings.patch_embedding"),
 }
+
+any_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
