@@ -61,7 +61,7 @@ def test_without_a_target_the_text_that_fits_best_is_explained(family: Family) -
 def off_by(
     model: Any, inputs: dict[str, Tensor], layer: str | None, grid: tuple[int, ...]
 ) -> list[int]:
-    """For each patch of 8 x 8 pixels, how far from its cell the cell is that it changes the most."""
+    """For each patch of 8 x 8 pixels, how far the cell that it changes most is from its own."""
     before = inputs["pixel_values"]
     cells = list(itertools.product(*map(range, grid)))
     changed = before.repeat(len(cells), *(1,) * (before.ndim - 1))

@@ -25,7 +25,7 @@ _Loaded = TypeVar("_Loaded")
 #: The names of resize filters by Pillow's numbers.
 _FILTER_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
-#: Networks that read a picture and a text together, so that each pair of them is a row.
+#: Networks that read a picture and a text together.
 _OF_PAIRS = frozenset({"CLIPSegForImageSegmentation", "BlipForImageTextRetrieval"})
 
 
@@ -109,7 +109,11 @@ def _load_parts(
 
 
 def _prompted(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Prompted:
-    """Return a model with texts filled in."""
+    """Return a model with texts filled in.
+
+    Raises:
+        OptionError: There are several texts, and the model reads a picture together with one.
+    """
     full: dict[str, Any] = {"padding": True}
     if "siglip" in type(model).__name__.lower():
         # It was trained on texts padded to its full length, and has no mask. The tokeniser of
@@ -119,7 +123,13 @@ def _prompted(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Prompte
     tokens = tokenizer(list(texts), truncation=True, return_tensors="pt", **full)
     # Tokenisers may return more than the model takes.
     taken = signature(model.forward).parameters
-    compare = compare_pairs if type(model).__name__ in _OF_PAIRS else compare_embeddings
+    in_pairs = type(model).__name__ in _OF_PAIRS
+    if in_pairs and len(texts) > 1:
+        raise OptionError(
+            f"A {type(model).__name__} reads a picture and a text together, and {len(texts)} texts "
+            f"were given. Pass one, as in classes=[{texts[0]!r}], and load it again for another."
+        )
+    compare = compare_pairs if in_pairs else compare_embeddings
     return Prompted(model, {k: v for k, v in tokens.items() if k in taken}, tokenizer, compare)
 
 

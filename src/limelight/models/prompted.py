@@ -61,19 +61,17 @@ def compare_embeddings(model: Any, images: Tensor, tokens: Mapping[str, Tensor])
 
 
 def compare_pairs(model: Any, images: Tensor, tokens: Mapping[str, Tensor]) -> Tensor:
-    """Compare each picture with each text as a pair, since the network reads both together.
+    """Compare each picture with one text, which the network reads together, `[B, 1]`.
 
-    The logit of a pair is that of "they match", less that of "they do not" if there are two; for a
-    segmenter, `[B, P, H, W]`, it is that of each pixel.
+    The logit is that of "they match", less that of "they do not" if there are two; for a segmenter,
+    `[B, 1, H, W]`, it is that of each pixel.
     """
-    batch, count = len(images), len(next(iter(tokens.values())))
-    repeated = {
-        name: tensor.repeat(batch, *(1,) * (tensor.ndim - 1)) for name, tensor in tokens.items()
-    }
-    logits = find_logits(model(pixel_values=images.repeat_interleave(count, 0), **repeated))
+    batch = len(images)
+    repeated = {name: tensor.expand(batch, *tensor.shape[1:]) for name, tensor in tokens.items()}
+    logits = find_logits(model(pixel_values=images, **repeated))
     if logits.ndim == 2:
         logits = logits[:, -1] - (logits[:, 0] if logits.shape[1] == 2 else 0)
-    return logits.unflatten(0, (batch, count))
+    return logits[:, None]
 
 
 def compare_encoded(model: Any, images: Tensor, tokens: Mapping[str, Tensor]) -> Tensor:
