@@ -116,7 +116,7 @@ class Bag(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.see, self.kind = nn.Conv2d(3, 8, 8, 8), nn.Embedding(2, 8)
+        self.see, self.kind = nn.Conv2d(3, 8, 8, 8, bias=False), nn.Embedding(2, 8)
         self.hear = nn.Embedding(WORDS, 8)
 
     def forward(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -133,7 +133,8 @@ class Tokenizer:
 
 
 def test_without_a_word_the_score_falls_by_its_value() -> None:
-    model, images = Bag(), torch.randn(2, 3, 32, 32)
+    model, image = Bag(), torch.randn(1, 3, 32, 32)
+    images = torch.cat([image, -image])
     ids = torch.tensor([[BEGIN, 3, 4, 28, 5, END, FILL, FILL]])
     found = limelight.explain_text(model, (images, ids), target=0, tokenizer=Tokenizer())
     whole = model(images, ids)[:, 0].detach()
@@ -149,8 +150,14 @@ def test_without_a_word_the_score_falls_by_its_value() -> None:
         assert_agrees(
             [word.share for word in each.words], [word.value / largest for word in each.words]
         )
-        assert any(word.value < 0 for word in each.words)
         assert_agrees(each.values.sum(), whole[b], scale=float(each.values.abs().sum()))
+
+
+def test_what_speaks_against_the_score_is_negative() -> None:
+    image, ids = torch.randn(1, 3, 32, 32), prompts(1)
+    one, other = limelight.explain_text(Bag(), (torch.cat([image, -image]), ids), target=0)
+    assert_agrees(one.values, -other.values)
+    assert (one.values.abs() > 0).all()
 
 
 def test_rows_and_a_table_for_a_notebook() -> None:
