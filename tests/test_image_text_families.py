@@ -63,13 +63,15 @@ def off_by(
 ) -> list[int]:
     """For each patch of 8 x 8 pixels, how far the cell that it changes most is from its own."""
     before = inputs["pixel_values"]
-    cells = list(itertools.product(*map(range, grid)))
+    cells: list[tuple[int, ...]] = list(itertools.product(*map(range, grid)))
     changed = before.repeat(len(cells), *(1,) * (before.ndim - 1))
     ids = inputs["input_ids"]
     each = {"input_ids": ids.repeat(len(cells), 1)} if len(ids) == 1 else {}
     for number, (*frame, row, column) in enumerate(cells):
         rows, columns = slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8)
-        changed[number, *frame, :, rows, columns] += 3 * torch.randn(3, 8, 8)
+        (changed[number, frame[0]] if frame else changed[number])[:, rows, columns] += (
+            3 * torch.randn(3, 8, 8)
+        )
     named = limelight.cut(model, inputs, layer)
     after = limelight.cut(model, {**inputs, **each, "pixel_values": changed}, named.layer)
     changes = (after.activations - named.activations).abs().sum(1).flatten(1)

@@ -28,6 +28,7 @@ from helpers.image_text_networks import (
 )
 from helpers.tolerances import assert_agrees
 from limelight.errors import InputError, LayerError, MethodError, OptionError, TargetError
+from limelight.models.prompted import Prompted
 from limelight.targets import Contrast, Pair
 from limelight.text_words import words_of
 
@@ -98,7 +99,8 @@ def test_a_layer_with_the_texts_second() -> None:
 
         def forward(self, images: Tensor, texts: Tensor) -> Tensor:
             read = self.mix(self.hear(texts).transpose(0, 1)).relu().mean(0)
-            return self.see(images).mean((2, 3)) @ read.T
+            logits: Tensor = self.see(images).mean((2, 3)) @ read.T
+            return logits
 
     model, ids = Second(), prompts(3)
     images = torch.randn(1, 3, 32, 32)
@@ -120,7 +122,8 @@ class Bag(nn.Module):
         self.hear = nn.Embedding(WORDS, 8)
 
     def forward(self, images: Tensor, texts: Tensor) -> Tensor:
-        return self.see(images).mean((2, 3)) @ self.hear(texts).sum(1).T
+        logits: Tensor = self.see(images).mean((2, 3)) @ self.hear(texts).sum(1).T
+        return logits
 
 
 class Tokenizer:
@@ -267,6 +270,11 @@ def saved(folder: Path, model: Any, size: int = 32) -> str:
 TEXTS = ["a red cat", "dog"]
 
 
+def filled_in(network: limelight.Network) -> dict[str, Tensor]:
+    assert isinstance(network.model, Prompted)
+    return network.model.tokens
+
+
 @pytest.mark.parametrize(
     "name", ["clip", "siglip", "altclip", "align", "chinese clip", "groupvit", "clipseg", "blip"]
 )
@@ -279,7 +287,7 @@ def test_texts_as_the_classes_of_a_network(name: str, tmp_path: Path) -> None:
     result = limelight.explain(network, photo, target="dog", layer=layer)
     assert result.label == ("dog",)
     assert result.raw.shape == (1, *family.grid)
-    texts = {key: value.clone() for key, value in network.model.tokens.items()}
+    texts = {key: value.clone() for key, value in filled_in(network).items()}
     if name == "siglip":  # it was trained on texts of full length, without a mask
         assert texts["input_ids"].shape[1] == READS["max_position_embeddings"]
     with torch.no_grad():
@@ -326,7 +334,7 @@ def test_a_text_as_the_class_of_a_segmenter(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     target = limelight.Region("a red cat", (5, 9))
     result = limelight.explain(network, images, target=target)
-    inputs = {key: value.expand(2, -1) for key, value in network.model.tokens.items()}
+    inputs = {key: value.expand(2, -1) for key, value in filled_in(network).items()}
     inputs["pixel_values"] = images
     with torch.no_grad():
         assert_agrees(result.score, model(**inputs).logits[:, 5, 9])
@@ -351,7 +359,7 @@ def test_a_text_as_the_class_of_a_network_that_matches_pairs(tmp_path: Path) -> 
     network = limelight.load_model(name, classes=["dog"])
     images = torch.randn(2, 3, 32, 32)
     result = limelight.explain(network, images, target="dog")
-    inputs = {key: value.expand(2, -1) for key, value in network.model.tokens.items()}
+    inputs = {key: value.expand(2, -1) for key, value in filled_in(network).items()}
     with torch.no_grad():
         both = model(pixel_values=images, **inputs).itm_score
     assert_agrees(result.score, both[:, 1] - both[:, 0])
@@ -390,7 +398,8 @@ def test_a_model_without_a_table_of_words_is_refused() -> None:
             self.see, self.table = nn.Conv2d(3, 8, 8, 8), nn.Parameter(torch.randn(WORDS, 8))
 
         def forward(self, images: Tensor, texts: Tensor) -> Tensor:
-            return self.see(images).mean((2, 3)) @ self.table[texts].sum(1).T
+            logits: Tensor = self.see(images).mean((2, 3)) @ self.table[texts].sum(1).T
+            return logits
 
     with pytest.raises(InputError, match=r"No nn.Embedding of the model is given the texts"):
         limelight.explain_text(Table(), (torch.randn(1, 3, 32, 32), prompts(3)))

@@ -159,7 +159,7 @@ def _token_values(found: TextGradients, method: Method, inputs: ModelInputs) -> 
         found={"gradients": at_least_float32(found.gradients.flatten(0, 1).transpose(1, 2))},
     )
     with torch.no_grad():
-        return method.raw(evidence).unflatten(0, (batch, count))
+        return method.raw(evidence).reshape(batch, count, -1)
 
 
 def _explained(

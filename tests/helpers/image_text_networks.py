@@ -176,11 +176,12 @@ class Family(NamedTuple):
     def as_grid(self, raw: Tensor) -> Tensor:
         """Return what a layer put out as a grid `[B, K, *grid]`."""
         if len(self.grid) > 2:
-            return raw.unflatten(0, (-1, self.grid[0])).transpose(1, 2)
+            return raw.reshape(-1, self.grid[0], *raw.shape[1:]).transpose(1, 2)
         if raw.ndim == 4:
             return raw
         count = math.prod(self.grid)
-        return raw[:, raw.shape[1] - count :].transpose(1, 2).unflatten(2, self.grid)
+        cells = raw[:, raw.shape[1] - count :].transpose(1, 2)
+        return cells.reshape(*cells.shape[:2], *self.grid)
 
 
 WORD = "embeddings.word_embeddings"

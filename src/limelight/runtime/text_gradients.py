@@ -102,7 +102,7 @@ def _reading_of(output: LayerOutput, ids: Tensor) -> Callable[[Tensor], Tensor]:
     """
     shape, (texts, count) = output.tensor.shape, ids.shape
     if len(shape) == 3 and shape[1] == count and not shape[0] % texts:
-        return lambda tensor: tensor.unflatten(0, (-1, texts))
+        return lambda tensor: tensor.reshape(-1, texts, *tensor.shape[1:])
     if len(shape) == 3 and shape[:2] == (count, texts):
         return lambda tensor: tensor.transpose(0, 1)[None]
     raise LayerError(

@@ -68,6 +68,10 @@ class ClassTarget(ScoreTarget):
     def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
 
+    def of_image(self, image: int, axes: int) -> ClassTarget:  # noqa: ARG002 (as ScoreTarget)
+        """Return the target of one image of the batch."""
+        return self
+
     def terms(
         self,
         values: Tensor,
