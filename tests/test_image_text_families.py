@@ -269,7 +269,7 @@ def test_masks_of_a_task_in_words_are_no_words() -> None:
     assert_agrees(found.score, (shares * masks).sum(1).detach())
 
 
-@pytest.mark.parametrize("words", [4, 9, 16, 20])
+@pytest.mark.parametrize("words", [4, 16])
 def test_words_behind_the_patches_move_no_cell(words: int) -> None:
     config = transformers.GitConfig(vision_config=SEES, **READS)
     model, ids = drawn(transformers.GitForCausalLM(config)), prompts(1, words)
