@@ -99,6 +99,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.targets.boxes import Box as Box
     from limelight.targets.classes import (
         AnyOf as AnyOf,
+        Pair as Pair,
         Rank as Rank,
         top as top,
     )
@@ -118,6 +119,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Words as Words,
         each_word as each_word,
     )
+    from limelight.text_explanation import ExplainedText as ExplainedText, TextWord as TextWord
+    from limelight.text_pipeline import explain_text as explain_text
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
     from limelight.window_scores import WindowScores as WindowScores
@@ -238,7 +241,7 @@ _PUBLIC_NAMES = {
         "walkthrough",
     ),
     "targets.boxes": ("Box",),
-    "targets.classes": ("AnyOf", "Rank", "top"),
+    "targets.classes": ("AnyOf", "Pair", "Rank", "top"),
     "targets.context": ("TargetContext",),
     "targets.differences": ("Contrast", "Counterfactual"),
     "targets.edges": ("Edge",),
@@ -255,6 +258,8 @@ _PUBLIC_NAMES = {
         "Words",
         "each_word",
     ),
+    "text_explanation": ("ExplainedText", "TextWord"),
+    "text_pipeline": ("explain_text",),
     "tracing": (
         "Trace",
         "Window",

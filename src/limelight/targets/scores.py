@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,7 +91,7 @@ class ScoreTarget(ABC):
         """
         return None if self.reads_logits else type(self)
 
-    def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
+    def of_image(self, image: int, axes: int) -> ScoreTarget:  # noqa: ARG002 (for those that need it)
         """Return the target of one image of the batch.
 
         `axes` is how many grid axes an image has: it tells one mask for all images from one per

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import find_logits
+from limelight.targets.outputs import find_logits, may_hold_words, parts, returned
 from limelight.targets.scores import RowTarget, Scores, rows_of_image
 from limelight.targets.tables import shape_changed
 
@@ -62,6 +62,12 @@ class Words(RowTarget):
         Raises:
             TargetError: The tokens do not fit the output.
         """
+        if not may_hold_words(output, context.spec.key):
+            raise TargetError(
+                f"Words are explained by the logits of a language model, [B, N, V]; the model "
+                f"returned {', '.join(parts(returned(output)))}. Wrap it so that it returns the "
+                "logits of its text decoder, or say with output=... where they are."
+            )
         logits = find_logits(output, context.spec.key)
         # 1. The sentences.
         ids = torch.as_tensor(self.ids, device=logits.device)
