@@ -22,7 +22,7 @@ from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
 from limelight.misnamed import checked_arguments
 from limelight.options import Options
-from limelight.runtime import deep
+from limelight.runtime import attending, deep
 from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
 from limelight.runtime.cam_head import class_weights
 from limelight.runtime.diagnosis import layers_instead, why_disconnected
@@ -317,18 +317,21 @@ class Cut:
         """
         return deep.bias_gradients(self._run, self._scores(target))
 
-    def attention(self, target: Target | Scores = None, *, by_layer: bool = False) -> Attention:
-        """Return the attention matrices of all layers, with the gradient of the score at each.
+    def attention(
+        self, target: Target | Scores = None, *, by_layer: bool = False, tower: str = ""
+    ) -> Attention:
+        """Return the attention matrices of a tower, with the gradient of the score at each.
 
         With `by_layer` each layer's gradient is that of its own score: the score that the network
         would give if the tokens that come out of this block went straight into what follows the
-        last block.
+        last block. `tower` is the path of the module that holds the layers, "" for the picture's.
 
         Raises:
-            MethodError: The network has no attention among all its tokens.
+            UnknownNameError: There is no such tower.
+            MethodError: The network has no attention among the tokens of a grid.
         """
-        find = deep.layer_attention if by_layer else deep.attention
-        return find(self._run, self._scores(target))
+        find = attending.layer_attention if by_layer else attending.attention
+        return find(self._run, self._scores(target), tower)
 
     @cached_property
     def _head(self) -> Head:
