@@ -97,7 +97,7 @@ class AttentionLayer:
         return self.weights.new_full((self.weights.shape[0], count), 1 / count)
 
     def attended(self, shares: Tensor, matrix: Tensor) -> Tensor:
-        """Return `s M`, the share of each token, `[B, N]`, for the shares s of the queries `[B, M]`.
+        """Return `s A`, the share of each token, `[B, N]`, for shares s of the queries, `[B, M]`.
 
         Args:
             shares: The shares of the queries.

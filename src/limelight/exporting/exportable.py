@@ -32,6 +32,7 @@ _NEAREST = {
     "rollout": "gradcam",
     "attention-x-gradient": "gradcam",
     "legrad": "gradcam",
+    "grad-eclip": "gradcam",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tokens that a network merges: which of the earlier ones a later one is made of, by their cells."""
+"""Tokens that a network merges: which earlier ones a later one is made of, by their cells."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spread(shares: Tensor, after: Layout, before: Layout, count: int) -> Tensor:
 
 
 def _overlaps(after: Layout, before: Layout) -> list[Tensor]:
-    """Return along each axis the part of each later cell that each earlier one covers, `[h', h]`."""
+    """Return along each axis the part of later cells that each earlier one covers, `[h', h]`."""
     spans = zip(
         along_axes(after.span, len(after.grid)),
         along_axes(before.span, len(before.grid)),

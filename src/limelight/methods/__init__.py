@@ -340,6 +340,16 @@ METHODS: dict[str, Method] = {
             keeps_positive=True,
         ),
         Method(
+            name="grad-eclip",
+            family="attention",
+            function=attention.grad_eclip,
+            needs=frozenset({"attention"}),
+            place="network",
+            formula="lambda_i sum_c dy_c/do_c v_ic, lambda = cos(q, k_i) in [0, 1]",
+            paper="Zhao et al. 2024, Gradient-based Visual Explanation for Transformer-based CLIP",
+            use="For CLIP and its like: what a prompt finds, from the last attention.",
+        ),
+        Method(
             name="random",
             family="control",
             function=controls.random,

@@ -1,8 +1,8 @@
 """Methods for transformers: what the tokens attend to, through all layers.
 
-Each multiplies matrices of attention, `R = M_L ... M_1`, and keeps the rows of R at the queries that
-the score reads. So it follows these rows back, from the last layer to the first: a row of N numbers
-times one matrix after another, of which no product is ever formed.
+`R = M_L ... M_1` multiplies matrices of attention, and the map is its rows at the queries that the
+score reads. So these rows are followed back, from the last layer to the first: N numbers times one
+matrix after another, of which no product is ever formed.
 
 With attention **within windows** (Swin), a layer's matrix is that of all its tokens, zero between
 windows. Where tokens are merged, the matrix between two layers is `m_ij`, the part of the cell of
@@ -79,8 +79,8 @@ def legrad(evidence: Evidence, *, tower: str = "") -> Tensor:
     With `s_l` the score that the network's head gives for the tokens after layer l,
     `L = mean_l mean_heads,queries relu(ds_l/dA_l)`, shape `[B, *grid]`: Bousselham et al. 2024,
     section 3. The paper pools each layer's tokens by their mean; here the network's own head does,
-    with its own pooling. If that is a pool by attention, A_l is the matrix of the pool when it reads
-    the tokens after layer l, as in the paper.
+    with its own pooling. If that is a pool by attention, A_l is the pool's matrix when it reads the
+    tokens after layer l, as in the paper.
 
     Args:
         evidence: The evidence.
@@ -101,8 +101,8 @@ def grad_eclip(evidence: Evidence, *, tower: str = "") -> Tensor:
 
     With o the heads' output at the query q that the score reads (the class token), before its
     projection, v_i the values and k_i the keys, `L_i = lambda_i sum_c (dS/do_c) v_ic`, with
-    `lambda_i = cos(q, k_i)` scaled to [0, 1] over the picture, shape `[B, *grid]`: Zhao et al. 2024,
-    eq. 7 and 8, before the ReLU. As `o = sum_i A_i v_i`, the sum over channels is
+    `lambda_i = cos(q, k_i)` scaled to [0, 1] over the picture, shape `[B, *grid]`: Zhao et al.
+    2024, eq. 7 and 8, before the ReLU. As `o = sum_i A_i v_i`, the sum over channels is
     `sum_heads dS/dA_i`, which is how it is computed. lambda takes the place of the softmax A_i,
     which is sparse; so L is not what the network added up, and does not sum to the score. If the
     score reads several queries, their maps are averaged.

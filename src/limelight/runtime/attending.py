@@ -167,26 +167,29 @@ def _holds(around: Around, run: Pass, place: Placed) -> bool:
 def _packed(
     run: Pass, found: Tower, products: Sequence[KeptProduct], gradients: Sequence[Tensor]
 ) -> Attention:
-    """Return the evidence: the layers, and the pool if the last product is one."""
-    pooled = found.pool is not None
-    layers = [
-        _layer(run, product, gradient, place)
+    """Return the evidence: the layers, and the pool if the last product is one.
+
+    Some networks take the softmax in another precision than the rest; all matrices get the finest.
+    """
+    finest = max((one.weights.dtype for one in products), key=lambda kind: torch.finfo(kind).bits)
+    packed = [
+        _layer(run, product, gradient, place, finest)
         for product, gradient, place in zip(
-            products[: len(products) - pooled], gradients, found.places, strict=False
+            products, gradients, [*found.places[: len(products)], found.places[-1]], strict=False
         )
     ]
-    pool = (
-        _layer(run, products[-1], gradients[-1], found.places[len(layers) - 1]) if pooled else None
-    )
-    return Attention(layers=tuple(layers), pool=pool, tower=found.name)
+    pool = packed.pop() if found.pool is not None else None
+    return Attention(layers=tuple(packed), pool=pool, tower=found.name)
 
 
-def _layer(run: Pass, product: KeptProduct, gradient: Tensor, place: Placed) -> AttentionLayer:
+def _layer(
+    run: Pass, product: KeptProduct, gradient: Tensor, place: Placed, kind: torch.dtype
+) -> AttentionLayer:
     """Return one layer of the evidence, image by image."""
     batch, windows = run.inputs.batch, place.windows
 
     def by_image(matrix: Tensor) -> Tensor:
-        matrix = at_least_float32(matrix.detach())
+        matrix = at_least_float32(matrix.detach().to(kind))
         if windows is None:
             return matrix.reshape(batch, -1, *matrix.shape[-2:])
         return matrix.reshape(batch, len(windows), *matrix.shape[1:]).transpose(1, 2)
@@ -194,7 +197,7 @@ def _layer(run: Pass, product: KeptProduct, gradient: Tensor, place: Placed) -> 
     def by_head(tokens: Tensor | None) -> Tensor | None:
         if tokens is None or windows is not None:
             return None
-        tokens = at_least_float32(tokens)
+        tokens = at_least_float32(tokens.to(kind))
         return tokens.reshape(batch, -1, *tokens.shape[-2:])
 
     return AttentionLayer(

@@ -322,13 +322,12 @@ class Cut:
     ) -> Attention:
         """Return the attention matrices of a tower, with the gradient of the score at each.
 
-        With `by_layer` each layer's gradient is that of its own score: the score that the network
-        would give if the tokens that come out of this block went straight into what follows the
-        last block. `tower` is the path of the module that holds the layers, "" for the picture's.
+        With `by_layer` each layer's gradient is that of its own score: the score if its block's
+        tokens went straight into what follows the last block. `tower` is the path of the module
+        that holds the layers, "" for the picture's.
 
         Raises:
-            UnknownNameError: There is no such tower.
-            MethodError: The network has no attention among the tokens of a grid.
+            UnknownNameError, MethodError: There is no such tower, or it is not over a grid.
         """
         find = attending.layer_attention if by_layer else attending.attention
         return find(self._run, self._scores(target), tower)

@@ -274,8 +274,8 @@ def _projected(
     biases = (None, None) if bias is None else bias.chunk(3)[:2]
     with torch.no_grad():
         found = []
-        for tokens, weight, b in zip((given["query"], given["key"]), both, biases, strict=True):
-            tokens = tokens[:, None] if tokens.ndim == 2 else tokens  # the batch is second
+        for given_as, weight, b in zip((given["query"], given["key"]), both, biases, strict=True):
+            tokens = given_as[:, None] if given_as.ndim == 2 else given_as  # the batch is second
             heads = F.linear(tokens, weight, b).unflatten(-1, (given["num_heads"], -1))
             found.append(heads.permute(1, 2, 0, 3))
     return found[0], found[1]

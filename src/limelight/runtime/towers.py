@@ -199,7 +199,9 @@ def _holder(path: Sequence[str], paths: Sequence[Sequence[str]]) -> str:
     """Return the path of the module that holds the numbered layers of which this is one."""
     numbered = [depth for depth, part in enumerate(path) if re.search(r"\d$", part)]
     for depth in numbered:
-        inside = [other[depth] for other in paths if other[:depth] == path[:depth] and other[depth:]]
+        inside = [
+            other[depth] for other in paths if other[:depth] == path[:depth] and other[depth:]
+        ]
         if len({part for part in inside if re.search(r"\d$", part)}) > 1:
             return ".".join(path[:depth])
     return ".".join(path[: numbered[-1]] if numbered else path)
@@ -216,6 +218,9 @@ def _common(paths: Sequence[Sequence[str]]) -> str:
 def _named(towers: dict[str, list[Attending]], wanted: str) -> str:
     """Return the name of the tower that a path leads to: its own, or one around or inside it.
 
+    Part of a path is enough if it leads to one tower alone: `language_model` for
+    `model.language_model.layers`.
+
     Raises:
         UnknownNameError: There is none, or several.
     """
@@ -224,7 +229,7 @@ def _named(towers: dict[str, list[Attending]], wanted: str) -> str:
     related = [
         name
         for name in towers
-        if f"{name}.".startswith(f"{wanted}.") or f"{wanted}.".startswith(f"{name}.")
+        if f".{wanted}." in f".{name}." or f"{wanted}.".startswith(f"{name}.")
     ]
     if len(related) == 1:
         return related[0]
@@ -248,8 +253,8 @@ def _placed(run: Pass, name: str, towers: dict[str, list[Attending]], image: Ten
     layers = towers[name]
     if not _sees(layers, image):
         raise MethodError(
-            f"Nothing in the tower {name!r} depends on the picture, so there is no map of it. There "
-            f"are {', '.join(map(repr, towers))}."
+            f"Nothing in the tower {name!r} depends on the picture, so there is no map of it. "
+            f"There are {', '.join(map(repr, towers))}."
         )
     places = _places_among_all(run, name, layers) or _places_in_windows(run, layers)
     if places is None:
@@ -286,9 +291,7 @@ def _reads(pool: Attending, last: Attending, place: Placed) -> bool:
     return node_of(last.product.weights) in behind_node(node_of(pool.product.weights))
 
 
-def _places_among_all(
-    run: Pass, name: str, layers: Sequence[Attending]
-) -> list[Placed] | None:
+def _places_among_all(run: Pass, name: str, layers: Sequence[Attending]) -> list[Placed] | None:
     """Return the places of tokens that all attend to each other; None if they do not."""
     batch = run.inputs.batch
     sizes = {size for one in layers for size in one.size}
