@@ -213,6 +213,8 @@ def _span_of(
     """Return where a raw map lies on the picture: its grid is the activations', or the tokens'."""
     for found in target_evidence.attention_read(method):
         return found.layout.span
+    if "word logits" in evidence.found:
+        return evidence.word_logits.layout.span
     on_grid = raw.shape[1:] == evidence.activations.shape[2:]
     return evidence.span if on_grid else ()
 

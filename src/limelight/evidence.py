@@ -26,6 +26,7 @@ EvidenceKind = Literal[
     "bias gradients",
     "attention",
     "layer attention",
+    "word logits",
 ]
 
 
@@ -178,6 +179,26 @@ class Attention:
 FindAttention = Callable[[str], Attention]
 
 
+class WordLogits(NamedTuple):
+    """What a language model makes of the picture: logits of words at the picture's positions.
+
+    The words are the T tokens of a sentence that stand behind the picture.
+
+    Attributes:
+        at_picture: The logit of each word at each cell of the picture, `[B, T, *grid]`.
+        at_words: The logit of word i at the position of word j, `[B, T, T]`.
+        ids: The words' numbers, `[B, T]`.
+        explained: Which of the words are explained.
+        layout: How the positions of the sentence become the picture's grid.
+    """
+
+    at_picture: Tensor
+    at_words: Tensor
+    ids: Tensor
+    explained: tuple[int, ...]
+    layout: Layout
+
+
 class BiasGradient(NamedTuple):
     """What the bias of one layer contributes to the score.
 
@@ -277,6 +298,11 @@ class Evidence:
     def layer_attention(self) -> Attention:
         """The attention of the picture's tower, with the gradients of each layer's own score."""
         return self.layer_attention_of("")
+
+    @property
+    def word_logits(self) -> WordLogits:
+        """The logits of the words of a sentence, at the picture and at each other."""
+        return self._have("word logits", WordLogits)
 
     def attention_of(self, tower: str) -> Attention:
         """Return the attention of a tower, with gradients; "" stands for the picture's.

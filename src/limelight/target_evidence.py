@@ -144,18 +144,21 @@ class TargetEvidence:
             cut.check_gradient(scores)
         match need:
             case "gradients":
-                return at_least_float32(cut.gradients(scores))
+                found = cut.gradients(scores)
             case "curvature":
-                return at_least_float32(cut.curvature(scores))
+                found = cut.curvature(scores)
             case "class weights":
-                return at_least_float32(cut.class_weights(scores))
+                found = cut.class_weights(scores)
             case "guided gradients":
-                return at_least_float32(cut.guided_gradients(scores))
+                found = cut.guided_gradients(scores)
             case "bias gradients":
                 layers = cut.bias_gradients(scores)
                 return [layer._replace(values=at_least_float32(layer.values)) for layer in layers]
+            case "word logits":
+                return cut.word_logits(scores)
             case _:
                 return partial(self._attention_of, need)
+        return at_least_float32(found)
 
     def _attention_of(self, need: EvidenceKind, tower: str) -> Attention:
         """Return the attention of one tower; it is found once and kept."""

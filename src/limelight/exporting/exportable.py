@@ -33,6 +33,7 @@ _NEAREST = {
     "attention-x-gradient": "gradcam",
     "legrad": "gradcam",
     "grad-eclip": "gradcam",
+    "tam": "gradcam",
 }
 
 

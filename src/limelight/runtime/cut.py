@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import QUANTISED, MethodError
-from limelight.evidence import Attention, BiasGradient
+from limelight.evidence import Attention, BiasGradient, WordLogits
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
 from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
@@ -32,6 +32,7 @@ from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.output_layout import layout_of_output, on_its_picture
 from limelight.runtime.shadow import keeps_nothing
+from limelight.runtime.word_logits import word_logits
 from limelight.targets import LogitsKey, Scores, ScoreTarget, Target, as_target
 from limelight.targets.outputs import returned
 
@@ -331,6 +332,14 @@ class Cut:
         """
         find = attending.layer_attention if by_layer else attending.attention
         return find(self._run, self._scores(target), tower)
+
+    def word_logits(self, target: Target | Scores = None) -> WordLogits:
+        """Return the logits of a sentence's words, at the picture's positions and at each other's.
+
+        Raises:
+            MethodError: The score is not that of words, or the model has no logits at the picture.
+        """
+        return word_logits(self._run, self._scores(target))
 
     @cached_property
     def _head(self) -> Head:
