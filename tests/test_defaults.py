@@ -86,6 +86,7 @@ def test_maps_do_not_depend_on_the_defaults_of_torch(method: str) -> None:
     def ask() -> Any:
         of_words = METHODS[method].family == "words"
         words = limelight.Words(images["input_ids"], 22) if of_words else None
+        result = limelight.explain(model, images, target=words, method=SHORT.get(method, method))
         return result.raw, result.heatmap, result.score, result.status, result.completeness_gap
 
     assert_same_under_all(ask)
