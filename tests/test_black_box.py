@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -122,7 +122,11 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: limelight.BlackBox("http://"), OptionError, "function is a str; a function from"),
+        (
+            lambda: limelight.BlackBox(cast("Any", "http://")),
+            OptionError,
+            "function is a str; a function from",
+        ),
         (lambda: limelight.BlackBox(redness, threads=0), OptionError, "threads is 0; an integer"),
         (lambda: limelight.BlackBox(redness)(torch.rand(3, 4, 4)), InputError, r"\[3, 4, 4\]"),
         (lambda: limelight.BlackBox(redness)(torch.rand(1, 2, 4, 4)), InputError, "1, 3 or 4"),

@@ -107,7 +107,8 @@ class Captioner(torch.nn.Module):
 
     def forward(self, picture: Tensor, ids: Tensor) -> Tensor:
         seen = self.see(picture).mean((2, 3))
-        return self.say(seen)[:, None].expand(-1, ids.shape[1], -1)
+        said: Tensor = self.say(seen)
+        return said[:, None].expand(-1, ids.shape[1], -1)
 
 
 def test_a_model_without_the_picture_in_its_sentence_is_refused() -> None:

@@ -44,7 +44,7 @@ SWIN = [Windows(grid, 4, shift) for grid in ((16, 16), (8, 8)) for shift in (0, 
 
 
 def swin_of_torchvision() -> nn.Module:
-    return torchvision.models.SwinTransformer(
+    model = torchvision.models.SwinTransformer(
         patch_size=[4, 4],
         embed_dim=8,
         depths=[2, 2],
@@ -52,6 +52,7 @@ def swin_of_torchvision() -> nn.Module:
         window_size=[3, 3],
         num_classes=5,
     )
+    return cast("nn.Module", model)
 
 
 def swin_of_transformers() -> nn.Module:
@@ -68,6 +69,7 @@ def softmax_in_windows(
     """Return what the softmax modules of timm's Swin put out, and the gradient by it."""
     found: list[Tensor] = []
     handles = []
+    module: Any
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False

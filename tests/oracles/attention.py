@@ -70,8 +70,9 @@ def attention_parts(module: Any, x: Tensor) -> Parts:
         )
 
         def finish(joint: Tensor) -> Tensor:
-            pooled = module.proj(joint)
-            return (pooled + module.mlp(module.norm(pooled)))[:, 0]
+            pooled: Tensor = module.proj(joint)
+            told: Tensor = pooled + module.mlp(module.norm(pooled))
+            return told[:, 0]
 
         return asked.expand(len(x), -1, -1, -1), keys, values, finish
     heads = module.heads if hasattr(module, "heads") else module.num_heads
@@ -237,6 +238,13 @@ def grad_eclip(found: Found, readers: Sequence[int], prefix: int, grid: Sequence
     return result
 
 
+def _of_head(found: Found, head: int) -> Found:
+    """Return what one head found, of several with as many channels each."""
+    q, k, v = (part[:, head : head + 1] for part in (found.q, found.k, found.v))
+    width = q.shape[-1]
+    return Found(q, k, v, found.by_output[..., head * width : (head + 1) * width])
+
+
 # How the tests call these methods, and the mistakes that they have to see
 
 
@@ -301,18 +309,9 @@ OF_ATTENTION: Family[Attention] = Family(
                 x.last._replace(q=x.last.q.roll(-1, 2)), [0], 3, (3, 4)
             ),
             "keys for values": lambda x: grad_eclip(x.last._replace(v=x.last.k), [0], 3, (3, 4)),
-            "heads apart": lambda x: sum(
-                grad_eclip(
-                    Found(
-                        *(part[:, h : h + 1] for part in x.last[:3]),
-                        x.last.by_output[..., h * 4 : h * 4 + 4],
-                    ),
-                    [0],
-                    3,
-                    (3, 4),
-                )
-                for h in range(2)
-            ),
+            "heads apart": lambda x: torch.stack(
+                [grad_eclip(_of_head(x.last, h), [0], 3, (3, 4)) for h in range(2)]
+            ).sum(0),
         },
     },
 )

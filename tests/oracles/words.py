@@ -86,5 +86,5 @@ def tam(
     maps = []
     for row, sentence in zip(logits, ids.tolist(), strict=True):
         each = [rank_gaussian(as_map(causal(row, sentence, cells, w), grid)) for w in words]
-        maps.append(sum(each) / len(each))
+        maps.append(torch.stack(each).mean(0))
     return torch.stack(maps)

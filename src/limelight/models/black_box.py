@@ -76,9 +76,8 @@ class BlackBox(nn.Module):
         """Return the function's value for each picture; the same picture is asked for once."""
         keys = [picture.tobytes() for picture in pictures]
         each = dict(zip(keys, pictures, strict=True))
-        if self.threads == 1:
-            values = map(self.function, each.values())
-        else:
+        values: Iterable[float] = map(self.function, each.values())
+        if self.threads > 1:
             values = ahead(
                 self.function, each.values(), threads=self.threads, count=2 * self.threads
             )

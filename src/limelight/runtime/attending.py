@@ -157,11 +157,11 @@ def _holds(around: Around, run: Pass, place: Placed) -> bool:
     """Return whether an output holds all tokens of a layer, and nothing else."""
     batch, shape = run.inputs.batch, around.shape
     if len(shape) == 3:
-        return shape[:2] in ((batch, place.count), (place.count, batch))
+        return shape[:2] in ((batch, place.tokens), (place.tokens, batch))
     if place.windows is None or shape[0] != batch or len(shape) != 4:
         return False
     axis = place.layout.axis_of_channels % 4
-    return place.count * shape[axis] == shape[1] * shape[2] * shape[3]
+    return place.tokens * shape[axis] == shape[1] * shape[2] * shape[3]
 
 
 def _packed(
@@ -205,7 +205,7 @@ def _layer(
         gradients=by_image(gradient),
         layout=place.layout,
         windows=windows,
-        count=place.count,
+        count=place.tokens,
         queries=by_head(product.queries),
         keys=by_head(product.keys),
     )

@@ -260,8 +260,8 @@ def _projected(
 
     They are None where the call adds keys of its own.
     """
-    names = ("query", "key", "value", "width", "num_heads", "in_proj_weight", "in_proj_bias")
-    names += ("bias_k", "bias_v", "add_zero_attn")
+    first = ("query", "key", "value", "width", "num_heads", "in_proj_weight", "in_proj_bias")
+    names = (*first, "bias_k", "bias_v", "add_zero_attn")
     given = dict(zip(names, args, strict=False)) | kwargs
     if given["bias_k"] is not None or given["add_zero_attn"]:
         return None, None
@@ -276,7 +276,8 @@ def _projected(
         found = []
         for given_as, weight, b in zip((given["query"], given["key"]), both, biases, strict=True):
             tokens = given_as[:, None] if given_as.ndim == 2 else given_as  # the batch is second
-            heads = F.linear(tokens, weight, b).unflatten(-1, (given["num_heads"], -1))
+            joint = F.linear(tokens, weight, b)
+            heads = joint.reshape(*joint.shape[:2], given["num_heads"], -1)
             found.append(heads.permute(1, 2, 0, 3))
     return found[0], found[1]
 

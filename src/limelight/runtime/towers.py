@@ -8,7 +8,7 @@ of the module that holds its layers.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,12 +69,12 @@ class Placed(NamedTuple):
 
     Attributes:
         layout: How they become a grid.
-        count: How many they are.
+        tokens: How many they are.
         windows: Which token stands at each place of the windows, `[W, n]`; None without windows.
     """
 
     layout: Layout
-    count: int
+    tokens: int
     windows: Tensor | None = None
 
 
@@ -286,7 +286,7 @@ def _sizes(layers: Sequence[Attending]) -> str:
 def _reads(pool: Attending, last: Attending, place: Placed) -> bool:
     """Return whether an attention reads all tokens of the last layer, by queries of its own."""
     queries, keys = pool.size
-    if place.windows is not None or queries == keys or keys != place.count:
+    if place.windows is not None or queries == keys or keys != place.tokens:
         return False
     return node_of(last.product.weights) in behind_node(node_of(pool.product.weights))
 
@@ -305,46 +305,66 @@ def _places_among_all(run: Pass, name: str, layers: Sequence[Attending]) -> list
 
 
 def _places_in_windows(run: Pass, layers: Sequence[Attending]) -> list[Placed] | None:
-    """Return the places of tokens that attend to each other within windows; None if unclear."""
-    places = [_place_in_windows(run, one) for one in layers]
-    return None if None in places else [place for place in places if place is not None]
+    """Return the places of tokens that attend to each other within windows; None if unclear.
+
+    The modules around each layer are tried, innermost first: those that put out all tokens of an
+    image, then those of whose output each row is a frame or a window. What has to be measured is
+    measured for all layers at once.
+    """
+    batch = run.inputs.batch
+    if not all(_in_windows(one.product.weights, batch) for one in layers):
+        return None
+    tried = [
+        sorted(
+            (around for around in one.around if len(around.shape) >= 3 and around.edge),
+            key=lambda around: around.shape[0] != batch,
+        )
+        for one in layers
+    ]
+    places = dict[int, Placed]()
+    for attempt in range(max(map(len, tried), default=0)):
+        open_ = {
+            n: each[attempt] for n, each in enumerate(tried) if n not in places and each[attempt:]
+        }
+        for number, layout in _layouts_at(run, open_).items():
+            placed = _place_in_windows(layers[number].product.weights, open_[number], layout, batch)
+            if placed is not None:
+                places[number] = placed
+    return [places[n] for n in range(len(layers))] if len(places) == len(layers) else None
 
 
-def _place_in_windows(run: Pass, one: Attending) -> Placed | None:
-    """Return the places of the tokens of one layer, as one of the modules around it puts them out.
+def _in_windows(weights: Tensor, batch: int) -> bool:
+    """Return whether matrices can be those of windows, `[B W, heads, n, n]`."""
+    square = weights.shape[-1] == weights.shape[-2]
+    return weights.ndim == 4 and square and weights.shape[0] % batch == 0
+
+
+def _place_in_windows(weights: Tensor, around: Around, layout: Layout, batch: int) -> Placed | None:
+    """Return the places of the tokens of one layer, as a module around it puts them out.
 
     1. Where a module puts out all tokens of an image, the graph tells which of them is at which
        place of a window.
     2. Where each row of its output is a frame or a window, these are the windows.
     """
-    weights, batch = one.product.weights, run.inputs.batch
-    if weights.ndim != 4 or weights.shape[-1] != weights.shape[-2] or weights.shape[0] % batch:
-        return None
     several, size = weights.shape[0] // batch, weights.shape[-1]
-    for around in one.around:
-        if len(around.shape) < 3 or around.edge is None:
-            continue
-        layout = _layout_at(run, around)
-        if layout is None:
-            continue
-        # 1. All tokens.
-        if around.shape[0] == batch:
-            windows = cells_of_windows(weights, around.edge, around.shape, layout)
-            if windows is not None:
-                return Placed(layout, int(windows.max()) + 1, windows)
-        # 2. Frames or windows.
-        elif around.shape[:2] == (weights.shape[0], size) and layout.folds == several:
-            count = several * size
-            return Placed(layout, count, torch.arange(count, device="cpu").reshape(several, size))
+    if around.shape[0] == batch and around.edge is not None:
+        windows = cells_of_windows(weights, around.edge, around.shape, layout)
+        return None if windows is None else Placed(layout, int(windows.max()) + 1, windows)
+    if around.shape[:2] == (weights.shape[0], size) and layout.folds == several:
+        tokens = torch.arange(several * size, device="cpu").reshape(several, size)
+        return Placed(layout, several * size, tokens)
     return None
 
 
-def _layout_at(run: Pass, around: Around) -> Layout | None:
-    """Return the layout of what a module put out; None if it is no grid."""
+def _layouts_at(run: Pass, wanted: Mapping[int, Around]) -> dict[int, Layout]:
+    """Return the layouts of what modules put out, by the same numbers; without those of no grid."""
     recording = recording_of(run.model, run.inputs, run.spec)
-    path = next(path for path, module in run.model.named_modules() if id(module) == around.key)
+    paths = {id(module): path for path, module in run.model.named_modules()}
+    by_output = dict[tuple[str, tuple[int, ...]], int]()
     for call in recording.calls:
-        if call.path == path and call.shape[1:] == around.shape[1:]:
-            recording.settle(run.model, run.inputs.first(1), [call.number])
-            return recording.layouts[call.number]
-    return None
+        by_output.setdefault((call.path, call.shape[1:]), call.number)
+    calls = {n: by_output.get((paths[a.key], a.shape[1:])) for n, a in wanted.items()}
+    known = {n: call for n, call in calls.items() if call is not None}
+    recording.settle(run.model, run.inputs.first(1), set(known.values()))
+    found = {n: recording.layouts[call] for n, call in known.items()}
+    return {n: layout for n, layout in found.items() if layout is not None}
