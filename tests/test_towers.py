@@ -281,7 +281,7 @@ def test_a_tower_that_gives_no_map_is_refused_with_the_names(
         limelight.explain(clip(), prompts(), target=1, method=f"rollout:tower={tower}")
 
 
-def test_a_head_that_pools_by_attention_ends_the_tower() -> None:
+def siglip() -> nn.Module:
     transformers = pytest.importorskip("transformers")
     config = transformers.SiglipVisionConfig(
         hidden_size=16,
@@ -291,7 +291,11 @@ def test_a_head_that_pools_by_attention_ends_the_tower() -> None:
         image_size=32,
         patch_size=8,
     )
-    model, images = drawn(transformers.SiglipVisionModel(config)), images_of(2, PICTURES)
+    return drawn(transformers.SiglipVisionModel(config))
+
+
+def test_a_head_that_pools_by_attention_ends_the_tower() -> None:
+    model, images = siglip(), images_of(2, PICTURES)
     found = limelight.cut(model, images, "<input>").attention(
         lambda output: output.pooler_output[:, 3]
     )
@@ -304,3 +308,22 @@ def test_a_head_that_pools_by_attention_ends_the_tower() -> None:
         average_attn_weights=False,
     )
     assert_agrees(found.pool.weights, pooled.detach())
+
+
+@pytest.mark.parametrize("method", ["rollout", "legrad"])
+def test_a_pool_that_the_score_does_not_read_is_left_out(method: str) -> None:
+    # As where a language model takes the tokens, and the head is there all the same.
+    model, images = siglip(), images_of(2, PICTURES)
+
+    def score(output: Any) -> Tensor:
+        tokens: Tensor = output.last_hidden_state
+        return tokens[:, :, 3].sum(1)
+
+    assert limelight.cut(model, images, "<input>").attention(score).pool is None
+    found = limelight.explain(model, images, target=score, method=method)
+    cast("Any", model).head = nn.Identity()
+    without = limelight.explain(
+        model, images, target=score, output="last_hidden_state", method=method
+    )
+    assert_agrees(found.raw, without.raw)
+    assert found.status[0].ok

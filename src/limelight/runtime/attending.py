@@ -36,11 +36,10 @@ def attention(run: Pass, scores: Scores, tower: str = "") -> Attention:
     """
     refuse_scripted(run)
     passed = run_attended(run)
-    found = find_tower(run, passed, tower)
     with with_graph():
         total = scores.read_again(passed.output, _rows(run)).sum()
-    layers = _read_by(total, found.layers)
-    products = [one.product for one in (*layers, *_one(found.pool))]
+    found = _as_read(total, find_tower(run, passed, tower))
+    products = [one.product for one in (*found.layers, *_one(found.pool))]
     gradients = differentiate(total, [one.weights for one in products], retain=False)
     return _packed(run, found, products, gradients)
 
@@ -67,12 +66,11 @@ def layer_attention(run: Pass, scores: Scores, tower: str = "") -> Attention:
     refuse_scripted(run)
     # 1. The run with a graph.
     passed = run_attended(run, keep_outputs=True)
-    found = find_tower(run, passed, tower)
     with with_graph():
         total = scores.read_again(passed.output, _rows(run)).sum()
-    layers = _read_by(total, found.layers)
+    found = _as_read(total, find_tower(run, passed, tower))
     # 2. The check.
-    blocks = _blocks(run, layers, found.places)
+    blocks = _blocks(run, found.layers, found.places)
     # 3. The head behind the last block.
     key = blocks[-1].key
     last = resolve(run.model, next(module for module in run.model.modules() if id(module) == key))
@@ -85,7 +83,7 @@ def layer_attention(run: Pass, scores: Scores, tower: str = "") -> Attention:
         head = Head(run.model, last, run.inputs, every_token)
     # 4. The gradient of each block's own score.
     products, gradients = list[KeptProduct](), list[Tensor]()
-    for one, after in zip(layers, outputs, strict=True):
+    for one, after in zip(found.layers, outputs, strict=True):
         rule = KeepAttention((one.size[-1],))
         with with_graph():
             with rule:
@@ -114,14 +112,22 @@ def _one(pool: Attending | None) -> list[Attending]:
     return [] if pool is None else [pool]
 
 
-def _read_by(total: Tensor, layers: Sequence[Attending]) -> list[Attending]:
-    """Return the layers up to the last that the score depends on; all, if it depends on none."""
+def _as_read(total: Tensor, found: Tower) -> Tower:
+    """Return a tower up to what the score depends on: the pool, or one of the layers.
+
+    It is the whole tower if the score depends on nothing of it.
+    """
     behind = behind_node(node_of(total))
-    last = max(
-        (n for n, one in enumerate(layers, start=1) if node_of(one.product.weights) in behind),
-        default=len(layers),
-    )
-    return list(layers[:last])
+
+    def read(one: Attending) -> bool:
+        return node_of(one.product.weights) in behind
+
+    if found.pool is not None and read(found.pool):
+        return found
+    last = max((n for n, one in enumerate(found.layers, 1) if read(one)), default=0)
+    if not last:
+        return found
+    return found._replace(layers=found.layers[:last], places=found.places[:last], pool=None)
 
 
 def _pool_in(rule: KeepAttention, pool: Attending) -> KeptProduct:
@@ -175,7 +181,7 @@ def _packed(
     packed = [
         _layer(run, product, gradient, place, finest)
         for product, gradient, place in zip(
-            products, gradients, [*found.places[: len(products)], found.places[-1]], strict=False
+            products, gradients, [*found.places, found.places[-1]], strict=False
         )
     ]
     pool = packed.pop() if found.pool is not None else None
