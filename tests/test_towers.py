@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,8 +13,10 @@ import torchvision
 from torch import Tensor, nn
 
 import limelight
+from helpers import networks
 from helpers.input_studies import images_of
 from helpers.model_state import untouched
+from helpers.networks import ready
 from helpers.tolerances import assert_agrees
 from helpers.towers import FIRST, PATCHES, PICTURES, WORD, drawn, llava, sentence
 from limelight.errors import MethodError, OptionError, UnknownNameError
@@ -147,6 +150,25 @@ def test_methods_that_windows_leave_no_meaning_say_so(method: str, message: str)
 
 
 # Towers
+
+
+@pytest.mark.parametrize("method", ["rollout", "legrad", "grad-eclip"])
+def test_no_tensor_of_attention_waits_for_the_garbage_collector(method: str) -> None:
+    model, images = ready(networks.TinyViT()), images_of()
+
+    def count() -> int:
+        return sum(issubclass(type(one), Tensor) for one in gc.get_objects())
+
+    limelight.explain(model, images, target=1, method=method)
+    gc.collect()
+    gc.disable()
+    try:
+        before = count()
+        for _ in range(3):
+            limelight.explain(model, images, target=1, method=method)
+        assert count() <= before
+    finally:
+        gc.enable()
 
 
 def by_hand(matrices: list[Tensor], gradients: list[Tensor], method: str) -> Tensor:

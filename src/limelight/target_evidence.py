@@ -119,13 +119,15 @@ class TargetEvidence:
         return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)
 
     def _get(self, need: EvidenceKind) -> Any:
-        """Return one kind of evidence; what is no rerunner is found once and kept."""
+        """Return one kind of evidence; numbers are found once and kept."""
         if need == "head":
             whole = self.cut.layer == INPUT
             head = partial(self.cut.head, may_overwrite=True)
             return self._rerunner(head, self.cut.activations, self.scores, whole=whole)
         if need == "network":
             return self.rerunner(self.scores)
+        if need in ("attention", "layer attention"):
+            return partial(self._attention_of, need)
         if need not in self._found:
             try:
                 self._found[need] = self._find(need)
@@ -154,10 +156,8 @@ class TargetEvidence:
             case "bias gradients":
                 layers = cut.bias_gradients(scores)
                 return [layer._replace(values=at_least_float32(layer.values)) for layer in layers]
-            case "word logits":
-                return cut.word_logits(scores)
             case _:
-                return partial(self._attention_of, need)
+                return cut.word_logits(scores)
         return at_least_float32(found)
 
     def _attention_of(self, need: EvidenceKind, tower: str) -> Attention:
