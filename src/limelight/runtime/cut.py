@@ -208,8 +208,8 @@ class Cut:
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 
-        Shape `[B, K, *grid]`; zero where the score does not depend on A. Here, as in the methods
-        below, what `score` returned may stand for the target.
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. Here and below, what
+        `score` returned may stand for the target.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
@@ -304,10 +304,8 @@ class Cut:
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images when each ReLU passes on only positive gradients.
 
-        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`.
-
-        Raises:
-            MethodError: The network has no ReLU.
+        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`. A network
+        without a ReLU raises a MethodError.
         """
         return deep.guided_gradients(self._run, self._scores(target))
 
@@ -323,22 +321,15 @@ class Cut:
     ) -> Attention:
         """Return the attention matrices of a tower, with the gradient of the score at each.
 
-        With `by_layer` each layer's gradient is that of its own score: the score if its block's
-        tokens went straight into what follows the last block. `tower` is the path of the module
-        that holds the layers, "" for the picture's.
-
-        Raises:
-            UnknownNameError, MethodError: There is no such tower, or it is not over a grid.
+        With `by_layer` a layer's gradient is that of its own score: if its block's tokens went
+        straight into what follows the last block. `tower` is the path of the module that holds the
+        layers, "" for the picture's; an UnknownNameError or a MethodError says if it has no map.
         """
         find = attending.layer_attention if by_layer else attending.attention
         return find(self._run, self._scores(target), tower)
 
     def word_logits(self, target: Target | Scores = None) -> WordLogits:
-        """Return the logits of a sentence's words, at the picture's positions and at each other's.
-
-        Raises:
-            MethodError: The score is not that of words, or the model has no logits at the picture.
-        """
+        """Return the logits of a sentence's words at the picture; MethodError if there are none."""
         return word_logits(self._run, self._scores(target))
 
     @cached_property
@@ -372,11 +363,7 @@ class Cut:
         return keeps_nothing(self._run.model)
 
     def check_gradient(self, target: Target | Scores = None) -> None:
-        """Raise an error where no gradient can exist.
-
-        Raises:
-            MethodError: The network is quantised.
-        """
+        """Raise a MethodError where no gradient can exist, as the network is quantised."""
         if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 
@@ -391,8 +378,7 @@ class Cut:
     def elsewhere(self, scores: Scores, image: int) -> Iterator[Cut]:
         """Yield the network cut at layers that the score of one image may read instead of this.
 
-        They are those that were chosen before for other scores, and then the one that is chosen for
-        this score.
+        They are those chosen before for other scores, and then the one chosen for this score.
         """
         for layer in layers_instead(self._run, self.layer, scores, image):
             (other,) = cut_layers(self._run.model, self._run.inputs, [layer], self._run.options)
