@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.metrics.run import measure as measure
     from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
     from limelight.metrics.verdict import Verdict as Verdict
+    from limelight.models.black_box import BlackBox as BlackBox
     from limelight.models.network import Network as Network
     from limelight.models.sources import load_model as load_model
     from limelight.options import Options as Options
@@ -193,6 +194,7 @@ _PUBLIC_NAMES = {
         "sanity",
     ),
     "metrics.verdict": ("Verdict",),
+    "models.black_box": ("BlackBox",),
     "models.network": ("Network",),
     "models.sources": ("load_model",),
     "options": ("Options",),
