@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from limelight.channels import taken_input
 from limelight.errors import InputError
 from limelight.packed_inputs import are_patches_in_a_row
 
@@ -70,3 +71,29 @@ def check_images(image: Tensor) -> None:
                 f"The images hold values that are NaN or infinite ({which}). Check the "
                 "preprocessing: dividing by a standard deviation of zero does this."
             )
+
+
+def note_on_images(image: Tensor, model: nn.Module, error: Exception) -> str:
+    """Return a note on what a model was given, for the exception that it raised itself."""
+    note = f"The images were {image.dtype} {list(image.shape)}"
+    parameter = next(model.parameters(), None)
+    if parameter is not None and parameter.dtype != image.dtype:
+        note += f", the model is {parameter.dtype}: convert one of them"
+    if parameter is not None and parameter.is_meta:
+        note += (
+            ", the model is on the meta device, whose weights hold no numbers: load them first "
+            "(model.to_empty and load_state_dict), or let accelerate's hooks load them"
+        )
+    if image.ndim == 3:
+        note += "; if that is one image, add the batch axis, image[None]"
+    taken = taken_input(model)
+    if taken is not None and image.ndim > 3 and image.shape[1] != taken.channels:
+        note += (
+            f"; the first layer takes {taken.channels} channels: give the Preprocess of the "
+            "Network a mean and a standard deviation for each of them"
+        )
+    if isinstance(error, TypeError):
+        note += "; a model with several inputs takes a tuple or a dict of them"
+    if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
+        note += "; tensors of derived classes are passed on as plain ones, without metadata"
+    return note + "."

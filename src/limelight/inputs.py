@@ -12,9 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from limelight.channels import taken_input
 from limelight.errors import InputError
-from limelight.input_images import NO_BATCH, check_images, first_images, is_frames, stacked_images
+from limelight.input_images import (
+    NO_BATCH,
+    check_images,
+    first_images,
+    is_frames,
+    note_on_images,
+    stacked_images,
+)
 from limelight.packed_inputs import find_packing, places_in_sentence
 from limelight.packing import KnownOrder, Packing, patches_on
 
@@ -287,11 +293,11 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """The shapes and dtypes of all tensors, without the batch axis, and how they are packed."""
-        shapes = tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
-        if self.packing is None:
-            return shapes
-        return *shapes, self.packing.lead, self.packing.order
+        """The shapes and dtypes of all tensors, without the batch axis, and what else is passed."""
+        leaves = pytree.tree_leaves((self.args, self.kwargs))
+        shapes = tuple(_shape_or_value(leaf) for leaf in leaves)
+        packing = self.packing
+        return shapes if packing is None else (*shapes, packing.lead, packing.order)
 
     def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""
@@ -309,7 +315,7 @@ class ModelInputs:
                 lambda number, tensor: self._pick(number, tensor, rows, same_image=same_image)
             )
             image = self._pick(self.at, self.image, rows, same_image=same_image)
-        packing = self._packing_of(rows)
+        packing = None if self.packing is None else self.packing.take(rows)
         return replace(self, args=args, kwargs=kwargs, image=image, packing=packing)
 
     def _changed(
@@ -343,9 +349,6 @@ class ModelInputs:
         by_prompt = tensor.reshape(self.batch, several, *tensor.shape[1:])
         return by_prompt.index_select(0, rows.to(tensor.device)).flatten(0, 1)
 
-    def _packing_of(self, rows: Tensor) -> Packing | None:
-        return None if self.packing is None else self.packing.take(rows)
-
     def on(self, images: Tensor, rows: Tensor | None = None) -> ModelInputs:
         """Return the inputs with other images `[M, C, *image]` that replace the images `rows`.
 
@@ -361,7 +364,9 @@ class ModelInputs:
 
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = self._changed(substitute)
-        packing = self.packing if rows is None else self._packing_of(rows)
+        packing = self.packing
+        if packing is not None and rows is not None:
+            packing = packing.take(rows)
         return replace(self, args=args, kwargs=kwargs, image=images, packing=packing)
 
     @property
@@ -385,25 +390,11 @@ class ModelInputs:
 
     def annotate(self, error: Exception, model: nn.Module) -> None:
         """Add a note to the model's own exception that says what the inputs were."""
-        note = f"The images were {self.image.dtype} {list(self.image.shape)}"
-        parameter = next(model.parameters(), None)
-        if parameter is not None and parameter.dtype != self.image.dtype:
-            note += f", the model is {parameter.dtype}: convert one of them"
-        if parameter is not None and parameter.is_meta:
-            note += (
-                ", the model is on the meta device, whose weights hold no numbers: load them first "
-                "(model.to_empty and load_state_dict), or let accelerate's hooks load them"
-            )
-        if self.image.ndim == 3:
-            note += "; if that is one image, add the batch axis, image[None]"
-        taken = taken_input(model)
-        if taken is not None and self.image.ndim > 3 and self.image.shape[1] != taken.channels:
-            note += (
-                f"; the first layer takes {taken.channels} channels: give the Preprocess of the "
-                "Network a mean and a standard deviation for each of them"
-            )
-        if isinstance(error, TypeError):
-            note += "; a model with several inputs takes a tuple or a dict of them"
-        if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
-            note += "; tensors of derived classes are passed on as plain ones, without metadata"
-        error.add_note(note + ".")
+        error.add_note(note_on_images(self.image, model, error))
+
+
+def _shape_or_value(leaf: object) -> object:
+    """Return the shape and dtype of a tensor, a constant itself, and the type of anything else."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape[1:], leaf.dtype
+    return leaf if isinstance(leaf, bool | int | float | str) else type(leaf)

@@ -85,9 +85,10 @@ def _orders(
     grids = [grid.grid for grid in reversed(known)]
     grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
     exact = [g for g in grids if math.prod(g) == n]
-    # A few positions, such as four queries, lie along two axes by chance.
-    free = _factors(n, resolved, axes) if n >= _FEWEST or len(resolved) == 1 else iter(())
-    for grid in dict.fromkeys([*exact, *free]):
+    # A few positions, such as four queries, are in order by chance; one for each frame is not.
+    sizes_along = {grid[resolved[0]] for grid in grids} if axes == 3 else {n}
+    by_themselves = n >= _FEWEST or (len(resolved) == 1 and axes != 2 and n in sizes_along)
+    for grid in dict.fromkeys([*exact, *(_factors(n, resolved, axes) if by_themselves else ())]):
         for order in itertools.permutations(resolved):
             yield _Order(grid, placed, _raster(index, grid, order))
     # A known grid of another size: some of its cells are silent, or others look placed.
@@ -169,7 +170,7 @@ def _expected_orders(
             yield _Order(candidate, at[answering], answering)
 
 
-#: How many positions show a grid of two axes by themselves.
+#: How many positions show a grid by themselves.
 _FEWEST = 9
 
 #: How many tokens in front of a known grid are tried.
