@@ -30,7 +30,7 @@ SENTENCE = "what is this ? a red disc"
 SPOKEN = (
     "what is this a red blue green disc ring cross square on white the in picture ? user assistant "
     "yes no here original image and are some crops to help you see better not two of : ."
-).split()
+)
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -70,7 +70,7 @@ def drawn(model: nn.Module) -> Any:
 def tokeniser(*special: str, **named: str) -> Any:
     """Return a tokeniser of whole words, with more tokens of its own."""
     base = ["<pad>", "<bos>", "<eos>", "<unk>"]
-    every = dict.fromkeys([*base, *special, *named.values(), *SPOKEN])
+    every = dict.fromkeys([*base, *special, *named.values(), *SPOKEN.split()])
     level = tokenizers.models.WordLevel(
         {word: i for i, word in enumerate(every)}, unk_token="<unk>"
     )
@@ -290,11 +290,17 @@ def _instructblip() -> Made:
     return Made(drawn(hf.InstructBlipForConditionalGeneration(config)), processor)
 
 
-def _encoder_decoder(decoder: Any) -> Any:
+def _encoder_decoder(decoder: Any, words: Any) -> Made:
     config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
         hf.ViTConfig(**SEES), decoder
     )
-    return drawn(hf.VisionEncoderDecoderModel(config))
+    pair = Pair(
+        hf.ViTImageProcessorPil(size=SIDE),
+        words,
+        input_ids="decoder_input_ids",
+        attention_mask="decoder_attention_mask",
+    )
+    return Made(drawn(hf.VisionEncoderDecoderModel(config)), pair)
 
 
 @family("vit-gpt2", words="decoder_input_ids", several=False)
@@ -311,11 +317,7 @@ def _vit_gpt2() -> Made:
         bos_token_id=1,
         eos_token_id=2,
     )
-    images = hf.ViTImageProcessorPil(size=SIDE)
-    pair = Pair(
-        images, words, input_ids="decoder_input_ids", attention_mask="decoder_attention_mask"
-    )
-    return Made(_encoder_decoder(decoder), pair)
+    return _encoder_decoder(decoder, words)
 
 
 @family("trocr", words="decoder_input_ids", several=False)
@@ -333,11 +335,7 @@ def _trocr() -> Made:
         bos_token_id=1,
         eos_token_id=2,
     )
-    images = hf.ViTImageProcessorPil(size=SIDE)
-    pair = Pair(
-        images, words, input_ids="decoder_input_ids", attention_mask="decoder_attention_mask"
-    )
-    return Made(_encoder_decoder(decoder), pair)
+    return _encoder_decoder(decoder, words)
 
 
 class _Kosmos2(Pair):
@@ -384,15 +382,16 @@ class _Florence2(Pair):
         return read
 
 
-@family("florence-2", picture="<image>" * 5, words="decoder_input_ids", several=False)
+@family("florence-2", picture="<image>" * 17, words="decoder_input_ids", several=False)
 def _florence_2() -> Made:
     words = tokeniser(image_token="<image>")
     config = hf.Florence2Config(
         vision_config={
             "depths": [1, 1],
-            "patch_size": [7, 3],
-            "patch_stride": [4, 4],
-            "patch_padding": [3, 1],
+            # Kernels with their cell in the middle; those of the published ones lie beside it.
+            "patch_size": [6, 4],
+            "patch_stride": [4, 2],
+            "patch_padding": [1, 1],
             "patch_prenorm": [False, True],
             "embed_dim": [16, 32],
             "num_heads": [2, 2],
