@@ -1,0 +1,192 @@
+"""Models of pictures and words of many families: a map is Grad-CAM's, and lies on the photo.
+
+What is expected is found by plain hooks and autograd, and laid by what each family's own code does
+with patches, crops and class tokens (`helpers/vision_language_cells.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import limelight
+from helpers.plain_hooks import correlation
+from helpers.tolerances import assert_agrees, assert_differs
+from helpers.vision_language import FAMILIES, cast, inputs, made, photo, sentences
+from helpers.vision_language_cells import CELLS, Box, Size, laid, rows_of
+from limelight.targets import ScoreTarget, Words
+from oracles.weighted import gradcam
+
+#: Sizes of photos, width and height, of the prompts of each case.
+SQUARE, OBLONG, UPRIGHT = (64, 64), (96, 32), (32, 64)
+Sizes = Sequence[Sequence[Size]]
+CASES: dict[str, Sizes] = {
+    "a photo": [[SQUARE]],
+    "an oblong photo": [[OBLONG]],
+    "two prompts": [[SQUARE], [SQUARE]],
+}
+LAYERS = [(name, layer) for name, cells in CELLS.items() for layer in cells.layers]
+WITHIN = [(name, layer) for name, cells in CELLS.items() for layer in cells.within]
+
+any_family = pytest.mark.parametrize("name", FAMILIES)
+any_layer = pytest.mark.parametrize(("name", "layer"), [*LAYERS, *WITHIN])
+any_case = pytest.mark.parametrize("case", CASES)
+
+
+def photos_of(sizes: Sizes) -> list[list[Image.Image]]:
+    return [
+        [photo(*size, seed=10 * b + p) for p, size in enumerate(row)] for b, row in enumerate(sizes)
+    ]
+
+
+def asked_of(name: str, given: dict[str, Any]) -> ScoreTarget | int:
+    """Return the score: the last two words, or the first prompt."""
+    if name == "siglip2":
+        return 0
+    ids = sentences(name, given)
+    return Words(ids, at=[ids.shape[1] - 2, ids.shape[1] - 1])
+
+
+def score_of(name: str, given: dict[str, Any], output: Any) -> Tensor:
+    """The same score, written out, `[B]`."""
+    if name == "siglip2":
+        return output.logits_per_image[:, 0]
+    ids = sentences(name, given)
+    logits = output.logits[:, -ids.shape[1] :].float()
+    each = [
+        logits[:, t - 1].log_softmax(-1).gather(1, ids[:, t, None])[:, 0]
+        for t in (ids.shape[1] - 2, ids.shape[1] - 1)
+    ]
+    return torch.stack(each).sum(0)
+
+
+class Seen(NamedTuple):
+    """What a plain hook and autograd find at a layer."""
+
+    output: Tensor
+    gradient: Tensor
+    score: Tensor
+
+
+def watch(name: str, model: nn.Module, layer: str, given: dict[str, Any]) -> Seen:
+    outputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: object, output: Any) -> Any:
+        """Keep the first tensor, of which no later operation in place is to reach the value."""
+        if isinstance(output, Tensor):
+            outputs.append(output.clone())
+            return outputs[-1]
+        changed = copy.copy(output)
+        if isinstance(output, tuple):
+            outputs.append(output[0].clone())
+            return (outputs[-1], *output[1:])
+        key = next(key for key, value in output.items() if isinstance(value, Tensor))
+        outputs.append(output[key].clone())
+        changed[key] = outputs[-1]
+        return changed
+
+    handle = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            score = score_of(name, given, model(**copy.copy(given)))
+            (gradient,) = torch.autograd.grad(score.sum(), outputs[0])
+    finally:
+        handle.remove()
+    return Seen(outputs[0].detach(), gradient, score.detach())
+
+
+def by_hand(name: str, layer: str, sizes: Sizes, picture: int = 0) -> tuple[Tensor, Tensor]:
+    """Return Grad-CAM's raw map and the score, by plain hooks."""
+    given = inputs(name, photos_of(sizes))
+    seen = watch(name, made(name).model, layer, given)
+    rows = rows_of(name, layer, sizes, given, picture)
+    return gradcam(laid(seen.output, rows), laid(seen.gradient, rows)), seen.score
+
+
+def explained(
+    name: str, sizes: Sizes, layer: str | None = None, **options: Any
+) -> limelight.Explanation:
+    given = inputs(name, photos_of(sizes))
+    return limelight.explain(
+        made(name).model, given, target=asked_of(name, given), layer=layer, **options
+    )
+
+
+# Equal to autograd's
+
+
+@any_case
+@any_layer
+def test_the_map_is_grad_cam_of_the_layer(name: str, layer: str, case: str) -> None:
+    found = explained(name, CASES[case], layer)
+    raw, score = by_hand(name, layer, CASES[case])
+    assert found.layer == layer
+    assert_agrees(found.raw, raw)
+    assert_agrees(found.score, score)
+
+
+@any_case
+@any_family
+def test_the_layer_that_is_chosen_sees_the_picture(name: str, case: str) -> None:
+    found = explained(name, CASES[case])
+    assert any(found.layer.startswith(part) for part in CELLS[name].parts), found.layer
+    assert all(status.name != "disconnected" for status in found.status)
+    raw, _ = by_hand(name, found.layer, CASES[case])
+    assert_agrees(found.raw, raw)
+
+
+# In place
+
+
+def inverted(picture: Image.Image, box: Box) -> Image.Image:
+    """Return a photo with a box of it black where it was bright, and white where it was dark."""
+    pixels = np.array(picture)
+    left, top, right, bottom = (round(side) for side in box)
+    block = pixels[top:bottom, left:right]
+    pixels[top:bottom, left:right] = np.where(block < 128, 255, 0)
+    return Image.fromarray(pixels)
+
+
+def boxes(piece: Box, h: int, w: int) -> list[Box]:
+    """Return where the cells of a grid over part of a photo lie."""
+    left, top, right, bottom = piece
+    wide, high = (right - left) / w, (bottom - top) / h
+    return [
+        (left + j * wide, top + i * high, left + (j + 1) * wide, top + (i + 1) * high)
+        for i in range(h)
+        for j in range(w)
+    ]
+
+
+@pytest.mark.parametrize("size", [SQUARE, OBLONG])
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [*LAYERS, *((name, cells.within[0]) for name, cells in CELLS.items() if cells.within)],
+)
+def test_what_changes_on_the_photo_changes_the_cell_over_it(
+    name: str, layer: str, size: Size
+) -> None:
+    before = photo(*size)
+    still = limelight.cut(made(name).model, inputs(name, [[before]]), layer)
+    *times, h, w = still.layout.grid
+    pieces = CELLS[name].pieces(size)
+    assert len(pieces) == (times[0] if times else 1)
+    due = [
+        (t, cell, box)
+        for t, piece in enumerate(pieces)
+        if piece[2] > piece[0]
+        for cell, box in enumerate(boxes(piece, h, w))
+    ]
+    after = inputs(name, [[inverted(before, box)] for _, _, box in due])
+    moved = limelight.cut(made(name).model, after, layer)
+    change = (moved.activations - still.activations).norm(dim=1).reshape(len(due), -1, h * w)
+    found = [(t, int(row[t].argmax())) for (t, _, _), row in zip(due, change, strict=True)]
+    assert found == [(t, cell) for t, cell, _ in due]
