@@ -329,8 +329,13 @@ CELLS: dict[str, Cells] = {
         ("vision_model.model.encoder.layers.0", "image_to_text_projection.dense"),
     ),
     "florence-2": Cells(
-        {TOWER: pieces()},
-        (f"{TOWER}.convs.1", f"{TOWER}.blocks.1.0"),
+        {
+            f"{TOWER}.convs.0": pieces(),
+            f"{TOWER}.blocks.0": pieces(),
+            TOWER: pieces(merge=2),
+        },
+        (f"{TOWER}.convs.0", f"{TOWER}.convs.1"),
+        grid=lambda _size: (8, 8),
     ),
     "gemma-3": to_language(0),
     "git": Cells(
