@@ -270,8 +270,12 @@ class ModelInputs:
 
     @property
     def least_axes(self) -> int:
-        """How many axes an output over the image has at least: two without a batch axis."""
-        return 2 if self.packing is not None and self.packing.is_flat else 3
+        """How many axes an output over the image has at least: two without a batch axis.
+
+        Networks that take sentences may join the patches of all pictures in one axis.
+        """
+        is_flat = self.packing is not None and self.packing.is_flat
+        return 2 if is_flat or self.words else 3
 
     @property
     def words(self) -> bool:

@@ -124,12 +124,30 @@ class InputGeometry:
 
     def guess(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]] = ()) -> Layout | None:
         """Return what the shape of an output suggests about its layout, given earlier grids."""
-        for positions, length, grid in self.packed:
+        for positions, length, grid, _ in self.packed:
             if len(shape) == 2 and shape[0] == length:
                 return Layout("tokens", grid, order=positions, folds=length)
+        if len(shape) == 2 and self.least_axes == 2:
+            layout = self._guess_joined(shape[0], shape[1], grids)
+            return None if layout is None else replace(layout, folds=shape[0])
         if self.pieces > 1 and shape[0] == self.pieces and len(shape) > 2:
             return guess_pieces(shape, self.size, self.pieces, self.own, grids)
+        if self.pieces > 1 and len(shape) == 3 and shape[0] == 1:
+            joined = self._guess_joined(shape[1], shape[2], grids)
+            if joined is not None:
+                return replace(joined, folds=1)
         return guess_layout(shape, self.size, grids)
+
+    def _guess_joined(
+        self, count: int, channels: int, grids: Sequence[tuple[int, ...]]
+    ) -> Layout | None:
+        """Return what `count` tokens may be that join those of all pieces in one axis."""
+        if count % self.pieces:
+            return None
+        shape = self.pieces, count // self.pieces, channels
+        if self.pieces == 1:
+            return guess_layout(shape, self.size, grids)
+        return guess_pieces(shape, self.size, self.pieces, self.own, grids)
 
 
 #: Where gradient of a score arrived at an output: a mask of its shape; None for nowhere; True if it
