@@ -235,6 +235,7 @@ class Cells:
         pieces: Which parts of the photo the tower takes.
         grid: The tower's grid over each piece.
         token: What stands for a piece of a picture in the sentence.
+        packs: Whether the tower takes the patches of all pictures in a row.
     """
 
     parts: dict[str, Rows]
@@ -244,6 +245,7 @@ class Cells:
     pieces: Callable[[Size], list[Box]] = squashed
     grid: GridOf = four
     token: str = ""
+    packs: bool = False
 
     def rows(self, layer: str) -> Rows:
         """Return the rows of a layer, from the longest beginning of its path that is known."""
@@ -289,6 +291,7 @@ def in_packs(tower: Rows, merger: Rows, token: str) -> Cells:
         READS,
         grid=by_8,
         token=token,
+        packs=True,
     )
 
 
@@ -302,6 +305,7 @@ def in_lines(merge: int) -> Cells:
         READS,
         grid=by_8,
         token="[IMG]",
+        packs=True,
     )
 
 
