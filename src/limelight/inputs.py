@@ -292,8 +292,11 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """The shapes and dtypes of all tensors, without the batch axis."""
-        return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
+        """The shapes and dtypes of all tensors, without the batch axis, and how they are packed."""
+        shapes = tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
+        if self.packing is None:
+            return shapes
+        return *shapes, self.packing.lead, self.packing.order
 
     def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""

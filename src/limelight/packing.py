@@ -98,8 +98,8 @@ class Packing:
         return {self.lead[0], self.pictures, self.pieces.shape[1]} - {1}
 
     def orders(self) -> tuple[KnownOrder, ...]:
-        """Return where the cells lie in outputs without a batch axis: as packed, and merged."""
-        if not self.is_flat:
+        """Return where the cells of patches lie in outputs: as packed, and merged."""
+        if self.pieces.ndim > 3:
             return ()
         count, block = self.pieces.shape[1], self.merges**2
         orders = [KnownOrder(self.order, count, self.lattice)]

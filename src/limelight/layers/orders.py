@@ -120,16 +120,23 @@ def as_expected(
             axes = [axis for axis, size in enumerate(order.grid) if size > 1]
             places = _unravelled(order.cells, order.grid)[axes]
             r = min(correlation(cells.centre[axes][:, order.positions], places))
-            chance = len(order.positions) ** -0.5  # the deviation of r, if there is no order
-            enough = min(_SURELY * chance, _PARTLY) if known_order.is_certain else _MOSTLY
-            if r >= enough and (best is None or r > best[0] + 1e-6):
+            if r >= _enough(known_order) and (best is None or r > best[0] + 1e-6):
                 best = r, order
     return None if best is None else _as_tokens(best[1], cells, shape, len(shape) - 1)
 
 
-#: How well centres have to go with the places of an expected order, as a correlation: so many times
-#: chance, but no better than partly; and mostly where shapes alone suggest the order.
-_SURELY, _PARTLY, _MOSTLY = 4.0, 0.7, 0.85
+def _enough(order: KnownOrder) -> float:
+    """Return how well the centres have to go with an expected order, as a correlation.
+
+    Without an order it is 0, with a deviation of `n^-1/2`. An order that is wrong in part, such as
+    that of windows, goes with one axis and not with the other. One that is shifted goes well with
+    both, so it needs more where positions are left over.
+    """
+    chance = len(order.positions) ** -0.5
+    if order.is_certain:
+        return min(4 * chance, 0.7)
+    whole = len(order.positions) == order.length
+    return min(max(2.5 * chance, 0.65 if whole else 0.85), IN_ORDER)
 
 
 def _expected_orders(

@@ -107,7 +107,7 @@ class InputGeometry:
         span: Where the canvas lies on the picture; () if they are the same.
         tokens: The grid that the tokens come from, if the user named it.
         least_axes: How many axes an output over it has at least; one less without a batch axis.
-        packed: Orders of the positions in outputs without a batch axis.
+        packed: Orders of the positions in outputs over packed patches.
         pieces: How many pieces (frames, crops, pictures) one prompt's input has; outputs may have a
             row for each.
         own: The numbers of those that the image is made of.
@@ -125,8 +125,8 @@ class InputGeometry:
     def guess(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]] = ()) -> Layout | None:
         """Return what the shape of an output suggests about its layout, given earlier grids."""
         for positions, length, grid, _ in self.packed:
-            if len(shape) == 2 and shape[0] == length:
-                return Layout("tokens", grid, order=positions, folds=length)
+            if shape[:-1] in ((length,), (1, length)):
+                return Layout("tokens", grid, order=positions, folds=shape[0])
         if len(shape) == 2 and self.least_axes == 2:
             layout = self._guess_joined(shape[0], shape[1], grids)
             return None if layout is None else replace(layout, folds=shape[0])
