@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,29 +24,35 @@ from helpers.vision_language_cells import CELLS, Box, Size, laid, rows_of
 from limelight.targets import ScoreTarget, Words
 from oracles.weighted import gradcam
 
-#: Sizes of photos, width and height, of the prompts of each case.
-SQUARE, OBLONG, UPRIGHT = (64, 64), (96, 32), (32, 64)
 Sizes = Sequence[Sequence[Size]]
-CASES: dict[str, Sizes] = {
-    "an oblong photo": [[OBLONG]],
-    "two prompts": [[SQUARE], [SQUARE]],
-}
-LAYERS = [(name, layer) for name, cells in CELLS.items() for layer in cells.layers]
-WITHIN = [(name, layer) for name, cells in CELLS.items() for layer in cells.within]
+#: Sizes of photos, width and height, of each prompt.
+SQUARE, OBLONG, UPRIGHT = (64, 64), (96, 32), (32, 64)
+ONE: Sizes = [[OBLONG]]
+TWO: Sizes = [[SQUARE], [SQUARE]]
+BOTH: Sizes = [[SQUARE, UPRIGHT]]
 
-#: Layers whose cells see little but their own place.
-PLACED = [*LAYERS, *((name, cells.within[0]) for name, cells in CELLS.items() if cells.within)]
+#: Layers, each with prompts: in the tower, behind it, and among words.
+PLACED = [
+    (name, layer, sizes)
+    for name, cells in CELLS.items()
+    for layer, sizes in zip((*cells.layers, *cells.within), (TWO, ONE, ONE, TWO), strict=False)
+]
+#: Those whose cells see little but their own place: not the last, in which words look at others.
+LOCAL = [one for one in PLACED if one[1] not in CELLS[one[0]].within[1:]]
 #: Of kernels that overlap, the share of cells that change most if their own place does.
 BLURRED = {
     ("florence-2", "model.vision_tower.convs.0"): 0.9,
     ("florence-2", "model.vision_tower.convs.1"): 0.5,
 }
+STACKED = [name for name in CELLS if FAMILIES[name].several and not CELLS[name].packs]
+PACKED = [name for name in CELLS if CELLS[name].packs]
+
+
+def named(value: Any) -> str:
+    return value if isinstance(value, str) else "oblong" if value == ONE else "two prompts"
+
 
 any_family = pytest.mark.parametrize("name", FAMILIES)
-any_layer = pytest.mark.parametrize(("name", "layer"), [*LAYERS, *WITHIN])
-any_size = pytest.mark.parametrize("size", [SQUARE, OBLONG], ids=["square", "oblong"])
-local_layer = pytest.mark.parametrize(("name", "layer"), PLACED)
-any_case = pytest.mark.parametrize("case", CASES)
 
 
 def photos_of(sizes: Sizes) -> list[list[Image.Image]]:
@@ -129,19 +134,13 @@ def explained(
     )
 
 
-@cache
-def halved(name: str) -> Any:
-    return copy.deepcopy(made(name).model).bfloat16()
-
-
 # Equal to autograd's
 
 
-@any_case
-@any_layer
-def test_the_map_is_grad_cam_of_the_layer(name: str, layer: str, case: str) -> None:
-    found = explained(name, CASES[case], layer)
-    raw, score = by_hand(name, layer, CASES[case])
+@pytest.mark.parametrize(("name", "layer", "sizes"), PLACED, ids=named)
+def test_the_map_is_grad_cam_of_the_layer(name: str, layer: str, sizes: Sizes) -> None:
+    found = explained(name, sizes, layer)
+    raw, score = by_hand(name, layer, sizes)
     assert found.layer == layer
     assert_agrees(found.raw, raw)
     assert_agrees(found.score, score)
@@ -149,73 +148,69 @@ def test_the_map_is_grad_cam_of_the_layer(name: str, layer: str, case: str) -> N
 
 @any_family
 def test_the_layer_that_is_chosen_sees_the_picture(name: str) -> None:
-    sizes = CASES["an oblong photo"]
-    found = explained(name, sizes)
+    found = explained(name, ONE)
     assert any(found.layer.startswith(part) for part in CELLS[name].parts), found.layer
     assert found.status[0].name != "disconnected"
-    raw, _ = by_hand(name, found.layer, sizes)
+    raw, _ = by_hand(name, found.layer, ONE)
     assert_agrees(found.raw, raw)
 
 
 @any_family
 def test_a_row_of_a_batch_is_the_map_of_its_prompt_alone(name: str) -> None:
-    layer, photos = CELLS[name].layers[-1], photos_of(CASES["two prompts"])
-    together = explained(name, CASES["two prompts"], layer)
-    for b in range(2):
-        given = inputs(name, photos[b : b + 1])
-        alone = limelight.explain(
-            made(name).model, given, target=asked_of(name, given), layer=layer
-        )
-        assert_agrees(together.raw[b], alone.raw[0])
-        assert_agrees(together.score[b], alone.score[0])
+    layer, model = CELLS[name].layers[0], made(name).model
+    together = explained(name, TWO, layer)
+    for b, photos in enumerate(photos_of(TWO)):
+        given = inputs(name, [photos])
+        seen = watch(name, model, layer, given)
+        rows = rows_of(name, layer, TWO[:1], given)
+        alone = gradcam(laid(seen.output, rows), laid(seen.gradient, rows))
+        assert_agrees(together.raw[b], alone[0])
+        assert_agrees(together.score[b], seen.score[0])
 
 
 @any_family
 def test_a_model_in_bfloat16_has_nearly_the_same_map(name: str) -> None:
-    sizes = CASES["an oblong photo"]
-    given = cast(inputs(name, photos_of(sizes)), torch.bfloat16)
-    coarse = limelight.explain(halved(name), given, target=asked_of(name, given))
-    fine = explained(name, sizes, coarse.layer)
-    assert any(coarse.layer.startswith(part) for part in CELLS[name].parts), coarse.layer
+    layer = CELLS[name].layers[1]
+    fine = explained(name, ONE, layer)
+    model = copy.deepcopy(made(name).model).bfloat16()
+    given = cast(inputs(name, photos_of(ONE)), torch.bfloat16)
+    coarse = limelight.explain(model, given, target=asked_of(name, given), layer=layer)
     assert coarse.status[0].name == fine.status[0].name
     assert correlation(coarse.raw, fine.raw) > 0.95
 
 
-# Two pictures in a prompt
-
-
-BOTH = [[SQUARE, UPRIGHT]]
-STACKED = [name for name in CELLS if FAMILIES[name].several and not CELLS[name].packs]
+# Two photos in a prompt
 
 
 @pytest.mark.parametrize("name", STACKED)
 def test_the_pieces_of_two_photos_are_explained_together(name: str) -> None:
-    for layer in CELLS[name].layers:
-        found = explained(name, BOTH, layer)
-        raw, score = by_hand(name, layer, BOTH)
-        assert_agrees(found.raw, raw)
-        assert_agrees(found.score, score)
+    layer = CELLS[name].layers[1]
+    found = explained(name, BOTH, layer)
+    raw, score = by_hand(name, layer, BOTH)
+    assert_agrees(found.raw, raw)
+    assert_agrees(found.score, score)
 
 
-@pytest.mark.parametrize("picture", [0, 1])
-@pytest.mark.parametrize("name", [name for name in STACKED if name != "llava-next"])
-def test_a_piece_of_several_is_explained_by_itself(name: str, picture: int) -> None:
+@pytest.mark.parametrize("name", STACKED)
+def test_one_piece_or_photo_of_several_is_explained(name: str) -> None:
     layer = CELLS[name].layers[0]
-    found = explained(name, BOTH, layer, picture=picture)
+    found = explained(name, BOTH, layer, picture=1)
     given = inputs(name, photos_of(BOTH))
     seen = watch(name, made(name).model, layer, given)
-    rows = rows_of(name, layer, BOTH, given)[:, picture]
+    rows = rows_of(name, layer, BOTH, given)
+    # All pieces of the second photo, or the second piece.
+    rows = rows[:, len(CELLS[name].pieces(SQUARE)) :] if CELLS[name].photos_apart else rows[:, 1]
     assert_agrees(found.raw, gradcam(laid(seen.output, rows), laid(seen.gradient, rows)))
 
 
 @pytest.mark.parametrize("picture", [0, 1])
-@pytest.mark.parametrize("name", [name for name, cells in CELLS.items() if cells.packs])
+@pytest.mark.parametrize("name", PACKED)
 def test_one_of_two_packed_photos_is_explained(name: str, picture: int) -> None:
-    for layer in CELLS[name].layers:
-        found = explained(name, BOTH, layer, picture=picture)
-        raw, score = by_hand(name, layer, BOTH, picture)
-        assert_agrees(found.raw, raw)
-        assert_agrees(found.score, score)
+    layer = CELLS[name].layers[picture]
+    found = explained(name, BOTH, layer, picture=picture)
+    raw, score = by_hand(name, layer, BOTH, picture)
+    assert_agrees(found.raw, raw)
+    assert_agrees(found.score, score)
 
 
 # In place
@@ -256,37 +251,41 @@ def most_changed(change: Tensor, piece: int) -> int:
     return int(change.norm(dim=0).flatten(-2).view(-1, change.shape[-2:].numel())[piece].argmax())
 
 
-def by_hand_at(name: str, layer: str, photos: list[list[Image.Image]], size: Size) -> Tensor:
-    """Return the activations `[B, K, *grid]` of prompts with a photo each, by a plain hook."""
+def by_hand_at(name: str, layer: str, photos: list[list[Image.Image]]) -> Tensor:
+    """Return the activations `[B, K, *grid]` of prompts, by a plain hook."""
     given = inputs(name, photos)
     output = watch(name, made(name).model, layer, given).output
-    return laid(output, rows_of(name, layer, [[size]] * len(photos), given))
+    sizes = [[one.size for one in row] for row in photos]
+    return laid(output, rows_of(name, layer, sizes, given))
 
 
-@any_size
-@local_layer
+@pytest.mark.parametrize("size", [SQUARE, OBLONG], ids=["square", "oblong"])
+@pytest.mark.parametrize(("name", "layer"), [place[:2] for place in LOCAL])
 def test_what_is_laid_by_hand_lies_over_the_photo(name: str, layer: str, size: Size) -> None:
     before = photo(*size)
-    still = by_hand_at(name, layer, [[before]], size)
+    still = by_hand_at(name, layer, [[before]])
     due = cells_of(name, size, *still.shape[-2:])
-    moved = by_hand_at(name, layer, [[inverted(before, box)] for _, _, box in due], size)
+    moved = by_hand_at(name, layer, [[inverted(before, box)] for _, _, box in due])
     found = [most_changed(m - still[0], t) for m, (t, _, _) in zip(moved, due, strict=True)]
     right = sum(cell == c for cell, (_, c, _) in zip(found, due, strict=True))
     assert right / len(due) >= BLURRED.get((name, layer), 1.0)
 
 
-@any_size
-@local_layer
+@pytest.mark.parametrize(("name", "layer", "sizes"), LOCAL, ids=named)
 def test_what_changes_on_the_photo_changes_the_cell_over_it(
-    name: str, layer: str, size: Size
+    name: str, layer: str, sizes: Sizes
 ) -> None:
-    before, model = photo(*size), made(name).model
-    still = limelight.cut(model, inputs(name, [[before]]), layer).activations[0]
+    size, model = sizes[0][0], made(name).model
+    before = photo(*size)
+
+    def activations(picture: Image.Image) -> Tensor:
+        return limelight.cut(model, inputs(name, [[picture]] * len(sizes)), layer).activations[-1]
+
+    still = activations(before)
     due = cells_of(name, size, *still.shape[-2:])
-    for t, cell, box in due[:: len(due) // 7]:
-        after = [[inverted(before, box)]]
-        moved = limelight.cut(model, inputs(name, after), layer).activations[0]
+    for t, cell, box in due[1 :: len(due) // 3]:
+        after = inverted(before, box)
         if (name, layer) in BLURRED:
-            assert_agrees(moved, by_hand_at(name, layer, after, size)[0])
+            assert_agrees(activations(after), by_hand_at(name, layer, [[after]])[0])
         else:
-            assert most_changed(moved - still, t) == cell
+            assert most_changed(activations(after) - still, t) == cell

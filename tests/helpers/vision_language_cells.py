@@ -236,6 +236,7 @@ class Cells:
         grid: The tower's grid over each piece.
         token: What stands for a piece of a picture in the sentence.
         packs: Whether the tower takes the patches of all pictures in a row.
+        photos_apart: Whether an axis of the tensor of pieces is that of the photos.
     """
 
     parts: dict[str, Rows]
@@ -246,6 +247,7 @@ class Cells:
     grid: GridOf = four
     token: str = ""
     packs: bool = False
+    photos_apart: bool = False
 
     def rows(self, layer: str) -> Rows:
         """Return the rows of a layer, from the longest beginning of its path that is known."""
@@ -348,7 +350,9 @@ CELLS: dict[str, Cells] = {
         ("git.encoder", pieces(1, room=24)),
         ("git.encoder.layer.0.attention.self.value", "git.encoder.layer.0"),
     ),
-    "llava-next": to_language(1, pieces=whole_first, speaks=(LANGUAGE, spoken_lines)),
+    "llava-next": to_language(
+        1, pieces=whole_first, speaks=(LANGUAGE, spoken_lines), photos_apart=True
+    ),
     "llava-onevision": to_language(0, pieces=whole_first, speaks=(LANGUAGE, spoken_lines)),
     "internvl": to_language(
         1,
@@ -364,6 +368,7 @@ CELLS: dict[str, Cells] = {
         {"model.vision_model": pieces(1, room=24), PROJECTOR: pieces(1)},
         ("model.vision_model.transformer.layers.0", PROJECTOR),
         pieces=four_tiles,
+        photos_apart=True,
     ),
     "qwen2-vl": in_packs(packed(by_two), packed(merge=2), "<|image_pad|>"),
     "qwen2.5-vl": in_packs(packed(by_two_windowed), packed(windowed, merge=2), "<|image_pad|>"),
