@@ -133,7 +133,7 @@ def pieces(prefix: int = 0, merge: int = 1, room: int = 0) -> Rows:
             for size in photos:
                 h, w = (side // merge for side in asked.family.grid(size))
                 each = room or prefix + h * w
-                for _ in asked.family.pieces(size):
+                for _ in asked.family.pieces_of_one(size, len(photos)):
                     own.append(start + prefix + cells(h, w))
                     start += each
             grids.append(own[0] if len(own) == 1 else torch.stack(own))
@@ -210,7 +210,7 @@ def spoken_lines(asked: Asked) -> Tensor:
     for at, photos in zip(places(asked), asked.sizes, strict=True):
         left, own = at, list[Tensor]()
         for size in photos:
-            untiled = len(photos) > 1 and asked.name == "llava-onevision"
+            untiled = len(asked.family.pieces_of_one(size, len(photos))) == 1
             columns, lines = (4, 0) if untiled else (4 * side for side in by_32(size))
             whole, tiled, left = left.split(
                 [16, lines * (columns + 1), len(left) - 16 - lines * (columns + 1)]
@@ -236,6 +236,7 @@ class Cells:
         grid: The tower's grid over each piece.
         token: What stands for a piece of a picture in the sentence.
         packs: Whether the tower takes the patches of all pictures in a row.
+        tiles_one: Whether photos are cut only where a prompt has one.
         photos_apart: Whether an axis of the tensor of pieces is that of the photos.
     """
 
@@ -248,6 +249,11 @@ class Cells:
     token: str = ""
     packs: bool = False
     photos_apart: bool = False
+    tiles_one: bool = False
+
+    def pieces_of_one(self, size: Size, photos: int) -> list[Box]:
+        """Return the parts that are taken of a photo, one of so many in the prompt."""
+        return squashed(size) if self.tiles_one and photos > 1 else self.pieces(size)
 
     def rows(self, layer: str) -> Rows:
         """Return the rows of a layer, from the longest beginning of its path that is known."""
@@ -353,7 +359,9 @@ CELLS: dict[str, Cells] = {
     "llava-next": to_language(
         1, pieces=whole_first, speaks=(LANGUAGE, spoken_lines), photos_apart=True
     ),
-    "llava-onevision": to_language(0, pieces=whole_first, speaks=(LANGUAGE, spoken_lines)),
+    "llava-onevision": to_language(
+        0, pieces=whole_first, speaks=(LANGUAGE, spoken_lines), tiles_one=True
+    ),
     "internvl": to_language(
         1,
         parts={TOWER: pieces(1), PROJECTOR: pieces(merge=2)},
