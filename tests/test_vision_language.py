@@ -72,7 +72,8 @@ def asked_of(name: str, given: dict[str, Any]) -> ScoreTarget | int:
 def score_of(name: str, given: dict[str, Any], output: Any) -> Tensor:
     """The same score, written out, `[B]`."""
     if name == "siglip2":
-        return output.logits_per_image[:, 0]
+        first: Tensor = output.logits_per_image[:, 0]
+        return first
     ids = sentences(name, given)
     logits = output.logits[:, -ids.shape[1] :].float()
     each = [

@@ -101,7 +101,7 @@ class Pair:
         self.image_processor, self.tokenizer, self.renamed = images, words, renamed
 
     def __call__(self, *, images: Any, text: list[str], **_options: Any) -> dict[str, Any]:
-        read = dict(self.image_processor(images=images, return_tensors="pt"))
+        read: dict[str, Any] = dict(self.image_processor(images=images, return_tensors="pt"))
         read |= self.tokenizer(text, return_tensors="pt", padding=True, return_token_type_ids=False)
         return {self.renamed.get(name, name): value for name, value in read.items()}
 
@@ -526,37 +526,31 @@ def _idefics_words() -> Any:
     )
 
 
+def _idefics(config: Any, model: Any, processor: Any) -> Made:
+    words = _idefics_words()
+    made = model(
+        config(
+            vision_config=SEES,
+            text_config=hf.LlamaConfig(**reads(len(words) + 8)),
+            scale_factor=2,
+            **numbers(words, image_token_id="<image>"),
+        )
+    )
+    images = processor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    # Of SmolVLM too: its own, which does the same with pictures, needs another package, for video.
+    return Made(drawn(made), hf.Idefics3Processor(images, words, image_seq_len=4))
+
+
 @family("idefics3", picture="<image>")
 def _idefics3() -> Made:
-    words = _idefics_words()
-    config = hf.Idefics3Config(
-        vision_config=SEES,
-        text_config=hf.LlamaConfig(**reads(len(words) + 8)),
-        scale_factor=2,
-        **numbers(words, image_token_id="<image>"),
-    )
-    images = hf.Idefics3ImageProcessorPil(
-        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
-    )
-    processor = hf.Idefics3Processor(images, words, image_seq_len=4)
-    return Made(drawn(hf.Idefics3ForConditionalGeneration(config)), processor)
+    model = hf.Idefics3ForConditionalGeneration
+    return _idefics(hf.Idefics3Config, model, hf.Idefics3ImageProcessorPil)
 
 
 @family("smolvlm", picture="<image>")
 def _smolvlm() -> Made:
-    words = _idefics_words()
-    config = hf.SmolVLMConfig(
-        vision_config=SEES,
-        text_config=hf.LlamaConfig(**reads(len(words) + 8)),
-        scale_factor=2,
-        **numbers(words, image_token_id="<image>"),
-    )
-    images = hf.SmolVLMImageProcessorPil(
-        size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
-    )
-    # As SmolVLM's own for pictures, which needs another package, for video.
-    processor = hf.Idefics3Processor(images, words, image_seq_len=4)
-    return Made(drawn(hf.SmolVLMForConditionalGeneration(config)), processor)
+    model = hf.SmolVLMForConditionalGeneration
+    return _idefics(hf.SmolVLMConfig, model, hf.SmolVLMImageProcessorPil)
 
 
 @family("mllama", picture="<|image|>")

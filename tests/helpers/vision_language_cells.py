@@ -198,7 +198,8 @@ def spoken_packed(merge: int = 1) -> Rows:
         for at, photos in zip(places(asked), asked.sizes, strict=True):
             sides = [[side // merge for side in asked.family.grid(size)] for size in photos]
             counts = [h * w for h, w in sides]
-            grids.append(at.split(counts)[asked.picture].view(sides[asked.picture]))
+            own = torch.split(at, counts)[asked.picture]
+            grids.append(own.view(sides[asked.picture]))
         return torch.stack(grids)
 
     return rows
@@ -212,13 +213,12 @@ def spoken_lines(asked: Asked) -> Tensor:
         for size in photos:
             untiled = len(asked.family.pieces_of_one(size, len(photos))) == 1
             columns, lines = (4, 0) if untiled else (4 * side for side in by_32(size))
-            whole, tiled, left = left.split(
-                [16, lines * (columns + 1), len(left) - 16 - lines * (columns + 1)]
-            )
+            count = lines * (columns + 1)
+            whole, tiled, left = torch.split(left, [16, count, len(left) - 16 - count])
             left = left[1:] if untiled else left  # the end of its one line
             inside = tiled.view(lines, columns + 1)[:, :-1]
             own += [whole.view(4, 4)]
-            own += [part for line in inside.split(4) for part in line.split(4, dim=1)]
+            own += [part for line in torch.split(inside, 4) for part in torch.split(line, 4, dim=1)]
         grids.append(torch.stack(own))
     return torch.stack(grids)
 
