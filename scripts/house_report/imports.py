@@ -18,6 +18,7 @@ ORDER = (
     (
         "channels",
         "packing",
+        "packed_inputs",
         "input_images",
         "inputs",
         "patch_grids",

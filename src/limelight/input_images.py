@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import InputError
-from limelight.packing import are_patches_in_a_row
+from limelight.packed_inputs import are_patches_in_a_row
 
 
 def first_images(all_tensors: list[Tensor]) -> int:

@@ -15,13 +15,8 @@ from torch.utils import _pytree as pytree
 from limelight.channels import taken_input
 from limelight.errors import InputError
 from limelight.input_images import NO_BATCH, check_images, first_images, is_frames, stacked_images
-from limelight.packing import (
-    KnownOrder,
-    Packing,
-    find_packing,
-    patches_on,
-    places_in_sentence,
-)
+from limelight.packed_inputs import find_packing, places_in_sentence
+from limelight.packing import KnownOrder, Packing, patches_on
 
 ImageForm = Literal["tensor", "list", "frames", "packed"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -93,7 +93,7 @@ def _orders(
     # A known grid of another size: some of its cells are silent, or others look placed.
     for grid in grids:
         size = math.prod(grid)
-        if size == n or size > total or size > 2 * n:
+        if size == n or size > total or size > 2 * n or size < _FEWEST:
             continue
         for first in range(min(total - size, _MOST_SHIFTS) + 1):
             inside = placed[(placed >= first) & (placed < first + size)]
@@ -105,7 +105,7 @@ def _orders(
 
 
 def as_expected(
-    cells: Cells,
+    cells: Callable[[int], Cells],
     shape: Sequence[int],
     known: Sequence[KnownGrid],
     expected: Sequence[KnownOrder],
@@ -114,17 +114,21 @@ def as_expected(
 
     Attention mixes what the positions look at, and all centres move to the middle; their order
     remains. How well the centres have to go with the places depends on who expects the order: the
-    input itself, or the shapes.
+    input itself, or the shapes. `cells` returns where positions look, by the axis of the channels.
     """
-    best: tuple[float, _Order] | None = None
+    best: tuple[float, Layout] | None = None
     for known_order in expected:
-        for order in _expected_orders(cells, known, [known_order]):
+        channels = known_order.channel_axis % len(shape)
+        if known_order.length * shape[channels] != math.prod(shape):
+            continue
+        found = cells(channels)
+        for order in _expected_orders(found, known, [known_order]):
             axes = [axis for axis, size in enumerate(order.grid) if size > 1]
             places = _unravelled(order.cells, order.grid)[axes]
-            r = min(correlation(cells.centre[axes][:, order.positions], places))
+            r = min(correlation(found.centre[axes][:, order.positions], places))
             if r >= _enough(known_order) and (best is None or r > best[0] + 1e-6):
-                best = r, order
-    return None if best is None else _as_tokens(best[1], cells, shape, len(shape) - 1)
+                best = r, _as_tokens(order, found, shape, channels)
+    return None if best is None else best[1]
 
 
 def _enough(order: KnownOrder) -> float:
@@ -138,7 +142,13 @@ def _enough(order: KnownOrder) -> float:
     if order.is_certain:
         return min(4 * chance, 0.7)
     whole = len(order.positions) == order.length
-    return min(max(2.5 * chance, 0.65 if whole else 0.85), IN_ORDER)
+    most = IN_ORDER if len(order.positions) >= _FEWEST else _FEW_IN_ORDER
+    return min(max(2.5 * chance, 0.65 if whole else 0.85), most)
+
+
+#: The same as `IN_ORDER` for few positions, such as queries, which are in order by chance now and
+#: then.
+_FEW_IN_ORDER = 0.98
 
 
 def _expected_orders(
@@ -147,7 +157,7 @@ def _expected_orders(
     """Yield the orders that are expected in an output of so many positions."""
     axes, total = len(cells.centre), len(cells.energy)
     heard = cells.energy > SILENT * cells.energy.max()
-    for positions, length, grid, _ in expected:
+    for positions, length, grid, *_ in expected:
         if length != total:
             continue
         n, at = len(positions), torch.tensor(positions, dtype=torch.long, device="cpu")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -64,14 +65,14 @@ def read_places(
         return "nothing in the picture changes it"
     if len(shape) < 2:
         return "it has a single position"
-    by_position = _cells(moments, len(shape) - 1)
+    cells = cache(partial(_cells, moments))
     certain = [order for order in expected if order.is_certain]
     suggested = [order for order in expected if not order.is_certain]
-    layout = as_expected(by_position, shape, known, certain)
+    layout = as_expected(cells, shape, known, certain)
     read = layout or _read_places(moments, known, expected)
     if isinstance(read, Layout):
         return read
-    return as_expected(by_position, shape, known, suggested) or read
+    return as_expected(cells, shape, known, suggested) or read
 
 
 def _read_places(

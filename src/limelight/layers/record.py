@@ -124,7 +124,7 @@ class InputGeometry:
 
     def guess(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]] = ()) -> Layout | None:
         """Return what the shape of an output suggests about its layout, given earlier grids."""
-        for positions, length, grid, _ in self.packed:
+        for positions, length, grid, *_ in self.packed:
             if shape[:-1] in ((length,), (1, length)):
                 return Layout("tokens", grid, order=positions, folds=shape[0])
         if len(shape) == 2 and self.least_axes == 2:
@@ -137,6 +137,19 @@ class InputGeometry:
             if joined is not None:
                 return replace(joined, folds=1)
         return guess_layout(shape, self.size, grids)
+
+    def suggested(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]]) -> list[KnownOrder]:
+        """Return the order of positions that `guess` finds, if the output may be of tokens.
+
+        It is certain which pieces are the image's own, if others are not.
+        """
+        guess = self.guess(shape, grids)
+        if guess is None or guess.kind != "tokens" or guess.folds != shape[0]:
+            return []
+        axis, is_part = guess.axis_of_channels, len(self.own) < self.pieces
+        in_a_row = range(guess.prefix, guess.prefix + math.prod(guess.grid))
+        order, length = guess.order or tuple(in_a_row), math.prod(shape) // shape[axis]
+        return [KnownOrder(order, length, guess.grid, is_part, axis)]
 
     def _guess_joined(
         self, count: int, channels: int, grids: Sequence[tuple[int, ...]]

@@ -189,13 +189,8 @@ class Recording:
         if measurement is None:
             return "it puts out no numbers that can be measured"
         moments, known, tokens = measurement.moments, self._known(anchor), self.geometry.tokens
-        guess = self.geometry.guess(anchor.shape, [grid.grid for grid in known])
-        if guess is not None and guess.kind == "tokens":
-            positions = math.prod(anchor.shape) // anchor.shape[guess.axis_of_channels]
-            cells = range(guess.prefix, guess.prefix + math.prod(guess.grid))
-            order = guess.order or tuple(cells)
-            expected = [*expected, KnownOrder(order, positions, guess.grid, is_certain=False)]
-        layout = read_places(moments, known, expected)
+        suggested = self.geometry.suggested(anchor.shape, [grid.grid for grid in known])
+        layout = read_places(moments, known, [*expected, *suggested])
         settled = isinstance(layout, Layout) and (layout.kind != "tokens" or layout.grid == tokens)
         if tokens is not None and not settled:
             said = guess_layout(anchor.shape, self.geometry.size, [tokens])
