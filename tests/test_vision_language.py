@@ -21,6 +21,7 @@ from helpers.plain_hooks import correlation
 from helpers.tolerances import assert_agrees
 from helpers.vision_language import FAMILIES, cast, inputs, made, photo, sentences
 from helpers.vision_language_cells import CELLS, Box, Size, laid, rows_of
+from limelight.errors import LimelightError
 from limelight.targets import ScoreTarget, Words
 from oracles.weighted import gradcam
 
@@ -178,6 +179,16 @@ def test_a_model_in_bfloat16_has_nearly_the_same_map(name: str) -> None:
     coarse = limelight.explain(model, given, target=asked_of(name, given), layer=layer)
     assert coarse.status[0].name == fine.status[0].name
     assert correlation(coarse.raw, fine.raw) > 0.95
+
+
+#: Families that cut photos of other shapes into other pieces, or other numbers of them.
+CUT_BY_SHAPE = [*PACKED, "llava-next", "llava-onevision", "internvl", "idefics3", "smolvlm"]
+
+
+@pytest.mark.parametrize("name", [*CUT_BY_SHAPE, "pix2struct", "siglip2"])
+def test_prompts_whose_photos_are_cut_differently_are_refused(name: str) -> None:
+    with pytest.raises(LimelightError, match="one at a time"):
+        explained(name, [[SQUARE], [OBLONG]], CELLS[name].layers[0])
 
 
 # Two photos in a prompt
