@@ -20,6 +20,7 @@ TITLES: dict[MethodFamily, str] = {
     "pixels": "Gradients at the input",
     "perturbed": "What is covered",
     "attention": "Transformers",
+    "words": "Vision-language models",
     "control": "What a method has to beat",
 }
 

@@ -140,16 +140,18 @@ def test_all_methods_with_a_reason_for_what_the_network_cannot_do() -> None:
     small = {"rise": "rise:masks=20", "kernelshap": "kernelshap:samples=20"}
     found = limelight.compare(model, images, methods=[small.get(name, name) for name in METHODS])
     skipped = {one.method: one.reason for one in found.skipped}
-    assert set(skipped) == {"cam", "rollout", "attention-x-gradient", "legrad"}
+    of_attention = {"rollout", "attention-x-gradient", "legrad", "grad-eclip"}
+    assert set(skipped) == {"cam", "tam", *of_attention}
     assert "average pool and one linear layer" in skipped["cam"]
     assert "needs attention among all tokens" in skipped["rollout"]
-    assert len(found) == len(METHODS) - 4
+    assert len(found) == len(METHODS) - 6
 
 
 def test_all_is_all() -> None:
     found = limelight.compare(ready(networks.TinyViT()), pictures()[:1], methods="all")
     assert {one.method for one in (*found, *found.skipped)} == set(METHODS)
-    assert [one.method for one in found.skipped] == ["cam", "guided-backprop", "guided-gradcam"]
+    skipped = ["cam", "guided-backprop", "guided-gradcam", "tam"]
+    assert [one.method for one in found.skipped] == skipped
 
 
 def test_nothing_left_is_an_error_with_every_reason() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.networks import PoolLinear, ResidualCNN, TinyViT, ready
+from helpers.towers import llava, sentence
 from limelight.methods import METHODS
 
 SOURCE = Path(limelight.__file__).parent
@@ -47,10 +48,15 @@ def default_of(default: torch.dtype | str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def network_for(method: str) -> tuple[nn.Module, Tensor]:
+def network_for(method: str) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
     if METHODS[method].family == "attention":
         return ready(TinyViT(), torch.float32), torch.randn(2, 3, 12, 16)
+    if METHODS[method].family == "words":
+        return llava("sdpa").float(), {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in sentence().items()
+        }
     model = PoolLinear() if method == "cam" else ResidualCNN()
     return ready(model, torch.float32), torch.randn(2, 3, 20, 20)
 
@@ -78,7 +84,9 @@ def test_maps_do_not_depend_on_the_defaults_of_torch(method: str) -> None:
     model, images = network_for(method)
 
     def ask() -> Any:
-        result = limelight.explain(model, images, method=SHORT.get(method, method))
+        of_words = METHODS[method].family == "words"
+        words = limelight.Words(images["input_ids"], 22) if of_words else None
+        result = limelight.explain(model, images, target=words, method=SHORT.get(method, method))
         return result.raw, result.heatmap, result.score, result.status, result.completeness_gap
 
     assert_same_under_all(ask)

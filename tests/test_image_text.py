@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import limelight
+from helpers.image_text_networks import GRID, READS, SEES, clip, drawn, prompts, transformers
 from helpers.tolerances import assert_agrees, assert_differs
 from limelight.targets import Similarity, Words, each_word
 from oracles.evidence import probe, tokens
 from oracles.weighted import gradcam
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of what transformers imports
-    transformers = pytest.importorskip("transformers")
-
-#: The grid of patches: pictures of 32 pixels, patches of 8.
-GRID = (4, 4)
-SMALL: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
-SEES: dict[str, Any] = {"image_size": 32, "patch_size": 8, **SMALL}
-
-
-def drawn(model: nn.Module) -> Any:
-    """Weights that make a difference."""
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, 0, 0.3)
-    return model.eval()
-
-
-def prompts(count: int, length: int = 6) -> Tensor:
-    ids = torch.randint(2, 28, (count, length))
-    ids[:, 0], ids[:, -1] = 0, 29
-    return ids
-
-
-def clip() -> Any:
-    config = transformers.CLIPConfig(
-        text_config={
-            **SMALL,
-            "vocab_size": 30,
-            "max_position_embeddings": 40,
-            "bos_token_id": 0,
-            "pad_token_id": 1,
-            "eos_token_id": 29,
-        },
-        vision_config=SEES,
-        projection_dim=8,
-    )
-    return drawn(transformers.CLIPModel(config))
 
 
 def captioner() -> Any:
@@ -81,17 +37,7 @@ def captioner() -> Any:
 
 def blip() -> Any:
     config = transformers.BlipConfig(
-        text_config={
-            **SMALL,
-            "encoder_hidden_size": 16,
-            "projection_dim": 8,
-            "vocab_size": 30,
-            "max_position_embeddings": 40,
-            "bos_token_id": 0,
-            "pad_token_id": 1,
-            "sep_token_id": 28,
-            "eos_token_id": 29,
-        },
+        text_config={**READS, "encoder_hidden_size": 16, "projection_dim": 8, "sep_token_id": 28},
         vision_config={**SEES, "projection_dim": 8},
         projection_dim=8,
     )

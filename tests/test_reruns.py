@@ -27,7 +27,7 @@ SHORT = {
 METHODS_OF_A_CNN = [
     SHORT.get(name, name)
     for name, row in METHODS.items()
-    if row.family != "attention" and name != "cam"
+    if row.family not in ("attention", "words") and name != "cam"
 ]
 RERUN = [SHORT.get(name, name) for name, row in METHODS.items() if row.needs & {"head", "network"}]
 

@@ -41,7 +41,9 @@ class Signed(nn.Module):
 #: Every gradient at the layer is negative; and one of eight is positive, but Grad-CAM nowhere.
 ALL_NEGATIVE, MOSTLY_NEGATIVE = (-1.0,), (0.001, *(-1.0,) * 7)
 IMAGES = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-CONVOLUTIONAL = [row for row in limelight.METHODS.values() if row.family != "attention"]
+CONVOLUTIONAL = [
+    row for row in limelight.METHODS.values() if row.family not in ("attention", "words")
+]
 
 
 def status_of(model: nn.Module, method: str, layer: str | None = "late", **options: Any) -> Status:

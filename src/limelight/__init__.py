@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.metrics.run import measure as measure
     from limelight.metrics.sanity import Sanity as Sanity, sanity as sanity
     from limelight.metrics.verdict import Verdict as Verdict
+    from limelight.models.black_box import BlackBox as BlackBox
     from limelight.models.network import Network as Network
     from limelight.models.sources import load_model as load_model
     from limelight.options import Options as Options
@@ -99,6 +100,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.targets.boxes import Box as Box
     from limelight.targets.classes import (
         AnyOf as AnyOf,
+        Pair as Pair,
         Rank as Rank,
         top as top,
     )
@@ -118,6 +120,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Words as Words,
         each_word as each_word,
     )
+    from limelight.text_explanation import ExplainedText as ExplainedText, TextWord as TextWord
+    from limelight.text_pipeline import explain_text as explain_text
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
     from limelight.window_scores import WindowScores as WindowScores
@@ -190,6 +194,7 @@ _PUBLIC_NAMES = {
         "sanity",
     ),
     "metrics.verdict": ("Verdict",),
+    "models.black_box": ("BlackBox",),
     "models.network": ("Network",),
     "models.sources": ("load_model",),
     "options": ("Options",),
@@ -238,7 +243,7 @@ _PUBLIC_NAMES = {
         "walkthrough",
     ),
     "targets.boxes": ("Box",),
-    "targets.classes": ("AnyOf", "Rank", "top"),
+    "targets.classes": ("AnyOf", "Pair", "Rank", "top"),
     "targets.context": ("TargetContext",),
     "targets.differences": ("Contrast", "Counterfactual"),
     "targets.edges": ("Edge",),
@@ -255,6 +260,8 @@ _PUBLIC_NAMES = {
         "Words",
         "each_word",
     ),
+    "text_explanation": ("ExplainedText", "TextWord"),
+    "text_pipeline": ("explain_text",),
     "tracing": (
         "Trace",
         "Window",

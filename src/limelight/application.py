@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limelight import fusion
 from limelight.errors import MethodError
-from limelight.evidence import Attention, Combine, Evidence, contributions, total
+from limelight.evidence import Combine, Evidence, contributions, total
 from limelight.explanation import Explanation
 from limelight.finish import AxisSpan, onto_picture
 from limelight.inputs import ModelInputs, map_tensors
@@ -159,8 +159,8 @@ def apply_method(
         # 1. The raw map.
         if options.views is None:
             evidence = target_evidence.evidence(method.needs, combine or _combine(options))
-            raw, connections = method.raw(evidence), target_evidence.connections(method.needs)
-            span, highest = _span_of(raw, evidence), raw.flatten(1).amax(1)
+            raw, connections = method.raw(evidence), target_evidence.connections(method)
+            span, highest = _span_of(raw, evidence, target_evidence, method), _highest(raw)
             if method.sums_to is not None and not options.eigen:
                 completeness_gap = _completeness_gap(target_evidence, method, raw)
         else:
@@ -202,11 +202,19 @@ def apply_method(
     )
 
 
-def _span_of(raw: Tensor, evidence: Evidence) -> tuple[AxisSpan, ...]:
+def _highest(raw: Tensor) -> Tensor:
+    """Return the highest value of each map, `[B]`."""
+    return raw.flatten(1).amax(1)
+
+
+def _span_of(
+    raw: Tensor, evidence: Evidence, target_evidence: TargetEvidence, method: Method
+) -> tuple[AxisSpan, ...]:
     """Return where a raw map lies on the picture: its grid is the activations', or the tokens'."""
-    for found in evidence.found.values():
-        if isinstance(found, Attention):
-            return found.layout.span
+    for found in target_evidence.attention_read(method):
+        return found.layout.span
+    if "word logits" in evidence.found:
+        return evidence.word_logits.layout.span
     on_grid = raw.shape[1:] == evidence.activations.shape[2:]
     return evidence.span if on_grid else ()
 
@@ -268,11 +276,12 @@ def _over_views(
         # 2. The map of the view.
         view_evidence = evidence.evidence(method.needs, _combine(options))
         raw = method.raw(view_evidence)
-        highest.append(raw.flatten(1).amax(1))
+        highest.append(_highest(raw))
         # 3. The map of the images.
-        maps.append(view.back(onto_picture(raw, _span_of(raw, view_evidence))))
+        span = _span_of(raw, view_evidence, evidence, method)
+        maps.append(view.back(onto_picture(raw, span)))
         scores.append(evidence.scores.values)
-        connections = connections or list(evidence.connections(method.needs))
+        connections = connections or list(evidence.connections(method))
         if target_evidence.progress:
             target_evidence.progress(number, len(all_views))
     joined = views.join(torch.stack(maps), torch.stack(scores).detach())

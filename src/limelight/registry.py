@@ -202,6 +202,8 @@ def _check(owner: str, name: str, value: Any, default: Any) -> None:
     low, high = _RANGES.get(name, (-inf, inf))
     if isinstance(default, bool):
         fits, kind = isinstance(value, bool), "true or false"
+    elif isinstance(default, str):
+        fits, kind = isinstance(value, str), "a name"
     else:
         whole = isinstance(default, int)
         number = isinstance(value, int) or (isinstance(value, float) and not whole)

@@ -9,7 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from limelight.errors import MethodError
-from limelight.evidence import Attention, Combine, Evidence, EvidenceKind, at_least_float32, total
+from limelight.evidence import (
+    Attention,
+    Combine,
+    Evidence,
+    EvidenceKind,
+    at_least_float32,
+    total,
+)
 from limelight.layers import INPUT
 from limelight.methods import Method
 from limelight.options import Options
@@ -31,6 +38,7 @@ class TargetEvidence:
         self.scores = cut.score(target)
         self.progress: RunCallback | None = None  # of the method that is applied now
         self._found = dict[EvidenceKind, Any]()
+        self._attention = dict[tuple[EvidenceKind, str], Attention | str]()  # or why there is none
 
     def begin(self, method: str) -> None:
         """Report runs from now on as those of this method."""
@@ -49,12 +57,13 @@ class TargetEvidence:
             span=self.cut.layout.span,
         )
 
-    def connections(self, needs: frozenset[EvidenceKind]) -> Sequence[Tensor]:
-        """Return the gradients, or CAM's class weights, among the evidence, `[B, ...]` each.
+    def connections(self, method: Method) -> Sequence[Tensor]:
+        """Return the gradients, or CAM's class weights, that a method read, `[B, ...]` each.
 
         If one of them is zero for an image, its score is disconnected from the layer. Guided
         gradients also vanish where the plain ones are negative; then those say it.
         """
+        needs = method.needs
         if needs == {"guided gradients"}:
             guided: Tensor = self._found["guided gradients"]
             if bool(guided.flatten(1).any(1).all()):
@@ -62,8 +71,14 @@ class TargetEvidence:
             cut, scores = self._with_graph()
             return [cut.gradients(scores)]
         values = [self._found.get(need) for need in needs - {"curvature", "guided gradients"}]
-        last = [value.gradients[-1] if isinstance(value, Attention) else value for value in values]
-        return [gradient for gradient in last if isinstance(gradient, Tensor)]
+        last = [found.last.gradients for found in self.attention_read(method)]
+        return [gradient for gradient in (*values, *last) if isinstance(gradient, Tensor)]
+
+    def attention_read(self, method: Method) -> list[Attention]:
+        """Return the attention that a method read, of the tower that its options name."""
+        tower = str(method.known_options.get("tower", ""))
+        found = (self._attention.get((need, tower)) for need in sorted(method.needs))
+        return [one for one in found if isinstance(one, Attention)]
 
     def cancelled(self, method: Method) -> Tensor | None:
         """Return for each image whether what a method sums up cancels, `[B]`.
@@ -104,13 +119,15 @@ class TargetEvidence:
         return self._rerunner(self.cut.network, self.cut.image, scores, whole=True)
 
     def _get(self, need: EvidenceKind) -> Any:
-        """Return one kind of evidence; what is no rerunner is found once and kept."""
+        """Return one kind of evidence; numbers are found once and kept."""
         if need == "head":
             whole = self.cut.layer == INPUT
             head = partial(self.cut.head, may_overwrite=True)
             return self._rerunner(head, self.cut.activations, self.scores, whole=whole)
         if need == "network":
             return self.rerunner(self.scores)
+        if need in ("attention", "layer attention"):
+            return partial(self._attention_of, need)
         if need not in self._found:
             try:
                 self._found[need] = self._find(need)
@@ -129,18 +146,34 @@ class TargetEvidence:
             cut.check_gradient(scores)
         match need:
             case "gradients":
-                return at_least_float32(cut.gradients(scores))
+                found = cut.gradients(scores)
             case "curvature":
-                return at_least_float32(cut.curvature(scores))
+                found = cut.curvature(scores)
             case "class weights":
-                return at_least_float32(cut.class_weights(scores))
+                found = cut.class_weights(scores)
             case "guided gradients":
-                return at_least_float32(cut.guided_gradients(scores))
+                found = cut.guided_gradients(scores)
             case "bias gradients":
                 layers = cut.bias_gradients(scores)
                 return [layer._replace(values=at_least_float32(layer.values)) for layer in layers]
             case _:
-                return cut.attention(scores, by_layer=need == "layer attention")
+                return cut.word_logits(scores)
+        return at_least_float32(found)
+
+    def _attention_of(self, need: EvidenceKind, tower: str) -> Attention:
+        """Return the attention of one tower; it is found once and kept."""
+        key = need, tower
+        if key not in self._attention:
+            by_layer = need == "layer attention"
+            try:
+                found = self.cut.attention(self.scores, by_layer=by_layer, tower=tower)
+                self._attention[key] = found
+            except MethodError as error:  # kept, so that no other method tries again
+                self._attention[key] = str(error)
+        found_or_not = self._attention[key]
+        if isinstance(found_or_not, str):
+            raise MethodError(found_or_not)
+        return found_or_not
 
     def _rerunner(
         self, network: Callable[..., Any], like: Tensor, scores: Scores, *, whole: bool

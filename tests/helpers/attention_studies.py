@@ -29,7 +29,46 @@ class Transformer(NamedTuple):
     blocks: str  # the paths of its blocks, but for their numbers, of which there are `layers`
     attention: str  # the path of the attention in a block
     layers: int
-    readers: list[int]  # the tokens that the head reads
+    readers: list[int]  # the tokens that the head reads; the pool's queries, if there is one
+    pool: str = ""  # the path of a pool by attention
+
+
+class BatchSecond(nn.Module):
+    """A class token, patches and an encoder of torch, all with the batch second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        layer = nn.TransformerEncoderLayer(16, 2, 32)
+        self.encoder = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.classify = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).permute(2, 0, 1)
+        tokens = torch.cat([self.token.expand(-1, len(x), -1), patches])
+        return cast("Tensor", self.classify(self.encoder(tokens)[0]))
+
+
+def batch_second() -> nn.Module:
+    model = BatchSecond()
+    for parameter in model.encoder.parameters():
+        nn.init.normal_(parameter, 0, 0.3)
+    return model
+
+
+def timm_siglip() -> nn.Module:
+    model = timm.create_model(
+        "vit_base_patch16_siglip_224",
+        img_size=64,
+        embed_dim=16,
+        num_heads=2,
+        depth=3,
+        num_classes=5,
+    )
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, 0, 0.3)
+    return cast("nn.Module", model)
 
 
 def torchvision_vit() -> nn.Module:
@@ -96,6 +135,10 @@ TRANSFORMERS = {
     "timm's with an average pool": of_timm(
         functools.partial(timm_vit, global_pool="avg"), 1, list(range(1, 17))
     ),
+    "batch second": Transformer(
+        batch_second, (3, 12, 16), (3, 4), 1, "encoder.layers", "self_attn", 3, [0]
+    ),
+    "a pool by attention": of_timm(timm_siglip, 0, [0])._replace(pool="attn_pool"),
     "timm's without a class token": of_timm(
         functools.partial(timm_vit, global_pool="avg", class_token=False), 0, list(range(16))
     ),
@@ -111,6 +154,8 @@ class Attention(NamedTuple):
     gradients: list[Tensor]
     own: list[Tensor]  # of each layer, the gradient of its own score
     network: Transformer
+    pool: tuple[Tensor, Tensor] | None  # its weights and gradients
+    last: attention.Found
 
     @property
     def prefix(self) -> int:
@@ -133,15 +178,18 @@ def attend(key: str) -> Attention:
     joint = "" if told.blocks.endswith("layer") else "."  # torchvision's are called ..._0
     blocks = [f"{told.blocks}{joint or '_'}{number}" for number in range(told.layers)]
     paths = [f"{block}.{told.attention}" for block in blocks]
-    found = attention.attended(model, paths, images, classes(CHOSEN))
+    pools = [told.pool] if told.pool else []
+    found = attention.attended(model, [*paths, *pools], images, classes(CHOSEN))
     assert_agrees(found.output, model(images).detach())
     own = [
         attention.attended(
-            model, paths[: n + 1], images, classes(CHOSEN), without=blocks[n + 1 :]
-        ).gradients[n]
+            model, [*paths[: n + 1], *pools], images, classes(CHOSEN), without=blocks[n + 1 :]
+        ).gradients[-1]
         for n in range(told.layers)
     ]
-    return Attention(model, images, found.weights, found.gradients, own, told)
+    weights, gradients, count = found.weights, found.gradients, told.layers
+    pool = (weights[count], gradients[count]) if pools else None
+    return Attention(model, images, weights[:count], gradients[:count], own, told, pool, found.last)
 
 
 ATTENTION_ORACLES = attention.OF_ATTENTION.oracles

@@ -18,12 +18,25 @@ if TYPE_CHECKING:
     from helpers.attention_studies import Attention
 
 
+class Found(NamedTuple):
+    """Queries, keys and values of an attention, `[B, heads, N, d]`; the gradient by its output.
+
+    The output is what the heads found, before it is projected, `[B, M, width]`.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    by_output: Tensor
+
+
 class Attended(NamedTuple):
     """The attention of all layers `[B, heads, N, N]`, and the gradient of the score by it."""
 
     output: Any
     weights: list[Tensor]
     gradients: list[Tensor]
+    last: Found
 
 
 #: From an attention module and its input `[B, N, width]`: its queries, keys and values
@@ -38,11 +51,30 @@ def _by_head(joint: Tensor, heads: int) -> list[Tensor]:
 
 
 def attention_parts(module: Any, x: Tensor) -> Parts:
-    """Read an `nn.MultiheadAttention`, or a module with `qkv` and `proj` (timm's and our own)."""
+    """Read an `nn.MultiheadAttention`, or a module with `qkv` and `proj` (timm's and our own).
+
+    And timm's pool, whose queries are its own.
+    """
     if isinstance(module, nn.MultiheadAttention):
         weight = module.in_proj_weight
+        x = x if module.batch_first else x.transpose(0, 1)
         q, k, v = _by_head(x @ weight.T + module.in_proj_bias, module.num_heads)
-        return q, k, v, module.out_proj
+        if module.batch_first:
+            return q, k, v, module.out_proj
+        return q, k, v, lambda joint: module.out_proj(joint).transpose(0, 1)
+    if hasattr(module, "latent"):
+        split = module.num_heads
+        asked = torch.stack(module.q(module.latent).chunk(split, -1), dim=1)
+        keys, values = (
+            torch.stack(part.chunk(split, -1), dim=1) for part in module.kv(x).chunk(2, -1)
+        )
+
+        def finish(joint: Tensor) -> Tensor:
+            pooled: Tensor = module.proj(joint)
+            told: Tensor = pooled + module.mlp(module.norm(pooled))
+            return told[:, 0]
+
+        return asked.expand(len(x), -1, -1, -1), keys, values, finish
     heads = module.heads if hasattr(module, "heads") else module.num_heads
     q, k, v = _by_head(module.qkv(x), heads)
     return q, k, v, module.proj
@@ -75,6 +107,8 @@ def attended(
         twin.set_submodule(path, _PassOn())
     weights: list[Tensor] = []
     added: list[Tensor] = []
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+    joints: list[Tensor] = []
 
     def write(module: nn.Module, args: tuple[Tensor, ...], output: Any) -> Any:
         q, k, v, finish = attention_parts(module, args[0])
@@ -86,19 +120,23 @@ def attended(
             found.append((heads[-1] + extra[:, h]) @ v[:, h])  # dy/dA is dy/d(extra)
         weights.append(torch.stack(heads, dim=1).detach())
         added.append(extra)
-        result = finish(torch.cat(found, dim=-1))
+        seen.append((q.detach(), k.detach(), v.detach()))
+        joints.append(torch.zeros_like(torch.cat(found, dim=-1)).detach().requires_grad_())
+        result = finish(torch.cat(found, dim=-1) + joints[-1])
         return (result, None) if isinstance(output, tuple) else result
 
     for path in attentions:
         twin.get_submodule(path).register_forward_hook(write)
     output = twin(images)
-    gradients = [torch.zeros_like(extra) for extra in added]
+    sources = [*added, joints[-1]]
+    gradients = [torch.zeros_like(extra) for extra in sources]
     for b, one in enumerate(score(output)):
         for gradient, slope in zip(
-            gradients, torch.autograd.grad(one, added, retain_graph=True), strict=True
+            gradients, torch.autograd.grad(one, sources, retain_graph=True), strict=True
         ):
             gradient[b] = slope[b]
-    return Attended(output.detach(), weights, gradients)
+    *by_weights, by_output = gradients
+    return Attended(output.detach(), weights, by_weights, Found(*seen[-1], by_output))
 
 
 def rows_read(
@@ -112,10 +150,11 @@ def rows_read(
     return found
 
 
-def rollout(weights: Sequence[Tensor]) -> Tensor:
+def rollout(weights: Sequence[Tensor], pool: Tensor | None = None) -> Tensor:
     """Attention rollout, `[B, N, N]`; Abnar and Zuidema 2020.
 
-    `A = 0.5 W_att + 0.5 I`, the heads averaged; eq. 1: `A~(l_i) = A(l_i) A~(l_i-1)`.
+    `A = 0.5 W_att + 0.5 I`, the heads averaged; eq. 1: `A~(l_i) = A(l_i) A~(l_i-1)`. Of a pool,
+    whose queries have no residual from tokens, `W_att` comes last: `[B, M, N]`.
     """
     found = []
     for image in zip(*weights, strict=True):
@@ -124,10 +163,16 @@ def rollout(weights: Sequence[Tensor]) -> Tensor:
             mean = sum(heads, torch.zeros_like(heads[0])) / len(heads)
             relevance = (0.5 * mean + 0.5 * torch.eye(len(mean), dtype=mean.dtype)) @ relevance
         found.append(relevance)
+    if pool is not None:
+        found = [sum(a) / len(a) @ r for a, r in zip(pool, found, strict=True)]
     return torch.stack(found)
 
 
-def attention_x_gradient(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+def attention_x_gradient(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    pool: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Transformer explainability, `[B, N, N]`; Chefer et al. 2021, section 3.
 
     `A_bar = E_h[(dy_t/dA * A)^+]`, then `R <- R + A_bar R` from `R = I`, layer by layer; of it what
@@ -141,6 +186,10 @@ def attention_x_gradient(weights: Sequence[Tensor], gradients: Sequence[Tensor])
             for a_h, g_h in zip(a[b], g[b], strict=True):
                 bar = bar + torch.where(a_h * g_h > 0, a_h * g_h, 0) / a.shape[1]
             received = received + bar + bar @ received
+        if pool is not None:
+            a, g = (part[b] for part in pool)
+            bar = sum((a_h * g_h).clamp(min=0) for a_h, g_h in zip(a, g, strict=True)) / len(a)
+            received = bar @ (received + torch.eye(len(received), dtype=received.dtype))
         found.append(received)
     return torch.stack(found)
 
@@ -161,14 +210,52 @@ def legrad(layers: Sequence[Tensor], prefix: int, grid: Sequence[int]) -> Tensor
     return total
 
 
+def grad_eclip(found: Found, readers: Sequence[int], prefix: int, grid: Sequence[int]) -> Tensor:
+    """Grad-ECLIP, `[B, *grid]`; Zhao et al. 2024, eq. 7 and 8, without the ReLU.
+
+    `H_i = sum_c w_c lambda_i v_ic`, with `w_c = dS/do_c`, `lambda_i = Phi(cos(q, k_i))`, and Phi
+    what scales to [0, 1] over the patches.
+    """
+
+    def joined(heads: Tensor, n: int) -> Tensor:
+        return torch.cat([head[n] for head in heads])
+
+    result = torch.zeros(len(found.q), *grid, dtype=found.q.dtype)
+    cells = list(cells_of(grid))
+    for b in range(len(found.q)):
+        for row in readers:
+            q = joined(found.q[b], row)
+            cosines = []
+            for n in range(len(cells)):
+                k = joined(found.k[b], prefix + n)
+                cosines.append(float(q @ k / (q @ q).sqrt() / (k @ k).sqrt()))
+            low, high = min(cosines), max(cosines)
+            for n, cell in enumerate(cells):
+                v = joined(found.v[b], prefix + n)
+                alike = (cosines[n] - low) / (high - low)
+                value = sum(w * v_c for w, v_c in zip(found.by_output[b, row], v, strict=True))
+                result[(b, *cell)] += alike * value / len(readers)
+    return result
+
+
+def _of_head(found: Found, head: int) -> Found:
+    """Return what one head found, of several with as many channels each."""
+    q, k, v = (part[:, head : head + 1] for part in (found.q, found.k, found.v))
+    width = q.shape[-1]
+    return Found(q, k, v, found.by_output[..., head * width : (head + 1) * width])
+
+
 # How the tests call these methods, and the mistakes that they have to see
 
 
 OF_ATTENTION: Family[Attention] = Family(
     oracles={
-        "rollout": lambda x: x.read(rollout(x.weights)),
-        "attention-x-gradient": lambda x: x.read(attention_x_gradient(x.weights, x.gradients)),
+        "rollout": lambda x: x.read(rollout(x.weights, x.pool and x.pool[0])),
+        "attention-x-gradient": lambda x: x.read(
+            attention_x_gradient(x.weights, x.gradients, x.pool)
+        ),
         "legrad": lambda x: legrad(x.own, x.prefix, x.grid),
+        "grad-eclip": lambda x: grad_eclip(x.last, x.network.readers, x.prefix, x.grid),
     },
     doctored={
         "rollout": {
@@ -209,6 +296,22 @@ OF_ATTENTION: Family[Attention] = Family(
             "the last layer": lambda x: legrad(x.own[-1:], 3, (3, 4)),
             "the class token's query": lambda x: legrad([g[:, :, :1] for g in x.own], 3, (3, 4)),
             "keys for queries": lambda x: legrad([g.transpose(2, 3) for g in x.own], 3, (3, 4)),
+        },
+        "grad-eclip": {
+            "the attention itself": lambda x: x.read(
+                (x.weights[-1] * x.gradients[-1]).sum(1),
+            ),
+            "no lambda": lambda x: x.read(x.gradients[-1].sum(1)),
+            "sizes": lambda x: grad_eclip(
+                x.last._replace(by_output=x.last.by_output.abs()), [0], 3, (3, 4)
+            ),
+            "a register's query": lambda x: grad_eclip(
+                x.last._replace(q=x.last.q.roll(-1, 2)), [0], 3, (3, 4)
+            ),
+            "keys for values": lambda x: grad_eclip(x.last._replace(v=x.last.k), [0], 3, (3, 4)),
+            "heads apart": lambda x: torch.stack(
+                [grad_eclip(_of_head(x.last, h), [0], 3, (3, 4)) for h in range(2)]
+            ).sum(0),
         },
     },
 )

@@ -70,11 +70,11 @@ def probe(
     with torch.inference_mode(False), torch.enable_grad():
         output = run(twin, inputs)
         raw = seen[call - 1]
-        gradients = torch.zeros_like(raw)
+        gradients = []
         for b, one in enumerate(score(output)):
             (gradient,) = torch.autograd.grad(one, raw, retain_graph=True)
-            gradients[b] = gradient[b]
-    return Probe(output, raw.detach(), grid(raw.detach()), grid(gradients))
+            gradients.append(grid(gradient)[b])
+    return Probe(output, raw.detach(), grid(raw.detach()), torch.stack(gradients))
 
 
 def run(model: nn.Module, inputs: Any) -> Any:

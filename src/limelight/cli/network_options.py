@@ -34,7 +34,7 @@ ModelName = Annotated[
         "--model",
         "-m",
         help="The embedded network, a torchvision or timm name, hf:NAME_OR_FOLDER, "
-        "yolo:FILE_OR_YAML, or package.module:factory.",
+        "open_clip:NAME/TAG, yolo:FILE_OR_YAML, or package.module:factory.",
     ),
 ]
 

@@ -32,6 +32,8 @@ _NEAREST = {
     "rollout": "gradcam",
     "attention-x-gradient": "gradcam",
     "legrad": "gradcam",
+    "grad-eclip": "gradcam",
+    "tam": "gradcam",
 }
 
 

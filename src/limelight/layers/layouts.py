@@ -95,6 +95,12 @@ class Layout:
         positions = Layout("tokens", self.grid, self.prefix, order=self.order)
         return positions.to_grid(values[:, :, None])[:, 0]
 
+    def grid_to_positions(self, values: Tensor, count: int) -> Tensor:
+        """Return one value for each cell, `[B, *grid]`, as `[B, N]`; 0 at what has no cell."""
+        positions = Layout("tokens", self.grid, self.prefix, order=self.order)
+        nothing = values.new_zeros(values.shape[0], count, 1)
+        return positions.from_grid(values[:, None], nothing)[..., 0]
+
     def __str__(self) -> str:
         """Describe the layout in words, as in `tokens, 1 prefix`."""
         words: list[str] = [self.kind]

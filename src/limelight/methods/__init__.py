@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from limelight.errors import MethodError
-from limelight.methods import attention, controls, perturbed, pixels, pointwise, spectral, weighted
+from limelight.methods import (
+    attention,
+    controls,
+    perturbed,
+    pixels,
+    pointwise,
+    spectral,
+    token_activation,
+    weighted,
+)
 from limelight.methods.method import Method
 from limelight.registry import find_entries, find_entry, means_all
 
@@ -337,6 +346,28 @@ METHODS: dict[str, Method] = {
             formula="mean_l mean_h,q relu(ds_l/dA_l)",
             paper="Bousselham et al. 2024, LeGrad",
             use="What each layer of a transformer would attend to more, for the class.",
+            keeps_positive=True,
+        ),
+        Method(
+            name="grad-eclip",
+            family="attention",
+            function=attention.grad_eclip,
+            needs=frozenset({"attention"}),
+            place="network",
+            formula="lambda_i sum_c dy_c/do_c v_ic, lambda = cos(q, k_i) in [0, 1]",
+            paper="Zhao et al. 2024, Gradient-based Visual Explanation for Transformer-based CLIP",
+            use="For CLIP and its like: what a prompt finds, from the last attention.",
+        ),
+        Method(
+            name="tam",
+            family="words",
+            function=token_activation.tam,
+            needs=frozenset({"word logits"}),
+            place="network",
+            formula="relu(Z_i - s sum_j a_j Z_j), filtered by rank; Z_i the logits of word i",
+            paper="Li et al. 2025, Token Activation Map to Visually Explain Multimodal LLMs",
+            use="For an answer's words: where a language model would say the word, without what "
+            "earlier words explain; needs no gradient.",
             keeps_positive=True,
         ),
         Method(

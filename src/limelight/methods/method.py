@@ -14,7 +14,7 @@ from limelight.registry import Entry
 from limelight.status import SummedOver
 
 MethodFamily = Literal[
-    "weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "control"
+    "weighted", "pointwise", "spectral", "pixels", "perturbed", "attention", "words", "control"
 ]
 
 

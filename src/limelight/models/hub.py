@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from limelight.errors import ModelError, OptionError, WeightsError, describe_error
 from limelight.models.network import Network
 from limelight.models.online import unreachable
+from limelight.models.prompted import Prompted, compare_embeddings, compare_pairs
 from limelight.models.state import fit, read_state
 from limelight.photos.preprocess import Preprocess
 
@@ -23,6 +24,9 @@ _Loaded = TypeVar("_Loaded")
 
 #: The names of resize filters by Pillow's numbers.
 _FILTER_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+#: Networks that read a picture and a text together.
+_OF_PAIRS = frozenset({"CLIPSegForImageSegmentation", "BlipForImageTextRetrieval"})
 
 
 def load_hub(name: str, weights: str | Path, classes: Sequence[str] | None) -> Network:
@@ -87,14 +91,14 @@ def _load_parts(
         fit(model, read_state(Path(weights)), str(weights))
     processor = fetch(transformers.AutoImageProcessor)
     names = _names(config)
-    if hasattr(model, "get_text_features"):
+    if hasattr(model, "get_text_features") or type(model).__name__ in _OF_PAIRS:
         if not classes:
             raise OptionError(
                 f"{name!r} compares pictures with texts. Pass the texts, or a file with one per "
                 "line, as classes=[...]."
             )
         tokenizer = fetch(transformers.AutoTokenizer)
-        model, names = Prompted(model, tokenizer, classes), None
+        model, names = _prompted(model, tokenizer, classes), None
     return Network(
         name=name,
         model=model,
@@ -104,27 +108,29 @@ def _load_parts(
     )
 
 
-class Prompted(nn.Module):
-    """A model of images and texts with the texts filled in: from images to logits, one per text."""
+def _prompted(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Prompted:
+    """Return a model with texts filled in.
 
-    def __init__(self, model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> None:
-        """Tokenise the texts."""
-        super().__init__()
-        self.model = model
-        # SigLIP was trained on texts padded to its full length, and has no mask.
-        padded: Any = "max_length" if "siglip" in type(model).__name__.lower() else True
-        tokens = tokenizer(list(texts), padding=padded, truncation=True, return_tensors="pt")
-        # Tokenisers may return more than the model takes.
-        taken = signature(model.forward).parameters
-        self.names = tuple(name for name in tokens if name in taken)
-        for key in self.names:
-            self.register_buffer(f"text_{key}", tokens[key], persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return how well each text fits each image, `[B, texts]`."""
-        texts = {key: getattr(self, f"text_{key}") for key in self.names}
-        logits: Tensor = self.model(pixel_values=images, **texts).logits_per_image
-        return logits
+    Raises:
+        OptionError: There are several texts, and the model reads a picture together with one.
+    """
+    full: dict[str, Any] = {"padding": True}
+    if "siglip" in type(model).__name__.lower():
+        # It was trained on texts padded to its full length, and has no mask. The tokeniser of
+        # SigLIP 2 does not know that length.
+        longest = model.config.text_config.max_position_embeddings  # type: ignore[union-attr]
+        full = {"padding": "max_length", "max_length": min(longest, tokenizer.model_max_length)}
+    tokens = tokenizer(list(texts), truncation=True, return_tensors="pt", **full)
+    # Tokenisers may return more than the model takes.
+    taken = signature(model.forward).parameters
+    in_pairs = type(model).__name__ in _OF_PAIRS
+    if in_pairs and len(texts) > 1:
+        raise OptionError(
+            f"A {type(model).__name__} reads a picture and a text together, and {len(texts)} texts "
+            f"were given. Pass one, as in classes=[{texts[0]!r}], and load it again for another."
+        )
+    compare = compare_pairs if in_pairs else compare_embeddings
+    return Prompted(model, {k: v for k, v in tokens.items() if k in taken}, tokenizer, compare)
 
 
 def preprocess_of(processor: dict[str, Any]) -> Preprocess:

@@ -4,6 +4,7 @@ efficientnet-lite0           embedded: real ImageNet weights, nothing to downloa
 resnet50, vit_b_16, ...      any classifier, segmenter or detector of torchvision
 tf_efficientnet_lite0, ...   any model of timm; `timm:NAME` where torchvision has the name too
 hf:NAME_OR_FOLDER            a network of transformers (extra `hf`), with its image processor
+open_clip:NAME/TAG           a network of open_clip (extra `open_clip`), with texts as classes
 yolo:FILE_OR_YAML            a network of ultralytics (extra `yolo`), with its class names
 package.module:factory       your own: a function that returns an nn.Module or a Network
 """
@@ -23,6 +24,9 @@ from limelight.misnamed import checked_arguments
 from limelight.models.network import DEFAULT, Network
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names
+
+#: What a name of a library's network begins with; another colon is that of a factory.
+_LIBRARIES = ("hf:", "open_clip:", "timm:", "torchvision:", "yolo:")
 
 
 @checked_arguments
@@ -58,7 +62,7 @@ def load_model(
             a connection, weights that were downloaded before are taken.
         OptionError: The class names cannot be read, or the device does not exist.
     """
-    from limelight.models import hub, own, yolo, zoo
+    from limelight.models import hub, openclip, own, yolo, zoo
 
     names = read_class_names(classes) if isinstance(classes, str | Path) else classes
     if names is not None and not len(names):
@@ -66,12 +70,14 @@ def load_model(
             "There are no class names in classes; a name for each class was expected, or None for "
             "those of the network."
         )
-    if ":" in name and not name.startswith(("hf:", "timm:", "torchvision:", "yolo:")):
+    if ":" in name and not name.startswith(_LIBRARIES):
         network = own.load_factory(name, weights)
     else:
         with _library_defaults():
             if name.startswith("hf:"):
                 network = hub.load_hub(name, weights, names)
+            elif name.startswith("open_clip:"):
+                network = openclip.load_open_clip(name, weights, names)
             elif name.startswith("yolo:"):
                 network = yolo.load_yolo(name, weights, names)
             else:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.errors import QUANTISED, MethodError
-from limelight.evidence import Attention, BiasGradient
+from limelight.evidence import Attention, BiasGradient, WordLogits
 from limelight.inputs import Inputs, ModelInputs, as_tensor, map_tensors
 from limelight.layers import INPUT, Layout, ResolvedLayer
 from limelight.layers.resolved import Layer
 from limelight.misnamed import checked_arguments
 from limelight.options import Options
-from limelight.runtime import deep
+from limelight.runtime import attending, deep
 from limelight.runtime.autograd import behind_node, differentiate, no_grad, node_of
 from limelight.runtime.cam_head import class_weights
 from limelight.runtime.diagnosis import layers_instead, why_disconnected
@@ -32,6 +32,7 @@ from limelight.runtime.head import Head, checked_rows
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.runtime.output_layout import layout_of_output, on_its_picture
 from limelight.runtime.shadow import keeps_nothing
+from limelight.runtime.word_logits import word_logits
 from limelight.targets import LogitsKey, Scores, ScoreTarget, Target, as_target
 from limelight.targets.outputs import returned
 
@@ -207,8 +208,8 @@ class Cut:
     def gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient of the score with respect to A, `d score_b / d A_b`.
 
-        Shape `[B, K, *grid]`; zero where the score does not depend on A. Here, as in the methods
-        below, what `score` returned may stand for the target.
+        Shape `[B, K, *grid]`; zero where the score does not depend on A. Here and below, what
+        `score` returned may stand for the target.
 
         Raises:
             UnknownNameError, TargetError: The target gives no score per image.
@@ -303,10 +304,8 @@ class Cut:
     def guided_gradients(self, target: Target | Scores = None) -> Tensor:
         """Return the gradient at the images when each ReLU passes on only positive gradients.
 
-        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`.
-
-        Raises:
-            MethodError: The network has no ReLU.
+        Guided backpropagation (Springenberg et al. 2015, section 3.4), `[B, C, *image]`. A network
+        without a ReLU raises a MethodError.
         """
         return deep.guided_gradients(self._run, self._scores(target))
 
@@ -317,18 +316,21 @@ class Cut:
         """
         return deep.bias_gradients(self._run, self._scores(target))
 
-    def attention(self, target: Target | Scores = None, *, by_layer: bool = False) -> Attention:
-        """Return the attention matrices of all layers, with the gradient of the score at each.
+    def attention(
+        self, target: Target | Scores = None, *, by_layer: bool = False, tower: str = ""
+    ) -> Attention:
+        """Return the attention matrices of a tower, with the gradient of the score at each.
 
-        With `by_layer` each layer's gradient is that of its own score: the score that the network
-        would give if the tokens that come out of this block went straight into what follows the
-        last block.
-
-        Raises:
-            MethodError: The network has no attention among all its tokens.
+        With `by_layer` a layer's gradient is that of its own score: if its block's tokens went
+        straight into what follows the last block. `tower` is the path of the module that holds the
+        layers, "" for the picture's; an UnknownNameError or a MethodError says if it has no map.
         """
-        find = deep.layer_attention if by_layer else deep.attention
-        return find(self._run, self._scores(target))
+        find = attending.layer_attention if by_layer else attending.attention
+        return find(self._run, self._scores(target), tower)
+
+    def word_logits(self, target: Target | Scores = None) -> WordLogits:
+        """Return the logits of a sentence's words at the picture; MethodError if there are none."""
+        return word_logits(self._run, self._scores(target))
 
     @cached_property
     def _head(self) -> Head:
@@ -361,11 +363,7 @@ class Cut:
         return keeps_nothing(self._run.model)
 
     def check_gradient(self, target: Target | Scores = None) -> None:
-        """Raise an error where no gradient can exist.
-
-        Raises:
-            MethodError: The network is quantised.
-        """
+        """Raise a MethodError where no gradient can exist, as the network is quantised."""
         if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 
@@ -380,8 +378,7 @@ class Cut:
     def elsewhere(self, scores: Scores, image: int) -> Iterator[Cut]:
         """Yield the network cut at layers that the score of one image may read instead of this.
 
-        They are those that were chosen before for other scores, and then the one that is chosen for
-        this score.
+        They are those chosen before for other scores, and then the one chosen for this score.
         """
         for layer in layers_instead(self._run, self.layer, scores, image):
             (other,) = cut_layers(self._run.model, self._run.inputs, [layer], self._run.options)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from limelight.errors import MethodError
-from limelight.evidence import Attention, BiasGradient, at_least_float32
-from limelight.inputs import substitute_first
-from limelight.layers import Layout, resolve
+from limelight.evidence import BiasGradient
+from limelight.layers import Layout
 from limelight.layers.tracks import Anchor
 from limelight.pixels import input_problem
-from limelight.runtime.autograd import differentiate, no_grad, node_of, with_graph
-from limelight.runtime.execution import observe, run_network
+from limelight.runtime.autograd import differentiate, node_of, with_graph
+from limelight.runtime.execution import run_network
 from limelight.runtime.forward import Pass
-from limelight.runtime.head import Head
 from limelight.runtime.lineage import read_lineage
 from limelight.runtime.record import token_layouts
-from limelight.runtime.rules import GuidedReLU, KeepAttention, KeepBiases, KeptBias, Rule
+from limelight.runtime.rules import GuidedReLU, KeepBiases, KeptBias, Rule
 from limelight.runtime.scripted import is_scripted
-from limelight.runtime.shadow import shadow
 from limelight.targets import Scores
 
 
@@ -58,128 +55,9 @@ def bias_gradients(run: Pass, scores: Scores) -> list[BiasGradient]:
     return on_grids
 
 
-def attention(run: Pass, scores: Scores) -> Attention:
-    """Return the attention matrices of all layers, with the gradient of the score at each."""
-    layouts = _token_layouts(run)
-    rule = KeepAttention(run.inputs.batch, layouts)
-    total, _ = _rerun_under_rule(run, scores, rule)
-    layout = _layout_of_attention(run, rule.kept, layouts)
-    gradients = differentiate(total, rule.kept, retain=False)
-    return _pack_attention(run, rule.kept, gradients, layout)
-
-
-def layer_attention(run: Pass, scores: Scores) -> Attention:
-    """Return the attention matrices of all layers, and for each the gradient of its own score.
-
-    A layer's own score is that of the head behind the last block, run on the tokens that this
-    layer's block put out.
-
-    1. Run the network with a graph, keeping each attention matrix, and the output of the block
-       around it.
-    2. Check that each attention has a block of its own.
-    3. Prepare the head behind the last block.
-    4. For each block, run the head on its tokens, and differentiate the score by its attention.
-    """
-    _refuse_scripted(run)
-    layouts = _token_layouts(run)
-    rule = KeepAttention(run.inputs.batch, layouts)
-    kept_at_entry, blocks = list[int](), dict[int, tuple[int, Tensor]]()
-
-    def enter(_key: int, _arguments: object) -> None:
-        kept_at_entry.append(len(rule.kept))
-
-    def leave(key: int, _arguments: object, output: Any) -> Any:
-        before = kept_at_entry.pop()
-        if len(rule.kept) != before + 1:
-            return output
-        size = rule.kept[before].shape[-1]
-
-        def keep(tensor: Tensor) -> Tensor:
-            if tensor.ndim == 3 and tensor.shape[:2] == (run.inputs.batch, size):
-                blocks[before] = key, tensor  # the outermost module around this attention alone
-                return tensor.clone()
-            return tensor
-
-        return substitute_first(output, keep)
-
-    # 1. The run with a graph.
-    with with_graph():
-        image = _image_in_graph(run)
-        root, copies = shadow(run.model)
-        with rule:
-            observe(run.model, root, copies, run.inputs.on(image.clone()), enter, leave)
-
-    # 2. The check.
-    layout = _layout_of_attention(run, rule.kept, layouts)
-    if len(blocks) < len(rule.kept) or len({key for key, _ in blocks.values()}) < len(blocks):
-        raise MethodError(
-            "LeGrad needs a block of its own around each attention, which puts out all tokens; "
-            "here some share a module, or have none. Use 'attention-x-gradient'."
-        )
-
-    # 3. The head behind the last block.
-    key, _ = blocks[len(rule.kept) - 1]
-    last = resolve(run.model, next(module for module in run.model.modules() if id(module) == key))
-    tokens = [blocks[number][1] for number in range(len(rule.kept))]
-    # A layout of one axis hands on all tokens, the prefix too, as they are.
-    every_token = Layout("channels first", (tokens[-1].shape[2],))
-    with no_grad():
-        head = Head(run.model, last, run.inputs, every_token)
-
-    # 4. The gradient of each block's own score.
-    rows = torch.arange(run.inputs.batch, device=image.device)
-    gradients = []
-    for weights, after in zip(rule.kept, tokens, strict=True):
-        with with_graph():
-            values = scores.read_again(head(after), rows)
-            gradients += differentiate(values.sum(), [weights])
-    return _pack_attention(run, rule.kept, gradients, layout)
-
-
-def _layout_of_attention(
-    run: Pass, kept: Sequence[Tensor], layouts: Mapping[int, Layout]
-) -> Layout:
-    """Return the layout of the tokens that every attention matrix is over.
-
-    Raises:
-        MethodError: There is no attention, or it is not over all the tokens of one grid.
-    """
-    batch = run.inputs.batch
-    sizes = {size for weights in kept for size in weights.shape[-2:]}
-    all_images = all(weights.ndim == 3 or weights.shape[0] == batch for weights in kept)
-    if len(sizes) == 1 and all_images and sizes <= layouts.keys():
-        return layouts[sizes.pop()]
-    matrices = ", ".join(sorted({str(list(weights.shape[-2:])) for weights in kept}))
-    tokens = " or ".join(map(str, sorted(layouts))) or "no"
-    found = "has none"
-    if matrices:
-        found = (
-            f"has {tokens} tokens on a grid, and attention matrices {matrices}: within windows or "
-            "on several grids, or as a pool"
-        )
-    raise MethodError(
-        "The method needs attention among all tokens of one grid in every layer; this network "
-        f"{found}. Use 'gradcam' or 'layercam'."
-    )
-
-
-def _pack_attention(
-    run: Pass, kept: Sequence[Tensor], gradients: Sequence[Tensor], layout: Layout
-) -> Attention:
-    def by_head(weights: Tensor) -> Tensor:
-        weights = at_least_float32(weights.detach())
-        return weights.reshape(run.inputs.batch, -1, *weights.shape[-2:])
-
-    return Attention(
-        weights=tuple(map(by_head, kept)),
-        gradients=tuple(map(by_head, gradients)),
-        layout=layout,
-    )
-
-
 def _rerun_under_rule(run: Pass, scores: Scores, rule: Rule) -> tuple[Tensor, Tensor]:
     """Run the network again under a rule; return the sum of scores, and the images as a leaf."""
-    _refuse_scripted(run)
+    refuse_scripted(run)
     with with_graph():
         image = _image_in_graph(run)
         inputs = run.inputs.on(image.clone())
@@ -202,7 +80,7 @@ def refuse_whole_numbers(image: Tensor) -> None:
         raise MethodError(problem)
 
 
-def _refuse_scripted(run: Pass) -> None:
+def refuse_scripted(run: Pass) -> None:
     """Raise an error if part of the network is scripted, as a rule does not reach inside it."""
     part = next((path for path, m in run.model.named_modules() if is_scripted(m)), None)
     if part is not None:

@@ -108,21 +108,37 @@ def chosen_layer(
 _MOST_CHOICES = 64
 
 
-def token_layouts(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> dict[int, Layout]:
-    """Return the network's layouts of tokens, by the number of tokens N."""
+def token_layouts(
+    model: nn.Module, inputs: ModelInputs, spec: OutputSpec, *, within: str = ""
+) -> dict[int, Layout]:
+    """Return the network's layouts of tokens, by the number of tokens N.
+
+    Args:
+        model, inputs, spec: As in `cached_record`.
+        within: The path of a module, if only what runs inside it counts.
+    """
     recording = recording_of(model, inputs, spec)
     layouts = dict[int, Layout]()
     tried = dict[int, int]()
     for call in recording.calls:
-        count = call.shape[1] if len(call.shape) == 3 else 0
-        if not count or count in layouts or tried.get(count, 0) >= _MOST_TRIED:
+        count = _tokens_of(call.shape)
+        inside = not within or f"{call.path}.".startswith(f"{within}.")
+        if not count or not inside or count in layouts or tried.get(count, 0) >= _MOST_TRIED:
             continue
-        tried[count] = tried.get(count, 0) + 1
+        blind = recording.layouts.get(call.number, ...) is None  # of the text alone, say
+        tried[count] = tried.get(count, 0) + (not blind)
         recording.settle(model, inputs.first(1), [call.number])
         layout = recording.layouts[call.number]
         if layout is not None and layout.kind == "tokens":
-            layouts[count] = layout
+            layouts[count] = replace(layout, folds=1)
     return layouts
+
+
+def _tokens_of(shape: Sequence[int]) -> int:
+    """Return how many tokens one image has in an output, `[1, N, K]` or `[N, 1, K]`; 0 if none."""
+    if len(shape) != 3:
+        return 0
+    return shape[0] if shape[1] == 1 else shape[1]
 
 
 #: How many outputs of as many tokens are measured to find one with a grid.

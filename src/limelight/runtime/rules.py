@@ -170,49 +170,116 @@ _WITH_BIAS: dict[Function, tuple[str, ...]] = {
 }
 
 
+class KeptProduct(NamedTuple):
+    """One product of attention, `A V` with `A = softmax(Q K^T / sqrt(d))`.
+
+    Attributes:
+        weights: A, `[..., M, N]`, part of the graph; row i says what query i attends to.
+        queries: Q, `[..., M, d]`; None where they were not seen.
+        keys: K, `[..., N, d]`; None where they were not seen.
+    """
+
+    weights: Tensor
+    queries: Tensor | None
+    keys: Tensor | None
+
+
 class KeepAttention(Rule):
     """Keeps the attention matrices of a pass, also where fused kernels would never form them.
 
     Fused attention (`scaled_dot_product_attention`, and what `nn.MultiheadAttention` calls) is
     replaced by its plain implementation: `A = softmax(Q K^T / sqrt(d) + mask)`, then `A V`.
-    Attention that a network implements itself is recognised by its softmax.
+    Attention that a network implements itself is recognised by its softmax, and its queries and
+    keys by the product before that.
 
     Attributes:
-        kept: Each matrix `[B, heads, N, N]` in the order in which they ran, part of the graph.
+        kept: Each product, in the order in which they ran.
     """
 
-    def __init__(self, batch: int, tokens: Collection[int]) -> None:
-        """Look for attention over `batch` images; `tokens` are the numbers of tokens to expect."""
+    def __init__(self, tokens: Collection[int]) -> None:
+        """Look for attention; `tokens` are the numbers of tokens to expect."""
         super().__init__()
-        self.batch, self.tokens = batch, frozenset(tokens)
-        self.kept: list[Tensor] = []
+        self.tokens = frozenset(tokens)
+        self.kept: list[KeptProduct] = []
+        self._product: tuple[Tensor, Tensor, Tensor] | None = None  # the last: result, factors
 
     def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run attention so that its matrix is computed, and keep the matrix."""
         if func is F.scaled_dot_product_attention:
             kwargs = {name: value for name, value in kwargs.items() if name != "dropout_p"}
-            output, weights = _written_out_attention(*args, **kwargs)
-            self.kept.append(weights)
+            output, kept = _written_out_attention(*args, **kwargs)
+            self.kept.append(kept)
             return output
         if func is F.multi_head_attention_forward:
             needed, averaged = (
                 bool(kwargs.get("need_weights", True)),
                 kwargs.get("average_attn_weights", True),
             )
+            queries, keys = _projected(args, kwargs)
             kwargs = kwargs | {"need_weights": True, "average_attn_weights": False}
             output, weights = func(*args, **kwargs)
             # The returned weights may be a view made after use; the softmax itself is its base.
-            self.kept.append(weights if weights._base is None else weights._base)
+            used = weights if weights._base is None else weights._base
+            self.kept.append(KeptProduct(used, queries, keys))
             if not needed:
                 return output, None
             return output, weights.mean(-3) if averaged else weights
         result = func(*args, **kwargs)
+        if func in _PRODUCT and not kwargs and isinstance(result, Tensor):
+            self._product = result, args[-2], args[-1]
         if func in _SOFTMAX and isinstance(result, Tensor) and result.ndim in (3, 4):
             rows, columns = result.shape[-2:]
             by_head = result.ndim == 4 and not self.tokens.isdisjoint((rows, columns))
-            if (rows == columns > 1 or by_head) and result.shape[0] % self.batch == 0:
-                self.kept.append(result)
+            if rows == columns > 1 or by_head:
+                self.kept.append(KeptProduct(result, *self._factors(result)))
         return result
+
+    def _factors(self, weights: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the queries and keys of a softmax: the factors of the product before it."""
+        if self._product is None or self._product[0].shape != weights.shape:
+            return None, None
+        _, queries, keys = self._product
+        return queries.detach(), keys.detach().transpose(-2, -1)
+
+
+_PRODUCT = {
+    torch.matmul,
+    Tensor.matmul,
+    Tensor.__matmul__,
+    torch.bmm,
+    Tensor.bmm,
+    torch.baddbmm,
+    Tensor.baddbmm,
+}
+
+
+def _projected(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the queries and keys `[B, heads, N, d]` of a call of `multi_head_attention_forward`.
+
+    They are None where the call adds keys of its own.
+    """
+    first = ("query", "key", "value", "width", "num_heads", "in_proj_weight", "in_proj_bias")
+    names = (*first, "bias_k", "bias_v", "add_zero_attn")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    if given["bias_k"] is not None or given["add_zero_attn"]:
+        return None, None
+    weights = given["in_proj_weight"]
+    if given.get("use_separate_proj_weight", False):
+        both = given["q_proj_weight"], given["k_proj_weight"]
+    else:
+        both = weights.chunk(3)[:2]
+    bias = given["in_proj_bias"]
+    biases = (None, None) if bias is None else bias.chunk(3)[:2]
+    with torch.no_grad():
+        found = []
+        for given_as, weight, b in zip((given["query"], given["key"]), both, biases, strict=True):
+            tokens = given_as[:, None] if given_as.ndim == 2 else given_as  # the batch is second
+            joint = F.linear(tokens, weight, b)
+            heads = joint.reshape(*joint.shape[:2], given["num_heads"], -1)
+            found.append(heads.permute(1, 2, 0, 3))
+    return found[0], found[1]
 
 
 def _written_out_attention(
@@ -224,8 +291,11 @@ def _written_out_attention(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Return `softmax(Q K^T scale + mask) V` and the softmax; dropout is off in evaluation mode."""
+) -> tuple[Tensor, KeptProduct]:
+    """Return `softmax(Q K^T scale + mask) V`, and what it is made of.
+
+    Dropout is off in evaluation mode.
+    """
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         key, value = (t.repeat_interleave(groups, -3) for t in (key, value))
@@ -241,4 +311,4 @@ def _written_out_attention(
     # A token for which everything is masked attends to nothing.
     hidden = similarity.isneginf().all(-1, keepdim=True)
     weights = similarity.masked_fill(hidden, 0).softmax(-1).masked_fill(hidden, 0)
-    return weights @ value, weights
+    return weights @ value, KeptProduct(weights, query.detach(), key.detach())

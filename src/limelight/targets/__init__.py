@@ -6,6 +6,7 @@
     [281, 254], ["pug", 281]   one class per image (a tensor of indices too)
     Rank(2)                    the class with the second highest logit, per image
     AnyOf([281, 282])          the one of these classes with the highest logit, per image
+    Pair()                     of B pictures and B texts, to each picture its own text
     Contrast(281)              why this class rather than the most similar ones
     Counterfactual(281)        what speaks against this class
     Region(15, where=mask)     a class of a segmenter, over a mask, a pixel or where it is predicted
@@ -32,7 +33,7 @@ from limelight.lazy import lazy_names
 if TYPE_CHECKING:
     from limelight.targets.boxes import Box
     from limelight.targets.class_names import ClassName
-    from limelight.targets.classes import AnyOf, ClassTarget, Rank, top
+    from limelight.targets.classes import AnyOf, ClassTarget, Pair, Rank, top
     from limelight.targets.context import TargetContext
     from limelight.targets.differences import Contrast, Counterfactual
     from limelight.targets.edges import Edge
@@ -57,6 +58,7 @@ __all__ = [
     "LogitsKey",
     "Mask",
     "OutputSpec",
+    "Pair",
     "Rank",
     "Region",
     "ScoreTarget",
@@ -79,6 +81,7 @@ __getattr__ = lazy_names(
         "classes": (
             "AnyOf",
             "ClassTarget",
+            "Pair",
             "Rank",
             "top",
         ),

@@ -68,6 +68,10 @@ class ClassTarget(ScoreTarget):
     def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
         """Return the class of each image."""
 
+    def of_image(self, image: int, axes: int) -> ClassTarget:  # noqa: ARG002 (as ScoreTarget)
+        """Return the target of one image of the batch."""
+        return self
+
     def terms(
         self,
         values: Tensor,
@@ -165,6 +169,29 @@ class GivenClasses(ClassTarget):
                 "or one per image; to explain several classes of each image, call explain_each."
             )
         return list(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(ClassTarget):
+    """The text that belongs to each picture: of B pictures and B texts, text b for picture b."""
+
+    def choose(self, ranking: ClassRanking, context: TargetContext) -> Chosen:
+        """Return the class of each image's own number.
+
+        Raises:
+            TargetError: There are not as many texts as pictures.
+        """
+        if ranking.count != context.batch:
+            raise TargetError(
+                f"Pair() explains each picture with the text of the same number; there are "
+                f"{context.batch} pictures and {ranking.count} texts or classes. Pass a text for "
+                "each picture, or name one for all: target=0."
+            )
+        return Chosen(torch.arange(context.batch, device="cpu"), None, context.spec.classes)
+
+    def of_image(self, image: int, axes: int) -> GivenClasses:  # noqa: ARG002 (as ScoreTarget)
+        """Return the text of one image of the batch."""
+        return GivenClasses(image)
 
 
 #: Picks one class of each image; None for the predicted class.

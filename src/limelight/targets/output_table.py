@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
 from limelight.errors import TargetError
 from limelight.targets.box_table import BoxTable
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_outputs import part_named
-from limelight.targets.outputs import Detected, advice_on_bags, class_logits, returned
+from limelight.targets.outputs import (
+    Detected,
+    advice_on_bags,
+    class_logits,
+    may_hold_words,
+    returned,
+)
 from limelight.targets.peak_table import PeakTable
 from limelight.targets.raw_boxes import advice_on_raw_boxes
 from limelight.targets.region_table import RegionTable, is_map
-from limelight.targets.tables import ClassTable, LastWord, Logits, PromptLogits, prompt_logits
+from limelight.targets.tables import ClassTable, LastWord, Logits
 
 
 def find_table(output: object, context: TargetContext) -> ClassTable:
@@ -27,10 +29,6 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         return BoxTable(output, context)
     if context.spec.key is None and part_named(returned(output), "heatmaps") is not None:
         return PeakTable(output, context)
-    if context.words and context.spec.key is None and isinstance(output, tuple | Mapping):
-        of_prompts = prompt_logits(output)
-        if of_prompts is not None and len(of_prompts) == context.batch:
-            return PromptLogits(of_prompts, None)
     raw_boxes = advice_on_raw_boxes(output) if context.spec.key is None else ""
     if raw_boxes:
         raise TargetError(raw_boxes)
@@ -40,7 +38,7 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         return Logits(logits, context.spec.key)
     if batched and (logits.ndim == len(context.size) + 2 or is_map(logits, context.size)):
         return RegionTable(output, None, context)
-    if batched and logits.ndim == 3 and context.words and _may_be_words(output, context):
+    if batched and logits.ndim == 3 and context.words and may_hold_words(output, context.spec.key):
         return LastWord(logits, context.spec.key)
     means = {2: "", 3: ".mean(1)"}.get(logits.ndim, f".mean({tuple(range(1, logits.ndim - 1))})")
     raise TargetError(
@@ -49,10 +47,3 @@ def find_table(output: object, context: TargetContext) -> ClassTable:
         f"pass a callable from output to scores [{context.batch}], as in "
         f"target=lambda output: output[:, 15]{means}.{advice_on_bags(logits, context.batch)}"
     )
-
-
-def _may_be_words(output: object, context: TargetContext) -> bool:
-    """Return whether what is found in an output with names is its `logits`, not an embedding."""
-    output = returned(output)
-    named = not isinstance(output, Tensor | tuple | list)
-    return context.spec.key is not None or not named or part_named(output, "logits") is not None

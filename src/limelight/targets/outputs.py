@@ -14,6 +14,7 @@ from torch import Tensor
 
 from limelight.errors import LimelightError, ModelError, OptionError, TargetError, unknown
 from limelight.targets.mask_outputs import dense_scores, part_named
+from limelight.targets.prompts import prompt_logits
 
 #: The part of an output that holds the logits: a key, attribute or index, several of them joined by
 #: dots as in "aux.logits", or a callable from the output to the logits.
@@ -25,6 +26,7 @@ _KEYS = (
     "logits",
     "out",
     "logits_per_image",
+    "logits_per_video",
     "pred_logits",
     "image_embeds",
     "pooler_output",
@@ -192,8 +194,9 @@ def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
 
     These are the part at `key`; else the output itself if it is a tensor; else the semantic scores
     of mask classification, or the best mask of a prompted segmenter; else its `logits`, `out`,
-    `logits_per_image`, `pred_logits`, `image_embeds`, `pooler_output` or `heatmaps` (a key or an
-    attribute); else the logits in a pair of probabilities and logits; else its first tensor.
+    `logits_per_image`, `logits_per_video`, `pred_logits`, `image_embeds`, `pooler_output` or
+    `heatmaps` (a key or an attribute); else the logits in a pair of probabilities and logits; else
+    its first tensor.
 
     Raises:
         ModelError: There is no tensor in the output.
@@ -226,12 +229,22 @@ def find_logits(output: object, key: LogitsKey | None = None) -> Tensor:
 def class_logits(output: object, key: LogitsKey | None = None) -> Tensor:
     """Return the logits `[B, C]` in what a model returned; one number per image is `[B, 1]`.
 
+    For embeddings of pictures and texts they are the logits of the texts (`prompt_logits`).
+
     Raises:
         ModelError: There is no tensor in the output.
         UnknownNameError, TargetError: The output has no such part, or the part is no tensor.
     """
-    logits = find_logits(output, key)
+    of_prompts = prompt_logits(returned(output)) if key is None else None
+    logits = find_logits(output, key) if of_prompts is None else of_prompts
     return logits[:, None] if logits.ndim == 1 else logits
+
+
+def may_hold_words(output: object, key: LogitsKey | None) -> bool:
+    """Return whether what `find_logits` finds may be logits of words: no embedding, by its name."""
+    output = returned(output)
+    named = not isinstance(output, Tensor | tuple | list)
+    return key is not None or not named or part_named(output, "logits") is not None
 
 
 def advice_on_bags(values: Tensor, batch: int) -> str:

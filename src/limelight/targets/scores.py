@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,18 @@ class OtherClasses:
     read: Callable[[Tensor], ReadScore]
 
 
+class Sentence(NamedTuple):
+    """The words that a score is about.
+
+    Attributes:
+        ids: The tokens of the sentence, `[B, N]`.
+        at: The numbers of those that are explained.
+    """
+
+    ids: Tensor
+    at: tuple[int, ...]
+
+
 class Scores(NamedTuple):
     """One score per image.
 
@@ -50,6 +62,7 @@ class Scores(NamedTuple):
         at_one_place: Whether the score is read at one place of the picture, as that of a box is.
             Such a score is explained by another method, if none is named (`method_for`).
         others: The other classes; None unless the score is that of one class among several.
+        sentence: The words; None unless the score is that of words.
     """
 
     values: Tensor
@@ -60,6 +73,7 @@ class Scores(NamedTuple):
     probability: ReadScore | None = None
     at_one_place: bool = False
     others: OtherClasses | None = None
+    sentence: Sentence | None = None
 
 
 class ScoreTarget(ABC):
@@ -91,7 +105,7 @@ class ScoreTarget(ABC):
         """
         return None if self.reads_logits else type(self)
 
-    def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (for those that need it)
+    def of_image(self, image: int, axes: int) -> ScoreTarget:  # noqa: ARG002 (for those that need it)
         """Return the target of one image of the batch.
 
         `axes` is how many grid axes an image has: it tells one mask for all images from one per

@@ -6,7 +6,7 @@ detector, the logits of one box; for a language model, the logits of the last wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets.outputs import LogitsKey, class_logits, returned
+from limelight.targets.outputs import LogitsKey, class_logits
 
 #: Returns class scores `[M, C]`, given an output of M rows and the image that each row belongs to,
 #: `[M]`.
@@ -117,41 +117,6 @@ class LastWord(Logits):
 
     def _rows(self, logits: Tensor) -> Tensor:
         return logits[:, -1]
-
-
-class PromptLogits(Logits):
-    """The logits `[B, P]` of P texts, from the embeddings of pictures and texts, as of open_clip.
-
-    `scale * image @ text.T`, plus a bias if there is one.
-    """
-
-    axes, where = "P", ""
-
-    def _read_again(self, output: Any, rows: Tensor) -> Tensor:
-        logits = prompt_logits(output)
-        if logits is None or len(logits) != len(rows):
-            raise shape_changed(class_logits(output), rows, self.axes)
-        return logits
-
-
-def prompt_logits(output: Any) -> Tensor | None:
-    """Return the logits `[B, P]` of texts, if an output is what they are computed from.
-
-    It is a tuple or a dict of the embeddings of pictures `[B, D]` and of texts `[P, D]`, all of
-    length 1, a scale, and perhaps a bias; None for other outputs.
-    """
-    output = returned(output)
-    values = list(output.values() if isinstance(output, Mapping) else output)
-    if len(values) not in (3, 4) or not all(isinstance(value, Tensor) for value in values):
-        return None
-    image, text, *scalars = values
-    if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
-        return None
-    lengths = torch.cat([image, text]).detach().float().norm(dim=1)
-    if any(scalar.numel() != 1 for scalar in scalars) or bool(((lengths - 1).abs() > 0.02).any()):
-        return None
-    logits: Tensor = scalars[0] * image @ text.T
-    return logits if len(scalars) == 1 else logits + scalars[1]
 
 
 def are_probabilities(values: Tensor) -> bool:

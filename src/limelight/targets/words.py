@@ -13,8 +13,8 @@ from torch.nn.functional import cosine_similarity
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
-from limelight.targets.outputs import find_logits
-from limelight.targets.scores import RowTarget, Scores, rows_of_image
+from limelight.targets.outputs import find_logits, may_hold_words, parts, returned
+from limelight.targets.scores import RowTarget, Scores, Sentence, rows_of_image
 from limelight.targets.tables import shape_changed
 
 
@@ -62,6 +62,12 @@ class Words(RowTarget):
         Raises:
             TargetError: The tokens do not fit the output.
         """
+        if not may_hold_words(output, context.spec.key):
+            raise TargetError(
+                f"Words are explained by the logits of a language model, [B, N, V]; the model "
+                f"returned {', '.join(parts(returned(output)))}. Wrap it so that it returns the "
+                "logits of its text decoder, or say with output=... where they are."
+            )
         logits = find_logits(output, context.spec.key)
         # 1. The sentences.
         ids = torch.as_tensor(self.ids, device=logits.device)
@@ -84,13 +90,7 @@ class Words(RowTarget):
                 f"logits {list(logits.shape)}. Give it the same sentence that is explained."
             )
         # 3. The words.
-        at = (
-            range(1, count)
-            if self.at is None
-            else [self.at]
-            if isinstance(self.at, int)
-            else self.at
-        )
+        at = self._explained(count)
         if not at or not all(isinstance(t, int) and 1 <= t < count for t in at):
             raise TargetError(
                 f"at is {self.at}; positions from 1 to {count - 1} were expected, of a sentence of "
@@ -104,10 +104,21 @@ class Words(RowTarget):
         log_probabilities = precise.log_softmax(-1)
         return log_probabilities.gather(-1, wanted[..., None])[..., 0].sum(1)
 
+    def _explained(self, count: int) -> Sequence[int]:
+        """Return the numbers of the tokens that are explained, of a sentence of so many."""
+        if self.at is None:
+            return range(1, count)
+        return [self.at] if isinstance(self.at, int) else self.at
+
     def score(self, output: Any, context: TargetContext) -> Scores:
         """Return the log-probability of the words, with their probability."""
         scores = super(Words, self).score(output, context)
-        return scores._replace(probability=lambda *rows: scores.read_again(*rows).exp())
+        ids = as_tensor(self.ids)
+        ids = ids.expand(context.batch, ids.shape[-1])
+        return scores._replace(
+            probability=lambda *rows: scores.read_again(*rows).exp(),
+            sentence=Sentence(ids, tuple(self._explained(ids.shape[1]))),
+        )
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)
         """Return the words of one image of the batch."""
