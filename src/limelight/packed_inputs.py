@@ -84,6 +84,17 @@ class _Words:
     ids: Tensor
     shown: Tensor
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether a token that stands for pictures comes more often in some sentences."""
+        for token in sorted(set(self.ids[0].tolist())):
+            at = (self.ids == token) & self.shown
+            counts = at.sum(1)
+            long = min(_longest_run(row) for row in at.tolist()) >= _SHORTEST_RUN
+            if long and not bool((counts == counts[0]).all()):
+                return True
+        return False
+
     def placeholders(self) -> Iterator[tuple[int, int, int]]:
         """Yield tokens that may stand for pictures, how often each is in every sentence, its run.
 
@@ -249,9 +260,9 @@ def _beside_words(
     sizes = _padded_sizes(tensor, others)
     if lead == (batch,) and not sizes:
         return None
+    if words.is_uneven:
+        raise _differing(f"{lead[0]} pictures or rows of crops together", batch)
     if lead[0] % batch:
-        if any(run >= _SHORTEST_RUN for _, _, run in words.placeholders()):
-            raise _differing(f"{lead[0]} pictures or crops together", batch)
         return None
     per_prompt = lead[0] // batch, *lead[1:]
     count = math.prod(per_prompt)

@@ -114,6 +114,10 @@ class Packing:
             merged = (*time, h // self.merges, w // self.merges)
             places = tuple(range(start, start + cells))
             orders.append(KnownOrder(places, count // block, merged))
+            orders += [
+                KnownOrder(tuple(start + place for place in order), count // block, merged)
+                for order in _window_orders(merged)
+            ]
         return tuple(orders)
 
     @property
@@ -124,6 +128,24 @@ class Packing:
     def _is_whole(self) -> bool:
         in_order = self.order == tuple(range(self.pieces.shape[1]))
         return in_order and not self.first_channel and not self.sizes
+
+
+#: The sides of the windows, in tokens, by which networks may sort the tokens of a picture.
+_WINDOWS = range(2, 9)
+
+
+def _window_orders(grid: tuple[int, ...]) -> Iterator[list[int]]:
+    """Yield for each cell its place, if cells are sorted by windows; those at the edges are cut."""
+    if len(grid) != 2 or 1 in grid:
+        return
+    rows, columns = (torch.arange(size, device="cpu") for size in grid)
+    for side in _WINDOWS:
+        if side >= max(grid):
+            return
+        window = (rows[:, None] // side) * -(-grid[1] // side) + columns[None] // side
+        in_window = (rows[:, None] % side) * side + columns[None] % side
+        in_order = (window * side**2 + in_window).flatten().argsort()
+        yield in_order.argsort().tolist()
 
 
 def _laid_on(padded: Tensor, pictures: Tensor) -> Tensor:

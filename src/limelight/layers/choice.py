@@ -135,6 +135,8 @@ def _objections(call: ModuleCall) -> Iterator[str]:
         yield "it has a single channel, so its map would be a copy of it"
     if reached <= HANDFUL and call.cells < HANDFUL_SHARE:
         yield f"the score reads no more than {reached} of its {cells} cells"
+    if call.among_words:
+        yield "it holds the words of a sentence too, and what they have read of the picture"
     if call.cancelled:
         yield "the gradient cancels in each of its channels, as before an instance norm"
     if call.sibling:

@@ -38,10 +38,12 @@ class KnownGrid(NamedTuple):
     Attributes:
         grid: The sizes of its axes.
         span: Where it lies on the picture.
+        fronts: How many tokens were in front of it, in each output of tokens.
     """
 
     grid: tuple[int, ...]
     span: tuple[AxisSpan, ...] = ()
+    fronts: tuple[int, ...] = ()
 
 
 class Cells(NamedTuple):

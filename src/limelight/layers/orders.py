@@ -35,6 +35,7 @@ class _Order(NamedTuple):
     grid: tuple[int, ...]
     positions: Tensor  # [n]
     cells: Tensor  # [n]
+    as_before: bool = False  # whether earlier tokens on this grid had as many in front
 
 
 def by_order(
@@ -52,7 +53,7 @@ def by_order(
     for order in itertools.chain(orders, _orders(cells, sizes, resolved, known)):
         places = _unravelled(order.cells, order.grid)[resolved]
         r = correlation(cells.centre[resolved][:, order.positions], places)
-        fit = sum(x * x for x in r)
+        fit = sum(x * x for x in r) + (_SHIFTED if order.as_before else 0.0)
         if min(r) < IN_ORDER or (best is not None and fit <= best[0] + 1e-6):
             continue
         if not _contradicted(cells, order.positions, places, resolved):
@@ -82,6 +83,7 @@ def _orders(
     placed, axes = cells.placed.nonzero().flatten(), len(cells.centre)
     n, total = len(placed), math.prod(sizes)
     index = torch.arange(n, device="cpu")
+    before = {grid.grid: grid.fronts for grid in known}
     grids = [grid.grid for grid in reversed(known)]
     grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
     exact = [g for g in grids if math.prod(g) == n]
@@ -99,7 +101,8 @@ def _orders(
         for first in range(min(total - size, _MOST_SHIFTS) + 1):
             inside = placed[(placed >= first) & (placed < first + size)]
             if 2 * len(inside) > size:
-                yield _Order(grid, inside, _raster(inside - first, grid, sorted(resolved)))
+                raster = _raster(inside - first, grid, sorted(resolved))
+                yield _Order(grid, inside, raster, as_before=first in before.get(grid, ()))
     if n == total and len(resolved) == 2:
         for grid, window_cells in _window_orders(sizes, resolved, axes):
             yield _Order(grid, placed, window_cells)
@@ -141,7 +144,7 @@ def _enough(order: KnownOrder) -> float:
     """
     chance = 1 / math.sqrt(len(order.positions))
     if order.is_certain:
-        return min(4 * chance, 0.7)
+        return min(2.5 * chance, 0.7)
     whole = len(order.positions) == order.length
     most = IN_ORDER if len(order.positions) >= _FEWEST else _FEW_IN_ORDER
     return min(max(2.5 * chance, 0.65 if whole else 0.85), most)
@@ -172,6 +175,9 @@ def _expected_orders(
 
 #: How many positions show a grid by themselves.
 _FEWEST = 9
+
+#: How much better a shift by some tokens has to fit than none, in squared correlations.
+_SHIFTED = 0.05
 
 #: How many tokens in front of a known grid are tried.
 _MOST_SHIFTS = 64
@@ -261,7 +267,7 @@ def by_cell(
     axes = len(cells.centre)
     candidates = [known_grid for known_grid in reversed(known) if len(known_grid.grid) == axes]
     candidates += [KnownGrid(grid) for grid in _factors(len(placed), resolved, axes)]
-    for grid, span in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
+    for grid, span, _ in sorted(candidates, key=lambda candidate: math.prod(candidate.grid)):
         if not max(len(placed), 4) <= math.prod(grid) <= _MOST_DROPPED * len(placed):
             continue
         index = _cells_looked_at(cells, placed, grid, span)

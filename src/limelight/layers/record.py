@@ -69,6 +69,7 @@ class ModuleCall(RawCall):
             the same tensor, so that neither depends on the other; "" without.
         is_scored: Whether the network returns the output, and the score is read from it.
         cancelled: Whether the gradient adds up to nothing in every channel.
+        among_words: Whether its positions are those of a sentence, with pictures among the words.
     """
 
     calls: int = field(kw_only=True)
@@ -81,6 +82,7 @@ class ModuleCall(RawCall):
     sibling: str = field(kw_only=True, default="")
     is_scored: bool = field(kw_only=True, default=False)
     cancelled: bool = field(kw_only=True, default=False)
+    among_words: bool = field(kw_only=True, default=False)
 
     @property
     def dropped(self) -> int:
@@ -132,8 +134,8 @@ class InputGeometry:
             return None if layout is None else replace(layout, folds=shape[0])
         if self.pieces > 1 and shape[0] == self.pieces and len(shape) > 2:
             return guess_pieces(shape, self.size, self.pieces, self.own, grids)
-        if self.pieces > 1 and len(shape) == 3 and shape[0] == 1:
-            joined = self._guess_joined(shape[1], shape[2], grids)
+        if self.pieces > 1 and len(shape) >= 3 and shape[0] == 1:
+            joined = self._guess_joined(math.prod(shape[1:-1]), shape[-1], grids)
             if joined is not None:
                 return replace(joined, folds=1)
         return guess_layout(shape, self.size, grids)
@@ -225,6 +227,7 @@ def read(
                 unread=unread,
                 is_scored=call.result in scored,
                 cancelled=call.number in cancelled,
+                among_words=guesses.is_among_words(call),
             )
         )
     # 3. The parallel modules.
@@ -242,6 +245,11 @@ class Guesses:
         self._token_counts = set[int]()
         self._words: dict[int, int] = {}  # by number of the call: how many words its input had
 
+    def is_among_words(self, call: RawCall) -> bool:
+        """Return whether an axis of an output that was seen is one over words."""
+        counts = (n for m, n in self._words.items() if self._origins[call.number] >> m & 1)
+        return not set(call.shape[1:3]).isdisjoint(counts)
+
     def next(self, call: RawCall) -> Layout | None:
         """Return the guess for the next call.
 
@@ -255,9 +263,8 @@ class Guesses:
             layout = None
         if call.words:
             self._words[call.number] = call.words
-        counts = (n for m, n in self._words.items() if self._origins[call.number] >> m & 1)
-        if layout and not set(call.shape[1:3]).isdisjoint(counts):
-            layout = None  # an axis over words, not over the picture
+        if self.is_among_words(call):
+            layout = None
         if layout and _is_attention(layout, call.shape, self._token_counts, size):
             layout = None
         if len(call.shape) == 3:

@@ -244,8 +244,11 @@ class Recording:
         ]
         for _, layout in sorted(before, key=lambda each: each[0]):
             if isinstance(layout, Layout):
-                known.pop(layout.grid, None)
-                known[layout.grid] = KnownGrid(layout.grid, layout.span)
+                earlier = known.pop(layout.grid, KnownGrid(layout.grid))
+                fronts = earlier.fronts
+                if layout.kind == "tokens" and not layout.order and layout.prefix not in fronts:
+                    fronts = *fronts, layout.prefix
+                known[layout.grid] = KnownGrid(layout.grid, layout.span, fronts)
         return list(known.values())
 
     def _earlier(self, wanted: Iterable[Anchor]) -> list[Anchor]:
