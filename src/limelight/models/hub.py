@@ -33,9 +33,7 @@ def load_hub(name: str, weights: str | Path, classes: Sequence[str] | None) -> N
         return _load_parts(source, weights, classes)
 
 
-def _load_parts(
-    source: HubSource, weights: str | Path, classes: Sequence[str] | None
-) -> Network:
+def _load_parts(source: HubSource, weights: str | Path, classes: Sequence[str] | None) -> Network:
     import transformers
 
     name = source.name

@@ -40,7 +40,7 @@ _BORDER = 0.03
 
 
 def piece_places(
-    process: Process, photos: Sequence[Image.Image], picture: int
+    process: Process, photos: Sequence[Image.Image], photo: int, picture: int | None
 ) -> list[Box | None]:
     """Return for each piece of a photo in the model's input where it lies on the photo.
 
@@ -57,22 +57,24 @@ def piece_places(
     Args:
         process: Makes the model's keyword arguments of photos.
         photos: The photos of the prompt.
-        picture: The number of the photo.
+        photo: The number of the photo.
+        picture: The number of the picture among the model's inputs that is read; None if the pieces
+            of all photos are read together.
 
     Returns:
-        For each piece, its box; None for a piece of padding alone.
+        For each piece, its box; None for a piece of padding alone, or of another photo.
 
     Raises:
         InputError: The ramps are no lines along the axes of the pieces: what the processor makes
             was misread.
     """
-    width, height = photos[picture].size
+    width, height = photos[photo].size
 
     def seen(values: np.ndarray[Any, Any]) -> Tensor:
         grey = np.broadcast_to((values * 255).round().astype(np.uint8), (height, width))
         test = Image.fromarray(np.ascontiguousarray(grey)).convert("RGB")
-        given = [test if number == picture else photo for number, photo in enumerate(photos)]
-        return _pieces(ModelInputs.of(process(given)).image)
+        given = [test if number == photo else other for number, other in enumerate(photos)]
+        return _pieces(ModelInputs.of(process(given), picture).image)
 
     across = ((np.arange(width) + 0.5) / width)[None]
     down = ((np.arange(height) + 0.5) / height)[:, None]
@@ -88,7 +90,7 @@ def piece_places(
 
 
 def _pieces(image: Tensor) -> Tensor:
-    """Return the pieces of one prompt's picture, `[T, C, h, w]`, of `[1, C, h, w]` or `[1, C, T, h, w]`."""
+    """Return the pieces `[T, C, h, w]` of a picture `[1, C, h, w]` or `[1, C, T, h, w]`."""
     cells = image[0].double()
     return cells[None] if cells.ndim == 3 else cells.transpose(0, 1)
 

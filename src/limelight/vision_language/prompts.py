@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -79,15 +79,28 @@ def processed(
         special: Whether the tokenizer adds the tokens that begin a text.
         as_model: Move tensors to the model's device and, if they are floating point, to its type.
     """
-    options = {} if text is None or special else {"add_special_tokens": False}
-    given = {"images": list(photos)} if text is None else {"images": list(photos), "text": text}
-    made = network.processor(**given, return_tensors="pt", **options)
+    made = _called(network.processor, list(photos), text, special=special)
     taken = network.arguments - {"labels"}
-    kept = {name: value for name, value in dict(made).items() if name in taken}
+    kept = {name: value for name, value in made.items() if name in taken}
     if not as_model:
         return kept
     like = next(p for p in network.model.parameters() if p.is_floating_point())
     return {name: _like(value, like) for name, value in kept.items()}
+
+
+def _called(
+    processor: Any, photos: list[Image], text: str | None, *, special: bool
+) -> Mapping[str, Any]:
+    """Call a processor with one prompt: in a batch of one, or as it is if it takes no batch."""
+    options: dict[str, Any] = {"return_tensors": "pt"}
+    if text is not None and not special:
+        options["add_special_tokens"] = False
+    texts = ({"text": [text]}, {"text": text}) if text is not None else ({}, {})
+    try:
+        made = processor(images=[photos], **texts[0], **options)
+    except (ValueError, TypeError, AttributeError):
+        made = processor(images=photos, **texts[1], **options)
+    return dict(made)
 
 
 def _like(value: Any, parameter: Tensor) -> Any:

@@ -105,7 +105,9 @@ def _split(text: str, ends: set[int]) -> list[Span]:
     spans, start, kind = list[Span](), 0, "space"
     for place in range(len(text)):
         now = _kind(text, place, kind)
-        begins = now != kind or _always_apart(text, place, now) or (now == "dense" and place in ends)
+        begins = (
+            now != kind or _always_apart(text, place, now) or (now == "dense" and place in ends)
+        )
         if begins:
             if kind != "space":
                 spans.append(Span(start, place))
@@ -119,7 +121,8 @@ def _split(text: str, ends: set[int]) -> list[Span]:
 _DENSE = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 #: Marks that belong to a word between two of its letters, and between two digits.
-_BETWEEN_LETTERS, _BETWEEN_DIGITS = "'’-‐", ".,:/"
+_BETWEEN_LETTERS = "'-\N{RIGHT SINGLE QUOTATION MARK}\N{HYPHEN}"
+_BETWEEN_DIGITS = ".,:/"
 
 _SKIN_TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))
 
