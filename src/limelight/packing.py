@@ -233,7 +233,10 @@ def _words(others: Sequence[Tensor]) -> _Words | None:
     ids = max(sentences, key=lambda table: (table.shape[1], int(table.max())))
     shown = torch.ones_like(ids, dtype=torch.bool)
     for table in tables:
-        if table.shape == ids.shape and table is not ids and int(table.max()) == 1:
+        if table.shape != ids.shape or table is ids or int(table.max()) != 1:
+            continue
+        # A mask hides padding, which is one token; kinds of tokens tell several apart.
+        if len(ids[table == 0].unique()) <= 1:
             shown &= table == 1
     return _Words(ids, shown)
 
