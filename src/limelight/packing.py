@@ -201,7 +201,7 @@ class _Words:
 
         Such a token comes several times in a row. A run that ends the sentence is padding.
         """
-        for token in self.ids[0].unique().tolist():
+        for token in sorted(set(self.ids[0].tolist())):
             at = (self.ids == token) & self.shown
             counts = at.sum(1)
             runs = [_longest_run(row) for row in at.tolist()]
@@ -248,7 +248,7 @@ def _in_a_row(
     grids = next((t for t in others if _are_grids(t, len(tensor))), None)
     if grids is None:
         return None
-    sizes = [tuple(map(int, grid)) for grid in grids.tolist()]
+    sizes = [(int(t), int(h), int(w)) for t, h, w in grids.tolist()]
     batch = 1 if words is None else len(words.ids)
     if words is None and len(set(sizes)) == 1:
         batch = len(sizes)
