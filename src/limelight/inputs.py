@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,8 +14,16 @@ from torch.utils import _pytree as pytree
 
 from limelight.channels import taken_input
 from limelight.errors import InputError
+from limelight.packing import (
+    KnownOrder,
+    Packing,
+    are_patches_in_a_row,
+    find_packing,
+    patches_on,
+    places_in_sentence,
+)
 
-ImageForm = Literal["tensor", "list", "frames", "patches"]
+ImageForm = Literal["tensor", "list", "frames", "packed"]
 
 
 #: A batch of images `[B, C, H, W]`; or a tuple of the model's arguments, or a dict of its keyword
@@ -101,9 +108,10 @@ class ModelInputs:
         unbatched: The numbers of tensors that are not one per image although their first axis is B:
             two prompts for two images, say, of which each image needs both.
         form: How the model takes the images: as one tensor, as a list of `[C, *image]`, for video
-            as frames `[B, T, C, H, W]`, or as patches `[B, N, C]`, which are kept as a grid
-            `[B, C, h, w]`.
-        beyond: For patches, those behind the grid, `[B, N - h w, C]`: padding, mostly.
+            as frames `[B, T, C, H, W]`, or packed: in pieces, which are kept as a picture, with a
+            grid of patches `[B, C, h, w]` or a row of crops `[B, C, T, H, W]`.
+        packing: How they are packed, and all pieces; None for the other forms.
+        only: Whether the picture was asked for, so that no other of the inputs takes its place.
     """
 
     args: tuple[Any, ...]
@@ -112,20 +120,27 @@ class ModelInputs:
     at: int = 0
     form: ImageForm = "tensor"
     unbatched: frozenset[int] = frozenset()
-    beyond: Tensor | None = None
+    packing: Packing | None = None
+    only: bool = False
 
     @classmethod
-    def of(cls, inputs: Inputs) -> ModelInputs:
+    def of(cls, inputs: Inputs, picture: int | None = None) -> ModelInputs:
         """Read the inputs.
 
         1. Read one tensor of images as it is; this is the common case, and has to be fast.
         2. Read the positional and keyword arguments, with plain tensors that can be saved for a
            backward.
         3. Find the images among them, and check that they are usable.
-        4. Lay video out as `[B, C, T, H, W]`.
+        4. Unpack packed pictures, and lay video out as `[B, C, T, H, W]`.
+
+        Args:
+            inputs: The model's arguments.
+            picture: The number, from 0, of the picture that maps are to lie on, of several in the
+                inputs; None for the first, or for all in one map if they come as one tensor.
 
         Raises:
-            InputError: The inputs hold no tensor, or images that are empty or not finite.
+            InputError: The inputs hold no tensor, or images that are empty or not finite; there is
+                no such picture; or the pictures of a batch are packed differently.
         """
         form: ImageForm = "list" if isinstance(inputs, list) else "tensor"
         if isinstance(inputs, list):
@@ -135,7 +150,7 @@ class ModelInputs:
             inputs = as_plain(inputs)
             image = inputs.detach()
             _check_images(image)
-            return cls((inputs,), {}, image)
+            return cls((inputs,), {}, image)._of_several(picture)
         # 2. The arguments.
         if isinstance(inputs, Mapping):
             args, kwargs = (), dict(inputs)
@@ -154,16 +169,20 @@ class ModelInputs:
             )
         # 3. The images.
         all_tensors = tensors((args, kwargs))
-        images = [t for t in all_tensors if t.is_floating_point() and t.ndim >= 3] or all_tensors
-        if not images:
+        if not all_tensors:
             raise InputError(_NO_BATCH)
-        _check_images(images[0])
-        at = next(i for i, tensor in enumerate(all_tensors) if tensor is images[0])
-        read = cls(args, kwargs, images[0].detach(), at, form)
-        # 4. Video.
-        if not _is_frames(images[0]):
+        at = _first_images(all_tensors)
+        images = all_tensors[at]
+        _check_images(images)
+        read = cls(args, kwargs, images.detach(), at, form)
+        # 4. Packed pictures, and video.
+        packing = find_packing(images, all_tensors[:at] + all_tensors[at + 1 :], picture)
+        if packing is not None:
+            return read._unpacked(packing)
+        read = read._of_several(picture)
+        if not _is_frames(images):
             return read
-        read = read.on(images[0].movedim(1, 2))
+        read = read.on(images.movedim(1, 2))
         return replace(read, image=read.image.detach(), form="frames")
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -176,10 +195,9 @@ class ModelInputs:
                 return tensor
             if self.form == "list":
                 return list(tensor)
-            if self.form == "frames":
-                return tensor.movedim(2, 1)
-            patches = tensor.flatten(2).transpose(1, 2)
-            return patches if self.beyond is None else torch.cat([patches, self.beyond], 1)
+            if self.packing is not None:
+                return self.packing.pack(tensor)
+            return tensor.movedim(2, 1)
 
         return self._changed(in_form)
 
@@ -188,15 +206,36 @@ class ModelInputs:
 
         Other inputs, and patches without a grid, stay as they are.
         """
-        if grid is None or len(grid) < 2 or self.image.ndim != 3 or self.form != "tensor":
+        if grid is None or len(grid) < 2:
             return self
-        count = math.prod(grid)
-        if not 1 < count <= self.image.shape[1]:
+        patches = self.image if self.packing is None else self.packing.pieces
+        unread = self.packing is None and self.form == "tensor"
+        read_otherwise = self.packing is not None and self.packing.lead == (1, patches.shape[1])
+        if patches.ndim != 3 or not (unread or read_otherwise):
             return self
+        packing = patches_on(patches, grid)
+        return self if packing is None else self._unpacked(packing)
+
+    def _unpacked(self, packing: Packing) -> ModelInputs:
+        """Return the inputs with the picture of a packing in place of its pieces."""
         with torch.inference_mode(False), torch.no_grad():
-            cells = self.image[:, :count].transpose(1, 2).reshape(len(self.image), -1, *grid)
-            beyond = self.image[:, count:].clone() if count < self.image.shape[1] else None
-        return replace(self.on(cells), form="patches", beyond=beyond)
+            return replace(self.on(packing.unpack()), form="packed", packing=packing)
+
+    def _of_several(self, picture: int | None) -> ModelInputs:
+        """Return the inputs with the picture of this number, of several tensors.
+
+        Raises:
+            InputError: There is no such picture.
+        """
+        if picture is None:
+            return self
+        pictures = self.pictures
+        if not 0 <= picture < len(pictures):
+            raise InputError(
+                f"picture is {picture}, and the inputs have {len(pictures)} tensors that can be "
+                f"pictures; a number from 0 to {len(pictures) - 1} was expected."
+            )
+        return replace(self.of_picture(pictures[picture]), only=True)
 
     def of_picture(self, number: int) -> ModelInputs:
         """Return the inputs with another of their pictures, by the number of its tensor."""
@@ -205,7 +244,7 @@ class ModelInputs:
     @property
     def pictures(self) -> list[int]:
         """The numbers of the tensors that can be pictures: like the first, of whatever size."""
-        if self.form != "tensor":
+        if self.form != "tensor" or self.only:
             return [self.at]
         like = (self.image.ndim, self.batch, self.image.is_floating_point())
         return [
@@ -213,6 +252,17 @@ class ModelInputs:
             for number, t in enumerate(tensors((self.args, self.kwargs)))
             if t.ndim >= 3 and (t.ndim, t.shape[0], t.is_floating_point()) == like
         ]
+
+    @property
+    def expected_orders(self) -> tuple[KnownOrder, ...]:
+        """Where the cells of the first image may lie among the positions of an output."""
+        packed = () if self.packing is None else self.packing.orders()
+        return *packed, *places_in_sentence(tensors((self.args, self.kwargs)), self.packing)
+
+    @property
+    def least_axes(self) -> int:
+        """How many axes an output over the image has at least: two without a batch axis."""
+        return 2 if self.packing is not None and self.packing.is_flat else 3
 
     @property
     def batch(self) -> int:
@@ -240,8 +290,8 @@ class ModelInputs:
                 lambda number, tensor: self._pick(number, tensor, rows, same_image=same_image)
             )
             image = self._pick(self.at, self.image, rows, same_image=same_image)
-            beyond = None if self.beyond is None else self.beyond[rows.to(self.beyond.device)]
-        return replace(self, args=args, kwargs=kwargs, image=image, beyond=beyond)
+        packing = self._packing_of(rows)
+        return replace(self, args=args, kwargs=kwargs, image=image, packing=packing)
 
     def _changed(
         self, change: Callable[[int, Tensor], Any]
@@ -256,11 +306,26 @@ class ModelInputs:
     def _pick(
         self, number: int, tensor: Tensor, rows: Tensor, *, same_image: bool = False
     ) -> Tensor:
-        if number in self.unbatched or not (tensor.ndim and tensor.shape[0] == self.batch):
+        if number in self.unbatched or not tensor.ndim:
+            return tensor.clone()
+        if self.packing is not None and tensor.shape[0] != self.batch:
+            return self._pick_group(tensor, self.packing, rows)
+        if tensor.shape[0] != self.batch:
             return tensor.clone()
         if same_image:
             return tensor[rows[0], None].expand(len(rows), *tensor.shape[1:])
         return tensor.index_select(0, rows.to(tensor.device))
+
+    def _pick_group(self, tensor: Tensor, packing: Packing, rows: Tensor) -> Tensor:
+        """Return the rows of a tensor that has several for each prompt, such as one per picture."""
+        several, rest = divmod(tensor.shape[0], self.batch)
+        if rest or several not in packing.counts():
+            return tensor.clone()
+        by_prompt = tensor.reshape(self.batch, several, *tensor.shape[1:])
+        return by_prompt.index_select(0, rows.to(tensor.device)).flatten(0, 1)
+
+    def _packing_of(self, rows: Tensor) -> Packing | None:
+        return None if self.packing is None else self.packing.take(rows)
 
     def on(self, images: Tensor, rows: Tensor | None = None) -> ModelInputs:
         """Return the inputs with other images `[M, C, *image]` that replace the images `rows`.
@@ -277,10 +342,8 @@ class ModelInputs:
 
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = self._changed(substitute)
-        beyond = self.beyond
-        if beyond is not None and rows is not None:
-            beyond = beyond[rows.to(beyond.device)]
-        return replace(self, args=args, kwargs=kwargs, image=images, beyond=beyond)
+        packing = self.packing if rows is None else self._packing_of(rows)
+        return replace(self, args=args, kwargs=kwargs, image=images, packing=packing)
 
     @property
     def others(self) -> tuple[object, ...]:
@@ -325,6 +388,17 @@ class ModelInputs:
         if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
             note += "; tensors of derived classes are passed on as plain ones, without metadata"
         error.add_note(note + ".")
+
+
+def _first_images(all_tensors: list[Tensor]) -> int:
+    """Return the number of the first tensor of images: floating point, with three axes or more.
+
+    Without one it is the first that may be packed patches `[N, D]`, or the first of all.
+    """
+    floating = [i for i, t in enumerate(all_tensors) if t.is_floating_point()]
+    images = [i for i in floating if all_tensors[i].ndim >= 3]
+    packed = [i for i in floating if are_patches_in_a_row(all_tensors[i], all_tensors)]
+    return next(iter((*images, *packed)), 0)
 
 
 def _is_frames(images: Tensor) -> bool:

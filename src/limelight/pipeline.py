@@ -53,6 +53,7 @@ def explain(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
+    picture: int | None = None,
     views: Views | Tiles | None = None,
     eigen: bool = False,
     fuse: Fusion = "mean",
@@ -95,6 +96,9 @@ def explain(
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
         grid: The sizes of the grid that tokens come from, when they cannot be found.
+        picture: The number, from 0, of the picture that the map lies on, of several in the inputs;
+            None for the first that the layer depends on, or, where pictures or crops of one size
+            come as one tensor, for all of them in one map.
         views: Average over several views of the images: `flips()`, `noise()` or `scales()`; or
             explain large ones window by window: `tiles()`.
         eigen: Take the first principal component over channels instead of their sum.
@@ -114,7 +118,7 @@ def explain(
         UnknownNameError: No class, layer, method or option has that name.
         LayerError, TargetError, MethodError, ModelError, InputError: See `limelight.errors`.
     """
-    subject = read_pictures(model, inputs, classes, views)
+    subject = read_pictures(model, inputs, classes, views, picture)
     options = Options.read(
         classes=subject.classes,
         output=output,
@@ -146,6 +150,7 @@ def explain_each(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
+    picture: int | None = None,
     views: Views | Tiles | None = None,
     eigen: bool = False,
     chunk: int | None = None,
@@ -159,7 +164,7 @@ def explain_each(
         cat, dog = limelight.explain_each(model, images, ["tabby", "pug"])
         first, second, third = limelight.explain_each(model, images, limelight.top(3))
     """
-    subject = read_pictures(model, inputs, classes, views)
+    subject = read_pictures(model, inputs, classes, views, picture)
     options = Options.read(
         classes=subject.classes,
         output=output,
@@ -178,7 +183,11 @@ def explain_each(
 
 
 def read_pictures(
-    model: Model, inputs: Images, classes: Sequence[str] | None, views: Views | Tiles | None
+    model: Model,
+    inputs: Images,
+    classes: Sequence[str] | None,
+    views: Views | Tiles | None,
+    picture: int | None,
 ) -> Subject | WindowInputs:
     """Read a model and its inputs, as a whole or to be explained window by window.
 
@@ -186,8 +195,8 @@ def read_pictures(
         InputError: As `read_subject` and `read_windows`.
     """
     if isinstance(views, Tiles):
-        return read_windows(model, inputs, views, classes)
-    return read_subject(model, inputs, classes)
+        return read_windows(model, inputs, views, classes, picture)
+    return read_subject(model, inputs, classes, picture)
 
 
 def explain_pictures(

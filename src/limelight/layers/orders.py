@@ -12,7 +12,14 @@ from torch import Tensor
 
 from limelight.finish import AxisSpan, along_axes
 from limelight.layers.layouts import Layout
-from limelight.layers.moments import IN_ORDER, SHARP, Cells, KnownGrid, correlation
+from limelight.layers.moments import (
+    IN_ORDER,
+    SHARP,
+    Cells,
+    KnownGrid,
+    correlation,
+)
+from limelight.packing import KnownOrder
 
 #: How near positions have to look to the middle of a cell, in cells; it is 0.25 by chance.
 IN_CELL = 0.15
@@ -36,10 +43,12 @@ def by_order(
     channels: int,
     resolved: Sequence[int],
     known: Sequence[KnownGrid],
+    expected: Sequence[KnownOrder] = (),
 ) -> Layout | None:
-    """Return the layout if the positions lie on a grid row by row, by windows, or the like."""
+    """Return the layout if the positions lie on a grid row by row, by windows, or as `expected`."""
     best: tuple[float, _Order] | None = None
-    for order in _orders(cells, sizes, resolved, known):
+    orders = _expected_orders(cells, resolved, known, expected)
+    for order in itertools.chain(orders, _orders(cells, sizes, resolved, known)):
         places = _unravelled(order.cells, order.grid)[resolved]
         r = correlation(cells.centre[resolved][:, order.positions], places)
         fit = sum(x * x for x in r)
@@ -90,6 +99,27 @@ def _orders(
     if n == total and len(resolved) == 2:
         for grid, window_cells in _window_orders(sizes, resolved, axes):
             yield _Order(grid, placed, window_cells)
+
+
+def _expected_orders(
+    cells: Cells,
+    resolved: Sequence[int],
+    known: Sequence[KnownGrid],
+    expected: Sequence[KnownOrder],
+) -> Iterator[_Order]:
+    """Yield the orders that are expected in an output of so many positions."""
+    axes, total = len(cells.centre), len(cells.energy)
+    for positions, length, grid in expected:
+        if length != total:
+            continue
+        n, at = len(positions), torch.tensor(positions, dtype=torch.long, device="cpu")
+        heard = cells.placed[at].nonzero().flatten()
+        if 2 * len(heard) <= n:
+            continue
+        same = [g.grid for g in reversed(known) if len(g.grid) == axes and math.prod(g.grid) == n]
+        grids = [grid] if grid else [*same, *_factors(n, resolved, axes)]
+        for candidate in dict.fromkeys(grids):
+            yield _Order(candidate, at[heard], heard)
 
 
 #: How many tokens in front of a known grid are tried.

@@ -32,6 +32,7 @@ from limelight.layers.moments import (
     correlation,
 )
 from limelight.layers.orders import by_cell, by_order
+from limelight.packing import KnownOrder
 
 #: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
 UNIFORM = 12**-0.5
@@ -44,7 +45,9 @@ WIDE, WIDER_THAN_MOST = 0.8, 1.25
 _ROUNDING = 1e-6
 
 
-def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
+def read_places(
+    moments: Moments, known: Sequence[KnownGrid], expected: Sequence[KnownOrder] = ()
+) -> Layout | str:
     """Return the layout that the measurement shows; or, if none, a clause with what was measured.
 
     1. Find the axis of the channels: the one over which a sum loses the least of the places.
@@ -56,6 +59,7 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     Args:
         moments: What was measured.
         known: Grids that the output was made of, the latest last.
+        expected: Orders in which the positions of such an output may lie.
     """
     # 1. The channels.
     shape = moments.energy.shape
@@ -77,7 +81,7 @@ def read_places(moments: Moments, known: Sequence[KnownGrid]) -> Layout | str:
     # 3. Axes.
     layout = _by_axes(cells, sizes, shape, channels, resolved)
     # 4., 5. Orders.
-    layout = layout or by_order(cells, sizes, shape, channels, resolved, known)
+    layout = layout or by_order(cells, sizes, shape, channels, resolved, known, expected)
     layout = layout or by_cell(cells, shape, channels, resolved, known)
     if layout is None and len(shape) == 3 and len(cells.centre) > 1:
         cells = _cells(moments, 2)  # no axis is one of places: three axes are most often tokens

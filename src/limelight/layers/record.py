@@ -15,6 +15,7 @@ from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, mismatch
 from limelight.layers.layouts import Layout
 from limelight.layers.moments import KnownGrid
 from limelight.layers.tracks import plain_span
+from limelight.packing import KnownOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +106,16 @@ class InputGeometry:
             does not.
         span: Where the canvas lies on the picture; () if they are the same.
         tokens: The grid that the tokens come from, if the user named it.
+        least_axes: How many axes an output over it has at least; one less without a batch axis.
+        packed: Orders of the positions in outputs without a batch axis.
     """
 
     size: tuple[int, ...]
     canvas: tuple[int, ...] = ()
     span: tuple[AxisSpan, ...] = ()
     tokens: tuple[int, ...] | None = None
+    least_axes: int = 3
+    packed: tuple[KnownOrder, ...] = ()
 
 
 #: Where gradient of a score arrived at an output: a mask of its shape; None for nowhere; True if it
@@ -200,8 +205,8 @@ class Guesses:
         """
         size = self._geometry.size
         depends_on_image = self._origins[call.number] >> self._count & 1
-        layout = guess_layout(call.shape, size, self._grids) if depends_on_image else None
-        if layout and layout.kind != "frames" and call.shape[0] != 1:
+        layout = self._guess(call.shape) if depends_on_image else None
+        if layout and not layout.folds > 1 and layout.kind != "frames" and call.shape[0] != 1:
             layout = None
         if call.words:
             self._words[call.number] = call.words
@@ -218,6 +223,12 @@ class Guesses:
             similar = mismatch(layout.grid[-2:], size[-2:]) < SAME_PROPORTIONS
             self._grids += [layout.grid] if similar else []
         return layout
+
+    def _guess(self, shape: tuple[int, ...]) -> Layout | None:
+        for positions, length, grid in self._geometry.packed:
+            if len(shape) == 2 and shape[0] == length:
+                return Layout("tokens", grid, order=positions, folds=length)
+        return guess_layout(shape, self._geometry.size, self._grids)
 
 
 def _is_attention(

@@ -158,7 +158,12 @@ def _own_names(model: nn.Module) -> tuple[str, ...] | None:
     return None if texts == tuple(map(str, names)) else texts
 
 
-def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = None) -> Subject:
+def read_subject(
+    model: Model,
+    inputs: Images,
+    classes: Sequence[str] | None = None,
+    picture: int | None = None,
+) -> Subject:
     """Read a model and its inputs; a `Network` prepares photos, and knows its class names.
 
     A `YOLO` of ultralytics is read as such a network.
@@ -179,10 +184,12 @@ def read_subject(model: Model, inputs: Images, classes: Sequence[str] | None = N
     if network is None:
         if classes is None and isinstance(model, nn.Module):
             classes = _own_names(model)
-        return Subject(model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
+        read = ModelInputs.of(inputs, picture)  # type: ignore[arg-type]
+        return Subject(model, read, classes, None)  # type: ignore[arg-type]
     classes = network.classes if classes is None else classes
     if photos is None:
-        return Subject(network.model, ModelInputs.of(inputs), classes, None)  # type: ignore[arg-type]
+        read = ModelInputs.of(inputs, picture)  # type: ignore[arg-type]
+        return Subject(network.model, read, classes, None)
     prepared = [network.images(photo) for photo in photos]
     shapes = {tuple(images.shape[1:]) for images in prepared}
     if len(shapes) > 1:

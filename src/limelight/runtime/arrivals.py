@@ -71,6 +71,7 @@ class Arrivals:
         self.cancelled = set[int]()
         self._edges, self._calls = recorded.edges, recorded.recording.calls
         inputs, image = recorded.inputs, recorded.image
+        self._least_axes = inputs.least_axes
         context = TargetContext(recorded.batch, tuple(inputs.image.shape[2:]), recorded.spec)
         self._scores = scores_to_follow(recorded.output, context, asked)
         returned = recorded.returned
@@ -96,8 +97,9 @@ class Arrivals:
         at_once = len(waiting) or 1 if self.whole else _EDGES_AT_ONCE
         for end in range(len(waiting), 0, -at_once):
             self._find(waiting[max(0, end - at_once) : end])
+        least_axes = self._least_axes
         on_grids = (
-            arrived is not None and len(self._calls[number].shape) >= 3
+            arrived is not None and len(self._calls[number].shape) >= least_axes
             for number, arrived in self._found.items()
         )
         if not any(on_grids):

@@ -45,6 +45,7 @@ def cut(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
+    picture: int | None = None,
     differentiable: bool = False,
 ) -> Cut:
     """Run a model once and cut it at a layer.
@@ -68,6 +69,7 @@ def cut(
         output: Which part of what the model returns holds the logits: a key, attribute or index,
             or several joined by dots; or a callable that returns them. None to find them.
         grid: The sizes of the grid that the tokens come from, when they cannot be found.
+        picture: The number, from 0, of the picture that the grid lies on, as in `explain`.
         differentiable: Let activations and gradients carry a graph to the model's parameters, so
             that a loss on them can be trained. It costs the graph of a training step.
 
@@ -78,7 +80,7 @@ def cut(
         InputError: The images are empty, or not finite.
     """
     options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
-    return cut_layers(model, ModelInputs.of(inputs), [layer], options)[0]
+    return cut_layers(model, ModelInputs.of(inputs, picture), [layer], options)[0]
 
 
 def cuts(
@@ -89,11 +91,12 @@ def cuts(
     classes: Sequence[str] | None = None,
     output: LogitsKey | None = None,
     grid: Sequence[int] | None = None,
+    picture: int | None = None,
     differentiable: bool = False,
 ) -> list[Cut]:
     """Run a model once and cut it at several layers; as `cut`, one result per layer, in order."""
     options = Options.read(classes=classes, output=output, grid=grid, differentiable=differentiable)
-    return cut_layers(model, ModelInputs.of(inputs), layers, options)
+    return cut_layers(model, ModelInputs.of(inputs, picture), layers, options)
 
 
 def cut_layers(

@@ -152,9 +152,9 @@ class _Stop(BaseException):
     """Ends a run when all that is wanted has been seen; no `except Exception` stops it."""
 
 
-def first_grid(arguments: Iterable[Tensor]) -> Tensor | None:
-    """Return the first tensor among a call's arguments that may be a grid."""
-    return next((t for t in arguments if t.is_floating_point() and t.ndim >= 3), None)
+def first_grid(arguments: Iterable[Tensor], least_axes: int) -> Tensor | None:
+    """Return the first tensor among a call's arguments that may be a grid, of so many axes."""
+    return next((t for t in arguments if t.is_floating_point() and t.ndim >= least_axes), None)
 
 
 class _Runner:
@@ -175,7 +175,7 @@ class _Runner:
 
         It also notes whether the network drew random numbers from torch.
         """
-        watch = _Watch(self._anchors)
+        watch = _Watch(self._anchors, self._inputs.least_axes)
         hooks = []
         for key, path in self._modules.items():
             copy = self._copies[key]
@@ -203,7 +203,8 @@ class _Runner:
 class _Watch:
     """Keeps the wanted tensors of one run, and stops it when it has them all."""
 
-    def __init__(self, anchors: Sequence[Anchor]) -> None:
+    def __init__(self, anchors: Sequence[Anchor], least_axes: int) -> None:
+        self._least_axes = least_axes
         self.seen = dict[Anchor, Tensor]()
         self._waiting = {(a.path, a.call, a.is_input): a for a in anchors}
         self._counts = dict[str, int]()
@@ -214,7 +215,7 @@ class _Watch:
         call = self._counts.get(path, 0)
         self._counts[path] = call + 1
         self._running.append(call)
-        self._keep((path, call, True), first_grid(tensors((args, kwargs))))
+        self._keep((path, call, True), first_grid(tensors((args, kwargs)), self._least_axes))
 
     def leave(self, path: str, _module: nn.Module, _args: Any, output: Any) -> None:
         """Keep the output of a call."""

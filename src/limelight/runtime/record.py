@@ -237,13 +237,15 @@ def _record(
     cache, key = model_cache(model), _recording_key(inputs, spec)
     recording: Recording | None = cache.get(key)
     if recording is None:
-        recording = cache[key] = _read_graph(recorder, image, spec)
+        recording = cache[key] = _read_graph(recorder, image, inputs, spec)
     results = recorder.results_of(returned(output))
     edges = recorder.edges
     return RecordedPass(model, inputs, batch, spec, recording, edges, output, results, image)
 
 
-def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recording:
+def _read_graph(
+    recorder: Recorder, image: Tensor, inputs: ModelInputs, spec: OutputSpec
+) -> Recording:
     """Return the recording of a pass that was just run."""
     count = len(recorder.calls)
     nodes = [*(edge.node for edge in recorder.edges), *(node for node, _ in recorder.inputs)]
@@ -255,7 +257,14 @@ def _read_graph(recorder: Recorder, image: Tensor, spec: OutputSpec) -> Recordin
         tuple(recorder.calls),
         origins,
         lineage.tracks[:count],
-        layers_.InputGeometry(tuple(image.shape[2:]), recorder.canvas, recorder.span, spec.grid),
+        layers_.InputGeometry(
+            tuple(image.shape[2:]),
+            recorder.canvas,
+            recorder.span,
+            spec.grid,
+            inputs.least_axes,
+            () if inputs.packing is None else inputs.packing.orders(),
+        ),
         dict(zip(anchors, origins, strict=True)),
         lineage.aligned,
     )
@@ -312,7 +321,10 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
     unclear = [
         call.number
         for call in calls
-        if call.learned and not call.settled and call.layout is None and len(call.shape) >= 3
+        if call.learned
+        and not call.settled
+        and call.layout is None
+        and len(call.shape) >= recording.geometry.least_axes
     ]
     recording.settle(recorded.model, recorded.inputs, unclear[-_MOST_UNCLEAR:])
     advice = packed_patches(recorded.inputs)

@@ -31,6 +31,7 @@ class Recorder:
                 on tensors that a gradient needs.
         """
         self._copy_outputs = copy_outputs
+        self._least_axes = inputs.least_axes
         input_tensors = tensors((inputs.args, inputs.kwargs))
         self._sentences = {
             t.shape[1] for t in input_tensors if t.ndim == 2 and not t.is_floating_point()
@@ -61,7 +62,7 @@ class Recorder:
         self._entered[key] = number + 1
         found = tensors(arguments)
         self._running.append((number, self._source(found)))
-        tensor = first_grid(found)
+        tensor = first_grid(found, self._least_axes)
         if tensor is not None and tensor.requires_grad:
             anchor = Anchor(self._moment(), self._paths[key], number, True, tuple(tensor.shape))
             self.inputs.append((node_of(tensor), anchor))

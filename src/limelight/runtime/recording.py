@@ -25,6 +25,7 @@ from limelight.layers import (
 )
 from limelight.layers.guesses import guess_layout
 from limelight.layers.tracks import IMAGE, Anchor
+from limelight.packing import KnownOrder
 from limelight.runtime.places import PlaceMeasurement, measure_places
 
 #: Numbers in the outputs that are measured together; each takes some 50 bytes.
@@ -142,6 +143,7 @@ class Recording:
         wanted -= self._measured.keys()
         if not wanted:
             return
+        expected = inputs.expected_orders
         every = sorted({*wanted, *self._earlier(wanted)}, key=lambda anchor: anchor.order)
         for group in _groups(every):
             waiting = group
@@ -149,8 +151,8 @@ class Recording:
                 measure = partial(measure_places, model, inputs, draws=draws, size=size)
                 measured = measure(waiting)
                 for anchor, measurement in zip(waiting, measured, strict=True):
-                    self._measured[anchor] = self._read(anchor, measurement)
-                self._confirm(measure, waiting, measured)
+                    self._measured[anchor] = self._read(anchor, measurement, expected)
+                self._confirm(measure, waiting, measured, expected)
                 waiting = [a for a in waiting if a in wanted and isinstance(self._measured[a], str)]
                 if not waiting:
                     break
@@ -160,6 +162,7 @@ class Recording:
         measure: Callable[..., list[PlaceMeasurement | None]],
         anchors: Sequence[Anchor],
         measured: Sequence[PlaceMeasurement | None],
+        expected: Sequence[KnownOrder],
     ) -> None:
         """Measure again, with another seed, where the network draws random numbers."""
         random = [
@@ -173,15 +176,20 @@ class Recording:
             return
         again = measure(random, seed=1)
         for anchor, measurement in zip(random, again, strict=True):
-            if self._read(anchor, measurement) != self._measured[anchor]:
+            if self._read(anchor, measurement, expected) != self._measured[anchor]:
                 self._measured[anchor] = MOVING
 
-    def _read(self, anchor: Anchor, measurement: PlaceMeasurement | None) -> Layout | str:
+    def _read(
+        self,
+        anchor: Anchor,
+        measurement: PlaceMeasurement | None,
+        expected: Sequence[KnownOrder],
+    ) -> Layout | str:
         """Return the layout of a measured tensor, or why it has none."""
         if measurement is None:
             return "it puts out no numbers that can be measured"
         moments, known, tokens = measurement.moments, self._known(anchor), self.geometry.tokens
-        layout = read_places(moments, known)
+        layout = read_places(moments, known, expected)
         settled = isinstance(layout, Layout) and (layout.kind != "tokens" or layout.grid == tokens)
         if tokens is not None and not settled:
             said = guess_layout(anchor.shape, self.geometry.size, [tokens])
@@ -245,7 +253,7 @@ class Recording:
         first: dict[tuple[int, ...], Anchor] = {}
         for track in self.tracks:
             anchor = track.anchor
-            if 0 <= anchor.order < last and len(anchor.shape) >= 3:
+            if 0 <= anchor.order < last and len(anchor.shape) >= self.geometry.least_axes:
                 first.setdefault(anchor.shape, anchor)
         return [a for a in first.values() if a not in self._measured][:_MOST_EARLIER]
 

@@ -211,7 +211,11 @@ class PhotoWindows(WindowInputs):
 
 
 def read_windows(
-    model: Model, inputs: Images, tiles: Tiles, classes: Sequence[str] | None = None
+    model: Model,
+    inputs: Images,
+    tiles: Tiles,
+    classes: Sequence[str] | None = None,
+    picture: int | None = None,
 ) -> WindowInputs:
     """Read a model and its inputs, to be explained window by window.
 
@@ -230,7 +234,7 @@ def read_windows(
                 )
             picture = _windowed(photos[0], network.preprocess.channels)  # type: ignore[arg-type]
             return PhotoWindows(network, picture, tiles, classes)
-    subject = read_subject(model, inputs, classes)
+    subject = read_subject(model, inputs, classes, picture)
     default = _default_size(network.preprocess) if isinstance(network, Network) else None
     return TensorWindows(subject.model, subject.inputs, subject.classes, tiles, default)
 
