@@ -20,7 +20,7 @@ from limelight.notebook.encoding import data_uri, reduced
 from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
-from limelight.vision_language.answer import ExplainedAnswer, ExplainedWord, Sink
+from limelight.vision_language.answer import AnswerData, ExplainedWord, Sink
 
 Language = Literal["en", "zh"]
 
@@ -34,7 +34,7 @@ _SCREEN_ASPECT = 1.4
 _SMALL_SHARE = 0.1
 
 
-def page_html(answer: ExplainedAnswer, language: Language = "en") -> str:
+def page_html(answer: AnswerData, language: Language = "en") -> str:
     """Return the page of an answer: its photos, and for each word the map that lies over them.
 
     Args:
@@ -52,7 +52,7 @@ def page_html(answer: ExplainedAnswer, language: Language = "en") -> str:
 class _Page:
     """A page in the making."""
 
-    def __init__(self, answer: ExplainedAnswer, language: Language) -> None:
+    def __init__(self, answer: AnswerData, language: Language) -> None:
         self.answer, self.language = answer, language
         self.texts = _texts(language)
 
