@@ -388,18 +388,14 @@ class Packed(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("count", "shape", "advice"),
+    ("count", "advice"),
     [
-        (40, None, "40 patches may be 5 x 8, 8 x 5, 4 x 10: grid=(5, 8)."),
-        (40, torch.tensor([[4, 10]]), "40 patches may be 4 x 10: grid=(4, 10)."),
-        (41, None, "grid=(rows, columns)."),
+        (40, "40 patches may be 5 x 8, 8 x 5, 4 x 10: grid=(5, 8)."),
+        (41, "grid=(rows, columns)."),
     ],
 )
-def test_packed_patches_say_which_grids_they_may_be(
-    count: int, shape: Tensor | None, advice: str
-) -> None:
-    patches = torch.rand(1, count, 12)
-    inputs = (patches,) if shape is None else (patches, shape)
+def test_packed_patches_say_which_grids_they_may_be(count: int, advice: str) -> None:
+    inputs = (torch.rand(1, count, 12),)
     for layer in (None, "mix"):
         with pytest.raises(LayerError) as raised:
             limelight.explain(Packed().eval(), inputs, target=1, layer=layer)
@@ -407,6 +403,12 @@ def test_packed_patches_say_which_grids_they_may_be(
         assert f"{count - 1} would do" not in str(raised.value)
     found = limelight.explain(Packed().eval(), inputs, target=1, grid=(5, 8))
     assert found.raw.shape == (1, 5, 8)
+
+
+def test_the_grid_that_is_said_goes_before_the_shapes_among_the_inputs() -> None:
+    inputs = torch.rand(1, 40, 12), torch.tensor([[4, 10]])
+    assert limelight.explain(Packed().eval(), inputs, target=1).raw.shape == (1, 4, 10)
+    assert limelight.explain(Packed().eval(), inputs, target=1, grid=(5, 8)).raw.shape == (1, 5, 8)
 
 
 # ---- a bag as the batch ------------------------------------------------------------------------

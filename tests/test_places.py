@@ -352,9 +352,18 @@ def test_packed_patches_are_laid_on_the_grid_that_is_said(batch: int) -> None:
 
 def test_packed_patches_are_no_signal() -> None:
     model, inputs = packed()
+    inputs["spatial_shapes"] = torch.ones(1, 2)
     for layer in ("blocks.0", None):
         with pytest.raises(LayerError, match=r"grid="):
             limelight.explain(model, inputs, target=3, layer=layer)
+
+
+def test_the_shapes_beside_packed_patches_say_their_grid() -> None:
+    model, inputs = packed()
+    found = limelight.explain(model, inputs, target=3, layer="blocks.0")
+    said = limelight.explain(model, inputs, target=3, layer="blocks.0", grid=GRID)
+    assert found.raw.shape == (1, *GRID)
+    assert_agrees(found.raw, said.raw)
 
 
 def test_crops_are_no_frames_of_a_video() -> None:

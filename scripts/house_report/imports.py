@@ -17,6 +17,8 @@ ORDER = (
     ("peer_names", "misnamed", "notebook"),
     (
         "channels",
+        "packing",
+        "input_images",
         "inputs",
         "patch_grids",
         "pixels",

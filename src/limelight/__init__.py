@@ -124,11 +124,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     )
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
-    from limelight.vision_language.answer import (
-        ExplainedAnswer as ExplainedAnswer,
-        ExplainedWord as ExplainedWord,
-        Sink as Sink,
-    )
+    from limelight.vision_language.answer import ExplainedWord as ExplainedWord, Sink as Sink
+    from limelight.vision_language.explained_answer import ExplainedAnswer as ExplainedAnswer
     from limelight.vision_language.pipeline import ask as ask, caption as caption
     from limelight.window_scores import WindowScores as WindowScores
 
@@ -272,7 +269,8 @@ _PUBLIC_NAMES = {
         "trace",
     ),
     "version": ("__version__",),
-    "vision_language.answer": ("ExplainedAnswer", "ExplainedWord", "Sink"),
+    "vision_language.answer": ("ExplainedWord", "Sink"),
+    "vision_language.explained_answer": ("ExplainedAnswer",),
     "vision_language.pipeline": ("ask", "caption"),
     "window_scores": ("WindowScores",),
 }

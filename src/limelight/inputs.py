@@ -14,10 +14,10 @@ from torch.utils import _pytree as pytree
 
 from limelight.channels import taken_input
 from limelight.errors import InputError
+from limelight.input_images import NO_BATCH, check_images, first_images, is_frames, stacked_images
 from limelight.packing import (
     KnownOrder,
     Packing,
-    are_patches_in_a_row,
     find_packing,
     patches_on,
     places_in_sentence,
@@ -144,12 +144,12 @@ class ModelInputs:
         """
         form: ImageForm = "list" if isinstance(inputs, list) else "tensor"
         if isinstance(inputs, list):
-            inputs = (_stacked(inputs),)
+            inputs = (stacked_images(inputs),)
         # 1. A tensor of images.
-        if isinstance(inputs, Tensor) and not inputs.is_inference() and not _is_frames(inputs):
+        if isinstance(inputs, Tensor) and not inputs.is_inference() and not is_frames(inputs):
             inputs = as_plain(inputs)
             image = inputs.detach()
-            _check_images(image)
+            check_images(image)
             return cls((inputs,), {}, image)._of_several(picture)
         # 2. The arguments.
         if isinstance(inputs, Mapping):
@@ -170,17 +170,17 @@ class ModelInputs:
         # 3. The images.
         all_tensors = tensors((args, kwargs))
         if not all_tensors:
-            raise InputError(_NO_BATCH)
-        at = _first_images(all_tensors)
+            raise InputError(NO_BATCH)
+        at = first_images(all_tensors)
         images = all_tensors[at]
-        _check_images(images)
+        check_images(images)
         read = cls(args, kwargs, images.detach(), at, form)
         # 4. Packed pictures, and video.
         packing = find_packing(images, all_tensors[:at] + all_tensors[at + 1 :], picture)
         if packing is not None:
             return read._unpacked(packing)
         read = read._of_several(picture)
-        if not _is_frames(images):
+        if not is_frames(images):
             return read
         read = read.on(images.movedim(1, 2))
         return replace(read, image=read.image.detach(), form="frames")
@@ -260,9 +260,26 @@ class ModelInputs:
         return *packed, *places_in_sentence(tensors((self.args, self.kwargs)), self.packing)
 
     @property
+    def pieces(self) -> tuple[int, tuple[int, ...]]:
+        """How many frames, crops or pictures a prompt has, and the numbers of the image's own."""
+        if self.form == "frames":
+            return self.image.shape[2], tuple(range(self.image.shape[2]))
+        if self.packing is None or self.packing.pieces.ndim == 3:
+            return 1, (0,)
+        return self.packing.pieces.shape[1], self.packing.order
+
+    @property
     def least_axes(self) -> int:
         """How many axes an output over the image has at least: two without a batch axis."""
         return 2 if self.packing is not None and self.packing.is_flat else 3
+
+    @property
+    def words(self) -> bool:
+        """Whether there are sentences among the inputs: whole numbers `[B, N]`."""
+        return any(
+            t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
+            for t in tensors((self.args, self.kwargs))
+        )
 
     @property
     def batch(self) -> int:
@@ -388,61 +405,3 @@ class ModelInputs:
         if isinstance(error, AttributeError) and "'Tensor' object" in str(error):
             note += "; tensors of derived classes are passed on as plain ones, without metadata"
         error.add_note(note + ".")
-
-
-def _first_images(all_tensors: list[Tensor]) -> int:
-    """Return the number of the first tensor of images: floating point, with three axes or more.
-
-    Without one it is the first that may be packed patches `[N, D]`, or the first of all.
-    """
-    floating = [i for i, t in enumerate(all_tensors) if t.is_floating_point()]
-    images = [i for i in floating if all_tensors[i].ndim >= 3]
-    packed = [i for i in floating if are_patches_in_a_row(all_tensors[i], all_tensors)]
-    return next(iter((*images, *packed)), 0)
-
-
-def _is_frames(images: Tensor) -> bool:
-    """Return whether images are video in the order `[B, T, C, H, W]`: colours third, not second."""
-    return images.ndim == 5 and images.shape[2] in (1, 3) and images.shape[1] not in (1, 3)
-
-
-def _stacked(images: list[Tensor]) -> Tensor:
-    """Return a list of images `[C, *image]` as one tensor `[B, C, *image]`."""
-    if not images or not all(isinstance(image, Tensor) for image in images):
-        kinds = sorted({type(image).__name__ for image in images}) or ["nothing"]
-        raise InputError(
-            f"The inputs are a list of {', '.join(kinds)}; a list of images [C, H, W] was "
-            "expected. What a model takes as several arguments is passed as a tuple."
-        )
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise InputError(
-            f"The images in the list have shapes {sorted(map(list, shapes))}; one shape was "
-            "expected, as their maps are one tensor. Explain them one by one, or resize them."
-        )
-    with torch.inference_mode(False), torch.no_grad():
-        return torch.stack(images)
-
-
-_NO_BATCH = "The inputs hold no tensor with a batch axis; a tensor [B, C, H, W] was expected."
-
-
-def _check_images(image: Tensor) -> None:
-    if not image.ndim:
-        raise InputError(_NO_BATCH)
-    if image.numel() == 0:
-        raise InputError(f"The images are empty: their shape is {list(image.shape)}.")
-    if image.dtype == torch.bool and image.ndim >= 3:
-        raise InputError(
-            f"The images {list(image.shape)} are torch.bool, which no small change can be made to; "
-            "pass images.float(), or images.byte() for a network that takes whole numbers."
-        )
-    # The sum is cheap, and not finite if any value is not; it may also overflow by itself.
-    if image.is_floating_point() and not image.sum().isfinite():
-        bad = (~image.isfinite()).reshape(len(image), -1).sum(1).tolist()
-        which = ", ".join(f"{count} in image {i}" for i, count in enumerate(bad) if count)
-        if which:
-            raise InputError(
-                f"The images hold values that are NaN or infinite ({which}). Check the "
-                "preprocessing: dividing by a standard deviation of zero does this."
-            )

@@ -201,7 +201,7 @@ class _Words:
 
         Such a token comes several times in a row. A run that ends the sentence is padding.
         """
-        for token in self.ids[0].unique().tolist():
+        for token in sorted(set(self.ids[0].tolist())):
             at = (self.ids == token) & self.shown
             counts = at.sum(1)
             runs = [_longest_run(row) for row in at.tolist()]
@@ -233,7 +233,10 @@ def _words(others: Sequence[Tensor]) -> _Words | None:
     ids = max(sentences, key=lambda table: (table.shape[1], int(table.max())))
     shown = torch.ones_like(ids, dtype=torch.bool)
     for table in tables:
-        if table.shape == ids.shape and table is not ids and int(table.max()) == 1:
+        if table.shape != ids.shape or table is ids or int(table.max()) != 1:
+            continue
+        # A mask hides padding, which is one token; kinds of tokens tell several apart.
+        if len(ids[table == 0].unique()) <= 1:
             shown &= table == 1
     return _Words(ids, shown)
 
@@ -245,7 +248,7 @@ def _in_a_row(
     grids = next((t for t in others if _are_grids(t, len(tensor))), None)
     if grids is None:
         return None
-    sizes = [tuple(map(int, grid)) for grid in grids.tolist()]
+    sizes = [(int(t), int(h), int(w)) for t, h, w in grids.tolist()]
     batch = 1 if words is None else len(words.ids)
     if words is None and len(set(sizes)) == 1:
         batch = len(sizes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from limelight.inputs import ModelInputs, tensors
+from limelight.inputs import ModelInputs
 
 
 def packed_patches(inputs: ModelInputs) -> str:
@@ -22,16 +22,7 @@ def packed_patches(inputs: ModelInputs) -> str:
 
 
 def _grids_of_patches(inputs: ModelInputs) -> list[tuple[int, int]]:
-    """Return up to three grids that packed patches may come from, the likeliest first.
-
-    That is a grid that is among the inputs, as NaFlex networks take it; else the nearest to a
-    square.
-    """
+    """Return up to three grids that packed patches may come from, the nearest to a square first."""
     count = inputs.image.shape[1]
-    for tensor in tensors((inputs.args, inputs.kwargs)):
-        if tensor.shape[1:] == (2,) and not tensor.is_floating_point():
-            rows, columns = tensor[0].tolist()
-            if rows > 1 and columns > 1 and rows * columns <= count:
-                return [(rows, columns)]
     pairs = [(rows, count // rows) for rows in range(2, count // 2 + 1) if count % rows == 0]
     return sorted(pairs, key=lambda pair: abs(math.log(pair[0] / pair[1])))[:3]

@@ -28,7 +28,7 @@ from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
 from limelight.misnamed import checked_arguments
-from limelight.models.network import Images, Model, Subject, read_subject
+from limelight.models.network import Images, Model, Subject
 from limelight.options import Options
 from limelight.pixels import input_problem
 from limelight.progress import ProgressCallback
@@ -37,7 +37,7 @@ from limelight.runtime.record import chosen_layer
 from limelight.runtime.unwrap import unwrap
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
-from limelight.tiling.inputs import WindowInputs, read_windows
+from limelight.tiling.inputs import WindowInputs, read_pictures
 from limelight.tiling.targets import same_in_all_windows
 from limelight.tiling.windows import explain_windows
 
@@ -180,23 +180,6 @@ def explain_each(
     return MapList(
         explanation.drawn_on(subject.crops, subject.geometry) for explanation in explanations
     )
-
-
-def read_pictures(
-    model: Model,
-    inputs: Images,
-    classes: Sequence[str] | None,
-    views: Views | Tiles | None,
-    picture: int | None,
-) -> Subject | WindowInputs:
-    """Read a model and its inputs, as a whole or to be explained window by window.
-
-    Raises:
-        InputError: As `read_subject` and `read_windows`.
-    """
-    if isinstance(views, Tiles):
-        return read_windows(model, inputs, views, classes, picture)
-    return read_subject(model, inputs, classes, picture)
 
 
 def explain_pictures(

@@ -12,7 +12,8 @@ from PIL import Image
 
 from limelight.photos.samples import find_sample
 from limelight.status import Status
-from limelight.vision_language.answer import ExplainedAnswer, ExplainedWord, Sink
+from limelight.vision_language.answer import ExplainedWord, Sink
+from limelight.vision_language.explained_answer import ExplainedAnswer
 
 #: The probability of each word with the picture and without it: a cat needs the picture, and so
 #: does a mat, though little; the others do not; one is less probable with the picture.

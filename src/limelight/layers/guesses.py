@@ -82,6 +82,40 @@ def guess_layout(
     return None
 
 
+def guess_pieces(
+    shape: Sequence[int],
+    image: Sequence[int],
+    pieces: int,
+    own: Sequence[int],
+    grids: Sequence[tuple[int, ...]] = (),
+) -> Layout | None:
+    """Find how an output with a row for each piece (frame, crop, picture) becomes a grid.
+
+    Args:
+        shape: The shape of the output, `[P, ...]`, for one image.
+        image: The sizes of the input's grid axes; the first is that of the pieces if several are
+            the image's own.
+        pieces: P, the number of pieces.
+        own: The numbers of the image's own pieces.
+        grids: As in `guess_layout`.
+    """
+    inner = image[1:] if len(own) > 1 else image
+    if shape[0] != pieces or len(inner) < 1:
+        return None
+    inside = [grid[-len(inner) :] for grid in grids]
+    layout = guess_layout((1, *shape[1:]), inner, inside)
+    if layout is None:
+        return None
+    grid = (len(own), *layout.grid) if len(own) > 1 else layout.grid
+    if layout.kind == "channels first" and len(own) == pieces:
+        return Layout("frames", grid)
+    axis = layout.axis_of_channels
+    count = math.prod(shape[1:]) // shape[axis]
+    cells = range(layout.prefix, layout.prefix + math.prod(layout.grid))
+    order = tuple(piece * count + cell for piece in own for cell in cells)
+    return Layout("tokens", grid, order=order, channel_axis=axis, folds=pieces)
+
+
 def _tokens(count: int, image: Sequence[int], grids: Sequence[tuple[int, ...]]) -> Layout | None:
     """Return the layout of `count` tokens: on a grid of the network, else one like the image."""
     fitting = [

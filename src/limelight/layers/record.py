@@ -11,7 +11,7 @@ from itertools import groupby
 from torch import Tensor
 
 from limelight.finish import AxisSpan, along_axes
-from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, mismatch
+from limelight.layers.guesses import SAME_PROPORTIONS, guess_layout, guess_pieces, mismatch
 from limelight.layers.layouts import Layout
 from limelight.layers.moments import KnownGrid
 from limelight.layers.tracks import plain_span
@@ -108,6 +108,9 @@ class InputGeometry:
         tokens: The grid that the tokens come from, if the user named it.
         least_axes: How many axes an output over it has at least; one less without a batch axis.
         packed: Orders of the positions in outputs without a batch axis.
+        pieces: How many pieces (frames, crops, pictures) one prompt's input has; outputs may have a
+            row for each.
+        own: The numbers of those that the image is made of.
     """
 
     size: tuple[int, ...]
@@ -116,6 +119,17 @@ class InputGeometry:
     tokens: tuple[int, ...] | None = None
     least_axes: int = 3
     packed: tuple[KnownOrder, ...] = ()
+    pieces: int = 1
+    own: tuple[int, ...] = (0,)
+
+    def guess(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]] = ()) -> Layout | None:
+        """Return what the shape of an output suggests about its layout, given earlier grids."""
+        for positions, length, grid in self.packed:
+            if len(shape) == 2 and shape[0] == length:
+                return Layout("tokens", grid, order=positions, folds=length)
+        if self.pieces > 1 and shape[0] == self.pieces and len(shape) > 2:
+            return guess_pieces(shape, self.size, self.pieces, self.own, grids)
+        return guess_layout(shape, self.size, grids)
 
 
 #: Where gradient of a score arrived at an output: a mask of its shape; None for nowhere; True if it
@@ -205,7 +219,7 @@ class Guesses:
         """
         size = self._geometry.size
         depends_on_image = self._origins[call.number] >> self._count & 1
-        layout = self._guess(call.shape) if depends_on_image else None
+        layout = self._geometry.guess(call.shape, self._grids) if depends_on_image else None
         if layout and not layout.folds > 1 and layout.kind != "frames" and call.shape[0] != 1:
             layout = None
         if call.words:
@@ -223,12 +237,6 @@ class Guesses:
             similar = mismatch(layout.grid[-2:], size[-2:]) < SAME_PROPORTIONS
             self._grids += [layout.grid] if similar else []
         return layout
-
-    def _guess(self, shape: tuple[int, ...]) -> Layout | None:
-        for positions, length, grid in self._geometry.packed:
-            if len(shape) == 2 and shape[0] == length:
-                return Layout("tokens", grid, order=positions, folds=length)
-        return guess_layout(shape, self._geometry.size, self._grids)
 
 
 def _is_attention(

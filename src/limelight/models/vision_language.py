@@ -73,8 +73,9 @@ class VisionLanguageModel:
     @property
     def writes_apart(self) -> bool:
         """Whether the sentence is an input of its own, of a decoder behind an encoder."""
-        config = getattr(self.model, "config", None)
-        return bool(getattr(config, "is_encoder_decoder", False))
+        arguments, config = self.arguments, getattr(self.model, "config", None)
+        decoder_alone = "decoder_input_ids" in arguments and "input_ids" not in arguments
+        return decoder_alone or bool(getattr(config, "is_encoder_decoder", False))
 
 
 class PhotoTextProcessor:

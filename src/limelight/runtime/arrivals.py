@@ -72,7 +72,8 @@ class Arrivals:
         self._edges, self._calls = recorded.edges, recorded.recording.calls
         inputs, image = recorded.inputs, recorded.image
         self._least_axes = inputs.least_axes
-        context = TargetContext(recorded.batch, tuple(inputs.image.shape[2:]), recorded.spec)
+        size = tuple(inputs.image.shape[2:])
+        context = TargetContext(recorded.batch, size, recorded.spec, inputs.words)
         self._scores = scores_to_follow(recorded.output, context, asked)
         returned = recorded.returned
         nodes = (first_behind(node_of(score), returned) for score in self._scores)

@@ -66,10 +66,7 @@ def cut(
         layer: A dotted path, the module itself, or None to have limelight choose; `"<input>"` cuts
             in front of the network, so that A is the images.
         classes: The names of the classes, for targets given by name.
-        output: Which part of what the model returns holds the logits: a key, attribute or index,
-            or several joined by dots; or a callable that returns them. None to find them.
-        grid: The sizes of the grid that the tokens come from, when they cannot be found.
-        picture: The number, from 0, of the picture that the grid lies on, as in `explain`.
+        output, grid, picture: As in `explain`.
         differentiable: Let activations and gradients carry a graph to the model's parameters, so
             that a loss on them can be trained. It costs the graph of a training step.
 

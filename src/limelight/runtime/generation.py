@@ -22,7 +22,7 @@ def generated_tokens(model: nn.Module, inputs: Mapping[str, Any], most: int) -> 
         inputs: Its keyword arguments.
         most: How many tokens it generates at most.
     """
-    with no_grad(), _quietly():
+    with no_grad(), quietly():
         root, _ = shadow(model, ())
         tokens: Tensor = root.generate(  # type: ignore[operator]
             **inputs, do_sample=False, num_beams=1, max_new_tokens=most
@@ -31,8 +31,8 @@ def generated_tokens(model: nn.Module, inputs: Mapping[str, Any], most: int) -> 
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep transformers from remarks about sampling options, which greedy search ignores."""
+def quietly() -> Iterator[None]:
+    """Keep transformers from remarks, such as on sampling options, which greedy search ignores."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from limelight.inputs import ModelInputs, tensors
+from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, Layout, resolve
 from limelight.layers.resolved import Layer
 from limelight.runtime.model_cache import model_cache
@@ -104,8 +104,4 @@ def _plan(
         else:
             reason = "what the method reads" if layer == INPUT else "named"
             paths.append((resolve(model, layer).name, reason))
-    words = any(
-        t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
-        for t in tensors((inputs.args, inputs.kwargs))
-    )
-    return Plan(inputs.unbatched, tuple(paths), traits_of(model), words, {}, {})
+    return Plan(inputs.unbatched, tuple(paths), traits_of(model), inputs.words, {}, {})

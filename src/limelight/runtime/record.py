@@ -264,6 +264,7 @@ def _read_graph(
             spec.grid,
             inputs.least_axes,
             () if inputs.packing is None else inputs.packing.orders(),
+            *inputs.pieces,
         ),
         dict(zip(anchors, origins, strict=True)),
         lineage.aligned,

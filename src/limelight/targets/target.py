@@ -41,9 +41,9 @@ def scores_to_follow(
     """Return the scores, one number each, whose gradient a record follows through the layers.
 
     A target that reads something else than the logits is followed itself. All others are one: the
-    highest logit; for a segmenter, the highest mean logit; for a detector, those of a small, a
-    medium and a large box. A feature pyramid may find boxes on different levels, and the layer to
-    cut at has to serve all of them.
+    highest logit, of the last word of a sentence; for a segmenter, the highest mean logit; for a
+    detector, those of a small, a medium and a large box. A feature pyramid may find boxes on
+    different levels, and the layer to cut at has to serve all of them.
 
     Args:
         output: What the model returned for one image.
@@ -96,4 +96,6 @@ def _logits_to_follow(output: object, context: TargetContext) -> list[Tensor]:
         return [logits.flatten(1).mean(1).sum()]
     if logits.ndim == len(context.size) + 2:  # a segmenter: the mean over all pixels
         return [logits.flatten(2).mean(2).amax(1).sum()]
+    if logits.ndim == 3 and context.words:  # every word may be asked for; the last sees them all
+        logits = logits[:, -1]
     return [logits.reshape(len(logits), -1).amax(1).sum()]

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from limelight.errors import InputError, PhotoError
 from limelight.inputs import ModelInputs, tensors
 from limelight.methods.tiles import Tiles, WindowBox
+from limelight.methods.views import Views
 from limelight.models.network import (
     AnyPhoto,
     Images,
     Model,
     Network,
+    Subject,
     read_subject,
     yolo_network,
 )
@@ -210,6 +212,23 @@ class PhotoWindows(WindowInputs):
         return _count_together(max(numbers, math.prod(self.size)))
 
 
+def read_pictures(
+    model: Model,
+    inputs: Images,
+    classes: Sequence[str] | None,
+    views: Views | Tiles | None,
+    picture: int | None,
+) -> Subject | WindowInputs:
+    """Read a model and its inputs, as a whole or to be explained window by window.
+
+    Raises:
+        InputError: There is no such picture; or as `read_subject` and `read_windows`.
+    """
+    if isinstance(views, Tiles):
+        return read_windows(model, inputs, views, classes, picture)
+    return read_subject(model, inputs, classes, picture)
+
+
 def read_windows(
     model: Model,
     inputs: Images,
@@ -232,8 +251,8 @@ def read_windows(
                     f"There are {len(photos)} photos; tiles() explains one at a time. Pass one, or "
                     "their files to explain_photos."
                 )
-            picture = _windowed(photos[0], network.preprocess.channels)  # type: ignore[arg-type]
-            return PhotoWindows(network, picture, tiles, classes)
+            windowed = _windowed(photos[0], network.preprocess.channels)  # type: ignore[arg-type]
+            return PhotoWindows(network, windowed, tiles, classes)
     subject = read_subject(model, inputs, classes, picture)
     default = _default_size(network.preprocess) if isinstance(network, Network) else None
     return TensorWindows(subject.model, subject.inputs, subject.classes, tiles, default)

@@ -1,4 +1,4 @@
-"""The result of `ask`: the answer of a vision-language model, and a map for every word of it."""
+"""What is known of the answer of a vision-language model: its words, and a map for every one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ExplainedWord:
 
     Attributes:
         text: The word as it is read, without the space before it; a punctuation mark is a word.
-        start: The place of its first character in `ExplainedAnswer.text`.
+        start: The place of its first character in `AnswerData.text`.
         end: The place behind its last character.
         tokens: The numbers of its tokens.
         at: The places of these tokens in the sentence that the model was given, from 0.
@@ -107,8 +107,8 @@ class ExplainedWord:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ExplainedAnswer:
-    """What `ask` and `caption` return: an answer, and for every word what the model looked at.
+class AnswerData:
+    """An answer, and for every word what the model looked at.
 
     Attributes:
         photos: The photos in RGB, as they were given.
@@ -139,20 +139,7 @@ class ExplainedAnswer:
     subtracted: bool = False
     given: bool = False
 
-    def __repr__(self) -> str:
-        """Return question, answer, method, layer, and the numbers of words and photos."""
-        maps = sum(word.has_map for word in self.words)
-        return (
-            f"ExplainedAnswer({self.question!r} -> {self.text!r}; {self.method} at {self.layer}; "
-            f"maps of {maps} of {len(self.words)} words over {len(self.photos)} photos)"
-        )
-
-    def __len__(self) -> int:
-        """Return the number of words."""
-        return len(self.words)
-
-    def __getitem__(self, word: int | str) -> ExplainedWord:
-        """Return a word by its number, from 0, or by its text: the first that is written so."""
-        if isinstance(word, int):
-            return self.words[word]
-        return next(known for known in self.words if known.text == word)
+    @property
+    def explained(self) -> tuple[ExplainedWord, ...]:
+        """The words that have maps."""
+        return tuple(word for word in self.words if word.has_map)

@@ -20,7 +20,7 @@ from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
 from limelight.steps.data import Language, check_language
-from limelight.vision_language.answer import ExplainedAnswer, ExplainedWord, Sink
+from limelight.vision_language.answer import AnswerData, ExplainedWord, Sink
 
 #: The longest side of a photo on the page, in pixels, and the quality of its encoding.
 _PHOTO_PIXELS, _PHOTO_QUALITY = 1280, 84
@@ -32,7 +32,7 @@ _SCREEN_ASPECT = 1.4
 _SMALL_SHARE = 0.1
 
 
-def page_html(answer: ExplainedAnswer, language: Language = "en") -> str:
+def page_html(answer: AnswerData, language: Language = "en") -> str:
     """Return the page of an answer: its photos, and for each word the map that lies over them.
 
     Args:
@@ -49,7 +49,7 @@ def page_html(answer: ExplainedAnswer, language: Language = "en") -> str:
 class _Page:
     """A page in the making."""
 
-    def __init__(self, answer: ExplainedAnswer, language: Language) -> None:
+    def __init__(self, answer: AnswerData, language: Language) -> None:
         self.answer, self.language = answer, language
         self.texts = _texts(language)
 

@@ -19,8 +19,8 @@ from limelight.models.vision_language import VisionLanguageModel, load_vision_la
 from limelight.pipeline import explain_each
 from limelight.progress import ProgressCallback
 from limelight.targets import ScoreTarget
-from limelight.vision_language.answer import ExplainedAnswer
 from limelight.vision_language.canvas import Cells, on_photo
+from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.explained_words import Asked, WordMaps, explained_words, with_sinks
 from limelight.vision_language.given_photos import blurred_away, read_photos
 from limelight.vision_language.places import Box, piece_places

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from limelight.errors import InputError, describe_error
 from limelight.models.vision_language import VisionLanguageModel
+from limelight.runtime.generation import quietly
 
 #: What a model that is asked for a caption, and answers questions alone, is asked.
 CAPTION_QUESTION = "Describe the picture in one sentence."
@@ -79,7 +80,8 @@ def processed(
         special: Whether the tokenizer adds the tokens that begin a text.
         as_model: Move tensors to the model's device and, if they are floating point, to its type.
     """
-    made = _called(network.processor, list(photos), text, special=special)
+    with quietly():
+        made = _called(network.processor, list(photos), text, special=special)
     taken = network.arguments - {"labels"}
     kept = {name: value for name, value in made.items() if name in taken}
     if not as_model:

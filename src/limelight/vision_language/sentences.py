@@ -127,13 +127,14 @@ def _generated(
         ids = _tokens(network, inputs, most)
         return ids, _behind_beginning(network, ids)
     prompt: list[int] = inputs[key][0].tolist()
-    kept = _without_end(network, prompt)
-    for tried in dict.fromkeys((len(kept), len(prompt))):
-        ids = _tokens(network, _cut_to(inputs, key, tried), most)
+    kept, ends = _without_end(network, prompt)
+    for tried in (kept, kept + ends):
+        ids = _tokens(network, _with_prompt(inputs, key, tried), most)
         # A model may replace the first token, and leave out the last.
         if ids[1 : len(kept)] == kept[1:] and len(ids) > len(kept):
             return ids, len(kept)
     # Models that embed their prompt return the new tokens alone.
+    ids = _tokens(network, inputs, most)
     return prompt + _without_beginning(network, ids), len(prompt)
 
 
@@ -142,22 +143,25 @@ def _tokens(network: VisionLanguageModel, inputs: dict[str, Any], most: int) -> 
     return tokens
 
 
-def _without_end(network: VisionLanguageModel, ids: list[int]) -> list[int]:
-    """Return a prompt without the tokens that its tokenizer ends a text with."""
+def _without_end(network: VisionLanguageModel, ids: list[int]) -> tuple[list[int], list[int]]:
+    """Return a prompt without the tokens that its tokenizer ends a text with, and such a token."""
     tokenizer, kept = network.tokenizer, list(ids)
-    ends = {tokenizer.eos_token_id, tokenizer.sep_token_id}
+    ends = [end for end in (tokenizer.sep_token_id, tokenizer.eos_token_id) if end is not None]
     while len(kept) > 1 and kept[-1] in ends:
         kept.pop()
-    return kept
+    return kept, ids[len(kept) : len(kept) + 1] or ends[:1]
 
 
-def _cut_to(inputs: dict[str, Any], key: str, count: int) -> dict[str, Any]:
-    """Return inputs with the first `count` tokens of the prompt alone."""
-    shape = inputs[key].shape
-    return {
-        name: value[:, :count] if isinstance(value, Tensor) and value.shape == shape else value
+def _with_prompt(inputs: dict[str, Any], key: str, ids: Sequence[int]) -> dict[str, Any]:
+    """Return inputs with another prompt, shorter or longer by a few tokens."""
+    given: Tensor = inputs[key]
+    more = max(0, len(ids) - given.shape[1])
+    along = {
+        name: _continued(name, value, more, 0)[:, : len(ids)]
         for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.shape[:2] == given.shape
     }
+    return inputs | along | {key: given.new_tensor([list(ids)])}
 
 
 def _behind_beginning(network: VisionLanguageModel, ids: Sequence[int]) -> int:
@@ -203,7 +207,10 @@ def _forced(
     options = {"use_cache": False, "logits_to_keep": count, "return_dict": True}
     added: dict[str, Any] = {k: v for k, v in options.items() if k in network.arguments}
     if network.writes_apart:
-        return Sentence(tuple(ids), first, added | {"decoder_input_ids": tokens})
+        added["decoder_input_ids"] = tokens
+        if "decoder_attention_mask" in inputs:
+            added["decoder_attention_mask"] = torch.ones_like(tokens)
+        return Sentence(tuple(ids), first, added)
     added["input_ids"] = tokens
     if "input_ids" not in inputs:
         return Sentence(tuple(ids), first, added)
@@ -211,9 +218,17 @@ def _forced(
     along = {
         name: value[:, :first]
         for name, value in inputs.items()
-        if isinstance(value, Tensor) and value.shape == shape and name != "input_ids"
+        if isinstance(value, Tensor) and value.shape[:2] == shape and name != "input_ids"
     }
     return _first_causal(network, inputs, Sentence(tuple(ids), first, added), along)
+
+
+def _continued(name: str, value: Tensor, count: int, kind: int) -> Tensor:
+    """Return what goes along with a prompt's tokens, `[1, L, ...]`, for `count` tokens more."""
+    if value.ndim > 2:  # such as which photos a token sees: those that the last one saw
+        return torch.cat([value, value[:, -1:].expand(-1, count, *value.shape[2:])], 1)
+    filling = 1 if name == "attention_mask" else kind
+    return torch.cat([value, value.new_full((1, count), filling)], 1)
 
 
 def _first_causal(
@@ -231,15 +246,10 @@ def _first_causal(
     count = len(sentence.answer)
 
     def continued(kind: int) -> Sentence:
-        filled = {
-            name: torch.cat(
-                [value, value.new_full((1, count), 1 if name == "attention_mask" else kind)], 1
-            )
-            for name, value in along.items()
-        }
+        filled = {name: _continued(name, value, count, kind) for name, value in along.items()}
         return Sentence(sentence.ids, sentence.first, sentence.added | filled)
 
-    if not along.keys() - {"attention_mask"}:
+    if all(name == "attention_mask" or value.ndim > 2 for name, value in along.items()):
         return continued(0)
     for kind in (0, 1):
         if _is_causal(network, inputs, continued(kind)):
