@@ -152,7 +152,7 @@ def overlay_colours(colormap: str = "inferno") -> npt.NDArray[np.uint8]:
     """
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
     rgba = np.concatenate([_look_up(heat, _colour_table(colormap)), _opacity(heat)], axis=-1)
-    return (rgba[0] * 255).round().astype(np.uint8)
+    return np.asarray((rgba[0] * 255).round(), dtype=np.uint8)
 
 
 def overlay(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from limelight import files
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.misnamed import KnownAttributes, checked_arguments
+from limelight.steps.data import Language
 from limelight.vision_language.answer import AnswerData, ExplainedWord
-from limelight.vision_language.page import Language, page_html
+from limelight.vision_language.page import page_html
 from limelight.vision_language.words import find_word
 
 if TYPE_CHECKING:

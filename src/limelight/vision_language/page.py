@@ -11,18 +11,16 @@ from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from limelight.errors import unknown
 from limelight.notebook.encoding import data_uri, reduced
 from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
+from limelight.steps.data import Language, check_language
 from limelight.vision_language.answer import AnswerData, ExplainedWord, Sink
-
-Language = Literal["en", "zh"]
 
 #: The longest side of a photo on the page, in pixels, and the quality of its encoding.
 _PHOTO_PIXELS, _PHOTO_QUALITY = 1280, 84
@@ -44,8 +42,7 @@ def page_html(answer: AnswerData, language: Language = "en") -> str:
     Raises:
         UnknownNameError: There is no such language.
     """
-    if language not in get_args(Language):
-        raise unknown("language", language, get_args(Language), "There are en and zh.")
+    check_language(language)
     return _Page(answer, language).render()
 
 
@@ -103,7 +100,7 @@ class _Page:
             "source": data_uri(photo, "webp", _PHOTO_QUALITY),
             "width": photo.width,
             "height": photo.height,
-            "aspect": round(photo.width / photo.height, 4),
+            "share": round(100 * photo.width / photo.height, 2),
             "sinks": [_outline(sink) for sink in self.answer.sinks[number]],
         }
 

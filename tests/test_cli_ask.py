@@ -1,0 +1,217 @@
+"""`limelight ask`: a model's answer, word by word, on the terminal and as a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import limelight
+from helpers.asked_models import save_blip, save_llava
+from helpers.commands import Runner, flat, folder, full_after, run, save_photo
+from helpers.pages import read
+
+__all__ = ["folder", "run"]  # fixtures
+
+QUESTION = "what is in the picture ?"
+ANSWER = "a red cat on the mat"
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="module")
+def blip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_blip(tmp_path_factory.mktemp("blip"))
+
+
+def report_of(run: Runner, *args: object) -> dict[str, Any]:
+    code, out, err = run("ask", *args, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert isinstance(report, dict)
+    return report
+
+
+def test_a_question_is_answered_word_by_word(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    code, out, err = run("ask", "a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    assert code == 0, err
+    assert f"question {QUESTION} given {ANSWER}" in flat(out)
+    assert "word probability picture blurred owed to the picture hottest at" in flat(out)
+    lines = out.splitlines()
+    found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
+    for word in found.words:
+        (line,) = (line for line in lines if line.split()[:1] == [word.text] and "%" in line)
+        assert ("not needed" in line) == (word.needs_picture is False)
+    assert "gradcam" in out
+    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
+    assert page.one("h1").text == QUESTION
+    assert "limelight-out/a-ask.html" in out
+
+
+def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png", size=(64, 64))
+    report = report_of(run, "a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
+    assert report["answer"] == found.text == ANSWER
+    assert (report["given"], report["subtracted"]) == (True, False)
+    assert (report["layer"], report["reason"]) == (found.layer, found.reason)
+    assert [word["text"] for word in report["words"]] == ANSWER.split()
+    for said, word in zip(report["words"], found.words, strict=True):
+        assert said["log_probability"] == pytest.approx(word.log_probability, rel=1e-5)
+        assert said["without_picture"] == pytest.approx(word.without_picture, rel=1e-5)
+        assert said["picture_share"] == pytest.approx(word.picture_share, rel=1e-3, abs=1e-5)
+        assert said["needs_picture"] == word.needs_picture
+        assert ANSWER[said["start"] : said["end"]] == said["text"]
+        assert word.status is not None
+        assert said["status"] == word.status.name
+        if word.status.ok:
+            (heatmap,) = word.heatmaps
+            rows, columns = heatmap.shape
+            y, x = said["hottest"]["y"] * rows, said["hottest"]["x"] * columns
+            assert heatmap[int(y), int(x)] == heatmap.max()
+            assert (y % 1, x % 1) == pytest.approx((0.5, 0.5))
+
+
+def test_the_model_answers_itself_within_its_tokens(run: Runner, folder: Path, blip: str) -> None:
+    save_photo(folder / "a.png")
+    report = report_of(
+        run, "a.png", "--caption", "--model", blip, "--max-new-tokens", 5, "--no-without-picture"
+    )
+    found = limelight.caption("a.png", model=blip, max_new_tokens=5, without_picture=False)
+    assert (report["answer"], report["question"], report["given"]) == (found.text, "", False)
+    assert 1 <= sum(len(word["tokens"]) for word in report["words"]) <= 5
+    assert {word["without_picture"] for word in report["words"]} == {None}
+    _, out, _ = run("ask", "a.png", "--caption", "--model", blip, "--max-new-tokens", 5)
+    assert f"caption {found.text}" in flat(out)
+
+
+def test_one_word_against_another_and_the_whole_answer(
+    run: Runner, folder: Path, llava: str
+) -> None:
+    save_photo(folder / "a.png")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    report = report_of(run, *given, "--word", "cat", "--instead", "disc")
+    words = {word["text"]: word for word in report["words"]}
+    assert [text for text, word in words.items() if word["status"]] == ["cat"]
+    assert words["cat"]["instead"] == "disc"
+    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
+    assert len(list(page.all("button", "word"))) == 1
+    _, out, _ = run("ask", *given, "--word", 2, "--instead", "disc")
+    assert f"{words['cat']['contrast']:+.2f} nats against 'disc'" in out
+    (whole,) = report_of(run, *given, "--whole")["words"]
+    assert whole["text"] == ANSWER
+    each = sum(word["log_probability"] for word in words.values())
+    assert whole["log_probability"] == pytest.approx(each, rel=1e-4)
+
+
+def test_several_photos_are_seen_together(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png", size=(64, 32))
+    save_photo(folder / "b.png", seed=1, size=(32, 64))
+    given = ("a.png", "b.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    report = report_of(run, *given, "--out", "pages", "--lang", "zh")
+    assert report["photos"] == ["a.png", "b.png"]
+    assert report["page"] == "pages/a-ask.html"
+    page = read(Path(report["page"]).read_text(encoding="utf-8"))
+    assert page.one("html").attributes["lang"] == "zh"
+    assert [node.text for node in page.all("figcaption")] == ["1. a.png", "2. b.png"]
+    _, out, _ = run("ask", *given, "--out", "both.html")
+    assert "photo 1: " in out or "photo 2: " in out
+    assert (folder / "both.html").is_file()
+
+
+def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    layer = "model.vision_tower.encoder.layers.0"
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--subtract-sinks")
+    report = report_of(
+        run, *given, "--layer", layer, "--method", "layercam", "--dtype", "float64", "--weights",
+        "none", "--device", "cpu",
+    )  # fmt: skip
+    assert (report["layer"], report["method"]) == (layer, "layercam")
+    assert (report["weights"], report["subtracted"]) == ("random", True)
+    _, out, _ = run("ask", *given, "--weights", "none")
+    assert "The weights are random" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("a.png",), "The last argument is the photo 'a.png'; the question was expected there"),
+        (("a.png", "a.png"), "The last argument is the photo 'a.png'"),
+        (("chelsea",), "The last argument is the photo 'chelsea'"),
+        (("What is it?",), "There is a question, 'What is it?', and no photo"),
+        (("a.png", " "), "The question is empty"),
+        (("a.png", QUESTION, "--model", "none"), "--model is 'none'; a model of transformers"),
+        (("a.png", QUESTION), "--model is missing; a model of transformers"),
+        (("b.png", QUESTION, "--model", "hf:x"), "There is no file 'b.png'"),
+        (("a.png", QUESTION, "--model", "hf:x", "--out", "page.pdf"), "--out is 'page.pdf'"),
+        (("a.png", QUESTION, "--model", "hf:x", "--method", "gradkam"), "Did you mean 'gradcam'"),
+        (("a.png", QUESTION, "--language", "zh"), "Use --lang."),
+        ((), "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_what_is_wrong_is_said_before_the_model_is_loaded(
+    run: Runner, folder: Path, args: tuple[str, ...], text: str
+) -> None:
+    save_photo(folder / "a.png")
+    code, _, err = run("ask", *args)
+    assert code == 2
+    assert text in flat(err)
+    assert [path.name for path in folder.iterdir() if path.suffix == ".html"] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("--word", "dog"), "no word of the answer named 'dog'"),
+        (("--word", "9"), "There is no word 9"),
+        (("--instead", "disc"), "Name the one that it stands in for, as in --word 'mat'"),
+        (("--whole", "--word", "cat"), "--whole explains the whole answer"),
+        (("--layer", "nowhere"), "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_explained_is_said_in_options(
+    run: Runner, folder: Path, llava: str, args: tuple[str, ...], text: str
+) -> None:
+    save_photo(folder / "a.png")
+    code, _, err = run("ask", "a.png", QUESTION, "--model", llava, "--answer", ANSWER, *args)
+    assert code == 2
+    assert text in flat(err)
+    assert not list(folder.glob("limelight-out/*"))
+
+
+def test_an_answer_is_told_also_when_its_page_cannot_be_written(
+    run: Runner, folder: Path, llava: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_photo(folder / "a.png")
+    full_after(monkeypatch, 0)
+    code, out, err = run("ask", "a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    assert code == 2
+    assert f"given {ANSWER}" in flat(out)
+    assert "page" not in out.split("method")[-1]
+    assert "No space left on device" in flat(err)
+
+
+def test_a_word_that_is_not_a_number_comes_of_broken_weights(
+    run: Runner, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    broken = tmp_path_factory.mktemp("broken")
+    name = save_llava(broken)
+    import torch
+
+    model = limelight.load_vision_language(name).model
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    model.save_pretrained(broken)
+    save_photo(folder / "a.png")
+    code, out, err = run("ask", "a.png", QUESTION, "--model", name, "--answer", ANSWER)
+    assert code == 1, err
+    assert "not-finite" in out
