@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import limelight
 from helpers.asked_models import save_blip, save_llava
 from helpers.commands import Runner, flat, folder, full_after, run, save_photo
 from helpers.pages import read
+from helpers.tolerances import assert_agrees, of_heatmaps
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -49,9 +54,9 @@ def test_a_question_is_answered_word_by_word(run: Runner, folder: Path, llava: s
         (line,) = (line for line in lines if line.split()[:1] == [word.text] and "%" in line)
         assert ("not needed" in line) == (word.needs_picture is False)
     assert "gradcam" in out
-    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
+    page = read((folder / "limelight-out" / "a-ask" / "answer.html").read_text(encoding="utf-8"))
     assert page.one("h1").text == QUESTION
-    assert "limelight-out/a-ask.html" in out
+    assert "limelight-out/a-ask/answer.html" in out
 
 
 def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, llava: str) -> None:
@@ -73,9 +78,8 @@ def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, lla
         if word.status.ok:
             (heatmap,) = word.heatmaps
             rows, columns = heatmap.shape
-            y, x = said["hottest"]["y"] * rows, said["hottest"]["x"] * columns
-            assert heatmap[int(y), int(x)] == heatmap.max()
-            assert (y % 1, x % 1) == pytest.approx((0.5, 0.5))
+            row, column = said["max_y_photo"] * rows // 64, said["max_x_photo"] * columns // 64
+            assert heatmap[row, column] == heatmap.max()
 
 
 def test_the_model_answers_itself_within_its_tokens(run: Runner, folder: Path, blip: str) -> None:
@@ -100,7 +104,7 @@ def test_one_word_against_another_and_the_whole_answer(
     words = {word["text"]: word for word in report["words"]}
     assert [text for text, word in words.items() if word["status"]] == ["cat"]
     assert words["cat"]["instead"] == "disc"
-    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
+    page = read((folder / "limelight-out" / "a-ask" / "answer.html").read_text(encoding="utf-8"))
     assert len(list(page.all("button", "word"))) == 1
     _, out, _ = run("ask", *given, "--word", 2, "--instead", "disc")
     assert f"{words['cat']['contrast']:+.2f} nats against 'disc'" in out
@@ -116,13 +120,31 @@ def test_several_photos_are_seen_together(run: Runner, folder: Path, llava: str)
     given = ("a.png", "b.png", QUESTION, "--model", llava, "--answer", ANSWER)
     report = report_of(run, *given, "--out", "pages", "--lang", "zh")
     assert report["photos"] == ["a.png", "b.png"]
-    assert report["page"] == "pages/a-ask.html"
+    assert report["page"] == "pages/answer.html"
     page = read(Path(report["page"]).read_text(encoding="utf-8"))
     assert page.one("html").attributes["lang"] == "zh"
     assert [node.text for node in page.all("figcaption")] == ["1. a.png", "2. b.png"]
     _, out, _ = run("ask", *given, "--out", "both.html")
-    assert "photo 1: " in out or "photo 2: " in out
+    assert re.search(r"[ab]\.png: \d+, \d+", out)
     assert (folder / "both.html").is_file()
+    assert not (folder / "words.png").exists()
+
+
+def test_page_figure_arrays_and_table_are_written(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--width", "85mm")
+    report = report_of(run, *given, "--out", "maps", "--arrays", "--table", "words.csv")
+    names = sorted(path.name for path in (folder / "maps").iterdir())
+    assert names == ["answer.html", "maps.npz", "words.png"]
+    found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
+    with np.load("maps/maps.npz") as arrays:
+        assert_agrees(arrays["heatmap_2_0"], found.words[2].heatmaps[0], of_heatmaps())
+    with open("words.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == [word["text"] for word in report["words"]]
+    assert {row["answer"] for row in rows} == {ANSWER}
+    with Image.open("maps/words.png") as figure:
+        assert figure.width == pytest.approx(85 / 25.4 * figure.info["dpi"][0], rel=0.02)
 
 
 def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: str) -> None:
@@ -152,6 +174,10 @@ def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: s
         (("b.png", QUESTION, "--model", "hf:x"), "There is no file 'b.png'"),
         (("a.png", QUESTION, "--model", "hf:x", "--out", "page.pdf"), "--out is 'page.pdf'"),
         (("a.png", QUESTION, "--model", "hf:x", "--method", "gradkam"), "Did you mean 'gradcam'"),
+        (
+            ("a.png", QUESTION, "--model", "hf:x", "--out", "p.html", "--arrays"),
+            "--arrays writes a file beside it",
+        ),
         (("a.png", QUESTION, "--language", "zh"), "Use --lang."),
         ((), "Missing argument"),
     ],
