@@ -41,7 +41,8 @@ class ExplainedWord:
         at: The places of these tokens in the sentence that the model was given, from 0.
         log_probability: The log-probability of the word, given the picture and all before it, in
             nats: `sum_t log p(w_t | w_<t, picture)` over its tokens.
-        without_picture: The same with the picture blurred away; None if that was not asked for.
+        without_picture: The same with the picture blurred away in grey: the mean over that and its
+            negative. None if it was not asked for.
         heatmaps: For each photo, `[h, w]` float32 in [0, 1], on a coarse canvas of the whole photo;
             () for a word that was not asked about.
         signed: The same before relu, divided by its largest size, so in [-1, 1].

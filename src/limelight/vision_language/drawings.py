@@ -85,6 +85,8 @@ def facts(word: ExplainedWord) -> str:
     said = [f"p {word.probability:.2g}"]
     if word.without_picture is not None:
         said.append(f"{np.exp(word.without_picture):.2g} without the picture")
+    if word.needs_picture is False:
+        said.append("needs no picture")
     if word.contrast is not None:
         said.append(f"{word.contrast:+.2f} nats over {word.instead!r}")
     return ", ".join(said)
@@ -95,8 +97,6 @@ def _panel(word: ExplainedWord, photo: int, picture: Image.Image, *, signed: boo
 
     cells = (word.signed if signed else word.heatmaps)[photo]
     note = "" if word.status is None or word.status.ok else str(word.status)
-    if word.needs_picture is False:
-        note = f"{note} needs no picture".strip()
     return render.Panel(at_size(cells, picture.size), word.text, facts(word), note)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from limelight.errors import InputError
 from limelight.models.network import AnyPhoto
@@ -55,13 +55,15 @@ def _read(photo: object, number: int) -> tuple[Image.Image, str]:
     return picture, name or f"photo {number}"
 
 
-def blurred_away(photo: Image.Image) -> Image.Image:
-    """Return a photo of the same size that tells nothing but how bright it was.
+def blurred_away(photo: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return two pictures of the same size that tell nothing of a photo but how bright it was.
 
-    It is made grey, and blurred by a Gaussian whose deviation is a quarter of its longer side, so
-    that neither shape nor colour is left.
+    The first is the photo in grey, blurred by a Gaussian whose deviation is a quarter of its longer
+    side, so that neither shape nor colour is left; the second is its negative. What a model says
+    without looking it says of both; of one of them alone it may say the right word by chance.
     """
     grey = photo.convert("L")
     grey.thumbnail((_BLURRED_PIXELS, _BLURRED_PIXELS))
     blurred = grey.filter(ImageFilter.GaussianBlur(_BLURRED_PIXELS / 4))
-    return blurred.resize(photo.size, Image.Resampling.BILINEAR).convert("RGB")
+    blurred = blurred.resize(photo.size, Image.Resampling.BILINEAR)
+    return blurred.convert("RGB"), ImageOps.invert(blurred).convert("RGB")

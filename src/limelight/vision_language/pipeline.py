@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -84,8 +85,8 @@ def ask(
         subtract_sinks: Take what the maps of all words share out of the places where nearly all are
             hot; see `find_sinks`.
         max_new_tokens: How many tokens the model generates at most.
-        without_picture: Run the model once more with the photos blurred away, to see which words it
-            would say without looking.
+        without_picture: Run the model twice more, with the photos blurred away in grey and with the
+            negatives of that, to see which words it would say without looking.
         progress: Called as progress(task, done, total).
 
     Raises:
@@ -314,7 +315,13 @@ def _explainer(
 
 
 def _without_picture(given: _Given, sentence: Sentence) -> list[float]:
-    """Return the log-probability of each token of an answer with the photos blurred away."""
-    blurred = given.process(list(map(blurred_away, given.photos)), as_model=True)
-    inputs = sentence.inputs(given.prompt.inputs | blurred)
-    return log_probabilities(run_sentence(given.network, inputs), sentence.tail)
+    """Return the log-probability of each token of an answer with the photos blurred away.
+
+    It is the mean over the two pictures that `blurred_away` makes of each photo.
+    """
+    found = list[list[float]]()
+    for photos in zip(*map(blurred_away, given.photos), strict=True):
+        blurred = given.process(photos, as_model=True)
+        inputs = sentence.inputs(given.prompt.inputs | blurred)
+        found.append(log_probabilities(run_sentence(given.network, inputs), sentence.tail))
+    return [fsum(values) / len(values) for values in zip(*found, strict=True)]
