@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import limelight
 from helpers.asked_models import save_blip, save_llava
 from helpers.commands import Runner, flat, folder, full_after, run, save_photo
 from helpers.pages import read
+from helpers.tolerances import assert_agrees, of_heatmaps
 
 __all__ = ["folder", "run"]  # fixtures
 
@@ -49,14 +55,15 @@ def test_a_question_is_answered_word_by_word(run: Runner, folder: Path, llava: s
         (line,) = (line for line in lines if line.split()[:1] == [word.text] and "%" in line)
         assert ("not needed" in line) == (word.needs_picture is False)
     assert "gradcam" in out
-    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
+    page = read((folder / "limelight-out" / "a-ask" / "answer.html").read_text(encoding="utf-8"))
     assert page.one("h1").text == QUESTION
-    assert "limelight-out/a-ask.html" in out
+    assert "limelight-out/a-ask/answer.html" in out
 
 
 def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, llava: str) -> None:
     save_photo(folder / "a.png", size=(64, 64))
-    report = report_of(run, "a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--out", "a.html")
+    report = report_of(run, *given)
     found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
     assert report["answer"] == found.text == ANSWER
     assert (report["given"], report["subtracted"]) == (True, False)
@@ -73,65 +80,82 @@ def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, lla
         if word.status.ok:
             (heatmap,) = word.heatmaps
             rows, columns = heatmap.shape
-            y, x = said["hottest"]["y"] * rows, said["hottest"]["x"] * columns
-            assert heatmap[int(y), int(x)] == heatmap.max()
-            assert (y % 1, x % 1) == pytest.approx((0.5, 0.5))
+            row, column = said["max_y_photo"] * rows // 64, said["max_x_photo"] * columns // 64
+            assert heatmap[row, column] == heatmap.max()
 
 
 def test_the_model_answers_itself_within_its_tokens(run: Runner, folder: Path, blip: str) -> None:
     save_photo(folder / "a.png")
-    report = report_of(
-        run, "a.png", "--caption", "--model", blip, "--max-new-tokens", 5, "--no-without-picture"
-    )
+    options = ("--max-new-tokens", 5, "--no-without-picture", "--out", "a.html")
+    code, out, err = run("ask", "a.png", "--caption", "--model", blip, *options)
+    assert code == 0, err
     found = limelight.caption("a.png", model=blip, max_new_tokens=5, without_picture=False)
-    assert (report["answer"], report["question"], report["given"]) == (found.text, "", False)
-    assert 1 <= sum(len(word["tokens"]) for word in report["words"]) <= 5
-    assert {word["without_picture"] for word in report["words"]} == {None}
-    _, out, _ = run("ask", "a.png", "--caption", "--model", blip, "--max-new-tokens", 5)
+    assert 1 <= len(found.words) <= 5  # of a tokenizer of whole words
     assert f"caption {found.text}" in flat(out)
+    assert "word probability hottest at" in flat(out)
+    assert "question" not in out
 
 
-def test_one_word_against_another_and_the_whole_answer(
-    run: Runner, folder: Path, llava: str
-) -> None:
+def test_one_word_is_compared_with_another(run: Runner, folder: Path, llava: str) -> None:
     save_photo(folder / "a.png")
-    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER)
-    report = report_of(run, *given, "--word", "cat", "--instead", "disc")
-    words = {word["text"]: word for word in report["words"]}
-    assert [text for text, word in words.items() if word["status"]] == ["cat"]
-    assert words["cat"]["instead"] == "disc"
-    page = read((folder / "limelight-out" / "a-ask.html").read_text(encoding="utf-8"))
-    assert len(list(page.all("button", "word"))) == 1
-    _, out, _ = run("ask", *given, "--word", 2, "--instead", "disc")
-    assert f"{words['cat']['contrast']:+.2f} nats against 'disc'" in out
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--out", "a.html")
+    code, out, err = run("ask", *given, "--word", 2, "--instead", "disc")
+    assert code == 0, err
+    (compared,) = (line for line in out.splitlines() if "nats against" in line)
+    assert re.search(r"cat .* [+-]\d\.\d\d nats against 'disc'", compared)
+    page = read((folder / "a.html").read_text(encoding="utf-8"))
+    assert [node.one("span", "text").text for node in page.all("button", "word")] == ["cat"]
+
+
+def test_a_whole_answer_is_one_map(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--out", "a.html")
     (whole,) = report_of(run, *given, "--whole")["words"]
-    assert whole["text"] == ANSWER
-    each = sum(word["log_probability"] for word in words.values())
-    assert whole["log_probability"] == pytest.approx(each, rel=1e-4)
+    assert (whole["text"], whole["start"], whole["end"]) == (ANSWER, 0, len(ANSWER))
+    page = read((folder / "a.html").read_text(encoding="utf-8"))
+    assert [node.one("span", "text").text for node in page.all("button", "word")] == [ANSWER]
 
 
 def test_several_photos_are_seen_together(run: Runner, folder: Path, llava: str) -> None:
     save_photo(folder / "a.png", size=(64, 32))
     save_photo(folder / "b.png", seed=1, size=(32, 64))
     given = ("a.png", "b.png", QUESTION, "--model", llava, "--answer", ANSWER)
-    report = report_of(run, *given, "--out", "pages", "--lang", "zh")
-    assert report["photos"] == ["a.png", "b.png"]
-    assert report["page"] == "pages/a-ask.html"
-    page = read(Path(report["page"]).read_text(encoding="utf-8"))
+    code, out, err = run("ask", *given, "--out", "both.html", "--lang", "zh")
+    assert code == 0, err
+    assert re.search(r"[ab]\.png: \d+, \d+", out)
+    page = read((folder / "both.html").read_text(encoding="utf-8"))
     assert page.one("html").attributes["lang"] == "zh"
     assert [node.text for node in page.all("figcaption")] == ["1. a.png", "2. b.png"]
-    _, out, _ = run("ask", *given, "--out", "both.html")
-    assert "photo 1: " in out or "photo 2: " in out
-    assert (folder / "both.html").is_file()
+    assert not (folder / "words.png").exists()
+
+
+def test_page_figure_arrays_and_table_are_written(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--width", "85mm")
+    report = report_of(run, *given, "--out", "maps", "--arrays", "--table", "words.csv")
+    assert report["page"] == "maps/answer.html"
+    names = sorted(path.name for path in (folder / "maps").iterdir())
+    assert names == ["answer.html", "maps.npz", "words.png"]
+    found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
+    with np.load("maps/maps.npz") as arrays:
+        expected = found.words[2].heatmaps[0]
+        condition = of_heatmaps(torch.from_numpy(found.words[2].signed[0])[None])
+        assert_agrees(arrays["heatmap_2_0"], expected, condition=condition)
+    with open("words.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == [word["text"] for word in report["words"]]
+    assert {row["answer"] for row in rows} == {ANSWER}
+    with Image.open("maps/words.png") as figure:
+        assert figure.width == pytest.approx(85 / 25.4 * figure.info["dpi"][0], rel=0.02)
 
 
 def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: str) -> None:
     save_photo(folder / "a.png")
     layer = "model.vision_tower.encoder.layers.0"
-    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--subtract-sinks")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER, "--out", "a.html")
     report = report_of(
         run, *given, "--layer", layer, "--method", "layercam", "--dtype", "float64", "--weights",
-        "none", "--device", "cpu",
+        "none", "--device", "cpu", "--subtract-sinks",
     )  # fmt: skip
     assert (report["layer"], report["method"]) == (layer, "layercam")
     assert (report["weights"], report["subtracted"]) == ("random", True)
@@ -152,6 +176,10 @@ def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: s
         (("b.png", QUESTION, "--model", "hf:x"), "There is no file 'b.png'"),
         (("a.png", QUESTION, "--model", "hf:x", "--out", "page.pdf"), "--out is 'page.pdf'"),
         (("a.png", QUESTION, "--model", "hf:x", "--method", "gradkam"), "Did you mean 'gradcam'"),
+        (
+            ("a.png", QUESTION, "--model", "hf:x", "--out", "p.html", "--arrays"),
+            "--arrays writes a file beside it",
+        ),
         (("a.png", QUESTION, "--language", "zh"), "Use --lang."),
         ((), "Missing argument"),
     ],
@@ -205,13 +233,12 @@ def test_a_word_that_is_not_a_number_comes_of_broken_weights(
 ) -> None:
     broken = tmp_path_factory.mktemp("broken")
     name = save_llava(broken)
-    import torch
-
     model = limelight.load_vision_language(name).model
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
     model.save_pretrained(broken)
     save_photo(folder / "a.png")
-    code, out, err = run("ask", "a.png", QUESTION, "--model", name, "--answer", ANSWER)
+    given = ("a.png", QUESTION, "--model", name, "--answer", ANSWER, "--out", "a.html")
+    code, out, err = run("ask", *given)
     assert code == 1, err
     assert "not-finite" in out

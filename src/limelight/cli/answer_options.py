@@ -56,7 +56,7 @@ class AnswerOptions:
         bool,
         typer.Option(
             "--without-picture/--no-without-picture",
-            help="Find how probable each word is with the photos blurred away, in one more run.",
+            help="Find how probable each word is with the photos blurred away, in two more runs.",
         ),
     ] = True
     max_new_tokens: Annotated[

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,8 +16,9 @@ from limelight.cli.messages import (
     warn_of_random_weights,
 )
 from limelight.cli.output import Console
-from limelight.vision_language.answer import ExplainedAnswer, ExplainedWord
+from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.page import percent
+from limelight.vision_language.rows import WORD_COLUMNS
 
 
 def answer_as_dict(answer: ExplainedAnswer, photos: Sequence[Path]) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def answer_as_dict(answer: ExplainedAnswer, photos: Sequence[Path]) -> dict[str,
         "method": answer.method,
         "layer": answer.layer,
         "reason": answer.reason,
-        "words": list(map(_word_as_dict, answer.words)),
+        "words": [{name: row[name] for name in _OF_A_WORD} for row in answer.rows()],
         "sinks": [
             {"photo": number, "box": list(sink.box), "share": sink.share}
             for number, sinks in enumerate(answer.sinks)
@@ -41,35 +42,10 @@ def answer_as_dict(answer: ExplainedAnswer, photos: Sequence[Path]) -> dict[str,
     }
 
 
-def _word_as_dict(word: ExplainedWord) -> dict[str, Any]:
-    return {
-        "text": word.text,
-        "start": word.start,
-        "end": word.end,
-        "tokens": list(word.tokens),
-        "probability": word.probability,
-        "log_probability": word.log_probability,
-        "without_picture": word.without_picture,
-        "picture_share": word.picture_share,
-        "gain": word.gain,
-        "needs_picture": word.needs_picture,
-        "instead": word.instead,
-        "contrast": word.contrast,
-        "status": None if word.status is None else word.status.name,
-        "message": word.status_reason,
-        "hottest": _hottest(word),
-    }
-
-
-def _hottest(word: ExplainedWord) -> dict[str, Any] | None:
-    """Return the photo that a word looked at most, and where, in picture lengths."""
-    if word.status is None or not word.status.ok:
-        return None
-    photo = int(np.argmax([heatmap.max() for heatmap in word.heatmaps]))
-    heatmap = word.heatmaps[photo]
-    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
-    rows, columns = heatmap.shape
-    return {"photo": photo, "x": (int(column) + 0.5) / columns, "y": (int(row) + 0.5) / rows}
+#: The columns of a row that say something of its word, and not of the whole answer.
+_OF_A_WORD = [
+    name for name in WORD_COLUMNS if name not in ("method", "layer", "model", "question", "answer")
+]
 
 
 def print_answer(console: Console, report: dict[str, Any]) -> None:
@@ -112,7 +88,7 @@ def _words(console: Console, report: dict[str, Any]) -> Table:
     if known:
         table.add_column("picture blurred", justify="right", no_wrap=True)
         table.add_column("owed to the picture", no_wrap=True)
-    table.add_column("hottest at", no_wrap=True)
+    table.add_column("hottest at", overflow="fold")
     table.add_column("", overflow="fold")
     for word in report["words"]:
         idle = word["needs_picture"] is False
@@ -129,7 +105,7 @@ def _words(console: Console, report: dict[str, Any]) -> Table:
 
 def _picture(console: Console, word: dict[str, Any]) -> tuple[str, str]:
     """Return how probable a word is without the picture, and how much of it is the picture."""
-    blurred = np.exp(word["without_picture"])
+    blurred = math.exp(word["without_picture"])
     if word["needs_picture"] is False:
         return percent(blurred), "[dim]not needed[/]"
     share = word["picture_share"] or 0.0
@@ -137,18 +113,17 @@ def _picture(console: Console, word: dict[str, Any]) -> tuple[str, str]:
 
 
 def _place(word: dict[str, Any], *, several: bool) -> str:
-    """Return where a word's map is hottest, from the left and from the top."""
-    hottest = word["hottest"]
-    if hottest is None:
+    """Return the pixel of the photo where the map of a word is hottest."""
+    if word["photo"] is None:
         return ""
-    photo = f"photo {hottest['photo'] + 1}: " if several else ""
-    return f"{photo}{hottest['x']:.0%}, {hottest['y']:.0%}"
+    photo = f"{escape(word['photo'])}: " if several else ""
+    return f"{photo}{word['max_x_photo']}, {word['max_y_photo']}"
 
 
 def _remark(word: dict[str, Any]) -> str:
     """Return why there is no map; or what the map compares the word with."""
     if word["status"] not in (None, "ok"):
-        return f"[yellow]{word['status']}[/] {escape(word['message'])}"
+        return f"[yellow]{word['status']}[/] {escape(word['message'] or '')}"
     if word["contrast"] is None:
         return ""
     return escape(f"{word['contrast']:+.2f} nats against {word['instead']!r}")

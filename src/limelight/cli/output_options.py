@@ -101,8 +101,8 @@ def check_methods_of_scale(scale: MapScale, methods: Sequence[Method]) -> None:
         )
 
 
-def page_file(out: Path, photo: Path, name: str) -> Path:
-    """Return the page to write: the file that --out is, or one in its folder, of this name.
+def page_file(out: Path, name: str) -> Path:
+    """Return the page to write: the file that --out is, or one of this name in its folder.
 
     It fails before any work is done.
 
@@ -116,7 +116,7 @@ def page_file(out: Path, photo: Path, name: str) -> Path:
         raise OptionError(
             f"--out is {str(out)!r}; a file that ends in .html was expected, or a folder."
         )
-    return make_folder(out) / file_name([photo.stem, name], "html")
+    return make_folder(out) / name
 
 
 @dataclass(frozen=True, kw_only=True)

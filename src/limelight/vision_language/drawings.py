@@ -25,7 +25,7 @@ _MOST_WORDS, _NOTEBOOK_PIXELS = 24, 440
 def at_size(cells: Cells, size: tuple[int, int]) -> Cells:
     """Return a coarse map as large as a picture of (width, height), `[H, W]`: bilinear."""
     picture = Image.fromarray(np.asarray(cells, dtype=np.float32))
-    larger: Cells = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    larger: Cells = np.array(picture.resize(size, Image.Resampling.BILINEAR))
     return larger
 
 

@@ -20,6 +20,7 @@ from limelight.cli.output_options import AsJson, page_file
 from limelight.cli.photo_options import OnePhoto, one_photo_path
 from limelight.cli.progress import Bar
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
+from limelight.files import file_name
 from limelight.methods import chosen_methods
 from limelight.models.network import Network
 from limelight.photos.pictures import photo_size
@@ -74,7 +75,7 @@ def walkthrough(
     row = None if method is None else walkable(method)
     path = one_photo_path(photo)
     photo_size(path)  # a file that is not there is told before the network is loaded
-    file = page_file(out, path, "walkthrough")
+    file = page_file(out, file_name([path.stem, "walkthrough"], "html"))
     started = time.perf_counter()
     network = network_options.load()
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
