@@ -28,6 +28,11 @@ def answers() -> Answers:
     return [(each, limelight.caption(each.photo, model=captioner())) for each in held_out]
 
 
+def told(line: str) -> None:
+    """Print a figure, which `pytest -s` shows."""
+    print(f"\n{line}", end="")  # noqa: T201
+
+
 def over_chance(heatmap: np.ndarray, picture: Picture) -> float:
     """Return the share of the heat on a shape, by the shape's share of the picture; 0 if cold."""
     size = picture.photo.size
@@ -37,7 +42,7 @@ def over_chance(heatmap: np.ndarray, picture: Picture) -> float:
 
 def test_the_captioner_names_colour_and_shape(answers: Answers) -> None:
     right = sum(answer.text == picture.caption for picture, answer in answers)
-    print(f"\n{right} of {len(answers)} captions are right")
+    told(f"{right} of {len(answers)} captions are right")
     assert right >= 0.9 * len(answers)
 
 
@@ -49,10 +54,9 @@ def test_words_of_colour_and_shape_lie_on_their_shape(answers: Answers) -> None:
             found[place].append(over_chance(word.heatmaps[0], picture))
             elsewhere[place].append(over_chance(word.heatmaps[0], other))
     for place in PLACES:
-        print(
-            f"\n{place}: {np.mean(found[place]):.1f} times chance on its own shape, "
-            f"{np.mean(elsewhere[place]):.1f} on that of another picture",
-            end="",
+        told(
+            f"{place}: {np.mean(found[place]):.1f} times chance on its own shape, "
+            f"{np.mean(elsewhere[place]):.1f} on that of another picture"
         )
     for place in SEEN:
         assert np.mean(found[place]) >= WANTED
@@ -68,10 +72,9 @@ def test_words_of_the_prior_are_marked_as_not_needing_the_picture(answers: Answe
             said = "did not need the picture" in word.status_reason
             assert said == (word.needs_picture is False)
     for place in PLACES:
-        print(
-            f"\n{place}: {np.mean(needing[place]):.0%} need the picture, "
-            f"which adds {np.mean(gains[place]):.2f} nats",
-            end="",
+        told(
+            f"{place}: {np.mean(needing[place]):.0%} need the picture, "
+            f"which adds {np.mean(gains[place]):.2f} nats"
         )
     for place in PRIOR:
         assert not any(needing[place])
@@ -88,6 +91,13 @@ def test_a_wrong_caption_of_one_s_own_is_improbable_where_it_is_wrong() -> None:
     assert answer.given
     assert answer[wrong].probability < 0.01
     assert answer["white"].probability > 0.9
+
+
+def test_a_captioner_begins_its_caption_with_the_text() -> None:
+    (picture,) = pictures(1, seed=7)
+    begun = limelight.ask(picture.photo, "a green", model=captioner())
+    assert begun.text.split() == [picture.shape, "on", "white"]
+    assert begun.words[0].at[0] == 3  # behind what begins the sentence, "a" and "green"
 
 
 @pytest.mark.parametrize("kind", ["colour", "shape"])
