@@ -278,6 +278,17 @@ def test_a_photo_that_is_normalised_by_its_own_numbers_has_its_place() -> None:
     assert box == pytest.approx((0, 0, 1, 1), abs=0.03)
 
 
+@pytest.mark.parametrize("name", ["llava", "qwen2-vl"])
+def test_right_before_a_layer_norm_words_are_explained_by_grad_cam(name: str) -> None:
+    layer = "model.language_model.layers.0"
+    answer = ask(name, photo(96, 64), layer=layer)
+    assert (answer.method, answer.layer) == ("gradcam", layer)
+    assert all(word.status is not None and word.status.ok for word in answer.words)
+    named = ask(name, photo(96, 64), layer=layer, method="hirescam")
+    assert all("before a layer norm" in word.status_reason for word in named.words)
+    assert ask(name).method == "hirescam"
+
+
 # One pass
 
 

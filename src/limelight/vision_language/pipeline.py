@@ -42,6 +42,9 @@ from limelight.vision_language.sentences import (
 )
 from limelight.vision_language.words import Span, Word, find_word, words_of
 
+#: The methods where none is named: the second where the sums of the first cancel.
+_BY_DEFAULT = "hirescam", "gradcam"
+
 
 @checked_arguments
 def ask(
@@ -53,7 +56,7 @@ def ask(
     word: str | int | None = None,
     instead: str | None = None,
     whole: bool = False,
-    method: str | Method = "hirescam",
+    method: str | Method | None = None,
     layer: Layer | None = None,
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,
@@ -81,9 +84,10 @@ def ask(
         instead: Another word in the place of that word; the score is then the difference of their
             log-probabilities, at the first token where they differ.
         whole: Explain the whole answer with one map.
-        method: A name in METHODS, if need be with options, or a row of it. A word is read at the
-            few cells that it attends to, so that HiRes-CAM, which weighs each cell by itself, finds
-            its place more surely than Grad-CAM, which takes the mean over all of them.
+        method: A name in METHODS, if need be with options, or a row of it. None for HiRes-CAM: a
+            word is read at the few cells that it attends to, and HiRes-CAM weighs each cell by
+            itself, where Grad-CAM takes the mean over all. Right before a layer norm, where the
+            sums of HiRes-CAM cancel, it is Grad-CAM.
         layer: A dotted path or a module inside the model; None to let limelight choose.
         subtract_sinks: Take what the maps of all words share out of the places where nearly all are
             hot; see `find_sinks`.
@@ -137,7 +141,7 @@ def caption(
     word: str | int | None = None,
     instead: str | None = None,
     whole: bool = False,
-    method: str | Method = "hirescam",
+    method: str | Method | None = None,
     layer: Layer | None = None,
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,
@@ -267,13 +271,38 @@ def _explained(
     given: _Given,
     sentence: Sentence,
     asked: Sequence[Asked],
-    method: str | Method,
+    method: str | Method | None,
     layer: Layer | None,
     progress: ProgressCallback | None,
 ) -> _Found:
     """Explain all words that have a score, from one pass; of packed photos, from one for each."""
     inputs = sentence.inputs(given.prompt.inputs)
     scores = [each.score for each in asked if each.score is not None]
+    named = _BY_DEFAULT[0] if method is None else method
+    by_photo = _explained_photos(given, inputs, scores, named, layer, progress)
+    if method is None and any(_cancels(each) for found, _ in by_photo for each in found):
+        by_photo = _explained_photos(given, inputs, scores, _BY_DEFAULT[1], layer, progress)
+    maps = list[WordMaps]()
+    for number in range(len(scores)):
+        raw: list[Cells] = [on_photo(found[number], boxes) for found, boxes in by_photo]
+        maps.append(WordMaps.of(raw, [found[number] for found, _ in by_photo]))
+    first = by_photo[0][0][0]
+    return _Found(first, maps, log_probabilities(first.output, sentence.tail))
+
+
+def _cancels(explanation: Explanation) -> bool:
+    return explanation.status[0].name == "cancelled"
+
+
+def _explained_photos(
+    given: _Given,
+    inputs: dict[str, Any],
+    scores: Sequence[ScoreTarget],
+    method: str | Method,
+    layer: Layer | None,
+    progress: ProgressCallback | None,
+) -> list[tuple[list[Explanation], list[Box | None]]]:
+    """Return for each photo an explanation of each score, and where its pieces lie."""
     explain = _explainer(given, inputs, scores, method, layer, progress)
     count = len(given.photos)
     together = count == 1 or ModelInputs.of(inputs).image.ndim == 5
@@ -284,12 +313,7 @@ def _explained(
             by_photo.append((explanations, given.boxes(photo, None)))
         else:
             by_photo.append((explain(photo), given.boxes(photo, photo)))
-    maps = list[WordMaps]()
-    for number in range(len(scores)):
-        raw: list[Cells] = [on_photo(found[number], boxes) for found, boxes in by_photo]
-        maps.append(WordMaps.of(raw, [found[number] for found, _ in by_photo]))
-    first = by_photo[0][0][0]
-    return _Found(first, maps, log_probabilities(first.output, sentence.tail))
+    return by_photo
 
 
 def _explainer(
