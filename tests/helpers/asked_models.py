@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {
 
 SEES: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 8}
 
-WORDS = "a cat red blue disc on the mat and what is it in picture ? . , green ring"
+WORDS = "a cat red blue disc on the mat and what is it in picture ? . , green ring dog"
 
 
 def tokenizer(*special: str) -> Any:
