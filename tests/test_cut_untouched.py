@@ -67,7 +67,33 @@ def test_what_the_body_puts_out_has_no_graph_and_what_the_head_puts_out_has() ->
     cut(model, images, "second")  # the first time, the network is recorded as well
     graphs.clear()
     cut(model, images, "second")
-    assert graphs == {"first": False, "second": False, "third": True, "fc": True}
+    # A hook on the layer itself sees what the network goes on with.
+    assert graphs == {"first": False, "second": True, "third": True, "fc": True}
+
+
+class Remembering(networks.Chain):
+    """Its head reads what a hook kept of `first`, as transformers keep hidden states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.clear()
+        self.first(x)
+        return self.finish(self.second(self.kept[-1].tanh()))
+
+
+def test_what_a_hook_keeps_for_later_is_the_layer_s_output_in_the_pass() -> None:
+    model = ready(Remembering())
+    images = torch.randn(2, *PICTURE, dtype=torch.float64)
+    model.first.register_forward_hook(lambda _module, _args, out: model.kept.append(out))
+    cut_ = cut(model, images, "first")
+    x = model.first(images).detach().requires_grad_()
+    (due,) = torch.autograd.grad(model.finish(model.second(x.tanh()))[:, 1].sum(), x)
+    assert_agrees(cut_.gradients(1), due)
+    again = cut_.head(cut_.activations * 2)
+    assert_agrees(again, model.finish(model.second((x * 2).tanh())))
 
 
 def test_no_gradient_of_a_parameter_is_computed() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
-from helpers.plain_hooks import correlation
-from helpers.tolerances import assert_agrees, assert_differs
-from helpers.vision_language import FAMILIES, cast, inputs, made, photo, sentences
+from helpers.tolerances import assert_agrees
+from helpers.vision_language import FAMILIES, inputs, made, photo, sentences
 from helpers.vision_language_cells import CELLS, Box, Size, laid, rows_of
 from limelight.targets import ScoreTarget, Words
 from oracles.weighted import gradcam

@@ -270,8 +270,12 @@ class ModelInputs:
 
     @property
     def least_axes(self) -> int:
-        """How many axes an output over the image has at least: two without a batch axis."""
-        return 2 if self.packing is not None and self.packing.is_flat else 3
+        """How many axes an output over the image has at least: two without a batch axis.
+
+        Networks that take sentences may join the patches of all pictures in one axis.
+        """
+        is_flat = self.packing is not None and self.packing.is_flat
+        return 2 if is_flat or self.words else 3
 
     @property
     def words(self) -> bool:
@@ -288,8 +292,11 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """The shapes and dtypes of all tensors, without the batch axis."""
-        return tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
+        """The shapes and dtypes of all tensors, without the batch axis, and how they are packed."""
+        shapes = tuple((t.shape[1:], t.dtype) for t in tensors((self.args, self.kwargs)))
+        if self.packing is None:
+            return shapes
+        return *shapes, self.packing.lead, self.packing.order
 
     def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""

@@ -25,11 +25,14 @@ class KnownOrder(NamedTuple):
         positions: The position of each cell.
         length: How many positions an output has that holds them.
         grid: The sizes of the grid; () if only the order is known.
+        is_certain: Whether the input itself says so: the pack, or the tokens of a sentence. Else it
+            is what shapes suggest.
     """
 
     positions: tuple[int, ...]
     length: int
     grid: tuple[int, ...] = ()
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class Packing:
         return {self.lead[0], self.pictures, self.pieces.shape[1]} - {1}
 
     def orders(self) -> tuple[KnownOrder, ...]:
-        """Return where the cells lie in outputs without a batch axis: as packed, and merged."""
-        if not self.is_flat:
+        """Return where the cells of patches lie in outputs: as packed, and merged."""
+        if self.pieces.ndim > 3:
             return ()
         count, block = self.pieces.shape[1], self.merges**2
         orders = [KnownOrder(self.order, count, self.lattice)]
@@ -369,7 +372,9 @@ def _beside_words(tensor: Tensor, words: _Words, picture: int | None) -> Packing
         run >= _SHORTEST_RUN and times % per_prompt[0] == 0
         for _, times, run in words.placeholders()
     )
-    if not named and not (lead[0] == batch and count in (1, 3)):
+    # Without such tokens it may be video, for which three channels are the third axis.
+    one_each = lead[0] == batch and (len(lead) > 2 or count in (1, 3))
+    if not named and not one_each:
         return None
     pieces = tensor.reshape(batch, count, *tensor.shape[-3:])
     pictures = next((size for size in per_prompt if size > 1), 1)

@@ -36,6 +36,8 @@ class Layout:
         channel_axis: The number of the channels' axis, from the end of the shape if negative; None
             for the kind's usual one.
         folds: How many rows of the first axis belong to one image: T frames, or windows.
+        joined: How many tokens belong to one image, where those of all images follow one another
+            along the second axis, `[1, B * N, K]`; 0 where each image has a row of its own.
     """
 
     kind: LayoutKind
@@ -45,6 +47,7 @@ class Layout:
     order: tuple[int, ...] = ()
     channel_axis: int | None = None
     folds: int = 1
+    joined: int = 0
 
     def to_grid(self, output: Tensor) -> Tensor:
         """Return a layer's output (or its gradient) as `[B, K, *grid]`, a plain tensor."""
@@ -82,6 +85,8 @@ class Layout:
         if self._folds > 1:
             laid = laid.movedim(2, 1).flatten(0, 1)
         laid = laid.movedim(1, self.axis_of_channels)
+        if self.joined:
+            laid = laid.flatten(0, 1)[None]
         # A network may view its tokens in other shapes.
         return laid.contiguous() if self.kind == "tokens" else laid
 
@@ -126,6 +131,8 @@ class Layout:
 
     def _by_channel(self, output: Tensor) -> Tensor:
         """Return an output as `[B, K, *positions]`, its other axes in their order."""
+        if self.joined:
+            output = output.reshape(-1, self.joined, *output.shape[2:])
         by_channel = output.movedim(self.axis_of_channels, 1)
         if self._folds > 1:
             folded = by_channel.reshape(-1, self._folds, *by_channel.shape[1:])

@@ -15,6 +15,7 @@ from limelight.layers.layouts import Layout
 from limelight.layers.moments import (
     IN_ORDER,
     SHARP,
+    SILENT,
     Cells,
     KnownGrid,
     correlation,
@@ -47,7 +48,7 @@ def by_order(
 ) -> Layout | None:
     """Return the layout if the positions lie on a grid row by row, by windows, or as `expected`."""
     best: tuple[float, _Order] | None = None
-    orders = _expected_orders(cells, resolved, known, expected)
+    orders = _expected_orders(cells, known, expected)
     for order in itertools.chain(orders, _orders(cells, sizes, resolved, known)):
         places = _unravelled(order.cells, order.grid)[resolved]
         r = correlation(cells.centre[resolved][:, order.positions], places)
@@ -101,25 +102,59 @@ def _orders(
             yield _Order(grid, placed, window_cells)
 
 
-def _expected_orders(
+def as_expected(
     cells: Cells,
-    resolved: Sequence[int],
+    shape: Sequence[int],
     known: Sequence[KnownGrid],
     expected: Sequence[KnownOrder],
+) -> Layout | None:
+    """Return the layout that is expected, if what was measured confirms it, blurred as it may be.
+
+    Attention mixes what the positions look at, and all centres move to the middle; their order
+    remains. How well the centres have to go with the places depends on who expects the order: the
+    input itself, or the shapes.
+    """
+    best: tuple[float, _Order] | None = None
+    for known_order in expected:
+        for order in _expected_orders(cells, known, [known_order]):
+            axes = [axis for axis, size in enumerate(order.grid) if size > 1]
+            places = _unravelled(order.cells, order.grid)[axes]
+            r = min(correlation(cells.centre[axes][:, order.positions], places))
+            if r >= _enough(known_order) and (best is None or r > best[0] + 1e-6):
+                best = r, order
+    return None if best is None else _as_tokens(best[1], cells, shape, len(shape) - 1)
+
+
+def _enough(order: KnownOrder) -> float:
+    """Return how well the centres have to go with an expected order, as a correlation.
+
+    Without an order it is 0, with a deviation of `n^-1/2`. An order that is wrong in part, such as
+    that of windows, goes with one axis and not with the other. One that is shifted goes well with
+    both, so it needs more where positions are left over.
+    """
+    chance = len(order.positions) ** -0.5
+    if order.is_certain:
+        return min(4 * chance, 0.7)
+    whole = len(order.positions) == order.length
+    return min(max(2.5 * chance, 0.65 if whole else 0.85), IN_ORDER)
+
+
+def _expected_orders(
+    cells: Cells, known: Sequence[KnownGrid], expected: Sequence[KnownOrder]
 ) -> Iterator[_Order]:
     """Yield the orders that are expected in an output of so many positions."""
     axes, total = len(cells.centre), len(cells.energy)
-    for positions, length, grid in expected:
+    heard = cells.energy > SILENT * cells.energy.max()
+    for positions, length, grid, _ in expected:
         if length != total:
             continue
         n, at = len(positions), torch.tensor(positions, dtype=torch.long, device="cpu")
-        heard = cells.placed[at].nonzero().flatten()
-        if 2 * len(heard) <= n:
+        answering = heard[at].nonzero().flatten()
+        if 2 * len(answering) <= n:
             continue
         same = [g.grid for g in reversed(known) if len(g.grid) == axes and math.prod(g.grid) == n]
-        grids = [grid] if grid else [*same, *_factors(n, resolved, axes)]
-        for candidate in dict.fromkeys(grids):
-            yield _Order(candidate, at[heard], heard)
+        for candidate in dict.fromkeys([grid] if grid else same):
+            yield _Order(candidate, at[answering], answering)
 
 
 #: How many tokens in front of a known grid are tried.

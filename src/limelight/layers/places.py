@@ -31,7 +31,7 @@ from limelight.layers.moments import (
     centre_and_spread,
     correlation,
 )
-from limelight.layers.orders import by_cell, by_order
+from limelight.layers.orders import as_expected, by_cell, by_order
 from limelight.packing import KnownOrder
 
 #: The spread of what looks everywhere alike: the standard deviation of a uniform distribution.
@@ -50,23 +50,43 @@ def read_places(
 ) -> Layout | str:
     """Return the layout that the measurement shows; or, if none, a clause with what was measured.
 
-    1. Find the axis of the channels: the one over which a sum loses the least of the places.
-    2. Find the positions that have a place.
-    3. Read each other axis as an axis of the picture, if the places go along it.
-    4. Else find the grid on which the positions lie in an order: row by row, by windows.
-    5. Else, if the cells are sharp, lay each position in the cell that it looks at.
+    1. Take the order that the input says, if the places do not speak against it.
+    2. Else read the places themselves.
+    3. Else, if they are blurred, take the order that shapes suggest, if the places go with it.
 
     Args:
         moments: What was measured.
         known: Grids that the output was made of, the latest last.
         expected: Orders in which the positions of such an output may lie.
     """
-    # 1. The channels.
     shape = moments.energy.shape
     if not bool(moments.energy.amax() > 0):
         return "nothing in the picture changes it"
     if len(shape) < 2:
         return "it has a single position"
+    by_position = _cells(moments, len(shape) - 1)
+    certain = [order for order in expected if order.is_certain]
+    suggested = [order for order in expected if not order.is_certain]
+    layout = as_expected(by_position, shape, known, certain)
+    read = layout or _read_places(moments, known, expected)
+    if isinstance(read, Layout):
+        return read
+    return as_expected(by_position, shape, known, suggested) or read
+
+
+def _read_places(
+    moments: Moments, known: Sequence[KnownGrid], expected: Sequence[KnownOrder]
+) -> Layout | str:
+    """Return the layout that the places show by themselves.
+
+    1. Find the axis of the channels: the one over which a sum loses the least of the places.
+    2. Find the positions that have a place.
+    3. Read each other axis as an axis of the picture, if the places go along it.
+    4. Else find the grid on which the positions lie in an order: row by row, by windows.
+    5. Else, if the cells are sharp, lay each position in the cell that it looks at.
+    """
+    # 1. The channels.
+    shape = moments.energy.shape
     channels = _channel_axis(moments)
     # 2. The positions.
     cells = _cells(moments, channels)

@@ -107,7 +107,7 @@ class InputGeometry:
         span: Where the canvas lies on the picture; () if they are the same.
         tokens: The grid that the tokens come from, if the user named it.
         least_axes: How many axes an output over it has at least; one less without a batch axis.
-        packed: Orders of the positions in outputs without a batch axis.
+        packed: Orders of the positions in outputs over packed patches.
         pieces: How many pieces (frames, crops, pictures) one prompt's input has; outputs may have a
             row for each.
         own: The numbers of those that the image is made of.
@@ -124,12 +124,30 @@ class InputGeometry:
 
     def guess(self, shape: Sequence[int], grids: Sequence[tuple[int, ...]] = ()) -> Layout | None:
         """Return what the shape of an output suggests about its layout, given earlier grids."""
-        for positions, length, grid in self.packed:
-            if len(shape) == 2 and shape[0] == length:
-                return Layout("tokens", grid, order=positions, folds=length)
+        for positions, length, grid, _ in self.packed:
+            if shape[:-1] in ((length,), (1, length)):
+                return Layout("tokens", grid, order=positions, folds=shape[0])
+        if len(shape) == 2 and self.least_axes == 2:
+            layout = self._guess_joined(shape[0], shape[1], grids)
+            return None if layout is None else replace(layout, folds=shape[0])
         if self.pieces > 1 and shape[0] == self.pieces and len(shape) > 2:
             return guess_pieces(shape, self.size, self.pieces, self.own, grids)
+        if self.pieces > 1 and len(shape) == 3 and shape[0] == 1:
+            joined = self._guess_joined(shape[1], shape[2], grids)
+            if joined is not None:
+                return replace(joined, folds=1)
         return guess_layout(shape, self.size, grids)
+
+    def _guess_joined(
+        self, count: int, channels: int, grids: Sequence[tuple[int, ...]]
+    ) -> Layout | None:
+        """Return what `count` tokens may be that join those of all pieces in one axis."""
+        if count % self.pieces:
+            return None
+        shape = self.pieces, count // self.pieces, channels
+        if self.pieces == 1:
+            return guess_layout(shape, self.size, grids)
+        return guess_pieces(shape, self.size, self.pieces, self.own, grids)
 
 
 #: Where gradient of a score arrived at an output: a mask of its shape; None for nowhere; True if it

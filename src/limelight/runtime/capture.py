@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from limelight.errors import INFERENCE, QUANTISED, LayerError
 from limelight.inputs import map_tensors, substitute_first
@@ -36,19 +37,37 @@ class Capture:
         """Leave the grad mode that the first layer's hook entered."""
         self._grad_mode.close()
 
-    def hook(self, key: int) -> Callable[[nn.Module, object, Any], Any]:
-        """Return the forward hook for a module, by its id."""
+    def hook(self, copy: nn.Module, key: int) -> list[RemovableHandle]:
+        """Put the hooks on the copy of a module, whose id is the key, and return them.
 
-        def capture(_module: nn.Module, _args: object, output: Any) -> Any:
+        The first runs before the hooks of others: those may keep the output for what comes later,
+        as transformers' do for hidden states. The second captures again if one of them has changed
+        the output.
+        """
+        handed_on: list[Any] = [None]
+
+        def first(_module: nn.Module, _args: object, output: Any) -> Any:
             self._ran[key] += 1
-            if self.wanted[key].isdisjoint({None, self._ran[key]}):
-                return output
-            if self._whole:
-                kept = self._kept[key, self._ran[key]] = map_tensors(output, self._in_graph)
-                return map_tensors(kept, _copy)
-            return substitute_first(output, lambda tensor: self._keep(key, tensor))
+            handed_on[0] = self._capture(key, output)
+            return handed_on[0]
 
-        return capture
+        def last(_module: nn.Module, _args: object, output: Any) -> Any:
+            changed = output is not handed_on[0]
+            handed_on[0] = None
+            return self._capture(key, output) if changed else output
+
+        return [
+            copy.register_forward_hook(first, prepend=True),
+            copy.register_forward_hook(last),
+        ]
+
+    def _capture(self, key: int, output: Any) -> Any:
+        if self.wanted[key].isdisjoint({None, self._ran[key]}):
+            return output
+        if self._whole:
+            kept = self._kept[key, self._ran[key]] = map_tensors(output, self._in_graph)
+            return map_tensors(kept, _copy)
+        return substitute_first(output, lambda tensor: self._keep(key, tensor))
 
     def _keep(self, key: int, tensor: Tensor) -> Tensor:
         kept = self._in_graph(tensor)

@@ -97,7 +97,7 @@ def observe(
             return leave(key, (args, kwargs), output)
 
         copy.register_forward_pre_hook(before, with_kwargs=True)
-        copy.register_forward_hook(after, with_kwargs=True)
+        copy.register_forward_hook(after, with_kwargs=True, prepend=True)
     return call_shadow(model, root, copies, inputs.clone(), propose_all=propose_all)
 
 

@@ -166,7 +166,7 @@ def run_captured(
     """
     to_compile = parts_of(model, capture.wanted) if compile else []
     root, copies = shadow(model, {*capture.wanted, *map(id, to_compile)})
-    hooks = [copies[key].register_forward_hook(capture.hook(key)) for key in capture.wanted]
+    hooks = [hook for key in capture.wanted for hook in capture.hook(copies[key], key)]
     with compiled(model, copies, to_compile):
         try:
             return call_shadow(model, root, copies, inputs)

@@ -23,7 +23,7 @@ from limelight.inputs import ModelInputs, substitute_first, tensors
 from limelight.layers import Layout, ResolvedLayer
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import call_shadow, observe
-from limelight.runtime.shadow import clear_hooks, copy_module, shadow
+from limelight.runtime.shadow import copy_module, keep_observers, shadow
 
 #: By the id of a module, for each of its calls: the batch axis of each tensor that it returned.
 BatchAxes = dict[int, list[list[int | None]]]
@@ -324,7 +324,7 @@ class _Replay:
 def _replace(copy: nn.Module, key: int, replay: _Replay, *, is_layer: bool) -> None:
     """Let a copy return its recorded outputs; the layer's copy returns A at the chosen call."""
     original = copy_module(copy)  # keeps the hooks
-    clear_hooks(copy)  # the record already holds what they did
+    keep_observers(copy)  # the record already holds what they changed
     # A module with a hook is called even where a transformer would take its fused path.
     copy.register_forward_pre_hook(lambda _module, _args: None)
 

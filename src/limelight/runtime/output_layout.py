@@ -62,7 +62,10 @@ def _find_layout(
         "images, so its first axis is not the batch. If one image was passed, add the batch "
         "axis, image[None]; inside windowed attention, take the block around the layer."
     )
-    if output.shape[0] % batch:
+    joined = 0  # as many tokens of each image follow one another
+    if output.shape[0] == 1 < batch and output.ndim == 3 and not output.shape[1] % batch:
+        joined = output.shape[1] // batch
+    elif output.shape[0] % batch:
         raise not_by_image
     reason = ""
     for picture in inputs.pictures:
@@ -79,9 +82,9 @@ def _find_layout(
         if layout is not None and each:
             layout = _of_each_image(recording, number, run, pictured, layer)
         if layout is not None:
-            return PlacedLayout(layout, picture)
+            return PlacedLayout(replace(layout, joined=joined) if joined else layout, picture)
         reason = reason or recording.reasons.get(number, "")
-    if output.shape[0] != batch:
+    if output.shape[0] != batch and not joined:
         raise not_by_image
     reason = reason or "it did not run when the network was recorded on the first image alone"
     raise LayerError(
@@ -108,7 +111,7 @@ def recorded_call(
 
 def _without_graph(output: Tensor, layer: ResolvedLayer, run: Pass) -> tuple[Recording, RawCall]:
     """Return a recording of the layer's call alone, which is then measured, and the call."""
-    shape = output.shape[0] // run.inputs.batch, *output.shape[1:]
+    shape = max(1, output.shape[0] // run.inputs.batch), *output.shape[1:]
     call = RawCall(layer.path, shape, source=None, result=0, number=0, learned=True)
     anchor = Anchor(0, layer.path, (layer.call or 1) - 1, is_input=False, shape=shape)
     geometry = InputGeometry(tuple(run.inputs.image.shape[2:]), tokens=run.spec.grid)

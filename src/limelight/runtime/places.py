@@ -181,7 +181,7 @@ class _Runner:
             copy = self._copies[key]
             hooks += [
                 copy.register_forward_pre_hook(partial(watch.enter, path), with_kwargs=True),
-                copy.register_forward_hook(partial(watch.leave, path)),
+                copy.register_forward_hook(partial(watch.leave, path), prepend=True),
             ]
         inputs = self._inputs.on(image).clone()
         try:

@@ -190,10 +190,11 @@ class Recording:
             return "it puts out no numbers that can be measured"
         moments, known, tokens = measurement.moments, self._known(anchor), self.geometry.tokens
         guess = self.geometry.guess(anchor.shape, [grid.grid for grid in known])
-        if guess is not None and guess.order:
+        if guess is not None and guess.kind == "tokens":
             positions = math.prod(anchor.shape) // anchor.shape[guess.axis_of_channels]
-            cells = KnownOrder(guess.order, positions, guess.grid)
-            expected = [cells, *expected]
+            cells = range(guess.prefix, guess.prefix + math.prod(guess.grid))
+            order = guess.order or tuple(cells)
+            expected = [*expected, KnownOrder(order, positions, guess.grid, is_certain=False)]
         layout = read_places(moments, known, expected)
         settled = isinstance(layout, Layout) and (layout.kind != "tokens" or layout.grid == tokens)
         if tokens is not None and not settled:

@@ -8,7 +8,7 @@ raises, nothing has to be restored, and threads that use one model cannot distur
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -62,11 +62,29 @@ def shadow(
     return copies.get(id(model), model), copies
 
 
-def clear_hooks(copy: nn.Module) -> None:
-    """Remove all hooks from a module in a shadow."""
+def keep_observers(copy: nn.Module) -> None:
+    """Let the forward hooks of a module in a shadow see its output, and change nothing.
+
+    Hooks of transformers keep hidden states for what comes later. All other hooks are removed.
+    """
+    observers = {key: _observer(hook) for key, hook in copy._forward_hooks.items()}
     for name in _COMMON:
-        if isinstance(copy.__dict__.get(name), OrderedDict):
+        if isinstance(copy.__dict__.get(name), OrderedDict) and name not in _ABOUT_FORWARD_HOOKS:
             copy.__dict__[name].clear()
+    copy._forward_hooks.update(observers)
+
+
+#: What says how the forward hooks of a module are called.
+_ABOUT_FORWARD_HOOKS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+
+
+def _observer(hook: Callable[..., Any]) -> Callable[..., None]:
+    """Return a hook that calls another and drops what it returns."""
+
+    def observe(*arguments: Any) -> None:
+        hook(*arguments)
+
+    return observe
 
 
 def fill_zeros(copy: nn.Module) -> None:

@@ -37,6 +37,7 @@ from limelight.vision_language.sentences import (
     Sentence,
     log_probabilities,
     run_sentence,
+    special_tokens,
     write_sentence,
 )
 from limelight.vision_language.words import Span, Word, find_word, words_of
@@ -52,7 +53,7 @@ def ask(
     word: str | int | None = None,
     instead: str | None = None,
     whole: bool = False,
-    method: str | Method = "gradcam",
+    method: str | Method = "hirescam",
     layer: Layer | None = None,
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,
@@ -80,7 +81,9 @@ def ask(
         instead: Another word in the place of that word; the score is then the difference of their
             log-probabilities, at the first token where they differ.
         whole: Explain the whole answer with one map.
-        method: A name in METHODS, if need be with options, or a row of it.
+        method: A name in METHODS, if need be with options, or a row of it. A word is read at the
+            few cells that it attends to, so that HiRes-CAM, which weighs each cell by itself, finds
+            its place more surely than Grad-CAM, which takes the mean over all of them.
         layer: A dotted path or a module inside the model; None to let limelight choose.
         subtract_sinks: Take what the maps of all words share out of the places where nearly all are
             hot; see `find_sinks`.
@@ -103,9 +106,8 @@ def ask(
     prompt = read_prompt(network, pictures, question)
     given = _Given(network, pictures, prompt)
     sentence = write_sentence(network, prompt, answer, max_new_tokens)
-    text, words = words_of(
-        sentence.answer, frozenset(network.tokenizer.all_special_ids), given.decode
-    )
+    special = special_tokens(network, sentence.answer)
+    text, words = words_of(sentence.answer, special, given.decode)
     asked = _asked(given, sentence, text, words, _Choice(word, instead, whole, subtract_sinks))
     found = _explained(given, sentence, asked, method, layer, progress)
     blurred = _without_picture(given, sentence) if without_picture else None
@@ -135,7 +137,7 @@ def caption(
     word: str | int | None = None,
     instead: str | None = None,
     whole: bool = False,
-    method: str | Method = "gradcam",
+    method: str | Method = "hirescam",
     layer: Layer | None = None,
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,

@@ -32,8 +32,12 @@ class Box(NamedTuple):
 #: How far a number of the input may look from where its line says, in lengths of its piece.
 _OFF = 0.04
 
-#: How much of the contrast between black and white a number has to have that looks at the photo.
-_SEEN = 0.02
+#: How much of the contrast between black and white a number has to have that looks at the photo: at
+#: the border of padding a filter mixes both.
+_SEEN = 0.5
+
+#: Sides so close to the photo's border lie on it: ramps of 8 bits do not tell them apart.
+_ON_BORDER = 0.01
 
 #: Next to the border of a photo a filter sees no full ramp.
 _BORDER = 0.03
@@ -147,4 +151,9 @@ def _line(u: Tensor, other: Tensor, shown: Tensor) -> tuple[float, float]:
             "processor turns, mirrors or mixes them, or its pictures were read in a wrong order. "
             "Explain the tensors themselves: limelight.explain(model, inputs, target=Words(...))."
         )
-    return start, start + slope
+    return _on_border(start, 0.0), _on_border(start + slope, 1.0)
+
+
+def _on_border(place: float, border: float) -> float:
+    """Return a place, or the border if it is next to it."""
+    return border if abs(place - border) < _ON_BORDER else place

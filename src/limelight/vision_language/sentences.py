@@ -166,7 +166,7 @@ def _with_prompt(inputs: dict[str, Any], key: str, ids: Sequence[int]) -> dict[s
 
 def _behind_beginning(network: VisionLanguageModel, ids: Sequence[int]) -> int:
     """Return the place behind the tokens that begin a generated sentence."""
-    begins = frozenset(network.tokenizer.all_special_ids) - ends_of(network)
+    begins = special_tokens(network, ids) - ends_of(network)
     first = 1
     while first < len(ids) and ids[first] in begins:
         first += 1
@@ -176,6 +176,16 @@ def _behind_beginning(network: VisionLanguageModel, ids: Sequence[int]) -> int:
 def _without_beginning(network: VisionLanguageModel, ids: list[int]) -> list[int]:
     """Return new tokens without one that begins a sentence."""
     return ids[1:] if ids and ids[0] == network.tokenizer.bos_token_id else ids
+
+
+def special_tokens(network: VisionLanguageModel, ids: Sequence[int]) -> frozenset[int]:
+    """Return those of some tokens that stand for no text: they are left out where it is read."""
+    decode = network.tokenizer.decode
+    return frozenset(
+        token
+        for token in set(ids)
+        if decode([token]) and not decode([token], skip_special_tokens=True)
+    )
 
 
 def ends_of(network: VisionLanguageModel) -> frozenset[int]:
