@@ -42,7 +42,7 @@ class AnswerOptions:
     method: Annotated[
         str,
         typer.Option(help="A name that `limelight methods` lists, with options if any."),
-    ] = "gradcam"
+    ] = "hirescam"
     layer: OneLayer = None
     subtract_sinks: Annotated[
         bool,
