@@ -6,6 +6,8 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -290,7 +292,7 @@ def counted_forwards(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
         runs.append(output.logits.requires_grad)
         return output
 
-    noted.__signature__ = __import__("inspect").signature(forward)  # type: ignore[attr-defined]
+    noted.__signature__ = signature(forward)  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(kind, "forward", noted)
         yield runs
@@ -392,8 +394,7 @@ def test_what_words_share_in_a_sink_is_subtracted() -> None:
 
 
 def test_sinks_are_subtracted_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    from limelight.vision_language import pipeline
-
+    pipeline: Any = import_module("limelight.vision_language.pipeline")
     real = pipeline.on_photo
 
     def with_sink(*given: Any) -> np.ndarray:

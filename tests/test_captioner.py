@@ -67,8 +67,8 @@ def test_words_of_the_prior_are_marked_as_not_needing_the_picture(answers: Answe
     needing, gains = defaultdict(list), defaultdict(list)
     for _, answer in answers:
         for place, word in zip(PLACES, answer.words, strict=True):
-            needing[place].append(word.needs_picture)
-            gains[place].append(word.gain)
+            needing[place].append(bool(word.needs_picture))
+            gains[place].append(word.gain or 0.0)
             said = "did not need the picture" in word.status_reason
             assert said == (word.needs_picture is False)
     for place in PLACES:

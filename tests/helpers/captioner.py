@@ -87,7 +87,7 @@ def tokeniser() -> Any:
     )
 
 
-class _Sees(hf.PreTrainedModel):  # type: ignore[misc, name-defined]
+class _Sees(hf.PreTrainedModel):  # type: ignore[misc]
     """Convolutions to a grid of 8 x 8 cells, in a row as a decoder reads them."""
 
     config_class = hf.ViTConfig

@@ -92,8 +92,9 @@ class HubSource:
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Keep transformers from drawing its own progress bars."""
-    from transformers.utils import logging
+    from transformers.utils import logging as their_logging
 
+    logging: Any = their_logging
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -33,8 +33,9 @@ def generated_tokens(model: nn.Module, inputs: Mapping[str, Any], most: int) -> 
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep transformers from remarks, such as on sampling options, which greedy search ignores."""
-    from transformers.utils import logging
+    from transformers.utils import logging as their_logging
 
+    logging: Any = their_logging
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -135,9 +135,9 @@ def _line(u: Tensor, other: Tensor, shown: Tensor) -> tuple[float, float]:
     count = u.shape[1]
     columns = ((torch.arange(count, device="cpu") + 0.5) / count).double().expand_as(u)
     inside = shown & (u > _BORDER) & (u < 1 - _BORDER) & (other > _BORDER) & (other < 1 - _BORDER)
-    kept = inside if len(columns[inside].unique()) > 1 else shown
+    kept = inside if len(set(columns[inside].tolist())) > 1 else shown
     x, y = columns[kept], u[kept]
-    if len(x.unique()) == 1:  # a single column: it reaches as far to both sides as it can
+    if len(set(x.tolist())) == 1:  # a single column: it reaches as far to both sides as it can
         half = min(float(y.mean()), 1 - float(y.mean())) * count
         centre = float(y.mean()) - (float(x[0]) - 0.5) * 2 * half
         return centre - half, centre + half

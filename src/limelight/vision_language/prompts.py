@@ -158,8 +158,10 @@ def _in_template(network: VisionLanguageModel, count: int, question: str) -> str
     chat = ""
     for content in (parts, as_text):  # older templates take text alone
         try:
-            chat = network.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
+            chat = str(
+                network.processor.apply_chat_template(
+                    [{"role": "user", "content": content}], add_generation_prompt=True
+                )
             )
         except Exception:  # a template may raise anything
             continue
