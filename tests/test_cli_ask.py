@@ -54,7 +54,7 @@ def test_a_question_is_answered_word_by_word(run: Runner, folder: Path, llava: s
     for word in found.words:
         (line,) = (line for line in lines if line.split()[:1] == [word.text] and "%" in line)
         assert ("not needed" in line) == (word.needs_picture is False)
-    assert "gradcam" in out
+    assert f"method {found.method} page" in flat(out)
     page = read((folder / "limelight-out" / "a-ask" / "answer.html").read_text(encoding="utf-8"))
     assert page.one("h1").text == QUESTION
     assert "limelight-out/a-ask/answer.html" in out
@@ -67,7 +67,8 @@ def test_the_document_says_what_the_library_finds(run: Runner, folder: Path, lla
     found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
     assert report["answer"] == found.text == ANSWER
     assert (report["given"], report["subtracted"]) == (True, False)
-    assert (report["layer"], report["reason"]) == (found.layer, found.reason)
+    for name in ("method", "layer", "reason"):
+        assert report[name] == getattr(found, name)
     assert [word["text"] for word in report["words"]] == ANSWER.split()
     for said, word in zip(report["words"], found.words, strict=True):
         assert said["log_probability"] == pytest.approx(word.log_probability, rel=1e-5)
@@ -160,7 +161,7 @@ def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: s
     assert (report["layer"], report["method"]) == (layer, "layercam")
     assert (report["weights"], report["subtracted"]) == ("random", True)
     _, out, _ = run("ask", *given, "--weights", "none")
-    assert "The weights are random" in out
+    assert "The weights are random: neither words nor maps mean a thing." in out
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,12 @@ class AnswerOptions:
         bool, typer.Option("--whole", help="Explain the whole answer with one map.")
     ] = False
     method: Annotated[
-        str,
-        typer.Option(help="A name that `limelight methods` lists, with options if any."),
-    ] = "gradcam"
+        str | None,
+        typer.Option(
+            help="A name that `limelight methods` lists, with options if any.",
+            show_default="hirescam, or gradcam before a layer norm",
+        ),
+    ] = None
     layer: OneLayer = None
     subtract_sinks: Annotated[
         bool,
@@ -65,7 +68,8 @@ class AnswerOptions:
 
     def __post_init__(self) -> None:
         """Refuse an unknown method, before any work is done."""
-        find_method(self.method)
+        if self.method is not None:
+            find_method(self.method)
 
     @property
     def arguments(self) -> dict[str, Any]:

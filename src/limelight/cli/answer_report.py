@@ -50,7 +50,7 @@ _OF_A_WORD = [
 
 def print_answer(console: Console, report: dict[str, Any]) -> None:
     """Print an answer, its words, and where the page is."""
-    warn_of_random_weights(console, report["weights"])
+    warn_of_random_weights(console, report["weights"], "words")
     photos = " ".join(report["photos"])
     console.print(f"[bold]{escape(photos)}[/]  {escape(report['model'])} ({report['weights']})")
     said = _facts()
