@@ -50,6 +50,8 @@ class Packing:
         order: For each cell of the lattice, row by row, the number of its piece.
         pictures: How many pictures each prompt has.
         first_channel: The channels of a piece before this one are not of the picture.
+        sizes: For pictures that are padded to one size: the height and width of each of a prompt;
+            () if they are not. The picture is what is not padding.
         merges: Along how many cells, in rows and in columns, the pieces of a pack lie in blocks.
     """
 
@@ -60,6 +62,7 @@ class Packing:
     pictures: int = 1
     first_channel: int = 0
     merges: int = 1
+    sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_flat(self) -> bool:
@@ -69,6 +72,9 @@ class Packing:
     def unpack(self) -> Tensor:
         """Return the pictures `[B, C, *lattice, *rest]`, for pieces `[C, *rest]`."""
         cells = self.pieces[:, self._index][:, :, self.first_channel :]
+        if self.sizes:
+            height, width = self.sizes[self.order[0]]
+            cells = cells[..., :height, :width]
         cells = cells.reshape(len(cells), *self.lattice, *cells.shape[2:])
         return cells.movedim(1 + len(self.lattice), 1)
 
@@ -82,6 +88,8 @@ class Packing:
         cells = cells.reshape(len(cells), -1, *cells.shape[1 + axes :])
         if not self._is_whole:
             pieces = self.pieces.to(cells)
+            if self.sizes:
+                cells = _laid_on(pieces[:, self._index], cells)
             if self.first_channel:
                 fixed = pieces[:, self._index, : self.first_channel]
                 cells = torch.cat([fixed, cells], 2)
@@ -99,6 +107,8 @@ class Packing:
 
     def orders(self) -> tuple[KnownOrder, ...]:
         """Return where the cells of patches lie in outputs: as packed, and merged."""
+        if self.sizes:
+            return tuple(_joined_orders(self.sizes, self.order[0]))
         if self.pieces.ndim > 3:
             return ()
         count, block = self.pieces.shape[1], self.merges**2
@@ -118,7 +128,29 @@ class Packing:
     @property
     def _is_whole(self) -> bool:
         in_order = self.order == tuple(range(self.pieces.shape[1]))
-        return in_order and not self.first_channel
+        return in_order and not self.first_channel and not self.sizes
+
+
+def _laid_on(padded: Tensor, pictures: Tensor) -> Tensor:
+    """Return padded pictures `[..., H, W]` with others in their upper left corner."""
+    laid = padded.clone()
+    laid[..., : pictures.shape[-2], : pictures.shape[-1]] = pictures
+    return laid
+
+
+def _joined_orders(sizes: Sequence[tuple[int, int]], picture: int) -> Iterator[KnownOrder]:
+    """Yield where the patches of one picture lie among those of all, for each size of patch.
+
+    The patches of pictures of different sizes follow one another, row by row.
+    """
+    side = math.gcd(*(length for size in sizes for length in size))
+    for patch in range(2, side + 1):
+        counts = [h * w // patch**2 for h, w in sizes]
+        if side % patch or counts[picture] < 2:
+            continue
+        start, (h, w) = sum(counts[:picture]), sizes[picture]
+        positions = tuple(range(start, start + counts[picture]))
+        yield KnownOrder(positions, sum(counts), (h // patch, w // patch))
 
 
 def patches_on(tensor: Tensor, grid: Sequence[int]) -> Packing | None:
@@ -158,7 +190,7 @@ def find_packing(
     if tensor.ndim == 3 and tensor.is_floating_point():
         return _with_shapes(tensor, others) or _with_numbers(tensor)
     if tensor.ndim >= 4 and words is not None:
-        return _beside_words(tensor, words, picture)
+        return _beside_words(tensor, words, others, picture)
     return None
 
 
@@ -359,10 +391,15 @@ def _with_numbers(tensor: Tensor) -> Packing | None:
     return Packing(tensor, (1, tensor.shape[1]), (rows, columns), order, first_channel=2)
 
 
-def _beside_words(tensor: Tensor, words: _Words, picture: int | None) -> Packing | None:
+def _beside_words(
+    tensor: Tensor, words: _Words, others: Sequence[Tensor], picture: int | None
+) -> Packing | None:
     """Read crops or pictures `[..., C, H, W]` of prompts in which tokens stand for them."""
     lead, batch = tensor.shape[:-3], len(words.ids)
-    if tensor.shape[-3] not in (1, 3) or lead == (batch,) or lead[0] < batch:
+    if tensor.shape[-3] not in (1, 3) or lead[0] < batch:
+        return None
+    sizes = _padded_sizes(tensor, others)
+    if lead == (batch,) and not sizes:
         return None
     if lead[0] % batch:
         if any(run >= _SHORTEST_RUN for _, _, run in words.placeholders()):
@@ -381,11 +418,29 @@ def _beside_words(tensor: Tensor, words: _Words, picture: int | None) -> Packing
     pieces = tensor.reshape(batch, count, *tensor.shape[-3:])
     pictures = next((size for size in per_prompt if size > 1), 1)
     order = range(count)
-    if picture is not None:
+    own = tuple(sizes[:count])
+    if sizes and list(own) * batch != sizes:
+        raise _differing(f"pictures of {sizes} pixels", batch)
+    if picture is not None or sizes:
+        picture = picture or 0
         _check_picture(picture, pictures)
         order = range(picture * (count // pictures), (picture + 1) * (count // pictures))
     lattice = (len(order),) if len(order) > 1 else ()
-    return Packing(pieces, per_prompt, lattice, tuple(order), pictures)
+    return Packing(pieces, per_prompt, lattice, tuple(order), pictures, sizes=own)
+
+
+def _padded_sizes(tensor: Tensor, others: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return the sizes of pictures `[n, C, H, W]` that are padded to one size; [] if they are not.
+
+    They are among the inputs, and the largest of them is H by W.
+    """
+    for other in others:
+        if other.shape != (tensor.shape[0], 2) or tensor.ndim != 4 or other.is_floating_point():
+            continue
+        whole = other.dtype != torch.bool and other.amax(0).tolist() == list(tensor.shape[-2:])
+        if whole and not bool((other == other[0]).all()):
+            return [(int(h), int(w)) for h, w in other.tolist()]
+    return []
 
 
 def _check_picture(picture: int, count: int) -> None:

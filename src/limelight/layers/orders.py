@@ -85,7 +85,9 @@ def _orders(
     grids = [grid.grid for grid in reversed(known)]
     grids = list(dict.fromkeys(g for g in grids if len(g) == axes and math.prod(g) > 1))
     exact = [g for g in grids if math.prod(g) == n]
-    for grid in dict.fromkeys([*exact, *_factors(n, resolved, axes)]):
+    # A few positions, such as four queries, lie along two axes by chance.
+    free = _factors(n, resolved, axes) if n >= _FEWEST or len(resolved) == 1 else iter(())
+    for grid in dict.fromkeys([*exact, *free]):
         for order in itertools.permutations(resolved):
             yield _Order(grid, placed, _raster(index, grid, order))
     # A known grid of another size: some of its cells are silent, or others look placed.
@@ -132,7 +134,7 @@ def _enough(order: KnownOrder) -> float:
     that of windows, goes with one axis and not with the other. One that is shifted goes well with
     both, so it needs more where positions are left over.
     """
-    chance = len(order.positions) ** -0.5
+    chance = 1 / math.sqrt(len(order.positions))
     if order.is_certain:
         return min(4 * chance, 0.7)
     whole = len(order.positions) == order.length
@@ -156,6 +158,9 @@ def _expected_orders(
         for candidate in dict.fromkeys([grid] if grid else same):
             yield _Order(candidate, at[answering], answering)
 
+
+#: How many positions show a grid of two axes by themselves.
+_FEWEST = 9
 
 #: How many tokens in front of a known grid are tried.
 _MOST_SHIFTS = 64

@@ -84,7 +84,7 @@ def _find_layout(
         if layout is not None:
             return PlacedLayout(replace(layout, joined=joined) if joined else layout, picture)
         reason = reason or recording.reasons.get(number, "")
-    if output.shape[0] != batch and not joined:
+    if output.shape[0] != batch and not joined and output.ndim >= inputs.least_axes > 2:
         raise not_by_image
     reason = reason or "it did not run when the network was recorded on the first image alone"
     raise LayerError(
