@@ -210,19 +210,15 @@ def boxes_of(name: str, sizes: Sequence[tuple[int, int]], number: int) -> list[A
 def assert_boxes(found: Sequence[Any], name: str, size: tuple[int, int]) -> None:
     """Check boxes in photo lengths against those that the family's own code has, in pixels."""
     width, height = size
-    expected = CELLS[name].pieces(size)
-    assert len(found) == len(expected)
-    for box, (left, top, right, bottom) in zip(found, expected, strict=True):
+    expected = [box for box in CELLS[name].pieces(size) if box[2] > box[0]]
+    seen = [box for box in found if box is not None]
+    for box, (left, top, right, bottom) in zip(seen, expected, strict=True):
         wanted = left / width, top / height, right / width, bottom / height
         assert box == pytest.approx(wanted, abs=0.015)
 
 
-#: Their processors pad what they take, and the tests' helper leaves that out.
-PADDED = ("llava-next", "llava-onevision")
-
-
 @pytest.mark.parametrize("size", [SQUARE, OBLONG])
-@pytest.mark.parametrize("name", [name for name in ASKED if name not in PADDED])
+@pytest.mark.parametrize("name", ASKED)
 def test_pieces_lie_where_the_processor_cuts_them(name: str, size: tuple[int, int]) -> None:
     assert_boxes(boxes_of(name, [size], 0), name, size)
 
@@ -232,7 +228,7 @@ def test_pieces_of_one_photo_are_told_from_those_of_another(name: str) -> None:
     sizes = [SQUARE, OBLONG]
     for number, size in enumerate(sizes):
         found = boxes_of(name, sizes, number)
-        assert_boxes([box for box in found if box is not None], name, size)
+        assert_boxes(found, name, size)
 
 
 def test_padding_has_no_place_on_the_photo() -> None:
@@ -409,7 +405,7 @@ def test_sinks_are_subtracted_on_request(monkeypatch: pytest.MonkeyPatch) -> Non
     real = pipeline.on_photo
 
     def with_sink(*given: Any) -> np.ndarray:
-        cells = real(*given)
+        cells: np.ndarray = real(*given)
         cells[CORNER] = 2 * np.abs(cells).max()
         return cells
 

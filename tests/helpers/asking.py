@@ -18,9 +18,8 @@ _IN_PARTS = ("vit-gpt2", "trocr", "blip", "git")
 #: What of a question these take by themselves: their placeholders are not put in by the processor.
 _WRITTEN_OUT = ("kosmos-2", "florence-2")
 
-#: All that generate text, by a decoder that reads from left to right, but those whose default layer
-#: or processor needs options.
-ASKED = [name for name in FAMILIES if name not in ("siglip2", "mllama", "pix2struct")]
+#: All that generate text.
+ASKED = [name for name in FAMILIES if name != "siglip2"]
 
 
 @cache
