@@ -24,6 +24,7 @@ import limelight
 import limelight.cli
 import limelight.deployed
 import tables
+from helpers.asked_models import save_blip, save_llava
 from helpers.deployed_files import NETWORK, save_file
 from limelight.cli.network_options import NetworkOptions
 from limelight.compat.migration import migrate
@@ -32,6 +33,7 @@ from limelight.methods import METHODS
 from limelight.metrics import METRICS, choosing
 from limelight.metrics.learned import Learned
 from limelight.render import write_film
+from limelight.vision_language.rows import WORD_COLUMNS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,8 +46,17 @@ def blocks(text: str, language: str) -> list[str]:
     return [body for kind, body in found if kind == language]
 
 
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that answers about photos, and one that writes captions."""
+    found = tmp_path_factory.mktemp("asked")
+    save_llava(found / "llava")
+    save_blip(found / "blip")
+    return found
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, asked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the files that the examples speak of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -78,6 +89,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config.architectures = ["ViTForImageClassification"]
     config.save_pretrained(tmp_path / "mynets" / "vit")
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "mynets" / "vit")
+    for name in ("llava", "blip"):
+        (tmp_path / name).symlink_to(asked / name)
+    (tmp_path / "mynets" / "llava").symlink_to(asked / "llava")
     return tmp_path
 
 
@@ -230,6 +244,33 @@ def test_commands_of_the_walkthrough_run(
 
 def test_there_are_commands_of_the_walkthrough() -> None:
     assert len(WALKING) >= 5
+
+
+ASK = (ROOT / "docs" / "ask.md").read_text()
+ASKING = [line for line in blocks(ASK, "")[0].splitlines() if line.startswith("limelight")]
+
+
+def test_examples_of_asking_run(folder: Path) -> None:
+    space: dict[str, Any] = {}
+    for block in blocks(ASK, "python"):
+        exec(block, space)
+    names = sorted(path.name for path in (folder / "answer").iterdir())
+    assert names == ["answer.html", "maps.npz", "words.png"]
+    assert space["against"]["cat"].contrast is not None
+    assert len(space["both"]["cat"].heatmaps) == 2
+
+
+@pytest.mark.parametrize("line", ASKING)
+def test_commands_of_asking_run(
+    folder: Path, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_runs(line, monkeypatch, capsys)
+
+
+def test_the_page_about_asking_names_every_column_of_words() -> None:
+    table = ASK.partition("## Tables")[2]
+    assert set(re.findall(r"`(\w+)`", table)) >= set(WORD_COLUMNS)
+    assert len(ASKING) >= 5
 
 
 MEASURE = (ROOT / "docs" / "measure.md").read_text()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
+from helpers.browser import Browsed, browse
 from helpers.page_cases import case, page
 from helpers.page_truth import laid_out
-from helpers.pages import Reader, packed_in, read
+from helpers.pages import packed_in, read
 from limelight.steps.page_numbers import readable
 
 #: Reads pages in frames 400 pixels wide: how wide they are, what pointing and the table show.
@@ -70,58 +66,18 @@ addEventListener("load", () => {
 """
 
 
-@dataclass(frozen=True)
-class Browsed:
-    """What a browser made of pages."""
-
-    report: list[dict[str, Any]]
-    console: list[str]
-    asked: set[str]
-
-
 BROWSED = ("a volume, fem in float64", "a signal", "swin_t", "chelsea, input-x-gradient")
 
 
 @pytest.fixture(scope="module")
 def browsed(tmp_path_factory: pytest.TempPathFactory) -> Browsed:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("there is no chromium on the PATH")
-    folder = tmp_path_factory.mktemp("browser")
     frames = [case(name).found._repr_html_() for name in BROWSED]
     narrow = [frame.replace('style="width: 100%', 'style="width: 400px') for frame in frames]
     # So that the probe may look inside.
     closed = 'sandbox="allow-scripts"'
     assert all(closed in frame for frame in frames)
     narrow = [frame.replace(closed, "") for frame in narrow]
-    (folder / "frames.html").write_text(
-        f"<!doctype html><meta charset=utf-8><body>{''.join(narrow)}{PROBE}", encoding="utf-8"
-    )
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
-            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
-            *("--disable-sync", f"--user-data-dir={folder / 'profile'}", "--window-size=900,900"),
-            *("--enable-logging=stderr", "--v=0", f"--log-net-log={folder / 'net.json'}"),
-            *("--net-log-capture-mode=Everything", "--host-resolver-rules=MAP * ~NOTFOUND"),
-            *("--virtual-time-budget=20000", "--dump-dom"),
-            (folder / "frames.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    log = (folder / "net.json").read_text(encoding="utf-8", errors="replace")
-    # The browser asks for updates of itself, of no page's accord.
-    lines = [line for line in log.splitlines() if '"initiator":' in line]
-    asked = {line for line in lines if '"initiator":"not an origin"' not in line}
-    reader = Reader()
-    told = re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert told is not None, done.stderr[-2000:]
-    reader.feed(told[0])
-    return Browsed(json.loads(reader.open[0].one("pre").text), console, asked)
+    return browse(tmp_path_factory.mktemp("browser"), narrow, PROBE)
 
 
 def test_a_browser_has_nothing_to_complain_of_and_asks_for_nothing(browsed: Browsed) -> None:

@@ -53,7 +53,7 @@ ORDER = (
     ("tiling", "application", "pipeline", "photo_pipeline", "text_pipeline", "aligned", "film"),
     ("metrics",),
     ("comparison", "concepts", "tracing"),
-    ("steps",),
+    ("steps", "vision_language"),
     ("deployed",),
     ("exporting",),
     ("compat",),

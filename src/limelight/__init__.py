@@ -66,6 +66,10 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.models.black_box import BlackBox as BlackBox
     from limelight.models.network import Network as Network
     from limelight.models.sources import load_model as load_model
+    from limelight.models.vision_language import (
+        VisionLanguageModel as VisionLanguageModel,
+        load_vision_language as load_vision_language,
+    )
     from limelight.options import Options as Options
     from limelight.photo_pipeline import (
         PhotoResult as PhotoResult,
@@ -124,6 +128,9 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.text_pipeline import explain_text as explain_text
     from limelight.tracing import Trace as Trace, Window as Window, trace as trace
     from limelight.version import __version__ as __version__
+    from limelight.vision_language.answer import ExplainedWord as ExplainedWord, Sink as Sink
+    from limelight.vision_language.explained_answer import ExplainedAnswer as ExplainedAnswer
+    from limelight.vision_language.pipeline import ask as ask, caption as caption
     from limelight.window_scores import WindowScores as WindowScores
 
 #: The public names, by the module that defines them.
@@ -197,6 +204,7 @@ _PUBLIC_NAMES = {
     "models.black_box": ("BlackBox",),
     "models.network": ("Network",),
     "models.sources": ("load_model",),
+    "models.vision_language": ("VisionLanguageModel", "load_vision_language"),
     "options": ("Options",),
     "photo_pipeline": (
         "PhotoResult",
@@ -268,6 +276,9 @@ _PUBLIC_NAMES = {
         "trace",
     ),
     "version": ("__version__",),
+    "vision_language.answer": ("ExplainedWord", "Sink"),
+    "vision_language.explained_answer": ("ExplainedAnswer",),
+    "vision_language.pipeline": ("ask", "caption"),
     "window_scores": ("WindowScores",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}

@@ -150,7 +150,7 @@ def _html(
             chosen=chosen,
             photos=photos.pictures,
             panels=panels,
-            colours=_colours(),
+            colours=colours_of_maps(),
             more=f"Not shown: {left_out}." if left_out else "",
             notes=notes,
         )
@@ -210,7 +210,7 @@ class _Photos:
         return number
 
 
-def _colours() -> list[str]:
+def colours_of_maps() -> list[str]:
     """Return the colours of maps from 0 to 1, as CSS writes them."""
     from limelight import render
 

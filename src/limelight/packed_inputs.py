@@ -108,6 +108,11 @@ class _Words:
                 yield token, int(counts[0]), min(runs)
 
 
+def _is_mask(table: Tensor, ids: Tensor) -> bool:
+    """Return whether a table hides padding, which is one token; kinds of tokens hide several."""
+    return int(table.max()) == 1 and len(set(ids[table == 0].tolist())) <= 1
+
+
 def _longest_run(row: Sequence[bool]) -> int:
     """Return the length of the longest run of True that does not end the row."""
     longest = run = 0
@@ -132,7 +137,7 @@ def _words(others: Sequence[Tensor]) -> _Words | None:
     ids = max(sentences, key=lambda table: (table.shape[1], int(table.max())))
     shown = torch.ones_like(ids, dtype=torch.bool)
     for table in tables:
-        if table.shape == ids.shape and table is not ids and int(table.max()) == 1:
+        if table.shape == ids.shape and table is not ids and _is_mask(table, ids):
             shown &= table == 1
     return _Words(ids, shown)
 

@@ -61,7 +61,7 @@ class Node:
 class Reader(HTMLParser):
     """Reads a page into a tree, and refuses tags that are not balanced."""
 
-    void = frozenset({"meta", "link", "img", "br"})
+    void = frozenset({"meta", "link", "img", "br", "hr", "input"})
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "app", "load_command", "main"]
 #: The commands, each in a file of `commands/`, with the first line of its help.
 COMMANDS = {
     "explain": "Show what a network looked at in PHOTO: its predicted class, or any other.",
+    "ask": "Ask a vision-language model about PHOTO, and show what it looked at for every word.",
     "compare": "Explain PHOTO in many ways, side by side: methods, targets and layers on one "
     "sheet.",
     "concepts": "Find what the features of all PHOTOs are made of, where, and what the network "

@@ -18,10 +18,12 @@ def network_title(network: Network) -> str:
     return escape(f"{network.name} ({network.weights})")
 
 
-def warn_of_random_weights(console: Console, weights: str) -> None:
+def warn_of_random_weights(console: Console, weights: str, answers: str = "classes") -> None:
     """Print a warning if the weights are random: the maps do not show it."""
     if weights == "random":
-        console.print("[yellow]The weights are random: neither classes nor maps mean a thing.[/]")
+        console.print(
+            f"[yellow]The weights are random: neither {answers} nor maps mean a thing.[/]"
+        )
 
 
 def status_text(explanation: Mapping[str, Any]) -> str:

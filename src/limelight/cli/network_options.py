@@ -53,6 +53,16 @@ InputSize = Annotated[
 ]
 
 
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU if any.")]
+
+
+def chosen_device(name: str) -> str:
+    """Return the device of a name; of `auto` a GPU, if there is any."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
 def weights_option(help: str) -> Any:
     """Return the option --weights."""
     return name_option("--weights", "-w", metavar="default|none|FILE", help=help)
@@ -106,21 +116,16 @@ class NetworkOptions:
         str | None,
         typer.Option(metavar="S[,S,S]", help="Standard deviation in 0..1, likewise."),
     ] = None
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU if any.")
-    ] = "auto"
+    device: Device = "auto"
     dtype: Annotated[DType, typer.Option(help="What the network computes in.")] = DType.float32
 
     def load(self) -> Network:
         """Load the network, with its input changed as the options say."""
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         network = load_model(
             self.model,
             weights=self.weights,
             classes=self.classes,
-            device=device,
+            device=chosen_device(self.device),
             dtype=getattr(torch, self.dtype),
         )
         return replace(network, preprocess=self._changed(network))

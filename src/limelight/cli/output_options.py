@@ -101,6 +101,24 @@ def check_methods_of_scale(scale: MapScale, methods: Sequence[Method]) -> None:
         )
 
 
+def page_file(out: Path, name: str) -> Path:
+    """Return the page to write: the file that --out is, or one of this name in its folder.
+
+    It fails before any work is done.
+
+    Raises:
+        OptionError: --out is a file of another kind.
+    """
+    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
+        make_folder(out.parent)
+        return out
+    if out.suffix and not out.is_dir():
+        raise OptionError(
+            f"--out is {str(out)!r}; a file that ends in .html was expected, or a folder."
+        )
+    return make_folder(out) / name
+
+
 @dataclass(frozen=True, kw_only=True)
 class PictureOptions:
     """The pictures of a command, one for each photo."""

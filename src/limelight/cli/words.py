@@ -17,6 +17,9 @@ PASSED = {
     "method='gradcam'": "--method gradcam",
     "weights='FILE'": "--weights FILE",
     "weights='none'": "--weights none",
+    "whole=True": "--whole",
+    "word=": "--word ",
+    "max_new_tokens": "--max-new-tokens",
 }
 
 

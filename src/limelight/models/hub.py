@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import nn
 
-from limelight.errors import ModelError, OptionError, WeightsError, describe_error
+from limelight.errors import ModelError, OptionError
+from limelight.models.hub_source import HubSource, without_bars
 from limelight.models.network import Network
-from limelight.models.online import unreachable
 from limelight.models.prompted import Prompted, compare_embeddings, compare_pairs
-from limelight.models.state import fit, read_state
 from limelight.photos.preprocess import Preprocess
-
-_Loaded = TypeVar("_Loaded")
-
 
 #: The names of resize filters by Pillow's numbers.
 _FILTER_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -39,57 +32,25 @@ def load_hub(name: str, weights: str | Path, classes: Sequence[str] | None) -> N
         WeightsError: It cannot be downloaded or read.
         OptionError: A model of images and texts was given no texts.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise ModelError(
-            f"The model {name!r} needs the package transformers: pip install 'limelight[hf]'."
-        ) from None
-    source = name.removeprefix("hf:")
-    with _no_bars(transformers.utils.logging):
-        return _load_parts(name, source, weights, classes)
+    source = HubSource.of(name)
+    with without_bars():
+        return _load_parts(source, weights, classes)
 
 
-@contextmanager
-def _no_bars(logging: Any) -> Iterator[None]:
-    """Keep transformers from drawing its own progress bars."""
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()
-
-
-def _load_parts(
-    name: str, source: str, weights: str | Path, classes: Sequence[str] | None
-) -> Network:
+def _load_parts(source: HubSource, weights: str | Path, classes: Sequence[str] | None) -> Network:
     import transformers
 
-    why = unreachable() if _is_repository(source) else ""
-
-    def fetch(part: Any) -> Any:
-        return _fetch(source, why, lambda: part.from_pretrained(source, local_files_only=bool(why)))
-
-    config = fetch(transformers.AutoConfig)
-    kind = getattr(transformers, (config.architectures or [""])[0], None)
+    name = source.name
+    config = source.fetch(transformers.AutoConfig)
+    kind = source.kind(config)
     if kind is None or "pixel_values" not in signature(kind.forward).parameters:
         raise ModelError(
             f"{name!r} is a {', '.join(config.architectures or ['network of an unknown kind'])}; "
             "one that takes a picture (pixel_values) was expected. Load it yourself and call "
             "limelight.explain with a dict of what it takes."
         )
-    random = str(weights) != "default"
-    if random:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model: nn.Module = kind(config)
-    else:
-        model = fetch(kind)
-    if random and str(weights) != "none":
-        fit(model, read_state(Path(weights)), str(weights))
-    processor = fetch(transformers.AutoImageProcessor)
+    model = source.model(kind, config, weights)
+    processor = source.fetch(transformers.AutoImageProcessor)
     names = _names(config)
     if hasattr(model, "get_text_features") or type(model).__name__ in _OF_PAIRS:
         if not classes:
@@ -97,14 +58,14 @@ def _load_parts(
                 f"{name!r} compares pictures with texts. Pass the texts, or a file with one per "
                 "line, as classes=[...]."
             )
-        tokenizer = fetch(transformers.AutoTokenizer)
+        tokenizer = source.fetch(transformers.AutoTokenizer)
         model, names = _prompted(model, tokenizer, classes), None
     return Network(
         name=name,
         model=model,
         preprocess=preprocess_of(processor.to_dict()),
         classes=names,
-        weights=source if not random else "random" if str(weights) == "none" else str(weights),
+        weights=source.weights_in_words(weights),
     )
 
 
@@ -176,25 +137,3 @@ def _names(config: Any) -> tuple[str, ...] | None:
     names = tuple(str(labels[index]) for index in sorted(labels, key=int))
     placeholder = all(text == f"LABEL_{index}" for index, text in enumerate(names))
     return None if placeholder else names
-
-
-def _is_repository(source: str) -> bool:
-    """Return whether a source is a name on the hub, not a folder."""
-    return not Path(source).is_dir() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) is not None
-
-
-def _fetch(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
-    """Load a part of a network, or raise a WeightsError.
-
-    `why` is the reason that the hub cannot be reached; "" if it can.
-    """
-    try:
-        return load()
-    except (OSError, ValueError, ImportError) as error:
-        reason = describe_error(error).splitlines()[0]
-        if why and isinstance(error, OSError):
-            reason = f"{why}, and not all of it was downloaded before"
-        raise WeightsError(
-            f"The network {source!r} cannot be had from the hub or a folder: {reason}. Pass the "
-            "folder that save_pretrained wrote, of the model and of its image processor."
-        ) from error

@@ -11,17 +11,16 @@ package.module:factory       your own: a function that returns an nn.Module or a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import RLock
 
 import torch
 
-from limelight.errors import ModelError, OptionError, describe_error
+from limelight.errors import OptionError
 from limelight.misnamed import checked_arguments
 from limelight.models.network import DEFAULT, Network
+from limelight.models.placement import library_defaults, place
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names
 
@@ -73,7 +72,7 @@ def load_model(
     if ":" in name and not name.startswith(_LIBRARIES):
         network = own.load_factory(name, weights)
     else:
-        with _library_defaults():
+        with library_defaults():
             if name.startswith("hf:"):
                 network = hub.load_hub(name, weights, names)
             elif name.startswith("open_clip:"):
@@ -87,40 +86,8 @@ def load_model(
         preprocess=preprocess or network.preprocess,
         classes=network.classes if names is None else tuple(names),
     )
-    tensors = (*network.model.parameters(), *network.model.buffers())
-    if any(tensor.is_meta for tensor in tensors):
-        raise ModelError(
-            f"The network {name!r} has no weights: parameters are on the device 'meta'. Build it "
-            "on the CPU, and load its weights there."
-        )
-    if str(device).startswith("meta"):
-        raise OptionError("The device 'meta' holds shapes and no numbers. Pass 'cpu' or a GPU.")
-    try:
-        network.model.to(device=device, dtype=dtype).eval()
-    except (RuntimeError, AssertionError) as error:
-        reason = describe_error(error).splitlines()[0]
-        raise OptionError(f"The device {str(device)!r} cannot be used: {reason}") from error
+    place(network.model, name, device, dtype)
     return network
-
-
-#: Defaults of the whole process are changed by one thread at a time, or they would not be restored.
-_ONE_AT_A_TIME = RLock()
-
-
-@contextmanager
-def _library_defaults() -> Iterator[None]:
-    """Let new tensors be float32 on the CPU, whatever the caller's defaults are.
-
-    Otherwise weights would be rounded to a default of float16, or drawn differently.
-    """
-    with _ONE_AT_A_TIME:
-        before = torch.get_default_dtype()
-        try:
-            torch.set_default_dtype(torch.float32)
-            with torch.device("cpu"):
-                yield
-        finally:
-            torch.set_default_dtype(before)
 
 
 def model_names() -> dict[str, list[str]]:

@@ -144,6 +144,17 @@ def _crop(heatmap: Heat, box: tuple[int, int, int, int]) -> Array:
     return as_array(heatmap[top:bottom, left:right])
 
 
+def overlay_colours(colormap: str = "inferno") -> npt.NDArray[np.uint8]:
+    """Return colour and opacity of 256 heats from 0 to 1, `[256, 4]`, as `overlay` lays them.
+
+    Raises:
+        UnknownNameError: matplotlib has no such colour map.
+    """
+    heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    rgba = np.concatenate([_look_up(heat, _colour_table(colormap)), _opacity(heat)], axis=-1)
+    return np.asarray((rgba[0] * 255).round(), dtype=np.uint8)
+
+
 def overlay(
     photo: Image.Image,
     heatmap: Heat,

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from limelight.application import (
     method_for,
 )
 from limelight.drawing import photos_to_draw_on
-from limelight.errors import InputError, LayerError, LimelightError, MethodError, unknown
+from limelight.errors import InputError, LayerError, LimelightError, MethodError
 from limelight.evidence import at_least_float32, contributions, total
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
@@ -39,7 +39,7 @@ from limelight.runtime.detectors import read_detected
 from limelight.runtime.record import cached_record
 from limelight.runtime.unwrap import unwrap
 from limelight.steps.answers import explained_class, first_answers
-from limelight.steps.data import Beside, Language, WalkthroughData
+from limelight.steps.data import Beside, Language, WalkthroughData, check_language
 from limelight.steps.network_table import network_table
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, Target, as_target
@@ -109,7 +109,7 @@ def walkthrough(
     named = None if method is None else walkable(method)
     where = layer_to_cut(named or DEFAULT, layer)
     others = _methods_beside(beside, where)
-    _check_language(language)
+    check_language(language)
     subject = read_subject(model, inputs, classes)
     if subject.inputs.batch != 1:
         raise InputError(
@@ -216,7 +216,7 @@ class Walkthrough(WalkthroughData):
         from limelight.steps.page import page
 
         language = language or self.language
-        _check_language(language)
+        check_language(language)
         return page(self, language)
 
     def save(self, path: str | Path, *, language: Language | None = None) -> Path:
@@ -256,11 +256,6 @@ def walkable(named: str | Method) -> Method:
         f"The map of {method.name!r} is not a sum over channels of one layer, so there are no "
         f"channels to walk through. Take one of {able}{also}."
     )
-
-
-def _check_language(language: str) -> None:
-    if language not in get_args(Language):
-        raise unknown("language", language, get_args(Language), "There are en and zh.")
 
 
 def _methods_beside(

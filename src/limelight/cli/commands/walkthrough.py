@@ -16,12 +16,11 @@ from limelight.cli.messages import layer_text, method_text, status_text, warn_of
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console, document
-from limelight.cli.output_options import AsJson
+from limelight.cli.output_options import AsJson, page_file
 from limelight.cli.photo_options import OnePhoto, one_photo_path
 from limelight.cli.progress import Bar
 from limelight.cli.target_options import OneTargetOptions, PlaceOptions
-from limelight.errors import OptionError
-from limelight.files import file_name, make_folder
+from limelight.files import file_name
 from limelight.methods import chosen_methods
 from limelight.models.network import Network
 from limelight.photos.pictures import photo_size
@@ -76,7 +75,7 @@ def walkthrough(
     row = None if method is None else walkable(method)
     path = one_photo_path(photo)
     photo_size(path)  # a file that is not there is told before the network is loaded
-    file = _page_file(out, path)
+    file = page_file(out, file_name([path.stem, "walkthrough"], "html"))
     started = time.perf_counter()
     network = network_options.load()
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
@@ -109,18 +108,6 @@ def walkthrough(
     else:
         _print_page(console, report, method)
     raise typer.Exit(1 if report["status"] == "not-finite" else 0)
-
-
-def _page_file(out: Path, photo: Path) -> Path:
-    """Return the file to write; fail before any work is done."""
-    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
-        make_folder(out.parent)
-        return out
-    if out.suffix and not out.is_dir():
-        raise OptionError(
-            f"--out is {str(out)!r}; a file that ends in .html was expected, or a folder."
-        )
-    return make_folder(out) / file_name([photo.stem, "walkthrough"], "html")
 
 
 def _page_as_dict(page: Walkthrough, photo: Path, network: Network, file: Path) -> dict[str, Any]:
