@@ -7,7 +7,8 @@ with patches, crops and class tokens (`helpers/vision_language_cells.py`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from helpers.plain_hooks import correlation
 from helpers.tolerances import assert_agrees
 from helpers.vision_language import FAMILIES, cast, inputs, made, photo, sentences
 from helpers.vision_language_cells import CELLS, Box, Size, laid, rows_of
-from limelight.errors import LimelightError
+from limelight.errors import LayerError, LimelightError
 from limelight.targets import ScoreTarget, Words
 from oracles.weighted import gradcam
 
@@ -44,6 +45,18 @@ LOCAL = [one for one in PLACED if one[1] not in CELLS[one[0]].within[1:]]
 BLURRED = {
     ("florence-2", "model.vision_tower.convs.0"): 0.9,
     ("florence-2", "model.vision_tower.convs.1"): 0.5,
+}
+#: Layers at which limelight may refuse a photo, and must not be wrong: their places are blurred, or
+#: in an order of their own, such as lines of all crops with a token at their ends.
+HARD = {
+    ("git", "git.encoder.layer.0.attention.self.value"),
+    ("git", "git.visual_projection"),
+    ("llava-next", "model.language_model.layers.0"),
+    ("llava-next", "model.language_model.layers.0.input_layernorm"),
+    ("llava-next", "model.multi_modal_projector"),
+    ("llava-onevision", "model.language_model.layers.0"),
+    ("llava-onevision", "model.language_model.layers.0.input_layernorm"),
+    ("mllama", "model.multi_modal_projector"),
 }
 STACKED = [name for name in CELLS if FAMILIES[name].several and not CELLS[name].packs]
 PACKED = [name for name in CELLS if CELLS[name].packs]
@@ -136,16 +149,27 @@ def explained(
     )
 
 
+@contextmanager
+def refused_at_most(name: str, layer: str) -> Iterator[None]:
+    """Let a hard layer be refused, with the reason; what is accepted has to be right."""
+    try:
+        yield
+    except LayerError as error:
+        if (name, layer) not in HARD or "no grid over the image: its" not in str(error):
+            raise
+
+
 # Equal to autograd's
 
 
 @pytest.mark.parametrize(("name", "layer", "sizes"), PLACED, ids=named)
 def test_the_map_is_grad_cam_of_the_layer(name: str, layer: str, sizes: Sizes) -> None:
-    found = explained(name, sizes, layer)
-    raw, score = by_hand(name, layer, sizes)
-    assert found.layer == layer
-    assert_agrees(found.raw, raw)
-    assert_agrees(found.score, score)
+    with refused_at_most(name, layer):
+        found = explained(name, sizes, layer)
+        raw, score = by_hand(name, layer, sizes)
+        assert found.layer == layer
+        assert_agrees(found.raw, raw)
+        assert_agrees(found.score, score)
 
 
 @any_family
@@ -173,12 +197,13 @@ def test_a_row_of_a_batch_is_the_map_of_its_prompt_alone(name: str) -> None:
 @any_family
 def test_a_model_in_bfloat16_has_nearly_the_same_map(name: str) -> None:
     layer = CELLS[name].layers[1]
-    fine = explained(name, ONE, layer)
-    model = copy.deepcopy(made(name).model).bfloat16()
-    given = cast(inputs(name, photos_of(ONE)), torch.bfloat16)
-    coarse = limelight.explain(model, given, target=asked_of(name, given), layer=layer)
-    assert coarse.status[0].name == fine.status[0].name
-    assert correlation(coarse.raw, fine.raw) > 0.95
+    with refused_at_most(name, layer):
+        fine = explained(name, ONE, layer)
+        model = copy.deepcopy(made(name).model).bfloat16()
+        given = cast(inputs(name, photos_of(ONE)), torch.bfloat16)
+        coarse = limelight.explain(model, given, target=asked_of(name, given), layer=layer)
+        assert coarse.status[0].name == fine.status[0].name
+        assert correlation(coarse.raw, fine.raw) > 0.95
 
 
 #: Families that cut photos of other shapes into other pieces, or other numbers of them.
@@ -197,10 +222,11 @@ def test_prompts_whose_photos_are_cut_differently_are_refused(name: str) -> None
 @pytest.mark.parametrize("name", STACKED)
 def test_the_pieces_of_two_photos_are_explained_together(name: str) -> None:
     layer = CELLS[name].layers[1]
-    found = explained(name, BOTH, layer)
-    raw, score = by_hand(name, layer, BOTH)
-    assert_agrees(found.raw, raw)
-    assert_agrees(found.score, score)
+    with refused_at_most(name, layer):
+        found = explained(name, BOTH, layer)
+        raw, score = by_hand(name, layer, BOTH)
+        assert_agrees(found.raw, raw)
+        assert_agrees(found.score, score)
 
 
 @pytest.mark.parametrize("name", STACKED)
@@ -293,7 +319,11 @@ def test_what_changes_on_the_photo_changes_the_cell_over_it(
     def activations(picture: Image.Image) -> Tensor:
         return limelight.cut(model, inputs(name, [[picture]] * len(sizes)), layer).activations[-1]
 
-    still = activations(before)
+    try:
+        still = activations(before)
+    except LayerError:
+        assert (name, layer) in HARD
+        return
     due = cells_of(name, size, *still.shape[-2:])
     for t, cell, box in due[1 :: len(due) // 3]:
         after = inverted(before, box)

@@ -227,7 +227,7 @@ def read(
                 unread=unread,
                 is_scored=call.result in scored,
                 cancelled=call.number in cancelled,
-                among_words=guesses.is_among_words(call),
+                among_words=guesses.holds_words(call, layout),
             )
         )
     # 3. The parallel modules.
@@ -249,6 +249,19 @@ class Guesses:
         """Return whether an axis of an output that was seen is one over words."""
         counts = (n for m, n in self._words.items() if self._origins[call.number] >> m & 1)
         return not set(call.shape[1:3]).isdisjoint(counts)
+
+    def holds_words(self, call: RawCall, layout: Layout | None) -> bool:
+        """Return whether an output that was seen holds the words of a sentence too.
+
+        They are all its positions, or as many of them have no cell of the grid.
+        """
+        if self.is_among_words(call) or layout is None or layout.kind != "tokens":
+            return self.is_among_words(call)
+        left_over = math.prod(call.shape) // call.shape[layout.axis_of_channels]
+        left_over -= math.prod(layout.grid)
+        return any(
+            n <= left_over for m, n in self._words.items() if self._origins[call.number] >> m & 1
+        )
 
     def next(self, call: RawCall) -> Layout | None:
         """Return the guess for the next call.
