@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import limelight
@@ -439,3 +441,30 @@ def test_a_later_description_is_refused_and_a_damaged_one() -> None:
         Description.from_json(later)
     with pytest.raises(WeightsError, match="cannot be read"):
         Description.from_json("{")
+
+
+def test_an_object_of_ultralytics_is_exported_with_its_preprocessing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Model(nn.Module):
+        """Named as the class of ultralytics that holds a network."""
+
+        task = "classify"
+        overrides: ClassVar[dict[str, Any]] = {"imgsz": 32}
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(
+                nn.Conv2d(3, 4, 3),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(4, 3),
+            )
+
+    monkeypatch.setattr(Model, "__module__", "ultralytics.engine.model")
+    torch.manual_seed(0)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
+    model = cast("Any", Model().eval())
+    written = limelight.export(model, photo, tmp_path / "yolo.onnx", preprocessing=True)
+    assert written.description.preprocessing_inside

@@ -20,7 +20,7 @@ from limelight.exporting.plan import ExportPlan, Layers, Methods, plan_export
 from limelight.exporting.preprocessing_graph import with_preprocessing
 from limelight.finish import resize_matrices
 from limelight.misnamed import checked_arguments
-from limelight.models.network import Images, Model, Network, read_subject
+from limelight.models.network import Images, Model, Network, read_subject, with_own_input
 from limelight.options import Options
 from limelight.progress import ProgressCallback
 from limelight.runtime.exported import capture, export_program, split_network
@@ -109,6 +109,7 @@ def export(
     _check_options(form, batch, preprocessing=preprocessing, int8=int8)
     tell = _Steps(progress, 4 + preprocessing + int8)
     tell("explain")
+    model = with_own_input(model)
     subject = read_subject(model, inputs, classes)
     photos = subject.crops if preprocessing else None
     if preprocessing and photos is None:

@@ -158,6 +158,11 @@ def _own_names(model: nn.Module) -> tuple[str, ...] | None:
     return None if texts == tuple(map(str, names)) else texts
 
 
+def with_own_input(model: Model) -> Model:
+    """Return a model as it is; an object of ultralytics as a network with its preprocessing."""
+    return yolo_network(model) if is_ultralytics(model) else model
+
+
 def read_subject(
     model: Model,
     inputs: Images,
@@ -171,8 +176,7 @@ def read_subject(
     Raises:
         InputError: The inputs hold no images, or photos were given to a model that is no `Network`.
     """
-    if is_ultralytics(model):
-        model = yolo_network(model)
+    model = with_own_input(model)
     network = model if isinstance(model, Network) else None
     photos = _photos(inputs, network)
     if photos is not None and network is None:

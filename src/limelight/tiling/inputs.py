@@ -25,13 +25,12 @@ from limelight.models.network import (
     Network,
     Subject,
     read_subject,
-    yolo_network,
+    with_own_input,
 )
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo, Raster
 from limelight.photos.windowed import WindowedPicture, open_windows
-from limelight.runtime.unwrap import is_ultralytics
 
 #: The most windows, and the most numbers in their inputs, that go through the network together.
 _TOGETHER, _NUMBERS_TOGETHER = 8, 2**21
@@ -242,7 +241,7 @@ def read_windows(
         InputError, OptionError: There are several photos; or as `read_subject` and
             `Tiles.size_for`.
     """
-    network = yolo_network(model) if is_ultralytics(model) else model
+    network = with_own_input(model)
     if isinstance(network, Network):
         photos = inputs if isinstance(inputs, list | tuple) else [inputs]
         if photos and all(isinstance(photo, _PHOTOS) for photo in photos):
