@@ -331,3 +331,32 @@ def test_what_changes_on_the_photo_changes_the_cell_over_it(
             assert_agrees(activations(after), by_hand_at(name, layer, [[after]])[0])
         else:
             assert most_changed(activations(after) - still, t) == cell
+
+
+@pytest.mark.parametrize("name", ["qwen2-vl", "qwen2.5-vl"])
+def test_each_frame_of_a_video_has_cells_of_its_own(name: str) -> None:
+    model, (t, h, w), layer = made(name).model, (3, 8, 12), "model.visual.merger"
+    given = inputs(name, photos_of(ONE))
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randn(t * h * w, given["pixel_values"].shape[1], generator=generator)
+    words = given["input_ids"][0].tolist()[-4:]
+    ids = torch.tensor([[model.config.video_token_id] * (t * h * w // 4) + words])
+    shared = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": 2 * (ids == model.config.video_token_id).long(),
+        "video_grid_thw": torch.tensor([[t, h, w]]),
+    }
+
+    def activations(pixels: Tensor) -> Tensor:
+        video = {**shared, "pixel_values_videos": pixels}
+        return limelight.cut(model, video, layer).activations[0]
+
+    still = activations(patches)
+    assert still.shape[1:] == (t, h // 2, w // 2)
+    for cell in range(0, t * h * w // 4, 5):
+        changed = patches.clone()  # four patches, two by two, lie behind one another
+        changed[4 * cell : 4 * cell + 4] += 3 * torch.randn(
+            4, patches.shape[1], generator=generator
+        )
+        assert int((activations(changed) - still).norm(dim=0).argmax()) == cell

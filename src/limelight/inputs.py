@@ -219,8 +219,7 @@ class ModelInputs:
 
     def _unpacked(self, packing: Packing) -> ModelInputs:
         """Return the inputs with the picture of a packing in place of its pieces."""
-        with torch.inference_mode(False), torch.no_grad():
-            return replace(self.on(packing.unpack()), form="packed", packing=packing)
+        return replace(self.on(packing.unpack()), form="packed", packing=packing)
 
     def _of_several(self, picture: int | None) -> ModelInputs:
         """Return the inputs with the picture of this number, of several tensors.
@@ -281,10 +280,7 @@ class ModelInputs:
     @property
     def words(self) -> bool:
         """Whether there are sentences among the inputs: whole numbers `[B, N]`."""
-        return any(
-            t.ndim == 2 and not t.is_floating_point() and t.dtype != torch.bool
-            for t in tensors((self.args, self.kwargs))
-        )
+        return any(map(_are_words, tensors((self.args, self.kwargs))))
 
     @property
     def batch(self) -> int:
@@ -364,17 +360,15 @@ class ModelInputs:
 
         with torch.inference_mode(False), torch.no_grad():
             args, kwargs = self._changed(substitute)
-        packing = self.packing
-        if packing is not None and rows is not None:
-            packing = packing.take(rows)
+        packing = self.packing and (self.packing if rows is None else self.packing.take(rows))
         return replace(self, args=args, kwargs=kwargs, image=images, packing=packing)
 
-    @property
-    def others(self) -> tuple[object, ...]:
-        """The values of all tensors but the images, as bytes."""
+    def others(self, *, words: bool) -> tuple[object, ...]:
+        """Return the values of all tensors but the images, as bytes; sentences if `words`."""
         numbers = enumerate(tensors((self.args, self.kwargs)))
-        others = (t.detach().cpu().contiguous() for number, t in numbers if number != self.at)
-        return tuple(other.view(torch.uint8).numpy().tobytes() for other in others if other.ndim)
+        others = [t.detach() for number, t in numbers if number != self.at and t.ndim]
+        kept = (t.cpu().contiguous() for t in others if words or not _are_words(t))
+        return tuple(other.view(torch.uint8).numpy().tobytes() for other in kept)
 
     @property
     def maybe_batched(self) -> list[int]:
@@ -398,3 +392,8 @@ def _shape_or_value(leaf: object) -> object:
     if isinstance(leaf, Tensor):
         return leaf.shape[1:], leaf.dtype
     return leaf if isinstance(leaf, bool | int | float | str) else type(leaf)
+
+
+def _are_words(tensor: Tensor) -> bool:
+    """Return whether a tensor may hold sentences: whole numbers `[B, N]`."""
+    return tensor.ndim == 2 and not tensor.is_floating_point() and tensor.dtype != torch.bool

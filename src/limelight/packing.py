@@ -66,12 +66,13 @@ class Packing:
 
     def unpack(self) -> Tensor:
         """Return the pictures `[B, C, *lattice, *rest]`, for pieces `[C, *rest]`."""
-        cells = self.pieces[:, self._index][:, :, self.first_channel :]
-        if self.sizes:
-            height, width = self.sizes[self.order[0]]
-            cells = cells[..., :height, :width]
-        cells = cells.reshape(len(cells), *self.lattice, *cells.shape[2:])
-        return cells.movedim(1 + len(self.lattice), 1)
+        with torch.inference_mode(False), torch.no_grad():
+            cells = self.pieces[:, self._index][:, :, self.first_channel :]
+            if self.sizes:
+                height, width = self.sizes[self.order[0]]
+                cells = cells[..., :height, :width]
+            cells = cells.reshape(len(cells), *self.lattice, *cells.shape[2:])
+            return cells.movedim(1 + len(self.lattice), 1)
 
     def pack(self, pictures: Tensor) -> Tensor:
         """Return the tensor as the model takes it, with other pictures `[B, C, *lattice, *rest]`.
@@ -135,17 +136,22 @@ _WINDOWS = range(2, 9)
 
 
 def _window_orders(grid: tuple[int, ...]) -> Iterator[list[int]]:
-    """Yield for each cell its place, if cells are sorted by windows; those at the edges are cut."""
-    if len(grid) != 2 or 1 in grid:
+    """Yield for each cell its place, if each picture's or frame's cells are sorted by windows.
+
+    Windows at the edges are cut off.
+    """
+    *time, height, width = grid
+    if 1 in (height, width):
         return
-    rows, columns = (torch.arange(size, device="cpu") for size in grid)
+    rows, columns = (torch.arange(size, device="cpu") for size in (height, width))
     for side in _WINDOWS:
-        if side >= max(grid):
+        if side >= max(height, width):
             return
-        window = (rows[:, None] // side) * -(-grid[1] // side) + columns[None] // side
+        window = (rows[:, None] // side) * -(-width // side) + columns[None] // side
         in_window = (rows[:, None] % side) * side + columns[None] % side
-        in_order = (window * side**2 + in_window).flatten().argsort()
-        yield in_order.argsort().tolist()
+        places = (window * side**2 + in_window).flatten().argsort().argsort()
+        frames = torch.arange(math.prod(time), device="cpu")[:, None] * height * width
+        yield (frames + places).flatten().tolist()
 
 
 def _laid_on(padded: Tensor, pictures: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class Layout:
         if self.order:
             words.append("in an order of its own")
         if self._folds > 1 and self.kind != "frames":
-            words.append(f"{self._folds} windows")
+            words.append(f"{self._folds} rows for each image")
         if self._dropped:
             words.append(f"{self._dropped} cells dropped")
         if self.span:

@@ -29,7 +29,7 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedL
     if key not in run.plan.layouts:
         run.plan.layouts[key] = _find_layout(output, layer, run)
     placed = run.plan.layouts[key]
-    others = run.inputs.others if placed.layout.order else ()
+    others = run.inputs.others(words=placed.reads_words) if placed.layout.order else ()
     if not others:
         return placed
     # The order may hang on the other inputs: on noise that says which patches are dropped.
@@ -82,7 +82,8 @@ def _find_layout(
         if layout is not None and each:
             layout = _of_each_image(recording, number, run, pictured, layer)
         if layout is not None:
-            return PlacedLayout(replace(layout, joined=joined) if joined else layout, picture)
+            layout = replace(layout, joined=joined) if joined else layout
+            return PlacedLayout(layout, picture, recording.reads_words(number))
         reason = reason or recording.reasons.get(number, "")
     if output.shape[0] != batch and not joined and output.ndim >= inputs.least_axes > 2:
         raise not_by_image

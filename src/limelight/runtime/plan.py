@@ -29,10 +29,12 @@ class PlacedLayout(NamedTuple):
     Attributes:
         layout: The layout.
         picture: The number of the picture's tensor among the model's input tensors.
+        reads_words: Whether the layer's output depends on the sentences among the inputs.
     """
 
     layout: Layout
     picture: int
+    reads_words: bool = True
 
 
 class Plan(NamedTuple):

@@ -108,6 +108,11 @@ class Recording:
         for number, own in lost.items():
             self._settle(number, self._measured[own])
 
+    def reads_words(self, number: int) -> bool:
+        """Return whether a call's output depends on a module that was given a sentence."""
+        origins = self.origins[number]
+        return any(call.words and origins >> call.number & 1 for call in self.calls)
+
     def _root(self, track: Track) -> Track:
         """Return the track at whose anchor places are read: the last that another is laid on."""
         while track.layout is None and track.anchor in self.aligned:
