@@ -9,7 +9,8 @@ import pytest
 
 from helpers.vision_language import tokenizers
 from limelight.errors import TargetError, UnknownNameError
-from limelight.vision_language.words import find_word, token_spans, words_of
+from limelight.text_words import split_words, token_spans
+from limelight.vision_language.words import find_word
 
 
 def read(*tokens: str, special: Sequence[str] = ()) -> list[tuple[str, tuple[int, ...]]]:
@@ -19,7 +20,7 @@ def read(*tokens: str, special: Sequence[str] = ()) -> list[tuple[str, tuple[int
         return "".join(tokens[i] for i in ids if tokens[i] not in special).lstrip(" ")
 
     no_text = frozenset(i for i, token in enumerate(tokens) if token in special)
-    text, words = words_of(range(len(tokens)), no_text, decode)
+    text, words = split_words(range(len(tokens)), no_text, decode)
     return [(text[word.span.start : word.span.end], word.tokens) for word in words]
 
 
@@ -53,8 +54,9 @@ def test_words_that_share_a_token_are_one() -> None:
     assert read("of the", " sea") == [("of the", (0,)), ("sea", (1,))]
 
 
-def test_a_token_of_blanks_belongs_to_no_word() -> None:
-    assert read("a", "\n", "b", " ") == [("a", (0,)), ("b", (2,))]
+def test_a_token_of_blanks_belongs_to_the_word_behind_it() -> None:
+    assert read("a", " ", "b", " ") == [("a", (0,)), ("b", (1, 2))]
+    assert read("a", "\n", "b") == [("a", (0,)), ("b", (2,))]
 
 
 def test_in_scripts_without_spaces_a_word_is_a_token() -> None:
@@ -91,12 +93,12 @@ def test_a_character_of_several_tokens_belongs_to_one_word() -> None:
     text = "a 伞 é."
     ids = made.encode(text).ids
     assert len(ids) == len(text.encode())
-    found, words = words_of(ids, frozenset(), made.decode)
+    found, words = split_words(ids, frozenset(), made.decode)
     assert found == text
     assert [(text[w.span.start : w.span.end], w.tokens) for w in words] == [
         ("a", (0,)),
-        ("伞", (2, 3, 4)),
-        ("é", (6, 7)),
+        ("伞", (1, 2, 3, 4)),
+        ("é", (5, 6, 7)),
         (".", (8,)),
     ]
 
@@ -106,7 +108,7 @@ def test_pieces_of_words_are_put_together_as_their_tokenizer_does() -> None:
         tokenizers.models.WordPiece({"[UNK]": 0, "umb": 1, "##rella": 2, "do": 3, "n": 4, "'": 5})
     )
     made.decoder = tokenizers.decoders.WordPiece(cleanup=True)
-    text, words = words_of([1, 2, 3, 4], frozenset(), made.decode)
+    text, words = split_words([1, 2, 3, 4], frozenset(), made.decode)
     assert text == "umbrella do n"
     assert [word.tokens for word in words] == [(0, 1), (2,), (3,)]
 

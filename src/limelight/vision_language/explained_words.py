@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from limelight.explanation import Explanation
 from limelight.status import Status
 from limelight.targets import ScoreTarget
+from limelight.text_words import Word
 from limelight.vision_language.answer import ExplainedWord, Sink
 from limelight.vision_language.canvas import Cells, heat_of, scaled
 from limelight.vision_language.sentences import Sentence
 from limelight.vision_language.sinks import find_sinks, without_sinks
-from limelight.vision_language.words import Word
 
 
 @dataclass(frozen=True, slots=True)

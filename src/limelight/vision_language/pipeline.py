@@ -20,6 +20,7 @@ from limelight.models.vision_language import VisionLanguageModel, load_vision_la
 from limelight.pipeline import explain_each
 from limelight.progress import ProgressCallback
 from limelight.targets import ScoreTarget
+from limelight.text_words import Span, Word, split_words
 from limelight.vision_language.canvas import Cells, on_photo
 from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.explained_words import Asked, WordMaps, explained_words, with_sinks
@@ -40,7 +41,7 @@ from limelight.vision_language.sentences import (
     special_tokens,
     write_sentence,
 )
-from limelight.vision_language.words import Span, Word, find_word, words_of
+from limelight.vision_language.words import find_word
 
 #: The methods where none is named: the second where the sums of the first cancel.
 _BY_DEFAULT = "hirescam", "gradcam"
@@ -111,7 +112,7 @@ def ask(
     given = _Given(network, pictures, prompt)
     sentence = write_sentence(network, prompt, answer, max_new_tokens)
     special = special_tokens(network, sentence.answer)
-    text, words = words_of(sentence.answer, special, given.decode)
+    text, words = split_words(sentence.answer, special, given.decode)
     asked = _asked(given, sentence, text, words, _Choice(word, instead, whole, subtract_sinks))
     found = _explained(given, sentence, asked, method, layer, progress)
     blurred = _without_picture(given, sentence) if without_picture else None

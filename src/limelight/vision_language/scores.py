@@ -12,8 +12,8 @@ from limelight.models.vision_language import VisionLanguageModel
 from limelight.targets.context import TargetContext
 from limelight.targets.scores import RowTarget
 from limelight.targets.words import Words
+from limelight.text_words import Word
 from limelight.vision_language.sentences import Sentence
-from limelight.vision_language.words import Word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
