@@ -198,7 +198,7 @@ class ModelInputs:
                 return list(tensor)
             if self.packing is not None:
                 return self.packing.pack(tensor)
-            return tensor.movedim(2, 1)
+            return tensor.movedim(2, 1).contiguous()  # networks view it
 
         return self._changed(in_form)
 

@@ -76,7 +76,7 @@ class Packing:
     def pack(self, pictures: Tensor) -> Tensor:
         """Return the tensor as the model takes it, with other pictures `[B, C, *lattice, *rest]`.
 
-        It carries the graph of the pictures.
+        It carries the graph of the pictures, and lies in memory as networks view it.
         """
         axes = len(self.lattice)
         cells = pictures.movedim(1, 1 + axes)
@@ -90,7 +90,7 @@ class Packing:
                 cells = torch.cat([fixed, cells], 2)
             cells = pieces.index_copy(1, self._index, cells)
         first, *others = self.lead
-        return cells.reshape(len(cells) * first, *others, *cells.shape[2:])
+        return cells.reshape(len(cells) * first, *others, *cells.shape[2:]).contiguous()
 
     def take(self, rows: Tensor) -> Packing:
         """Return the packing of these prompts, one for each row."""

@@ -162,7 +162,7 @@ class Head:
 
         with no_grad():
             root, copies = shadow(self._model)
-            observe(self._model, root, copies, inputs, enter, leave)
+            observe(self._model, root, copies, inputs, enter, leave, after_hooks=True)
         frozen = {key: kept for key, kept in outputs.items() if key not in runs_later}
         return {**frozen, layer: at_layer}, calls
 
