@@ -64,6 +64,11 @@ class Packing:
         """Whether the pieces are patches in a row without a batch axis, `[N, D]`."""
         return len(self.lead) == 1 and self.pieces.ndim == 3
 
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What the layouts of outputs hang on, besides the shape of the picture."""
+        return self.lead, self.order, self.sizes
+
     def unpack(self) -> Tensor:
         """Return the pictures `[B, C, *lattice, *rest]`, for pieces `[C, *rest]`."""
         cells = self.pieces[:, self._index][:, :, self.first_channel :]
