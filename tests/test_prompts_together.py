@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import limelight
 from helpers.tolerances import assert_agrees
@@ -107,13 +107,56 @@ def test_pictures_at_other_places_in_a_batch_are_refused_within_sentences(
     name: str, second: str
 ) -> None:
     model, given = made(name).model, prompts(name, [FIRST, second])
-    with pytest.raises(LayerError, match="at other places in some sentences.*one at a time"):
+    with pytest.raises(LayerError, match=r"at other places in some sentences.*one at a time"):
         limelight.cut(model, given, DECODER)
-    with pytest.raises(MethodError, match="at other places in some sentences.*one at a time"):
+    with pytest.raises(MethodError, match=r"at other places in some sentences.*one at a time"):
         limelight.explain(model, given, target=last_word(given), method="tam")
     cut = limelight.cut(model, given, None)
-    with pytest.raises(MethodError, match="attends in a sentence.*one at a time"):
+    with pytest.raises(MethodError, match=r"attends in a sentence.*one at a time"):
         cut.attention(last_word(given), tower="language_model")
+
+
+# Which of several pictures
+
+
+@pytest.mark.parametrize("widths", [(32, 48, 64), (64, 48, 32)], ids=str)
+def test_one_of_three_photos_of_other_sizes_is_found_among_the_patches(
+    widths: tuple[int, int, int],
+) -> None:
+    given = inputs("pixtral", [[photo(width, 32, width) for width in widths]])
+    layer = "model.multi_modal_projector"
+    model = made("pixtral").model
+    own = model.get_submodule(layer)(model.model.vision_tower(**_pixtral_tower(given))[0])
+    for number, cut in enumerate(limelight.cut(model, given, layer, picture=n) for n in range(3)):
+        start = sum(widths[:number]) // 8 * 4
+        cells = own[0, start : start + widths[number] // 8 * 4]
+        assert cut.activations.shape[2:] == (4, widths[number] // 8)
+        assert_agrees(cut.activations[0].flatten(1).T, cells)
+
+
+def _pixtral_tower(given: dict[str, Any]) -> dict[str, Any]:
+    return {"pixel_values": given["pixel_values"], "image_sizes": given["image_sizes"]}
+
+
+class _Stereo(nn.Module):
+    """Joins two pictures of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined, self.fc = nn.Conv2d(6, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        joined = self.joined(torch.cat([left, right], 1)).relu()
+        logits: Tensor = self.fc(joined.mean((2, 3)))
+        return logits
+
+
+def test_the_picture_that_is_asked_for_changes_from_call_to_call() -> None:
+    model, pair = _Stereo().eval(), (torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8))
+    for picture in (0, 1, 0):
+        cut = limelight.cut(model, pair, "joined", picture=picture)
+        assert cut.picture == picture
+        assert torch.equal(cut.image, pair[picture])
 
 
 # What is no pack

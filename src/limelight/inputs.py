@@ -293,12 +293,12 @@ class ModelInputs:
     @property
     def signature(self) -> tuple[object, ...]:
         """What layouts hang on: the shapes and dtypes of all tensors, without the batch axis; what
-        else is passed; how the picture is packed, and where it stands in the first sentence."""
+        else is passed; which is the picture, how it is packed, and its place in a sentence."""
         leaves = pytree.tree_leaves((self.args, self.kwargs))
         shapes = (_shape_or_value(leaf) for leaf in leaves)
         places = places_of_pictures([leaf for leaf in leaves if isinstance(leaf, Tensor)])[:1]
         packed = () if self.packing is None else self.packing.signature
-        return *shapes, *packed, *places
+        return *shapes, self.at, self.only, *packed, *places
 
     def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""

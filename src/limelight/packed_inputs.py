@@ -338,8 +338,8 @@ def _beside_words(
         return None
     per_prompt = lead[0] // batch, *lead[1:]
     count = math.prod(per_prompt)
-    named = any(
-        run >= _SHORTEST_RUN and times % per_prompt[0] == 0
+    named = any(  # pictures of several sizes have as many tokens as they need
+        run >= _SHORTEST_RUN and (sizes or times % per_prompt[0] == 0)
         for _, times, run in words.placeholders()
     )
     # Without such tokens it may be video, for which three channels are the third axis.
