@@ -59,6 +59,18 @@ def test_variants_of_prompts_run_together_as_one_at_a_time(name: str, where: str
             assert_agrees(logits, run(others).logits[row])
 
 
+@pytest.mark.parametrize("name", ["llava", "idefics3", "qwen2-vl", "pixtral", "mistral3"])
+def test_variants_of_one_prompt_run_together_as_one_at_a_time(name: str) -> None:
+    cut = limelight.cut(made(name).model, inputs(name, [[photo(64, 48)]]), None)
+    generator = torch.Generator().manual_seed(0)
+    own = cut.activations.expand(3, *cut.activations.shape[1:])
+    variants = own * torch.rand(own.shape, generator=generator)
+    with torch.no_grad():
+        together = cut.head(variants).logits
+        for variant, logits in zip(variants, together, strict=True):
+            assert_agrees(logits, cut.head(variant[None]).logits[0])
+
+
 @pytest.mark.parametrize("name", ["llava", "qwen2-vl", "idefics3"])
 def test_padding_is_each_prompt_s_own_after_a_batch_without_any(name: str) -> None:
     model = copy.deepcopy(made(name).model)
