@@ -109,7 +109,8 @@ def test_the_picture_is_found_elsewhere_in_a_sentence_as_long(name: str) -> None
         model(**moved)
     handle.remove()
     ids = sentences(name, moved)[0]
-    (token,) = (t for t in ids.unique() if (ids == t).sum() == cut.layout.grid[0] ** 2)
+    cells = cut.layout.grid[0] ** 2
+    (token,) = (t for t in set(ids.tolist()) if (ids == t).sum() == cells)
     assert torch.equal(cut.activations[0].flatten(1).T, kept[0][0, ids == token])
 
 
