@@ -204,3 +204,29 @@ def test_activations_that_do_not_fit_the_head_say_why(
     given = None if rows is None else torch.tensor(rows)
     with pytest.raises(InputError, match=text):
         found.head(torch.zeros(shape, dtype=torch.float64), rows=given)
+
+
+# Hooks of the user
+
+
+class _Twice(nn.Module):
+    """What comes before the layer is read again behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.layer = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        before = self.before(images)
+        logits: Tensor = self.fc((self.layer(before.relu()).relu() + before).mean((2, 3)))
+        return logits
+
+
+def test_what_a_hook_changes_in_front_of_the_layer_stays_changed() -> None:
+    model, images = ready(_Twice()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    model.before.register_forward_hook(lambda _module, _args, output: 2 * output)
+    found, expected = cut(model, images, "layer"), model(images)
+    assert_agrees(found.head(found.activations), expected)
+    rows = [1, 0, 1]
+    assert_agrees(found.head(found.activations[rows], rows=rows), expected[rows])

@@ -21,11 +21,10 @@ from limelight.input_images import (
     note_on_images,
     stacked_images,
 )
-from limelight.packed_inputs import find_packing, places_in_sentence
+from limelight.packed_inputs import find_packing, places_in_sentence, places_of_pictures
 from limelight.packing import KnownOrder, Packing, patches_on
 
 ImageForm = Literal["tensor", "list", "frames", "packed"]
-
 
 #: A batch of images `[B, C, H, W]`; or a tuple of the model's arguments, or a dict of its keyword
 #: arguments; or a list of images `[C, H, W]` of one size, as detectors take it.
@@ -198,7 +197,7 @@ class ModelInputs:
                 return list(tensor)
             if self.packing is not None:
                 return self.packing.pack(tensor)
-            return tensor.movedim(2, 1)
+            return tensor.movedim(2, 1).contiguous()  # networks view it
 
         return self._changed(in_form)
 
@@ -289,11 +288,13 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[object, ...]:
-        """The shapes and dtypes of all tensors, without the batch axis, and what else is passed."""
+        """What layouts hang on: the shapes and dtypes of all tensors, without the batch axis; what
+        else is passed; which is the picture, how it is packed, and its place in a sentence."""
         leaves = pytree.tree_leaves((self.args, self.kwargs))
-        shapes = tuple(_shape_or_value(leaf) for leaf in leaves)
-        packing = self.packing
-        return shapes if packing is None else (*shapes, packing.lead, packing.order)
+        shapes = (_shape_or_value(leaf) for leaf in leaves)
+        places = places_of_pictures([leaf for leaf in leaves if isinstance(leaf, Tensor)])[:1]
+        packed = () if self.packing is None else self.packing.signature
+        return *shapes, self.at, self.only, *packed, *places
 
     def clone(self) -> ModelInputs:
         """Return the inputs as clones, for a pass in which the model may write on them."""
@@ -350,7 +351,6 @@ class ModelInputs:
 
         Every other tensor is a clone, so that the model may write on it.
         """
-
         images = as_plain(images)
 
         def substitute(number: int, tensor: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ times in a sentence.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,6 +74,30 @@ def places_in_sentence(
     return tuple(orders)
 
 
+def places_of_pictures(tensors: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    """Return where in each sentence the tokens are that may stand for parts of pictures.
+
+    It is [] if there are no sentences.
+    """
+    words = _words(tensors)
+    return [] if words is None else words.places()
+
+
+def pictures_move(tensors: Sequence[Tensor], left_over: int) -> bool:
+    """Return whether the pictures stand elsewhere in some sentences of the batch.
+
+    Args:
+        tensors: All tensors that the model takes.
+        left_over: How many positions of an output are not the picture's. Where they are fewer than
+            the words, it is not an output over sentences, and they move nothing in it.
+    """
+    words = _words(tensors)
+    places = [] if words is None or len(words.ids) < 2 else words.places()
+    if words is None or len(set(places)) < 2:
+        return False
+    return left_over >= words.ids.shape[1] - len(places[0])
+
+
 @dataclass(frozen=True, slots=True)
 class _Words:
     """The sentences among the inputs.
@@ -87,25 +113,64 @@ class _Words:
     @property
     def is_uneven(self) -> bool:
         """Whether a token that stands for pictures comes more often in some sentences."""
-        for token in sorted(set(self.ids[0].tolist())):
-            at = (self.ids == token) & self.shown
-            counts = at.sum(1)
-            long = min(_longest_run(row) for row in at.tolist()) >= _SHORTEST_RUN
-            if long and not bool((counts == counts[0]).all()):
-                return True
-        return False
+        rows = self._counted()
+        return any(
+            min(row.get(token, _NEVER).run for row in rows) >= _SHORTEST_RUN
+            and len({row[token].times for row in rows}) > 1
+            for token in rows[0]
+        )
 
     def placeholders(self) -> Iterator[tuple[int, int, int]]:
         """Yield tokens that may stand for pictures, how often each is in every sentence, its run.
 
         Such a token comes several times in a row. A run that ends the sentence is padding.
         """
-        for token in sorted(set(self.ids[0].tolist())):
-            at = (self.ids == token) & self.shown
-            counts = at.sum(1)
-            runs = [_longest_run(row) for row in at.tolist()]
-            if bool((counts == counts[0]).all()) and min(runs):
-                yield token, int(counts[0]), min(runs)
+        rows = self._counted()
+        for token in sorted(rows[0]):
+            counted = [row.get(token, _NEVER) for row in rows]
+            run = min(each.run for each in counted)
+            if run and len({each.times for each in counted}) == 1:
+                yield token, counted[0].times, run
+
+    def places(self) -> list[tuple[int, ...]]:
+        """Return where in each sentence the tokens are that may stand for parts of pictures."""
+        tokens = {token for token, _, run in self.placeholders() if run >= _SHORTEST_RUN}
+        return [
+            tuple(n for n, token in enumerate(row) if token in tokens) for row in self._shown_ids()
+        ]
+
+    def _shown_ids(self) -> list[list[int | None]]:
+        """Return the tokens of each sentence, None for padding."""
+        pairs = zip(self.ids.tolist(), self.shown.tolist(), strict=True)
+        return [
+            [token if shown else None for token, shown in zip(ids, mask, strict=True)]
+            for ids, mask in pairs
+        ]
+
+    def _counted(self) -> list[dict[int, _Counted]]:
+        return [_count(row) for row in self._shown_ids()]
+
+
+class _Counted(NamedTuple):
+    """How often a token comes in a sentence, and the longest run of it that does not end it."""
+
+    times: int
+    run: int
+
+
+_NEVER = _Counted(0, 0)
+
+
+def _count(row: Sequence[int | None]) -> dict[int, _Counted]:
+    counted, end = dict[int, _Counted](), 0
+    for token, group in itertools.groupby(row):
+        length = len(list(group))
+        end += length
+        if token is not None:
+            before = counted.get(token, _NEVER)
+            run = length if end < len(row) else 0
+            counted[token] = _Counted(before.times + length, max(before.run, run))
+    return counted
 
 
 def _is_mask(table: Tensor, ids: Tensor) -> bool:
@@ -113,25 +178,18 @@ def _is_mask(table: Tensor, ids: Tensor) -> bool:
     return int(table.max()) == 1 and len(set(ids[table == 0].tolist())) <= 1
 
 
-def _longest_run(row: Sequence[bool]) -> int:
-    """Return the length of the longest run of True that does not end the row."""
-    longest = run = 0
-    for value in row:
-        if value:
-            run += 1
-        else:
-            longest, run = max(longest, run), 0
-    return longest
-
-
 #: A token that stands for a part of a picture comes at least so many times in a row.
 _SHORTEST_RUN = 3
 
 
 def _words(others: Sequence[Tensor]) -> _Words | None:
-    """Return the sentences among the inputs: of the whole numbers in two axes, the longest rows."""
+    """Return the sentences among the inputs: of the whole numbers in two axes, the longest rows.
+
+    Rows of three numbers or less are sizes, of grids and photos.
+    """
     tables = [t.detach() for t in others if t.ndim == 2 and not t.is_floating_point()]
-    sentences = [t for t in tables if t.dtype != torch.bool and t.numel() and int(t.max()) > 1]
+    long = [t for t in tables if t.dtype != torch.bool and t.shape[1] > _SHORTEST_RUN]
+    sentences = [t for t in long if t.numel() and int(t.max()) > 1]
     if not sentences:
         return None
     ids = max(sentences, key=lambda table: (table.shape[1], int(table.max())))
@@ -183,7 +241,9 @@ def _are_grids(tensor: Tensor, count: int) -> bool:
     """Return whether a tensor holds the sizes of grids of so many cells, `[n, 3]`."""
     if tensor.ndim != 2 or tensor.shape[1] != 3 or tensor.is_floating_point():
         return False
-    return tensor.dtype != torch.bool and int(tensor.prod(1).sum()) == count
+    if tensor.dtype == torch.bool or not 0 < len(tensor) < count or int(tensor.min()) < 1:
+        return False
+    return int(tensor.prod(1).sum()) == count
 
 
 def _merged(grids: Sequence[tuple[int, int, int]], words: _Words | None) -> int:
@@ -219,16 +279,23 @@ def _in_blocks(t: int, h: int, w: int, merge: int) -> Tensor:
 
 
 def _with_shapes(tensor: Tensor, others: Sequence[Tensor]) -> Packing | None:
-    """Read patches `[B, N, D]` with the rows and columns of each picture, `[B, 2]`."""
+    """Read patches `[B, N, D]` with the rows and columns of each picture, `[B, 2]`.
+
+    They multiply to N, or to what a mask `[B, N]` leaves.
+    """
     batch, count, _ = tensor.shape
-    for other in others:
-        if other.shape != (batch, 2) or other.is_floating_point() or other.dtype == torch.bool:
+    whole = [t for t in others if t.ndim == 2 and not t.is_floating_point()]
+    masks = [t.sum(1) for t in whole if t.shape == (batch, count) and int(t.max()) == 1]
+    for other in whole:
+        if other.shape != (batch, 2) or other.dtype == torch.bool or int(other.min()) < 1:
             continue
-        rows, columns = map(int, other[0].tolist())
-        if min(rows, columns) < 1 or not 1 < rows * columns <= count:
+        patches = other.prod(1)
+        fits = bool((patches == count).all()) or any(bool((patches == m).all()) for m in masks)
+        if not fits or int(patches.max()) < 2:
             continue
         if not bool((other == other[0]).all()):
             raise _differing(f"rows and columns {other.tolist()}", batch)
+        rows, columns = map(int, other[0].tolist())
         return patches_on(tensor, (rows, columns))
     return None
 
@@ -271,8 +338,8 @@ def _beside_words(
         return None
     per_prompt = lead[0] // batch, *lead[1:]
     count = math.prod(per_prompt)
-    named = any(
-        run >= _SHORTEST_RUN and times % per_prompt[0] == 0
+    named = any(  # pictures of several sizes have as many tokens as they need
+        run >= _SHORTEST_RUN and (sizes or times % per_prompt[0] == 0)
         for _, times, run in words.placeholders()
     )
     # Without such tokens it may be video, for which three channels are the third axis.

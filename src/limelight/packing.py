@@ -64,6 +64,11 @@ class Packing:
         """Whether the pieces are patches in a row without a batch axis, `[N, D]`."""
         return len(self.lead) == 1 and self.pieces.ndim == 3
 
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What the layouts of outputs hang on, besides the shape of the picture."""
+        return self.lead, self.order, self.sizes
+
     def unpack(self) -> Tensor:
         """Return the pictures `[B, C, *lattice, *rest]`, for pieces `[C, *rest]`."""
         with torch.inference_mode(False), torch.no_grad():
@@ -77,7 +82,7 @@ class Packing:
     def pack(self, pictures: Tensor) -> Tensor:
         """Return the tensor as the model takes it, with other pictures `[B, C, *lattice, *rest]`.
 
-        It carries the graph of the pictures.
+        It carries the graph of the pictures, and lies in memory as networks view it.
         """
         axes = len(self.lattice)
         cells = pictures.movedim(1, 1 + axes)
@@ -91,7 +96,7 @@ class Packing:
                 cells = torch.cat([fixed, cells], 2)
             cells = pieces.index_copy(1, self._index, cells)
         first, *others = self.lead
-        return cells.reshape(len(cells) * first, *others, *cells.shape[2:])
+        return cells.reshape(len(cells) * first, *others, *cells.shape[2:]).contiguous()
 
     def take(self, rows: Tensor) -> Packing:
         """Return the packing of these prompts, one for each row."""

@@ -79,12 +79,14 @@ def observe(
     leave: Leave,
     *,
     propose_all: bool = False,
+    after_hooks: bool = False,
 ) -> Any:
     """Run a shadow in the current grad mode, with a callback before and after each module call.
 
     `enter(key, arguments)` is called before and `leave(key, arguments, output)` after each call of
     a copied module; what `leave` returns replaces the output. The key is the id of the original
-    module. For `propose_all` see `call_shadow`.
+    module. It sees what the module itself put out, or with `after_hooks` what the user's hooks have
+    made of that. For `propose_all` see `call_shadow`.
     """
     for key, copy in copies.items():
 
@@ -97,7 +99,7 @@ def observe(
             return leave(key, (args, kwargs), output)
 
         copy.register_forward_pre_hook(before, with_kwargs=True)
-        copy.register_forward_hook(after, with_kwargs=True, prepend=True)
+        copy.register_forward_hook(after, with_kwargs=True, prepend=not after_hooks)
     return call_shadow(model, root, copies, inputs.clone(), propose_all=propose_all)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -63,6 +64,7 @@ class Head:
         rows = self._checked_rows(activations, rows)
         if rows is not None and self._replay.axes is None:
             self._replay.axes = self._first_axes() or self._batch_axes()
+            self._replay.join_tokens()
         if rows is not None and self._may_share and len(rows) > 1 and bool((rows == rows[0]).all()):
             if may_overwrite and self._known_to_share:
                 return self._run(activations, rows, same_image=True)
@@ -162,7 +164,7 @@ class Head:
 
         with no_grad():
             root, copies = shadow(self._model)
-            observe(self._model, root, copies, inputs, enter, leave)
+            observe(self._model, root, copies, inputs, enter, leave, after_hooks=True)
         frozen = {key: kept for key, kept in outputs.items() if key not in runs_later}
         return {**frozen, layer: at_layer}, calls
 
@@ -286,6 +288,15 @@ class _Replay:
     def at_layer(self) -> Tensor:
         """The layer's output in the recorded pass."""
         return tensors(self.recorded[self.layer_id])[0]
+
+    def join_tokens(self) -> None:
+        """Let the tokens of several rows follow one another, if those of several images would.
+
+        A single image does not show that: its output is `[1, N, K]` either way.
+        """
+        axis = None if self.axes is None else self.axes[self.layer_id][0][0]
+        if axis == 1 and self.batch == self.at_layer.shape[0] == 1 and not self.layout.joined:
+            self.layout = replace(self.layout, joined=self.at_layer.shape[1])
 
     def next(self, key: int) -> int:
         """Return the number of this call of a module, from 0, and count it."""

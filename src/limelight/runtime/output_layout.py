@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from limelight.errors import LayerError
-from limelight.inputs import ModelInputs
+from limelight.inputs import ModelInputs, tensors
 from limelight.layers import INPUT, InputGeometry, Layout, RawCall, ResolvedLayer, Track
 from limelight.layers.tracks import Anchor
+from limelight.packed_inputs import pictures_move
 from limelight.patch_grids import packed_patches
 from limelight.runtime.forward import Pass
 from limelight.runtime.plan import PlacedLayout
@@ -29,6 +31,9 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedL
     if key not in run.plan.layouts:
         run.plan.layouts[key] = _find_layout(output, layer, run)
     placed = run.plan.layouts[key]
+    count = output.numel() // (run.inputs.batch * output.shape[placed.layout.axis_of_channels])
+    if stands_elsewhere(placed.layout, count, run.inputs):
+        raise LayerError(f"The layer {layer.path!r} holds a sentence. {ELSEWHERE}")
     others = run.inputs.others(words=placed.reads_words) if placed.layout.order else ()
     if not others:
         return placed
@@ -38,6 +43,21 @@ def layout_of_output(output: Tensor, layer: ResolvedLayer, run: Pass) -> PlacedL
         latest = others, _find_layout(output, layer, run, each=True)
         run.plan.layouts_by_others[key] = latest
     return latest[1]
+
+
+def stands_elsewhere(layout: Layout, count: int, inputs: ModelInputs) -> bool:
+    """Return whether the picture lies elsewhere among `count` tokens in other sentences."""
+    left_over = count - math.prod(layout.grid)
+    return layout.kind == "tokens" and pictures_move(
+        tensors((inputs.args, inputs.kwargs)), left_over
+    )
+
+
+#: What to do about it.
+ELSEWHERE = (
+    "The picture stands at other places in some sentences of this batch, so one layout does not "
+    "serve them all. Explain the prompts one at a time."
+)
 
 
 def on_its_picture(run: Pass, placed: PlacedLayout) -> Pass:

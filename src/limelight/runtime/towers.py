@@ -22,6 +22,7 @@ from limelight.layers import Layout
 from limelight.runtime.autograd import behind_node, node_of, with_graph
 from limelight.runtime.execution import observe
 from limelight.runtime.forward import Pass
+from limelight.runtime.output_layout import ELSEWHERE, stands_elsewhere
 from limelight.runtime.record import recording_of, token_layouts
 from limelight.runtime.rules import KeepAttention, KeptProduct
 from limelight.runtime.shadow import shadow
@@ -292,7 +293,11 @@ def _reads(pool: Attending, last: Attending, place: Placed) -> bool:
 
 
 def _places_among_all(run: Pass, name: str, layers: Sequence[Attending]) -> list[Placed] | None:
-    """Return the places of tokens that all attend to each other; None if they do not."""
+    """Return the places of tokens that all attend to each other; None if they do not.
+
+    Raises:
+        MethodError: They lie elsewhere in some sentences of the batch.
+    """
     batch = run.inputs.batch
     sizes = {size for one in layers for size in one.size}
     shapes = [one.product.weights.shape for one in layers]
@@ -301,6 +306,8 @@ def _places_among_all(run: Pass, name: str, layers: Sequence[Attending]) -> list
     (count,) = sizes
     layout = token_layouts(run.model, run.inputs, run.spec, within=name).get(count)
     layout = layout or token_layouts(run.model, run.inputs, run.spec).get(count)
+    if layout is not None and stands_elsewhere(layout, count, run.inputs):
+        raise MethodError(f"The tower {name!r} attends in a sentence. {ELSEWHERE}")
     return None if layout is None else [Placed(layout, count)] * len(layers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limelight.inputs import ModelInputs
 from limelight.runtime.autograd import no_grad
@@ -18,9 +18,10 @@ from limelight.targets.outputs import find_logits
 def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> ModelInputs:
     """Return the inputs, with those tensors marked that are not one per image.
 
-    Two prompts for two images may be one per image, or both for each. A trial decides: if the first
-    image alone, with all prompts, gives the same output as among all images, then the prompts are
-    not one per image.
+    Two prompts for two images may be one per image, or both for each. Trials decide: all tensors
+    are one per image if fewer and more images then have the same outputs as they have together.
+    Else those are not that can stay as they are. It is asked in this order, as a mask of sentences
+    without padding changes nothing, whatever it is taken for.
     """
     if not inputs.maybe_batched:
         return inputs
@@ -29,6 +30,7 @@ def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpe
     unbatched = cache.get(key)
     if unbatched is None:
         candidates = (
+            frozenset[int](),
             frozenset(inputs.maybe_batched),
             *(frozenset([number]) for number in inputs.maybe_batched),
         )
@@ -40,15 +42,26 @@ def mark_unbatched_inputs(model: nn.Module, inputs: ModelInputs, spec: OutputSpe
 
 
 def _stays_the_same(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> bool:
-    """Return whether the first image alone gives the output that it has among all images."""
-    outputs = []
+    """Return whether images have the output that they have together, as fewer and as more."""
+    batch = inputs.batch
     with no_grad():
-        for variant in (inputs, inputs.first(1)):
-            try:
-                outputs.append(find_logits(run_network(model, variant.clone()), spec.key))
-            except Exception:  # whatever it is: the model does not take these inputs
+        whole = _logits(model, inputs, spec)
+        if whole is None or whole.shape[:1] != (batch,):
+            return False
+        for count in (1, batch + 1):
+            rows = torch.arange(count, device=whole.device) % batch
+            other = _logits(model, inputs.first(count), spec)
+            if other is None or other.shape != (count, *whole.shape[1:]):
                 return False
-    whole, alone = outputs
-    if whole.shape[:1] != (inputs.batch,) or alone.shape != (1, *whole.shape[1:]):
-        return False
-    return torch.allclose(alone, whole[:1], rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
+            tolerance = 1e-5 * float(whole.abs().max())
+            if not torch.allclose(other, whole[rows], rtol=1e-3, atol=tolerance):
+                return False
+    return True
+
+
+def _logits(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Tensor | None:
+    """Return the logits for some inputs; None if the model does not take them."""
+    try:
+        return find_logits(run_network(model, inputs.clone()), spec.key)
+    except Exception:  # whatever it is
+        return None

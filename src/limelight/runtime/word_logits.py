@@ -9,6 +9,7 @@ from limelight.errors import MethodError
 from limelight.evidence import WordLogits, at_least_float32
 from limelight.layers import Layout
 from limelight.runtime.forward import Pass
+from limelight.runtime.output_layout import ELSEWHERE, stands_elsewhere
 from limelight.runtime.record import recording_of, token_layouts
 from limelight.targets import Scores
 from limelight.targets.outputs import find_logits
@@ -62,7 +63,7 @@ def _layout_of_sentence(run: Pass, logits: Tensor) -> Layout:
     """Return how the positions of a sentence become the picture's grid.
 
     Raises:
-        MethodError: None of them has a place on the picture.
+        MethodError: None of them has a place on the picture, or they differ among the sentences.
     """
     layout = None
     if logits.ndim == 3:
@@ -83,4 +84,6 @@ def _layout_of_sentence(run: Pass, logits: Tensor) -> Layout:
             f"holds the picture's tokens; the model returned logits {list(logits.shape)}, and none "
             "of these positions is a place on the picture. Use 'gradcam'."
         )
+    if stands_elsewhere(layout, logits.shape[1], run.inputs):
+        raise MethodError(ELSEWHERE)
     return layout
