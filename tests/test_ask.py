@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 import limelight
@@ -21,17 +21,18 @@ from helpers.asking import ASKED, QUESTION, asked, question
 from helpers.tolerances import assert_agrees
 from helpers.vision_language import inputs, made, photo
 from helpers.vision_language_cells import CELLS
-from limelight.errors import (
-    InputError,
-)
+from limelight.errors import InputError, OptionError
 from limelight.inputs import ModelInputs
 from limelight.models.vision_language import PhotoTextProcessor
 from limelight.targets import Words
 from limelight.vision_language.answer import Sink
+from limelight.vision_language.explained_words import Asked, Unseen, explained_words
 from limelight.vision_language.given_photos import blurred_away
 from limelight.vision_language.places import piece_places
 from limelight.vision_language.prompts import processed, read_prompt
+from limelight.vision_language.sentences import Sentence
 from limelight.vision_language.sinks import find_sinks, without_sinks
+from limelight.vision_language.words import Span, Word
 
 SQUARE, OBLONG = (64, 64), (96, 32)
 ANSWER = "a red disc"
@@ -126,12 +127,50 @@ def test_without_the_picture_is_the_mean_of_the_two_contentless_photos() -> None
     assert word.without_picture is not None
     assert_agrees(single(word.without_picture), single(sum(blanks) / 2))
     assert word.gain == word.log_probability - word.without_picture
-    assert word.needs_picture is (word.gain >= math.log(2))
+    said = {word.log_probability - blank < math.log(2) for blank in blanks}
+    assert word.undecided == (len(said) > 1)
+    assert word.needs_picture is (None if word.undecided else not said.pop())
     assert word.picture_share == 1 - word.log_probability / word.without_picture
     plain = ask("llava", without_picture=False)["red"]
     assert (plain.without_picture, plain.gain, plain.picture_share, plain.needs_picture) == (
         (None,) * 4
     )
+
+
+def test_without_the_picture_is_the_mean_over_other_photos_if_there_are_some() -> None:
+    others = [photo(64, 64, seed=8), photo(*OBLONG, seed=9), photo(20, 90, seed=10)]
+    word = ask("llava", other_photos=others)["red"]
+    fitted = [ImageOps.fit(other, photo(*OBLONG).size) for other in others]
+    found = [ask("llava", other)["red"].log_probability for other in fitted]
+    assert word.without_picture is not None
+    assert_agrees(single(word.without_picture), single(sum(found) / 3))
+    assert not word.undecided
+
+
+@pytest.mark.parametrize(
+    ("known", "blurred", "undecided", "needs"),
+    [
+        ((-1.0, -1.2), True, False, False),
+        ((-4.0, -5.0), True, False, True),
+        ((-0.1, -5.0), True, True, None),
+        ((-0.1, -5.0), False, False, True),  # what differs from photo to photo is seen in photos
+    ],
+)
+def test_blurred_pictures_that_disagree_leave_it_undecided(
+    known: tuple[float, float], blurred: bool, undecided: bool, needs: bool | None
+) -> None:
+    sentence = Sentence((1, 5), 1, {})
+    asked_ = Asked(Word(Span(0, 3), (0,)), None, shown=False, instead="")
+    unseen = Unseen([[each] for each in known], blurred)
+    (word,) = explained_words(sentence, "red", [asked_], [], [-0.7], unseen)
+    assert (word.undecided, word.needs_picture) == (undecided, needs)
+    assert word.without_picture == pytest.approx(sum(known) / 2)
+    assert ("is undecided: with one of the two" in word.status_reason) == undecided
+
+
+def test_other_photos_are_for_the_comparison_alone() -> None:
+    with pytest.raises(OptionError, match="other photos to compare with, and without_picture"):
+        ask("llava", other_photos=[photo(9, 9)], without_picture=False)
 
 
 def test_a_photo_that_is_blurred_away_has_neither_shape_nor_colour() -> None:
@@ -313,26 +352,41 @@ def test_one_pass_with_a_graph_explains_all_words(monkeypatch: pytest.MonkeyPatc
     assert sum(runs) == 1
 
 
-def kept_bytes(**options: Any) -> int:
+def kept_bytes(network: limelight.VisionLanguageModel, **options: Any) -> int:
     """Return how many bytes the graph of a call keeps, without the weights."""
-    weights = {p.untyped_storage().data_ptr() for p in made("llava").model.parameters()}
+    weights = {p.untyped_storage().data_ptr() for p in network.model.parameters()}
     kept = dict[int, int]()
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor if tensor.is_leaf else tensor.detach()  # else a node may hold itself
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        ask("llava", without_picture=False, **options)
+        limelight.ask(
+            photo(*OBLONG), QUESTION, model=network, answer=ANSWER, without_picture=False, **options
+        )
     return sum(kept.values())
 
 
 def test_the_graph_does_not_grow_with_the_words() -> None:
     ask("llava")
-    one, three = kept_bytes(word=0), kept_bytes()
+    one, three = kept_bytes(asked("llava"), word=0), kept_bytes(asked("llava"))
     assert 0 < three < 1.2 * one  # each word adds its own logits alone
+
+
+def test_weights_that_require_no_gradient_make_the_same_maps_with_less_memory() -> None:
+    network = asked("llava")
+    frozen = limelight.VisionLanguageModel(
+        "frozen", copy.deepcopy(network.model).requires_grad_(False), network.processor
+    )
+    found = limelight.ask(photo(*OBLONG), QUESTION, model=frozen, answer=ANSWER)
+    plain = ask("llava")
+    assert (found.layer, found.reason) == (plain.layer, plain.reason)
+    for word, same in zip(found.words, plain.words, strict=True):
+        assert_agrees(torch.from_numpy(word.signed[0]), torch.from_numpy(same.signed[0]))
+    assert 0 < kept_bytes(frozen) < 0.8 * kept_bytes(network)
 
 
 def test_the_model_is_left_as_it_was() -> None:

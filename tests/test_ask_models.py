@@ -102,6 +102,7 @@ def test_a_captioner_is_loaded_from_a_folder_without_a_processor(tmp_path: Path)
     name = saved(tmp_path, known.model, hf.ViTImageProcessor(size=SIDE), known.processor.tokenizer)
     network = limelight.load_vision_language(name)
     assert isinstance(network.processor, PhotoTextProcessor)
+    assert not any(weight.requires_grad for weight in network.model.parameters())
     found = limelight.caption(PHOTO, model=network, answer="a red disc")
     plain = limelight.caption(PHOTO, model=asked("vit-gpt2"), answer="a red disc")
     for word, same in zip(found.words, plain.words, strict=True):

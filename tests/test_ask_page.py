@@ -162,13 +162,29 @@ def test_words_that_were_not_asked_about_cannot_be_chosen() -> None:
     assert page.one("tbody").text.count("not asked for") == 8
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_word_on_which_blurred_pictures_disagree_is_undecided(language: Language) -> None:
+    answer, said = made(), texts(language)
+    words = tuple(replace(word, undecided=True) for word in answer.words)
+    page = read(page_html(replace(answer, words=words), language))
+    assert said["marks"]["prior"] not in [one.text for one in page.all("span", "part")]
+    panel = page.one("div", "panel", **{"data-panel": "1"})
+    assert said["undecided_note"] in panel.text
+    assert said["prior_note"] not in panel.text
+    rows = list(page.one("tbody").all("tr"))
+    assert all(said["needs"]["undecided"] in row.text for row in rows)
+    named = said["separator"].join(dict.fromkeys(w.text for w in words if w.text.isalpha()))
+    summary = said["summary_undecided"].format(total=7, words=named)
+    assert page.one("p", "summary").text == summary
+
+
 def test_a_page_does_not_speak_of_a_picture_that_was_not_blurred() -> None:
     page = read(page_html(made(blurred=False)))
     assert list(page.all("p", "summary")) == []
     assert list(page.one("div", "words").all("span", "part")) == [
         chips(page)[SILENT].one("span", "part")
     ]
-    for text in ("owed to the picture", "Picture blurred", "prior", "Needs the picture"):
+    for text in ("owed to the picture", "Without the picture", "prior", "Needs the picture"):
         assert text not in page.seen
     assert "How probable it is without the picture was not asked." in page.seen
 

@@ -63,23 +63,48 @@ def test_words_of_colour_and_shape_lie_on_their_shape(answers: Answers) -> None:
         assert np.mean(found[place]) > 2 * np.mean(elsewhere[place])
 
 
-def test_words_of_the_prior_are_marked_as_not_needing_the_picture(answers: Answers) -> None:
-    needing, gains = defaultdict(list), defaultdict(list)
-    for _, answer in answers:
+#: Trainings: one whose captioner still says "white" of a dark picture, and one whose does not.
+TRAININGS = (0, 3)
+
+
+def needing(
+    training: int, others: list[Picture] | None
+) -> dict[str, list[limelight.ExplainedWord]]:
+    """Return by their place the words of captions of pictures that the captioner never saw."""
+    model, words = captioner(training), defaultdict(list)
+    photos = None if others is None else [other.photo for other in others]
+    for picture in pictures(27, seed=2):
+        answer = limelight.caption(picture.photo, model=model, other_photos=photos)
         for place, word in zip(PLACES, answer.words, strict=True):
-            needing[place].append(bool(word.needs_picture))
-            gains[place].append(word.gain or 0.0)
             said = "did not need the picture" in word.status_reason
             assert said == (word.needs_picture is False)
+            words[place].append(word)
     for place in PLACES:
+        needs = [word.needs_picture for word in words[place]]
+        gain = np.mean([word.gain or 0.0 for word in words[place]])
         told(
-            f"{place}: {np.mean(needing[place]):.0%} need the picture, "
-            f"which adds {np.mean(gains[place]):.2f} nats"
+            f"training {training}, {place}: {needs.count(True)} of {len(needs)} need the picture, "
+            f"{needs.count(None)} undecided; it adds {gain:.2f} nats"
         )
+    return words
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_words_of_the_prior_do_not_need_the_picture_beside_other_pictures(training: int) -> None:
+    words = needing(training, pictures(9, seed=9))
     for place in PRIOR:
-        assert not any(needing[place])
+        assert all(word.needs_picture is False for word in words[place])
     for place in SEEN:
-        assert np.mean(needing[place]) >= 0.9
+        assert np.mean([word.needs_picture for word in words[place]]) >= 0.9
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_blurred_pictures_never_take_the_prior_for_what_is_seen(training: int) -> None:
+    words = needing(training, None)
+    for place in PRIOR:
+        assert not any(word.needs_picture for word in words[place])
+    for place in SEEN:
+        assert any(word.needs_picture for word in words[place])
 
 
 def test_a_wrong_caption_of_one_s_own_is_improbable_where_it_is_wrong() -> None:

@@ -48,7 +48,7 @@ def test_a_question_is_answered_word_by_word(run: Runner, folder: Path, llava: s
     code, out, err = run("ask", "a.png", QUESTION, "--model", llava, "--answer", ANSWER)
     assert code == 0, err
     assert f"question {QUESTION} given {ANSWER}" in flat(out)
-    assert "word probability picture blurred owed to the picture hottest at" in flat(out)
+    assert "word probability without picture owed to the picture hottest at" in flat(out)
     lines = out.splitlines()
     found = limelight.ask("a.png", QUESTION, model=llava, answer=ANSWER)
     for word in found.words:
@@ -160,6 +160,18 @@ def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: s
     )  # fmt: skip
     assert (report["layer"], report["method"]) == (layer, "layercam")
     assert (report["weights"], report["subtracted"]) == ("random", True)
+    save_photo(folder / "others" / "b.png", seed=1)
+    save_photo(folder / "others" / "c.png", seed=2)
+    compared = report_of(run, *given, "--other", "others", "--other", "a.png")
+    expected = limelight.ask(
+        "a.png", QUESTION, model=llava, answer=ANSWER,
+        other_photos=["others/b.png", "others/c.png", "a.png"],
+    )  # fmt: skip
+    for said, word in zip(compared["words"], expected.words, strict=True):
+        assert said["without_picture"] == pytest.approx(word.without_picture, rel=1e-5)
+    code, _, err = run("ask", *given, "--other", "away.png")
+    assert code == 2
+    assert "away.png" in err
     _, out, _ = run("ask", *given, "--weights", "none")
     assert "The weights are random: neither words nor maps mean a thing." in out
 

@@ -21,8 +21,10 @@ from helpers.model_state import Raised, live, untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import LAYERS, assert_agrees
 from limelight.errors import LimelightError
+from limelight.inputs import ModelInputs
 from limelight.runtime.cut import cut
-from limelight.runtime.record import record
+from limelight.runtime.record import record, recording_of
+from limelight.targets import output_spec
 from oracles.evidence import channels_first, classes, probe
 
 # The body runs without a graph, and no gradient of a parameter is computed
@@ -491,6 +493,16 @@ def test_a_model_is_freed_that_a_callable_for_the_logits_refers_to(pick: Any, na
     del model
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("kind", [networks.ResidualCNN, networks.TinyViT])
+def test_what_is_noted_of_a_pass_does_not_keep_weights_alive(kind: type[nn.Module]) -> None:
+    model, images = ready(kind()), torch.randn(1, *PICTURE, dtype=torch.float64)
+    recording_of(model, ModelInputs.of(images), output_spec(None, None, None))
+    weights = [weakref.ref(weight) for weight in model.parameters()]
+    del model
+    gc.collect()
+    assert all(weight() is None for weight in weights)
 
 
 # Modules inside the model change

@@ -136,8 +136,8 @@ def _untrained(words: int) -> Any:
 
 
 @cache
-def captioner(steps: int = 200, batch: int = 36) -> limelight.VisionLanguageModel:
-    """Return a captioner, trained on pictures of its own."""
+def captioner(seed: int = 0, steps: int = 200, batch: int = 36) -> limelight.VisionLanguageModel:
+    """Return a captioner, trained on pictures of its own from the weights that a seed draws."""
     words, known = tokeniser(), pictures(batch * 40, seed=1)
     images = hf.ViTImageProcessor(size={"height": SIDE, "width": SIDE})
     pixels = images([picture.photo for picture in known], return_tensors="pt")["pixel_values"]
@@ -145,7 +145,7 @@ def captioner(steps: int = 200, batch: int = 36) -> limelight.VisionLanguageMode
         [[1, *words(picture.caption)["input_ids"], 2] for picture in known], dtype=torch.long
     )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = _untrained(len(words))
         for weight in model.decoder.parameters():
             if weight.ndim > 1:  # so narrow a decoder learns slowly from its usual small weights

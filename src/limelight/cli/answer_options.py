@@ -62,6 +62,15 @@ class AnswerOptions:
             help="Find how probable each word is with the photos blurred away, in two more runs.",
         ),
     ] = True
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHOTO",
+            help="Find it with this photo instead, which shows something else. Name four or more, "
+            "each with --other, or a folder of them.",
+            show_default=False,
+        ),
+    ] = None
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="How many tokens the model's answer has at most.")
     ] = 64

@@ -86,7 +86,7 @@ def _words(console: Console, report: dict[str, Any]) -> Table:
     table.add_column("word", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
     if known:
-        table.add_column("picture blurred", justify="right", no_wrap=True)
+        table.add_column("without picture", justify="right", no_wrap=True)
         table.add_column("owed to the picture", no_wrap=True)
     table.add_column("hottest at", overflow="fold")
     table.add_column("", overflow="fold")
@@ -108,6 +108,8 @@ def _picture(console: Console, word: dict[str, Any]) -> tuple[str, str]:
     blurred = math.exp(word["without_picture"])
     if word["needs_picture"] is False:
         return percent(blurred), "[dim]not needed[/]"
+    if word["needs_picture"] is None:
+        return percent(blurred), "[dim]undecided[/]"
     share = word["picture_share"] or 0.0
     return percent(blurred), f"{percent(share):>4} [cyan]{console.bar(share / 3)}[/]"
 

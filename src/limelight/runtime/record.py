@@ -215,7 +215,10 @@ def _advice_on_bags(output: Any, batch: int) -> str:
 
 def _small_or_leaf(tensor: Tensor) -> Tensor | None:
     """Keep what autograd saves if it is a weight, whose shape is read, or small."""
-    return tensor if tensor.is_leaf or tensor.numel() < 2**12 else None
+    if tensor.is_leaf:
+        return tensor
+    # A node that held its own output as it is would hold itself, and the weights, for ever.
+    return tensor.detach() if tensor.numel() < 2**12 else None
 
 
 def _as_it_is(kept: Any) -> Any:

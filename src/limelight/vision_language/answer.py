@@ -41,8 +41,9 @@ class ExplainedWord:
         at: The places of these tokens in the sentence that the model was given, from 0.
         log_probability: The log-probability of the word, given the picture and all before it, in
             nats: `sum_t log p(w_t | w_<t, picture)` over its tokens.
-        without_picture: The same with the picture blurred away in grey: the mean over that and its
-            negative. None if it was not asked for.
+        without_picture: The same without the picture, `(1/n) sum_i log p(w | picture i)`: the mean
+            over the picture blurred away in grey and its negative, or over other photos. None if
+            it was not asked for.
         heatmaps: For each photo, `[h, w]` float32 in [0, 1], on a coarse canvas of the whole photo;
             () for a word that was not asked about.
         signed: The same before relu, divided by its largest size, so in [-1, 1].
@@ -52,6 +53,9 @@ class ExplainedWord:
         instead: The other word that the map compares with; "" if there is none.
         contrast: `log p(word) - log p(other word)` in nats, at the first token where they differ;
             None without another word.
+        undecided: Whether the two blurred pictures disagree: with one of them the word stays at
+            least half as probable, and with the other it does not. Then the word may need the
+            picture, or one of the two is like nothing that the model knows; other photos tell.
     """
 
     text: str
@@ -67,6 +71,7 @@ class ExplainedWord:
     status_reason: str = ""
     instead: str = ""
     contrast: float | None = None
+    undecided: bool = False
 
     @property
     def has_map(self) -> bool:
@@ -80,7 +85,7 @@ class ExplainedWord:
 
     @property
     def gain(self) -> float | None:
-        """What the picture adds to the log-probability, `log p - log p_blurred`, in nats.
+        """What the picture adds to the log-probability, `log p - log p_without`, in nats.
 
         It is negative for a word that the picture makes less probable; None if it is not known.
         """
@@ -90,7 +95,7 @@ class ExplainedWord:
 
     @property
     def picture_share(self) -> float | None:
-        """How much of the surprise of the word the picture takes away, `1 - log p / log p_blurred`.
+        """How much of the surprise of the word the picture takes away, `1 - log p / log p_without`.
 
         1 for a word that is certain with the picture and not without it, 0 for one that is as
         probable without, negative for one that the picture makes less probable. None if it is not
@@ -102,9 +107,12 @@ class ExplainedWord:
 
     @property
     def needs_picture(self) -> bool | None:
-        """Whether the picture makes the word at least twice as probable; None if not known."""
+        """Whether the picture makes the word at least twice as probable.
+
+        None if that is not known, or `undecided`.
+        """
         gain = self.gain
-        return None if gain is None else gain >= LEAST_GAIN
+        return None if gain is None or self.undecided else gain >= LEAST_GAIN
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

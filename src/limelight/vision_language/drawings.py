@@ -87,6 +87,8 @@ def facts(word: ExplainedWord) -> str:
         said.append(f"{np.exp(word.without_picture):.2g} without the picture")
     if word.needs_picture is False:
         said.append("needs no picture")
+    elif word.undecided:
+        said.append("undecided")
     if word.contrast is not None:
         said.append(f"{word.contrast:+.2f} nats over {word.instead!r}")
     return ", ".join(said)

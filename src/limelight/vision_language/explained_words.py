@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from limelight.explanation import Explanation
 from limelight.status import Status
 from limelight.targets import ScoreTarget
 from limelight.text_words import Word
-from limelight.vision_language.answer import ExplainedWord, Sink
+from limelight.vision_language.answer import LEAST_GAIN, ExplainedWord, Sink
 from limelight.vision_language.canvas import Cells, heat_of, scaled
 from limelight.vision_language.sentences import Sentence
 from limelight.vision_language.sinks import find_sinks, without_sinks
@@ -98,13 +99,25 @@ def _subtracted(maps: WordMaps, left: Sequence[Cells]) -> WordMaps:
     return replace(maps, signed=signed, heat=heat_of(signed)).checked()
 
 
+class Unseen(NamedTuple):
+    """How probable an answer is where the photos are not seen.
+
+    Attributes:
+        known: For each picture that stood in for the photos, the log-probability of each token.
+        blurred: Whether these pictures were the photos, blurred away.
+    """
+
+    known: Sequence[Sequence[float]]
+    blurred: bool
+
+
 def explained_words(
     sentence: Sentence,
     text: str,
     asked: Sequence[Asked],
     maps: Sequence[WordMaps],
     known: Sequence[float],
-    blurred: Sequence[float] | None,
+    unseen: Unseen | None,
 ) -> tuple[ExplainedWord, ...]:
     """Return all words of an answer.
 
@@ -114,13 +127,13 @@ def explained_words(
         asked: Its words.
         maps: The maps of those that have a score.
         known: The log-probability of each token of the answer.
-        blurred: The same with the photos blurred away; None if that was not asked for.
+        unseen: The same where the photos are not seen; None if that was not asked for.
     """
     remaining = iter(maps)
     words = []
     for each in asked:
         found = next(remaining) if each.score is not None else None
-        words.append(_word(sentence, text, each, found if each.shown else None, known, blurred))
+        words.append(_word(sentence, text, each, found if each.shown else None, known, unseen))
     return tuple(words)
 
 
@@ -130,22 +143,28 @@ def _word(
     asked: Asked,
     maps: WordMaps | None,
     known: Sequence[float],
-    blurred: Sequence[float] | None,
+    unseen: Unseen | None,
 ) -> ExplainedWord:
     (start, end), tokens = asked.word
+    with_picture = math.fsum(known[token] for token in tokens)
+    pictures = () if unseen is None else unseen.known
+    without = [math.fsum(each[token] for token in tokens) for each in pictures]
     word = ExplainedWord(
         text=text[start:end],
         start=start,
         end=end,
         tokens=tuple(sentence.answer[token] for token in tokens),
         at=tuple(sentence.first + token for token in tokens),
-        log_probability=math.fsum(known[token] for token in tokens),
-        without_picture=None if blurred is None else math.fsum(blurred[t] for t in tokens),
+        log_probability=with_picture,
+        without_picture=math.fsum(without) / len(without) if without else None,
         heatmaps=() if maps is None else maps.heat,
         signed=() if maps is None else maps.signed,
         status=None if maps is None else maps.status,
         instead=asked.instead,
         contrast=maps.score if maps is not None and asked.instead else None,
+        undecided=unseen is not None
+        and unseen.blurred
+        and len({with_picture - each >= LEAST_GAIN for each in without}) > 1,
     )
     return replace(word, status_reason=_remark(word))
 
@@ -157,6 +176,12 @@ def _remark(word: ExplainedWord) -> str:
         without = math.exp(word.without_picture)
         remarks.append(
             f"{word.text!r} did not need the picture: its probability is "
-            f"{word.probability:.2g} with it, and {without:.2g} with the picture blurred away."
+            f"{word.probability:.2g} with it, and {without:.2g} without."
+        )
+    if word.undecided:
+        remarks.append(
+            f"Whether {word.text!r} needs the picture is undecided: with one of the two blurred "
+            "pictures it is at least half as probable, and with the other it is not. Compare with "
+            "other photos of the kind that the model knows."
         )
     return " ".join(remarks)

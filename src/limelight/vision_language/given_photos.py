@@ -1,4 +1,4 @@
-"""The photos that a model is asked about, and the same blurred away."""
+"""The photos that a model is asked about, and what stands in for them where they are not seen."""
 
 from __future__ import annotations
 
@@ -55,12 +55,27 @@ def _read(photo: object, number: int) -> tuple[Image.Image, str]:
     return picture, name or f"photo {number}"
 
 
+def stand_ins(
+    photos: Sequence[Image.Image], others: Sequence[Image.Image]
+) -> list[tuple[Image.Image, ...]]:
+    """Return what stands in for photos where they are not seen: each time, one picture for each.
+
+    With other photos it is each of them in turn, cropped about its middle to the shape of the photo
+    that it stands in for; without, both pictures that `blurred_away` makes.
+    """
+    if others:
+        return [tuple(ImageOps.fit(other, photo.size) for photo in photos) for other in others]
+    return list(zip(*map(blurred_away, photos), strict=True))
+
+
 def blurred_away(photo: Image.Image) -> tuple[Image.Image, Image.Image]:
     """Return two pictures of the same size that tell nothing of a photo but how bright it was.
 
     The first is the photo in grey, blurred by a Gaussian whose deviation is a quarter of its longer
     side, so that neither shape nor colour is left; the second is its negative. What a model says
-    without looking it says of both; of one of them alone it may say the right word by chance.
+    without looking it says of both; of one of them alone it may say the right word by chance. One
+    of them may also be like nothing that the model was trained on, such as a dark picture for a
+    model that saw bright ones alone; then what it says of it tells little.
     """
     grey = photo.convert("L")
     grey.thumbnail((_BLURRED_PIXELS, _BLURRED_PIXELS))

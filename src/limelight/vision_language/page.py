@@ -75,7 +75,7 @@ class _Page:
             groups=_grouped(words),
             marks={word["mark"] for word in words},
             first=self._first(),
-            known=any(word.needs_picture is not None for word in answer.words),
+            known=any(word.gain is not None for word in answer.words),
             summary=self._summary(),
             sinks=[
                 self._sink(answer.photo_names[photo], sink)
@@ -128,7 +128,7 @@ class _Page:
             "told": self._told(word, mark),
             "notes": self._notes(word),
             "message": word.status.message if word.status else "",
-            "needs": self.texts["needs"][_NEEDS[word.needs_picture]],
+            "needs": self.texts["needs"][_needs(word)],
             "status": self.texts["status"][word.status.name if word.status else "unasked"],
         }
 
@@ -148,6 +148,8 @@ class _Page:
         notes, mark = [], _mark(word)
         if word.gain is None:
             notes.append(self._say("unknown"))
+        elif word.undecided:
+            notes.append(self._say("undecided_note"))
         elif word.needs_picture:
             notes.append(self._say("needs_picture", times=_times(word.gain)))
         else:
@@ -172,19 +174,17 @@ class _Page:
 
     def _summary(self) -> str:
         """Return which words need the picture, in a sentence; "" if that is not known."""
-        known = [
-            word
-            for word in self.answer.words
-            if word.needs_picture is not None and not _is_sign(word)
-        ]
+        known = [word for word in self.answer.words if word.gain is not None and not _is_sign(word)]
         needing = [word.text for word in known if word.needs_picture]
+        undecided = [word.text for word in known if word.undecided]
         if not known:
             return ""
+        kind = "some" if needing else "undecided" if undecided else "none"
         return self._say(
-            "summary_some" if needing else "summary_none",
+            f"summary_{kind}",
             count=len(needing),
             total=len(known),
-            words=self.texts["separator"].join(dict.fromkeys(needing)),
+            words=self.texts["separator"].join(dict.fromkeys(needing or undecided)),
         )
 
     def _sink(self, photo: str, sink: Sink) -> str:
@@ -213,8 +213,11 @@ class _Page:
         return as_json(packed).replace("<", "\\u003c")
 
 
-#: What the page says of a word that needs the picture, does not, or of which that is not known.
-_NEEDS = {True: "yes", False: "no", None: "unknown"}
+def _needs(word: ExplainedWord) -> str:
+    """Return what the page says of whether a word needs the picture."""
+    if word.undecided:
+        return "undecided"
+    return {True: "yes", False: "no", None: "unknown"}[word.needs_picture]
 
 
 def _mark(word: ExplainedWord) -> str:

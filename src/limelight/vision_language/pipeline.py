@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import fsum
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -23,8 +22,14 @@ from limelight.targets import ScoreTarget
 from limelight.text_words import Span, Word, split_words
 from limelight.vision_language.canvas import Cells, on_photo
 from limelight.vision_language.explained_answer import ExplainedAnswer
-from limelight.vision_language.explained_words import Asked, WordMaps, explained_words, with_sinks
-from limelight.vision_language.given_photos import blurred_away, read_photos
+from limelight.vision_language.explained_words import (
+    Asked,
+    Unseen,
+    WordMaps,
+    explained_words,
+    with_sinks,
+)
+from limelight.vision_language.given_photos import read_photos, stand_ins
 from limelight.vision_language.places import Box, piece_places
 from limelight.vision_language.prompts import (
     CAPTION_QUESTION,
@@ -62,6 +67,7 @@ def ask(
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,
     without_picture: bool = True,
+    other_photos: AnyPhoto | Sequence[AnyPhoto] | None = None,
     progress: ProgressCallback | None = None,
 ) -> ExplainedAnswer:
     """Ask a vision-language model about photos, and show what it looked at for every word.
@@ -95,6 +101,9 @@ def ask(
         max_new_tokens: How many tokens the model generates at most.
         without_picture: Run the model twice more, with the photos blurred away in grey and with the
             negatives of that, to see which words it would say without looking.
+        other_photos: Run it with these photos instead, each in place of all that the question is
+            about: four or more, of the kind that the model knows, and each of something else. A
+            model may say anything of a blurred picture; what it says of all photos is its prior.
         progress: Called as progress(task, done, total).
 
     Raises:
@@ -107,6 +116,7 @@ def ask(
     """
     _check_options(word, instead, whole, max_new_tokens)
     pictures, names = read_photos(photos)
+    others = _others(other_photos, without_picture=without_picture)
     network = load_vision_language(model) if isinstance(model, str) else model
     prompt = read_prompt(network, pictures, question)
     given = _Given(network, pictures, prompt)
@@ -115,14 +125,14 @@ def ask(
     text, words = split_words(sentence.answer, special, given.decode)
     asked = _asked(given, sentence, text, words, _Choice(word, instead, whole, subtract_sinks))
     found = _explained(given, sentence, asked, method, layer, progress)
-    blurred = _without_picture(given, sentence) if without_picture else None
+    unseen = _unseen(given, sentence, others) if without_picture else None
     maps, sinks = with_sinks(found.maps, subtract=subtract_sinks)
     return ExplainedAnswer(
         photos=pictures,
         photo_names=names,
         question=question,
         text=text,
-        words=explained_words(sentence, text, asked, maps, found.known, blurred),
+        words=explained_words(sentence, text, asked, maps, found.known, unseen),
         model=network.name,
         method=found.first.method,
         layer=found.first.layer,
@@ -147,6 +157,7 @@ def caption(
     subtract_sinks: bool = False,
     max_new_tokens: int = 64,
     without_picture: bool = True,
+    other_photos: AnyPhoto | Sequence[AnyPhoto] | None = None,
     progress: ProgressCallback | None = None,
 ) -> ExplainedAnswer:
     """Let a model write a caption, and show what it looked at for every word: `ask` unasked.
@@ -172,6 +183,7 @@ def caption(
         subtract_sinks=subtract_sinks,
         max_new_tokens=max_new_tokens,
         without_picture=without_picture,
+        other_photos=other_photos,
         progress=progress,
     )
 
@@ -234,6 +246,20 @@ def _check_options(
         )
     if max_new_tokens < 1:
         raise OptionError(f"max_new_tokens is {max_new_tokens}; a number from 1 was expected.")
+
+
+def _others(
+    other_photos: AnyPhoto | Sequence[AnyPhoto] | None, *, without_picture: bool
+) -> tuple[Image, ...]:
+    """Return the photos to compare with; () for the photos themselves, blurred away."""
+    if other_photos is None:
+        return ()
+    if not without_picture:
+        raise OptionError(
+            "There are other photos to compare with, and without_picture is False, which leaves "
+            "the comparison out. Pass one of both."
+        )
+    return read_photos(other_photos)[0]
 
 
 def _asked(
@@ -341,14 +367,11 @@ def _explainer(
     return explain
 
 
-def _without_picture(given: _Given, sentence: Sentence) -> list[float]:
-    """Return the log-probability of each token of an answer with the photos blurred away.
-
-    It is the mean over the two pictures that `blurred_away` makes of each photo.
-    """
+def _unseen(given: _Given, sentence: Sentence, others: Sequence[Image]) -> Unseen:
+    """Return the log-probability of each token of an answer where the photos are not seen."""
     found = list[list[float]]()
-    for photos in zip(*map(blurred_away, given.photos), strict=True):
-        blurred = given.process(photos, as_model=True)
-        inputs = sentence.inputs(given.prompt.inputs | blurred)
+    for photos in stand_ins(given.photos, others):
+        inserted = given.process(photos, as_model=True)
+        inputs = sentence.inputs(given.prompt.inputs | inserted)
         found.append(log_probabilities(run_sentence(given.network, inputs), sentence.tail))
-    return [fsum(values) / len(values) for values in zip(*found, strict=True)]
+    return Unseen(found, blurred=not others)

@@ -34,7 +34,9 @@ def find_sinks(heatmaps: Sequence[Cells]) -> tuple[tuple[Sink, ...], _Mask]:
     cover at most 2% of the photo or are one cell. Of fewer than four words there are none.
 
     Registers and corner patches that a network keeps notes in are such places (Darcet et al. 2024,
-    "Vision transformers need registers"). So is a small object that the whole answer is about.
+    "Vision transformers need registers"). So is a small object that the whole answer is about. A
+    place that all words attend to, and that speaks for some of them and against others, is none: it
+    is hot for some of them alone.
 
     Args:
         heatmaps: The heatmaps of the words over the photo, `[h, w]` each.

@@ -82,7 +82,8 @@ def ask(
     named, question = (asked, None) if caption else _photos_and_question(asked)
     model_options.check()
     paths = found_photos(named)
-    for path in paths:
+    others = found_photos(answer_options.other) if answer_options.other else None
+    for path in (*paths, *(others or ())):
         photo_size(path)  # a file that is not there is told before the model is loaded
     rows, style = plan_table(table, WORD_COLUMNS), figure_options.style
     files = _Files.plan(out, paths[0], arrays=arrays)
@@ -91,7 +92,8 @@ def ask(
         model = model_options.load()
     bar = Bar(run.console, "asking", 1)
     for _ in bar.over([None]):
-        options = {**answer_options.arguments, "model": model, "progress": bar.show_runs}
+        options = answer_options.arguments | {"model": model, "other_photos": others}
+        options["progress"] = bar.show_runs
         found = (
             pipeline.caption(paths, **options)
             if question is None
