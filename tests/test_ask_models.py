@@ -94,6 +94,11 @@ def test_more_photos_than_a_model_takes_are_refused() -> None:
         limelight.ask([PHOTO, PHOTO], "<image> what is this ?", model=asked("llava"))
 
 
+def test_several_photos_do_not_become_prompts_of_their_own() -> None:
+    with pytest.raises(InputError, match="'vit-gpt2' takes one photo in a prompt, and 2 were"):
+        limelight.caption([PHOTO, PHOTO], model=asked("vit-gpt2"))
+
+
 # Models
 
 
@@ -159,6 +164,8 @@ def test_models_that_cannot_answer_about_photos_are_refused(tmp_path: Path) -> N
         ({"instead": "blue"}, OptionError, "and the answer has 3 words: a, red, disc"),
         ({"word": 1, "instead": "red"}, TargetError, "begin with the same tokens"),
         ({"word": 1, "instead": " "}, TargetError, "begin with the same tokens"),
+        ({"word": 1, "instead": "zebra"}, TargetError, "tokenizer does not know 'zebra'"),
+        ({"answer": "a zebra on a yak"}, TargetError, "tokenizer does not know 'zebra', 'yak'"),
         ({"whole": True, "word": 1}, OptionError, "whole=True explains the whole answer"),
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"layer": "nowhere"}, UnknownNameError, "nowhere"),

@@ -13,7 +13,7 @@ from limelight.errors import OptionError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
-from limelight.methods import Method
+from limelight.methods import Method, find_method
 from limelight.misnamed import checked_arguments
 from limelight.models.network import AnyPhoto
 from limelight.models.vision_language import VisionLanguageModel, load_vision_language
@@ -276,9 +276,9 @@ def _explained(
     progress: ProgressCallback | None,
 ) -> _Found:
     """Explain all words that have a score, from one pass; of packed photos, from one for each."""
-    inputs = sentence.inputs(given.prompt.inputs)
+    named = find_method(_BY_DEFAULT[0] if method is None else method)
+    inputs = sentence.inputs(given.prompt.inputs, everywhere="word logits" in named.needs)
     scores = [each.score for each in asked if each.score is not None]
-    named = _BY_DEFAULT[0] if method is None else method
     by_photo = _explained_photos(given, inputs, scores, named, layer, progress)
     if method is None and any(_cancels(each) for found, _ in by_photo for each in found):
         by_photo = _explained_photos(given, inputs, scores, _BY_DEFAULT[1], layer, progress)
