@@ -18,6 +18,7 @@ from limelight.errors import (
     MissingPhotoError,
     ModelError,
     OptionError,
+    OutputError,
     TargetError,
     UnknownNameError,
     WeightsError,
@@ -167,6 +168,7 @@ def test_models_that_cannot_answer_about_photos_are_refused(tmp_path: Path) -> N
         ({"word": 1, "instead": "zebra"}, TargetError, "tokenizer does not know 'zebra'"),
         ({"answer": "a zebra on a yak"}, TargetError, "tokenizer does not know 'zebra', 'yak'"),
         ({"whole": True, "word": 1}, OptionError, "whole=True explains the whole answer"),
+        ({"answer": 3}, OptionError, "The answer is a int; a text was expected"),
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"layer": "nowhere"}, UnknownNameError, "nowhere"),
         ({"method": "no-such"}, UnknownNameError, "no-such"),
@@ -227,6 +229,12 @@ def test_an_answer_is_saved_as_page_figure_and_arrays(tmp_path: Path) -> None:
     assert "disc" in shown
     assert "<script" not in shown
     assert repr(answer).endswith("maps of 3 of 3 words over 2 photos)")
+    word = answer["disc"]
+    says = "needs the picture" if word.needs_picture else "does not need the picture"
+    assert repr(word) == f"ExplainedWord('disc'; probability {word.probability:.3g}; {says}; ok)"
+    with pytest.raises(OutputError, match=r"words\.png' is named like a file"):
+        answer.save(tmp_path / "words.png")
+    assert not (tmp_path / "words.png").exists()
 
 
 def test_an_answer_is_a_table_of_words() -> None:

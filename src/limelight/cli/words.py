@@ -13,7 +13,7 @@ from limelight.errors import LimelightError, OutputError
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
-    "layer=": "--layer ",
+    "Take layer=": "Take --layer ",
     "views=tiles()": "--tiles",
     "method='gradcam'": "--method gradcam",
     "weights='FILE'": "--weights FILE",

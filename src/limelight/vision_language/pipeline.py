@@ -104,7 +104,7 @@ def ask(
         UnknownNameError, LayerError, MethodError, ModelError, WeightsError, PhotoError: As
             `explain` and `load_vision_language`.
     """
-    _check_options(word, instead, whole, max_new_tokens)
+    _check_options(question, answer, word, instead, whole, max_new_tokens)
     pictures, names = read_photos(photos)
     network = load_vision_language(model) if isinstance(model, str) else model
     prompt = read_prompt(network, pictures, question)
@@ -224,8 +224,16 @@ class _Found(NamedTuple):
 
 
 def _check_options(
-    word: str | int | None, instead: str | None, whole: bool, max_new_tokens: int
+    question: str,
+    answer: str | None,
+    word: str | int | None,
+    instead: str | None,
+    whole: bool,
+    max_new_tokens: int,
 ) -> None:
+    for name, text in (("question", question), ("answer", answer)):
+        if text is not None and not isinstance(text, str):
+            raise OptionError(f"The {name} is a {type(text).__name__}; a text was expected.")
     if whole and (word is not None or instead is not None):
         raise OptionError(
             "whole=True explains the whole answer, and a word of it was named too. Pass one of "
