@@ -262,6 +262,31 @@ def test_pieces_lie_where_the_processor_cuts_them(name: str, size: tuple[int, in
     assert_boxes(boxes_of(name, [size], 0), name, size)
 
 
+@pytest.mark.parametrize("size", [(1600, 64), (64, 1600)])
+def test_a_piece_of_a_long_and_narrow_photo_keeps_its_cells(size: tuple[int, int]) -> None:
+    # The processor cuts a square out of the middle: 64 pixels of 1600.
+    (box,) = boxes_of("llava", [size], 0)
+    assert box is not None
+    along = (box.x0, box.x1) if size[0] > size[1] else (box.y0, box.y1)
+    assert along == pytest.approx((768 / 1600, 832 / 1600), abs=2e-3)
+    for word in ask("llava", photo(*size)).words:
+        cells = word.signed[0] if size[0] > size[1] else word.signed[0].T
+        assert len(cells) == np.count_nonzero(cells.any(0)) == 4  # those of the layer's grid
+
+
+def test_the_token_activation_map_reads_logits_at_the_picture() -> None:
+    picture = photo(*SQUARE)
+    found = ask("llava", picture, method="tam")
+    given = inputs("llava", [[picture]], f"{QUESTION} {ANSWER}")
+    ids, count = given["input_ids"], len(ANSWER.split())
+    assert any(word.signed[0].any() for word in found.words)
+    for number, word in enumerate(found.words):
+        target = Words(ids, at=ids.shape[1] - count + number)
+        alone = limelight.explain(made("llava").model, given, target=target, method="tam")
+        largest = float(alone.raw.max()) or 1.0
+        assert_agrees(torch.from_numpy(word.signed[0]), alone.raw[0] / largest)
+
+
 @pytest.mark.parametrize("name", ["llava", "gemma-3", "internvl", "idefics3", "qwen2-vl"])
 def test_pieces_of_one_photo_are_told_from_those_of_another(name: str) -> None:
     sizes = [SQUARE, OBLONG]

@@ -18,6 +18,7 @@ from limelight.errors import (
     MissingPhotoError,
     ModelError,
     OptionError,
+    OutputError,
     TargetError,
     UnknownNameError,
     WeightsError,
@@ -94,6 +95,11 @@ def test_more_photos_than_a_model_takes_are_refused() -> None:
         limelight.ask([PHOTO, PHOTO], "<image> what is this ?", model=asked("llava"))
 
 
+def test_several_photos_do_not_become_prompts_of_their_own() -> None:
+    with pytest.raises(InputError, match="'vit-gpt2' takes one photo in a prompt, and 2 were"):
+        limelight.caption([PHOTO, PHOTO], model=asked("vit-gpt2"))
+
+
 # Models
 
 
@@ -160,7 +166,10 @@ def test_models_that_cannot_answer_about_photos_are_refused(tmp_path: Path) -> N
         ({"instead": "blue"}, OptionError, "and the answer has 3 words: a, red, disc"),
         ({"word": 1, "instead": "red"}, TargetError, "begin with the same tokens"),
         ({"word": 1, "instead": " "}, TargetError, "begin with the same tokens"),
+        ({"word": 1, "instead": "zebra"}, TargetError, "tokenizer does not know 'zebra'"),
+        ({"answer": "a zebra on a yak"}, TargetError, "tokenizer does not know 'zebra', 'yak'"),
         ({"whole": True, "word": 1}, OptionError, "whole=True explains the whole answer"),
+        ({"answer": 3}, OptionError, "The answer is a int; a text was expected"),
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"layer": "nowhere"}, UnknownNameError, "nowhere"),
         ({"method": "no-such"}, UnknownNameError, "no-such"),
@@ -221,6 +230,12 @@ def test_an_answer_is_saved_as_page_figure_and_arrays(tmp_path: Path) -> None:
     assert "disc" in shown
     assert "<script" not in shown
     assert repr(answer).endswith("maps of 3 of 3 words over 2 photos)")
+    word = answer["disc"]
+    says = "needs the picture" if word.needs_picture else "does not need the picture"
+    assert repr(word) == f"ExplainedWord('disc'; probability {word.probability:.3g}; {says}; ok)"
+    with pytest.raises(OutputError, match=r"words\.png' is named like a file"):
+        answer.save(tmp_path / "words.png")
+    assert not (tmp_path / "words.png").exists()
 
 
 def test_an_answer_is_a_table_of_words() -> None:

@@ -184,6 +184,12 @@ def test_the_users_choices_reach_the_library(run: Runner, folder: Path, llava: s
         (("chelsea",), "The last argument is the photo 'chelsea'"),
         (("What is it?",), "There is a question, 'What is it?', and no photo"),
         (("a.png", " "), "The question is empty"),
+        (("a.png", ""), "The question is empty"),
+        (
+            ("a.png", "what", "is", "it", "--model", "hf:x"),
+            "There is no file 'what'. All but the last argument are photos: write the question in",
+        ),
+        (("a.png", "what ?", "--caption", "--model", "hf:x"), "With --caption there is none."),
         (("a.png", QUESTION, "--model", "none"), "--model is 'none'; a model of transformers"),
         (("a.png", QUESTION), "--model is missing; a model of transformers"),
         (("b.png", QUESTION, "--model", "hf:x"), "There is no file 'b.png'"),
@@ -227,6 +233,17 @@ def test_what_cannot_be_explained_is_said_in_options(
     assert code == 2
     assert text in flat(err)
     assert not list(folder.glob("limelight-out/*"))
+
+
+def test_why_words_have_no_map_is_said_once(run: Runner, folder: Path, llava: str) -> None:
+    save_photo(folder / "a.png")
+    given = ("a.png", QUESTION, "--model", llava, "--answer", ANSWER)
+    code, out, _ = run("ask", *given, "--layer", "model.language_model.layers.1")
+    assert code == 0
+    words = ANSWER.split()
+    assert flat(out).count("disconnected") == len(words) + 1
+    assert flat(out).count("disconnected all words: The score does not depend on the grid") == 1
+    assert "Take --layer 'model.multi_modal_projector'." in flat(out)
 
 
 def test_an_answer_is_told_also_when_its_page_cannot_be_written(

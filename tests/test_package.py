@@ -208,7 +208,7 @@ def test_all_that_the_library_tells_to_pass_has_an_option() -> None:
             text = (
                 r"(?<!\w)(?:classes|layer|method|weights|views)="
                 r"(?:\.\.\.|\[\.\.\.\]|'\w+'|tiles\(\))"
-                r"|\bwhole=True(?= explains)|\bword=(?=\{)|\bmax_new_tokens(?= is )"
+                r"|\bwhole=True(?= explains)|\b(?:Take layer|word)=(?=\{)|\bmax_new_tokens(?= is )"
             )
             told |= set(re.findall(text, path.read_text()))
     assert told == set(PASSED)

@@ -16,6 +16,8 @@ from limelight.cli.messages import (
     warn_of_random_weights,
 )
 from limelight.cli.output import Console
+from limelight.cli.words import in_options
+from limelight.status import Status
 from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.page import percent
 from limelight.vision_language.rows import WORD_COLUMNS
@@ -48,8 +50,14 @@ _OF_A_WORD = [
 ]
 
 
-def print_answer(console: Console, report: dict[str, Any]) -> None:
-    """Print an answer, its words, and where the page is."""
+def print_answer(console: Console, report: dict[str, Any], found: ExplainedAnswer) -> None:
+    """Print an answer, its words, and where the page is.
+
+    Args:
+        console: Where it is printed.
+        report: What `answer_as_dict` returns, with what is known of the run.
+        found: The answer.
+    """
     warn_of_random_weights(console, report["weights"], "words")
     photos = " ".join(report["photos"])
     console.print(f"[bold]{escape(photos)}[/]  {escape(report['model'])} ({report['weights']})")
@@ -61,6 +69,8 @@ def print_answer(console: Console, report: dict[str, Any]) -> None:
     console.print(said)
     console.print(_words(console, report))
     facts = _facts()
+    for status, texts in _without_map(found).items():
+        facts.add_row(status.name, _why(status, texts, len(found.words)))
     for sink in report["sinks"]:
         facts.add_row("sink", _sink(sink, report))
     facts.add_row("layer", layer_text(report))
@@ -123,12 +133,28 @@ def _place(word: dict[str, Any], *, several: bool) -> str:
 
 
 def _remark(word: dict[str, Any]) -> str:
-    """Return why there is no map; or what the map compares the word with."""
+    """Return that there is no map; or what the map compares the word with."""
     if word["status"] not in (None, "ok"):
-        return f"[yellow]{word['status']}[/] {escape(word['message'] or '')}"
+        return f"[yellow]{word['status']}[/]"
     if word["contrast"] is None:
         return ""
     return escape(f"{word['contrast']:+.2f} nats against {word['instead']!r}")
+
+
+def _without_map(found: ExplainedAnswer) -> dict[Status, list[str]]:
+    """Return why words have no map, with the words, each once: many have the same reason."""
+    reasons = dict[Status, list[str]]()
+    for word in found.words:
+        if word.status is not None and not word.status.ok:
+            reasons.setdefault(word.status, []).append(word.text)
+    return reasons
+
+
+def _why(status: Status, texts: Sequence[str], words: int) -> str:
+    """Return which words have no map, and why."""
+    named = ", ".join(dict.fromkeys(texts))
+    which = "all words" if len(texts) == words > 1 else named
+    return f"{escape(which)}: {escape(in_options(status.message))}"
 
 
 def _sink(sink: dict[str, Any], report: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from limelight.cli.output import Console
+from limelight.cli.words import in_options
 
 if TYPE_CHECKING:
     from limelight.models.network import Network
@@ -30,7 +31,7 @@ def status_text(explanation: Mapping[str, Any]) -> str:
     """Return the status of an explanation in colour, with its message."""
     if explanation["status"] == "ok":
         return "[green]ok[/]"
-    return f"[yellow]{explanation['status']}[/] {escape(explanation['message'])}"
+    return f"[yellow]{explanation['status']}[/] {escape(in_options(explanation['message']))}"
 
 
 def layer_text(explanation: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from limelight.errors import LimelightError, OutputError
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
+    "Take layer=": "Take --layer ",
     "views=tiles()": "--tiles",
     "method='gradcam'": "--method gradcam",
     "weights='FILE'": "--weights FILE",
@@ -45,9 +46,14 @@ def paragraphs(docstring: str) -> str:
     return "\n\n".join(" ".join(text.split()) for text in cleandoc(docstring).split("\n\n"))
 
 
+def in_options(text: str) -> str:
+    """Return what the library says, with options in place of arguments."""
+    return _GIVEN.sub(lambda match: PASSED.get(match[0], match[0]), text)
+
+
 def worded(error: LimelightError) -> str:
     """Return the message of an error of the library, with options in place of arguments."""
-    text = _GIVEN.sub(lambda match: PASSED.get(match[0], match[0]), str(error))
+    text = in_options(str(error))
     is_named = _OPTION in text  # by `under_option`
     if isinstance(error, OutputError) and _ELSEWHERE.search(text) and not is_named:
         text += f"{_OPTION}--out."

@@ -114,6 +114,15 @@ class ExplainedWord:
         gain = self.gain
         return None if gain is None or self.undecided else gain >= LEAST_GAIN
 
+    def __repr__(self) -> str:
+        """Return the word, its probability, whether it needs the picture, and its status."""
+        needs = {None: "", True: "; needs the picture", False: "; does not need the picture"}
+        status = "not explained" if self.status is None else self.status.name
+        return (
+            f"ExplainedWord({self.text!r}; probability {self.probability:.3g}"
+            f"{needs[self.needs_picture]}; {status})"
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AnswerData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ from limelight.vision_language.places import Box
 
 Cells = npt.NDArray[np.float32]
 
-#: The most cells along a side of a photo.
-_MOST_CELLS = 64
+#: The most cells of a canvas: with a limit for each side, a piece of a long and narrow photo would
+#: lose its cells, or lie between two of the canvas.
+_MOST_CELLS = 64 * 64
 
 
 def on_photo(explanation: Explanation, boxes: Sequence[Box | None]) -> Cells:
@@ -46,8 +48,10 @@ def on_photo(explanation: Explanation, boxes: Sequence[Box | None]) -> Cells:
             f"{len(boxes)} pieces. Take another layer."
         )
     placed = [(piece, box) for piece, box in zip(pieces, boxes, strict=True) if box is not None]
-    height = _cells([(piece.shape[0], box.y1 - box.y0) for piece, box in placed])
-    width = _cells([(piece.shape[1], box.x1 - box.x0) for piece, box in placed])
+    height, width = _bounded(
+        max(piece.shape[0] / (box.y1 - box.y0) for piece, box in placed),
+        max(piece.shape[1] / (box.x1 - box.x0) for piece, box in placed),
+    )
     total, covered = torch.zeros(2, height, width, dtype=torch.float32, device="cpu")
     for piece, box in placed:
         rows, inside_rows = _samples(height, box.y0, box.y1)
@@ -61,10 +65,11 @@ def on_photo(explanation: Explanation, boxes: Sequence[Box | None]) -> Cells:
     return laid
 
 
-def _cells(pieces: Sequence[tuple[int, float]]) -> int:
-    """Return how many cells a side has, for pieces of so many cells and of such lengths."""
-    finest = max(count / length for count, length in pieces)
-    return min(max(1, round(finest)), _MOST_CELLS)
+def _bounded(height: float, width: float) -> tuple[int, int]:
+    """Return how many rows and columns a canvas has that should have so many; not too many."""
+    scale = min(1.0, math.sqrt(_MOST_CELLS / (height * width)))
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    return min(rows, _MOST_CELLS), min(columns, _MOST_CELLS)
 
 
 def _samples(count: int, start: float, end: float) -> tuple[Tensor, Tensor]:

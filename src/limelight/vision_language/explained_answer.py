@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limelight import files
+from limelight.errors import OutputError
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.steps.data import Language
@@ -17,6 +18,9 @@ from limelight.vision_language.words import find_word
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+#: What names of files end in: of figures, pages and arrays, for which a folder is mistaken.
+_OF_FILES = (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".svg", ".html", ".npz")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -104,11 +108,16 @@ class ExplainedAnswer(AnswerData, KnownAttributes):
             style: Width, resolution and font size of the figure.
 
         Raises:
-            OutputError: Nothing can be written there.
+            OutputError: Nothing can be written there, or it is named like a file.
             UnknownNameError: There is no such language.
         """
         from limelight import render
 
+        if Path(folder).suffix.lower() in _OF_FILES:
+            raise OutputError(
+                f"{str(folder)!r} is named like a file, and several are written: pass a folder. "
+                ".figure() and .html() return the figure and the page by themselves."
+            )
         folder, page = Path(folder), self.html(language=language)
         files.make_folder(folder)
         figure = render.encode_figure(self.figure(style=style), "png")

@@ -12,7 +12,7 @@ from limelight.errors import OptionError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import Layer
-from limelight.methods import Method
+from limelight.methods import Method, find_method
 from limelight.misnamed import checked_arguments
 from limelight.models.network import AnyPhoto
 from limelight.models.vision_language import VisionLanguageModel, load_vision_language
@@ -114,7 +114,7 @@ def ask(
         UnknownNameError, LayerError, MethodError, ModelError, WeightsError, PhotoError: As
             `explain` and `load_vision_language`.
     """
-    _check_options(word, instead, whole, max_new_tokens)
+    _check_options(question, answer, word, instead, whole, max_new_tokens)
     pictures, names = read_photos(photos)
     others = _others(other_photos, without_picture=without_picture)
     network = load_vision_language(model) if isinstance(model, str) else model
@@ -237,8 +237,16 @@ class _Found(NamedTuple):
 
 
 def _check_options(
-    word: str | int | None, instead: str | None, whole: bool, max_new_tokens: int
+    question: str,
+    answer: str | None,
+    word: str | int | None,
+    instead: str | None,
+    whole: bool,
+    max_new_tokens: int,
 ) -> None:
+    for name, text in (("question", question), ("answer", answer)):
+        if text is not None and not isinstance(text, str):
+            raise OptionError(f"The {name} is a {type(text).__name__}; a text was expected.")
     if whole and (word is not None or instead is not None):
         raise OptionError(
             "whole=True explains the whole answer, and a word of it was named too. Pass one of "
@@ -303,9 +311,9 @@ def _explained(
     progress: ProgressCallback | None,
 ) -> _Found:
     """Explain all words that have a score, from one pass; of packed photos, from one for each."""
-    inputs = sentence.inputs(given.prompt.inputs)
+    named = find_method(_BY_DEFAULT[0] if method is None else method)
+    inputs = sentence.inputs(given.prompt.inputs, everywhere="word logits" in named.needs)
     scores = [each.score for each in asked if each.score is not None]
-    named = _BY_DEFAULT[0] if method is None else method
     by_photo = _explained_photos(given, inputs, scores, named, layer, progress)
     if method is None and any(_cancels(each) for found, _ in by_photo for each in found):
         by_photo = _explained_photos(given, inputs, scores, _BY_DEFAULT[1], layer, progress)

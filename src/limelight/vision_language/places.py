@@ -32,6 +32,10 @@ class Box(NamedTuple):
 #: How far a number of the input may look from where its line says, in lengths of its piece.
 _OFF = 0.04
 
+#: How far 8 bits may be off, in lengths of the photo: the ramp is rounded, and what a filter makes
+#: of it is rounded again. A piece that sees a thirtieth of the photo has only eight shades.
+_ROUNDED = 1 / 255
+
 #: How much of the contrast between black and white a number has to have that looks at the photo: at
 #: the border of padding a filter mixes both.
 _SEEN = 0.5
@@ -144,7 +148,7 @@ def _line(u: Tensor, other: Tensor, shown: Tensor) -> tuple[float, float]:
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
     start = float(y.mean() - slope * x.mean())
     off = float((y - start - slope * x).abs().max())
-    if not slope > 0 or off > _OFF * max(slope, 1 / count):
+    if not slope > 0 or off > max(_OFF * max(slope, 1 / count), _ROUNDED):
         raise InputError(
             "Where the parts of the model's input lie on the photo could not be measured: a ramp "
             f"from black to white is no line along them (it is off by {off:.3f} of the photo). The "

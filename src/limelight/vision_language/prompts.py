@@ -10,6 +10,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from limelight.errors import InputError, describe_error
+from limelight.inputs import ModelInputs
 from limelight.models.vision_language import VisionLanguageModel
 from limelight.runtime.generation import quietly
 
@@ -42,7 +43,8 @@ def read_prompt(network: VisionLanguageModel, photos: Sequence[Image], question:
     itself. A captioner that takes no text begins the caption with it.
 
     Raises:
-        InputError: The processor does not take them.
+        InputError: The processor does not take them, or the model takes one photo and there are
+            several.
     """
     begins = "" if _takes_text(network) else question
     problem = ""
@@ -53,6 +55,7 @@ def read_prompt(network: VisionLanguageModel, photos: Sequence[Image], question:
             problem = describe_error(error).splitlines()[0]
             continue
         if _has_place_for_photos(network, inputs):
+            _check_several(network, inputs, len(photos))
             return Prompt(text, special, begins, inputs)
         problem = "the question gets no place for a photo"
     count = f"{len(photos)} photos" if len(photos) > 1 else "a photo"
@@ -61,6 +64,19 @@ def read_prompt(network: VisionLanguageModel, photos: Sequence[Image], question:
         f"{count} and the question {question!r}: {problem}. Write the question as the model's "
         "description says, with its token for a photo in it if it needs one."
     )
+
+
+def _check_several(network: VisionLanguageModel, inputs: dict[str, Any], photos: int) -> None:
+    """Refuse several photos that became a batch of prompts, or of which only some are left."""
+    if photos == 1 or ModelInputs.of(inputs).image.ndim == 5:
+        return
+    try:
+        ModelInputs.of(inputs, photos - 1)
+    except InputError as error:
+        raise InputError(
+            f"{network.name!r} takes one photo in a prompt, and {photos} were given. Ask about "
+            "each by itself."
+        ) from error
 
 
 def processed(

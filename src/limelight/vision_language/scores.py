@@ -58,8 +58,8 @@ def word_contrast(
     is read at the first token where they differ.
 
     Raises:
-        TargetError: The words do not differ in a token, or the model wrote the word with other
-            tokens than its tokenizer would.
+        TargetError: The words do not differ in a token, the tokenizer does not know the other one,
+            or the model wrote the word with other tokens than its tokenizer would.
     """
     before, own = text[: word.span.start], text[word.span.start : word.span.end]
     given, others = (
@@ -68,6 +68,11 @@ def word_contrast(
     )
     pairs = enumerate(zip(given, others, strict=False))
     at = next((place for place, (a, b) in pairs if a != b), None)
+    if network.tokenizer.unk_token_id in others and other.strip():
+        raise TargetError(
+            f"The model's tokenizer does not know {other!r}, so that it has no probability of its "
+            "own. Name a word that it knows."
+        )
     if at is None or not other.strip():
         raise TargetError(
             f"{own!r} and {other!r} begin with the same tokens, so that there is none to compare "

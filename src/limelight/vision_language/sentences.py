@@ -18,6 +18,9 @@ from limelight.runtime.generation import generated_tokens
 from limelight.targets.outputs import find_logits
 from limelight.vision_language.prompts import Prompt
 
+#: The argument that says at how many of the last tokens a model returns logits.
+_KEPT = "logits_to_keep"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sentence:
@@ -43,9 +46,15 @@ class Sentence:
         """The tokens of the answer, with the one before them, which predicts the first."""
         return self.ids[self.first - 1 :]
 
-    def inputs(self, prompt: dict[str, Any]) -> dict[str, Any]:
-        """Return the model's keyword arguments: those of a prompt, with this sentence."""
-        return prompt | self.added
+    def inputs(self, prompt: dict[str, Any], *, everywhere: bool = False) -> dict[str, Any]:
+        """Return the model's keyword arguments: those of a prompt, with this sentence.
+
+        Args:
+            prompt: The arguments of the prompt.
+            everywhere: Whether logits are wanted at all tokens, and not only at the answer's.
+        """
+        given = prompt | self.added
+        return given if not everywhere else {k: v for k, v in given.items() if k != _KEPT}
 
 
 def write_sentence(
@@ -58,7 +67,7 @@ def write_sentence(
     3. Make the model's arguments with the whole sentence among them.
 
     Raises:
-        TargetError: The answer is empty.
+        TargetError: The answer is empty, or has words that the tokenizer does not know.
         ModelError: Words of the answer would see the words behind them.
     """
     started = _begun(network, prompt)
@@ -67,6 +76,7 @@ def write_sentence(
         written = _ended(network, ids[first:])
     else:
         written = network.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        _check_known(network, answer)
     if not written or not network.tokenizer.decode(written, skip_special_tokens=True).strip():
         raise TargetError(
             "The given answer is empty; pass a text with a word in it."
@@ -76,6 +86,21 @@ def write_sentence(
         )
     whole = (*ids[:first], *map(int, written))
     return _forced(network, started, whole, first)
+
+
+def _check_known(network: VisionLanguageModel, answer: str) -> None:
+    """Refuse words that one token for all unknown ones stands for: they would be left out."""
+    read, unknown = network.tokenizer, network.tokenizer.unk_token_id
+    words = [
+        word
+        for word in dict.fromkeys(answer.split())
+        if unknown in read(word, add_special_tokens=False)["input_ids"]
+    ]
+    if words:
+        raise TargetError(
+            f"The model's tokenizer does not know {', '.join(map(repr, words))}, so that the "
+            "model cannot say it. Leave it out of the answer, or write it as the model would."
+        )
 
 
 def log_probabilities(output: Any, tail: Sequence[int]) -> list[float]:
@@ -214,7 +239,7 @@ def _forced(
     device = next(network.model.parameters()).device
     tokens = torch.tensor([list(ids)], dtype=torch.long, device=device)
     count = len(ids) - first + 1
-    options = {"use_cache": False, "logits_to_keep": count, "return_dict": True}
+    options = {"use_cache": False, _KEPT: count, "return_dict": True}
     added: dict[str, Any] = {k: v for k, v in options.items() if k in network.arguments}
     if network.writes_apart:
         added["decoder_input_ids"] = tokens

@@ -20,7 +20,7 @@ from limelight.cli.progress import Bar
 from limelight.cli.run_record import RunRecord
 from limelight.cli.table_option import TablePath, plan_table, write_table
 from limelight.cli.vision_language_options import VisionLanguageOptions
-from limelight.errors import OptionError
+from limelight.errors import MissingPhotoError, OptionError
 from limelight.figure_style import FigureStyle
 from limelight.files import make_folder, write_whole
 from limelight.photos.pictures import photo_size
@@ -81,10 +81,8 @@ def ask(
     """
     named, question = (asked, None) if caption else _photos_and_question(asked)
     model_options.check()
-    paths = found_photos(named)
-    others = found_photos(answer_options.other) if answer_options.other else None
-    for path in (*paths, *(others or ())):
-        photo_size(path)  # a file that is not there is told before the model is loaded
+    paths = _found(named)
+    others = _readable(answer_options.other) if answer_options.other else None
     rows, style = plan_table(table, WORD_COLUMNS), figure_options.style
     files = _Files.plan(out, paths[0], arrays=arrays)
     run, started = RunRecord(paths, as_json), time.perf_counter()
@@ -113,10 +111,40 @@ def ask(
     if as_json:
         document(report)
     else:
-        print_answer(run.console, report)
+        print_answer(run.console, report, found)
     if any(word["status"] == "not-finite" for word in report["words"]):
         run.code = max(run.code, 1)
     run.leave()
+
+
+def _readable(named: Sequence[str]) -> list[Path]:
+    """Return the paths of photos; what is not there is told before the model is loaded.
+
+    Raises:
+        MissingPhotoError, PhotoError: One is not there, or cannot be read.
+    """
+    paths = found_photos(named)
+    for path in paths:
+        photo_size(path)
+    return paths
+
+
+def _found(named: Sequence[str]) -> list[Path]:
+    """Return the paths of the photos in front of a question.
+
+    Raises:
+        MissingPhotoError: One is not there, or is a word of a question without quotes.
+        PhotoError: One cannot be read.
+    """
+    try:
+        return _readable(named)
+    except MissingPhotoError as error:
+        if all(Path(name).suffix or Path(name).exists() or name in SAMPLES for name in named):
+            raise
+        raise MissingPhotoError(
+            f"{error} All but the last argument are photos: write the question in quotes. With "
+            "--caption there is none."
+        ) from error
 
 
 class _Files(NamedTuple):
@@ -166,14 +194,14 @@ def _photos_and_question(asked: Sequence[str]) -> tuple[Sequence[str], str]:
         OptionError: There is no photo, or no question.
     """
     *photos, last = asked
+    if not last.strip():
+        raise OptionError("The question is empty. Ask something, or pass --caption.")
     if Path(last).exists() or (last in SAMPLES and not photos):
         raise OptionError(
             f"The last argument is the photo {last!r}; the question was expected there, in quotes: "
             f'limelight ask {last} "What is in the picture?". With --caption the model writes a '
             "caption, and there is no question."
         )
-    if not last.strip():
-        raise OptionError("The question is empty. Ask something, or pass --caption.")
     if not photos:
         raise OptionError(
             f"There is a question, {last!r}, and no photo. Name the photo before the question: "
