@@ -25,6 +25,7 @@ from limelight.errors import InputError, OptionError
 from limelight.inputs import ModelInputs
 from limelight.models.vision_language import PhotoTextProcessor
 from limelight.targets import Words
+from limelight.text_words import Span, Word
 from limelight.vision_language.answer import Sink
 from limelight.vision_language.explained_words import Asked, Unseen, explained_words
 from limelight.vision_language.given_photos import blurred_away
@@ -32,7 +33,6 @@ from limelight.vision_language.places import piece_places
 from limelight.vision_language.prompts import processed, read_prompt
 from limelight.vision_language.sentences import Sentence
 from limelight.vision_language.sinks import find_sinks, without_sinks
-from limelight.vision_language.words import Span, Word
 
 SQUARE, OBLONG = (64, 64), (96, 32)
 ANSWER = "a red disc"
