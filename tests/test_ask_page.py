@@ -167,7 +167,9 @@ def test_a_word_on_which_blurred_pictures_disagree_is_undecided(language: Langua
     answer, said = made(), texts(language)
     words = tuple(replace(word, undecided=True) for word in answer.words)
     page = read(page_html(replace(answer, words=words), language))
-    assert said["marks"]["prior"] not in [one.text for one in page.all("span", "part")]
+    parts = [one.text for one in page.one("div", "words").all("span", "part")]
+    assert set(parts) <= {said["marks"]["undecided"], said["marks"]["silent"]}
+    assert said["legend"]["undecided"] in page.one("ul", "legend").text
     panel = page.one("div", "panel", **{"data-panel": "1"})
     assert said["undecided_note"] in panel.text
     assert said["prior_note"] not in panel.text

@@ -122,5 +122,5 @@ def _fetch(source: str, why: str, load: Callable[[], _Loaded]) -> _Loaded:
             reason = f"{why}, and not all of it was downloaded before"
         raise WeightsError(
             f"The network {source!r} cannot be had from the hub or a folder: {reason}. Pass the "
-            "folder that save_pretrained wrote, of the model and of its image processor."
+            "folder that save_pretrained wrote, of the model and of its processor."
         ) from error

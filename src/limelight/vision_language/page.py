@@ -221,9 +221,11 @@ def _needs(word: ExplainedWord) -> str:
 
 
 def _mark(word: ExplainedWord) -> str:
-    """Return how a word is marked: as one that has no map, or that needs no picture; "" if not."""
+    """Return how a word is marked: that it has no map, or does not surely need the picture."""
     if word.status is not None and not word.status.ok:
         return "silent"
+    if word.undecided:
+        return "undecided"
     return "prior" if word.needs_picture is False else ""
 
 
