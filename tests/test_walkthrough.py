@@ -437,9 +437,9 @@ def test_the_inputs_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read_once = ModelInputs.of
     counted = list[object]()
 
-    def counting(inputs: Any) -> ModelInputs:
+    def counting(inputs: Any, picture: int | None = None) -> ModelInputs:
         counted.append(inputs)
-        return read_once(inputs)
+        return read_once(inputs, picture)
 
     monkeypatch.setattr(ModelInputs, "of", counting)
     limelight.walkthrough(ready(networks.PoolLinear(), torch.float32), noise(3, 8, 8), beside=[])
