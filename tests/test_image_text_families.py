@@ -19,6 +19,7 @@ from helpers.image_text_networks import (
     any_family,
     drawn,
     prompts,
+    segmenter,
     transformers,
 )
 from helpers.tolerances import assert_agrees, assert_differs
@@ -210,16 +211,7 @@ def test_confident_probabilities_of_two_heads_are_no_embeddings() -> None:
 
 
 def test_a_map_of_clipseg_is_no_row_of_words() -> None:
-    config = transformers.CLIPSegConfig(
-        text_config=READS,
-        vision_config=SEES,
-        projection_dim=8,
-        extract_layers=[0, 1],
-        reduce_dim=8,
-        decoder_num_attention_heads=2,
-        decoder_intermediate_size=16,
-    )
-    model = drawn(transformers.CLIPSegForImageSegmentation(config))
+    model = segmenter()
     inputs = {"pixel_values": torch.randn(2, 3, 32, 32), "input_ids": prompts(2)}
     with torch.no_grad():
         logits = model(**inputs).logits

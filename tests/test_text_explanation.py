@@ -24,6 +24,7 @@ from helpers.image_text_networks import (
     any_family,
     drawn,
     prompts,
+    segmenter,
     transformers,
 )
 from helpers.tolerances import assert_agrees
@@ -304,19 +305,6 @@ def test_texts_as_the_classes_of_a_network(name: str, tmp_path: Path) -> None:
         lambda y: family.logits(y)[0, 0],
     )
     assert_agrees(words.values, (activations * gradients).sum(2)[0])
-
-
-def segmenter() -> Any:
-    config = transformers.CLIPSegConfig(
-        text_config=READS,
-        vision_config=SEES,
-        projection_dim=8,
-        extract_layers=[0, 1],
-        reduce_dim=8,
-        decoder_num_attention_heads=2,
-        decoder_intermediate_size=16,
-    )
-    return drawn(transformers.CLIPSegForImageSegmentation(config))
 
 
 def matcher() -> Any:

@@ -122,7 +122,7 @@ class Packing:
             orders.append(KnownOrder(places, count // block, merged))
             orders += [
                 KnownOrder(tuple(start + place for place in order), count // block, merged)
-                for order in _window_orders(merged)
+                for order in _orders_by_window(merged)
             ]
         return tuple(orders)
 
@@ -140,7 +140,7 @@ class Packing:
 _WINDOWS = range(2, 9)
 
 
-def _window_orders(grid: tuple[int, ...]) -> Iterator[list[int]]:
+def _orders_by_window(grid: tuple[int, ...]) -> Iterator[list[int]]:
     """Yield for each cell its place, if each picture's or frame's cells are sorted by windows.
 
     Windows at the edges are cut off.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from helpers.vision_language import SEES, SIDE, drawn, hf, reads, tokenizers
+from helpers.vision_language import SEES, SIDE, blip_config, drawn, hf, reads, tokenizers
 
 WORDS = "a cat red blue disc on the mat and what is it in picture ? . , green ring dog"
 
@@ -64,15 +64,6 @@ def save_llava(folder: Path) -> str:
 def save_blip(folder: Path) -> str:
     """Save a captioner."""
     words = tokenizer()
-    config = hf.BlipConfig(
-        text_config={
-            **reads(len(words)),
-            "encoder_hidden_size": 32,
-            "projection_dim": 16,
-            "sep_token_id": 2,
-        },
-        vision_config={**SEES, "projection_dim": 16},
-        projection_dim=16,
-    )
+    config = blip_config(len(words))
     processor = hf.BlipProcessor(hf.BlipImageProcessorPil(size=SIDE), words)
     return _saved(folder, hf.BlipForConditionalGeneration, config, words, processor)

@@ -200,3 +200,17 @@ FAMILIES: dict[str, Family] = {
 }
 
 any_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+
+
+def segmenter() -> Any:
+    """A CLIPSeg, which segments what a text names."""
+    config = transformers.CLIPSegConfig(
+        text_config=READS,
+        vision_config=SEES,
+        projection_dim=8,
+        extract_layers=[0, 1],
+        reduce_dim=8,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+    )
+    return drawn(transformers.CLIPSegForImageSegmentation(config))

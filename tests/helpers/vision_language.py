@@ -234,12 +234,11 @@ def _paligemma() -> Made:
     return Made(drawn(hf.PaliGemmaForConditionalGeneration(config)), processor)
 
 
-@family("blip", several=False)
-def _blip() -> Made:
-    words = tokeniser()
-    config = hf.BlipConfig(
+def blip_config(vocabulary: int) -> Any:
+    """Return the configuration of a small BLIP with a vocabulary of so many tokens."""
+    return hf.BlipConfig(
         text_config={
-            **reads(len(words)),
+            **reads(vocabulary),
             "encoder_hidden_size": 32,
             "projection_dim": 16,
             "sep_token_id": 2,
@@ -247,6 +246,12 @@ def _blip() -> Made:
         vision_config={**SEES, "projection_dim": 16},
         projection_dim=16,
     )
+
+
+@family("blip", several=False)
+def _blip() -> Made:
+    words = tokeniser()
+    config = blip_config(len(words))
     images = hf.BlipImageProcessorPil(size=SIDE)
     return Made(drawn(hf.BlipForConditionalGeneration(config)), Pair(images, words))
 
@@ -615,6 +620,15 @@ def _qwen_images() -> Any:
 
 #: A head of 16 numbers turns by time, height and width.
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+#: The picture tower of Qwen2.5-VL, Qwen3-VL and GLM-4V.
+QWEN_SEES: dict[str, Any] = {
+    "depth": 2,
+    "hidden_size": 32,
+    "out_hidden_size": 32,
+    "intermediate_size": 48,
+    "num_heads": 2,
+    "patch_size": 8,
+}
 IN_QWEN = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
@@ -643,12 +657,7 @@ def _qwen2_5_vl() -> Made:
     config = hf.Qwen2_5_VLConfig(
         text_config=reads(len(words), rope_parameters=ROPE),
         vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "out_hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "patch_size": 8,
+            **QWEN_SEES,
             "window_size": 32,
             "fullatt_block_indexes": [1],
         },
@@ -664,12 +673,7 @@ def _qwen3_vl() -> Made:
     config = hf.Qwen3VLConfig(
         text_config=reads(len(words), head_dim=16, rope_parameters=ROPE),
         vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "out_hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "patch_size": 8,
+            **QWEN_SEES,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
@@ -691,15 +695,7 @@ def _glm4v() -> Made:
     )
     config = hf.Glm4vConfig(
         text_config=reads(len(words), rope_parameters=ROPE),
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "out_hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "patch_size": 8,
-            "image_size": 64,
-        },
+        vision_config={**QWEN_SEES, "image_size": 64},
         **numbers(
             words,
             image_token_id="<|image|>",

@@ -13,7 +13,7 @@ from limelight.methods import find_method
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """What is explained; the fields have the names of the arguments of `limelight.ask`."""
+    """The options that say what of an answer is explained, by the names of `ask`'s arguments."""
 
     answer: Annotated[
         str | None,

@@ -35,7 +35,7 @@ class OtherClasses:
     read: Callable[[Tensor], ReadScore]
 
 
-class Sentence(NamedTuple):
+class ExplainedTokens(NamedTuple):
     """The words that a score is about.
 
     Attributes:
@@ -73,7 +73,7 @@ class Scores(NamedTuple):
     probability: ReadScore | None = None
     at_one_place: bool = False
     others: OtherClasses | None = None
-    sentence: Sentence | None = None
+    sentence: ExplainedTokens | None = None
 
 
 class ScoreTarget(ABC):

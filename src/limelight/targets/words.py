@@ -14,7 +14,7 @@ from limelight.errors import TargetError
 from limelight.inputs import as_tensor
 from limelight.targets.context import TargetContext
 from limelight.targets.outputs import find_logits, may_hold_words, parts, returned
-from limelight.targets.scores import RowTarget, Scores, Sentence, rows_of_image
+from limelight.targets.scores import ExplainedTokens, RowTarget, Scores, rows_of_image
 from limelight.targets.tables import shape_changed
 
 
@@ -117,7 +117,7 @@ class Words(RowTarget):
         ids = ids.expand(context.batch, ids.shape[-1])
         return scores._replace(
             probability=lambda *rows: scores.read_again(*rows).exp(),
-            sentence=Sentence(ids, tuple(self._explained(ids.shape[1]))),
+            sentence=ExplainedTokens(ids, tuple(self._explained(ids.shape[1]))),
         )
 
     def of_image(self, image: int, axes: int) -> Self:  # noqa: ARG002 (as ScoreTarget)

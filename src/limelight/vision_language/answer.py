@@ -1,4 +1,4 @@
-"""What is known of the answer of a vision-language model: its words, and a map for every one."""
+"""The explained answer of a vision-language model: its words, each with its map."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from limelight.errors import InputError
 from limelight.explanation import Explanation
 from limelight.finish import AxisSpan, at_places, onto_picture
 from limelight.status import zero_unless_ok
-from limelight.vision_language.places import Box
+from limelight.vision_language.places import PieceBox
 
 Cells = npt.NDArray[np.float32]
 
@@ -25,7 +25,7 @@ Cells = npt.NDArray[np.float32]
 _MOST_CELLS = 64 * 64
 
 
-def on_photo(explanation: Explanation, boxes: Sequence[Box | None]) -> Cells:
+def on_photo(explanation: Explanation, boxes: Sequence[PieceBox | None]) -> Cells:
     """Return the raw map of a word on a coarse canvas of the whole photo, `[h, w]`.
 
     A cell of the canvas holds the mean of the maps of all pieces that lie there, each interpolated
@@ -78,7 +78,7 @@ def _samples(count: int, start: float, end: float) -> tuple[Tensor, Tensor]:
     return places, (places >= start) & (places <= end)
 
 
-def _pooled(piece: Tensor, height: int, width: int, box: Box) -> Tensor:
+def _pooled(piece: Tensor, height: int, width: int, box: PieceBox) -> Tensor:
     """Return a piece with no more cells than the canvas has under it: means of its cells."""
     rows = max(1, min(piece.shape[0], round(height * (box.y1 - box.y0))))
     columns = max(1, min(piece.shape[1], round(width * (box.x1 - box.x0))))

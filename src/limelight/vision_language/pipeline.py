@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -30,7 +31,7 @@ from limelight.vision_language.explained_words import (
     with_sinks,
 )
 from limelight.vision_language.given_photos import read_photos, stand_ins
-from limelight.vision_language.places import Box, piece_places
+from limelight.vision_language.places import PieceBox, piece_places
 from limelight.vision_language.prompts import (
     CAPTION_QUESTION,
     Prompt,
@@ -217,13 +218,13 @@ class _Given:
             self.network, photos, prompt.text, special=prompt.special, as_model=as_model
         )
 
-    def boxes(self, photo: int, picture: int | None) -> list[Box | None]:
+    def boxes(self, photo: int, picture: int | None) -> list[PieceBox | None]:
         """Return where the pieces of a photo lie on it."""
         return piece_places(self.process, self.photos, photo, picture)
 
 
 class _Found(NamedTuple):
-    """What was found of all words that were asked about.
+    """The maps and probabilities of all words that were asked about.
 
     Attributes:
         first: The explanation of the first word.
@@ -336,43 +337,27 @@ def _explained_photos(
     method: str | Method,
     layer: Layer | None,
     progress: ProgressCallback | None,
-) -> list[tuple[list[Explanation], list[Box | None]]]:
+) -> list[tuple[list[Explanation], list[PieceBox | None]]]:
     """Return for each photo an explanation of each score, and where its pieces lie."""
-    explain = _explainer(given, inputs, scores, method, layer, progress)
+    explain = partial(
+        explain_each,
+        given.network.model,
+        inputs,
+        scores,
+        method=method,
+        layer=layer,
+        progress=progress,
+    )
     count = len(given.photos)
     together = count == 1 or ModelInputs.of(inputs).image.ndim == 5
-    by_photo = list[tuple[list[Explanation], list[Box | None]]]()
+    by_photo = list[tuple[list[Explanation], list[PieceBox | None]]]()
     for photo in range(count):
         if together:
-            explanations = by_photo[0][0] if by_photo else explain(None)
+            explanations = by_photo[0][0] if by_photo else explain()
             by_photo.append((explanations, given.boxes(photo, None)))
         else:
-            by_photo.append((explain(photo), given.boxes(photo, photo)))
+            by_photo.append((explain(picture=photo), given.boxes(photo, photo)))
     return by_photo
-
-
-def _explainer(
-    given: _Given,
-    inputs: dict[str, Any],
-    scores: Sequence[ScoreTarget],
-    method: str | Method,
-    layer: Layer | None,
-    progress: ProgressCallback | None,
-) -> Callable[[int | None], list[Explanation]]:
-    """Return what explains all scores on one picture of the inputs."""
-
-    def explain(picture: int | None) -> list[Explanation]:
-        return explain_each(
-            given.network.model,
-            inputs,
-            scores,
-            method=method,
-            layer=layer,
-            picture=picture,
-            progress=progress,
-        )
-
-    return explain
 
 
 def _unseen(given: _Given, sentence: Sentence, others: Sequence[Image]) -> Unseen:

@@ -17,7 +17,7 @@ from limelight.inputs import ModelInputs
 Process = Callable[[Sequence[Image.Image]], dict[str, Any]]
 
 
-class Box(NamedTuple):
+class PieceBox(NamedTuple):
     """A box on a photo, in photo lengths: (0, 0, 1, 1) is the whole photo.
 
     It may reach past the photo, where the processor pads it.
@@ -49,7 +49,7 @@ _BORDER = 0.03
 
 def piece_places(
     process: Process, photos: Sequence[Image.Image], photo: int, picture: int | None
-) -> list[Box | None]:
+) -> list[PieceBox | None]:
     """Return for each piece of a photo in the model's input where it lies on the photo.
 
     A piece is a crop, or the whole photo made small, or the grid of packed patches. Four photos of
@@ -121,13 +121,13 @@ def _mean(values: Tensor, sees: Tensor) -> Tensor:
     return (values * sees).sum(1) / sees.sum(1).clamp(min=1)
 
 
-def _box(u: Tensor, v: Tensor, shown: Tensor) -> Box | None:
+def _box(u: Tensor, v: Tensor, shown: Tensor) -> PieceBox | None:
     """Return the box of a piece from where its cells look, `[h, w]` each."""
     if not shown.any():
         return None
     x0, x1 = _line(u, v, shown)
     y0, y1 = _line(v.T, u.T, shown.T)
-    return Box(x0, y0, x1, y1)
+    return PieceBox(x0, y0, x1, y1)
 
 
 def _line(u: Tensor, other: Tensor, shown: Tensor) -> tuple[float, float]:

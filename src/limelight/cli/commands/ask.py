@@ -148,7 +148,7 @@ def _found(named: Sequence[str]) -> list[Path]:
 
 
 class _Files(NamedTuple):
-    """What is written: a page alone, or a folder with page, figure and arrays."""
+    """The files that the command writes: a page alone, or a folder with page, figure and arrays."""
 
     page: Path
     alone: bool
