@@ -54,6 +54,7 @@ ORDER = (
     ("metrics",),
     ("comparison", "concepts", "tracing"),
     ("steps", "vision_language"),
+    ("audits", "training"),
     ("deployed",),
     ("exporting",),
     ("compat",),

@@ -1,0 +1,1 @@
+"""Audits of data sets: where a network looks on each photo, whether it should, and what to mend."""
