@@ -58,7 +58,7 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """A place at which the pixels of a class differ from those of the rest, found without a network.
+    """A place at which the pixels of a class differ from those of the rest, without the network.
 
     Attributes:
         label: The class: the true one, or the predicted one where no labels are known.
@@ -108,8 +108,8 @@ class Finding:
     """Something that the network looks at and perhaps should not.
 
     Attributes:
-        kind: `wrong` (evidence that wrong answers have too often), `place` (evidence at one place of
-            the picture), `border` (evidence at its border), `mark` (pixels of the class differ at
+        kind: `wrong` (evidence that wrong answers have too often), `place` (evidence at one place
+            of the picture), `border` (evidence at its border), `mark` (pixels of the class differ at
             a place).
         title: What it is, in a few words.
         sentence: The finding with its figures.

@@ -255,7 +255,7 @@ def read_form(schema: pyarrow.Schema, name: str) -> MapForm:
         version = int(facts["format"])
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise OptionError(
-            f"{name!r} does not hold rows of an audit. Pass the folder that `limelight audit` wrote."
+            f"{name!r} does not hold rows of an audit. Pass a folder of `limelight audit`."
         ) from error
     if version > FORMAT:
         raise OptionError(
