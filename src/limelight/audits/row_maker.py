@@ -96,6 +96,7 @@ class RowMaker:
             except PhotoError as problem:
                 error = problem
         if error is not None:
+            error = PhotoError(str(error).replace(str(path), photo))  # not that of a fetched copy
             loaded.image = None
         loaded.photo = None  # it may be large
         return _Begun(row, objects, label, error, path)
