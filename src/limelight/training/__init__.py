@@ -10,23 +10,39 @@ from limelight.lazy import lazy_names
 
 if TYPE_CHECKING:  # for type checkers, and for tools that read what a program imports
     from limelight.training.callbacks import (
-        lightning_callback as lightning_callback,
-        trainer_callback as trainer_callback,
+        lightning_callback,
+        trainer_callback,
     )
     from limelight.training.evidence_places import (
-        evidence_masks as evidence_masks,
-        find_again as find_again,
+        evidence_masks,
+        find_again,
     )
-    from limelight.training.losses import inside as inside, outside as outside
-    from limelight.training.monitor import MapMonitor as MapMonitor
-    from limelight.training.records import MapRecord as MapRecord
+    from limelight.training.losses import inside, outside
+    from limelight.training.monitor import MapMonitor
+    from limelight.training.records import MapRecord
     from limelight.training.writers import (
-        FolderWriter as FolderWriter,
-        MapWriter as MapWriter,
-        MlflowWriter as MlflowWriter,
-        TensorBoardWriter as TensorBoardWriter,
-        WandbWriter as WandbWriter,
+        FolderWriter,
+        MapWriter,
+        MlflowWriter,
+        TensorBoardWriter,
+        WandbWriter,
     )
+
+__all__ = [
+    "FolderWriter",
+    "MapMonitor",
+    "MapRecord",
+    "MapWriter",
+    "MlflowWriter",
+    "TensorBoardWriter",
+    "WandbWriter",
+    "evidence_masks",
+    "find_again",
+    "inside",
+    "lightning_callback",
+    "outside",
+    "trainer_callback",
+]
 
 __getattr__ = lazy_names(
     __name__,

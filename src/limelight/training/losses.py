@@ -103,14 +103,17 @@ def _heat_and_masks(
     raw = zero_unless_ok(result.raw, result.status)
     raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
     heat = resize(relu(raw), size, result.span).flatten(1)
-    inner = _as_shares(masks, result.image).to(heat).flatten(1)
+    inner = mask_shares(masks, result.image).to(heat).flatten(1)
     return heat, inner, inner.any(1) & (heat > 0).any(1)
 
 
-def _as_shares(masks: MasksOrBoxes | Objects, images: Tensor) -> Tensor:
+def mask_shares(masks: MasksOrBoxes | Objects, images: Tensor) -> Tensor:
     """Return masks or boxes as shares of each pixel, `[B, *image]`.
 
     Masks are not searched for objects, which would take longer than a step of training.
+
+    Raises:
+        InputError: They do not fit the images, or are no shares.
     """
     given: Any = masks
     if isinstance(given, Objects):
