@@ -68,6 +68,7 @@ class Mark:
         p: The probability of so large a `|t|` of any pixel and class by chance.
         lift: The mean heat of the class's maps there, over that of a uniform map.
         photos: How many photos of the class were compared.
+        lift_of_rest: The same as `lift` of the maps of all other classes.
     """
 
     label: str
@@ -77,6 +78,7 @@ class Mark:
     p: float
     lift: float
     photos: int
+    lift_of_rest: float = nan
 
 
 @dataclass(frozen=True)
