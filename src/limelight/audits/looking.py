@@ -1,13 +1,10 @@
-"""From a batch of images to rows: what the network answers, where it looks, and what it sees there.
-
-The columns are those of `rows.ROW_COLUMNS`.
-"""
+"""A batch of images: what the network answers, where it looks, and what it sees there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +21,7 @@ from limelight.application import (
 )
 from limelight.audits.peaks import difference_hash, feature_count, features_under, find_peaks
 from limelight.audits.rows import MapForm
-from limelight.errors import LayerError, OptionError
+from limelight.errors import OptionError
 from limelight.explanation import Explanation
 from limelight.finish import relu, resize
 from limelight.inputs import ModelInputs
@@ -136,9 +133,31 @@ def _early_layer(network: Network, inputs: ModelInputs, cut: Cut, options: Optio
     return before[len(before) // 2] if before else layer
 
 
+class Looked(NamedTuple):
+    """What became of one image.
+
+    Attributes:
+        columns: The columns of its row that the network decides.
+        predicted: The index of the predicted class; None where there are no classes.
+        explained: The index of the class that the map is of; None where it is of something else.
+        explanation: The explanation of the batch.
+        number: The number of the image in it.
+    """
+
+    columns: dict[str, Any]
+    predicted: int | None
+    explained: int | None
+    explanation: Explanation
+    number: int
+
+    def beside(self, objects: Objects | None) -> dict[str, float]:
+        """Return the columns that say how the map lies to what is marked on the image."""
+        return truth_columns(self.explanation, self.number, objects)
+
+
 @dataclass
 class Looker:
-    """Makes rows of images: predictions, maps, peaks, and how they lie to what people marked.
+    """Looks at batches of images: predictions, maps, and peaks with what is under them.
 
     Attributes:
         network: The network.
@@ -156,30 +175,24 @@ class Looker:
         """Read the options once."""
         self._options = Options.read(classes=self.network.classes, output=self.plan.output)
 
-    def look(
-        self,
-        images: Tensor,
-        labels: Sequence[int | None] | None = None,
-        objects: Sequence[Objects | None] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the columns of a row that the network decides, for each image.
+    def look(self, images: Tensor, labels: Sequence[int] | None = None) -> Iterator[Looked]:
+        """Yield what becomes of each image of a batch.
 
         1. Run the network once, cut at the layer and at the early layer.
         2. Make the maps, and find their peaks.
         3. Describe each peak by the early activations under it.
-        4. Compare the maps with the objects, where they are known.
 
         Args:
             images: `[B, C, H, W]`.
-            labels: The true classes by index; needed where maps of the label are asked for.
-            objects: What is marked on each image; None where nothing is known.
+            labels: The classes to explain; None for the predicted ones.
         """
         plan, model = self.plan, self.network.model
         inputs = ModelInputs.of(images.to(next(model.parameters(), images)))
         if self.trial and suits_channels_last(model, inputs):
             inputs = inputs.on(inputs.image.contiguous(memory_format=torch.channels_last))
         # 1. One pass.
-        method, target = named_method(plan.method), as_target(self._target(labels))
+        method = named_method(plan.method)
+        target = as_target(None if labels is None else list(labels))
         cut, early = cut_for_methods(
             model,
             inputs,
@@ -201,57 +214,52 @@ class Looker:
         heat, highest = cells_of(explanation, plan.form.grid)
         peaks = find_peaks(heat)
         # 3. What is under the peaks.
-        features = features_under(heat, early.activations, peaks)
-        answers = self._answers(cut.output, explanation)
-        marked = objects or [None] * len(images)
-        return [
-            {
-                "look": look,
-                **answers[b],
+        features = features_under(heat, early.activations.cpu(), peaks)
+        hashes = difference_hash(inputs.image)
+        for b, answer in enumerate(self._answers(cut.output, explanation)):
+            columns = {
+                "look": hashes[b],
+                "predicted": answer.name,
+                "probability": answer.probability,
+                "explained": explanation.label[b] or None,
                 "score": float(explanation.score[b].detach()),
                 "status": explanation.status[b].name,
                 "message": explanation.status[b].message or None,
                 "layer": explanation.layer,
                 "method": explanation.method,
                 **_map_columns(heat[b], float(highest[b]), peaks[b], features[b]),
-                # 4. How the map lies to the objects.
-                **truth_columns(explanation, b, marked[b]),
             }
-            for b, look in enumerate(difference_hash(inputs.image))
-        ]
+            index = None if explanation.index is None else int(explanation.index[b])
+            yield Looked(columns, answer.index, index, explanation, b)
 
-    def _target(self, labels: Sequence[int | None] | None) -> list[int] | None:
-        if self.plan.explained == "predicted":
-            return None
-        if labels is None or None in labels:
-            raise OptionError("A photo has no label, and the maps of the labels are asked for.")
-        return [label for label in labels if label is not None]
+    def _answers(self, output: Any, explanation: Explanation) -> list[_Answer]:
+        """Return the predicted class of each image; nothing of what has no classes.
 
-    def _answers(self, output: Any, explanation: Explanation) -> list[Mapping[str, Any]]:
-        """Return the predicted class with its probability, and the explained one."""
-        explained = [label or None for label in explanation.label]
+        Where the answers are not one vector of logits, as those of a detector, it is what explains
+        itself: the object that the network is surest of.
+        """
         probabilities = class_probabilities(output, self.plan.output)
-        if probabilities is None or len(probabilities) != len(explained):
-            predicted = explained if self.plan.explained == "predicted" else [None] * len(explained)
-            return [
-                {"predicted": said, "explained": each}
-                for said, each in zip(predicted, explained, strict=True)
-            ]
+        count = len(explanation.label)
+        if probabilities is None or len(probabilities) != count or probabilities.shape[1] == 1:
+            if self.plan.explained == "label":
+                return [_Answer(None, None, None)] * count
+            shares = [None] * count if probabilities is None else probabilities[:, 0].tolist()
+            indices = [None] * count if explanation.index is None else explanation.index.tolist()
+            return list(map(_Answer, indices, explanation.label, shares))
         values, indices = probabilities.max(1)
         names = names_for(probabilities.shape[1], self.network.classes)
-        if probabilities.shape[1] == 1:
-            return [
-                {"predicted": each, "probability": value, "explained": each}
-                for each, value in zip(explained, values.tolist(), strict=True)
-            ]
         return [
-            {
-                "predicted": str(index) if names is None else names[index],
-                "probability": value,
-                "explained": each,
-            }
-            for index, value, each in zip(indices.tolist(), values.tolist(), explained, strict=True)
+            _Answer(index, str(index) if names is None else names[index], value)
+            for index, value in zip(indices.tolist(), values.tolist(), strict=True)
         ]
+
+
+class _Answer(NamedTuple):
+    """The predicted class of an image: its index, its name and its probability."""
+
+    index: int | None
+    name: str | None
+    probability: float | None
 
 
 def cells_of(explanation: Explanation, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -315,22 +323,3 @@ def truth_columns(
         "object_coverage": float(both.sum() / inside.sum()),
         "saliency_coverage": float(both.sum() / hot.sum()),
     }
-
-
-def check_layer(network: Network, plan: LookPlan, images: Tensor) -> None:
-    """Refuse a plan of another network, as after its code has changed.
-
-    Raises:
-        LayerError: The early layer is not there, or has another number of channels.
-    """
-    inputs = ModelInputs.of(images.to(next(network.model.parameters(), images)))
-    (trunk,) = cut_for_methods(
-        network.model, inputs, [DEFAULT], [plan.features_layer], Options.read()
-    )
-    count = feature_count(trunk.activations.shape[1])
-    if count != plan.form.features:
-        raise LayerError(
-            f"The layer {plan.features_layer!r} gives {count} features, and the rows that were "
-            f"written before have {plan.form.features}. The network has changed: pass another "
-            "folder."
-        )
