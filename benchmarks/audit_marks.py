@@ -300,8 +300,8 @@ class Bench:
                         "height": one.picture.height,
                         "group": one.source if groups else None,
                         "label": one.label,
-                        **looked,
-                        "right": looked["predicted"] == one.label,
+                        **looked.columns,
+                        "right": looked.columns["predicted"] == one.label,
                     }
                 )
         file = io.BytesIO()
