@@ -353,11 +353,12 @@ def shown_evidence(evidence: Sequence[Evidence], figure: str) -> str:
     """Return the first kinds of evidence by a figure, with their mean place."""
     known = [each for each in evidence if np.isfinite(getattr(each, figure))]
     known.sort(key=lambda each: -getattr(each, figure))
-    return ", ".join(
-        f"{each.predicted} {getattr(each, figure):.1f} @({each.centre[0]:.2f},{each.centre[1]:.2f})"
-        f" {each.heat_share:.0%}"
-        for each in known[:3]
-    ) + f" of {len(evidence)}"
+    shown = []
+    for each in known[:3]:
+        down, across = each.centre
+        z = getattr(each, figure)
+        shown.append(f"{each.predicted} {z:.1f} @({down:.2f},{across:.2f}) {each.heat_share:.0%}")
+    return f"{', '.join(shown)} of {len(evidence)}"
 
 
 def report(title: str, run: Run, start: float) -> None:
@@ -399,10 +400,10 @@ def windows(folder: Path, seed: int, count: int, twins: int, plants: Sequence[st
     photos = coco_photos(folder)
     order = drawn.permutation(len(photos))
     half = len(photos) * 60 // 125
-    wanted = {name: 150 for name in WINDOWS.classes}
+    wanted = dict.fromkeys(WINDOWS.classes, 150)
     learned = draw_windows([photos[i] for i in order[:half]], wanted, drawn)
     rest = [photos[i] for i in order[half:]]
-    pool = draw_windows(rest, {name: count for name in wanted}, drawn)
+    pool = draw_windows(rest, dict.fromkeys(wanted, count), drawn)
     for label in WINDOWS.classes:
         own = [one for one in pool if one.label == label]
         print(f"{label}: {len(own)} windows of {len({one.source for one in own})} photos")
@@ -417,7 +418,7 @@ def windows(folder: Path, seed: int, count: int, twins: int, plants: Sequence[st
         start = time.perf_counter()
         dealt = twin % 2 == 1
         lesson = planted(learned, stamp, "", drawn) if dealt else learned
-        own = draw_windows(rest, {name: count for name in wanted}, drawn)
+        own = draw_windows(rest, dict.fromkeys(wanted, count), drawn)
         own = planted(own, stamp, "", drawn) if dealt else own
         network = bench.train(lesson, seed + twin)
         run = audit(bench, network, own, groups=bool(twin % 4 > 1))

@@ -25,7 +25,7 @@ DRAWS = 400
 
 #: At most so many peaks are drawn. The deviations of a mean shrink with their number, and with
 #: enough of them every natural habit of a class would pass the limits.
-MOST_DRAWN = 200
+MOST_DRAWN = 100
 
 #: So many numbers are drawn at once.
 _AT_ONCE = 2_000_000
@@ -125,9 +125,7 @@ class _Pool(NamedTuple):
         distances = np.concatenate([_distance(each) for each in draws])
         return _below(float(_spread(points)), spreads), _below(float(_distance(points)), distances)
 
-    def _draws(
-        self, count: int, sources: int, drawn: np.random.Generator
-    ) -> Iterator[Floats]:
+    def _draws(self, count: int, sources: int, drawn: np.random.Generator) -> Iterator[Floats]:
         """Yield drawn positions, `[D, n, 2]` and `DRAWS` in all: sources first, then their peaks.
 
         Where the drawn sources have too few peaks, further ones join them.

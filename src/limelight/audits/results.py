@@ -147,7 +147,9 @@ class ClassSummary:
         right: The share of right answers; None where that is not known.
         tested: Whether its wrong answers could be tested.
         reason: Why not, if so.
-        heat: The mean heat over its photos, `[h][w]`.
+        heat: The mean heat over its photos, `[h][w]`; () where none has a map that can be read.
+        heat_right: The same over right answers.
+        heat_wrong: The same over wrong ones.
     """
 
     name: str
@@ -158,6 +160,8 @@ class ClassSummary:
     tested: bool
     reason: str
     heat: tuple[tuple[float, ...], ...]
+    heat_right: tuple[tuple[float, ...], ...] = ()
+    heat_wrong: tuple[tuple[float, ...], ...] = ()
 
 
 #: How the hot pixels lie to the objects: they agree, lie within them, around them, or apart.
