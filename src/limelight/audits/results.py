@@ -109,8 +109,8 @@ class Finding:
 
     Attributes:
         kind: `wrong` (evidence that wrong answers have too often), `place` (evidence at one place
-            of the picture), `border` (evidence at its border), `mark` (pixels of the class differ at
-            a place).
+            of the picture), `border` (evidence at its border), `mark` (a place where the pixels of
+            the class differ).
         title: What it is, in a few words.
         sentence: The finding with its figures.
         advice: What to do.
