@@ -99,7 +99,7 @@ class RowMaker:
             error = PhotoError(str(error).replace(str(path), photo))  # not that of a fetched copy
             loaded.image = None
         loaded.photo = None  # it may be large
-        return _Begun(row, objects, label, error)
+        return _Begun(row, objects, label, error, path)
 
     def _label_to_explain(self, label: str) -> int | None:
         """Return the class of a label, if maps of the labels are asked for.
@@ -131,9 +131,9 @@ class RowMaker:
 
     def _finish(self, begun: _Begun, looked: Looked | None) -> Row:
         """Return the whole row."""
-        row, objects, _, error = begun
+        row, objects, error = begun.row, begun.objects, begun.error
         if looked is None:
-            return row | {"error": str(error)}
+            return row | {"error": str(error).replace(str(begun.path), row["photo"])}
         row |= looked.columns
         if looked.predicted is not None:
             label = row["label"] or ""
@@ -170,3 +170,4 @@ class _Begun(NamedTuple):
     objects: dict[str, Objects]
     label: int | None
     error: PhotoError | None
+    path: Path
