@@ -19,9 +19,9 @@ def lightning_callback(monitor: MapMonitor) -> Any:
         monitor = MapMonitor(module.network, images, target=labels, folder="maps")
         Trainer(callbacks=[lightning_callback(monitor)]).fit(module, data)
 
-    It does so when the validation of the epoch ends, which is in inference mode, or when the epoch
-    ends if there is none. The first epoch is 1. It works with `lightning` and with
-    `pytorch_lightning`.
+    It does so when the validation of the epoch ends, where Lightning allows no gradients, or when
+    the epoch ends if there is none. The first epoch is 1; `trainer.validate` counts as the last one
+    again. It works with `lightning` and with `pytorch_lightning`.
 
     Args:
         monitor: The monitor, of the module that is trained or of a network in it.
@@ -72,17 +72,19 @@ def _lightning_class() -> type:
         def on_validation_epoch_end(self, trainer: Any, _module: nn.Module) -> None:
             """Make the maps, unless this is only the trial before training."""
             if not trainer.sanity_checking:
-                self._make(trainer)
+                within = trainer.state.fn != "validate"
+                self._make(trainer, trainer.current_epoch + within)
 
         def on_train_epoch_end(self, trainer: Any, _module: nn.Module) -> None:
             """Make the maps if the epoch had no validation."""
-            if self._done != trainer.current_epoch + 1:
-                self._make(trainer)
+            epoch = trainer.current_epoch + 1
+            if self._done != epoch:
+                self._make(trainer, epoch)
 
-        def _make(self, trainer: Any) -> None:
-            self._done = trainer.current_epoch + 1
+        def _make(self, trainer: Any, epoch: int) -> None:
+            self._done = epoch
             if trainer.is_global_zero:
-                self.monitor(self._done)
+                self.monitor(epoch)
 
     return LightningMaps
 

@@ -71,9 +71,9 @@ class FolderWriter:
 
 
 def _numbered(epoch: float) -> str:
-    """Return an epoch so that names sort as numbers: 0003, or 0003.25 in the middle of one."""
+    """Return an epoch so that names sort as numbers: 0003, or 0003_25 in the middle of one."""
     whole = int(epoch)
-    return f"{whole:04d}" + f"{epoch - whole:.2f}"[1:] * (epoch != whole)
+    return f"{whole:04d}" if epoch == whole else f"{whole:04d}_{100 * (epoch - whole):02.0f}"
 
 
 def _rows_before(table: Path, epoch: float) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ class MlflowWriter:
 
 def _figures(record: MapRecord) -> dict[str, float]:
     """Return the figures of a record by name, without those that are not known."""
-    figures = {"maps/energy": record.mean_energy, "maps/accuracy": record.accuracy}
+    figures = {"maps/mean_energy": record.mean_energy, "maps/accuracy": record.accuracy}
     figures |= {
         f"maps/energy/{name}": value
         for name, value in zip(record.names, record.energy, strict=True)
