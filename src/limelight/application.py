@@ -95,6 +95,7 @@ def cut_for_methods(
     layers: Sequence[Layer | None],
     options: Options,
     asked: Sequence[ScoreTarget] = (),
+    watched: Sequence[Layer] = (),
 ) -> list[Cut]:
     """Run the model once, cut at the layers; a graph begins at the input only if a method needs it.
 
@@ -102,12 +103,19 @@ def cut_for_methods(
         model, inputs, layers, options: As in `cut_layers`.
         methods: The methods that will be applied at a cut at the input, if there is one.
         asked: The targets that a layer is chosen for, where none is named.
+        watched: Those of the layers at which no graph begins; their activations alone are read.
     """
     # By whole numbers nothing can be differentiated; the methods that need it say so.
     floating = inputs.image.is_floating_point()
     need_gradients = floating and any("gradients" in method.needs for method in methods)
     return cut_layers(
-        model, inputs, layers, options, asked=asked, input_requires_grad=need_gradients
+        model,
+        inputs,
+        layers,
+        options,
+        asked=asked,
+        input_requires_grad=need_gradients,
+        watched=watched,
     )
 
 

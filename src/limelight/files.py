@@ -106,8 +106,8 @@ def write_arrays(
 _TEXT_BYTES = 256_000_000
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8.
+def read_text(path: Path, *, most: int = _TEXT_BYTES) -> str:
+    """Return the text of a file in UTF-8, of at most so many bytes.
 
     A pipe that a shell passes, as in `<(cut -f1 table.txt)`, is read too.
 
@@ -120,9 +120,9 @@ def read_text(path: Path) -> str:
     if not stat.S_ISREG(kind) and not (stat.S_ISFIFO(kind) and path.parts[:2] == ("/", "dev")):
         raise OSError(f"{str(path)!r} is no file, but a folder, pipe or device")
     with path.open("rb") as file:
-        content = file.read(_TEXT_BYTES + 1)
-    if len(content) > _TEXT_BYTES:
-        raise OSError(f"{str(path)!r} is larger than {_TEXT_BYTES / 1e6:.0f} MB")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(f"{str(path)!r} is larger than {most / 1e6:.0f} MB")
     return content.decode("utf-8-sig")
 
 

@@ -26,7 +26,7 @@ from limelight.methods.views import Views
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.options import Options
-from limelight.photos.batches import Prepared, prepared
+from limelight.photos.batches import Prepared, input_batches, prepared
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.pictures import each_picture
@@ -191,7 +191,7 @@ def explain_photos(
     # 1. Photos are decoded while the loop's body works on the batch before.
     for loaded in prepared(pictures_of(paths, network), network.preprocess, batch=batch, room=room):
         # 2. The explanations of the batch.
-        done = deque(found for images in _batches(loaded) for found in explain_batch(images))
+        done = deque(found for images in input_batches(loaded) for found in explain_batch(images))
         # 3. The results, one by one.
         while loaded:  # nothing here keeps a photo whose result was yielded
             result = [_result(network, loaded.pop(0), done, room)]
@@ -242,24 +242,6 @@ def _explain_by_tiles(
             explanations = tuple(each.drawn_on([crop]) for each in explanations)
         del picture, windows, by_layer  # they keep the photo, and the caller may take long
         yield PhotoResult(path, crop, explanations)
-
-
-def _batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
-    """Yield the inputs of photos in batches; the photos no longer hold them, as they may be large.
-
-    Inputs of different sizes go through the network one by one.
-    """
-    inputs = deque[Tensor]()
-    for photo in loaded:
-        if photo.image is not None:
-            inputs.append(photo.image)
-            photo.image = None
-    if len({image.shape for image in inputs}) == 1:
-        images = torch.stack(tuple(inputs))
-        inputs.clear()
-        yield images
-    while inputs:
-        yield torch.stack((inputs.popleft(),))
 
 
 def _result(

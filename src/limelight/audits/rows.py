@@ -233,7 +233,7 @@ def _halves(values: Sequence[Any]) -> pyarrow.Array:
     """Return lists of numbers in half precision."""
     import pyarrow
 
-    counts = [0 if each is None else len(each) for each in values]
+    counts = [0 if each is None else np.size(each) for each in values]
     known = [np.asarray(each, dtype=np.float16).ravel() for each in values if each is not None]
     flat = np.concatenate(known) if known else np.empty(0, np.float16)
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)

@@ -7,9 +7,8 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import StringIO
-from itertools import product, takewhile
+from itertools import product
 from pathlib import Path, PurePosixPath
 from zlib import crc32
 
@@ -19,46 +18,25 @@ from PIL import Image
 
 from limelight.errors import OptionError, PhotoError
 from limelight.files import read_text
+from limelight.metrics.coco_files import read_coco
+from limelight.metrics.marked import (
+    MarkedObject,
+    MarkedPhotos,
+    filled,
+    fingerprint_text,
+    nearest_marked,
+)
 from limelight.metrics.objects import Objects
 from limelight.photos.decode import open_photo, photo_errors
 from limelight.photos.memory import Sized
 from limelight.photos.pieces import pieces
 from limelight.photos.preprocess import Preprocess
-from limelight.regions.contours import fill_polygon
 from limelight.targets import ClassName
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
 
 
 _BOX_COLUMNS = ("photo", "x1", "y1", "x2", "y2")
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedObject:
-    """An object that was marked on a photo.
-
-    Attributes:
-        label: Its class; "" when none was written.
-        corners: The corners of a box, or of a polygon, `x1, y1, x2, y2, ...`, as shares of the
-            photo's sides or in its pixels.
-        in_pixels: Whether the corners are in pixels.
-    """
-
-    label: str
-    corners: tuple[float, ...]
-    in_pixels: bool = False
-
-    def box(self, photo: Sized, preprocess: Preprocess) -> list[float]:
-        """Return the box x1, y1, x2, y2 around it, in pixels of the network's input."""
-        width, height = (1, 1) if self.in_pixels else (photo.width, photo.height)
-        x = [value * width for value in self.corners[::2]]
-        y = [value * height for value in self.corners[1::2]]
-        start = preprocess.point(photo, min(x), min(y))
-        return [*start, *preprocess.point(photo, max(x), max(y))]
-
-
-#: The objects on each photo, by the photo's name and then by its path, as written in the file.
-MarkedPhotos = dict[str, dict[str, list[MarkedObject]]]
 
 
 class Annotations:
@@ -68,11 +46,12 @@ class Annotations:
     like, class; or a folder with a YOLO text file for each photo: a line for each object, its class
     number, then the centre, width and height of its box as shares of the photo, or the corners of a
     polygon. Masks are a folder with a picture for each photo, of the same name or ending in
-    `_mask`, black where there is no object; or text files with polygons.
+    `_mask`, black where there is no object; or text files with polygons. A .json file in the form
+    of COCO's instances has both.
 
     Attributes:
         boxes: The file or folder of boxes, if boxes were marked.
-        masks: The folder of masks, if masks were.
+        masks: The file or folder of masks, if masks were.
         names: The names of the class numbers in text files.
         mask_value: The number of the object, where masks hold numbers of classes.
     """
@@ -85,7 +64,7 @@ class Annotations:
         names: Sequence[str] | None = None,
         mask_value: int | None = None,
     ) -> None:
-        """Read a CSV file, or note the folder.
+        """Read a CSV or JSON file, or note the folder.
 
         Raises:
             OptionError: The file cannot be read, or there is no such folder.
@@ -98,9 +77,7 @@ class Annotations:
         if not os.path.exists(self._folder):
             raise OptionError(f"There is no file or folder {str(self._folder)!r} with annotations.")
         if not os.path.isdir(self._folder):
-            if self._as_masks:
-                raise OptionError(f"Masks are a folder; {str(self._folder)!r} is a file.")
-            self._table = _read_table(self._folder)
+            self._table = _read_file(self._folder, masks=self._as_masks)
 
     def objects(self, path: Path, photo: Sized, preprocess: Preprocess) -> dict[str, Objects]:
         """Return the objects on one photo that the network sees, by class.
@@ -109,7 +86,7 @@ class Annotations:
             PhotoError: What was marked on it cannot be read.
         """
         blank = torch.empty(1, 1, *preprocess.input_size(photo), dtype=torch.float32, device="cpu")
-        file = self._picture_file(path) if self._as_masks else None
+        file = self._picture_file(path) if self._as_masks and self._table is None else None
         if file is not None:
             try:
                 mask = preprocess.mask(photo, self._read_mask(file))
@@ -121,7 +98,7 @@ class Annotations:
         for label in dict.fromkeys(item.label for item in marked):
             of_class = [item for item in marked if item.label == label]
             if self._as_masks:
-                mask = preprocess.mask(photo, _filled(of_class, photo))
+                mask = preprocess.mask(photo, filled(of_class, photo))
                 objects = Objects.of(mask[None], blank)
             else:
                 boxes = [item.box(photo, preprocess) for item in of_class]
@@ -133,14 +110,14 @@ class Annotations:
     def fingerprint(self, path: Path) -> str:
         """Return text that changes when what is marked on a photo changes."""
         if self._table is not None:
-            marked = ", ".join(map(_fingerprint_text, _nearest(self._table, path)))
+            marked = ", ".join(map(fingerprint_text, nearest_marked(self._table, path)))
             return f"{crc32(f'[{marked}]'.encode()):08x}"
         file = (self._picture_file(path) if self._as_masks else None) or self._text_file(path)
         return "" if file is None else f"{crc32(file.read_bytes()):08x}"
 
     def _marked(self, path: Path) -> list[MarkedObject]:
         if self._table is not None:
-            return _nearest(self._table, path)
+            return nearest_marked(self._table, path)
         file = self._text_file(path)
         if file is None:
             return []
@@ -257,6 +234,22 @@ def read_matches(path: Path) -> dict[str, list[ClassName]]:
     return matches
 
 
+def _read_file(path: Path, *, masks: bool) -> MarkedPhotos:
+    """Read the objects on all photos from one file.
+
+    Raises:
+        OptionError: It cannot be read, or holds no masks.
+    """
+    if path.suffix.lower() == ".json":
+        return read_coco(path, masks=masks)
+    if masks:
+        raise OptionError(
+            f"Masks are a folder; {str(path)!r} is a file. Of files, those in the form of COCO's "
+            "instances have masks, and their names end in .json."
+        )
+    return _read_table(path)
+
+
 def _read_table(path: Path) -> MarkedPhotos:
     """Read boxes from a CSV file."""
     photos: MarkedPhotos = {}
@@ -287,40 +280,3 @@ def _read_table(path: Path) -> MarkedPhotos:
             "photo."
         ) from error
     return photos
-
-
-def _nearest(photos: MarkedPhotos, path: Path) -> list[MarkedObject]:
-    """Return the objects on a photo, looked up by its name, with or without the suffix.
-
-    Where photos in several folders have that name, those count whose path has most in common.
-    """
-
-    def common(written: str) -> int:
-        pairs = zip(PurePosixPath(written).parts[::-1], path.parts[::-1], strict=False)
-        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-
-    by_path = photos.get(path.name) or photos.get(path.stem) or {}
-    most = max(map(common, by_path), default=0)
-    return [
-        item for written, marked in by_path.items() if common(written) == most for item in marked
-    ]
-
-
-def _fingerprint_text(item: MarkedObject) -> str:
-    """Return an object as a fingerprint reads it; old journals hold the same, so it must stay."""
-    return f"Marked(label={item.label!r}, corners={item.corners!r}, pixels={item.in_pixels!r})"
-
-
-def _filled(marked: Sequence[MarkedObject], photo: Sized) -> Image.Image:
-    """Return a black picture of the photo's size with polygons and boxes filled in white.
-
-    A pixel is in a polygon if its centre is.
-    """
-    mask = np.zeros((photo.height, photo.width), dtype=bool)
-    for item in marked:
-        x = np.array(item.corners[::2]) * photo.width
-        y = np.array(item.corners[1::2]) * photo.height
-        if len(x) == 2:
-            x, y = x[[0, 1, 1, 0]], y[[0, 0, 1, 1]]
-        fill_polygon(mask, np.stack([x, y], axis=1))
-    return Image.fromarray(mask.astype(np.uint8) * 255)

@@ -24,10 +24,15 @@ def pointing_game(case: MapCase, *, tolerance: float = 15.0) -> Readings:
     images. Pixels are those of the image that the network is given. Where several pixels share the
     maximum, the value is the share of them that hits.
     """
-    hit = near(_inside(case), tolerance).flatten(1)
-    heatmap = _flat(case.heatmap)
-    top = heatmap == heatmap.amax(1, keepdim=True)
-    return {"value": _where_marked(case, (hit & top).double().sum(1) / top.sum(1))}
+    return {"value": _where_marked(case, pointing_hits(case.heatmap, _inside(case), tolerance))}
+
+
+def pointing_hits(heatmap: Tensor, inside: Tensor, tolerance: float = 15.0) -> Tensor:
+    """Return which share of the maxima of heatmaps `[B, *image]` lies near the objects, `[B]`."""
+    hit = near(inside, tolerance).flatten(1)
+    values = _flat(heatmap)
+    top = values == values.amax(1, keepdim=True)
+    return (hit & top).double().sum(1) / top.sum(1)
 
 
 def energy_pointing(case: MapCase, *, most: float = 1.0) -> Readings:
@@ -38,7 +43,7 @@ def energy_pointing(case: MapCase, *, most: float = 1.0) -> Readings:
     paper leaves out more than half, where any map has a high value.
     """
     area = _inside(case).flatten(1).double().mean(1)
-    share = torch.where(area <= most, _share_inside(case.heatmap, case), math.nan)
+    share = torch.where(area <= most, share_inside(case.heatmap, _inside(case)), math.nan)
     return {"value": _where_marked(case, share)}
 
 
@@ -49,7 +54,7 @@ def mass_accuracy(case: MapCase) -> Readings:
     Arras et al. 2022. It is `energy_pointing` without the scaling of the heatmap to [0, 1],
     which takes its minimum away.
     """
-    return {"value": _where_marked(case, _share_inside(case.relevance, case))}
+    return {"value": _where_marked(case, share_inside(case.relevance, _inside(case)))}
 
 
 def rank_accuracy(case: MapCase) -> Readings:
@@ -104,12 +109,15 @@ def _flat(maps: Tensor) -> Tensor:
     return maps.detach().cpu().double().flatten(1)
 
 
-def _share_inside(maps: Tensor, case: MapCase) -> Tensor:
-    """Return the share of each map `[B, *image]` that lies in the objects, `[B]`."""
-    inside, values = _inside(case).flatten(1), _flat(maps)
+def share_inside(maps: Tensor, inside: Tensor) -> Tensor:
+    """Return the share of each map `[B, *image]` that lies in the objects `[B, *image]`, `[B]`.
+
+    Of a map without heat it is that of a uniform map: the share of the image that they cover.
+    """
+    marked, values = inside.flatten(1), _flat(maps)
     total = values.sum(1)
-    share = (values * inside).sum(1) / torch.where(total > 0, total, 1)
-    return torch.where(total > 0, share, inside.double().mean(1))
+    share = (values * marked).sum(1) / torch.where(total > 0, total, 1)
+    return torch.where(total > 0, share, marked.double().mean(1))
 
 
 def _where_marked(case: MapCase, values: Tensor) -> Tensor:

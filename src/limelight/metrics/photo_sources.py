@@ -88,10 +88,10 @@ def photo_source(
             )
         return LoadedPhoto(inputs, target, join_objects(marked))
 
-    return PhotoSource(str(path), _digest_of_file(path), load)
+    return PhotoSource(str(path), digest_of_file(path), load)
 
 
-def _digest_of_file(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
     """Return a digest of what is in a file; of its name, if it cannot be read."""
     if path.is_file():  # reading a pipe might never end
         with suppress(OSError), path.open("rb") as file:

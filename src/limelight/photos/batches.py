@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from limelight.ahead import Room, ahead
@@ -62,12 +64,23 @@ _AHEAD = 32
 
 
 def prepared(
-    paths: Iterable[Path], preprocess: Preprocess, *, batch: int, room: Room
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    *,
+    batch: int,
+    room: Room,
+    threads: int | None = None,
 ) -> Iterator[list[Prepared]]:
     """Yield the photos in batches, in order; the next batches are decoded ahead.
 
     All photos in work fit in the room, so large ones come in smaller batches. The caller gives back
     the bytes that a photo took, and takes photos off the list when done with them.
+
+    Args:
+        paths, preprocess: The photos, and how they become inputs.
+        batch: How many photos a batch has at most.
+        room: The bytes that photos may take.
+        threads: How many threads decode; None for one per processor, up to eight.
     """
 
     def prepare(opened: _OpenedPhoto) -> Prepared:
@@ -87,8 +100,8 @@ def prepared(
     for done, ends in ahead(
         lambda opened: (prepare(opened), opened.ends),
         _mark_batches(_open_each(paths, preprocess), batch, room.size),
-        threads=min(8, os.cpu_count() or 1),
-        count=min(2 * batch, _AHEAD),
+        threads=threads or min(8, os.cpu_count() or 1),
+        count=min(2 * batch, max(_AHEAD, 2 * (threads or 0))),
         room=room,
         needs=lambda opened: opened.bytes,
         alone=lambda opened: is_large(opened.bytes),
@@ -98,6 +111,24 @@ def prepared(
         if ends:
             yield group
             group = []
+
+
+def input_batches(loaded: Sequence[Prepared]) -> Iterator[Tensor]:
+    """Yield the inputs of photos in batches; the photos no longer hold them, as they may be large.
+
+    Inputs of different sizes go through the network one by one.
+    """
+    inputs = deque[Tensor]()
+    for photo in loaded:
+        if photo.image is not None:
+            inputs.append(photo.image)
+            photo.image = None
+    if len({image.shape for image in inputs}) == 1:
+        images = torch.stack(tuple(inputs))
+        inputs.clear()
+        yield images
+    while inputs:
+        yield torch.stack((inputs.popleft(),))
 
 
 def _mark_batches(photos: Iterable[_OpenedPhoto], batch: int, room: int) -> Iterator[_OpenedPhoto]:

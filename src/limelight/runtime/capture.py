@@ -19,12 +19,20 @@ from limelight.runtime.autograd import KeepGrad
 class Capture:
     """Hooks that turn the outputs of chosen layers into leaves of the graph, in one pass."""
 
-    def __init__(self, layers: Sequence[ResolvedLayer], *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        layers: Sequence[ResolvedLayer],
+        *,
+        whole: bool = False,
+        watched: Sequence[ResolvedLayer] = (),
+    ) -> None:
         """Prepare the hooks for these layers.
 
-        Of an output that holds several tensors, the first is captured; all of them if `whole`.
+        Of an output that holds several tensors, the first is captured; all of them if `whole`. No
+        graph begins at a layer that is only `watched`.
         """
         self._whole = whole
+        self._watched = {id(layer.module) for layer in watched}
         # By the module's id: the numbers of the calls to cut at; None for its only call.
         self.wanted: dict[int, set[int | None]] = {}
         for layer in layers:
@@ -70,6 +78,9 @@ class Capture:
         return substitute_first(output, lambda tensor: self._keep(key, tensor))
 
     def _keep(self, key: int, tensor: Tensor) -> Tensor:
+        if key in self._watched:
+            self._kept[key, self._ran[key]] = tensor.detach().clone()
+            return tensor
         kept = self._in_graph(tensor)
         if not kept.is_floating_point():
             return kept

@@ -105,13 +105,12 @@ def cut_layers(
     *,
     asked: Sequence[ScoreTarget] = (),
     input_requires_grad: bool = True,
+    watched: Sequence[Layer] = (),
 ) -> list[Cut]:
-    """Cut as `cuts`, with inputs and options that are already read.
-
-    For `asked` and `input_requires_grad` see `run_pass`.
-    """
+    """Cut as `cuts`, with inputs and options already read; the last arguments are `run_pass`'s."""
+    asking: dict[str, Any] = {"asked": asked, "watched": watched}
     run, outputs = run_pass(
-        model, inputs, layers, options, asked=asked, input_requires_grad=input_requires_grad
+        model, inputs, layers, options, input_requires_grad=input_requires_grad, **asking
     )
     cuts = []
     for layer, reason, tensor in outputs:

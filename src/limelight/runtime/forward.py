@@ -90,6 +90,7 @@ def run_pass(
     *,
     asked: Sequence[ScoreTarget] = (),
     input_requires_grad: bool = True,
+    watched: Sequence[Layer] = (),
 ) -> tuple[Pass, list[LayerOutput]]:
     """Run a model once, cut at layers.
 
@@ -108,6 +109,7 @@ def run_pass(
         asked: The targets that a layer is chosen for.
         input_requires_grad: Whether the images are a leaf that requires grad when the network is
             cut at the input. Without it that cut has no gradient, and needs no graph.
+        watched: Those of the layers at which no graph begins; their activations alone are read.
 
     Raises:
         UnknownNameError, LayerError, ModelError, InputError: As `cut`.
@@ -141,7 +143,8 @@ def run_pass(
         )
 
         # 3. and 4. The shadow, and the run.
-        capture = Capture([layer for layer in resolved if layer.path != INPUT])
+        captured = [layer for layer in resolved if layer.path != INPUT]
+        capture = Capture(captured, watched=_only_watched(captured, layers, watched))
         output = run_captured(model, call_inputs, capture, compile=options.compile)
     if at_input and input_requires_grad and _all_inference(output):
         raise LayerError(INFERENCE)
@@ -154,6 +157,15 @@ def run_pass(
     reasons = (reason for _, reason in plan.layers)
     run = Pass(model, inputs, output, options, context, plan)
     return run, list(map(LayerOutput, resolved, reasons, tensors_at_layers))
+
+
+def _only_watched(
+    captured: Sequence[ResolvedLayer], layers: Sequence[Layer | None], watched: Sequence[Layer]
+) -> list[ResolvedLayer]:
+    """Return the captured layers that are watched, and not also cut at."""
+    in_pairs = zip(captured, (layer for layer in layers if layer != INPUT), strict=False)
+    cut_at = {id(layer.module) for layer, named in in_pairs if named not in watched}
+    return [layer for layer in captured if id(layer.module) not in cut_at]
 
 
 def run_captured(

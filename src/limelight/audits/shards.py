@@ -1,0 +1,162 @@
+"""The rows of a run in files, each written whole or not at all, so that a run can go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from limelight.audits.rows import AuditRows, MapForm, as_arrays, read_form, write_rows
+from limelight.errors import OptionError
+
+#: The folder of the rows, in that of the run.
+ROWS = "rows"
+
+#: A file is written when it has so many rows, or after a fifth of the time that the run has taken,
+#: but at least one second and at most a minute: a run that is killed loses no more than that.
+MOST_ROWS, SHARE_OF_TIME, LEAST_SECONDS, MOST_SECONDS = 4096, 0.2, 1.0, 60.0
+
+#: With more rows, so many are read: those whose photos have the lowest digests.
+MOST_READ = 200_000
+
+
+class Folder(Protocol):
+    """A folder for what a run writes: on this machine, or elsewhere."""
+
+    def write(self, name: str, data: bytes) -> str:
+        """Write a file whole or not at all; return its path or URL."""
+
+    def read(self, name: str) -> bytes:
+        """Return what a file holds."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the files that begin with a prefix, sorted."""
+
+
+class Shards:
+    """The rows of a run, in Parquet files of a folder.
+
+    Attributes:
+        folder: The folder of the run.
+        form: The form of the maps.
+    """
+
+    def __init__(self, folder: Folder, form: MapForm) -> None:
+        """Begin with no rows to write."""
+        self.folder, self.form = folder, form
+        self._rows: list[Mapping[str, Any]] = []
+        self._began = self._written = time.monotonic()
+        self._next = 1 + max(map(_number, shard_names(folder)), default=0)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row, and write a file when it is time.
+
+        Raises:
+            OutputError: It cannot be written. The rows before it are kept.
+        """
+        self._rows.append(row)
+        now = time.monotonic()
+        wait = min(MOST_SECONDS, max(LEAST_SECONDS, SHARE_OF_TIME * (now - self._began)))
+        if len(self._rows) >= MOST_ROWS or now - self._written >= wait:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are left.
+
+        Raises:
+            OutputError: They cannot be written. The rows before them are kept.
+        """
+        if self._rows:
+            buffer = BytesIO()
+            write_rows(buffer, self._rows, self.form)
+            self.folder.write(f"{ROWS}/part-{self._next:06d}.parquet", buffer.getvalue())
+            self._next, self._rows = self._next + 1, []
+        self._written = time.monotonic()
+
+
+def shard_names(folder: Folder) -> list[str]:
+    """Return the names of the files of rows, in the order in which they were written."""
+    return [name for name in folder.names(f"{ROWS}/") if name.endswith(".parquet")]
+
+
+def _number(name: str) -> int:
+    """Return the number of a file of rows; 0 for other names."""
+    digits = name.rpartition("-")[2].removesuffix(".parquet")
+    return int(digits) if digits.isdigit() else 0
+
+
+def read_done(folder: Folder) -> dict[str, int]:
+    """Return the photos whose rows are written, with their sizes in bytes."""
+    done = dict[str, int]()
+    for name in shard_names(folder):
+        table = _table(folder, name, ["photo", "bytes"])
+        sizes = [size or 0 for size in table.column("bytes").to_pylist()]
+        done.update(zip(table.column("photo").to_pylist(), sizes, strict=True))
+    return done
+
+
+class ReadRows(NamedTuple):
+    """Rows that were read: all of a run, or a sample.
+
+    Attributes:
+        rows: The rows, sorted by photo.
+        total: How many the run has.
+    """
+
+    rows: AuditRows
+    total: int
+
+
+def read_rows(folder: Folder, most: int = MOST_READ) -> ReadRows:
+    """Return the rows of a run; of more than `most`, those with the lowest digests.
+
+    A photo that was done again counts once, by its last row.
+
+    Raises:
+        OptionError: The folder holds no rows.
+    """
+    import pyarrow
+
+    names = shard_names(folder)
+    if not names:
+        raise OptionError(
+            "There are no rows of an audit in the folder. Pass photos and a network to make some."
+        )
+    last, digests = dict[str, tuple[int, int]](), list[str]()
+    for number, name in enumerate(names):
+        light = _table(folder, name, ["photo", "digest"])
+        last |= {photo: (number, row) for row, photo in enumerate(light["photo"].to_pylist())}
+        digests += [digest or "" for digest in light["digest"].to_pylist()]
+    kept = set(last.values())
+    highest = None
+    if len(kept) > most:
+        highest = sorted(digests)[most]
+    tables, form = list[Any](), None
+    for number, name in enumerate(names):
+        table = _table(folder, name)
+        form = read_form(table.schema, name)
+        chosen = [
+            (number, row) in kept and (highest is None or (digest or "") < highest)
+            for row, digest in enumerate(table["digest"].to_pylist())
+        ]
+        tables.append(table.filter(pyarrow.array(chosen, pyarrow.bool_())))
+    assert form is not None
+    table = pyarrow.concat_tables(tables)
+    order = np.argsort(np.array(table["photo"].to_pylist(), dtype=object), kind="stable")
+    return ReadRows(as_arrays(table.take(pyarrow.array(order)), form), len(kept))
+
+
+def _table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(BytesIO(folder.read(name)), columns=columns)
+    except pyarrow.ArrowInvalid as error:
+        raise OptionError(
+            f"{name!r} is no Parquet file of an audit ({error}). Delete it, and its photos are "
+            "done again."
+        ) from error
