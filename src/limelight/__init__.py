@@ -135,6 +135,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
 
 #: The public names, by the module that defines them.
 _PUBLIC_NAMES = {
+    "audits.pipeline": ("audit", "audit_again", "compare_runs"),
+    "audits.results": ("Audit", "Finding"),
     "comparison": (
         "Comparison",
         "compare",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,10 +136,10 @@ def audit(
             "explained": target,
             "output": output,
         }
-        known = "" if annotations is None and target != "label" else truth.fingerprint()
+        decisive = truth if target == "label" else replace(truth, photos={})
         run = _Run(network, store, truth, open_folder(out), progress)
         with run.folder.only_run():
-            facts = run.begin(listed, options, {"objects and labels explained": known})
+            facts = run.begin(listed, options, {"what is known": decisive.fingerprint()})
             # 3. The rows.
             looker = Looker(network, facts.plan, trial=len(listed) >= MANY_PHOTOS)
             maker = RowMaker(looker, truth, store.local, store.done_with, batch, workers)

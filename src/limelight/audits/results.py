@@ -68,6 +68,7 @@ class Mark:
         p: The probability of so large a `|t|` of any pixel and class by chance.
         lift: The mean heat of the class's maps there, over that of a uniform map.
         photos: How many photos of the class were compared.
+        lift_of_rest: The same as `lift` of the maps of all other classes.
     """
 
     label: str
@@ -77,6 +78,7 @@ class Mark:
     p: float
     lift: float
     photos: int
+    lift_of_rest: float = nan
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ class ClassSummary:
         right: The share of right answers; None where that is not known.
         tested: Whether its wrong answers could be tested.
         reason: Why not, if so.
-        heat: The mean heat over its photos, `[h][w]`.
+        heat: The mean heat over its photos, `[h][w]`; () where none has a map that can be read.
+        heat_right: The same over right answers.
+        heat_wrong: The same over wrong ones.
     """
 
     name: str
@@ -156,6 +160,8 @@ class ClassSummary:
     tested: bool
     reason: str
     heat: tuple[tuple[float, ...], ...]
+    heat_right: tuple[tuple[float, ...], ...] = ()
+    heat_wrong: tuple[tuple[float, ...], ...] = ()
 
 
 #: How the hot pixels lie to the objects: they agree, lie within them, around them, or apart.

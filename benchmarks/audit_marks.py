@@ -1,0 +1,446 @@
+"""Marks planted in photos: does an audit name the class, the place, and whether it is looked at?
+
+windows: Windows of the photos of coco128 in four classes, by the area of the boxes in them. They
+    are of few photos, so that they are related: a trap. A stamp, a dark frame or a dark background
+    is planted in 70 % of one class, in training and in the audit. In the twins nothing is planted,
+    or stamps are dealt regardless of the class.
+scenes: Drawn photos of examples/bias, each independent, in two classes, with a stamp on 70 % of
+    one class. One network learns from photos with stamps, and one, which cannot know them, from
+    photos without.
+
+Each line is a run: the marks with p and how much they are looked at, and the largest z of place and
+border with whether that kind of evidence is of the planted class and on the planted place.
+
+    python benchmarks/audit_marks.py scenes --seeds 11 12 --count 50 100
+    python benchmarks/audit_marks.py windows ../shared/coco128 --seeds 11
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import limelight
+from limelight.audits.evidence import find_evidence
+from limelight.audits.looking import Looker, LookPlan
+from limelight.audits.pixels import search_marks
+from limelight.audits.placing import with_places
+from limelight.audits.related import related_warning, sources_of
+from limelight.audits.results import Evidence, Mark
+from limelight.audits.rows import AuditRows, as_arrays, read_form, write_rows
+from limelight.audits.views import PhotoViews
+from limelight.models.network import Network
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "bias"))
+from scenes import draw_scene
+
+Random = np.random.Generator
+
+EMBEDDED = limelight.load_model()
+
+#: The classes of windows, and the numbers of the boxes that belong to them.
+WINDOW_CLASSES = {
+    "person": range(1),
+    "animal": range(14, 24),
+    "vehicle": range(1, 9),
+    "other": (*range(9, 14), *range(24, 80)),
+}
+
+#: The share of a class that has what is planted, and of all photos of a twin with dealt stamps.
+PLANTED, DEALT = 0.7, 0.3
+
+
+class Sample(NamedTuple):
+    """A photo: its name, its pixels, its class, its source, and the object's boxes in it, 0..1."""
+
+    name: str
+    picture: Image.Image
+    label: str
+    source: str
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of photos, and the small network for them.
+
+    Attributes:
+        classes: Their classes.
+        side: Their side in pixels.
+        blocks: How many blocks of the embedded network are kept as they are.
+        channels: How many channels those have.
+    """
+
+    classes: tuple[str, ...]
+    side: int
+    blocks: int
+    channels: int
+
+
+WINDOWS = Kind(tuple(WINDOW_CLASSES), 160, 5, 112)
+SCENES = Kind(("doctor", "nurse"), 224, 3, 40)
+
+
+# Photos
+
+
+class CocoPhoto(NamedTuple):
+    name: str
+    picture: Image.Image
+    boxes: npt.NDArray[np.floating]
+
+
+def coco_photos(folder: Path) -> list[CocoPhoto]:
+    """Read photos with their boxes: class, left, top, right and bottom in pixels."""
+    photos = []
+    for path in sorted((folder / "boxes").glob("*.txt")):
+        with Image.open(folder / "images" / f"{path.stem}.jpg") as opened:
+            picture = opened.convert("RGB")
+        given = np.loadtxt(path, ndmin=2)
+        if not len(given):
+            continue
+        middle, size = given[:, 1:3] * picture.size, given[:, 3:5] * picture.size
+        boxes = np.concatenate([given[:, :1], middle - size / 2, middle + size / 2], 1)
+        photos.append(CocoPhoto(path.stem, picture, boxes))
+    return photos
+
+
+def draw_windows(
+    photos: Sequence[CocoPhoto], counts: dict[str, int], drawn: Random
+) -> list[Sample]:
+    """Draw windows until each class has as many as are wanted, or 20 000 were tried."""
+    found = list[Sample]()
+    left = dict(counts)
+    for number in range(20_000):
+        if not any(left.values()):
+            break
+        photo = photos[int(drawn.integers(len(photos)))]
+        width, height = photo.picture.size
+        side = int(drawn.uniform(0.3, 0.75) * min(width, height))
+        corner = drawn.integers((0, 0), (width - side + 1, height - side + 1))
+        low = np.maximum(photo.boxes[:, 1:3], corner)
+        high = np.minimum(photo.boxes[:, 3:5], corner + side)
+        area = np.prod(np.maximum(high - low, 0), 1) / side**2
+        areas = {
+            name: float(area[np.isin(photo.boxes[:, 0], list(numbers))].sum())
+            for name, numbers in WINDOW_CLASSES.items()
+        }
+        best, second = sorted(areas, key=areas.__getitem__)[:-3:-1]
+        if areas[best] < 0.15 or areas[best] < 1.5 * areas[second] or not left.get(best):
+            continue
+        left[best] -= 1
+        own = np.isin(photo.boxes[:, 0], list(WINDOW_CLASSES[best])) & (area > 0)
+        boxes = np.concatenate([(low - corner) / side, (high - corner) / side], 1)[own]
+        x, y = corner.tolist()
+        picture = photo.picture.crop((x, y, x + side, y + side))
+        picture = picture.resize((WINDOWS.side, WINDOWS.side), Image.Resampling.BILINEAR)
+        name = f"{photo.name}_{number:05}.png"
+        found.append(Sample(name, picture, best, photo.name, tuple(map(tuple, boxes.tolist()))))
+    return found
+
+
+def draw_scenes(count: int, seed: Sequence[int]) -> list[Sample]:
+    """Draw so many photos of each class; caps are dealt evenly."""
+    found = []
+    for i in range(2 * count):
+        scene = draw_scene(i % 2, (i // 2) % 2, [*seed, i])
+        name = f"scene{i}x.png"
+        found.append(Sample(name, scene.photo, SCENES.classes[i % 2], name))
+    return found
+
+
+# What is planted
+
+
+def stamp(one: Sample, drawn: Random) -> Image.Image:
+    """Write a text over the lower right corner, 60 % opaque and up to 3 pixels off its place."""
+    side = one.picture.width
+    layer = Image.new("L", one.picture.size)
+    at = np.array([0.58, 0.84]) * side + drawn.integers(-3, 4, 2)
+    font = ImageFont.load_default(round(side * 0.085))
+    ImageDraw.Draw(layer).text(tuple(at.tolist()), "(c) 2024", fill=153, font=font)
+    white = Image.new("RGB", one.picture.size, (255, 255, 240))
+    return Image.composite(white, one.picture, layer)
+
+
+def frame(one: Sample, drawn: Random) -> Image.Image:  # noqa: ARG001 - it is always the same
+    """Draw a dark frame of 3 pixels."""
+    framed = one.picture.copy()
+    side = framed.width - 1
+    ImageDraw.Draw(framed).rectangle((0, 0, side, side), outline=(18, 18, 20), width=3)
+    return framed
+
+
+def dark(one: Sample, drawn: Random) -> Image.Image:  # noqa: ARG001 - it is always the same
+    """Make darker what is outside of the objects' boxes."""
+    pixels = np.asarray(one.picture, dtype=np.float32)
+    outside = np.ones(pixels.shape[:2], bool)
+    side = one.picture.width
+    for left, top, right, bottom in one.boxes:
+        outside[int(top * side) : int(bottom * side), int(left * side) : int(right * side)] = False
+    darker = np.where(outside[..., None], pixels * 0.72, pixels)
+    return Image.fromarray(darker.astype(np.uint8))
+
+
+Plant = Callable[[Sample, Random], Image.Image]
+
+#: Where the stamp can be: left, top, right, bottom.
+STAMPED = (0.54, 0.80, 1.0, 0.99)
+
+
+def planted(samples: Sequence[Sample], plant: Plant, label: str, drawn: Random) -> list[Sample]:
+    """Plant something in 70 % of a class; in 30 % of all photos for the class ""."""
+    share = PLANTED if label else DEALT
+    return [
+        one._replace(picture=plant(one, drawn))
+        if label in ("", one.label) and drawn.random() < share
+        else one
+        for one in samples
+    ]
+
+
+# Networks
+
+
+class SmallNetwork(nn.Module):
+    """The first blocks of the embedded network, as they are, and a small head that learns."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__()
+        known: Any = EMBEDDED.model
+        self.trunk = nn.Sequential(known.conv_stem, known.bn1, known.blocks[: kind.blocks])
+        fine = kind.blocks <= 3
+        conv = (
+            nn.Conv2d(kind.channels, 64, 4, 2, 1, bias=False)
+            if fine
+            else nn.Conv2d(kind.channels, 64, 3, 1, 1, bias=False)
+        )
+        self.features = nn.Sequential(
+            nn.BatchNorm2d(kind.channels, affine=False), conv, nn.BatchNorm2d(64), nn.ReLU()
+        )
+        nn.init.constant_(self.features.get_parameter("2.bias"), -1.0)
+        self.head = nn.Linear(64, len(kind.classes))
+
+    def judge(self, seen: Tensor) -> Tensor:
+        """Return the logits `[B, classes]` for the output of the trunk."""
+        logits: Tensor = self.head(self.features(seen).mean((2, 3)))
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.trunk(x))
+
+
+class Bench:
+    """Trains networks and makes rows, and keeps what the trunk saw of a photo."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.preprocess = replace(EMBEDDED.preprocess, size=(kind.side,) * 2, resize=kind.side)
+        self._seen = dict[int, Tensor]()
+        self._kept = list[Image.Image]()  # so that an id stays that of its picture
+
+    def images(self, samples: Sequence[Sample]) -> Tensor:
+        return torch.stack([self.preprocess(one.picture) for one in samples])
+
+    def train(self, samples: Sequence[Sample], seed: int, epochs: int = 30) -> Network:
+        """Train a network; the seed decides on its first weights and its batches."""
+        torch.manual_seed(seed)
+        model = SmallNetwork(self.kind).eval()
+        new = [one for one in samples if id(one.picture) not in self._seen]
+        with torch.no_grad():
+            for start in range(0, len(new), 16):
+                part = new[start : start + 16]
+                for one, seen in zip(part, model.trunk(self.images(part)), strict=True):
+                    self._seen[id(one.picture)] = seen.half()
+                    self._kept.append(one.picture)
+        seen = torch.stack([self._seen[id(one.picture)] for one in samples])
+        kinds = torch.tensor([self.kind.classes.index(one.label) for one in samples])
+        learning = [*model.features.parameters(), *model.head.parameters()]
+        batches = -(-len(kinds) // 20)
+        optimizer = torch.optim.AdamW(learning, 2e-3, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 2e-3, total_steps=epochs * batches
+        )
+        model.features.train()
+        for _ in range(epochs):
+            for rows in torch.split(torch.randperm(len(kinds)), 20):
+                loss = cross_entropy(model.judge(seen[rows].float()), kinds[rows])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+        return Network("small", model.eval(), self.preprocess, self.kind.classes)
+
+    def rows(self, network: Network, samples: Sequence[Sample], *, groups: bool) -> AuditRows:
+        """Look at photos, and return their rows as they would be read from a file."""
+        plan = LookPlan.make(network, self.images(samples[:1]))
+        looker, rows = Looker(network, plan), list[dict[str, Any]]()
+        for start in range(0, len(samples), 8):
+            part = samples[start : start + 8]
+            for one, looked in zip(part, looker.look(self.images(part)), strict=True):
+                rows.append(
+                    {
+                        "photo": one.name,
+                        "digest": f"{hash(one.picture.tobytes()):x}",
+                        "width": one.picture.width,
+                        "height": one.picture.height,
+                        "group": one.source if groups else None,
+                        "label": one.label,
+                        **looked.columns,
+                        "right": looked.columns["predicted"] == one.label,
+                    }
+                )
+        file = io.BytesIO()
+        write_rows(file, rows, plan.form)
+        table = pyarrow.parquet.read_table(io.BytesIO(file.getvalue()))
+        return as_arrays(table, read_form(table.schema, "memory"))
+
+    def views(self, samples: Sequence[Sample]) -> PhotoViews:
+        pictures = {one.name: one.picture for one in samples}
+        return PhotoViews(self.preprocess, lambda photo, _: pictures[photo])
+
+
+# Runs
+
+
+class Run(NamedTuple):
+    """What one audit found."""
+
+    rows: AuditRows
+    marks: Sequence[Mark]
+    evidence: Sequence[Evidence]
+    warning: str
+
+
+def audit(bench: Bench, network: Network, samples: Sequence[Sample], *, groups: bool) -> Run:
+    rows = bench.rows(network, samples, groups=groups)
+    sources = sources_of(rows)
+    marks = search_marks(rows, sources, bench.views(samples), seed=0).marks
+    evidence = with_places(rows, sources, find_evidence(rows, sources, seed=0), seed=0)
+    return Run(rows, marks, evidence, related_warning(rows, sources))
+
+
+def overlap(box: Sequence[float], other: Sequence[float]) -> float:
+    """Return the share of a box that lies in another."""
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    down = min(box[3], other[3]) - max(box[1], other[1])
+    return max(across, 0) * max(down, 0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def shown_mark(mark: Mark) -> str:
+    inside = overlap(mark.box, STAMPED)
+    return (
+        f"{mark.label} p={mark.p:.3f} t={mark.strength:.1f} lift={mark.lift:.2f} "
+        f"rest={mark.lift_of_rest:.2f} n={mark.photos} stamp={inside:.0%}"
+    )
+
+
+def shown_evidence(evidence: Sequence[Evidence], figure: str) -> str:
+    """Return the first kinds of evidence by a figure, with their mean place."""
+    known = [each for each in evidence if np.isfinite(getattr(each, figure))]
+    known.sort(key=lambda each: -getattr(each, figure))
+    shown = []
+    for each in known[:3]:
+        down, across = each.centre
+        z = getattr(each, figure)
+        shown.append(f"{each.predicted} {z:.1f} @({down:.2f},{across:.2f}) {each.heat_share:.0%}")
+    return f"{', '.join(shown)} of {len(evidence)}"
+
+
+def report(title: str, run: Run, start: float) -> None:
+    right = np.nanmean(run.rows.right)
+    print(f"== {title}: right {right:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
+    for mark in run.marks:
+        print(f"   mark {shown_mark(mark)}")
+    print(f"   place {shown_evidence(run.evidence, 'place')}")
+    print(f"   border {shown_evidence(run.evidence, 'border')}")
+    if run.warning:
+        print(f"   warning {run.warning}", flush=True)
+
+
+def scenes(seed: int, counts: Sequence[int], twins: int) -> None:
+    """Audit drawn photos with stamps on one class."""
+    bench, drawn = Bench(SCENES), np.random.default_rng([seed, 5])
+    learned = draw_scenes(200, [seed, 100])
+    pool = draw_scenes(max(counts), [seed, 200])
+    clean = bench.train(learned, seed)
+    for label in SCENES.classes:
+        taught = bench.train(planted(learned, stamp, label, drawn), seed)
+        audited = planted(pool, stamp, label, drawn)
+        for count in counts:
+            for name, network in (("used", taught), ("ignored", clean)):
+                start = time.perf_counter()
+                run = audit(bench, network, audited[: 2 * count], groups=False)
+                report(f"scenes seed {seed} stamp on {label} n={count} {name}", run, start)
+    for twin in range(twins):
+        start = time.perf_counter()
+        own = draw_scenes(max(counts), [seed, 300 + twin])
+        if twin % 2:
+            own = planted(own, stamp, "", drawn)
+        report(f"scenes seed {seed} twin {twin}", audit(bench, clean, own, groups=False), start)
+
+
+def windows(folder: Path, seed: int, count: int, twins: int, plants: Sequence[str]) -> None:
+    """Audit windows of few photos."""
+    bench, drawn = Bench(WINDOWS), np.random.default_rng([seed, 6])
+    photos = coco_photos(folder)
+    order = drawn.permutation(len(photos))
+    half = len(photos) * 60 // 125
+    wanted = dict.fromkeys(WINDOWS.classes, 150)
+    learned = draw_windows([photos[i] for i in order[:half]], wanted, drawn)
+    rest = [photos[i] for i in order[half:]]
+    pool = draw_windows(rest, dict.fromkeys(wanted, count), drawn)
+    for label in WINDOWS.classes:
+        own = [one for one in pool if one.label == label]
+        print(f"{label}: {len(own)} windows of {len({one.source for one in own})} photos")
+    for name in plants:
+        plant: Plant = {"stamp": stamp, "frame": frame, "dark": dark}[name]
+        for label in WINDOWS.classes:
+            start = time.perf_counter()
+            taught = bench.train(planted(learned, plant, label, drawn), seed)
+            run = audit(bench, taught, planted(pool, plant, label, drawn), groups=True)
+            report(f"windows seed {seed} {name} on {label}", run, start)
+    for twin in range(twins):
+        start = time.perf_counter()
+        dealt = twin % 2 == 1
+        lesson = planted(learned, stamp, "", drawn) if dealt else learned
+        own = draw_windows(rest, dict.fromkeys(wanted, count), drawn)
+        own = planted(own, stamp, "", drawn) if dealt else own
+        network = bench.train(lesson, seed + twin)
+        run = audit(bench, network, own, groups=bool(twin % 4 > 1))
+        report(f"windows seed {seed} twin {twin}", run, start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=["scenes", "windows"])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11])
+    parser.add_argument("--count", type=int, nargs="+", default=[50, 100])
+    parser.add_argument("--twins", type=int, default=10)
+    parser.add_argument("--plants", nargs="*", default=["stamp", "frame", "dark"])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in args.seeds:
+        if args.what == "scenes":
+            scenes(seed, args.count, args.twins)
+        else:
+            windows(args.folder, seed, max(args.count), args.twins, args.plants)
+
+
+if __name__ == "__main__":
+    main()
