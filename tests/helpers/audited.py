@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from limelight import Network, Preprocess
 from limelight.audits import pipeline
 from limelight.audits.folders import LocalFolder
-from limelight.audits.rows import AuditRows
+from limelight.audits.rows import AuditRows, Peaks
 from limelight.audits.shards import read_rows
 
 CLASSES = ("cat", "dog", "pig")
@@ -69,17 +69,15 @@ def only_rows(*args: Any, **options: Any) -> Any:
     return pipeline.audit(*args, removal=False, report=False, **options)
 
 
-def assert_same_rows(left: AuditRows, right: AuditRows, names: Sequence[str] = ()) -> None:
+def assert_same_rows(left: AuditRows, right: AuditRows) -> None:
     """Assert that two runs have the same rows, value by value."""
-    for name in (
-        names
-        or (
-            "photo digest look width height group label predicted probability right explained score "
-            "status message layer method energy_inside pointing_hit mass_accuracy object_share iou "
-            "object_coverage saliency_coverage error maps"
-        ).split()
-    ):
-        a, b = getattr(left, name), getattr(right, name)
-        assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
-    for name in ("photo", "row", "column", "heat", "features"):
-        assert np.array_equal(getattr(left.peaks, name), getattr(right.peaks, name)), name
+    for column in fields(AuditRows):
+        if column.name != "peaks":
+            _assert_equal(getattr(left, column.name), getattr(right, column.name), column.name)
+    for column in fields(Peaks):
+        name = column.name
+        _assert_equal(getattr(left.peaks, name), getattr(right.peaks, name), name)
+
+
+def _assert_equal(a: Any, b: Any, name: str) -> None:
+    assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name

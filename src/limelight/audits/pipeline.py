@@ -248,7 +248,7 @@ def _each_photo(listed: Sequence[str], network: Network) -> list[str]:
 
 def _engine(
     engine: Engine, maker: RowMaker, address: str | None
-) -> Callable[[Sequence[str]], Iterator[Row]]:
+) -> Callable[[Sequence[str]], Iterator[list[Row]]]:
     """Return what makes the rows of photos."""
     if engine == "local":
         return maker.rows
@@ -314,7 +314,7 @@ class _Run:
         self,
         photos: Sequence[str],
         facts: RunFacts,
-        make: Callable[[Sequence[str]], Iterator[Row]],
+        make: Callable[[Sequence[str]], Iterator[list[Row]]],
     ) -> None:
         """Make and write the rows of the photos that have none, or that have changed.
 
@@ -325,12 +325,13 @@ class _Run:
         if not left:
             return
         shards = Shards(self.folder, facts.plan.form)
-        before = len(photos) - len(left)
+        count = len(photos) - len(left)
         try:
-            for number, row in enumerate(make(left), before + 1):
-                shards.add(row)
+            for rows in make(left):
+                shards.add(rows)
+                count += len(rows)
                 if self.progress:
-                    self.progress("photos", number, len(photos))
+                    self.progress("photos", count, len(photos))
         finally:
             shards.flush()
 
