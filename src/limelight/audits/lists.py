@@ -95,7 +95,7 @@ def write_lists(audit: Audit, folder: Path, preprocess: Preprocess | None = None
     tasks = [_task(audit, number, evidence[number], preprocess) for number in chosen]
     classes = sorted({str(name) for name in (*rows.label, *rows.predicted)} - {""})
     kinds = [*sorted({name for number in chosen for name in evidence[number]}), _HEAT]
-    written.append(write_whole(folder / "label-studio.json", as_json(tasks, indent=1).encode()))
+    written.append(write_whole(folder / "label-studio.json", as_json(tasks).encode()))
     written.append(write_whole(folder / "label-studio.xml", _project(classes, kinds).encode()))
     return written
 
@@ -255,7 +255,7 @@ def hot_box(
     """
     hot = rows.maps[number] >= _HOT
     width, height = int(rows.width[number]), int(rows.height[number])
-    if not hot.any() or not rows.ok[number] or min(width, height) < 1:
+    if not hot.any() or rows.status[number] != "ok" or min(width, height) < 1:
         return None
     down, across = (np.flatnonzero(hot.any(axis)) for axis in (1, 0))
     left, top, right, bottom = preprocess.crop_box(PhotoSize(width, height))

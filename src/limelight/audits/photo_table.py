@@ -81,7 +81,7 @@ def thumbs_within(rows: AuditRows, small: Mapping[int, str], room: int) -> dict[
     """Return small photos and their heat by the number of their row, within `room` characters."""
     kept: dict[str, list[str]] = {}
     for number, source in small.items():
-        pair = [source, heat_uri(rows.maps[number]) if rows.ok[number] else ""]
+        pair = [source, heat_uri(rows.maps[number]) if rows.status[number] == "ok" else ""]
         room -= sum(map(len, pair)) + 24  # quotes, commas and the number
         if room < 0:
             break

@@ -44,6 +44,9 @@ MOST_CHARACTERS = 8_000_000
 #: How many photos of the list have a picture at most, if there is room.
 _MOST_THUMBS = 400
 
+#: How many characters are kept for them where the list of photos is long.
+_ROOM_FOR_THUMBS = 300_000
+
 #: The most rows of the tables of classes, groups and reasons, and of classes with mean maps.
 _MOST_ROWS, _MOST_MEANS = 200, 12
 
@@ -115,7 +118,7 @@ def report_html(
         "has_map": bool(audit.rows.ok.any()),
     }
     bare = filled_page("report.html", **values, listed=0, packed="", thumbs=script_data({}))
-    packed, listed = packed_within(audit, (MOST_CHARACTERS - len(bare)) * 3 // 4)
+    packed, listed = packed_within(audit, MOST_CHARACTERS - len(bare) - _ROOM_FOR_THUMBS)
     small = {number: pictures.small[number] for number in first if number in pictures.small}
     room = MOST_CHARACTERS - len(bare) - len(packed) - 100
     thumbs = thumbs_within(audit.rows, small, room)

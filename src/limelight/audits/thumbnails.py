@@ -30,7 +30,7 @@ _READ, _TILE, _SMALL = 448, 224, 80
 _CROP = 96
 
 #: The quality of their encodings.
-_TILE_QUALITY, _CROP_QUALITY, _SMALL_QUALITY = 72, 74, 60
+_TILE_QUALITY, _CROP_QUALITY, _SMALL_QUALITY = 66, 70, 56
 
 #: The longest side of the mean of photos, in pixels.
 _MEAN = 160
