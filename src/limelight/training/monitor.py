@@ -116,7 +116,7 @@ class MapMonitor:
             given: Any = subject.inputs.image if isinstance(model, Network) else photos
             self._inputs = pytree.tree_map_only(Tensor, lambda t: t.detach().cpu().clone(), given)
             explanation = self._explain()
-            self._image = explanation.image
+            self._image = explanation.image.detach().cpu()
             self._masks = None
             if masks is not None:
                 self._masks = mask_shares(masks, self._image).float().cpu()
@@ -180,7 +180,7 @@ class MapMonitor:
         return render.write_film(Path(path), frames, fps or _FPS)
 
     def _explain(self) -> Explanation:
-        """Make the maps, on the network's device, and bring them to the CPU without pixels."""
+        """Make the maps, on the network's device."""
         like = next(self.model.parameters(), None)
         found = explain(
             self._model,
@@ -202,12 +202,14 @@ class MapMonitor:
             energy = heat_shares(found, self._masks.to(found.raw.device)).tolist()
             covered = self._masks.flatten(1).mean(1).tolist()
             share = [value if value > 0 else math.nan for value in covered]
+        heatmap = found.heatmap.detach().float().cpu()
         kept = replace(
             found,
             raw=found.raw.detach().float().cpu(),
-            heatmap=found.heatmap.detach().float().cpu(),
+            # Those of pictures follow from the raw maps, and would take much memory.
+            heatmap=heatmap[:, :0, :0] if heatmap.ndim == 3 else heatmap,
             score=found.score.detach().float().cpu(),
-            image=self._image.cpu(),
+            image=self._image,
             output=None,
             recipe=None,
             region=None if found.region is None else found.region.cpu(),
