@@ -221,11 +221,12 @@ class MapMonitor:
     def _right(self, found: Explanation) -> list[bool | None]:
         """Return for each photo whether the predicted class is the one explained, if known."""
         probabilities = class_probabilities(found.output, self._output)
-        unknown = self._target is None or found.index is None or probabilities is None
-        if unknown or len(probabilities) != len(found) or probabilities.shape[1] == 1:
-            return [None] * len(found)
-        predicted = probabilities.argmax(1)
-        return (predicted == found.index.cpu()).tolist()
+        unknown: list[bool | None] = [None] * len(found)
+        if self._target is None or found.index is None or probabilities is None:
+            return unknown
+        if len(probabilities) != len(found) or probabilities.shape[1] == 1:
+            return unknown
+        return [*map(bool, probabilities.argmax(1) == found.index.cpu())]
 
     def _read_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Return what the photos are called, as names of folders, each once.
@@ -265,7 +266,8 @@ class MapMonitor:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Leave inference mode, record no graph, and keep torch's random numbers as they are."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if on_gpu else []
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices):
         yield
 
