@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from limelight.audits.findings import write_findings
+from limelight.audits.difference_page import write_difference
+from limelight.audits.differing import AuditDifference, compare_audits
+from limelight.audits.findings import write_files, write_findings
 from limelight.audits.folders import OutputFolder, open_folder
 from limelight.audits.looking import Explained, Looker, LookPlan
 from limelight.audits.results import Audit
@@ -180,11 +182,7 @@ def audit_again(
     """
     _check_packages("local")
     folder = open_folder(out)
-    facts = read_facts(folder)
-    if facts is None:
-        raise OptionError(
-            f"There is no audit in {str(folder)!r}. Pass its folder, or photos and a network."
-        )
+    facts = _facts(folder)
     with folder.only_run():
         truth = None
         if labels is not None or groups is not None:
@@ -200,6 +198,65 @@ def audit_again(
             return _find(
                 folder, facts, store, truth=truth, report=report, seed=seed, progress=progress
             )
+
+
+@checked_arguments
+def compare_runs(
+    first: str | Path,
+    second: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> AuditDifference:
+    """Compare two audits of the same photos by two networks, and write `difference.html`.
+
+    Args:
+        first, second: The folders of the audits.
+        out: The folder of the page: a path, or a URL that fsspec writes.
+        seed, progress: As in `audit`.
+
+    Raises:
+        OptionError: A folder holds no audit, or they have no photo or no class in common.
+        OutputError: The page cannot be written.
+    """
+    _check_packages("local")
+    with closing(PhotoStore(())) as store:
+        a, views = _searched(first, store, seed, progress)
+        b, other_views = _searched(second, store, seed, progress)
+        difference = compare_audits(a, b)
+        write_files(
+            open_folder(out),
+            lambda folder: write_difference(
+                difference, views, folder, other_views=other_views, progress=progress
+            ),
+        )
+    return difference
+
+
+def _searched(
+    place: str | Path, store: PhotoStore, seed: int, progress: ProgressCallback | None
+) -> tuple[Audit, PhotoViews]:
+    """Return what the rows of a run show, without its network, and its photos."""
+    folder = open_folder(place)
+    facts = _facts(folder)
+    rows, total = read_rows(folder, MOST_READ)
+    views = PhotoViews(facts.preprocess, store.load)
+    return search(rows, total, facts.summary(), views, seed=seed, progress=progress), views
+
+
+def _facts(folder: OutputFolder) -> RunFacts:
+    """Return the facts of the run in a folder.
+
+    Raises:
+        OptionError: There is none.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise OptionError(
+            f"There is no audit in {str(folder)!r}. Pass its folder, or photos and a network."
+        )
+    return facts
 
 
 def _check_packages(engine: Engine) -> None:
@@ -357,7 +414,14 @@ def _find(
         rows = with_truth(rows, truth)
     views = PhotoViews(facts.preprocess, store.load)
     found = search(
-        rows, total, facts.summary(), views, network=network, seed=seed, progress=progress
+        rows,
+        total,
+        facts.summary(),
+        views,
+        network=network,
+        output=facts.plan.output,
+        seed=seed,
+        progress=progress,
     )
     write_findings(found, views, folder, report=report, progress=progress)
     return found
