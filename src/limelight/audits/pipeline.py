@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import Literal
 
 from limelight.audits.difference_page import write_difference
 from limelight.audits.differing import AuditDifference, compare_audits
 from limelight.audits.findings import write_files, write_findings
 from limelight.audits.folders import OutputFolder, open_folder
-from limelight.audits.looking import Explained, Looker, LookPlan
+from limelight.audits.looking import Explained, Looker
 from limelight.audits.results import Audit
-from limelight.audits.row_maker import Row, RowMaker, file_bytes
-from limelight.audits.run_facts import FACTS, RunFacts, make_question, read_facts
+from limelight.audits.row_maker import Row, RowMaker
+from limelight.audits.run import Run
+from limelight.audits.run_facts import RunFacts, read_facts
 from limelight.audits.search import search
-from limelight.audits.shards import MOST_READ, Shards, read_done, read_rows
+from limelight.audits.shards import MOST_READ, read_done, read_rows
 from limelight.audits.stores import PhotoStore
 from limelight.audits.truth import Labels, Truth, with_truth
 from limelight.audits.urls import is_url
 from limelight.audits.views import PhotoViews
-from limelight.errors import OptionError, PhotoError
+from limelight.errors import OptionError
 from limelight.layers.resolved import Layer
 from limelight.metrics.annotation_files import Annotations
 from limelight.misnamed import checked_arguments
@@ -37,9 +36,6 @@ from limelight.targets.outputs import LogitsKey
 
 #: `local` decodes in threads and runs the network in this process; `ray` does both in a cluster.
 Engine = Literal["local", "ray"]
-
-#: How many photos are tried until one can be read, to plan a run.
-_MOST_TRIED = 100
 
 
 @checked_arguments
@@ -139,7 +135,7 @@ def audit(
             "output": output,
         }
         decisive = truth if target == "label" else replace(truth, photos={})
-        run = _Run(network, store, truth, open_folder(out), progress)
+        run = Run(network, store, truth, open_folder(out), progress)
         with run.folder.only_run():
             facts = run.begin(listed, options, {"what is known": decisive.fingerprint()})
             # 3. The rows.
@@ -312,89 +308,6 @@ def _engine(
     from limelight.audits.ray_engine import ray_rows
 
     return lambda photos: ray_rows(maker, photos, address=address)
-
-
-@dataclass
-class _Run:
-    """A run: its rows are made and written.
-
-    Attributes:
-        network: The network.
-        store: Where the photos are.
-        truth: What is known of them.
-        folder: Where the rows go.
-        progress: As in `audit`.
-    """
-
-    network: Network
-    store: PhotoStore
-    truth: Truth
-    folder: OutputFolder
-    progress: ProgressCallback | None
-
-    def begin(
-        self, photos: Sequence[str], options: Mapping[str, Any], known: Mapping[str, Any]
-    ) -> RunFacts:
-        """Return the facts of the run in the folder; begin one where there is none.
-
-        Raises:
-            OutputError: The run there has other settings.
-            PhotoError: None of the first photos can be read.
-        """
-        question = make_question(self.network, options, known)
-        facts = read_facts(self.folder)
-        if facts is not None:
-            facts.refuse_other(question)
-            return facts
-        plan = LookPlan.make(self.network, self._first_image(photos), **options)
-        facts = RunFacts.of(self.network, plan, question)
-        self.folder.write(FACTS, facts.as_text().encode())
-        return facts
-
-    def _first_image(self, photos: Sequence[str]) -> Tensor:
-        """Return the first photo that can be read as the network's input.
-
-        Raises:
-            PhotoError: None of the first hundred can.
-        """
-        first: PhotoError | None = None
-        for photo in photos[:_MOST_TRIED]:
-            try:
-                return self.network.images(self.store.load(photo, self.network.preprocess))
-            except PhotoError as error:
-                first = first or error
-        assert first is not None  # there are photos
-        count = min(len(photos), _MOST_TRIED)
-        raise PhotoError(f"None of the first {count} photos can be read. {first}") from first
-
-    def add_rows(
-        self,
-        photos: Sequence[str],
-        facts: RunFacts,
-        make: Callable[[Sequence[str]], Iterator[list[Row]]],
-    ) -> None:
-        """Make and write the rows of the photos that have none, or that have changed.
-
-        What was made is written also when an error or an interrupt ends the work.
-        """
-        done = read_done(self.folder)
-        left = [photo for photo in photos if not self._is_done(photo, done)]
-        if not left:
-            return
-        shards = Shards(self.folder, facts.plan.form)
-        count = len(photos) - len(left)
-        try:
-            for rows in make(left):
-                shards.add(rows)
-                count += len(rows)
-                if self.progress:
-                    self.progress("photos", count, len(photos))
-        finally:
-            shards.flush()
-
-    def _is_done(self, photo: str, done: Mapping[str, int]) -> bool:
-        """Return whether a photo has its row; one on this machine has if its size is the same."""
-        return photo in done and (is_url(photo) or done[photo] == file_bytes(Path(photo)))
 
 
 def _find(
