@@ -1,4 +1,4 @@
-"""Whether the network looks at a mark: is it hotter there where the mark is than where it is not."""
+"""Whether the network looks at a mark: whether its place is hotter with the mark than without."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _source_means(values: Floats, sources: Numbers) -> Floats:
 
 
 def _welch(first: Floats, second: Floats) -> float:
-    """Return Welch's t of two samples; NaN with fewer than `FEWEST_SOURCES` in both or no spread."""
+    """Return Welch's t of two samples; NaN with fewer than `FEWEST_SOURCES` values in all."""
     if len(first) + len(second) < FEWEST_SOURCES or min(len(first), len(second)) < 2:
         return nan
     error = sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
