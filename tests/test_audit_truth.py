@@ -317,7 +317,7 @@ def test_what_is_not_coco_says_where_it_is_wrong(
 ) -> None:
     file = in_coco(tmp_path, annotation)
     with pytest.raises(OptionError, match=message):
-        Annotations(**{"masks" if masks else "boxes": file})
+        Annotations(masks=file) if masks else Annotations(boxes=file)
     with pytest.raises(OptionError, match="'images' is missing"):
         Annotations(boxes=written(tmp_path / "other.json", "{}"))
 

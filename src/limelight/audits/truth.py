@@ -9,7 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from limelight.audits.photo_tables import match_photos, path_of, read_column
+import numpy as np
+
+from limelight.audits.named_photos import match_photos, path_of, read_column
+from limelight.audits.rows import AuditRows
 from limelight.errors import LimelightError, OptionError
 from limelight.metrics.annotation_files import Annotations, join_objects
 from limelight.metrics.objects import Objects
@@ -303,3 +306,24 @@ def _state_of(annotations: Annotations) -> str:
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     facts = [bool(annotations.boxes), annotations.names, annotations.mask_value, states]
     return as_json(facts)
+
+
+def with_truth(rows: AuditRows, truth: Truth) -> AuditRows:
+    """Return rows with the labels and groups of `truth`; an answer is right by the new label.
+
+    Where the label is the same as before, so is whether the answer is right. A thing that `truth`
+    knows of no photo stays as it is.
+    """
+    known = [truth.of(photo) for photo in rows.photo]
+    label, group, right = rows.label, rows.group, rows.right
+    if truth.labelled:
+        label = np.array([each.label for each in known], dtype=object)
+        right = rows.right.copy()
+        for number in np.flatnonzero(label != rows.label):
+            predicted = rows.predicted[number]
+            index = truth.classes.index(predicted) if predicted else None
+            is_right = None if index is None else truth.is_right(label[number], index)
+            right[number] = np.nan if is_right is None else is_right
+    if truth.grouped:
+        group = np.array([each.group for each in known], dtype=object)
+    return replace(rows, label=label, group=group, right=right)

@@ -29,6 +29,7 @@ COMMANDS = {
     "network.",
     "sanity": "Draw the network's weights anew, layer by layer, and see whether the maps of PHOTO "
     "go away.",
+    "audit": "Find out where a network looks on a data set, whether it should, and what to mend.",
     "walkthrough": "Show how the heatmap of PHOTO came to be: a page with every step, and its true "
     "numbers.",
     "trace": "Follow the gradient of a score back through the network: activations A, gradients "

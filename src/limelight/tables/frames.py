@@ -41,13 +41,13 @@ def as_frame(
     )
 
 
-def refuse_without(package: str, purpose: str) -> None:
-    """Refuse what needs a package of the extra `tables`, if that is not installed.
+def refuse_without(package: str, purpose: str, extra: str = "tables") -> None:
+    """Refuse what needs a package of an extra, if that is not installed.
 
     Raises:
         OptionError: It is not.
     """
     if find_spec(package) is None:
         raise OptionError(
-            f"{purpose}, and {package} is not installed: pip install 'limelight[tables]'."
+            f"{purpose}, and {package} is not installed: pip install 'limelight[{extra}]'."
         )

@@ -1,0 +1,340 @@
+"""`audit`: the rows of a data set, what they show, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from limelight.audits.difference_page import write_difference
+from limelight.audits.differing import AuditDifference, compare_audits
+from limelight.audits.findings import write_files, write_findings
+from limelight.audits.folders import OutputFolder, open_folder
+from limelight.audits.looking import Explained, Looker
+from limelight.audits.results import Audit
+from limelight.audits.row_maker import Row, RowMaker
+from limelight.audits.run import Run
+from limelight.audits.run_facts import RunFacts, read_facts
+from limelight.audits.search import search
+from limelight.audits.shards import MOST_READ, read_done, read_rows
+from limelight.audits.stores import PhotoStore
+from limelight.audits.truth import Labels, Truth, with_truth
+from limelight.audits.urls import is_url
+from limelight.audits.views import PhotoViews
+from limelight.errors import OptionError
+from limelight.layers.resolved import Layer
+from limelight.metrics.annotation_files import Annotations
+from limelight.misnamed import checked_arguments
+from limelight.models.network import Network
+from limelight.photo_pipeline import MANY_PHOTOS, pictures_of
+from limelight.progress import ProgressCallback
+from limelight.tables.frames import refuse_without
+from limelight.targets import ClassName
+from limelight.targets.outputs import LogitsKey
+
+#: `local` decodes in threads and runs the network in this process; `ray` does both in a cluster.
+Engine = Literal["local", "ray"]
+
+
+@checked_arguments
+def audit(
+    network: Network,
+    photos: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    boxes: str | Path | None = None,
+    masks: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    mask_value: int | None = None,
+    matches: Mapping[str, Sequence[ClassName]] | None = None,
+    method: str | None = None,
+    layer: Layer | None = None,
+    target: Explained = "predicted",
+    output: LogitsKey | None = None,
+    features_layer: str | None = None,
+    batch: int = 8,
+    workers: int | None = None,
+    engine: Engine = "local",
+    address: str | None = None,
+    removal: bool = True,
+    report: bool = True,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Audit:
+    """Find out where a network looks on a data set, and whether it should.
+
+        network = limelight.load_model("resnet50")
+        found = limelight.audit(network, "photos", "audit", labels="labels.csv")
+        found.findings[0].sentence
+
+    1. List the photos, and read what is known of them.
+    2. Begin the run in the folder, or go on with the one that is there.
+    3. Make the row of each photo that has none: prediction, map, peaks.
+    4. Search the rows for evidence that wrong answers share, and for marks.
+    5. Write the findings, the lists of photos and the report.
+
+    An interrupted audit goes on when it is called again. `docs/audit.md` describes the files.
+
+    Args:
+        network: From `load_model`, or a `Network` around your own model.
+        photos: A folder, files, patterns such as `photos/*.jpg`, or URLs that fsspec reads.
+        out: The folder of the run: a path, or a URL that fsspec writes.
+        labels: The true classes: a CSV file with the columns photo and label, or `folders` for the
+            names of the photos' folders; None takes those if all are classes of the network.
+        groups: What photos belong together (a patient, a film): a CSV file with the columns photo
+            and group.
+        boxes, masks, names, mask_value: Where the objects are, as in `Annotations`: boxes in a CSV
+            file, a folder in YOLO's form or a JSON file in COCO's; or masks. `names` has the name
+            of each class number.
+        matches: By a class of labels or annotations, the network's classes that go with it.
+        method, layer, output: As in `explain`.
+        target: Whether to explain the `predicted` class or the `label`.
+        features_layer: The early layer whose activations describe evidence; None to have it chosen.
+        batch: How many photos go through the network together.
+        workers: How many threads decode, or with `ray` how many processes run the network; None
+            to let limelight choose.
+        engine: `local`, or `ray` for a cluster (extra `ray`).
+        address: Of the Ray cluster; None for one on this machine.
+        removal: Whether to paint evidence over and run the network again on some photos.
+        report: Whether to write the report and the lists.
+        seed: Of all that is drawn at random.
+        progress: Called as progress(task, done, total).
+
+    Raises:
+        OptionError: An argument or a file cannot be used, or a package is missing.
+        MissingPhotoError, PhotoError: There are no photos, or none of them can be read.
+        OutputError: The folder cannot be written, is being written by another audit, or holds one
+            with other settings. What was written before is kept.
+        LayerError, MethodError, ModelError, TargetError: As `explain`.
+    """
+    _check_packages(engine)
+    # 1. The photos.
+    data = [photos] if isinstance(photos, str | Path) else photos
+    store = PhotoStore([str(place) for place in data])
+    with closing(store):
+        listed = _each_photo(store.photos(), network)
+        annotations = _annotations(boxes, masks, names, mask_value)
+        truth = Truth.read(
+            listed,
+            labels=_as_labels(labels),
+            groups=None if groups is None else Path(groups),
+            annotations=annotations,
+            matches=matches,
+            classes=network.classes,
+        )
+        # 2. The run.
+        options = {
+            "method": method,
+            "layer": layer,
+            "features_layer": features_layer,
+            "explained": target,
+            "output": output,
+        }
+        decisive = truth if target == "label" else replace(truth, photos={})
+        run = Run(network, store, truth, open_folder(out), progress)
+        with run.folder.only_run():
+            facts = run.begin(listed, options, {"what is known": decisive.fingerprint()})
+            # 3. The rows.
+            looker = Looker(network, facts.plan, trial=len(listed) >= MANY_PHOTOS)
+            maker = RowMaker(looker, truth, store.local, store.done_with, batch, workers)
+            run.add_rows(listed, facts, _engine(engine, maker, address))
+            # 4. and 5.
+            return _find(
+                run.folder,
+                facts,
+                store,
+                truth=truth,
+                network=network if removal else None,
+                report=report,
+                seed=seed,
+                progress=progress,
+            )
+
+
+@checked_arguments
+def audit_again(
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    matches: Mapping[str, Sequence[ClassName]] | None = None,
+    report: bool = True,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Audit:
+    """Search the rows of an audit again, and write its report anew, without the network.
+
+    Args:
+        out: The folder of the run.
+        labels, groups, matches: As in `audit`, in place of those that the rows have.
+        report, seed, progress: As in `audit`. What removing evidence does is not tried.
+
+    Raises:
+        OptionError, OutputError: As `audit`.
+    """
+    _check_packages("local")
+    folder = open_folder(out)
+    facts = _facts(folder)
+    with folder.only_run():
+        truth = None
+        if labels is not None or groups is not None:
+            photos = list(read_done(folder))
+            truth = Truth.read(
+                photos,
+                labels=_as_labels(labels),
+                groups=None if groups is None else Path(groups),
+                matches=matches,
+                classes=facts.classes,
+            )
+        with closing(PhotoStore(())) as store:
+            return _find(
+                folder, facts, store, truth=truth, report=report, seed=seed, progress=progress
+            )
+
+
+@checked_arguments
+def compare_runs(
+    first: str | Path,
+    second: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> AuditDifference:
+    """Compare two audits of the same photos by two networks, and write `difference.html`.
+
+    Args:
+        first, second: The folders of the audits.
+        out: The folder of the page: a path, or a URL that fsspec writes.
+        seed, progress: As in `audit`.
+
+    Raises:
+        OptionError: A folder holds no audit, or they have no photo or no class in common.
+        OutputError: The page cannot be written.
+    """
+    _check_packages("local")
+    with closing(PhotoStore(())) as store:
+        a, views = _searched(first, store, seed, progress)
+        b, other_views = _searched(second, store, seed, progress)
+        difference = compare_audits(a, b)
+        write_files(
+            open_folder(out),
+            lambda folder: write_difference(
+                difference, views, folder, other_views=other_views, progress=progress
+            ),
+        )
+    return difference
+
+
+def _searched(
+    place: str | Path, store: PhotoStore, seed: int, progress: ProgressCallback | None
+) -> tuple[Audit, PhotoViews]:
+    """Return what the rows of a run show, without its network, and its photos."""
+    folder = open_folder(place)
+    facts = _facts(folder)
+    rows, total = read_rows(folder, MOST_READ)
+    views = PhotoViews(facts.preprocess, store.load)
+    return search(rows, total, facts.summary(), views, seed=seed, progress=progress), views
+
+
+def _facts(folder: OutputFolder) -> RunFacts:
+    """Return the facts of the run in a folder.
+
+    Raises:
+        OptionError: There is none.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise OptionError(
+            f"There is no audit in {str(folder)!r}. Pass its folder, or photos and a network."
+        )
+    return facts
+
+
+def _check_packages(engine: Engine) -> None:
+    """Refuse to begin what a missing package would end.
+
+    Raises:
+        OptionError: One is missing, or there is no such engine.
+    """
+    for package in ("pyarrow", "sklearn"):
+        refuse_without(package, "An audit writes and searches tables", extra="audit")
+    if engine == "ray":
+        refuse_without("ray", "The engine 'ray' runs in a cluster of Ray", extra="ray")
+    elif engine != "local":
+        raise OptionError(f"engine is {engine!r}; 'local' or 'ray' was expected.")
+
+
+def _as_labels(labels: str | Path | None) -> Labels | None:
+    return "folders" if labels == "folders" else None if labels is None else Path(labels)
+
+
+def _annotations(
+    boxes: str | Path | None,
+    masks: str | Path | None,
+    names: Sequence[str] | None,
+    mask_value: int | None,
+) -> Annotations | None:
+    """Return what is marked on the photos, if anything is."""
+    if boxes is not None and masks is not None:
+        raise OptionError("Both boxes and masks are given; one of them was expected.")
+    if boxes is None and masks is None:
+        return None
+    return Annotations(
+        boxes=None if boxes is None else Path(boxes),
+        masks=None if masks is None else Path(masks),
+        names=names,
+        mask_value=mask_value,
+    )
+
+
+def _each_photo(listed: Sequence[str], network: Network) -> list[str]:
+    """Return the photos, with each picture of a file on this machine that holds several."""
+    local = [photo for photo in listed if not is_url(photo)]
+    pictures = list(map(str, pictures_of(local, network)))
+    return [*pictures, *(photo for photo in listed if is_url(photo))]
+
+
+def _engine(
+    engine: Engine, maker: RowMaker, address: str | None
+) -> Callable[[Sequence[str]], Iterator[list[Row]]]:
+    """Return what makes the rows of photos."""
+    if engine == "local":
+        return maker.rows
+    from limelight.audits.ray_engine import ray_rows
+
+    return lambda photos: ray_rows(maker, photos, address=address)
+
+
+def _find(
+    folder: OutputFolder,
+    facts: RunFacts,
+    store: PhotoStore,
+    *,
+    truth: Truth | None,
+    report: bool,
+    seed: int,
+    progress: ProgressCallback | None,
+    network: Network | None = None,
+) -> Audit:
+    """Search the rows, and write what is found."""
+    rows, total = read_rows(folder, MOST_READ)
+    if truth is not None:
+        rows = with_truth(rows, truth)
+    views = PhotoViews(facts.preprocess, store.load)
+    found = search(
+        rows,
+        total,
+        facts.summary(),
+        views,
+        network=network,
+        output=facts.plan.output,
+        seed=seed,
+        progress=progress,
+    )
+    write_findings(found, views, folder, report=report, progress=progress)
+    return found
