@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from limelight.audits.mark_heat import looks_at
 from limelight.audits.placing import BORDER_LIMIT, PLACE_LIMIT
 from limelight.audits.results import Evidence, Finding, Mark
 from limelight.audits.rows import AuditRows, Numbers
@@ -16,10 +17,6 @@ from limelight.audits.verdict import as_probability, counted, with_interval
 #: Evidence is reported with a p below this, and with at least this excess of wrong answers. A small
 #: p alone is no reason: fair networks have it too, as their wrong answers lack the object.
 ALPHA, LEAST_EXCESS = 0.05, 0.05
-
-#: Heat at a mark, over that of a uniform map: from the first on the network looks at it, and below
-#: the second it does not.
-LOOKS_AT, IGNORES = 0.8, 0.5
 
 #: A wrong answer with at least this probability is a confident one.
 CONFIDENT = 0.9
@@ -50,7 +47,7 @@ def findings_of(
     wrong.sort(key=lambda finding: -finding.size)
     placed.sort(key=lambda finding: -_strength(finding.evidence))
     marked = [_of_mark(evidence, mark) for mark in marks]
-    marked.sort(key=lambda finding: not (finding.mark and finding.mark.lift >= LOOKS_AT))
+    marked.sort(key=lambda finding: not (finding.mark and looks_at(finding.mark)))
     return _with_relabel(rows, evidence, [*wrong, *placed, *marked])
 
 
@@ -165,27 +162,20 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
         f"paint it over, or add photos of {name} without it"
     )
     unused = ". This network does not rely on it, and the next one may."
-    advice += unused if mark.lift < IGNORES else ", and train again."
+    advice += unused if looks_at(mark) is False else ", and train again."
     return Finding("mark", f"Pixels of {name}, at {where}", sentence, advice, 0.0, mark=mark)
 
 
 def _use_of(mark: Mark) -> str:
     """Return whether the network looks at a mark, with the figures that say so."""
-    if not np.isfinite(mark.lift):
-        return "whether the network looks at it is not known, as the class has no maps"
-    grade = (
-        "the network looks at it"
-        if mark.lift >= LOOKS_AT
-        else "the network hardly looks at it"
-        if mark.lift >= IGNORES
-        else "the network does not look at it"
+    looks = looks_at(mark)
+    if looks is None:
+        return "whether the network looks at it is not known, as the class has too few maps"
+    grade = "the network looks at it" if looks else "nothing shows that the network looks at it"
+    return (
+        f"{grade}: where photos show the mark most, their maps have {mark.lift:.2f} times the heat "
+        f"of a uniform map there, and {mark.lift_without:.2f} times where they show it least"
     )
-    told = (
-        f"{grade}: its maps of the class have {mark.lift:.2f} times the heat of a uniform map there"
-    )
-    if np.isfinite(mark.lift_of_rest):
-        told += f", those of other classes {mark.lift_of_rest:.2f} times"
-    return told
 
 
 def _box_in_words(mark: Mark) -> str:
