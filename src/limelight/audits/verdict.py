@@ -182,12 +182,12 @@ class Reason(NamedTuple):
 
     Attributes:
         reason: The reason, without the photo's name.
-        count: How many photos it holds for.
+        photos: How many photos it holds for.
         first: The path of the first.
     """
 
     reason: str
-    count: int
+    photos: int
     first: str
 
 
