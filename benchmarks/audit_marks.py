@@ -18,10 +18,11 @@ border with whether that kind of evidence is of the planted class and on the pla
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,11 +38,12 @@ from torch.nn.functional import cross_entropy
 import limelight
 from limelight.audits.evidence import find_evidence
 from limelight.audits.looking import Looker, LookPlan
+from limelight.audits.peaks import difference_hash, features_under, find_peaks
 from limelight.audits.pixels import search_marks
 from limelight.audits.placing import with_places
 from limelight.audits.related import related_warning, sources_of
 from limelight.audits.results import Evidence, Mark
-from limelight.audits.rows import AuditRows, as_arrays, read_form, write_rows
+from limelight.audits.rows import AuditRows, MapForm, as_arrays, read_form, write_rows
 from limelight.audits.views import PhotoViews
 from limelight.models.network import Network
 
@@ -256,18 +258,23 @@ class Bench:
     def images(self, samples: Sequence[Sample]) -> Tensor:
         return torch.stack([self.preprocess(one.picture) for one in samples])
 
+    def seen(self, samples: Sequence[Sample]) -> Tensor:
+        """Return what the trunk sees of photos, `[B, K, h, w]`; each is looked at once."""
+        new = [one for one in samples if id(one.picture) not in self._seen]
+        trunk = SmallNetwork(self.kind).eval().trunk
+        with torch.no_grad():
+            for start in range(0, len(new), 16):
+                part = new[start : start + 16]
+                for one, seen in zip(part, trunk(self.images(part)), strict=True):
+                    self._seen[id(one.picture)] = seen.half()
+                    self._kept.append(one.picture)
+        return torch.stack([self._seen[id(one.picture)] for one in samples])
+
     def train(self, samples: Sequence[Sample], seed: int, epochs: int = 30) -> Network:
         """Train a network; the seed decides on its first weights and its batches."""
         torch.manual_seed(seed)
         model = SmallNetwork(self.kind).eval()
-        new = [one for one in samples if id(one.picture) not in self._seen]
-        with torch.no_grad():
-            for start in range(0, len(new), 16):
-                part = new[start : start + 16]
-                for one, seen in zip(part, model.trunk(self.images(part)), strict=True):
-                    self._seen[id(one.picture)] = seen.half()
-                    self._kept.append(one.picture)
-        seen = torch.stack([self._seen[id(one.picture)] for one in samples])
+        seen = self.seen(samples)
         kinds = torch.tensor([self.kind.classes.index(one.label) for one in samples])
         learning = [*model.features.parameters(), *model.head.parameters()]
         batches = -(-len(kinds) // 20)
@@ -285,27 +292,63 @@ class Bench:
                 schedule.step()
         return Network("small", model.eval(), self.preprocess, self.kind.classes)
 
+    def looked(self, network: Network, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+        """Yield the columns of each photo that `Looker` makes, in the time of the head alone.
+
+        For this head Grad-CAM equals CAM, the sum of the last activations weighed by the row of the
+        class in the last layer.
+        """
+        model, seen = network.model, self.seen(samples).float()
+        with torch.no_grad():
+            last = model.get_submodule("features")(seen)
+            logits = model.get_submodule("head")(last.mean((2, 3)))
+            probability, index = logits.softmax(1).max(1)
+            weights = model.get_parameter("head.weight")[index]
+            heat = torch.einsum("bk,bkhw->bhw", weights, last).clamp(min=0)
+        heat = heat / heat.flatten(1).amax(1).clamp(min=1e-12)[:, None, None]
+        peaks = find_peaks(heat)
+        features = features_under(heat, seen, peaks)
+        hashes = difference_hash(self.images(samples))
+        for b in range(len(samples)):
+            name = self.kind.classes[int(index[b])]
+            yield {
+                "look": hashes[b],
+                "predicted": name,
+                "probability": float(probability[b]),
+                "explained": name,
+                "status": "ok" if bool(heat[b].any()) else "flat",
+                "map": heat[b].flatten().numpy(),
+                "map_scale": 1.0,
+                "peak_cells": peaks[b].tolist(),
+                "peak_heat": heat[b].flatten()[peaks[b]].numpy(),
+                "peak_features": features[b].numpy(),
+            }
+
+    def check(self, network: Network, samples: Sequence[Sample]) -> float:
+        """Return the largest difference between these maps and those of `Looker`."""
+        plan = LookPlan.make(network, self.images(samples[:1]))
+        found = Looker(network, plan).look(self.images(samples))
+        pairs = zip(found, self.looked(network, samples), strict=True)
+        return max(float(np.abs(a.columns["map"] - b["map"]).max()) for a, b in pairs)
+
     def rows(self, network: Network, samples: Sequence[Sample], *, groups: bool) -> AuditRows:
         """Look at photos, and return their rows as they would be read from a file."""
-        plan = LookPlan.make(network, self.images(samples[:1]))
-        looker, rows = Looker(network, plan), list[dict[str, Any]]()
-        for start in range(0, len(samples), 8):
-            part = samples[start : start + 8]
-            for one, looked in zip(part, looker.look(self.images(part)), strict=True):
-                rows.append(
-                    {
-                        "photo": one.name,
-                        "digest": f"{hash(one.picture.tobytes()):x}",
-                        "width": one.picture.width,
-                        "height": one.picture.height,
-                        "group": one.source if groups else None,
-                        "label": one.label,
-                        **looked.columns,
-                        "right": looked.columns["predicted"] == one.label,
-                    }
-                )
+        rows = [
+            {
+                "photo": one.name,
+                "digest": hashlib.sha256(one.picture.tobytes()).hexdigest(),
+                "width": one.picture.width,
+                "height": one.picture.height,
+                "group": one.source if groups else None,
+                "label": one.label,
+                **looked,
+                "right": looked["predicted"] == one.label,
+            }
+            for one, looked in zip(samples, self.looked(network, samples), strict=True)
+        ]
+        side = round(len(rows[0]["map"]) ** 0.5)
         file = io.BytesIO()
-        write_rows(file, rows, plan.form)
+        write_rows(file, rows, MapForm((side, side), self.kind.channels))
         table = pyarrow.parquet.read_table(io.BytesIO(file.getvalue()))
         return as_arrays(table, read_form(table.schema, "memory"))
 
@@ -315,6 +358,18 @@ class Bench:
 
 
 # Runs
+
+
+def use_of(bench: Bench, network: Network, pool: Sequence[Sample], plant: Plant, label: str) -> str:
+    """Return how many photos of other classes are said to be of one, without and with the cue."""
+    others = [one for one in pool if one.label != label][:100]
+    drawn = np.random.default_rng(0)
+    cued = [one._replace(picture=plant(one, drawn)) for one in others]
+    shares = []
+    for samples in (others, cued):
+        said = [looked["predicted"] == label for looked in bench.looked(network, samples)]
+        shares.append(f"{np.mean(said):.0%}")
+    return " -> ".join(shares)
 
 
 class Run(NamedTuple):
@@ -378,6 +433,7 @@ def scenes(seed: int, counts: Sequence[int], twins: int) -> None:
     learned = draw_scenes(200, [seed, 100])
     pool = draw_scenes(max(counts), [seed, 200])
     clean = bench.train(learned, seed)
+    print(f"maps differ from those of Looker by {bench.check(clean, pool[:8]):.1e}")
     for label in SCENES.classes:
         taught = bench.train(planted(learned, stamp, label, drawn), seed)
         audited = planted(pool, stamp, label, drawn)
@@ -385,7 +441,8 @@ def scenes(seed: int, counts: Sequence[int], twins: int) -> None:
             for name, network in (("used", taught), ("ignored", clean)):
                 start = time.perf_counter()
                 run = audit(bench, network, audited[: 2 * count], groups=False)
-                report(f"scenes seed {seed} stamp on {label} n={count} {name}", run, start)
+                use = use_of(bench, network, pool, stamp, label)
+                report(f"scenes {seed} stamp on {label} n={count} {name} {use}", run, start)
     for twin in range(twins):
         start = time.perf_counter()
         own = draw_scenes(max(counts), [seed, 300 + twin])
@@ -413,7 +470,8 @@ def windows(folder: Path, seed: int, count: int, twins: int, plants: Sequence[st
             start = time.perf_counter()
             taught = bench.train(planted(learned, plant, label, drawn), seed)
             run = audit(bench, taught, planted(pool, plant, label, drawn), groups=True)
-            report(f"windows seed {seed} {name} on {label}", run, start)
+            use = use_of(bench, taught, pool, plant, label)
+            report(f"windows {seed} {name} on {label} {use}", run, start)
     for twin in range(twins):
         start = time.perf_counter()
         dealt = twin % 2 == 1

@@ -45,8 +45,8 @@ class RowMaker:
     workers: int | None = None
     _fetched: dict[Path, _Fetched] = field(default_factory=dict, repr=False)
 
-    def rows(self, photos: Iterable[str]) -> Iterator[Row]:
-        """Yield the row of each photo, in order.
+    def rows(self, photos: Iterable[str]) -> Iterator[list[Row]]:
+        """Yield the rows of photos batch by batch, in order.
 
         A photo that cannot be read gives a row with the error. Any other error concerns all photos
         and is raised.
@@ -59,11 +59,12 @@ class RowMaker:
         for loaded in batches:
             begun = [self._begin(each) for each in loaded]
             looked = self._look(loaded, begun)
-            for each, start in zip(loaded, begun, strict=True):
-                yield self._finish(start, None if start.error else next(looked))
+            rows = [self._finish(start, None if start.error else next(looked)) for start in begun]
+            for each, row in zip(loaded, rows, strict=True):
                 room.give(each.taken)
-                self.done_with(start.row["photo"])
+                self.done_with(row["photo"])
             del loaded, begun, looked
+            yield rows
 
     def _files(self, photos: Iterable[str]) -> Iterator[Path]:
         """Yield a file for each photo; those that are elsewhere are fetched ahead."""

@@ -51,13 +51,16 @@ class Shards:
         self._began = self._written = time.monotonic()
         self._next = 1 + max(map(_number, shard_names(folder)), default=0)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row, and write a file when it is time.
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the rows of a batch, and write a file when it is time.
+
+        A file holds whole batches: rounding depends on what goes through the network together, and
+        a run that goes on with whole batches gives the rows of one that was never interrupted.
 
         Raises:
             OutputError: It cannot be written. The rows before it are kept.
         """
-        self._rows.append(row)
+        self._rows += rows
         now = time.monotonic()
         wait = min(MOST_SECONDS, max(LEAST_SECONDS, SHARE_OF_TIME * (now - self._began)))
         if len(self._rows) >= MOST_ROWS or now - self._written >= wait:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import finalize
 
-from limelight.audits.photo_tables import path_of
+from limelight.audits.named_photos import path_of
 from limelight.audits.urls import filesystem_of, is_url, reason, without_secrets
 from limelight.errors import MissingPhotoError, PhotoError
 from limelight.photos.files import SUFFIXES

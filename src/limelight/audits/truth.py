@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from limelight.audits.photo_tables import match_photos, path_of, read_column
+from limelight.audits.named_photos import match_photos, path_of, read_column
 from limelight.audits.rows import AuditRows
 from limelight.errors import LimelightError, OptionError
 from limelight.metrics.annotation_files import Annotations, join_objects

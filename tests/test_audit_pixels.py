@@ -1,0 +1,233 @@
+"""Marks in the pixels of a class: planted, absent, by chance, and whether they are heated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from scipy.ndimage import convolve
+from scipy.stats import ttest_ind
+
+from helpers.audit_rows import made_rows
+from limelight.audits import pixels
+from limelight.audits.pixels import fine_structure, find_marks, lift_at, search_marks
+from limelight.audits.rows import AuditRows
+from limelight.audits.views import PhotoViews
+from limelight.errors import PhotoError
+from limelight.photos.preprocess import Preprocess
+from limelight.photos.raster import Photo
+
+Pixels = npt.NDArray[np.uint8]
+
+SEEN = Preprocess(size=(80, 80), resize=80)
+
+
+@pytest.fixture
+def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "PERMUTATIONS", 99)
+
+
+def _photos(drawn: np.random.Generator, count: int) -> Pixels:
+    """Draw photos `[N, 80, 80]` with coarse and fine structure of their own."""
+    coarse = drawn.random((count, 5, 5)).repeat(16, 1).repeat(16, 2)
+    return (60 + 80 * coarse + drawn.normal(0, 12, (count, 80, 80))).clip(0, 255).astype(np.uint8)
+
+
+def _stamped(photos: Pixels, drawn: np.random.Generator, share: float = 0.7) -> Pixels:
+    """Write two bars over the lower right corner of some photos, up to a pixel off."""
+    stamped = photos.copy()
+    for i in np.flatnonzero(drawn.random(len(photos)) < share):
+        photo = stamped[i]
+        y, x = np.array([60, 52]) + drawn.integers(-1, 2, 2)
+        photo[y : y + 3, x : x + 20] = 230
+        photo[y + 6 : y + 9, x : x + 20] = 230
+    return stamped
+
+
+def _views(photos: Pixels, unreadable: Sequence[int] = ()) -> PhotoViews:
+    def load(photo: str, preprocess: Preprocess) -> Photo:
+        number = int(photo.removeprefix("photo").removesuffix(".png"))
+        if number in unreadable:
+            raise PhotoError("It is gone.")
+        return Image.fromarray(photos[number])
+
+    return PhotoViews(SEEN, load)
+
+
+def _rows(labels: Sequence[str], **columns: Any) -> AuditRows:
+    return made_rows(len(labels), label=labels, explained=labels, predicted=labels, **columns)
+
+
+def test_the_fine_structure_is_a_picture_less_the_mean_of_its_neighbours() -> None:
+    drawn = np.random.default_rng(0)
+    picture = drawn.integers(0, 256, (80, 80), dtype=np.uint8)
+    grey = picture / 255
+    mean = convolve(grey, np.full((9, 9), 1 / 81), mode="reflect")
+    assert fine_structure(Image.fromarray(picture)) == pytest.approx(grey - mean, abs=1e-5)
+    assert np.abs(fine_structure(Image.new("RGB", (30, 90), (9, 99, 199)))).max() < 1e-6
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_stamp_on_most_of_one_class_is_named_with_its_place(classes: int) -> None:
+    drawn = np.random.default_rng(classes)
+    count = 50 * classes
+    labels = [f"class{i % classes}" for i in range(count)]
+    photos = _photos(drawn, count)
+    photos[1::classes] = _stamped(photos[1::classes], drawn)
+    rows = _rows(labels)
+    (mark,) = find_marks(rows, np.arange(count), _views(photos), seed=0)
+    assert (mark.label, mark.photos) == ("class1", 50)
+    assert mark.p == pytest.approx(1 / 401)
+    # The mean of 9 x 9 neighbours carries the stamp up to four pixels on.
+    left, top, right, bottom = 80 * np.array(mark.box)
+    assert (left, right) == (pytest.approx(52, abs=5), pytest.approx(72, abs=5))
+    assert (top, bottom) == (pytest.approx(60, abs=5), pytest.approx(69, abs=5))
+    assert mark.pixels[60:69, 52:72].mean() > 0.3
+    fine = np.stack([fine_structure(Image.fromarray(photo)) for photo in photos])
+    own = np.arange(count) % classes == 1
+    t, _ = ttest_ind(fine[own].astype(float), fine[~own].astype(float), equal_var=False)
+    assert mark.strength == pytest.approx(np.abs(t)[mark.pixels].max(), rel=1e-3)
+
+
+def test_chance_is_rarely_taken_for_a_mark(few_permutations: None) -> None:
+    drawn, found = np.random.default_rng(11), 0
+    for seed in range(40):
+        photos = _stamped(_photos(drawn, 40), drawn, 0.3)  # a stamp that says nothing
+        labels = ["cat", "dog"] * 20
+        found += bool(find_marks(_rows(labels), np.arange(40), _views(photos), seed=seed))
+    assert found <= 7  # at 5 %, 8 or more of 40 are found less than once in 1000 times
+
+
+def test_related_photos_are_permuted_together(few_permutations: None) -> None:
+    drawn = np.random.default_rng(3)
+    alone = together = 0
+    labels = np.repeat(["cat", "dog"], 60).tolist()
+    for seed in range(6):
+        scenes = drawn.normal(0, 25, (24, 80, 80)).repeat(5, 0)
+        noise = drawn.normal(0, 12, scenes.shape)
+        photos = (120 + scenes + noise).clip(0, 255).astype(np.uint8)
+        views, rows = _views(photos), _rows(labels)
+        alone += bool(find_marks(rows, np.arange(120), views, seed=seed))
+        together += bool(find_marks(rows, np.arange(120) // 5, views, seed=seed))
+    assert alone == 6
+    assert together <= 2
+
+
+def test_few_sources_of_a_class_are_not_tested() -> None:
+    drawn = np.random.default_rng(3)
+    photos = _photos(drawn, 80)
+    photos[::2] = _stamped(photos[::2], drawn, 1)
+    sources = np.where(np.arange(80) % 2, np.arange(80), np.arange(80) % 9)
+    found = search_marks(_rows(["cat", "dog"] * 40), sources, _views(photos), seed=0)
+    assert (found.classes, found.left_out) == (("dog",), 1)
+    assert [mark.label for mark in found.marks] in ([], ["dog"])
+
+
+def test_a_network_that_looks_at_the_mark_is_told_from_one_that_does_not() -> None:
+    drawn = np.random.default_rng(5)
+    photos, labels = _photos(drawn, 100), ["cat", "dog"] * 50
+    photos[::2] = _stamped(photos[::2], drawn)
+    looks, ignores = np.zeros((100, 8, 8), np.float16), np.zeros((100, 8, 8), np.float16)
+    ignores[:, 1:4, 1:4] = 1
+    looks[:] = ignores
+    looks[::2, 6, 5:7] = 1
+    for maps, heated in ((looks, True), (ignores, False)):
+        (mark,) = find_marks(_rows(labels, maps=maps), np.arange(100), _views(photos), seed=0)
+        assert mark.label == "cat"
+        assert (mark.lift > 1) == heated
+        assert mark.lift_of_rest == 0
+
+
+def test_the_lift_is_the_mean_heat_there_over_the_mean_heat() -> None:
+    maps = np.zeros((3, 2, 4))
+    maps[0, 0, 0], maps[1] = 0.5, 0.2  # the last has no heat
+    here = np.zeros((80, 80), bool)
+    here[:40, :20] = True
+    assert lift_at(here, maps) == pytest.approx((8 + 1) / 2)
+    assert lift_at(~here, maps) == pytest.approx((0 + 1) / 2)
+    assert lift_at(np.ones((80, 80), bool), maps) == pytest.approx(1)
+    assert np.isnan(lift_at(here, maps[2:]))
+    assert np.isnan(lift_at(np.zeros((80, 80), bool), maps))
+
+
+def test_rows_in_another_order_give_the_same_marks() -> None:
+    drawn = np.random.default_rng(6)
+    photos, labels = _photos(drawn, 80), ["cat", "dog"] * 40
+    photos[1::2] = _stamped(photos[1::2], drawn)
+    order = drawn.permutation(80)
+    names = np.array([f"photo{i}.png" for i in order], dtype=object)
+    digests = np.array([f"digest{i}" for i in order], dtype=object)
+    (first,) = find_marks(_rows(labels), np.arange(80), _views(photos), seed=0)
+    mixed = _rows([labels[i] for i in order], photo=names, digest=digests)
+    (second,) = find_marks(mixed, order, _views(photos), seed=0)
+    assert (first.label, first.box, first.p) == (second.label, second.box, second.p)
+    assert first.strength == pytest.approx(second.strength, rel=1e-5)
+
+
+def test_photos_that_cannot_be_read_are_left_out_and_counted() -> None:
+    drawn = np.random.default_rng(7)
+    photos, labels = _photos(drawn, 100), ["cat", "dog"] * 50
+    photos[::2] = _stamped(photos[::2], drawn)
+    rows = _rows(labels, error=[""] * 98 + ["cut off"] * 2)
+    told = list[tuple[str, int, int]]()
+    found = search_marks(
+        rows,
+        np.arange(100),
+        _views(photos, unreadable=[0, 2, 5]),
+        seed=0,
+        progress=lambda *done: told.append(done),
+    )
+    assert (found.photos, found.unread) == (95, 3)
+    assert [(mark.label, mark.photos) for mark in found.marks] == [("cat", 47)]
+    assert told[-1] == ("comparing pixels", 98, 98)
+    nothing = search_marks(rows, np.arange(100), _views(photos, range(100)), seed=0)
+    assert (nothing.marks, nothing.photos, nothing.unread) == ((), 0, 98)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["cat"] * 60, ["cat", "dog"] * 9, [""] * 40, []],
+    ids=["one class", "few photos", "no classes", "no photos"],
+)
+def test_without_two_classes_of_some_size_nothing_is_compared(labels: list[str]) -> None:
+    photos = _stamped(_photos(np.random.default_rng(0), 60), np.random.default_rng(0), 1)
+    found = search_marks(_rows(labels), np.arange(len(labels)), _views(photos), seed=0)
+    assert found.marks == ()
+
+
+def test_constant_pictures_have_no_marks() -> None:
+    photos = np.full((60, 80, 80), 100, np.uint8)
+    photos[::2] = 30
+    assert find_marks(_rows(["cat", "dog"] * 30), np.arange(60), _views(photos), seed=0) == []
+
+
+def test_a_mark_on_constant_pictures_is_found() -> None:
+    photos = np.full((60, 80, 80), 100, np.uint8)
+    photos[::2, 60:64, 60:70] = 200
+    (mark,) = find_marks(_rows(["cat", "dog"] * 30), np.arange(60), _views(photos), seed=0)
+    assert mark.label == "cat"
+    assert np.isfinite(mark.strength)
+
+
+def test_classes_are_predicted_ones_where_no_labels_are_known() -> None:
+    drawn = np.random.default_rng(8)
+    photos, names = _photos(drawn, 80), ["cat", "dog"] * 40
+    photos[1::2] = _stamped(photos[1::2], drawn)
+    (mark,) = find_marks(
+        made_rows(80, predicted=names), np.arange(80), _views(photos), seed=0
+    )
+    assert (mark.label, mark.lift) == ("dog", pytest.approx(1))
+
+
+def test_of_many_classes_the_largest_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "MOST_PHOTOS", 150)
+    monkeypatch.setattr(pixels, "PERMUTATIONS", 99)
+    labels = [f"class{i}" for i in range(8) for _ in range(20 + 5 * i)]
+    photos = _photos(np.random.default_rng(0), len(labels))
+    found = search_marks(_rows(labels), np.arange(len(labels)), _views(photos), seed=0)
+    assert found.classes == ("class5", "class6", "class7")
+    assert (found.left_out, found.photos) == (5, 145)
