@@ -101,6 +101,24 @@ def test_the_verdict_says_that_wrong_answers_are_too_few_to_test() -> None:
     assert "no evidence goes" not in told
 
 
+def test_the_verdict_names_the_class_whose_wrong_answers_are_too_few() -> None:
+    rows = cap_audit(24).rows
+    few = [class_of(rows, name, tested=False, reason="2 sources") for name in ("doctor", "nurse")]
+    told = verdict(replace(cap_audit(24), findings=(), classes=tuple(few)))
+    assert "could not be tested (doctor: 2 sources)" in told
+
+
+def test_chance_is_not_told_where_any_object_on_a_photo_makes_an_answer_right() -> None:
+    rows = audit_rows(
+        4, label=["", "", "cat", ""], predicted=["cat"] * 4, right=[1.0, 0.0, 1.0, nan]
+    )
+    audit = audit_of(rows)
+    assert verdict(audit).startswith(
+        "The network is right on 67% [57, 77] of 3 labelled photos, and"
+    )
+    assert "chance" not in page_of(audit).one("dl", "stats").text
+
+
 def test_without_labels_nothing_is_called_right_or_wrong() -> None:
     given = cap_audit(24)
     missing = np.full(24, nan)
@@ -135,6 +153,43 @@ def test_without_any_map_the_reason_is_told() -> None:
     limits = page.one("section", id="limits")
     reasons = [[cell.text for cell in row.all("td")] for row in limits.first("tbody").all("tr")]
     assert reasons == [["truncated", "2", "a/1.jpg"], ["no such layer", "1", "a/3.jpg"]]
+
+
+def test_where_nothing_was_found_photos_are_drawn_at_random() -> None:
+    audit = replace(cap_audit(24), findings=())
+    tiles = list(page_of(audit).one("section", id="findings").all("figure"))
+    assert len(tiles) == 12
+    assert len({tile.attributes["title"] for tile in tiles}) == 12
+    assert not list(page_of(cap_audit(24)).one("section", id="findings").all("div", "sample"))
+
+
+def test_the_top_has_the_figures_of_all_photos() -> None:
+    audit = cap_audit(24)
+    figures = {
+        part.one("dt").text: [each.text for each in part.all("dd")]
+        for part in page_of(audit).one("dl", "stats").all("div")
+    }
+    assert figures == {
+        "Photos": ["24", ""],
+        "Right answers": ["50% [40, 60]", "chance 50%"],
+        "Wrong answers": ["12", "of 24"],
+        "Heat on the objects": [
+            f"{audit.rows.energy_inside.mean():.0%}",
+            "chance 20%, on 24 photos",
+        ],
+        "Findings": ["1", "4 kinds of evidence"],
+        "Without a map": ["0", "of 24"],
+    }
+
+
+def test_many_classes_are_folded_away() -> None:
+    names = [f"class {number:02d}" for number in range(30)]
+    rows = audit_rows(60, predicted=names * 2, label=names * 2, right=[1.0] * 60)
+    section = page_of(audit_of(rows)).one("section", id="classes")
+    first, more = section.all("tbody")
+    assert [len(list(each.all("tr"))) for each in (first, more)] == [12, 18]
+    assert section.one("summary").text == "18 more classes"
+    assert [part.one("b").text for part in section.one("div", "means").all("p")] == ["All photos"]
 
 
 def test_an_audit_without_photos_has_a_page() -> None:
@@ -372,6 +427,7 @@ def test_thumbnails_are_chosen_when_there_are_many_photos(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(report, "_MOST_THUMBS", 5)
+    monkeypatch.setattr(report, "_SAMPLE", 0)
     audit = replace(cap_audit(24), findings=(), evidence=())
     thumbs = json.loads(page_of(audit).one("script", id="thumbs").text)
     assert len(thumbs) == 5

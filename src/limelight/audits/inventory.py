@@ -63,6 +63,7 @@ def evidence_by_class(audit: Audit, pictures: Thumbnails) -> list[dict[str, Any]
                 "kinds": [_kind(audit, each, peaks[each], pictures) for each in group],
                 "good": _is_good([audit.evidence[each] for each in group]),
                 "alike": len(group) > 1,
+                "excess": _excess_together([audit.evidence[each] for each in group]),
             }
             for group in _alike(audit, classes[name])
         ]
@@ -77,6 +78,12 @@ def evidence_by_class(audit: Audit, pictures: Thumbnails) -> list[dict[str, Any]
             }
         )
     return parts
+
+
+def _excess_together(group: Sequence[Evidence]) -> str:
+    """Return the excess of a group of evidence; "" where it is not known."""
+    excess = sum(each.excess for each in group)
+    return "" if isnan(excess) else as_excess(excess)
 
 
 def _is_good(group: Sequence[Evidence]) -> bool | None:
