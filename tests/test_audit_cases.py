@@ -58,9 +58,7 @@ def test_each_photo_is_in_one_case_and_aligned_ones_have_a_high_iou() -> None:
     ]
     iou, objects, saliency = zip(*(_covered(*pair) for pair in sets), strict=True)
     right = drawn.integers(0, 2, 200)
-    rows = made_rows(
-        200, right=right, iou=iou, object_coverage=objects, saliency_coverage=saliency
-    )
+    rows = made_rows(200, right=right, iou=iou, object_coverage=objects, saliency_coverage=saliency)
     cases = cases_of(rows)
     assert sorted(i for case in cases for i in case.photos) == list(range(200))
     for case in cases:
@@ -128,7 +126,10 @@ def test_groups_have_their_figures_and_the_difference_to_the_rest() -> None:
     right = np.concatenate([np.arange(200) < 180, np.arange(200) < 120]).astype(float)
     energy = np.concatenate([np.full(200, 0.8), np.full(200, 0.4)]) + drawn.normal(0, 0.05, 400)
     rows = made_rows(
-        400, group=["north"] * 200 + ["south"] * 195 + ["few"] * 5, right=right, energy_inside=energy
+        400,
+        group=["north"] * 200 + ["south"] * 195 + ["few"] * 5,
+        right=right,
+        energy_inside=energy,
     )
     north, south = groups_of(rows, sources_of(rows))
     assert (north.name, north.photos, south.name, south.photos) == ("north", 200, "south", 195)

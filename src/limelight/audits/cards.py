@@ -32,7 +32,8 @@ _MEAN_PHOTOS = 24
 #: The most peaks that are marked on a mean photo.
 _MOST_DOTS = 60
 
-_KINDS = {
+#: What findings of each kind are, in a few words.
+KINDS = {
     "wrong": "goes with wrong answers",
     "place": "always at one place",
     "border": "always at the border",
@@ -67,7 +68,7 @@ def _card(audit: Audit, number: int, finding: Finding, pictures: Thumbnails) -> 
     )
     return {
         "number": number + 1,
-        "kind": _KINDS[finding.kind],
+        "kind": KINDS[finding.kind],
         "title": finding.title,
         "sentence": finding.sentence,
         "advice": finding.advice,
@@ -241,7 +242,7 @@ def _table_row(audit: Audit, number: int, pictures: Thumbnails) -> dict[str, Any
     return {
         "number": number + 1,
         "title": finding.title,
-        "kind": _KINDS[finding.kind],
+        "kind": KINDS[finding.kind],
         "has_card": number < MOST_CARDS,
         "crops": [crop_tile(audit.rows, *each, pictures) for each in spots],
         "photos": f"{len(photos_of(audit, finding)):,}",

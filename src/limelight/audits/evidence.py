@@ -2,8 +2,8 @@
 
 One photo has several hot places, and a cue and an object would be averaged in one description of
 the photo. So the places are sorted, not the photos: all peaks of a class are described by early
-activations, brought to equal scales, reduced to principal components, and divided by k-means; the
-number of kinds is that with the largest mean silhouette (Rousseeuw 1987).
+activations, brought to equal scales, reduced to principal components, and divided by k-means; how
+many kinds there are is judged by their mean silhouette (Rousseeuw 1987).
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ FEWEST_PHOTOS, FEWEST_SOURCES = 10, 3
 #: Classes with fewer photos have their peaks sorted together: two kinds would not fit in one.
 SMALL_CLASS = 2 * FEWEST_PHOTOS
 
-#: The numbers of kinds that are tried.
-KINDS = range(2, 9)
+#: A photo has evidence where its heat is at least this share of the photo's highest. Fainter peaks
+#: help to tell the kinds apart.
+LEAST_HEAT = 0.5
+
+#: The numbers of kinds that are tried. Few kinds mix a cue with what is beside it, so the most are
+#: taken whose silhouette is within the tolerance of the best.
+KINDS, TOLERANCE = range(2, 9), 0.02
 
 #: How many principal components describe a peak.
 COMPONENTS = 12
@@ -47,8 +52,9 @@ _ROUNDING = 1e-6
 def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[Evidence]:
     """Return the kinds of evidence of each predicted class, that with the most heat first.
 
-    They do not depend on the order of the rows. Classes with fewer than 20 photos are taken
-    together under the name "".
+    A photo has a kind of evidence where one of its peaks is of that kind, with at least half of the
+    photo's highest heat. The kinds do not depend on the order of the rows. Classes with fewer than
+    20 photos are taken together under the name "".
 
     Args:
         rows: The rows; those without a map are not looked at.
@@ -60,7 +66,7 @@ def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[Evide
     """
     refuse_without("sklearn", "The search for evidence divides peaks by k-means", "audit")
     found = []
-    for name, chosen in _classes(rows):
+    for name, chosen in classes_of(rows):
         found += _evidence_of(rows, sources, name, chosen, seed)
     return found
 
@@ -70,7 +76,7 @@ def row_order(rows: AuditRows) -> Numbers:
     return np.lexsort((rows.photo.astype(str), rows.digest.astype(str)))
 
 
-def _classes(rows: AuditRows) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+def classes_of(rows: AuditRows) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield each class with its rows, `[N]` yes or no: the largest first, the small ones together.
 
     A photo without a predicted class counts among the small ones.
@@ -113,7 +119,7 @@ def _evidence_of(
     found = []
     for kind in range(int(kinds.max()) + 1):
         own = np.flatnonzero(kinds == kind)
-        photos = np.unique(rows.peaks.photo[places.peak[own]])
+        photos = np.unique(rows.peaks.photo[places.peak[own[heat[own] >= LEAST_HEAT]]])
         count = len(np.unique(sources[photos]))
         if len(photos) < FEWEST_PHOTOS or count < FEWEST_SOURCES:
             continue
@@ -176,26 +182,25 @@ def _components(features: Floats) -> Floats:
 def _divide(points: Floats, seed: int) -> tuple[Numbers, Floats]:
     """Return the kind of each point `[P, D]` and its distance from the kind's centre, both `[P]`.
 
-    The points are few or many, and all the same if nothing tells them apart: they are one kind
-    then.
+    Points that are all the same are of one kind.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
     part = points[:MOST_PEAKS]
     different = len(np.unique(part.round(9), axis=0))
-    best, centres = -np.inf, part.mean(0)[None]
     judged = np.random.default_rng(seed).permutation(len(part))[:MOST_JUDGED]
+    tried = list[tuple[float, Floats]]()
     for count in KINDS:
         if count >= different:
             break
         means = KMeans(count, n_init=3, random_state=seed).fit(part)
         seen = means.labels_[judged]
-        if len(np.unique(seen)) < 2:
-            continue
-        score = silhouette_score(part[judged], seen)
-        if score > best:
-            best, centres = score, means.cluster_centers_
+        if 1 < len(np.unique(seen)) < len(judged):
+            tried.append((silhouette_score(part[judged], seen), means.cluster_centers_))
+    best = max((score for score, _ in tried), default=0.0)
+    near = [centres for score, centres in tried if score >= best - TOLERANCE]
+    centres = near[-1] if near else part.mean(0)[None]
     away = np.stack([np.linalg.norm(points - centre, axis=1) for centre in centres], 1)
     kinds = away.argmin(1)
     return kinds, away[np.arange(len(points)), kinds]

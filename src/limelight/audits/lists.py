@@ -20,6 +20,9 @@ from limelight.photos.preprocess import Preprocess
 from limelight.plain import as_json
 from limelight.tables import TableFile
 
+#: The folder of the lists, in the folder of the audit.
+LISTS = "lists"
+
 #: The columns of `photos.csv`. They are part of the files: docs/audit.md has what each holds.
 PHOTO_COLUMNS: dict[str, type] = {
     "photo": str,
@@ -60,7 +63,7 @@ _HOT = 0.5
 
 
 def write_lists(audit: Audit, folder: Path, preprocess: Preprocess | None = None) -> list[Path]:
-    """Write the lists of an audit, each whole or not at all.
+    """Write the lists of an audit into the folder `lists` of its folder, each whole or not at all.
 
     `photos.csv` has all photos with their evidence, `errors.csv` those without a map that can be
     read, `wrong.txt` the paths of wrong answers, `finding-1.txt` and so on those of each finding,
@@ -69,7 +72,7 @@ def write_lists(audit: Audit, folder: Path, preprocess: Preprocess | None = None
 
     Args:
         audit: The audit.
-        folder: Where to write.
+        folder: The folder of the audit.
         preprocess: How the photos became the network's input, to place the hot box on the whole
             photo; None to leave the boxes out.
 
@@ -79,7 +82,7 @@ def write_lists(audit: Audit, folder: Path, preprocess: Preprocess | None = None
     Raises:
         OutputError: They cannot be written there.
     """
-    make_folder(folder)
+    folder = make_folder(folder / LISTS)
     rows = audit.rows
     evidence, cases = evidence_names(audit), case_names(audit)
     written = [

@@ -9,6 +9,7 @@ from math import isnan
 from pathlib import PurePath
 from typing import Any
 
+from limelight.audits.results import Audit
 from limelight.audits.rows import AuditRows
 from limelight.audits.thumbnails import Spot, Thumbnails, heat_uri
 from limelight.audits.verdict import Interval, as_share, change_with_interval, with_interval
@@ -115,11 +116,19 @@ def ranged(
     }
 
 
-def facts_of(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return how the rows were made, as names and texts; what is not known is left out."""
+def facts_of(audit: Audit) -> list[tuple[str, str]]:
+    """Return how the rows of an audit were made, as names and texts; unknown facts are left out.
+
+    Method and layer are those of the rows, which say what was chosen.
+    """
+    facts = dict(audit.run)
+    for name in ("method", "layer"):
+        used = sorted({*getattr(audit.rows, name)} - {""})
+        if used:
+            facts[name] = used
     return [
         (str(name).replace("_", " "), _as_text(value))
-        for name, value in run.items()
+        for name, value in facts.items()
         if value not in (None, "", {}, [], ())
     ]
 

@@ -98,7 +98,7 @@ def report_html(
         "reasons": reasons(audit.rows)[:_MOST_ROWS],
         "statuses": sorted(audit.statuses.items(), key=lambda pair: -pair[1]),
         "gone": len(pictures.failed),
-        "facts": facts_of(audit.run),
+        "facts": facts_of(audit),
         "seed": audit.seed,
         "photos": len(audit.rows),
         "total": audit.total,

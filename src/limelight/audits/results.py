@@ -24,7 +24,8 @@ class Evidence:
         name: What to call it: the class, and a number by its share of the heat.
         predicted: The predicted class; "" for all classes with few photos together.
         peaks: The numbers of its peaks in the rows, those nearest to its centre first.
-        photos: The numbers of the rows that have it, in order.
+        photos: The numbers of the rows that have it, with at least half of their highest heat, in
+            order.
         sources: Of how many sources (groups, or photos that look different) those are.
         heat_share: Which share of the heat at the class's peaks is its own.
         right_with: The share of right answers where it is there; None where that is not known.

@@ -49,7 +49,7 @@ def verdict(audit: Audit) -> str:
 
 def chance(rows: AuditRows) -> float:
     """Return the share of the most common true class; NaN where no labels are known."""
-    known = Counter(rows.label[~np.isnan(rows.right)].tolist())
+    known = Counter(rows.label[~np.isnan(rows.right) & (rows.label != "")].tolist())
     return max(known.values()) / known.total() if known else nan
 
 

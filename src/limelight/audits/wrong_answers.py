@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from limelight.audits.evidence import row_order
+from limelight.audits.cases import FEWEST_WRONG
+from limelight.audits.evidence import classes_of, row_order
+from limelight.audits.related import FEWEST_SOURCES
 from limelight.audits.results import Evidence
 from limelight.audits.rows import AuditRows, Floats, Numbers
 from limelight.metrics.intervals import Estimate, mean
-
-#: A class is tested with at least so many wrong answers, of photos of at least so many sources.
-FEWEST_WRONG, FEWEST_SOURCES = 20, 10
 
 #: How many permutations are drawn.
 PERMUTATIONS = 1999
@@ -57,11 +56,10 @@ def with_wrong_answers(
     known = rows.ok & np.isfinite(rows.right)
     rank = np.empty(len(rows), np.int64)
     rank[row_order(rows)] = np.arange(len(rows))
-    told, tests = list[Evidence](), list[_Test]()
-    tested = list[int]()
+    members = dict(classes_of(rows))
+    told, tests, tested = list[Evidence](), list[_Test](), list[int]()
     for name in dict.fromkeys(each.predicted for each in evidence):
-        chosen = known & (rows.predicted == name) if name else known & _in_any(rows, evidence)
-        photos = np.flatnonzero(chosen)
+        photos = np.flatnonzero(known & members[name])
         photos = photos[np.argsort(rank[photos])]
         own = [each for each in evidence if each.predicted == name]
         has = np.stack([np.isin(photos, each.photos) for each in own], 1)
@@ -87,12 +85,6 @@ def untested(wrong: npt.NDArray[np.bool_], sources: Numbers) -> str:
     if count == len(wrong):
         return "all answers are wrong"
     return ""
-
-
-def _in_any(rows: AuditRows, evidence: Sequence[Evidence]) -> npt.NDArray[np.bool_]:
-    """Return the rows of the small classes: those of no class that has evidence of its own."""
-    large = {each.predicted for each in evidence if each.predicted}
-    return ~np.isin(rows.predicted.astype(str), sorted(large))
 
 
 def _with_figures(
