@@ -12,6 +12,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, and for tools that read what a program imports
+    from limelight.audits.differing import AuditDifference as AuditDifference
+    from limelight.audits.pipeline import (
+        audit as audit,
+        audit_again as audit_again,
+        compare_runs as compare_runs,
+    )
+    from limelight.audits.results import Audit as Audit, Finding as Finding
     from limelight.comparison import Comparison as Comparison, compare as compare
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
@@ -136,6 +143,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
 #: The public names, by the module that defines them.
 _PUBLIC_NAMES = {
     "audits.pipeline": ("audit", "audit_again", "compare_runs"),
+    "audits.differing": ("AuditDifference",),
     "audits.results": ("Audit", "Finding"),
     "comparison": (
         "Comparison",

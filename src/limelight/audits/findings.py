@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,20 +33,26 @@ def write_findings(
         OutputError: One cannot be written.
     """
     folder.write(FINDINGS, as_json(audit_as_dict(audit), indent=1).encode())
-    if not report:
-        return
+    if report:
+
+        def write_pages(made: Path) -> None:
+            write_lists(audit, made, views.preprocess)
+            write_report(audit, views, made, progress=progress)
+
+        write_files(folder, write_pages)
+
+
+def write_files(folder: OutputFolder, write: Callable[[Path], object]) -> None:
+    """Let a function write files into a folder; those of a folder at a URL are made here first.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
     if isinstance(folder, LocalFolder):
-        _write_pages(audit, views, folder.path, progress)
+        write(folder.path)
         return
     with TemporaryDirectory(prefix="limelight-") as name:
         made = Path(name)
-        _write_pages(audit, views, made, progress)
+        write(made)
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
             folder.write(file.relative_to(made).as_posix(), file.read_bytes())
-
-
-def _write_pages(
-    audit: Audit, views: PhotoViews, folder: Path, progress: ProgressCallback | None
-) -> None:
-    write_lists(audit, folder, views.preprocess)
-    write_report(audit, views, folder, progress=progress)

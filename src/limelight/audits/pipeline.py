@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor
-
-from limelight.audits.findings import write_findings
+from limelight.audits.difference_page import write_difference
+from limelight.audits.differing import AuditDifference, compare_audits
+from limelight.audits.findings import write_files, write_findings
 from limelight.audits.folders import OutputFolder, open_folder
-from limelight.audits.looking import Explained, Looker, LookPlan
+from limelight.audits.looking import Explained, Looker
 from limelight.audits.results import Audit
-from limelight.audits.row_maker import Row, RowMaker, file_bytes
-from limelight.audits.run_facts import FACTS, RunFacts, make_question, read_facts
+from limelight.audits.row_maker import Row, RowMaker
+from limelight.audits.run import Run
+from limelight.audits.run_facts import RunFacts, read_facts
 from limelight.audits.search import search
-from limelight.audits.shards import MOST_READ, Shards, read_done, read_rows
+from limelight.audits.shards import MOST_READ, read_done, read_rows
 from limelight.audits.stores import PhotoStore
 from limelight.audits.truth import Labels, Truth, with_truth
 from limelight.audits.urls import is_url
 from limelight.audits.views import PhotoViews
-from limelight.errors import OptionError, PhotoError
+from limelight.errors import OptionError
 from limelight.layers.resolved import Layer
 from limelight.metrics.annotation_files import Annotations
 from limelight.misnamed import checked_arguments
@@ -35,9 +36,6 @@ from limelight.targets.outputs import LogitsKey
 
 #: `local` decodes in threads and runs the network in this process; `ray` does both in a cluster.
 Engine = Literal["local", "ray"]
-
-#: How many photos are tried until one can be read, to plan a run.
-_MOST_TRIED = 100
 
 
 @checked_arguments
@@ -137,7 +135,7 @@ def audit(
             "output": output,
         }
         decisive = truth if target == "label" else replace(truth, photos={})
-        run = _Run(network, store, truth, open_folder(out), progress)
+        run = Run(network, store, truth, open_folder(out), progress)
         with run.folder.only_run():
             facts = run.begin(listed, options, {"what is known": decisive.fingerprint()})
             # 3. The rows.
@@ -149,6 +147,7 @@ def audit(
                 run.folder,
                 facts,
                 store,
+                photos=listed,
                 truth=truth,
                 network=network if removal else None,
                 report=report,
@@ -180,11 +179,7 @@ def audit_again(
     """
     _check_packages("local")
     folder = open_folder(out)
-    facts = read_facts(folder)
-    if facts is None:
-        raise OptionError(
-            f"There is no audit in {str(folder)!r}. Pass its folder, or photos and a network."
-        )
+    facts = _facts(folder)
     with folder.only_run():
         truth = None
         if labels is not None or groups is not None:
@@ -200,6 +195,65 @@ def audit_again(
             return _find(
                 folder, facts, store, truth=truth, report=report, seed=seed, progress=progress
             )
+
+
+@checked_arguments
+def compare_runs(
+    first: str | Path,
+    second: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> AuditDifference:
+    """Compare two audits of the same photos by two networks, and write `difference.html`.
+
+    Args:
+        first, second: The folders of the audits.
+        out: The folder of the page: a path, or a URL that fsspec writes.
+        seed, progress: As in `audit`.
+
+    Raises:
+        OptionError: A folder holds no audit, or they have no photo or no class in common.
+        OutputError: The page cannot be written.
+    """
+    _check_packages("local")
+    with closing(PhotoStore(())) as store:
+        a, views = _searched(first, store, seed, progress)
+        b, other_views = _searched(second, store, seed, progress)
+        difference = compare_audits(a, b)
+        write_files(
+            open_folder(out),
+            lambda folder: write_difference(
+                difference, views, folder, other_views=other_views, progress=progress
+            ),
+        )
+    return difference
+
+
+def _searched(
+    place: str | Path, store: PhotoStore, seed: int, progress: ProgressCallback | None
+) -> tuple[Audit, PhotoViews]:
+    """Return what the rows of a run show, without its network, and its photos."""
+    folder = open_folder(place)
+    facts = _facts(folder)
+    rows, total = read_rows(folder, MOST_READ)
+    views = PhotoViews(facts.preprocess, store.load)
+    return search(rows, total, facts.summary(), views, seed=seed, progress=progress), views
+
+
+def _facts(folder: OutputFolder) -> RunFacts:
+    """Return the facts of the run in a folder.
+
+    Raises:
+        OptionError: There is none.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise OptionError(
+            f"There is no audit in {str(folder)!r}. Pass its folder, or photos and a network."
+        )
+    return facts
 
 
 def _check_packages(engine: Engine) -> None:
@@ -257,89 +311,6 @@ def _engine(
     return lambda photos: ray_rows(maker, photos, address=address)
 
 
-@dataclass
-class _Run:
-    """A run: its rows are made and written.
-
-    Attributes:
-        network: The network.
-        store: Where the photos are.
-        truth: What is known of them.
-        folder: Where the rows go.
-        progress: As in `audit`.
-    """
-
-    network: Network
-    store: PhotoStore
-    truth: Truth
-    folder: OutputFolder
-    progress: ProgressCallback | None
-
-    def begin(
-        self, photos: Sequence[str], options: Mapping[str, Any], known: Mapping[str, Any]
-    ) -> RunFacts:
-        """Return the facts of the run in the folder; begin one where there is none.
-
-        Raises:
-            OutputError: The run there has other settings.
-            PhotoError: None of the first photos can be read.
-        """
-        question = make_question(self.network, options, known)
-        facts = read_facts(self.folder)
-        if facts is not None:
-            facts.refuse_other(question)
-            return facts
-        plan = LookPlan.make(self.network, self._first_image(photos), **options)
-        facts = RunFacts.of(self.network, plan, question)
-        self.folder.write(FACTS, facts.as_text().encode())
-        return facts
-
-    def _first_image(self, photos: Sequence[str]) -> Tensor:
-        """Return the first photo that can be read as the network's input.
-
-        Raises:
-            PhotoError: None of the first hundred can.
-        """
-        first: PhotoError | None = None
-        for photo in photos[:_MOST_TRIED]:
-            try:
-                return self.network.images(self.store.load(photo, self.network.preprocess))
-            except PhotoError as error:
-                first = first or error
-        assert first is not None  # there are photos
-        count = min(len(photos), _MOST_TRIED)
-        raise PhotoError(f"None of the first {count} photos can be read. {first}") from first
-
-    def add_rows(
-        self,
-        photos: Sequence[str],
-        facts: RunFacts,
-        make: Callable[[Sequence[str]], Iterator[list[Row]]],
-    ) -> None:
-        """Make and write the rows of the photos that have none, or that have changed.
-
-        What was made is written also when an error or an interrupt ends the work.
-        """
-        done = read_done(self.folder)
-        left = [photo for photo in photos if not self._is_done(photo, done)]
-        if not left:
-            return
-        shards = Shards(self.folder, facts.plan.form)
-        count = len(photos) - len(left)
-        try:
-            for rows in make(left):
-                shards.add(rows)
-                count += len(rows)
-                if self.progress:
-                    self.progress("photos", count, len(photos))
-        finally:
-            shards.flush()
-
-    def _is_done(self, photo: str, done: Mapping[str, int]) -> bool:
-        """Return whether a photo has its row; one on this machine has if its size is the same."""
-        return photo in done and (is_url(photo) or done[photo] == file_bytes(Path(photo)))
-
-
 def _find(
     folder: OutputFolder,
     facts: RunFacts,
@@ -350,14 +321,22 @@ def _find(
     seed: int,
     progress: ProgressCallback | None,
     network: Network | None = None,
+    photos: Sequence[str] | None = None,
 ) -> Audit:
-    """Search the rows, and write what is found."""
-    rows, total = read_rows(folder, MOST_READ)
+    """Search the rows of photos, or all of them, and write what is found."""
+    rows, total = read_rows(folder, MOST_READ, photos)
     if truth is not None:
         rows = with_truth(rows, truth)
     views = PhotoViews(facts.preprocess, store.load)
     found = search(
-        rows, total, facts.summary(), views, network=network, seed=seed, progress=progress
+        rows,
+        total,
+        facts.summary(),
+        views,
+        network=network,
+        output=facts.plan.output,
+        seed=seed,
+        progress=progress,
     )
     write_findings(found, views, folder, report=report, progress=progress)
     return found
