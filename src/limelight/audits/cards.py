@@ -119,6 +119,7 @@ def _figures(finding: Finding) -> list[tuple[str, str]]:
     if mark:
         figures = [
             ("Heat there, over uniform", mark.lift, f"{mark.lift:.2f}"),
+            ("The same without the mark", mark.lift_without, f"{mark.lift_without:.2f}"),
             ("p", mark.p, as_probability(mark.p)),
             ("Largest |t|", mark.strength, f"{mark.strength:.1f}"),
             ("Photos compared", mark.photos, f"{mark.photos:,}"),
