@@ -237,7 +237,8 @@ def heat_uri(heat: Floats, *, opaque: bool = False) -> str:
 @cache
 def _palette() -> npt.NDArray[np.uint8]:
     """Return colour and opacity of each heat that is told apart, `[_HEATS, 4]`."""
-    return overlay_colours(SEQUENTIAL)[np.linspace(0, 255, _HEATS).round().astype(int)]
+    chosen = np.linspace(0, 255, _HEATS).round().astype(np.int64)
+    return np.asarray(overlay_colours(SEQUENTIAL)[chosen])
 
 
 def signed_uri(change: Floats) -> str:
