@@ -265,6 +265,18 @@ def test_new_and_changed_photos_are_done_and_counted_once(tmp_path: Path) -> Non
     assert len(set(after.photo)) == 11
 
 
+def test_photos_that_are_gone_are_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    paths = write_photos(folder, 9)
+    audited(folder, tmp_path / "out")
+    for path in paths[:4]:
+        path.unlink()
+    found = only_rows(tiny_network(), folder, tmp_path / "out")
+    assert found.rows.photo.tolist() == sorted(map(str, paths[4:]))
+    assert found.total == 5
+    assert len(rows_in(tmp_path / "out")) == 9, "their rows are kept"
+
+
 def test_a_run_with_other_settings_is_refused_and_kept(photos: Path, tmp_path: Path) -> None:
     rows = audited(photos, tmp_path)
     for change in (

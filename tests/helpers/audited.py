@@ -43,6 +43,11 @@ def tiny_network(seed: int = 0, early: int = 12) -> Network:
     return Network("tiny", TwoStages(early).eval(), PREPROCESS, CLASSES)
 
 
+def other_network() -> Network:
+    """The same with other weights."""
+    return tiny_network(1)
+
+
 def write_photos(
     folder: Path, count: int, seed: int = 0, size: tuple[int, int] = (40, 40)
 ) -> list[Path]:

@@ -147,6 +147,7 @@ def audit(
                 run.folder,
                 facts,
                 store,
+                photos=listed,
                 truth=truth,
                 network=network if removal else None,
                 report=report,
@@ -320,9 +321,10 @@ def _find(
     seed: int,
     progress: ProgressCallback | None,
     network: Network | None = None,
+    photos: Sequence[str] | None = None,
 ) -> Audit:
-    """Search the rows, and write what is found."""
-    rows, total = read_rows(folder, MOST_READ)
+    """Search the rows of photos, or all of them, and write what is found."""
+    rows, total = read_rows(folder, MOST_READ, photos)
     if truth is not None:
         rows = with_truth(rows, truth)
     views = PhotoViews(facts.preprocess, store.load)

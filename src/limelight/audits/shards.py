@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from heapq import nsmallest
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -113,10 +114,17 @@ class ReadRows(NamedTuple):
     total: int
 
 
-def read_rows(folder: Folder, most: int = MOST_READ) -> ReadRows:
+def read_rows(
+    folder: Folder, most: int = MOST_READ, among: Collection[str] | None = None
+) -> ReadRows:
     """Return the rows of a run; of more than `most`, those with the lowest digests.
 
     A photo that was done again counts once, by its last row.
+
+    Args:
+        folder: The folder of the run.
+        most: How many rows are read at most.
+        among: The photos whose rows count; None for all.
 
     Raises:
         OptionError: The folder holds no rows.
@@ -128,28 +136,44 @@ def read_rows(folder: Folder, most: int = MOST_READ) -> ReadRows:
         raise OptionError(
             "There are no rows of an audit in the folder. Pass photos and a network to make some."
         )
-    last, digests = dict[str, tuple[int, int]](), list[str]()
-    for number, name in enumerate(names):
-        light = _table(folder, name, ["photo", "digest"])
-        last |= {photo: (number, row) for row, photo in enumerate(light["photo"].to_pylist())}
-        digests += [digest or "" for digest in light["digest"].to_pylist()]
-    kept = set(last.values())
-    highest = None
-    if len(kept) > most:
-        highest = sorted(digests)[most]
+    last = _last_rows(folder, names, None if among is None else set(among))
+    chosen = {row.place for row in nsmallest(most, last.values())}
     tables, form = list[Any](), None
     for number, name in enumerate(names):
         table = _table(folder, name)
         form = read_form(table.schema, name)
-        chosen = [
-            (number, row) in kept and (highest is None or (digest or "") < highest)
-            for row, digest in enumerate(table["digest"].to_pylist())
-        ]
-        tables.append(table.filter(pyarrow.array(chosen, pyarrow.bool_())))
+        is_chosen = [(number, row) in chosen for row in range(table.num_rows)]
+        tables.append(table.filter(pyarrow.array(is_chosen, pyarrow.bool_())))
     assert form is not None
     table = pyarrow.concat_tables(tables)
     order = np.argsort(np.array(table["photo"].to_pylist(), dtype=object), kind="stable")
-    return ReadRows(as_arrays(table.take(pyarrow.array(order)), form), len(kept))
+    return ReadRows(as_arrays(table.take(pyarrow.array(order)), form), len(last))
+
+
+class _Place(NamedTuple):
+    """Where the row of a photo is; those of lower digests come first.
+
+    Attributes:
+        digest: The digest of the photo.
+        place: The number of the file, and of the row in it.
+    """
+
+    digest: str
+    place: tuple[int, int]
+
+
+def _last_rows(
+    folder: Folder, names: Sequence[str], among: Collection[str] | None
+) -> dict[str, _Place]:
+    """Return where the last row of each photo is."""
+    last = dict[str, _Place]()
+    for number, name in enumerate(names):
+        table = _table(folder, name, ["photo", "digest"])
+        pairs = zip(table["photo"].to_pylist(), table["digest"].to_pylist(), strict=True)
+        for row, (photo, digest) in enumerate(pairs):
+            if among is None or photo in among:
+                last[photo] = _Place(digest or "", (number, row))
+    return last
 
 
 def _table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> Any:
