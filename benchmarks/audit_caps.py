@@ -32,12 +32,17 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from limelight.audits.evidence import LEAST_HEAT
+from limelight.audits.cases import class_summaries
+from limelight.audits.conclusions import findings_of
+from limelight.audits.evidence import LEAST_HEAT, find_evidence
 from limelight.audits.looking import Looker, LookPlan
-from limelight.audits.results import Audit, Evidence
+from limelight.audits.placing import with_places
+from limelight.audits.related import sources_of
+from limelight.audits.removal import remove
+from limelight.audits.results import Evidence, Finding
 from limelight.audits.rows import AuditRows, as_arrays, write_rows
-from limelight.audits.search import search
 from limelight.audits.views import PhotoViews
+from limelight.audits.wrong_answers import with_wrong_answers
 from limelight.metrics.photo_sources import digest_of_file
 from limelight.models.network import Network
 from measure import Table, report
@@ -137,7 +142,46 @@ def drawn(photos: AuditPhotos, count: int, number: int) -> npt.NDArray[np.bool_]
     return chosen
 
 
-def on_cap(audit: Audit, evidence: Evidence, cap: npt.NDArray[np.bool_]) -> float:
+class Found(NamedTuple):
+    """What an audit without the pixels found.
+
+    Attributes:
+        rows: The rows.
+        evidence: The kinds of evidence.
+        findings: The findings.
+    """
+
+    rows: AuditRows
+    evidence: list[Evidence]
+    findings: list[Finding]
+
+
+def searched(rows: AuditRows) -> Found:
+    """Search rows as an audit does, but for the pixels, which benchmarks/audit_marks.py tries."""
+    sources = sources_of(rows)
+    evidence = find_evidence(rows, sources, seed=0)
+    evidence = with_wrong_answers(rows, sources, evidence, seed=0)
+    evidence = with_places(rows, sources, evidence, seed=0)
+    return Found(rows, evidence, findings_of(rows, evidence, ()))
+
+
+def print_removal(network: Network, found: Found) -> None:
+    """Print what removing the evidence of findings does, and that of right answers."""
+    reported = {each.evidence.name for each in found.findings if each.evidence}
+    good = [each for each in found.evidence if each.excess < -0.03]
+    for each in [*(each for each in found.evidence if each.name in reported), *good]:
+        sources, views = sources_of(found.rows), PhotoViews(network.preprocess)
+        cut = remove(network, views, found.rows, sources, each, seed=0)
+        if cut is not None:
+            print(
+                f"    without {each.name} ({'a finding' if each.name in reported else 'good'}): "
+                f"{cut.change:+.2f}, random {cut.random_change:+.2f}, difference "
+                f"[{cut.low:+.2f}, {cut.high:+.2f}]",
+                flush=True,
+            )
+
+
+def on_cap(audit: Found, evidence: Evidence, cap: npt.NDArray[np.bool_]) -> float:
     """Return the share of the peaks of evidence whose cell has a part of a cap.
 
     Peaks count with at least half of the photo's highest heat, as for the audit.
@@ -157,8 +201,8 @@ class Counts:
         audits: How many there were.
         right: The shares of right answers.
         wrong: The numbers of wrong answers of each predicted class.
-        first, found, others, warned: How many audits had the evidence of a cap first, a finding
-            that is a cap, another finding, or said that there were too few wrong answers.
+        first, found, others, untested: How many audits had the evidence of a cap first, a finding
+            that is a cap, another finding, or too few wrong answers in both classes.
         purity: The share of the first evidence's peaks that is on caps.
         excess: Its excess.
     """
@@ -169,11 +213,11 @@ class Counts:
     first: int = 0
     found: int = 0
     others: int = 0
-    warned: int = 0
+    untested: int = 0
     purity: list[float] = field(default_factory=list)
     excess: list[float] = field(default_factory=list)
 
-    def add(self, audit: Audit, cap: npt.NDArray[np.bool_], told: str) -> None:
+    def add(self, audit: Found, cap: npt.NDArray[np.bool_], told: str) -> None:
         """Count an audit, and print what it found."""
         ranked = sorted(audit.evidence, key=lambda each: -each.excess)
         purity = on_cap(audit, ranked[0], cap) if ranked else 0.0
@@ -183,28 +227,22 @@ class Counts:
         ]
         self.audits += 1
         self.right.append(float(audit.rows.right.mean()))
-        self.wrong += [each.wrong or 0 for each in audit.classes]
+        classes = class_summaries(audit.rows, sources_of(audit.rows))
+        self.wrong += [each.wrong or 0 for each in classes]
         self.first += purity > IS_CAP
         self.found += any(is_cap)
         self.others += not all(is_cap)
-        self.warned += any("Too few wrong answers" in each for each in audit.warnings)
+        self.untested += not any(each.tested for each in classes)
         self.purity.append(purity)
         self.excess.append(ranked[0].excess if ranked else np.nan)
         shown = [f"{each.kind} {each.title!r}" for each in audit.findings]
         first = f"{ranked[0].name} {ranked[0].excess:+.3f}, {purity:.2f} on caps" if ranked else "-"
         print(f"{told}: right {self.right[-1]:.2f}, first {first}; {shown}", flush=True)
-        for each in audit.findings:
-            if (cut := each.removal) is not None:
-                print(
-                    f"    removal of {each.title!r}: {cut.change:+.2f}, random "
-                    f"{cut.random_change:+.2f}, difference [{cut.low:+.2f}, {cut.high:+.2f}]",
-                    flush=True,
-                )
 
 
 def audits_of(
     folder: Path, seed: int, train: int, sizes: Sequence[int], draws: int
-) -> Iterator[tuple[tuple[str, str, int], Audit, npt.NDArray[np.bool_], str]]:
+) -> Iterator[tuple[tuple[str, str, int], Found, npt.NDArray[np.bool_], str]]:
     """Yield each audit with what it is of, and the masks of its caps."""
     networks = learned(folder, train, seed)
     sets = {
@@ -214,15 +252,14 @@ def audits_of(
     for shares, photos in sets.items():
         for name, network in networks.items():
             rows = rows_of(network, photos, folder / f"{name}-{shares}.parquet")
-            views = PhotoViews(network.preprocess)
             for count in sizes:
                 for number in range(min(draws, len(photos.kinds) // 2 // count)):
                     chosen = drawn(photos, count, number)
-                    part = rows.take(chosen)
-                    tries_removal = network if shares == "balanced" and number == 0 else None
-                    found = search(part, len(part), {}, views, network=tries_removal)
+                    found = searched(rows.take(chosen))
                     told = f"seed {seed}, {name} network, {shares} photographs, {count} a class"
                     yield (name, shares, count), found, photos.cap[chosen], told
+                    if shares == "balanced" and number == 0 and count == max(sizes):
+                        print_removal(network, found)
 
 
 def main() -> None:
@@ -266,7 +303,7 @@ def main() -> None:
             count.first,
             count.found,
             count.others,
-            count.warned,
+            count.untested,
             float(np.mean(count.purity)),
             float(np.mean(count.excess)),
         )

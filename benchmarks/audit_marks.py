@@ -5,11 +5,12 @@ windows: Windows of the photos of coco128 in four classes, by the area of the bo
     is planted in 70 % of one class, in training and in the audit. In the twins nothing is planted,
     or stamps are dealt regardless of the class.
 scenes: Drawn photos of examples/bias, each independent, in two classes, with a stamp on 70 % of
-    one class. One network learns from photos with stamps, and one, which cannot know them, from
-    photos without.
+    one class. Networks learn from such photos (planted), from photos with stamps dealt regardless
+    of the class (dealt), and from photos without (clean).
 
-Each line is a run: the marks with p and how much they are looked at, and the largest z of place and
-border with whether that kind of evidence is of the planted class and on the planted place.
+Each run prints which share of the photos of other classes is said to be of the planted class,
+without and with the cue (how much the network truly uses it), the marks, and the kinds of evidence
+with the largest z of place and border, with their mean place and their share of the heat.
 
     python benchmarks/audit_marks.py scenes --seeds 11 12 --count 50 100
     python benchmarks/audit_marks.py windows ../shared/coco128 --seeds 11
@@ -38,6 +39,7 @@ from torch.nn.functional import cross_entropy
 import limelight
 from limelight.audits.evidence import find_evidence
 from limelight.audits.looking import Looker, LookPlan
+from limelight.audits.mark_heat import looks_at
 from limelight.audits.peaks import difference_hash, features_under, find_peaks
 from limelight.audits.pixels import search_marks
 from limelight.audits.placing import with_places
@@ -109,12 +111,13 @@ class CocoPhoto(NamedTuple):
 def coco_photos(folder: Path) -> list[CocoPhoto]:
     """Read photos with their boxes: class, left, top, right and bottom in pixels."""
     photos = []
-    for path in sorted((folder / "boxes").glob("*.txt")):
-        with Image.open(folder / "images" / f"{path.stem}.jpg") as opened:
-            picture = opened.convert("RGB")
-        given = np.loadtxt(path, ndmin=2)
-        if not len(given):
+    for path in sorted((folder / "images").glob("*.jpg")):
+        boxes = folder / "boxes" / f"{path.stem}.txt"
+        if not boxes.is_file() or not boxes.read_text().strip():
             continue
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+        given = np.loadtxt(boxes, ndmin=2)
         middle, size = given[:, 1:3] * picture.size, given[:, 3:5] * picture.size
         boxes = np.concatenate([given[:, :1], middle - size / 2, middle + size / 2], 1)
         photos.append(CocoPhoto(path.stem, picture, boxes))
@@ -399,8 +402,9 @@ def overlap(box: Sequence[float], other: Sequence[float]) -> float:
 def shown_mark(mark: Mark) -> str:
     inside = overlap(mark.box, STAMPED)
     return (
-        f"{mark.label} p={mark.p:.3f} t={mark.strength:.1f} lift={mark.lift:.2f} "
-        f"rest={mark.lift_of_rest:.2f} n={mark.photos} stamp={inside:.0%}"
+        f"{mark.label} p={mark.p:.3f} t={mark.strength:.1f} n={mark.photos} stamp={inside:.0%} "
+        f"lift={mark.lift:.2f} without={mark.lift_without:.2f} t={mark.heat_t:.1f} "
+        f"looks={looks_at(mark)}"
     )
 
 
@@ -432,13 +436,14 @@ def scenes(seed: int, counts: Sequence[int], twins: int) -> None:
     bench, drawn = Bench(SCENES), np.random.default_rng([seed, 5])
     learned = draw_scenes(200, [seed, 100])
     pool = draw_scenes(max(counts), [seed, 200])
-    clean = bench.train(learned, seed)
-    print(f"maps differ from those of Looker by {bench.check(clean, pool[:8]):.1e}")
+    known = {"clean": bench.train(learned, seed)}
+    known["dealt"] = bench.train(planted(learned, stamp, "", drawn), seed)
+    print(f"maps differ from those of Looker by {bench.check(known['clean'], pool[:8]):.1e}")
     for label in SCENES.classes:
-        taught = bench.train(planted(learned, stamp, label, drawn), seed)
+        known["planted"] = bench.train(planted(learned, stamp, label, drawn), seed)
         audited = planted(pool, stamp, label, drawn)
         for count in counts:
-            for name, network in (("used", taught), ("ignored", clean)):
+            for name, network in known.items():
                 start = time.perf_counter()
                 run = audit(bench, network, audited[: 2 * count], groups=False)
                 use = use_of(bench, network, pool, stamp, label)
@@ -448,7 +453,11 @@ def scenes(seed: int, counts: Sequence[int], twins: int) -> None:
         own = draw_scenes(max(counts), [seed, 300 + twin])
         if twin % 2:
             own = planted(own, stamp, "", drawn)
-        report(f"scenes seed {seed} twin {twin}", audit(bench, clean, own, groups=False), start)
+        report(
+            f"scenes seed {seed} twin {twin}",
+            audit(bench, known["clean"], own, groups=False),
+            start,
+        )
 
 
 def windows(folder: Path, seed: int, count: int, twins: int, plants: Sequence[str]) -> None:

@@ -106,7 +106,7 @@ def test_classes_have_their_answers_and_mean_maps() -> None:
     assert cat.heat_wrong == ((0, 0), (0, 0.5))
     assert (dog.heat, dog.heat_right) == (((0, 0), (0, 0.5)), ())
     assert not cat.tested
-    assert "4 of its answers are wrong" in cat.reason
+    assert "4 of 24 answers are wrong" in cat.reason
     assert "6 sources" in dog.reason
 
 

@@ -14,7 +14,8 @@ from scipy.stats import ttest_ind
 
 from helpers.audit_rows import made_rows
 from limelight.audits import pixels
-from limelight.audits.pixels import fine_structure, find_marks, lift_at, search_marks
+from limelight.audits.mark_heat import heat_at, looks_at
+from limelight.audits.pixels import find_marks, fine_structure, search_marks
 from limelight.audits.rows import AuditRows
 from limelight.audits.views import PhotoViews
 from limelight.errors import PhotoError
@@ -127,19 +128,51 @@ def test_few_sources_of_a_class_are_not_tested() -> None:
     assert [mark.label for mark in found.marks] in ([], ["dog"])
 
 
-def test_a_network_that_looks_at_the_mark_is_told_from_one_that_does_not() -> None:
+def _maps_on(corner: npt.NDArray[np.bool_], drawn: np.random.Generator) -> Any:
+    """Return maps that are hot in the middle, and some in the lower right corner as well."""
+    maps = np.zeros((len(corner), 8, 8), np.float16)
+    maps[:, 2:5, 2:5] = 0.5 + 0.5 * drawn.random((len(corner), 3, 3))
+    maps[:, 5:8, 5:8] = 0.1 * drawn.random((len(corner), 3, 3))
+    maps[corner, 6, 5:7] = 1
+    return maps
+
+
+@pytest.mark.parametrize("share", [0.7, 1.0])
+def test_a_network_that_looks_at_the_mark_is_told_from_one_that_does_not(share: float) -> None:
+    drawn = np.random.default_rng(5)
+    clean, labels = _photos(drawn, 120), ["cat", "dog"] * 60
+    photos = clean.copy()
+    photos[::2] = _stamped(photos[::2], drawn, share)
+    stamped = (photos != clean).any((1, 2))
+    nowhere = np.zeros(120, bool)
+    for hot, looks in ((stamped, True), (nowhere, False)):
+        rows = _rows(labels, maps=_maps_on(hot, drawn))
+        (mark,) = find_marks(rows, np.arange(120), _views(photos), seed=0)
+        assert mark.label == "cat"
+        assert looks_at(mark) == looks
+        assert (mark.lift > 1) == looks
+        assert mark.lift_without < 1
+
+
+def test_a_place_that_is_always_hot_is_not_taken_for_a_look_at_the_mark() -> None:
+    drawn = np.random.default_rng(6)
+    photos, labels = _photos(drawn, 120), ["cat", "dog"] * 60
+    photos[::2] = _stamped(photos[::2], drawn)
+    rows = _rows(labels, maps=_maps_on(np.arange(120) % 2 == 0, drawn))
+    (mark,) = find_marks(rows, np.arange(120), _views(photos), seed=0)
+    assert mark.lift > 1
+    assert mark.lift_without > 1
+    assert looks_at(mark) is False
+
+
+def test_without_maps_it_cannot_be_told_whether_the_network_looks() -> None:
     drawn = np.random.default_rng(5)
     photos, labels = _photos(drawn, 100), ["cat", "dog"] * 50
     photos[::2] = _stamped(photos[::2], drawn)
-    looks, ignores = np.zeros((100, 8, 8), np.float16), np.zeros((100, 8, 8), np.float16)
-    ignores[:, 1:4, 1:4] = 1
-    looks[:] = ignores
-    looks[::2, 6, 5:7] = 1
-    for maps, heated in ((looks, True), (ignores, False)):
-        (mark,) = find_marks(_rows(labels, maps=maps), np.arange(100), _views(photos), seed=0)
-        assert mark.label == "cat"
-        assert (mark.lift > 1) == heated
-        assert mark.lift_of_rest == 0
+    rows = _rows(labels, status=["flat"] * 100)
+    (mark,) = find_marks(rows, np.arange(100), _views(photos), seed=0)
+    assert np.isnan(mark.lift)
+    assert looks_at(mark) is None
 
 
 def test_the_lift_is_the_mean_heat_there_over_the_mean_heat() -> None:
@@ -147,11 +180,9 @@ def test_the_lift_is_the_mean_heat_there_over_the_mean_heat() -> None:
     maps[0, 0, 0], maps[1] = 0.5, 0.2  # the last has no heat
     here = np.zeros((80, 80), bool)
     here[:40, :20] = True
-    assert lift_at(here, maps) == pytest.approx((8 + 1) / 2)
-    assert lift_at(~here, maps) == pytest.approx((0 + 1) / 2)
-    assert lift_at(np.ones((80, 80), bool), maps) == pytest.approx(1)
-    assert np.isnan(lift_at(here, maps[2:]))
-    assert np.isnan(lift_at(np.zeros((80, 80), bool), maps))
+    assert heat_at(here, maps) == pytest.approx([8, 1, np.nan], nan_ok=True)
+    assert heat_at(~here, maps) == pytest.approx([0, 1, np.nan], nan_ok=True)
+    assert heat_at(np.ones((80, 80), bool), maps) == pytest.approx([1, 1, np.nan], nan_ok=True)
 
 
 def test_rows_in_another_order_give_the_same_marks() -> None:

@@ -119,6 +119,7 @@ def _figures(finding: Finding) -> list[tuple[str, str]]:
     if mark:
         figures = [
             ("Heat there, over uniform", mark.lift, f"{mark.lift:.2f}"),
+            ("The same without the mark", mark.lift_without, f"{mark.lift_without:.2f}"),
             ("p", mark.p, as_probability(mark.p)),
             ("Largest |t|", mark.strength, f"{mark.strength:.1f}"),
             ("Photos compared", mark.photos, f"{mark.photos:,}"),
@@ -163,7 +164,7 @@ def _hottest(rows: AuditRows, numbers: Sequence[int], mark: Mark | None) -> list
     lines = slice(int(top * down), max(int(np.ceil(bottom * down)), int(top * down) + 1))
     maps = rows.maps[list(numbers)].astype(np.float32)
     heat = maps[:, lines, columns].sum((1, 2)) / np.maximum(maps.sum((1, 2)), 1e-6)
-    return np.array(numbers, np.int64)[np.argsort(-heat, kind="stable")].tolist()
+    return [numbers[place] for place in np.argsort(-heat, kind="stable").tolist()]
 
 
 def _spread(numbers: Sequence[int], most: int) -> list[int]:

@@ -80,13 +80,15 @@ def class_summaries(rows: AuditRows, sources: Numbers) -> tuple[ClassSummary, ..
         own = rows.predicted == name
         known = own & np.isfinite(rows.right)
         wrong = int((rows.right[known] == 0).sum()) if known.any() else None
-        origins = len(np.unique(sources[own]))
-        reason = _untested(wrong, origins)
+        told = known & rows.ok
+        reason = untested(rows.right[told] == 0, sources[told])
+        if not known.any():
+            reason = "no labels are known"
         summaries.append(
             ClassSummary(
                 name=name,
                 photos=count,
-                sources=origins,
+                sources=len(np.unique(sources[own])),
                 wrong=wrong,
                 right=_share(rows.right[known], sources[known]) if known.any() else None,
                 tested=not reason,
@@ -99,14 +101,15 @@ def class_summaries(rows: AuditRows, sources: Numbers) -> tuple[ClassSummary, ..
     return tuple(summaries)
 
 
-def _untested(wrong: int | None, origins: int) -> str:
-    """Return why the wrong answers of a class are not tested; "" where they are."""
-    if wrong is None:
-        return "no labels are known"
+def untested(wrong: _Chosen, sources: Numbers) -> str:
+    """Return why the answers of a class, `[N]`, cannot be tested; "" where they can."""
+    count, origins = int(wrong.sum()), len(np.unique(sources))
     if origins < FEWEST_SOURCES:
-        return f"its photos are of {origins} sources, and {FEWEST_SOURCES} are needed"
-    if wrong < FEWEST_WRONG:
-        return f"{wrong} of its answers are wrong, and about {FEWEST_WRONG} are needed"
+        return f"its photos are of {origins} sources; at least {FEWEST_SOURCES} are needed"
+    if count < FEWEST_WRONG:
+        return f"{count} of {len(wrong)} answers are wrong; about {FEWEST_WRONG} are needed"
+    if count == len(wrong):
+        return "all answers are wrong"
     return ""
 
 

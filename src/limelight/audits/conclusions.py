@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from limelight.audits.mark_heat import looks_at
 from limelight.audits.placing import BORDER_LIMIT, PLACE_LIMIT
 from limelight.audits.results import Evidence, Finding, Mark
 from limelight.audits.rows import AuditRows, Numbers
@@ -17,9 +18,11 @@ from limelight.audits.verdict import as_probability, counted, with_interval
 #: p alone is no reason: fair networks have it too, as their wrong answers lack the object.
 ALPHA, LEAST_EXCESS = 0.05, 0.05
 
-#: Heat at a mark, over that of a uniform map: from the first on the network looks at it, and below
-#: the second it does not.
-LOOKS_AT, IGNORES = 0.8, 0.5
+#: Evidence is at one place only if so many of its peaks lie in two by two cells: people stand near
+#: the middle of their portraits, too, which is unlike chance and no stamp. It is at the border only
+#: if so many lie in the outermost cells, and if they are not closer together than chance: what
+#: stands on the lower edge is no frame.
+IN_FOUR_CELLS, IN_OUTERMOST = 2 / 3, 1 / 2
 
 #: A wrong answer with at least this probability is a confident one.
 CONFIDENT = 0.9
@@ -42,21 +45,45 @@ def findings_of(
     """
     wrong, placed = list[Finding](), list[Finding]()
     for each in evidence:
-        at_border, at_place = each.border > BORDER_LIMIT, each.place > PLACE_LIMIT
+        at_border, at_place = keeps_to_border(rows, each), keeps_to_place(rows, each)
         if is_wrong(each):
             wrong.append(_of_wrong(rows, evidence, each, marks))
         elif at_place or at_border:
             placed.append(_of_place(rows, each, marks, at_border=not at_place))
     wrong.sort(key=lambda finding: -finding.size)
     placed.sort(key=lambda finding: -_strength(finding.evidence))
-    marked = [_of_mark(evidence, mark) for mark in marks]
-    marked.sort(key=lambda finding: not (finding.mark and finding.mark.lift >= LOOKS_AT))
+    reported = [finding.evidence for finding in (*wrong, *placed) if finding.evidence]
+    marked = [_of_mark(reported, mark) for mark in marks]
+    marked.sort(key=lambda finding: not (finding.mark and looks_at(finding.mark)))
     return _with_relabel(rows, evidence, [*wrong, *placed, *marked])
 
 
 def is_wrong(evidence: Evidence) -> bool:
     """Return whether wrong answers have the evidence too often to be chance, and by much."""
     return evidence.p < ALPHA and evidence.excess >= LEAST_EXCESS
+
+
+def keeps_to_place(rows: AuditRows, evidence: Evidence) -> bool:
+    """Return whether evidence keeps to one place: far beyond chance, and within four cells."""
+    if not evidence.place > PLACE_LIMIT:
+        return False
+    height, width = rows.maps.shape[1:]
+    counts = np.zeros((height + 1, width + 1), np.int64)
+    for down in (0, 1):
+        for across in (0, 1):
+            row, column = rows.peaks.row[evidence.peaks], rows.peaks.column[evidence.peaks]
+            np.add.at(counts, (row + down, column + across), 1)
+    return bool(counts.max() >= IN_FOUR_CELLS * len(evidence.peaks))
+
+
+def keeps_to_border(rows: AuditRows, evidence: Evidence) -> bool:
+    """Return whether evidence keeps to the border, all around it rather than at one place of it."""
+    if not evidence.border > BORDER_LIMIT or evidence.place > 0:
+        return False
+    height, width = rows.maps.shape[1:]
+    row, column = rows.peaks.row[evidence.peaks], rows.peaks.column[evidence.peaks]
+    away = np.minimum(np.minimum(row, height - 1 - row), np.minimum(column, width - 1 - column))
+    return bool((away == 0).mean() >= IN_OUTERMOST)
 
 
 def place_in_words(down: float, across: float) -> str:
@@ -88,7 +115,7 @@ def _of_wrong(
     return Finding(
         "wrong",
         each.name,
-        sentence + _placed_too(each) + _marked_too(each, marks),
+        sentence + _placed_too(rows, each) + _marked_too(each, marks),
         _advice_on_wrong(rows, evidence, each),
         each.excess,
         evidence=each,
@@ -157,7 +184,7 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
         f"down (|t| = {mark.strength:.1f}, p = {as_probability(mark.p)}). It is in the data; "
         f"{_use_of(mark)}."
     )
-    there = [each.name for each in evidence if _kept(each) and _at(each, mark)]
+    there = [each.name for each in evidence if _at(each, mark)]
     if there:
         sentence += f" Evidence lies there: {_listed(there)}."
     advice = (
@@ -165,27 +192,20 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
         f"paint it over, or add photos of {name} without it"
     )
     unused = ". This network does not rely on it, and the next one may."
-    advice += unused if mark.lift < IGNORES else ", and train again."
+    advice += unused if looks_at(mark) is False else ", and train again."
     return Finding("mark", f"Pixels of {name}, at {where}", sentence, advice, 0.0, mark=mark)
 
 
 def _use_of(mark: Mark) -> str:
     """Return whether the network looks at a mark, with the figures that say so."""
-    if not np.isfinite(mark.lift):
-        return "whether the network looks at it is not known, as the class has no maps"
-    grade = (
-        "the network looks at it"
-        if mark.lift >= LOOKS_AT
-        else "the network hardly looks at it"
-        if mark.lift >= IGNORES
-        else "the network does not look at it"
+    looks = looks_at(mark)
+    if looks is None:
+        return "whether the network looks at it is not known, as the class has too few maps"
+    grade = "the network looks at it" if looks else "nothing shows that the network looks at it"
+    return (
+        f"{grade}: where photos show the mark most, their maps have {mark.lift:.2f} times the heat "
+        f"of a uniform map there, and {mark.lift_without:.2f} times where they show it least"
     )
-    told = (
-        f"{grade}: its maps of the class have {mark.lift:.2f} times the heat of a uniform map there"
-    )
-    if np.isfinite(mark.lift_of_rest):
-        told += f", those of other classes {mark.lift_of_rest:.2f} times"
-    return told
 
 
 def _box_in_words(mark: Mark) -> str:
@@ -194,10 +214,6 @@ def _box_in_words(mark: Mark) -> str:
     if (right - left) * (bottom - top) > 0.5:
         return "places all over the picture"
     return f"the {place_in_words((top + bottom) / 2, (left + right) / 2)}"
-
-
-def _kept(evidence: Evidence) -> bool:
-    return evidence.place > PLACE_LIMIT or evidence.border > BORDER_LIMIT or is_wrong(evidence)
 
 
 def _at(evidence: Evidence, mark: Mark) -> bool:
@@ -210,12 +226,12 @@ def _at(evidence: Evidence, mark: Mark) -> bool:
     )
 
 
-def _placed_too(evidence: Evidence) -> str:
+def _placed_too(rows: AuditRows, evidence: Evidence) -> str:
     """Return a sentence on evidence that also keeps to a place; "" if it does not."""
-    if evidence.place > PLACE_LIMIT:
+    if keeps_to_place(rows, evidence):
         where = place_in_words(*evidence.centre)
         return f" It keeps to one place, the {where} ({evidence.place:.1f} standard deviations)."
-    if evidence.border > BORDER_LIMIT:
+    if keeps_to_border(rows, evidence):
         return f" It keeps to the border ({evidence.border:.1f} standard deviations)."
     return ""
 

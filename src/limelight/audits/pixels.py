@@ -11,13 +11,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from limelight.audits.mark_heat import MarkedPhotos, around, with_heat
 from limelight.audits.related import FEWEST_SOURCES
 from limelight.audits.results import Mark
 from limelight.audits.rows import AuditRows, Floats, Numbers, Texts
@@ -40,8 +41,8 @@ PERMUTATIONS = 400
 #: Marks with a larger p are not reported.
 ALPHA = 0.05
 
-#: Pixels that are no further apart than this many are of one place, as the letters of a word are.
-_GAP = 3
+#: Pixels are of one place, as the letters of a word are, if those up to so many around them touch.
+_REACH = 1
 
 #: So many means of pictures are held at once.
 _AT_ONCE = 1000
@@ -97,7 +98,8 @@ def search_marks(
        Where the places of classes overlap, the one with the larger `|t|` is kept: the other
        classes lack what it has. With two classes `|t|` is the same, and the one whose mean
        differs more from 0 is kept.
-    5. Measure how much the class's maps heat the place: their mean there over their mean.
+    5. Measure how hot the place is on photos of the class with the mark and without it: see
+       `with_heat`.
 
     Classes are the labels where any are known, else the predicted ones. A class is tested with at
     least 20 photos of at least `FEWEST_SOURCES` sources.
@@ -117,10 +119,12 @@ def search_marks(
     tested = _testable(names[chosen], sources[chosen])
     left_out += len(set(names[chosen])) - len(tested)
     labels, own = names[chosen], sources[chosen]
+    maps = np.where(rows.ok[chosen][:, None, None], rows.maps[chosen], 0)
     marks = list[Mark]()
     if tested and len(set(labels)) > 1:
         marks = _marks(_Pictures.of(pictures, labels, own, tested), seed)
-        marks = [_with_heat(each, rows, names) for each in marks]
+        photos = MarkedPhotos(pictures, labels, rows.explained[chosen], maps, own)
+        marks = [with_heat(each, photos) for each in marks]
     return MarkSearch(tuple(marks), tuple(tested), left_out, len(chosen), unread)
 
 
@@ -264,7 +268,7 @@ def _marks(pictures: _Pictures, seed: int) -> list[Mark]:
     found.sort(key=lambda each: (-round(each[0].strength, 3), -each[1]))
     kept = list[Mark]()
     for mark, _ in found:
-        if not any((mark.pixels & _widened(differs[other.label])).any() for other in kept):
+        if not any((mark.pixels & around(differs[other.label], _REACH)).any() for other in kept):
             kept.append(mark)
     return kept
 
@@ -279,19 +283,11 @@ def _largest(pictures: _Pictures, seed: int) -> Iterator[Floats]:
         yield pictures.welch(numbers).max((1, 2))
 
 
-def _widened(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the pixels and those around them, so that pixels `_GAP` apart touch."""
-    from scipy.ndimage import binary_dilation
-
-    widened: npt.NDArray[np.bool_] = binary_dilation(pixels, np.ones((_GAP, _GAP), bool))
-    return widened
-
-
 def _largest_place(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
     """Return those of some pixels `[80, 80]` that lie close together, the most; None for none."""
     from scipy.ndimage import label
 
-    places, count = label(_widened(pixels), np.ones((3, 3), bool))
+    places, count = label(around(pixels, _REACH), np.ones((3, 3), bool))
     if not count:
         return None
     sizes = np.bincount(places[pixels], minlength=count + 1)
@@ -308,28 +304,3 @@ def _box(pixels: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
         float((across[-1] + 1) / SIDE),
         float((down[-1] + 1) / SIDE),
     )
-
-
-def _with_heat(mark: Mark, rows: AuditRows, names: Texts) -> Mark:
-    """Return a mark with how much the maps of its class heat it, and those of the others."""
-    own = rows.ok & (names == mark.label) & rows.maps.any((1, 2))
-    explained = own & (rows.explained == mark.label)
-    rest = rows.ok & (names != mark.label) & (rows.explained != mark.label)
-    lift = lift_at(mark.pixels, rows.maps[explained if explained.any() else own])
-    return replace(mark, lift=lift, lift_of_rest=lift_at(mark.pixels, rows.maps[rest]))
-
-
-def lift_at(pixels: npt.NDArray[np.bool_], maps: npt.NDArray[np.floating]) -> float:
-    """Return the mean heat of maps `[N, h, w]` at pixels, over that of uniform maps; NaN for none.
-
-    Each map counts the same: it is divided by its own mean. Maps without heat are left out.
-    """
-    maps = maps[maps.any((1, 2))].astype(np.float32)
-    if not len(maps) or not pixels.any():
-        return float("nan")
-    mean = (maps / maps.mean((1, 2), keepdims=True)).mean(0)
-    cells = (
-        np.minimum((np.arange(side) + 0.5) / side * cells, cells - 1).astype(int)
-        for side, cells in zip(pixels.shape, mean.shape, strict=True)
-    )
-    return float(mean[np.ix_(*cells)][pixels].mean())

@@ -155,9 +155,11 @@ def _painted(
 def evidence_cells(rows: AuditRows, evidence: Evidence, row: int) -> Cells:
     """Return which cells of a photo hold the evidence, `[h, w]`.
 
-    They are the peaks of the evidence, with the cells around each that have at least half of its
-    heat.
+    They are the peaks of the evidence with the cells near each that have at least half of its heat,
+    and the cells around all these: what is filled from its rim must not have the evidence there.
     """
+    from scipy.ndimage import binary_dilation
+
     peaks = rows.peaks
     own = evidence.peaks[peaks.photo[evidence.peaks] == row]
     heat = rows.maps[row].astype(np.float32)
@@ -168,7 +170,8 @@ def evidence_cells(rows: AuditRows, evidence: Evidence, row: int) -> Cells:
         i, j = peaks.row[peak], peaks.column[peak]
         near = np.maximum(abs(down - i), abs(across - j)) <= reach
         cells |= near & (heat >= _HOT * heat[i, j])
-    return cells
+    wider: Cells = binary_dilation(cells, np.ones((3, 3), bool))
+    return wider
 
 
 def _elsewhere(cells: Cells, random: np.random.Generator) -> Cells:

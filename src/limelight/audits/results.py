@@ -67,9 +67,12 @@ class Mark:
         box: Left, top, right and bottom of them, as shares of what the network sees.
         strength: The largest `|t|` in it.
         p: The probability of so large a `|t|` of any pixel and class by chance.
-        lift: The mean heat of the class's maps there, over that of a uniform map.
+        lift: The mean heat there, over that of a uniform map, of the third of the class's photos
+            that shows the mark most; NaN without maps.
         photos: How many photos of the class were compared.
-        lift_of_rest: The same as `lift` of the maps of all other classes.
+        lift_without: The same of the third that shows it least; of other classes where nearly all
+            photos of the class have the mark.
+        heat_t: Welch's t of these two.
     """
 
     label: str
@@ -79,7 +82,8 @@ class Mark:
     p: float
     lift: float
     photos: int
-    lift_of_rest: float = nan
+    lift_without: float = nan
+    heat_t: float = nan
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,12 @@ def verdict(audit: Audit) -> str:
 
 
 def chance(rows: AuditRows) -> float:
-    """Return the share of the most common true class; NaN where no labels are known."""
-    known = Counter(rows.label[~np.isnan(rows.right) & (rows.label != "")].tolist())
-    return max(known.values()) / known.total() if known else nan
+    """Return the share of the most common true class; NaN where not all classes are known.
+
+    A photo may be known to be right without one true class: any of the objects on it will do.
+    """
+    known = Counter(rows.label[~np.isnan(rows.right)].tolist())
+    return max(known.values()) / known.total() if known and "" not in known else nan
 
 
 def as_share(value: float, digits: int = 0) -> str:
@@ -102,10 +105,9 @@ def _answers(audit: Audit) -> str:
         photos = f"{photos}, a sample of {audit.total:,}"
     if audit.accuracy is None or isnan(audit.accuracy.value):
         return f"No true classes are known for the {photos}"
-    return (
-        f"The network is right on {with_interval(audit.accuracy)} of {_labelled(audit, photos)} "
-        f"(chance {as_share(chance(audit.rows))})"
-    )
+    right = f"The network is right on {with_interval(audit.accuracy)} of {_labelled(audit, photos)}"
+    even = chance(audit.rows)
+    return right if isnan(even) else f"{right} (chance {as_share(even)})"
 
 
 def _labelled(audit: Audit, photos: str) -> str:
@@ -151,8 +153,11 @@ def _wrong(audit: Audit) -> str:
 
 def _why_untested(audit: Audit) -> str:
     """Return why the largest of the classes that could not be tested could not be."""
-    told = [each.reason for each in audit.classes if each.reason and not each.tested]
-    return f" ({told[0].rstrip('.')})" if told else ""
+    told = [each for each in audit.classes if each.reason and not each.tested]
+    if not told:
+        return ""
+    name = f"{told[0].name}: " if len(audit.classes) > 1 else ""
+    return f" ({name}{told[0].reason.rstrip('.')})"
 
 
 def _named(findings: Sequence[Finding]) -> str:
@@ -182,12 +187,12 @@ class Reason(NamedTuple):
 
     Attributes:
         reason: The reason, without the photo's name.
-        count: How many photos it holds for.
+        photos: How many photos it holds for.
         first: The path of the first.
     """
 
     reason: str
-    count: int
+    photos: int
     first: str
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from limelight.audits.cases import FEWEST_WRONG
+from limelight.audits.cases import untested
 from limelight.audits.evidence import classes_of, row_order
-from limelight.audits.related import FEWEST_SOURCES
 from limelight.audits.results import Evidence
 from limelight.audits.rows import AuditRows, Floats, Numbers
 from limelight.metrics.intervals import Estimate, mean
@@ -73,18 +72,6 @@ def with_wrong_answers(
     for number, p in zip(tested, _max_t(tests, seed), strict=True):
         told[number] = replace(told[number], p=float(p))
     return told
-
-
-def untested(wrong: npt.NDArray[np.bool_], sources: Numbers) -> str:
-    """Return why the answers of a class, `[N]`, cannot be tested; "" where they can."""
-    count, origins = int(wrong.sum()), len(np.unique(sources))
-    if origins < FEWEST_SOURCES:
-        return f"its photos are of {origins} sources; at least {FEWEST_SOURCES} are needed"
-    if count < FEWEST_WRONG:
-        return f"{count} of {len(wrong)} answers are wrong; about {FEWEST_WRONG} are needed"
-    if count == len(wrong):
-        return "all answers are wrong"
-    return ""
 
 
 def _with_figures(
