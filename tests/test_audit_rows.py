@@ -161,6 +161,23 @@ def test_the_share_of_heat_on_boxes_is_that_of_measure(photos: Path, tmp_path: P
             assert column[number] == pytest.approx(value, rel=1e-4), metric
 
 
+@pytest.mark.parametrize("layer", ["early.0", "late.0", "late"])
+def test_a_layer_can_be_named(photos: Path, tmp_path: Path, layer: str) -> None:
+    network, rows = tiny_network(), audited(photos, tmp_path, layer=layer)
+    assert set(rows.layer) == {layer}
+    raw = limelight.explain(network.model, input_of(rows.photo[3]), layer=layer).raw[0]
+    heat = raw.clamp(min=0)
+    assert rows.maps[3] == pytest.approx((heat / heat.max()).numpy(), abs=1e-3)
+
+
+def test_a_method_of_the_input_is_kept_in_cells(photos: Path, tmp_path: Path) -> None:
+    network, rows = tiny_network(), audited(photos, tmp_path, method="saliency")
+    assert rows.maps.shape == (24, 14, 14)
+    raw = limelight.explain(network.model, input_of(rows.photo[3]), method="saliency").raw[0]
+    coarse = torch.nn.functional.adaptive_avg_pool2d(raw.clamp(min=0)[None], 14)[0]
+    assert rows.maps[3] == pytest.approx((coarse / coarse.max()).numpy(), abs=2e-3)
+
+
 def test_a_corrupt_photo_is_a_row_with_the_error(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     write_photos(folder, 9)

@@ -124,7 +124,7 @@ def _early_layer(network: Network, inputs: ModelInputs, cut: Cut, options: Optio
     known = stages(calls, 12)
     layer = cut.layer
     if layer not in known:  # a layer that the user named, or the input
-        layer = chosen_layer(unwrap(network.model), inputs, options.spec, []).path
+        layer = chosen_layer(unwrap(network.model), inputs, options.spec, []).layer
     before = known[: known.index(layer)] if layer in known else known[:-1]
     grids = {call.path: call.layout.grid for call in calls if call.layout}
     finer = [path for path in before if grids[path] > grids.get(layer, (0, 0))]
@@ -230,7 +230,7 @@ class Looker:
                 **_map_columns(heat[b], float(highest[b]), peaks[b], features[b]),
             }
             index = None if explanation.index is None else int(explanation.index[b])
-            yield Looked(columns, answer.index, index, explanation, b)
+            yield Looked(columns, answer.number, index, explanation, b)
 
     def _answers(self, output: Any, explanation: Explanation) -> list[_Answer]:
         """Return the predicted class of each image; nothing of what has no classes.
@@ -244,8 +244,9 @@ class Looker:
             if self.plan.explained == "label":
                 return [_Answer(None, None, None)] * count
             shares = [None] * count if probabilities is None else probabilities[:, 0].tolist()
-            indices = [None] * count if explanation.index is None else explanation.index.tolist()
-            return list(map(_Answer, indices, explanation.label, shares))
+            index = explanation.index
+            numbers = [None] * count if index is None else index.tolist()
+            return list(map(_Answer, numbers, explanation.label, shares))
         values, indices = probabilities.max(1)
         names = names_for(probabilities.shape[1], self.network.classes)
         return [
@@ -255,9 +256,9 @@ class Looker:
 
 
 class _Answer(NamedTuple):
-    """The predicted class of an image: its index, its name and its probability."""
+    """The predicted class of an image: its number, its name and its probability."""
 
-    index: int | None
+    number: int | None
     name: str | None
     probability: float | None
 

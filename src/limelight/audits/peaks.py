@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, max_pool2d, pad
@@ -87,10 +88,11 @@ def _project(features: Tensor) -> Tensor:
 
 
 @cache
-def _projection(channels: int) -> np.ndarray:
+def _projection(channels: int) -> npt.NDArray[np.float32]:
     """Return the matrix that projects features, `[K, 128]`; it is always the same."""
     drawn = np.random.Generator(np.random.PCG64(0)).standard_normal((channels, MOST_FEATURES))
-    return (drawn / MOST_FEATURES**0.5).astype(np.float32)
+    projection: npt.NDArray[np.float32] = (drawn / MOST_FEATURES**0.5).astype(np.float32)
+    return projection
 
 
 def difference_hash(images: Tensor) -> list[int]:

@@ -60,6 +60,20 @@ ROW_COLUMNS: Mapping[str, str] = {
 #: Columns that are stored byte by byte, which makes half-precision numbers shorter.
 _SPLIT = ("map", "peak_heat", "peak_features")
 
+#: Columns of numbers that may be missing.
+_NUMBERS = (
+    "probability",
+    "right",
+    "score",
+    "energy_inside",
+    "pointing_hit",
+    "mass_accuracy",
+    "object_share",
+    "iou",
+    "object_coverage",
+    "saliency_coverage",
+)
+
 _KEY = b"limelight"
 
 
@@ -180,12 +194,14 @@ class AuditRows:
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
         """Which rows have a map that can be read, `[N]`."""
-        return self.status == "ok"
+        ok: npt.NDArray[np.bool_] = self.status == "ok"
+        return ok
 
     @property
     def wrong(self) -> npt.NDArray[np.bool_]:
         """Which answers are wrong, `[N]`."""
-        return self.right == 0
+        wrong: npt.NDArray[np.bool_] = self.right == 0
+        return wrong
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> AuditRows:
         """Return chosen rows, `[N]` yes or no, with their peaks."""
@@ -295,23 +311,12 @@ def as_arrays(table: pyarrow.Table, form: MapForm) -> AuditRows:
     cells, peaks_of = lists("peak_cells", np.int64)
     features, _ = lists("peak_features", np.float32)
     look = [value or 0 for value in column("look").to_pylist()]
+    arrays: dict[str, Any] = {
+        name: texts(name) for name, kind in ROW_COLUMNS.items() if kind == "string"
+    }
+    arrays |= {name: numbers(name) for name in _NUMBERS}
     return AuditRows(
-        **{name: texts(name) for name, kind in ROW_COLUMNS.items() if kind == "string"},
-        **{
-            name: numbers(name)
-            for name in (
-                "probability",
-                "right",
-                "score",
-                "energy_inside",
-                "pointing_hit",
-                "mass_accuracy",
-                "object_share",
-                "iou",
-                "object_coverage",
-                "saliency_coverage",
-            )
-        },
+        **arrays,
         width=counts("width"),
         height=counts("height"),
         look=np.array(look, dtype=np.uint64),

@@ -169,5 +169,5 @@ def state_checksum(model: nn.Module) -> str:
         check = crc32(name.encode(), check)
         if isinstance(value, torch.Tensor) and value.layout is torch.strided:
             flat = value.detach().cpu().contiguous().reshape(-1)
-            check = crc32(memoryview(flat.view(torch.uint8).numpy()), check)
+            check = crc32(flat.view(torch.uint8).numpy().tobytes(), check)
     return f"{check:08x}"
