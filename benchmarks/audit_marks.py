@@ -273,7 +273,7 @@ class Bench:
                     self._kept.append(one.picture)
         return torch.stack([self._seen[id(one.picture)] for one in samples])
 
-    def train(self, samples: Sequence[Sample], seed: int, epochs: int = 30) -> Network:
+    def train(self, samples: Sequence[Sample], seed: int, epochs: int = 15) -> Network:
         """Train a network; the seed decides on its first weights and its batches."""
         torch.manual_seed(seed)
         model = SmallNetwork(self.kind).eval()

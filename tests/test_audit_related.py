@@ -13,8 +13,6 @@ from PIL import Image
 from helpers.audit_rows import made_rows
 from limelight.audits.related import LEAST_FLIPS, MOST_BITS, related_warning, sources_of
 
-COCO = Path(__file__).parents[2] / "shared" / "coco128" / "images"
-
 
 def _look(picture: Image.Image) -> int:
     """Return the difference hash as it is defined: is each of 8 x 9 cells darker than the next?"""
@@ -112,10 +110,9 @@ def test_no_rows_have_no_sources() -> None:
     assert related_warning(made_rows(0), sources_of(made_rows(0))) == ""
 
 
-@pytest.mark.skipif(not COCO.is_dir(), reason="needs ../shared/coco128")
-def test_a_photo_saved_anew_is_found_and_other_photos_are_not() -> None:
+def test_a_photo_saved_anew_is_found_and_other_photos_are_not(shared: Path) -> None:
     looks = list[int]()
-    for path in sorted(COCO.glob("*.jpg"))[:40]:
+    for path in sorted((shared / "coco128" / "images").glob("*.jpg"))[:40]:
         with Image.open(path) as photo:
             seen = photo.convert("RGB").resize((224, 224))
         file = io.BytesIO()

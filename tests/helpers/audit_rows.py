@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ _NUMBERS = (
 )
 
 
-def made_rows(count: int, *, peaks: Peaks | None = None, **columns: Sequence[Any]) -> AuditRows:
+def made_rows(count: int, *, peaks: Peaks | None = None, **columns: Any) -> AuditRows:
     """Return so many rows; columns that are not given are empty, and photos have names."""
     values: dict[str, Any] = {name: np.full(count, "", dtype=object) for name in _TEXTS}
     values |= {name: np.full(count, np.nan) for name in (*_NUMBERS, "probability", "right")}

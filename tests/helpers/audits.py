@@ -53,7 +53,7 @@ def audit_rows(count: int, maps: npt.NDArray[Any] | None = None, **columns: Any)
     if maps is None:
         maps = np.zeros((count, GRID, GRID), np.float16)
         maps[:, 2, 3] = 1
-    h, w = maps.shape[1:]
+    w = maps.shape[2]
     highest = maps.reshape(count, -1).argmax(1) if count else np.empty(0, np.int64)
     peaks = columns.get("peaks") or Peaks(
         np.arange(count), highest // w, highest % w, np.ones(count), np.zeros((count, 2))
@@ -137,11 +137,11 @@ def cap_audit(count: int = 24, name: Callable[[int], str] = "people/{:04d}.jpg".
     down, across = np.mgrid[:GRID, :GRID]
     for number in range(count):
         places = [(2 + random.integers(2), 6 + random.integers(3)), (9, 9 + random.integers(3))]
-        for height, (row, column) in zip((1.0, 0.6), places, strict=True):
-            spot = height * np.exp(-((down - row) ** 2 + (across - column) ** 2) / 4)
+        for height, (y, x) in zip((1.0, 0.6), places, strict=True):
+            spot = height * np.exp(-((down - y) ** 2 + (across - x) ** 2) / 4)
             maps[number] = np.maximum(maps[number], spot)
-            spots.append((number, row, column, height))
-    photo, row, column, heat = (np.array(each) for each in zip(*spots, strict=True))
+            spots.append((number, y, x, height))
+    photo, row, column, heat = map(np.array, zip(*spots, strict=True))
     names = np.array(["doctor", "nurse"], dtype=object)
     peaks = Peaks(photo, row, column, heat, np.zeros((len(photo), 2)))
     right = (kinds == caps).astype(float)

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import torch
 from helpers.audited import tiny_network
 from limelight.audits import pipeline, shards
 from limelight.errors import LimelightError
+from limelight.progress import ProgressCallback
 
 KILLS = 10
 
@@ -40,7 +42,7 @@ class Audits:
     def __init__(self, photos: Path, message: Path) -> None:
         self.photos, self.message = photos, message
 
-    def begin(self, out: Path, progress: Callable[[str, int, int], None] | None = None) -> int:
+    def begin(self, out: Path, progress: ProgressCallback | None = None) -> int:
         """Begin an audit in another process, and return its id."""
         process = os.fork()
         if process:
@@ -48,7 +50,12 @@ class Audits:
         code = 0
         try:
             pipeline.audit(
-                tiny_network(), self.photos, out, batch=2, removal=False, progress=progress
+                tiny_network(),
+                self.photos,
+                out,
+                batch=2,
+                removal=False,
+                progress=progress,
             )
         except LimelightError as error:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
@@ -64,11 +71,11 @@ class Audits:
         """Wait for an audit, and return its exit code; less the signal that killed it, if any."""
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
-    def run(self, out: Path, progress: Callable[[str, int, int], None] | None = None) -> int:
+    def run(self, out: Path, progress: ProgressCallback | None = None) -> int:
         """Run an audit, and return its exit code."""
         return self.end(self.begin(out, progress))
 
-    def fail(self, out: Path, progress: Callable[[str, int, int], None] | None = None) -> str:
+    def fail(self, out: Path, progress: ProgressCallback | None = None) -> str:
         """Run an audit that fails, and return its message."""
         code = self.run(out, progress)
         assert code == 3, code
@@ -81,6 +88,11 @@ def rows_in(out: Path) -> int:
     return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
 
 
+def tell(pipe: int, _task: str, _done: int, _total: int) -> None:
+    """Write a byte to a pipe, as progress."""
+    os.write(pipe, b".")
+
+
 def kill(audits: Audits, out: Path) -> dict[str, Any]:
     """Kill an audit at ten random moments, go on each time, and let it end.
 
@@ -90,7 +102,7 @@ def kill(audits: Audits, out: Path) -> dict[str, Any]:
     chance, rows = random.Random(0), list[int]()
     for _ in range(KILLS):
         seen, done = os.pipe()
-        process = audits.begin(out, lambda *_, done=done: os.write(done, b"."))
+        process = audits.begin(out, partial(tell, done))
         os.close(done)
         for _ in range(chance.randint(0, 4)):
             os.read(seen, 1)
@@ -173,7 +185,8 @@ def main(photos: Path, results: Path, disks: Path | None) -> None:
     """Run all audits, and print what became of them."""
     torch.set_num_threads(1)
     shards.LEAST_SECONDS = 0.0  # a file for nearly each batch
-    pipeline.search = pipeline.write_findings = lambda *_, **__: None  # type: ignore[assignment]
+    for name in ("search", "write_findings"):
+        setattr(pipeline, name, lambda *_, **__: None)
     audits = Audits(photos, results / "message.txt")
     assert audits.run(results / "plain") == 0
     said = {

@@ -164,7 +164,7 @@ def _hottest(rows: AuditRows, numbers: Sequence[int], mark: Mark | None) -> list
     lines = slice(int(top * down), max(int(np.ceil(bottom * down)), int(top * down) + 1))
     maps = rows.maps[list(numbers)].astype(np.float32)
     heat = maps[:, lines, columns].sum((1, 2)) / np.maximum(maps.sum((1, 2)), 1e-6)
-    return np.array(numbers, np.int64)[np.argsort(-heat, kind="stable")].tolist()
+    return [numbers[place] for place in np.argsort(-heat, kind="stable").tolist()]
 
 
 def _spread(numbers: Sequence[int], most: int) -> list[int]:

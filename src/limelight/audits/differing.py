@@ -195,10 +195,9 @@ def _findings_told(found: AuditDifference) -> str:
         return "neither has a finding"
     kept = sum(each.same is not None for each in ours)
     new = sum(each.same is None for each in theirs)
-    if not ours:
-        return f"A has no finding, B has {new}"
     return (
-        f"B has {kept or 'none'} of the {counted(len(ours), 'finding')} of A, and {new} of its own"
+        f"of A's {counted(len(ours), 'finding')} B has {kept or 'none'}, and it has "
+        f"{new or 'none'} of its own"
     )
 
 

@@ -63,6 +63,7 @@ def evidence_by_class(audit: Audit, pictures: Thumbnails) -> list[dict[str, Any]
                 "kinds": [_kind(audit, each, peaks[each], pictures) for each in group],
                 "good": _is_good([audit.evidence[each] for each in group]),
                 "alike": len(group) > 1,
+                "excess": _excess_together([audit.evidence[each] for each in group]),
             }
             for group in _alike(audit, classes[name])
         ]
@@ -79,6 +80,12 @@ def evidence_by_class(audit: Audit, pictures: Thumbnails) -> list[dict[str, Any]
     return parts
 
 
+def _excess_together(group: Sequence[Evidence]) -> str:
+    """Return the excess of a group of evidence; "" where it is not known."""
+    excess = sum(each.excess for each in group)
+    return "" if isnan(excess) else as_excess(excess)
+
+
 def _is_good(group: Sequence[Evidence]) -> bool | None:
     """Return whether right answers have evidence more often than wrong ones; None if unknown."""
     excess = sum(each.excess for each in group)
@@ -87,14 +94,19 @@ def _is_good(group: Sequence[Evidence]) -> bool | None:
 
 def _alike(audit: Audit, numbers: Sequence[int]) -> list[list[int]]:
     """Return kinds of evidence in groups of those that may be the same thing."""
-    place = {audit.evidence[each].name: each for each in numbers}
     groups: list[list[int]] = []
     for number in numbers:
-        near = {place[name] for name in audit.evidence[number].alike if name in place}
-        joined = [group for group in groups if near & set(group)]
-        groups = [group for group in groups if not near & set(group)]
-        groups.append(sorted({number}.union(*joined)))
+        near = [
+            group for group in groups if any(_may_be_one(audit, number, each) for each in group)
+        ]
+        groups = [group for group in groups if group not in near]
+        groups.append(sorted([number, *(each for group in near for each in group)]))
     return sorted(groups)
+
+
+def _may_be_one(audit: Audit, number: int, other: int) -> bool:
+    first, second = audit.evidence[number], audit.evidence[other]
+    return first.name in second.alike or second.name in first.alike
 
 
 def _kind(audit: Audit, number: int, peaks: Sequence[int], pictures: Thumbnails) -> dict[str, Any]:

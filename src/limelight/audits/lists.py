@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ def case_names(audit: Audit) -> list[str]:
 
 def _photo_rows(
     rows: AuditRows, evidence: Sequence[Sequence[str]], cases: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, Any]]:
     columns = {
         name: [_plain(value, kind) for value in getattr(rows, name).tolist()]
         for name, kind in PHOTO_COLUMNS.items()
@@ -156,7 +156,7 @@ def _plain(value: Any, kind: type) -> Any:
     return kind(value)
 
 
-def _error_rows(rows: AuditRows) -> list[dict[str, Any]]:
+def _error_rows(rows: AuditRows) -> list[Mapping[str, Any]]:
     return [
         {name: str(getattr(rows, name)[number]) for name in _ERROR_COLUMNS}
         for number in np.flatnonzero(~rows.ok).tolist()

@@ -13,7 +13,7 @@ from limelight.audits.related import FEWEST_SOURCES
 from limelight.audits.results import Mark
 from limelight.audits.rows import Floats, Numbers, Texts
 
-#: The network looks at a mark from this Welch's t on, and where it is at least so many times as hot
+#: The network looks at a mark from this t on, and where it is at least so many times as hot
 #: with it as without. Networks that learned a stamp had t of 4.7 to 6.8 and 2.7 to 3.7 times the
 #: heat, and those that learned that it says nothing 1.2 to 1.6 and 1.6 to 1.9 times.
 LEAST_T, LEAST_RATIO = 3.0, 2.0
@@ -67,10 +67,7 @@ def with_heat(mark: Mark, photos: MarkedPhotos) -> Mark:
         mark,
         lift=float(heat[having].mean()),
         lift_without=float(heat[without].mean()) if len(without) else nan,
-        heat_t=_welch(
-            _source_means(heat[having], photos.sources[having]),
-            _source_means(heat[without], photos.sources[without]),
-        ),
+        heat_t=_difference_t(heat, having, without, photos.sources),
     )
 
 
@@ -107,17 +104,25 @@ def heat_at(pixels: npt.NDArray[np.bool_], maps: npt.NDArray[np.floating]) -> Fl
     return heat
 
 
-def _source_means(values: Floats, sources: Numbers) -> Floats:
-    """Return the mean of the values of each source, `[S]`."""
-    _, number = np.unique(sources, return_inverse=True)
-    means: Floats = np.bincount(number, values) / np.bincount(number)
-    return means
+def _difference_t(heat: Floats, first: Numbers, second: Numbers, sources: Numbers) -> float:
+    """Return the t of the mean heat `[N]` of some photos less that of others.
 
-
-def _welch(first: Floats, second: Floats) -> float:
-    """Return Welch's t of two samples; NaN with fewer than `FEWEST_SOURCES` values in all."""
-    if len(first) + len(second) < FEWEST_SOURCES or min(len(first), len(second)) < 2:
+    Its variance is that over the sources, S of them (Liang and Zeger 1986): source s moves the
+    difference by `e_s = sum (h - m) / n` over its photos among the first n with mean m, less the
+    same among the second, and the variance is `S / (S - 1) sum_s e_s^2`. With one photo a source
+    this is Welch's t. NaN with fewer than `FEWEST_SOURCES` sources in all.
+    """
+    both = np.concatenate([first, second])
+    origins, number = np.unique(sources[both], return_inverse=True)
+    if len(origins) < FEWEST_SOURCES or not len(first) or not len(second):
         return nan
-    error = sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
-    difference = float(first.mean() - second.mean())
-    return difference / max(error, 1e-6)
+    means = heat[first].mean(), heat[second].mean()
+    moved = np.concatenate(
+        [
+            (heat[first] - means[0]) / len(first),
+            (means[1] - heat[second]) / len(second),
+        ]
+    )
+    of_source = np.bincount(number, moved)
+    error = sqrt(len(origins) / (len(origins) - 1) * float((of_source**2).sum()))
+    return float(means[0] - means[1]) / max(error, 1e-6)

@@ -66,8 +66,8 @@ class FindingMove:
         number: Its number in that audit, from 1.
         finding: The finding.
         same: The number of the other audit's finding of the same thing; None if it has none.
-        heat: The share of the heat in the 3 x 3 cells around the finding's peaks, or on its mark, of
-            its own network (`a`) and of the other (`b`); None where no photo has both maps.
+        heat: The share of the heat in the 3 x 3 cells around the finding's peaks, or on its mark,
+            of its own network (`a`) and of the other (`b`); None where no photo has both maps.
     """
 
     of: str

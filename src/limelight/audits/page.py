@@ -12,7 +12,13 @@ from typing import Any
 from limelight.audits.results import Audit
 from limelight.audits.rows import AuditRows
 from limelight.audits.thumbnails import Spot, Thumbnails, heat_uri
-from limelight.audits.verdict import Interval, as_share, change_with_interval, with_interval
+from limelight.audits.verdict import (
+    Interval,
+    as_share,
+    change_with_interval,
+    counted,
+    with_interval,
+)
 from limelight.plain import as_json, visible
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
@@ -31,6 +37,7 @@ def filled_page(template: str, **values: Any) -> str:
         loader=FunctionLoader(_asset),
     )
     environment.filters["shown"] = shown
+    environment.filters["photos"] = lambda count: counted(count, "photo")
     return environment.get_template(template).render(
         style=Markup(f"{_asset('audit.css')}{_scale_style()}"),
         script=Markup(_asset("audit.js")),

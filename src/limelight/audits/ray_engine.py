@@ -98,17 +98,19 @@ class _Worker:
 
         self.most = most
         self.maker: RowMaker = pickle.loads(ray.get(shipped))
-        self.begin = lambda part: ray.get(tries.begin.remote(part))
+        self.tries = tries
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Return the rows of some photos, packed: Ray would change the types of their values."""
         return {"made": [self._made(part) for part in batch["part"].tolist()]}
 
     def _made(self, part: bytes) -> bytes:
+        import ray
+
         number, photos, known = pickle.loads(part)
         self.maker.truth = replace(self.maker.truth, photos=known)
         try:
-            if self.begin(number) > self.most:
+            if ray.get(self.tries.begin.remote(number)) > self.most:
                 raise OptionError(
                     f"{self.most} workers died, one after the other, when they had the photos from "
                     f"{photos[0]!r} to {photos[-1]!r}. If they ran out of memory, take fewer "

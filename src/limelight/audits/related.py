@@ -93,7 +93,8 @@ def _near(looks: _Looks) -> Numbers:
     for kept in combinations(_BANDS, 3):
         mask = sum((1 << end) - (1 << start) for start, end in kept)
         pairs += [first[each] for each in _near_where_equal(looks, np.uint64(mask))]
-    return told[np.concatenate(pairs)]
+    linked: Numbers = told[np.concatenate(pairs)]
+    return linked
 
 
 def _near_where_equal(looks: _Looks, mask: np.uint64) -> list[Numbers]:

@@ -21,7 +21,7 @@ from limelight.audits.inventory import (
     evidence_by_class,
     want_inventory_pictures,
 )
-from limelight.audits.page import facts_of, filled_page, ranged, script_data
+from limelight.audits.page import facts_of, filled_page, photo_tile, ranged, script_data
 from limelight.audits.photo_table import packed_within, shown_first, thumbs_within
 from limelight.audits.results import Audit, ClassSummary, GroupSummary
 from limelight.audits.thumbnails import draw_thumbnails, heat_uri, mean_heat
@@ -30,6 +30,7 @@ from limelight.audits.verdict import (
     as_share,
     chance,
     counted,
+    heat_on_objects,
     reasons,
     verdict,
     with_interval,
@@ -47,8 +48,14 @@ _MOST_THUMBS = 400
 #: How many characters are kept for them where the list of photos is long.
 _ROOM_FOR_THUMBS = 300_000
 
-#: The most rows of the tables of classes, groups and reasons, and of classes with mean maps.
-_MOST_ROWS, _MOST_MEANS = 200, 12
+#: The most rows of the tables of classes, groups and reasons, and those of classes that are open.
+_MOST_ROWS, _OPEN_ROWS = 200, 12
+
+#: The most classes with mean maps, and the fewest photos of one.
+_MOST_MEANS, _FEWEST_MEANT = 12, 5
+
+#: How many photos are shown where nothing was found.
+_SAMPLE = 12
 
 
 def write_report(
@@ -76,6 +83,8 @@ def report_html(
     wanted = want_card_pictures(audit).joined(want_inventory_pictures(audit))
     first = shown_first(audit)
     wanted.small.update(first[:_MOST_THUMBS])
+    sample = [] if audit.findings else _sample(audit)
+    wanted.tiles.update(sample)
     pictures = draw_thumbnails(audit.rows, views, wanted, progress=progress)
     values = {
         "title": verdict(audit),
@@ -83,6 +92,8 @@ def report_html(
         "findings": table_rows(audit, pictures),
         "cards": finding_cards(audit, pictures),
         "most_cards": MOST_CARDS,
+        "sample": [photo_tile(audit.rows, number, pictures) for number in sample],
+        "open_classes": _OPEN_ROWS,
         "evidence": evidence_by_class(audit, pictures),
         "kinds": len(audit.evidence),
         "shown_kinds": min(len(audit.evidence), MOST_KINDS),
@@ -127,6 +138,12 @@ def report_html(
     )
 
 
+def _sample(audit: Audit) -> list[int]:
+    """Return photos with a map, drawn at random."""
+    drawn = np.random.default_rng(audit.seed).permutation(np.flatnonzero(audit.rows.ok))
+    return sorted(drawn[:_SAMPLE].tolist())
+
+
 def _stats(audit: Audit) -> list[tuple[str, str, str]]:
     """Return the figures at the top: name, value, and what it is out of."""
     rows, known = audit.rows, ~np.isnan(audit.rows.right)
@@ -134,16 +151,16 @@ def _stats(audit: Audit) -> list[tuple[str, str, str]]:
     sources = counted(audit.sources, "source") if audit.sources != len(rows) else ""
     stats = [("Photos", f"{len(rows):,}", ", ".join(filter(None, (photos, sources))))]
     if audit.accuracy is not None:
-        chosen = f"chance {as_share(chance(rows))}"
-        stats.append(("Right answers", with_interval(audit.accuracy), chosen))
+        even = chance(rows)
+        beside = "" if isnan(even) else f"chance {as_share(even)}"
+        stats.append(("Right answers", with_interval(audit.accuracy), beside))
         stats.append(("Wrong answers", f"{int(rows.wrong.sum()):,}", f"of {int(known.sum()):,}"))
-    stats.append(
-        (
-            "Findings",
-            f"{len(audit.findings):,}",
-            counted(len(audit.evidence), "kind") + " of evidence",
-        )
-    )
+    on_objects = heat_on_objects(rows)
+    if on_objects:
+        told = f"chance {as_share(on_objects.chance)}, on {counted(on_objects.photos, 'photo')}"
+        stats.append(("Heat on the objects", as_share(on_objects.share), told))
+    kinds = f"{counted(len(audit.evidence), 'kind')} of evidence"
+    stats.append(("Findings", f"{len(audit.findings):,}", kinds))
     bad = int((~rows.ok).sum())
     stats.append(("Without a map", f"{bad:,}", f"of {len(rows):,}"))
     return stats
@@ -163,8 +180,9 @@ def _class_row(each: ClassSummary) -> dict[str, Any]:
 def _mean_maps(audit: Audit) -> Iterable[dict[str, Any]]:
     """Yield the mean maps of right and of wrong answers: of all photos, and of each class."""
     rows = audit.rows
-    classes = [each.name for each in audit.classes[:_MOST_MEANS]]
-    chosen = [("All photos", np.ones(len(rows), np.bool_))] if len(classes) > 1 else []
+    large = [each.name for each in audit.classes if each.photos >= _FEWEST_MEANT]
+    classes = large[:_MOST_MEANS]
+    chosen = [("All photos", np.ones(len(rows), np.bool_))] if len(audit.classes) > 1 else []
     chosen += [(name, rows.predicted == name) for name in classes]
     for name, members in chosen:
         maps = []

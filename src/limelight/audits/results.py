@@ -72,7 +72,7 @@ class Mark:
         photos: How many photos of the class were compared.
         lift_without: The same of the third that shows it least; of other classes where nearly all
             photos of the class have the mark.
-        heat_t: Welch's t of these two.
+        heat_t: The t of their difference, over sources.
     """
 
     label: str

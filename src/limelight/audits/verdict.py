@@ -48,9 +48,35 @@ def verdict(audit: Audit) -> str:
 
 
 def chance(rows: AuditRows) -> float:
-    """Return the share of the most common true class; NaN where no labels are known."""
-    known = Counter(rows.label[~np.isnan(rows.right) & (rows.label != "")].tolist())
-    return max(known.values()) / known.total() if known else nan
+    """Return the share of the most common true class; NaN where not all classes are known.
+
+    A photo may be known to be right without one true class: any of the objects on it will do.
+    """
+    known = Counter(rows.label[~np.isnan(rows.right)].tolist())
+    return max(known.values()) / known.total() if known and "" not in known else nan
+
+
+class HeatOnObjects(NamedTuple):
+    """The share of the heat on the marked objects, beside that of uniform maps.
+
+    Attributes:
+        share: The mean of `energy_inside`.
+        chance: The mean of `object_share`.
+        photos: Over how many photos.
+    """
+
+    share: float
+    chance: float
+    photos: int
+
+
+def heat_on_objects(rows: AuditRows) -> HeatOnObjects | None:
+    """Return how much of the heat lies on the marked objects; None where none are known."""
+    inside = ~np.isnan(rows.energy_inside)
+    if not inside.any():
+        return None
+    share, even = (float(each[inside].mean()) for each in (rows.energy_inside, rows.object_share))
+    return HeatOnObjects(share, even, int(inside.sum()))
 
 
 def as_share(value: float, digits: int = 0) -> str:
@@ -102,10 +128,9 @@ def _answers(audit: Audit) -> str:
         photos = f"{photos}, a sample of {audit.total:,}"
     if audit.accuracy is None or isnan(audit.accuracy.value):
         return f"No true classes are known for the {photos}"
-    return (
-        f"The network is right on {with_interval(audit.accuracy)} of {_labelled(audit, photos)} "
-        f"(chance {as_share(chance(audit.rows))})"
-    )
+    right = f"The network is right on {with_interval(audit.accuracy)} of {_labelled(audit, photos)}"
+    even = chance(audit.rows)
+    return right if isnan(even) else f"{right} (chance {as_share(even)})"
 
 
 def _labelled(audit: Audit, photos: str) -> str:
@@ -151,8 +176,11 @@ def _wrong(audit: Audit) -> str:
 
 def _why_untested(audit: Audit) -> str:
     """Return why the largest of the classes that could not be tested could not be."""
-    told = [each.reason for each in audit.classes if each.reason and not each.tested]
-    return f" ({told[0].rstrip('.')})" if told else ""
+    told = [each for each in audit.classes if each.reason and not each.tested]
+    if not told:
+        return ""
+    name = f"{told[0].name}: " if len(audit.classes) > 1 else ""
+    return f" ({name}{told[0].reason.rstrip('.')})"
 
 
 def _named(findings: Sequence[Finding]) -> str:
@@ -182,12 +210,12 @@ class Reason(NamedTuple):
 
     Attributes:
         reason: The reason, without the photo's name.
-        count: How many photos it holds for.
+        photos: How many photos it holds for.
         first: The path of the first.
     """
 
     reason: str
-    count: int
+    photos: int
     first: str
 
 
@@ -258,6 +286,7 @@ def audit_as_dict(audit: Audit) -> dict[str, Any]:
 
     Of the photos of each finding and case the first ten are named; `lists/` has all.
     """
+    on_objects = heat_on_objects(audit.rows)
     return {
         "verdict": verdict(audit),
         "photos": len(audit.rows),
@@ -265,6 +294,7 @@ def audit_as_dict(audit: Audit) -> dict[str, Any]:
         "sources": audit.sources,
         "right": _estimate(audit.accuracy),
         "chance": chance(audit.rows),
+        "heat_on_objects": on_objects and on_objects._asdict(),
         "findings": [
             row
             | {

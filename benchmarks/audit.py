@@ -1,0 +1,269 @@
+"""What an audit costs for each photo: time beside plain forwards, memory, bytes, and with Ray.
+
+rate: The rows of an audit, written as Parquet, beside plain forwards of the same photos: decoded by
+    the same threads, in batches of the same size, under `torch.inference_mode`. The sides take
+    turns on parts of the photos.
+memory: The peak of resident memory while the rows of few and of many photos are made, each in a
+    process of its own. The photos are links to a few files.
+bytes: The size of the Parquet files, column by column.
+ray: The rows from one worker and from two, beside this process. Starting the workers is
+    timed apart: by the same request with a few photos.
+
+    python benchmarks/audit.py rate --folder path/to/photos
+    python benchmarks/audit.py memory bytes ray
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import torch
+from PIL import Image
+from torch import nn
+
+import limelight
+from limelight.ahead import Room
+from limelight.audits.folders import LocalFolder
+from limelight.audits.looking import Looker, LookPlan
+from limelight.audits.ray_engine import ray_rows
+from limelight.audits.row_maker import RowMaker
+from limelight.audits.shards import Shards
+from limelight.audits.truth import Truth
+from limelight.models.network import Network
+from limelight.photos.batches import input_batches, prepared
+from limelight.photos.finding import find_photos
+from limelight.photos.memory import PHOTO_BYTES
+from limelight.photos.preprocess import Preprocess
+from limelight.photos.samples import SAMPLES, find_sample
+from measure import Cost, Run, Table, alone, setting
+
+BATCH = 8
+
+
+@contextmanager
+def linked(found: Sequence[Path], count: int) -> Iterator[list[str]]:
+    """Link photos under other names, until there are `count`."""
+    with TemporaryDirectory() as place:
+        paths = [
+            Path(place, f"{number:06}{found[number % len(found)].suffix}")
+            for number in range(count)
+        ]
+        for number, path in enumerate(paths):
+            path.symlink_to(found[number % len(found)].resolve())
+        yield list(map(str, paths))
+
+
+def small(folder: Path, found: Sequence[Path], side: int) -> list[Path]:
+    """Save small copies of photos."""
+    copies = []
+    for path in found:
+        with Image.open(path) as photo:
+            copy = photo.convert("RGB")
+        copy.thumbnail((side, side))
+        copies.append(folder / f"{path.stem}.jpg")
+        copy.save(copies[-1])
+    return copies
+
+
+def loaded(network: str) -> Network:
+    """Return a network with random weights; the embedded one with its own."""
+    embedded = network == "efficientnet-lite0"
+    torch.manual_seed(0)
+    return limelight.load_model(network, **({} if embedded else {"weights": "none"}))
+
+
+def maker_for(network: Network, photos: Sequence[str], *, trial: bool = False) -> RowMaker:
+    """Return what makes the rows of photos."""
+    plan = LookPlan.make(network, network.images(network.load_photo(photos[0])))
+    return RowMaker(Looker(network, plan, trial=trial), Truth({}), batch=BATCH)
+
+
+def plain(network: Network, photos: Sequence[str]) -> None:
+    """Decode photos ahead, run the network on them, and do nothing else."""
+    room = Room(PHOTO_BYTES)
+    for group in prepared(map(Path, photos), network.preprocess, batch=BATCH, room=room):
+        for images in input_batches(group):
+            with torch.inference_mode():
+                network.model(images)
+        for photo in group:
+            room.give(photo.taken)
+
+
+def write(batches: Iterator[list[dict[str, Any]]], maker: RowMaker, out: Path) -> int:
+    """Write rows as an audit does, and return how many there are."""
+    shards, count = Shards(LocalFolder(out), maker.looker.plan.form), 0
+    for rows in batches:
+        shards.add(rows)
+        count += len(rows)
+    shards.flush()
+    return count
+
+
+def rate(network: str, found: Sequence[Path], count: int, rounds: int) -> Table:
+    """Return photos a second of an audit and of plain forwards, and the ratios of the medians.
+
+    The time of the processor counts the work of all threads, whatever else the machine does.
+    """
+    table = Table(
+        {
+            f"{count} photos, {network}": "",
+            "photos a second": ".1f",
+            "time over plain": ".3f",
+            "processor time over plain": ".3f",
+        }
+    )
+    own = loaded(network)
+    with linked(found, count) as photos, TemporaryDirectory() as out:
+        as_it_is, trial = maker_for(own, photos), maker_for(own, photos, trial=True)
+        sides: dict[str, Callable[[Sequence[str]], object]] = {
+            "plain forwards": partial(plain, own),
+            "audit": lambda part: write(as_it_is.rows(part), as_it_is, Path(out)),
+            "audit, memory format tried": lambda part: write(trial.rows(part), trial, Path(out)),
+        }
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+        size = -(-count // rounds)
+        for run in sides.values():
+            run(photos[:BATCH])
+        for number in range(rounds):
+            for name in [*sides, *sides][number % 3 :][:3]:  # none is always first
+                begun = time.perf_counter(), time.process_time()
+                sides[name](photos[number * size :][:size])
+                ended = time.perf_counter(), time.process_time()
+                times[name].append((ended[0] - begun[0], ended[1] - begun[1]))
+    medians = {name: np.median(each, axis=0) for name, each in times.items()}
+    base = medians["plain forwards"]
+    for name, (wall, cpu) in medians.items():
+        table.add(name, size / float(wall), float(wall / base[0]), float(cpu / base[1]))
+    return table
+
+
+def small_network() -> Network:
+    """Return a network that takes next to no time, of inputs of 64 x 64."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(a, b, 3, 2, 1) for a, b in ((3, 16), (16, 32), (32, 64))]
+    pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())), *pool)
+    return Network("three convolutions", model.eval(), Preprocess(size=(64, 64), resize=64))
+
+
+def _make(found: Sequence[Path], count: int) -> Run:
+    """Return the making of the rows of some photos, in a process of its own."""
+    own = small_network()
+    with linked(found, BATCH) as few:
+        maker = maker_for(own, few)
+        list(maker.rows(few))  # what the first batch alone takes
+
+    def run() -> int:
+        with linked(found, count) as photos, TemporaryDirectory() as out:
+            return write(maker.rows(photos), maker, Path(out))
+
+    return run
+
+
+def memory(found: Sequence[Path], counts: Sequence[int]) -> Table:
+    """Return the peak memory of some numbers of photos, with a small network."""
+    columns = {"photos": ",", "s": ".0f", "MiB over idle": ".0f", "rows": ","}
+    table = Table(columns)
+    with TemporaryDirectory() as folder:
+        photos = small(Path(folder), found, 160)
+        for count in counts:
+            cost: Cost = alone(partial(_make, photos, count))
+            table.add(count, cost.seconds, cost.peak, cost.result)
+    return table
+
+
+def sizes(network: str, found: Sequence[Path], count: int) -> Table:
+    """Return the bytes of a row in Parquet, for the columns that take most."""
+    table = Table({f"column, {count} photos, {network}": "", "bytes a photo": ".0f"})
+    with linked(found, count) as photos, TemporaryDirectory() as out:
+        maker = maker_for(loaded(network), photos)
+        rows = [row for rows in maker.rows(photos) for row in rows]
+        shards = Shards(LocalFolder(Path(out)), maker.looker.plan.form)
+        shards.add(rows)
+        shards.flush()
+        files = list(Path(out).glob("rows/*.parquet"))
+        by_column = dict[str, int]()
+        for file in files:
+            facts = pyarrow.parquet.read_metadata(file)
+            for group in range(facts.num_row_groups):
+                for number in range(facts.num_columns):
+                    column = facts.row_group(group).column(number)
+                    name = column.path_in_schema.partition(".")[0]
+                    by_column[name] = by_column.get(name, 0) + column.total_compressed_size
+        total = sum(file.stat().st_size for file in files)
+    form = maker.looker.plan.form
+    for name, size in sorted(by_column.items(), key=lambda item: -item[1])[:6]:
+        table.add(name, size / count)
+    table.add(
+        f"all, with {len(files)} files (grid {form.grid}, {form.features} features)", total / count
+    )
+    return table
+
+
+def with_ray(network: str, found: Sequence[Path], count: int) -> Table:
+    """Return photos a second with Ray beside this process, and what starting takes."""
+    table = Table({f"{count} photos, {network}": "", "photos a second": ".1f", "start, s": ".1f"})
+    own = loaded(network)
+    few = 4 * BATCH
+
+    def timed(make: Callable[[Sequence[str]], Any], photos: Sequence[str]) -> float:
+        begun = time.perf_counter()
+        made = [row for rows in make(photos) for row in rows]
+        assert len(made) == len(photos)
+        return time.perf_counter() - begun
+
+    with linked(found, count) as photos:
+        maker = maker_for(own, photos)
+        list(maker.rows(photos[:BATCH]))
+        table.add("this process", count / timed(maker.rows, photos), 0.0)
+        import ray
+
+        ray.init(
+            num_cpus=(os.cpu_count() or 1) + 1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+        )
+        for workers in (1, 2):
+            make = partial(ray_rows, replace(maker, workers=workers))
+            start = timed(make, photos[:few])
+            whole = timed(make, photos)
+            table.add(f"Ray, {workers} workers", (count - few) / (whole - start), start)
+        ray.shutdown()
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("parts", nargs="+", choices=["rate", "memory", "bytes", "ray"])
+    parser.add_argument("--network", default="efficientnet-lite0")
+    parser.add_argument("--folder", type=Path, help="of photos; without it, the samples")
+    parser.add_argument("--count", type=int, default=480)
+    parser.add_argument("--rounds", type=int, default=6, help="into which the photos are divided")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 20_000], help="for memory")
+    args = parser.parse_args()
+    found = find_photos([args.folder] if args.folder else map(find_sample, SAMPLES))
+    parts: dict[str, Callable[[], Table]] = {
+        "rate": lambda: rate(args.network, found, args.count, args.rounds),
+        "memory": lambda: memory(found, args.counts),
+        "bytes": lambda: sizes(args.network, found, min(args.count, len(found))),
+        "ray": lambda: with_ray(args.network, found, args.count),
+    }
+    print(f"On {setting()}, {BATCH} photos together:")
+    for part in args.parts:
+        print(f"\n## {part}\n\n{parts[part]()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
