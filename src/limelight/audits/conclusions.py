@@ -255,7 +255,7 @@ def _with_relabel(
     told, done = list[Finding](), set[str]()
     for finding in findings:
         name = finding.evidence.predicted if finding.evidence else ""
-        numbers = np.empty(0, np.int64)
+        numbers: Numbers = np.empty(0, np.int64)
         if finding.kind == "wrong" and name not in done:
             done.add(name)
             numbers = perhaps_mislabelled(rows, evidence, name)
