@@ -34,8 +34,13 @@ from torch.nn.functional import cross_entropy, max_pool2d
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "bias"))
 
-import bias
-from scenes import CLASSES, SHARES, deal_caps, draw_scene
+import bias  # type: ignore[import-not-found]
+from scenes import (  # type: ignore[import-not-found]
+    CLASSES,
+    SHARES,
+    deal_caps,
+    draw_scene,
+)
 
 import limelight
 from limelight.audits.pipeline import audit
@@ -173,7 +178,8 @@ def summary(found: Audit, audited: Set) -> dict[str, Any]:
 def said_by(network: bias.Network, seen: Tensor) -> Tensor:
     """Return the predicted classes, `[B]`."""
     with torch.no_grad():
-        return Judge(network)(seen).argmax(1)
+        classes: Tensor = Judge(network)(seen).argmax(1)
+    return classes
 
 
 def watching(network: bias.Network, tested: Set, folder: Path) -> MapMonitor:
@@ -205,9 +211,7 @@ def circle(seed: int, out: Path, options: argparse.Namespace, console: Console) 
     # 1. The audit.
     first = audited_by("biased", network, audited.paths)
     # 2. What to look away from.
-    reported = [
-        each.evidence for each in first.findings if each.kind == "wrong" and each.evidence
-    ]
+    reported = [each.evidence for each in first.findings if each.kind == "wrong" and each.evidence]
     caps = [each for each in first.evidence if on_caps(first, each, audited) >= CAPS_FROM]
     chosen = {"control": [], "findings": reported, "caps of the inventory": caps}
     # 3. Where that is in what the network learned from, and on it goes.

@@ -141,7 +141,7 @@ def test_lightning_itself_calls_it(package: str, validates: bool, tmp_path: Path
     lightning: Any = pytest.importorskip(package)
     monitor, modes = monitored(tmp_path / "maps"), list[bool]()
 
-    class Learner(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Learner(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.network = monitor.model

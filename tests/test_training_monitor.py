@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -468,3 +469,18 @@ def test_a_monitor_can_be_sent_to_another_process(tmp_path: Path) -> None:
     of(monitor(1))
     again = pickle.loads(pickle.dumps(monitor))
     assert of(again(2)).names == monitor.records[0].names
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "training.md"
+
+
+def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    examples = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    for block in examples:
+        exec(block, space)
+    assert len(space["monitor"].records) == 3
+    assert (tmp_path / "attention.gif").is_file()
+    assert len(rows_of(tmp_path / "maps")) == 6

@@ -105,7 +105,8 @@ def untested(wrong: _Chosen, sources: Numbers) -> str:
     """Return why the answers of a class, `[N]`, cannot be tested; "" where they can."""
     count, origins = int(wrong.sum()), len(np.unique(sources))
     if origins < FEWEST_SOURCES:
-        return f"its photos are of {origins} sources; at least {FEWEST_SOURCES} are needed"
+        few = "1 source" if origins == 1 else f"{origins} sources"
+        return f"its photos are of {few}; at least {FEWEST_SOURCES} are needed"
     if count < FEWEST_WRONG:
         return f"{count} of {len(wrong)} answers are wrong; about {FEWEST_WRONG} are needed"
     if count == len(wrong):

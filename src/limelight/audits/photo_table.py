@@ -66,7 +66,7 @@ def packed_photos(audit: Audit, numbers: Sequence[int]) -> str:
         "case": [case_of[number] for number in numbers],
         "status": [status_of[number] for number in numbers],
     }
-    return b64encode(gzip.compress(as_json(packed).encode(), 9, mtime=0)).decode()
+    return b64encode(gzip.compress(as_json(packed).encode(), 6, mtime=0)).decode()
 
 
 def packed_within(audit: Audit, room: int) -> tuple[str, int]:

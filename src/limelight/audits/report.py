@@ -30,6 +30,7 @@ from limelight.audits.verdict import (
     as_share,
     chance,
     counted,
+    heat_on_objects,
     reasons,
     verdict,
     with_interval,
@@ -154,13 +155,10 @@ def _stats(audit: Audit) -> list[tuple[str, str, str]]:
         beside = "" if isnan(even) else f"chance {as_share(even)}"
         stats.append(("Right answers", with_interval(audit.accuracy), beside))
         stats.append(("Wrong answers", f"{int(rows.wrong.sum()):,}", f"of {int(known.sum()):,}"))
-    inside = ~np.isnan(rows.energy_inside)
-    if inside.any():
-        energy, even = (
-            float(each[inside].mean()) for each in (rows.energy_inside, rows.object_share)
-        )
-        told = f"chance {as_share(even)}, on {counted(int(inside.sum()), 'photo')}"
-        stats.append(("Heat on the objects", as_share(energy), told))
+    on_objects = heat_on_objects(rows)
+    if on_objects:
+        told = f"chance {as_share(on_objects.chance)}, on {counted(on_objects.photos, 'photo')}"
+        stats.append(("Heat on the objects", as_share(on_objects.share), told))
     kinds = f"{counted(len(audit.evidence), 'kind')} of evidence"
     stats.append(("Findings", f"{len(audit.findings):,}", kinds))
     bad = int((~rows.ok).sum())

@@ -18,7 +18,7 @@ ROWS = "rows"
 
 #: A file is written when it has so many rows, or after a fifth of the time that the run has taken,
 #: but at least one second and at most a minute: a run that is killed loses no more than that.
-MOST_ROWS, SHARE_OF_TIME, LEAST_SECONDS, MOST_SECONDS = 4096, 0.2, 1.0, 60.0
+MOST_ROWS, SHARE_OF_TIME, LEAST_SECONDS, MOST_SECONDS = 1024, 0.2, 1.0, 60.0
 
 #: With more rows, so many are read: those whose photos have the lowest digests.
 MOST_READ = 200_000

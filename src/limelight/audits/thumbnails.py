@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -226,11 +227,18 @@ def heat_uri(heat: Floats, *, opaque: bool = False) -> str:
     cells = Image.fromarray(np.nan_to_num(np.asarray(heat, dtype=np.float32)))
     between = np.asarray(cells.resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
     levels = (between * (_HEATS - 1)).round().astype(np.uint8)
-    colours = overlay_colours(SEQUENTIAL)[np.linspace(0, 255, _HEATS).round().astype(int)]
+    colours = _palette()
     drawn = Image.fromarray(levels)
     drawn.putpalette(colours[:, :3].tobytes(), "RGB")
     transparency = {} if opaque else {"transparency": colours[:, 3].tobytes()}
     return _png(drawn, **transparency)
+
+
+@cache
+def _palette() -> npt.NDArray[np.uint8]:
+    """Return colour and opacity of each heat that is told apart, `[_HEATS, 4]`."""
+    chosen = np.linspace(0, 255, _HEATS).round().astype(np.int64)
+    return np.asarray(overlay_colours(SEQUENTIAL)[chosen])
 
 
 def signed_uri(change: Floats) -> str:

@@ -56,6 +56,29 @@ def chance(rows: AuditRows) -> float:
     return max(known.values()) / known.total() if known and "" not in known else nan
 
 
+class HeatOnObjects(NamedTuple):
+    """The share of the heat on the marked objects, beside that of uniform maps.
+
+    Attributes:
+        share: The mean of `energy_inside`.
+        chance: The mean of `object_share`.
+        photos: Over how many photos.
+    """
+
+    share: float
+    chance: float
+    photos: int
+
+
+def heat_on_objects(rows: AuditRows) -> HeatOnObjects | None:
+    """Return how much of the heat lies on the marked objects; None where none are known."""
+    inside = ~np.isnan(rows.energy_inside)
+    if not inside.any():
+        return None
+    share, even = (float(each[inside].mean()) for each in (rows.energy_inside, rows.object_share))
+    return HeatOnObjects(share, even, int(inside.sum()))
+
+
 def as_share(value: float, digits: int = 0) -> str:
     """Return a share in percent; a dash where it is not known."""
     return UNKNOWN if isnan(value) else f"{value:.{digits}%}".replace("-", MINUS)
@@ -263,6 +286,7 @@ def audit_as_dict(audit: Audit) -> dict[str, Any]:
 
     Of the photos of each finding and case the first ten are named; `lists/` has all.
     """
+    on_objects = heat_on_objects(audit.rows)
     return {
         "verdict": verdict(audit),
         "photos": len(audit.rows),
@@ -270,6 +294,7 @@ def audit_as_dict(audit: Audit) -> dict[str, Any]:
         "sources": audit.sources,
         "right": _estimate(audit.accuracy),
         "chance": chance(audit.rows),
+        "heat_on_objects": on_objects and on_objects._asdict(),
         "findings": [
             row
             | {

@@ -10,7 +10,13 @@ from rich.table import Table
 
 from limelight.audits.differing import AuditDifference, difference_as_dict, difference_sentence
 from limelight.audits.results import Audit
-from limelight.audits.verdict import audit_as_dict, findings_table, verdict
+from limelight.audits.verdict import (
+    audit_as_dict,
+    counted,
+    findings_table,
+    heat_on_objects,
+    verdict,
+)
 from limelight.cli.output import Console, document
 
 #: How many findings are printed; the report has all.
@@ -23,6 +29,13 @@ def print_audit(console: Console, audit: Audit, out: str, *, as_json: bool, repo
         document(audit_as_dict(audit) | {"out": out})
         return
     console.print(f"[bold]{escape(verdict(audit))}[/]", highlight=False)
+    on_objects = heat_on_objects(audit.rows)
+    if on_objects:
+        console.print(
+            f"On the marked objects lies {on_objects.share:.0%} of the heat; uniform maps have "
+            f"{on_objects.chance:.0%} there ({counted(on_objects.photos, 'photo')}).",
+            highlight=False,
+        )
     rows = findings_table(audit)
     if rows:
         console.print(_table(rows[:_MOST_FINDINGS]))

@@ -116,7 +116,7 @@ class MapMonitor:
             given: Any = subject.inputs.image if isinstance(model, Network) else photos
             self._inputs = pytree.tree_map_only(Tensor, lambda t: t.detach().cpu().clone(), given)
             explanation = self._explain()
-            self._image = explanation.image
+            self._image = explanation.image.detach().cpu()
             self._masks = None
             if masks is not None:
                 self._masks = mask_shares(masks, self._image).float().cpu()
@@ -180,7 +180,7 @@ class MapMonitor:
         return render.write_film(Path(path), frames, fps or _FPS)
 
     def _explain(self) -> Explanation:
-        """Make the maps, on the network's device, and bring them to the CPU without pixels."""
+        """Make the maps, on the network's device."""
         like = next(self.model.parameters(), None)
         found = explain(
             self._model,
@@ -202,12 +202,14 @@ class MapMonitor:
             energy = heat_shares(found, self._masks.to(found.raw.device)).tolist()
             covered = self._masks.flatten(1).mean(1).tolist()
             share = [value if value > 0 else math.nan for value in covered]
+        heatmap = found.heatmap.detach().float().cpu()
         kept = replace(
             found,
             raw=found.raw.detach().float().cpu(),
-            heatmap=found.heatmap.detach().float().cpu(),
+            # Those of pictures follow from the raw maps, and would take much memory.
+            heatmap=heatmap[:, :0, :0] if heatmap.ndim == 3 else heatmap,
             score=found.score.detach().float().cpu(),
-            image=self._image.cpu(),
+            image=self._image,
             output=None,
             recipe=None,
             region=None if found.region is None else found.region.cpu(),
@@ -219,11 +221,12 @@ class MapMonitor:
     def _right(self, found: Explanation) -> list[bool | None]:
         """Return for each photo whether the predicted class is the one explained, if known."""
         probabilities = class_probabilities(found.output, self._output)
-        unknown = self._target is None or found.index is None or probabilities is None
-        if unknown or len(probabilities) != len(found) or probabilities.shape[1] == 1:
-            return [None] * len(found)
-        predicted = probabilities.argmax(1)
-        return (predicted == found.index.cpu()).tolist()
+        unknown: list[bool | None] = [None] * len(found)
+        if self._target is None or found.index is None or probabilities is None:
+            return unknown
+        if len(probabilities) != len(found) or probabilities.shape[1] == 1:
+            return unknown
+        return [*map(bool, probabilities.argmax(1) == found.index.cpu())]
 
     def _read_names(self, names: Sequence[str] | None) -> tuple[str, ...]:
         """Return what the photos are called, as names of folders, each once.
@@ -263,7 +266,8 @@ class MapMonitor:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Leave inference mode, record no graph, and keep torch's random numbers as they are."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if on_gpu else []
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices):
         yield
 

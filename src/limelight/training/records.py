@@ -34,7 +34,8 @@ class MapRecord:
     Attributes:
         epoch: How many epochs were done; a fraction in the middle of one.
         names: What the photos are called, each once.
-        explanation: The maps, without what the network returned.
+        explanation: The maps, without what the network returned; those of pictures without
+            `heatmap`, which `heatmap_at` makes from `raw`.
         energy: The share of each map's heat that lies on the mask, `mass-accuracy`; NaN where there
             is no mask, or the status of the map is not ok.
         mask_share: The share of each picture that the mask covers, which is what chance gives; NaN

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,8 +61,10 @@ class FolderWriter:
 
         folder = Path(self.folder)
         for name, picture in zip(record.names, pictures, strict=True):
+            encoded = BytesIO()
+            render.write(picture, "png", encoded)
             path = folder / name / f"epoch-{_numbered(record.epoch)}.png"
-            files.write_whole(path, lambda file, drawn=picture: render.write(drawn, "png", file))
+            files.write_whole(path, encoded.getvalue())
         table = folder / "energy.csv"
         known = _rows_before(table, record.epoch) if self._rows is None else self._rows
         self._rows = [row for row in known if float(row["epoch"]) != record.epoch]
@@ -104,7 +106,7 @@ class TensorBoardWriter:
             _refuse_without("tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
-            self.to = SummaryWriter(str(self.to))  # type: ignore[no-untyped-call]
+            self.to = SummaryWriter(str(self.to))
 
     def write(self, record: MapRecord, pictures: Sequence[Image]) -> None:
         """Write pictures and figures at the step of the epoch."""
