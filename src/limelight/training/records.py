@@ -81,7 +81,7 @@ class MapRecord:
         """Return epoch, energy and accuracy, in a line."""
         parts = [f"epoch {self.epoch:g}"]
         if not math.isnan(self.mean_energy):
-            parts.append(f"{self.mean_energy:.0%} of the heat on the masks")
+            parts.append(f"{self.mean_energy:.0%} on the masks")
         if not math.isnan(self.accuracy):
             parts.append(f"{self.accuracy:.0%} right")
         return "   ".join(parts)
