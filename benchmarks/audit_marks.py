@@ -50,7 +50,7 @@ from limelight.audits.views import PhotoViews
 from limelight.models.network import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "bias"))
-from scenes import draw_scene
+from scenes import draw_scene  # type: ignore[import-not-found]
 
 Random = np.random.Generator
 
@@ -112,12 +112,12 @@ def coco_photos(folder: Path) -> list[CocoPhoto]:
     """Read photos with their boxes: class, left, top, right and bottom in pixels."""
     photos = []
     for path in sorted((folder / "images").glob("*.jpg")):
-        boxes = folder / "boxes" / f"{path.stem}.txt"
-        if not boxes.is_file() or not boxes.read_text().strip():
+        marked = folder / "boxes" / f"{path.stem}.txt"
+        if not marked.is_file() or not marked.read_text().strip():
             continue
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
-        given = np.loadtxt(boxes, ndmin=2)
+        given = np.loadtxt(marked, ndmin=2)
         middle, size = given[:, 1:3] * picture.size, given[:, 3:5] * picture.size
         boxes = np.concatenate([given[:, :1], middle - size / 2, middle + size / 2], 1)
         photos.append(CocoPhoto(path.stem, picture, boxes))

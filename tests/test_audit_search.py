@@ -191,7 +191,7 @@ def test_findings_are_ranked_by_excess_then_by_place_then_by_use() -> None:
         evidence("cat 3", **large),
         evidence("cat 4", **(FAR | {"place": 20.0})),
     ]
-    marks = [mark(heat_t=0.0), mark(heat_t=9.0)]
+    marks = [replace(mark(heat_t=0.0), label="dog"), mark(heat_t=9.0)]
     found = findings_of(rows_at(CORNER), kinds, marks)
     assert [each.evidence.name if each.evidence else "mark" for each in found] == [
         *("cat 3", "cat 2", "cat 4", "cat 1"),
@@ -224,6 +224,13 @@ def test_a_mark_is_told_apart_from_whether_the_network_looks_at_it(
     assert words in found.sentence
     assert "p = 0.01" in found.sentence
     assert "the top right" in found.title
+
+
+def test_evidence_that_keeps_to_the_place_of_a_mark_says_that_the_network_looks_at_it() -> None:
+    unseen = mark(heat_t=0.3)
+    for there, words in ((FAR, "the network looks at it: "), ({}, "nothing shows")):
+        *_, found = findings_of(rows_at(CORNER), [evidence(**there)], [unseen])
+        assert words in found.sentence
 
 
 def test_a_mark_and_evidence_at_one_place_name_each_other() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from limelight.audits.mark_heat import looks_at
+from limelight.audits.mark_heat import around, looks_at
 from limelight.audits.placing import BORDER_LIMIT, PLACE_LIMIT
 from limelight.audits.results import Evidence, Finding, Mark
 from limelight.audits.rows import AuditRows, Numbers
@@ -54,7 +54,7 @@ def findings_of(
     placed.sort(key=lambda finding: -_strength(finding.evidence))
     reported = [finding.evidence for finding in (*wrong, *placed) if finding.evidence]
     marked = [_of_mark(reported, mark) for mark in marks]
-    marked.sort(key=lambda finding: not (finding.mark and looks_at(finding.mark)))
+    marked.sort(key=lambda finding: not (finding.mark and _is_used(finding.mark, reported)))
     return _with_relabel(rows, evidence, [*wrong, *placed, *marked])
 
 
@@ -182,7 +182,7 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
         f"The fine structure of the {counted(mark.photos, 'photo')} of {name} differs from all "
         f"others' at {where}, from {left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} "
         f"down (|t| = {mark.strength:.1f}, p = {as_probability(mark.p)}). It is in the data; "
-        f"{_use_of(mark)}."
+        f"{_use_of(mark, evidence)}."
     )
     there = [each.name for each in evidence if _at(each, mark)]
     if there:
@@ -192,16 +192,32 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
         f"paint it over, or add photos of {name} without it"
     )
     unused = ". This network does not rely on it, and the next one may."
-    advice += unused if looks_at(mark) is False else ", and train again."
+    advice += unused if _is_used(mark, evidence) is False else ", and train again."
     return Finding("mark", f"Pixels of {name}, at {where}", sentence, advice, 0.0, mark=mark)
 
 
-def _use_of(mark: Mark) -> str:
+def _is_used(mark: Mark, reported: Sequence[Evidence]) -> bool | None:
+    """Return whether the network looks at a mark; None where that cannot be told.
+
+    It does where the place is hotter with the mark than without it, or where evidence of the class
+    keeps to that place.
+    """
+    near = around(mark.pixels, round(_NEAR * len(mark.pixels)))
+    for each in reported:
+        down, across = (min(int(share * len(near)), len(near) - 1) for share in each.centre)
+        if each.predicted == mark.label and each.place > PLACE_LIMIT and near[down, across]:
+            return True
+    return looks_at(mark)
+
+
+def _use_of(mark: Mark, evidence: Sequence[Evidence]) -> str:
     """Return whether the network looks at a mark, with the figures that say so."""
-    looks = looks_at(mark)
+    looks = _is_used(mark, evidence)
     if looks is None:
         return "whether the network looks at it is not known, as the class has too few maps"
     grade = "the network looks at it" if looks else "nothing shows that the network looks at it"
+    if not np.isfinite(mark.lift):
+        return grade
     return (
         f"{grade}: where photos show the mark most, their maps have {mark.lift:.2f} times the heat "
         f"of a uniform map there, and {mark.lift_without:.2f} times where they show it least"
