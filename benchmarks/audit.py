@@ -34,12 +34,12 @@ from torch import nn
 
 import limelight
 from limelight.ahead import Room
-from limelight.audits.folders import LocalFolder
-from limelight.audits.looking import Looker, LookPlan
-from limelight.audits.ray_engine import ray_rows
-from limelight.audits.row_maker import RowMaker
-from limelight.audits.shards import Shards
-from limelight.audits.truth import Truth
+from limelight.audits.data.folders import LocalFolder
+from limelight.audits.data.truth import Truth
+from limelight.audits.rows.cluster import ray_rows
+from limelight.audits.rows.looking import Looker, LookPlan
+from limelight.audits.rows.maker import RowMaker
+from limelight.audits.rows.shards import Shards
 from limelight.models.network import Network
 from limelight.photos.batches import input_batches, prepared
 from limelight.photos.finding import find_photos

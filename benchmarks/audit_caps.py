@@ -32,17 +32,17 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from limelight.audits.cases import class_summaries
-from limelight.audits.conclusions import findings_of
-from limelight.audits.evidence import LEAST_HEAT, find_evidence
-from limelight.audits.looking import Looker, LookPlan
-from limelight.audits.placing import with_places
-from limelight.audits.related import sources_of
-from limelight.audits.removal import remove
+from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import Evidence, Finding
-from limelight.audits.rows import AuditRows, as_arrays, write_rows
-from limelight.audits.views import PhotoViews
-from limelight.audits.wrong_answers import with_wrong_answers
+from limelight.audits.rows.columns import AuditRows, as_arrays, write_rows
+from limelight.audits.rows.looking import Looker, LookPlan
+from limelight.audits.searches.cases import class_summaries
+from limelight.audits.searches.conclusions import findings_of
+from limelight.audits.searches.evidence import LEAST_HEAT, find_evidence
+from limelight.audits.searches.placing import with_places
+from limelight.audits.searches.related import sources_of
+from limelight.audits.searches.removal import remove
+from limelight.audits.searches.wrong_answers import with_wrong_answers
 from limelight.metrics.photo_sources import digest_of_file
 from limelight.models.network import Network
 from measure import Table, report

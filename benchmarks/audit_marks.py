@@ -37,16 +37,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import limelight
-from limelight.audits.evidence import find_evidence
-from limelight.audits.looking import Looker, LookPlan
-from limelight.audits.mark_heat import looks_at
-from limelight.audits.peaks import difference_hash, features_under, find_peaks
-from limelight.audits.pixels import search_marks
-from limelight.audits.placing import with_places
-from limelight.audits.related import related_warning, sources_of
+from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import Evidence, Mark
-from limelight.audits.rows import AuditRows, MapForm, as_arrays, read_form, write_rows
-from limelight.audits.views import PhotoViews
+from limelight.audits.rows.columns import AuditRows, MapForm, as_arrays, read_form, write_rows
+from limelight.audits.rows.looking import Looker, LookPlan
+from limelight.audits.rows.peaks import difference_hash, features_under, find_peaks
+from limelight.audits.searches.evidence import find_evidence
+from limelight.audits.searches.mark_heat import looks_at
+from limelight.audits.searches.pixels import search_marks
+from limelight.audits.searches.placing import with_places
+from limelight.audits.searches.related import related_warning, sources_of
 from limelight.models.network import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "bias"))

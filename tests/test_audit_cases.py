@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from helpers.audit_rows import made_rows
-from limelight.audits.cases import (
+from limelight.audits.searches.cases import (
     cases_of,
     class_summaries,
     difference_of_shares,
     groups_of,
     statuses_of,
 )
-from limelight.audits.related import sources_of
+from limelight.audits.searches.related import sources_of
 
 
 def _covered(hot: set[int], inside: set[int]) -> tuple[float, float, float]:

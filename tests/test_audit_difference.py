@@ -13,8 +13,8 @@ import pytest
 
 from helpers.audits import GRID, audit_of, audit_rows, cap_audit, evidence, gone, views, with_marks
 from helpers.pages import read
-from limelight.audits.difference_page import difference_html, write_difference
-from limelight.audits.differing import (
+from limelight.audits.pages.difference_page import difference_html, write_difference
+from limelight.audits.pages.differing import (
     compare_audits,
     difference_as_dict,
     difference_sentence,

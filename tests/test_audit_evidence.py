@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from helpers.planted_evidence import Planted, planted, reordered
-from limelight.audits.evidence import find_evidence
 from limelight.audits.results import Evidence
-from limelight.audits.rows import AuditRows, Peaks
+from limelight.audits.rows.columns import AuditRows, Peaks
+from limelight.audits.searches.evidence import find_evidence
 from limelight.errors import OptionError
 
 

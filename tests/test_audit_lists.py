@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from helpers.audits import GRID, WHOLE, audit_of, audit_rows, cap_audit, evidence, with_marks
-from limelight.audits.lists import PHOTO_COLUMNS, hot_box, write_lists
+from limelight.audits.pages.lists import PHOTO_COLUMNS, hot_box, write_lists
 from limelight.audits.results import Audit, Finding
 from limelight.errors import OutputError
 from limelight.photos.preprocess import Preprocess

@@ -13,11 +13,11 @@ from scipy.ndimage import convolve
 from scipy.stats import ttest_ind
 
 from helpers.audit_rows import made_rows
-from limelight.audits import pixels
-from limelight.audits.mark_heat import heat_at, looks_at
-from limelight.audits.pixels import find_marks, fine_structure, search_marks
-from limelight.audits.rows import AuditRows
-from limelight.audits.views import PhotoViews
+from limelight.audits.data.views import PhotoViews
+from limelight.audits.rows.columns import AuditRows
+from limelight.audits.searches import pixels
+from limelight.audits.searches.mark_heat import heat_at, looks_at
+from limelight.audits.searches.pixels import find_marks, fine_structure, search_marks
 from limelight.errors import PhotoError
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo

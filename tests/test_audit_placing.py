@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from helpers.audit_rows import made_rows
-from limelight.audits.placing import BORDER_LIMIT, PLACE_LIMIT, with_places
 from limelight.audits.results import Evidence
-from limelight.audits.rows import AuditRows, Numbers, Peaks
+from limelight.audits.rows.columns import AuditRows, Numbers, Peaks
+from limelight.audits.searches.placing import BORDER_LIMIT, PLACE_LIMIT, with_places
 
 GRID = (10, 14)
 

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import nn
 
 from helpers.networks import ResidualCNN, ready
-from limelight.audits.looking import Looker, LookPlan
-from limelight.audits.ray_engine import Share, packed_error, ray_rows, share_out
-from limelight.audits.row_maker import RowMaker
-from limelight.audits.truth import Truth
+from limelight.audits.data.truth import Truth
+from limelight.audits.rows.cluster import Share, packed_error, ray_rows, share_out
+from limelight.audits.rows.looking import Looker, LookPlan
+from limelight.audits.rows.maker import RowMaker
 from limelight.errors import LayerError, OptionError
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
@@ -117,7 +117,7 @@ def test_workers_make_the_same_rows_though_one_is_killed(
 def test_photos_that_kill_every_worker_end_the_run_with_their_names(
     maker: RowMaker, photos: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("limelight.audits.ray_engine.TRIES", 1)
+    monkeypatch.setattr("limelight.audits.rows.cluster.TRIES", 1)
     killer = Killer(photos[9], tmp_path / "killed", always=True)
     few = photos[8:12]
     with pytest.raises(OptionError, match="1 workers died") as caught:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from helpers.audit_rows import made_rows
-from limelight.audits.related import LEAST_FLIPS, MOST_BITS, related_warning, sources_of
+from limelight.audits.searches.related import LEAST_FLIPS, MOST_BITS, related_warning, sources_of
 
 
 def _look(picture: Image.Image) -> int:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from helpers.audits import audit_rows, gone
 from helpers.planted_evidence import reordered
-from limelight.audits import removal
-from limelight.audits.removal import remove
+from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import Evidence, Removal
-from limelight.audits.rows import AuditRows, Peaks
-from limelight.audits.views import PhotoViews
+from limelight.audits.rows.columns import AuditRows, Peaks
+from limelight.audits.searches import removal
+from limelight.audits.searches.removal import remove
 from limelight.metrics.imputation import impute
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess

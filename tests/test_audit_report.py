@@ -30,11 +30,11 @@ from helpers.audits import (
 )
 from helpers.browser import browse, frame
 from helpers.pages import Node, read
-from limelight.audits import report
+from limelight.audits.data.views import PhotoViews
+from limelight.audits.pages import report
+from limelight.audits.pages.thumbnails import Spot, Wanted, draw_thumbnails, heat_uri
 from limelight.audits.results import Audit, Finding
-from limelight.audits.thumbnails import Spot, Wanted, draw_thumbnails, heat_uri
 from limelight.audits.verdict import audit_as_dict, findings_table, verdict
-from limelight.audits.views import PhotoViews
 from limelight.plain import as_json
 from limelight.render.overlays import overlay_colours
 

@@ -25,10 +25,10 @@ from helpers.audited import (
     tiny_network,
     write_photos,
 )
-from limelight.audits.folders import LocalFolder
-from limelight.audits.looking import LookPlan
-from limelight.audits.peaks import difference_hash, find_peaks
-from limelight.audits.shards import read_rows
+from limelight.audits.data.folders import LocalFolder
+from limelight.audits.rows.looking import LookPlan
+from limelight.audits.rows.peaks import difference_hash, find_peaks
+from limelight.audits.rows.shards import read_rows
 from limelight.errors import OptionError, OutputError, PhotoError
 
 pytest.importorskip("pyarrow")

@@ -9,10 +9,10 @@ import pytest
 
 from helpers.audits import GRID, audit_rows, gone, views
 from helpers.planted_evidence import Planted, planted, reordered
-from limelight.audits.conclusions import findings_of, perhaps_mislabelled, place_in_words
 from limelight.audits.results import Audit, Evidence, Mark
-from limelight.audits.rows import AuditRows, Peaks
-from limelight.audits.search import UNSEEN, search
+from limelight.audits.rows.columns import AuditRows, Peaks
+from limelight.audits.searches.conclusions import findings_of, perhaps_mislabelled, place_in_words
+from limelight.audits.searches.search import UNSEEN, search
 from limelight.metrics.intervals import Estimate
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limelight.audits.folders import LocalFolder, OutputFolder, open_folder
-from limelight.audits.stores import PhotoStore
-from limelight.audits.urls import filesystem_of, without_secrets
+from limelight.audits.data.folders import LocalFolder, OutputFolder, open_folder
+from limelight.audits.data.stores import PhotoStore
+from limelight.audits.data.urls import filesystem_of, without_secrets
 from limelight.errors import MissingPhotoError, OptionError, OutputError, PhotoError
 from limelight.photos.preprocess import Preprocess
 
@@ -119,7 +119,7 @@ def test_photos_that_cannot_be_read_are_named_by_their_urls(in_memory: str) -> N
 def test_a_photo_that_is_too_large_is_not_fetched(
     in_memory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("limelight.audits.stores.PHOTO_BYTES", 10)
+    monkeypatch.setattr("limelight.audits.data.stores.PHOTO_BYTES", 10)
     with pytest.raises(PhotoError, match=r"'memory://.*a2.png' has .* GB; at most"):
         PhotoStore([in_memory]).local(f"{in_memory}/a2.png")
 
@@ -262,7 +262,7 @@ def test_a_run_at_a_url_that_gave_no_sign_is_taken_for_dead(
     folder = open_folder(f"memory://{uuid4().hex}")
     with folder.only_run():
         later = time.time() + 91
-        monkeypatch.setattr("limelight.audits.folders.time.time", lambda: later)
+        monkeypatch.setattr("limelight.audits.data.folders.time.time", lambda: later)
         with open_folder(str(folder)).only_run():
             pass
 
@@ -271,7 +271,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from limelight.audits.folders import LocalFolder\n"
+        "from limelight.audits.data.folders import LocalFolder\n"
         "folder = LocalFolder(Path(sys.argv[1]))\n"
         "os.fsync = lambda _: os.kill(os.getpid(), 9)\n"
         "with folder.only_run():\n"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from limelight.audits.truth import Truth
+from limelight.audits.data.truth import Truth
 from limelight.errors import OptionError
 from limelight.metrics.annotation_files import Annotations
 from limelight.photos.memory import PhotoSize

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from helpers.planted_evidence import Planted, planted, reordered
-from limelight.audits import wrong_answers
 from limelight.audits.results import Evidence
-from limelight.audits.wrong_answers import with_wrong_answers
+from limelight.audits.searches import wrong_answers
+from limelight.audits.searches.wrong_answers import with_wrong_answers
 from limelight.metrics.intervals import mean
 
 Bits = npt.NDArray[np.bool_]

@@ -13,7 +13,7 @@ import torch
 import limelight
 from helpers.audit_rows import made_rows
 from limelight.audits.results import Audit, Evidence, Finding, Mark
-from limelight.audits.rows import AuditRows, Peaks
+from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.errors import InputError, OptionError
 from limelight.training import evidence_masks, find_again, inside
 

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, and for tools that read what a program imports
-    from limelight.audits.differing import AuditDifference as AuditDifference
+    from limelight.audits.pages.differing import AuditDifference as AuditDifference
     from limelight.audits.pipeline import (
         audit as audit,
         audit_again as audit_again,
@@ -143,7 +143,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
 #: The public names, by the module that defines them.
 _PUBLIC_NAMES = {
     "audits.pipeline": ("audit", "audit_again", "compare_runs"),
-    "audits.differing": ("AuditDifference",),
+    "audits.pages.differing": ("AuditDifference",),
     "audits.results": ("Audit", "Finding"),
     "comparison": (
         "Comparison",

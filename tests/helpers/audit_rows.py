@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from limelight.audits.rows import AuditRows, Peaks
+from limelight.audits.rows.columns import AuditRows, Peaks
 
 _TEXTS = ("group", "label", "explained", "message", "layer", "method", "error")
 _NUMBERS = (

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from limelight import Network, Preprocess
 from limelight.audits import pipeline
-from limelight.audits.folders import LocalFolder
-from limelight.audits.rows import AuditRows, Peaks
-from limelight.audits.shards import read_rows
+from limelight.audits.data.folders import LocalFolder
+from limelight.audits.rows.columns import AuditRows, Peaks
+from limelight.audits.rows.shards import read_rows
 
 CLASSES = ("cat", "dog", "pig")
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import (
     Audit,
     Case,
@@ -22,8 +23,7 @@ from limelight.audits.results import (
     Mark,
     Removal,
 )
-from limelight.audits.rows import AuditRows, Peaks
-from limelight.audits.views import PhotoViews
+from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.errors import PhotoError
 from limelight.metrics.intervals import Estimate
 from limelight.photos.preprocess import Preprocess

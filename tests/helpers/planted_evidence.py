@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from helpers.audits import GRID, audit_rows
-from limelight.audits.rows import AuditRows, Peaks
+from limelight.audits.rows.columns import AuditRows, Peaks
 
 
 class Planted(NamedTuple):

@@ -8,21 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from limelight.audits.difference_page import write_difference
-from limelight.audits.differing import AuditDifference, compare_audits
-from limelight.audits.findings import write_files, write_findings
-from limelight.audits.folders import OutputFolder, open_folder
-from limelight.audits.looking import Explained, Looker
+from limelight.audits.data.folders import OutputFolder, open_folder
+from limelight.audits.data.stores import PhotoStore
+from limelight.audits.data.truth import Labels, Truth, with_truth
+from limelight.audits.data.urls import is_url
+from limelight.audits.data.views import PhotoViews
+from limelight.audits.pages.difference_page import write_difference
+from limelight.audits.pages.differing import AuditDifference, compare_audits
+from limelight.audits.pages.files import write_files, write_findings
 from limelight.audits.results import Audit
-from limelight.audits.row_maker import Row, RowMaker
-from limelight.audits.run import Run
-from limelight.audits.run_facts import RunFacts, read_facts
-from limelight.audits.search import search
-from limelight.audits.shards import MOST_READ, read_done, read_rows
-from limelight.audits.stores import PhotoStore
-from limelight.audits.truth import Labels, Truth, with_truth
-from limelight.audits.urls import is_url
-from limelight.audits.views import PhotoViews
+from limelight.audits.rows.facts import RunFacts, read_facts
+from limelight.audits.rows.looking import Explained, Looker
+from limelight.audits.rows.maker import Row, RowMaker
+from limelight.audits.rows.run import Run
+from limelight.audits.rows.shards import MOST_READ, read_done, read_rows
+from limelight.audits.searches.search import search
 from limelight.errors import OptionError
 from limelight.layers.resolved import Layer
 from limelight.metrics.annotation_files import Annotations
@@ -306,7 +306,7 @@ def _engine(
     """Return what makes the rows of photos."""
     if engine == "local":
         return maker.rows
-    from limelight.audits.ray_engine import ray_rows
+    from limelight.audits.rows.cluster import ray_rows
 
     return lambda photos: ray_rows(maker, photos, address=address)
 

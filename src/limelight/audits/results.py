@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from limelight.audits.rows import AuditRows, Numbers
+from limelight.audits.rows.columns import AuditRows, Numbers
 from limelight.metrics.intervals import Estimate
 
 FindingKind = Literal["wrong", "place", "border", "mark"]

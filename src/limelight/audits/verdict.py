@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from limelight.audits.results import Audit, Case, ClassSummary, Evidence, Finding, GroupSummary
-from limelight.audits.rows import AuditRows
+from limelight.audits.rows.columns import AuditRows
 from limelight.plain import MINUS
 
 #: How many findings the sentence names, and how many photos `audit_as_dict` gives for each.

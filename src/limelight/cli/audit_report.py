@@ -8,7 +8,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.audits.differing import AuditDifference, difference_as_dict, difference_sentence
+from limelight.audits.pages.differing import (
+    AuditDifference,
+    difference_as_dict,
+    difference_sentence,
+)
 from limelight.audits.results import Audit
 from limelight.audits.verdict import (
     audit_as_dict,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from limelight.audits.results import Audit, Evidence, Finding, Mark
-from limelight.audits.rows import AuditRows, Floats, Numbers
+from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.errors import InputError, OptionError
 
 #: What was found, or several of it: their places are put together.

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from limelight.audits.looking import Explained
 from limelight.audits.pipeline import Engine, audit_again, compare_runs
 from limelight.audits.pipeline import audit as audit_photos
+from limelight.audits.rows.looking import Explained
 from limelight.cli.audit_report import print_audit, print_difference
 from limelight.cli.map_options import DEFAULT_METHOD, OneLayer
 from limelight.cli.network_options import NetworkOptions

@@ -1,0 +1,1 @@
+"""What an audit is given: photos, what is known of them, and the folder that it writes."""

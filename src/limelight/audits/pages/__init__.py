@@ -1,0 +1,1 @@
+"""What people get of an audit: the report, lists of photos, and the difference of two audits."""

@@ -1,0 +1,148 @@
+"""Whether a kind of evidence keeps to one place of the picture, or to its border."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import nan
+from typing import NamedTuple
+
+import numpy as np
+
+from limelight.audits.results import Evidence
+from limelight.audits.rows.columns import AuditRows, Floats, Numbers
+from limelight.audits.searches.related import FEWEST_SOURCES
+
+#: Evidence keeps to one place from so many standard deviations on. Objects have their places too,
+#: so chance alone is no bar: kinds of evidence in sets without a planted cue reach 6.
+PLACE_LIMIT = 7.0
+
+#: And to the border from so many on; without a planted cue they reach 5.
+BORDER_LIMIT = 5.0
+
+#: How often peaks are drawn.
+DRAWS = 400
+
+#: At most so many peaks are drawn. The deviations of a mean shrink with their number, and with
+#: enough of them every natural habit of a class would pass the limits.
+MOST_DRAWN = 100
+
+#: So many numbers are drawn at once.
+_AT_ONCE = 2_000_000
+
+
+def with_places(
+    rows: AuditRows, sources: Numbers, evidence: Sequence[Evidence], *, seed: int
+) -> list[Evidence]:
+    """Return kinds of evidence with how much they keep to one place, and to the border.
+
+    The spread of n peaks at positions x_i is `sqrt(mean_i |x_i - mean x|^2)`, and their distance to
+    the border is the mean of `min(down, 1 - down, across, 1 - across)`, in shares of what the
+    network sees. Both are compared with those of equally many peaks of the same class, drawn from
+    equally many sources: `z = (mean of the draws - own) / standard deviation of the draws`.
+
+    Evidence has none where the class has peaks of fewer than `FEWEST_SOURCES` sources, or no more
+    peaks than the evidence, or where all draws are the same.
+
+    Args:
+        rows: The rows.
+        sources: The source of each row, `[N]`.
+        evidence: The kinds of evidence.
+        seed: Of the draws.
+    """
+    pools = dict[str, _Pool]()
+    placed = []
+    for number, each in enumerate(evidence):
+        if each.predicted not in pools:
+            pools[each.predicted] = _Pool.of(rows, sources, each.predicted, evidence)
+        points = _positions(rows)[each.peaks]
+        drawn = np.random.default_rng([seed, number])
+        place, border = pools[each.predicted].deviations(points, each.sources, drawn)
+        down, across = points.mean(0).tolist()
+        placed.append(replace(each, place=place, border=border, centre=(down, across)))
+    return placed
+
+
+def _positions(rows: AuditRows) -> Floats:
+    """Return where all peaks are, down and across, as shares of what the network sees, `[P, 2]`."""
+    cells = np.stack([rows.peaks.row, rows.peaks.column], 1)
+    positions: Floats = (cells + 0.5) / rows.maps.shape[1:]
+    return positions
+
+
+def _spread(points: Floats) -> Floats:
+    """Return the spread of positions, `[..., n, 2]`."""
+    away = points - points.mean(-2, keepdims=True)
+    spread: Floats = np.sqrt((away**2).sum(-1).mean(-1))
+    return spread
+
+
+def _distance(points: Floats) -> Floats:
+    """Return the mean distance of positions to the border, `[..., n, 2]`."""
+    distance: Floats = np.minimum(points, 1 - points).min(-1).mean(-1)
+    return distance
+
+
+class _Pool(NamedTuple):
+    """The peaks of a class, P of them, from S sources.
+
+    Attributes:
+        points: Their positions, `[P, 2]`.
+        source: The source of each, from 0 to S - 1, `[P]`.
+    """
+
+    points: Floats
+    source: Numbers
+
+    @classmethod
+    def of(
+        cls, rows: AuditRows, sources: Numbers, name: str, evidence: Sequence[Evidence]
+    ) -> _Pool:
+        """Collect the peaks of a class; of all classes without evidence of their own for ""."""
+        if name:
+            chosen = rows.predicted == name
+        else:
+            chosen = ~np.isin(rows.predicted, [each.predicted for each in evidence])
+        own = (chosen & rows.ok)[rows.peaks.photo]
+        _, source = np.unique(sources[rows.peaks.photo[own]], return_inverse=True)
+        return cls(_positions(rows)[own], source)
+
+    def deviations(
+        self, points: Floats, sources: int, drawn: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return by how many deviations positions `[n, 2]` are closer together, and to the border.
+
+        Args:
+            points: The positions of the evidence.
+            sources: Of how many sources they are.
+            drawn: Draws the peaks.
+        """
+        if int(self.source.max(initial=-1)) + 1 < FEWEST_SOURCES or len(points) >= len(self.points):
+            return nan, nan
+        count = min(len(points), MOST_DRAWN)
+        draws = list(self._draws(count, min(sources, count), drawn))
+        spreads = np.concatenate([_spread(each) for each in draws])
+        distances = np.concatenate([_distance(each) for each in draws])
+        return _below(float(_spread(points)), spreads), _below(float(_distance(points)), distances)
+
+    def _draws(self, count: int, sources: int, drawn: np.random.Generator) -> Iterator[Floats]:
+        """Yield drawn positions, `[D, n, 2]` and `DRAWS` in all: sources first, then their peaks.
+
+        Where the drawn sources have too few peaks, further ones join them.
+        """
+        size = int(self.source.max()) + 1
+        at_once = max(1, _AT_ONCE // len(self.points))
+        for start in range(0, DRAWS, at_once):
+            many = min(at_once, DRAWS - start)
+            rank = np.argsort(drawn.random((many, size)), 1).argsort(1)
+            late = np.maximum(rank - sources + 1, 0)[:, self.source]
+            order = late + drawn.random((many, len(self.points)))
+            yield self.points[np.argpartition(order, count - 1, 1)[:, :count]]
+
+
+def _below(own: float, draws: Floats) -> float:
+    """Return by how many of their standard deviations a figure is below those of the draws."""
+    deviation = float(draws.std())
+    if deviation <= 1e-9:
+        return nan
+    return float((draws.mean() - own) / deviation)
