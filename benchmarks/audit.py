@@ -6,8 +6,9 @@ rate: The rows of an audit, written as Parquet, beside plain forwards of the sam
 memory: The peak of resident memory while the rows of few and of many photos are made, each in a
     process of its own. The photos are links to a few files.
 bytes: The size of the Parquet files, column by column.
-ray: The rows from one worker and from two, beside this process. Starting the workers is
-    timed apart: by the same request with a few photos.
+ray: The rows from one worker and from two, beside this process, from the first photo
+    to the last: workers take long to start.
+search: The search of drawn rows, and the report on them.
 
     python benchmarks/audit.py rate --folder path/to/photos
     python benchmarks/audit.py memory bytes ray
@@ -20,11 +21,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow.parquet
@@ -36,10 +38,14 @@ import limelight
 from limelight.ahead import Room
 from limelight.audits.data.folders import LocalFolder
 from limelight.audits.data.truth import Truth
+from limelight.audits.data.views import PhotoViews
+from limelight.audits.pages.report import write_report
 from limelight.audits.rows.cluster import ray_rows
+from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.rows.looking import Looker, LookPlan
 from limelight.audits.rows.maker import RowMaker
 from limelight.audits.rows.shards import Shards
+from limelight.audits.searches.search import search
 from limelight.models.network import Network
 from limelight.photos.batches import input_batches, prepared
 from limelight.photos.finding import find_photos
@@ -211,22 +217,44 @@ def sizes(network: str, found: Sequence[Path], count: int) -> Table:
     return table
 
 
-def with_ray(network: str, found: Sequence[Path], count: int) -> Table:
-    """Return photos a second with Ray beside this process, and what starting takes."""
-    table = Table({f"{count} photos, {network}": "", "photos a second": ".1f", "start, s": ".1f"})
-    own = loaded(network)
-    few = 4 * BATCH
+class Stamped:
+    """Writes down when each photo is asked for, in a file of each process."""
 
-    def timed(make: Callable[[Sequence[str]], Any], photos: Sequence[str]) -> float:
-        begun = time.perf_counter()
-        made = [row for rows in make(photos) for row in rows]
-        assert len(made) == len(photos)
-        return time.perf_counter() - begun
+    def __init__(self, folder: Path) -> None:
+        """Begin in a folder."""
+        self.folder = folder
+
+    def __call__(self, photo: str) -> Path:
+        """Return the file of a photo."""
+        with (self.folder / f"{os.getpid()}").open("a") as file:
+            file.write(f"{time.time()}\n")
+        return Path(photo)
+
+    def times(self) -> list[float]:
+        """Return all times, sorted."""
+        files = self.folder.iterdir()
+        return sorted(float(line) for file in files for line in file.read_text().splitlines())
+
+
+def with_ray(network: str, found: Sequence[Path], count: int) -> Table:
+    """Return photos a second with Ray beside this process: from the first photo to the last."""
+    table = Table(
+        {f"{count} photos, {network}": "", "photos a second": ".1f", "s to the first": ".1f"}
+    )
+
+    def add(name: str, maker: RowMaker, make: Callable[[RowMaker], Iterator[Any]]) -> None:
+        with TemporaryDirectory() as folder:
+            stamped = Stamped(Path(folder))
+            begun = time.time()
+            for _ in make(replace(maker, local=stamped)):
+                pass
+            times = stamped.times()
+            table.add(name, count / (times[-1] - times[0]), times[0] - begun)
 
     with linked(found, count) as photos:
-        maker = maker_for(own, photos)
+        maker = maker_for(loaded(network), photos)
         list(maker.rows(photos[:BATCH]))
-        table.add("this process", count / timed(maker.rows, photos), 0.0)
+        add("this process", maker, lambda own: own.rows(photos))
         import ray
 
         ray.init(
@@ -236,28 +264,120 @@ def with_ray(network: str, found: Sequence[Path], count: int) -> Table:
             logging_level="error",
         )
         for workers in (1, 2):
-            make = partial(ray_rows, replace(maker, workers=workers))
-            start = timed(make, photos[:few])
-            whole = timed(make, photos)
-            table.add(f"Ray, {workers} workers", (count - few) / (whole - start), start)
+            own = replace(maker, workers=workers)
+            add(f"Ray, {workers} workers", own, lambda own: ray_rows(own, photos))
         ray.shutdown()
+    return table
+
+
+def drawn_rows(count: int, classes: int = 10, grid: int = 14, features: int = 40) -> AuditRows:
+    """Draw rows: maps with three spots, each of one of four kinds of evidence of the class."""
+    random = np.random.default_rng(0)
+    numbers = np.arange(count)
+    predicted = random.integers(0, classes, count)
+    cells = np.sort(random.permuted(np.tile(np.arange(grid**2), (count, 1)), axis=1)[:, :3], axis=1)
+    maps = np.zeros((count, grid * grid), np.float16)
+    heat = np.sort(random.uniform(0.4, 1, (count, 3)))[:, ::-1].astype(np.float32)
+    heat[:, 0] = 1
+    np.put_along_axis(maps, cells, heat.astype(np.float16), axis=1)
+    kinds = random.integers(0, 4, (count, 3))
+    middles = random.standard_normal((classes, 4, features))
+    seen = middles[predicted[:, None], kinds] + 0.3 * random.standard_normal((count, 3, features))
+    names = np.array([f"class {number}" for number in predicted], dtype=object)
+    right = random.random(count) < 0.85
+    label = np.where(right, names, np.roll(names, 1))
+    known = {
+        "photo": np.array([f"photos/{number:08}.jpg" for number in numbers], dtype=object),
+        "digest": np.array([random.bytes(8).hex() for _ in numbers], dtype=object),
+        "look": random.integers(0, 2**63, count).astype(np.uint64),
+        "width": np.full(count, 640),
+        "height": np.full(count, 480),
+        "label": label,
+        "predicted": names,
+        "explained": names,
+        "probability": random.random(count),
+        "right": (label == names).astype(np.float64),
+        "score": random.standard_normal(count),
+        "status": np.full(count, "ok", dtype=object),
+        "layer": np.full(count, "layer4", dtype=object),
+        "method": np.full(count, "gradcam", dtype=object),
+        "maps": maps.reshape(count, grid, grid),
+        "peaks": Peaks(
+            np.repeat(numbers, 3),
+            cells.ravel() // grid,
+            cells.ravel() % grid,
+            heat.ravel(),
+            seen.reshape(-1, features).astype(np.float32),
+        ),
+    }
+    missing = {
+        each.name: np.full(count, "" if each.type == "Texts" else np.nan, dtype=object)
+        for each in fields(AuditRows)
+        if each.name not in known
+    }
+    numbers_missing = {
+        name: values.astype(np.float64) for name, values in missing.items() if values[0] != ""
+    }
+    return AuditRows(**{**missing, **numbers_missing, **known})
+
+
+def _noise(photo: str, _preprocess: Preprocess) -> Image.Image:
+    """Return a picture of noise, in place of a photo."""
+    random = np.random.default_rng(crc32(photo.encode()))
+    return Image.fromarray(random.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+
+
+def _search(count: int) -> Run:
+    """Return the search of drawn rows and the report on it, in a process of its own."""
+    rows = drawn_rows(count)
+    preprocess = Preprocess(size=(112, 112), resize=112)
+
+    def run() -> tuple[float, float, float]:
+        begun = time.perf_counter()
+        views = PhotoViews(preprocess, _noise)
+        found = search(rows, count, {"model": "drawn"}, views)
+        searched = time.perf_counter()
+        with TemporaryDirectory() as out:
+            page = write_report(found, views, Path(out))
+            size = page.stat().st_size / 1e6
+        return searched - begun, time.perf_counter() - searched, size
+
+    return run
+
+
+def searches(counts: Sequence[int]) -> Table:
+    """Return time and memory of the search and of the report, and its size."""
+    table = Table(
+        {
+            "rows": ",",
+            "search, s": ".0f",
+            "report, s": ".0f",
+            "report, MB": ".1f",
+            "MiB over idle": ".0f",
+        }
+    )
+    for count in counts:
+        cost: Cost = alone(partial(_search, count))
+        table.add(count, *cost.result, cost.peak)  # type: ignore[misc]  # a tuple of three
     return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="+", choices=["rate", "memory", "bytes", "ray"])
+    parser.add_argument("parts", nargs="+", choices=["rate", "memory", "bytes", "ray", "search"])
     parser.add_argument("--network", default="efficientnet-lite0")
     parser.add_argument("--folder", type=Path, help="of photos; without it, the samples")
     parser.add_argument("--count", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=6, help="into which the photos are divided")
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 20_000], help="for memory")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000], help="for search")
     args = parser.parse_args()
     found = find_photos([args.folder] if args.folder else map(find_sample, SAMPLES))
     parts: dict[str, Callable[[], Table]] = {
         "rate": lambda: rate(args.network, found, args.count, args.rounds),
         "memory": lambda: memory(found, args.counts),
         "bytes": lambda: sizes(args.network, found, min(args.count, len(found))),
+        "search": lambda: searches(args.rows),
         "ray": lambda: with_ray(args.network, found, args.count),
     }
     print(f"On {setting()}, {BATCH} photos together:")
