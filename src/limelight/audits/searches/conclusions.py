@@ -137,7 +137,7 @@ def _advice_on_wrong(rows: AuditRows, evidence: Sequence[Evidence], each: Eviden
         "Look at the crops. If they show nothing that makes a photo "
         f"{each.predicted!r}, add photos of {each.predicted!r} without it"
         + (f" and of {_listed(others)} with it" if others else "")
-        + f", or train with limelight.training.outside on this evidence.{beside}"
+        + f", or train with limelight.training.inside on the masks of this evidence.{beside}"
     )
 
 
@@ -168,7 +168,7 @@ def _of_place(
         f"Look at the crops. If they show a stamp, a frame or the like, crop or paint over {where} "
         f"in the photos of {each.predicted!r}, add photos of it without"
         + (f" and of {others[0]} with it" if others else "")
-        + ", or train with limelight.training.outside on this evidence.",
+        + ", or train with limelight.training.inside on the masks of this evidence.",
         0.0,
         evidence=each,
     )
