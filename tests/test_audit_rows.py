@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import limelight
+from limelight import Network
 from helpers.audited import (
     CLASSES,
     PREPROCESS,
@@ -368,3 +369,52 @@ def test_a_plan_is_of_pictures() -> None:
     network = tiny_network()
     with pytest.raises(OptionError, match="pictures"):
         LookPlan.make(network, torch.zeros(1, 3, 4, 8, 8, dtype=torch.float32, device="cpu"))
+
+
+# Networks of other kinds
+
+
+class OneOutput(TwoStages):
+    """Says how much it is for, by one number."""
+
+    def __init__(self) -> None:
+        super().__init__(classes=1)
+
+
+class Boxes(TwoStages):
+    """Finds the third class in another box of each photo."""
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return [
+            {
+                "boxes": torch.tensor([[0.0, 0.0, 9.0 + float(each.detach().mean()), 9.0]]),
+                "labels": torch.tensor([2]),
+                "scores": row[2:].sigmoid(),
+            }
+            for row, each in zip(logits, x, strict=True)
+        ]
+
+
+def test_one_output_is_neither_right_nor_wrong(photos: Path, tmp_path: Path) -> None:
+    lines = [f"{path},{number % 2}" for number, path in enumerate(sorted(photos.rglob("*.png")))]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["photo,label", *lines]))
+    network = Network("one", OneOutput().eval(), PREPROCESS, None)
+    rows = audited(photos, tmp_path / "out", network=network, labels=labels)
+    assert (rows.status == "ok").any()
+    assert np.isnan(rows.right).all(), "label 0 is not the class of the first output"
+
+
+def test_the_objects_of_a_detector_are_of_its_classes(photos: Path, tmp_path: Path) -> None:
+    network = Network("boxes", Boxes().eval(), PREPROCESS, CLASSES)
+    rows = audited(photos, tmp_path, network=network)
+    assert set(rows.predicted) == set(rows.explained) == {"pig"}
+    assert rows.right.tolist() == [float(label == "pig") for label in rows.label]
+
+
+def test_without_names_classes_have_their_numbers(photos: Path, tmp_path: Path) -> None:
+    network = Network("tiny", TwoStages().eval(), PREPROCESS, None)
+    rows = audited(photos, tmp_path, network=network)
+    assert set(rows.predicted) <= {"0", "1", "2"}
+    assert rows.explained.tolist() == rows.predicted.tolist()

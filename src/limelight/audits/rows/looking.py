@@ -217,11 +217,12 @@ class Looker:
         features = features_under(heat, early.activations.cpu(), peaks)
         hashes = difference_hash(inputs.image)
         for b, answer in enumerate(self._answers(cut.output, explanation)):
+            index = None if explanation.index is None else int(explanation.index[b])
             columns = {
                 "look": hashes[b],
                 "predicted": answer.name,
                 "probability": answer.probability,
-                "explained": explanation.label[b] or None,
+                "explained": answer.explained or None,
                 "score": float(explanation.score[b].detach()),
                 "status": explanation.status[b].name,
                 "message": explanation.status[b].message or None,
@@ -229,38 +230,51 @@ class Looker:
                 "method": explanation.method,
                 **_map_columns(heat[b], float(highest[b]), peaks[b], features[b]),
             }
-            index = None if explanation.index is None else int(explanation.index[b])
             yield Looked(columns, answer.number, index, explanation, b)
 
     def _answers(self, output: Any, explanation: Explanation) -> list[_Answer]:
         """Return the predicted class of each image; nothing of what has no classes.
 
         Where the answers are not one vector of logits, as those of a detector, it is what explains
-        itself: the object that the network is surest of.
+        itself: the object that the network is surest of. A single output has a name, but is no
+        class: what is not it has none.
         """
         probabilities = class_probabilities(output, self.plan.output)
-        count = len(explanation.label)
-        if probabilities is None or len(probabilities) != count or probabilities.shape[1] == 1:
+        labels, index = explanation.label, explanation.index
+        numbers = [None] * len(labels) if index is None else index.tolist()
+        if probabilities is None or len(probabilities) != len(labels):
+            explained = list(map(_name_of, numbers, labels, [self.network.classes] * len(labels)))
             if self.plan.explained == "label":
-                return [_Answer(None, None, None)] * count
-            shares = [None] * count if probabilities is None else probabilities[:, 0].tolist()
-            index = explanation.index
-            numbers = [None] * count if index is None else index.tolist()
-            return list(map(_Answer, numbers, explanation.label, shares))
+                return [_Answer(None, None, None, each) for each in explained]
+            shares = [None] * len(labels) if probabilities is None else probabilities[:, 0].tolist()
+            return list(map(_Answer, numbers, explained, shares, explained))
+        if probabilities.shape[1] == 1:
+            shares = probabilities[:, 0].tolist()
+            return [_Answer(None, *each) for each in zip(labels, shares, labels, strict=True)]
         values, indices = probabilities.max(1)
         names = names_for(probabilities.shape[1], self.network.classes)
         return [
-            _Answer(index, str(index) if names is None else names[index], value)
-            for index, value in zip(indices.tolist(), values.tolist(), strict=True)
+            _Answer(index, _name_of(index, "", names), value, _name_of(number, label, names))
+            for index, value, number, label in zip(
+                indices.tolist(), values.tolist(), numbers, labels, strict=True
+            )
         ]
 
 
+def _name_of(index: int | None, label: str, names: Sequence[str] | None) -> str:
+    """Return the name of a class, or its index; of what is no class, what it is called."""
+    if index is None or (names is not None and not 0 <= index < len(names)):
+        return label
+    return str(index) if names is None else names[index]
+
+
 class _Answer(NamedTuple):
-    """The predicted class of an image: its number, its name and its probability."""
+    """The predicted class of an image and its probability, and the name of what is explained."""
 
     number: int | None
     name: str | None
     probability: float | None
+    explained: str
 
 
 def cells_of(explanation: Explanation, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
