@@ -385,15 +385,10 @@ class Boxes(TwoStages):
     """Finds the third class in another box of each photo."""
 
     def forward(self, x: Tensor) -> Any:
-        logits = super().forward(x)
-        return [
-            {
-                "boxes": torch.tensor([[0.0, 0.0, 9.0 + float(each.detach().mean()), 9.0]]),
-                "labels": torch.tensor([2]),
-                "scores": row[2:].sigmoid(),
-            }
-            for row, each in zip(logits, x, strict=True)
-        ]
+        logits = super().forward(x) + torch.tensor([0.0, 0.0, 9.0])
+        corners = 9 + 200 * logits[:, :1].abs()
+        boxes = torch.cat([torch.zeros(len(x), 2), corners, torch.full((len(x), 1), 9.0)], 1)
+        return limelight.Detected(logits=list(logits[:, None]), boxes=list(boxes[:, None]))
 
 
 def test_one_output_is_neither_right_nor_wrong(photos: Path, tmp_path: Path) -> None:
