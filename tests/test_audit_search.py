@@ -51,6 +51,18 @@ def test_evidence_of_wrong_answers_is_the_first_finding() -> None:
     assert f"{first.evidence.right_with.value:.0%}" in first.sentence
 
 
+def test_maps_of_labels_do_not_accuse_answers_of_another_class() -> None:
+    labels = cheating().rows.label
+    made = cheating(explained=labels)  # where the answer is wrong, the map is of another class
+    assert any(each.kind == "wrong" for each in audit(cheating()).findings)
+    found = audit(made)
+    assert not any(each.kind == "wrong" for each in found.findings)
+    wrong = int((labels == "nurse").sum())
+    assert f"The maps of {wrong} photos are of another class" in said(found)
+    for each in found.evidence:
+        assert (made.rows.explained[each.photos] == each.predicted).all()
+
+
 def test_the_audit_holds_what_the_parts_found() -> None:
     made = cheating()
     found = audit(made, total=5000, seed=4)
@@ -110,7 +122,8 @@ def test_classes_with_few_photos_are_told() -> None:
 
 
 def _with_predicted(made: Planted, names: list[str]) -> Planted:
-    return made._replace(rows=replace(made.rows, predicted=np.array(names, dtype=object)))
+    named = np.array(names, dtype=object)
+    return made._replace(rows=replace(made.rows, predicted=named, explained=named))
 
 
 def test_maps_that_cannot_be_read_are_told() -> None:

@@ -198,6 +198,13 @@ class AuditRows:
         return ok
 
     @property
+    def of_answer(self) -> npt.NDArray[np.bool_]:
+        """Which rows have a map that can be read of the predicted class, not of another, `[N]`."""
+        same = (self.explained == self.predicted) | (self.explained == "")
+        of_answer: npt.NDArray[np.bool_] = self.ok & same
+        return of_answer
+
+    @property
     def wrong(self) -> npt.NDArray[np.bool_]:
         """Which answers are wrong, `[N]`."""
         wrong: npt.NDArray[np.bool_] = self.right == 0

@@ -80,7 +80,7 @@ def class_summaries(rows: AuditRows, sources: Numbers) -> tuple[ClassSummary, ..
         own = rows.predicted == name
         known = own & np.isfinite(rows.right)
         wrong = int((rows.right[known] == 0).sum()) if known.any() else None
-        told = known & rows.ok
+        told = known & rows.of_answer
         reason = untested(rows.right[told] == 0, sources[told])
         if not known.any():
             reason = "no labels are known"

@@ -79,13 +79,15 @@ def row_order(rows: AuditRows) -> Numbers:
 def classes_of(rows: AuditRows) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield each class with its rows, `[N]` yes or no: the largest first, the small ones together.
 
-    A photo without a predicted class counts among the small ones.
+    A photo without a predicted class counts among the small ones. Photos whose map is of another
+    class than the predicted one are of none.
     """
+    readable = rows.of_answer
     names, member, counts = np.unique(
-        rows.predicted[rows.ok].astype(str), return_inverse=True, return_counts=True
+        rows.predicted[readable].astype(str), return_inverse=True, return_counts=True
     )
     number = np.full(len(rows), -1)
-    number[rows.ok] = member
+    number[readable] = member
     large = (counts >= SMALL_CLASS) & (names != "")
     for each in np.argsort(-counts, kind="stable"):
         if large[each]:

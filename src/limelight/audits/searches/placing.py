@@ -103,7 +103,7 @@ class _Pool(NamedTuple):
             chosen = rows.predicted == name
         else:
             chosen = ~np.isin(rows.predicted, [each.predicted for each in evidence])
-        own = (chosen & rows.ok)[rows.peaks.photo]
+        own = (chosen & rows.of_answer)[rows.peaks.photo]
         _, source = np.unique(sources[rows.peaks.photo[own]], return_inverse=True)
         return cls(_positions(rows)[own], source)
 

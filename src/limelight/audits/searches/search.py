@@ -193,6 +193,13 @@ def _warnings(
             f"{counted(unreadable, 'photo')} of {len(rows):,} have no map that can be read, and "
             "were left out of the search for evidence."
         )
+    others = int((rows.ok & ~rows.of_answer).sum())
+    if others:
+        told.append(
+            f"The maps of {counted(others, 'photo')} are of another class than the predicted one: "
+            "of their label. The search for evidence leaves them out, so it cannot test wrong "
+            "answers. Explain the predicted classes for that."
+        )
     told += [_small_classes(rows, evidence), _unread(marks)]
     return [each for each in told if each]
 
@@ -215,7 +222,7 @@ def _few_wrong(classes: Sequence[ClassSummary]) -> str:
 
 def _small_classes(rows: AuditRows, evidence: Sequence[Evidence]) -> str:
     """Return how many classes have too few photos to look at alone; "" if none has."""
-    names, counts = np.unique(rows.predicted[rows.ok].astype(str), return_counts=True)
+    names, counts = np.unique(rows.predicted[rows.of_answer].astype(str), return_counts=True)
     small = (counts < SMALL_CLASS) & (names != "")
     if not small.any():
         return ""
