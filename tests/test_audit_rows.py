@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from helpers.audited import (
     tiny_network,
     write_photos,
 )
+from limelight.audits import pipeline
 from limelight.audits.data.folders import LocalFolder
 from limelight.audits.rows.looking import LookPlan
 from limelight.audits.rows.peaks import difference_hash, find_peaks
@@ -369,6 +371,40 @@ def test_a_plan_is_of_pictures() -> None:
     network = tiny_network()
     with pytest.raises(OptionError, match="pictures"):
         LookPlan.make(network, torch.zeros(1, 3, 4, 8, 8, dtype=torch.float32, device="cpu"))
+
+
+def test_a_name_that_is_no_text_is_a_photo_like_others(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    paths = write_photos(folder, 9)
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/cat/caf\xe9\n.png"))
+    try:
+        paths[0].rename(odd)
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    found = pipeline.audit(tiny_network(), folder, tmp_path / "out")
+    assert str(odd) in found.rows.photo
+    assert not found.rows.error.any()
+    seen: list[str] = []
+    audited(folder, tmp_path / "out", progress=lambda task, *_: seen.append(task))
+    assert "photos" not in seen, "it has its row"
+
+
+@pytest.mark.parametrize("start", [0, 4], ids=["all", "metadata"])
+def test_a_file_of_rows_that_is_broken_is_named(photos: Path, tmp_path: Path, start: int) -> None:
+    audited(photos, tmp_path)
+    (file,) = (tmp_path / "rows").glob("*.parquet")
+    data = file.read_bytes()
+    file.write_bytes(data[:start] + bytes(len(data) // 3 - start) + data[len(data) // 3 :])
+    with pytest.raises(OptionError, match=rf"(?s){file.name}.*Delete it"):
+        audited(photos, tmp_path)
+
+
+def test_facts_of_another_form_are_refused(photos: Path, tmp_path: Path) -> None:
+    audited(photos, tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(facts | {"preprocess": []}))
+    with pytest.raises(OptionError, match=r"run\.json in the folder is not what an audit wrote"):
+        audited(photos, tmp_path)
 
 
 # Networks of other kinds

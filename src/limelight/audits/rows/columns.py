@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -75,6 +76,9 @@ _NUMBERS = (
 )
 
 _KEY = b"limelight"
+
+#: A byte of a file's name that is no text, as Python holds it, written out.
+_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 
 class MapForm(NamedTuple):
@@ -229,7 +233,9 @@ def write_rows(file: IO[bytes], rows: Sequence[Mapping[str, Any]], form: MapForm
     )
     columns = {name: [row.get(name) for row in rows] for name in ROW_COLUMNS}
     arrays = [
-        _halves(values) if name in _SPLIT else pyarrow.array(values, schema.field(name).type)
+        _halves(values)
+        if name in _SPLIT
+        else pyarrow.array(map(_plain_text, values), schema.field(name).type)
         for name, values in columns.items()
     ]
     leaves = {name: f"{name}.list.element" for name in _SPLIT}
@@ -242,6 +248,20 @@ def write_rows(file: IO[bytes], rows: Sequence[Mapping[str, Any]], form: MapForm
         ],
         use_byte_stream_split=list(leaves.values()),
     )
+
+
+def _plain_text(value: Any) -> Any:
+    r"""Return a value; of text, bytes of a file's name that are no text become `\udcff`."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def photo_name(text: str) -> str:
+    """Return the name of a photo from what stands in its row."""
+    if "\\udc" not in text:
+        return text
+    return _BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 def _arrow_type(kind: str) -> pyarrow.DataType:
@@ -321,6 +341,7 @@ def as_arrays(table: pyarrow.Table, form: MapForm) -> AuditRows:
     arrays: dict[str, Any] = {
         name: texts(name) for name, kind in ROW_COLUMNS.items() if kind == "string"
     }
+    arrays["photo"] = np.array(list(map(photo_name, arrays["photo"])), dtype=object)
     arrays |= {name: numbers(name) for name in _NUMBERS}
     return AuditRows(
         **arrays,

@@ -131,7 +131,7 @@ def read_facts(folder: Folder) -> RunFacts | None:
             facts["versions"],
             facts["began"],
         )
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OptionError(
             f"{FACTS} in the folder is not what an audit wrote ({type(error).__name__}: {error}). "
             "Pass another folder."

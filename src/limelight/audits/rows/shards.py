@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from limelight.audits.rows.columns import AuditRows, MapForm, as_arrays, read_form, write_rows
+from limelight.audits.rows.columns import (
+    AuditRows,
+    MapForm,
+    as_arrays,
+    photo_name,
+    read_form,
+    write_rows,
+)
 from limelight.errors import OptionError
 
 #: The folder of the rows, in that of the run.
@@ -98,7 +105,7 @@ def read_done(folder: Folder) -> dict[str, int]:
     for name in shard_names(folder):
         table = _table(folder, name, ["photo", "bytes"])
         sizes = [size or 0 for size in table.column("bytes").to_pylist()]
-        done.update(zip(table.column("photo").to_pylist(), sizes, strict=True))
+        done.update(zip(_photos(table), sizes, strict=True))
     return done
 
 
@@ -146,7 +153,7 @@ def read_rows(
         tables.append(table.filter(pyarrow.array(is_chosen, pyarrow.bool_())))
     assert form is not None
     table = pyarrow.concat_tables(tables)
-    order = np.argsort(np.array(table["photo"].to_pylist(), dtype=object), kind="stable")
+    order = np.argsort(np.array(_photos(table), dtype=object), kind="stable")
     return ReadRows(as_arrays(table.take(pyarrow.array(order)), form), len(last))
 
 
@@ -169,11 +176,16 @@ def _last_rows(
     last = dict[str, _Place]()
     for number, name in enumerate(names):
         table = _table(folder, name, ["photo", "digest"])
-        pairs = zip(table["photo"].to_pylist(), table["digest"].to_pylist(), strict=True)
+        pairs = zip(_photos(table), table["digest"].to_pylist(), strict=True)
         for row, (photo, digest) in enumerate(pairs):
             if among is None or photo in among:
                 last[photo] = _Place(digest or "", (number, row))
     return last
+
+
+def _photos(table: Any) -> list[str]:
+    """Return the names of the photos in a table of rows."""
+    return list(map(photo_name, table["photo"].to_pylist()))
 
 
 def _table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> Any:
@@ -182,7 +194,7 @@ def _table(folder: Folder, name: str, columns: Sequence[str] | None = None) -> A
 
     try:
         return pyarrow.parquet.read_table(BytesIO(folder.read(name)), columns=columns)
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:  # what Arrow raises depends on the fault
         raise OptionError(
             f"{name!r} is no Parquet file of an audit ({error}). Delete it, and its photos are "
             "done again."
