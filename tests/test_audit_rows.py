@@ -324,6 +324,37 @@ def test_labels_can_change_without_a_new_run(photos: Path, tmp_path: Path) -> No
     assert found.rows.label.tolist() == rows.predicted.tolist()
 
 
+def test_matches_can_change_without_a_new_run(photos: Path, tmp_path: Path) -> None:
+    rows = audited(photos, tmp_path)
+    found = limelight.audit_again(
+        tmp_path, matches={name: ["dog"] for name in CLASSES}, report=False
+    )
+    assert found.rows.label.tolist() == rows.label.tolist()
+    assert found.rows.right.tolist() == [float(name == "dog") for name in rows.predicted]
+
+
+def test_groups_alone_leave_the_labels_as_they_are(photos: Path, tmp_path: Path) -> None:
+    labels, groups = tmp_path / "labels.csv", tmp_path / "groups.csv"
+    paths = sorted(photos.rglob("*.png"))
+    labels.write_text("photo,label\n" + "".join(f"{path},pig\n" for path in paths))
+    groups.write_text("photo,group\n" + "".join(f"{path},{path.stem}\n" for path in paths))
+    rows = audited(photos, tmp_path / "out", labels=labels)
+    found = limelight.audit_again(tmp_path / "out", groups=groups, report=False)
+    assert set(found.rows.label) == {"pig"}, "not the names of the folders"
+    assert found.rows.right.tolist() == rows.right.tolist()
+    assert found.rows.group.tolist() == [Path(path).stem for path in rows.photo]
+
+
+def test_labels_can_change_where_two_classes_have_one_name(photos: Path, tmp_path: Path) -> None:
+    network = Network("tiny", tiny_network().model, PREPROCESS, ("crane", "crane", "pig"))
+    paths, labels = sorted(photos.rglob("*.png")), tmp_path / "labels.csv"
+    labels.write_text("photo,label\n" + "".join(f"{path},0\n" for path in paths))
+    only_rows(network, photos, tmp_path / "out", labels=labels)
+    labels.write_text("photo,label\n" + "".join(f"{path},pig\n" for path in paths))
+    found = limelight.audit_again(tmp_path / "out", labels=labels, report=False)
+    assert found.rows.right.tolist() == [float(name == "pig") for name in found.rows.predicted]
+
+
 def test_two_runs_on_one_folder_are_refused(photos: Path, tmp_path: Path) -> None:
     audited(photos, tmp_path)
     with LocalFolder(tmp_path).only_run(), pytest.raises(OutputError, match="another run"):

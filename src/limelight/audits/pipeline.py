@@ -182,7 +182,7 @@ def audit_again(
     facts = _facts(folder)
     with folder.only_run():
         truth = None
-        if labels is not None or groups is not None:
+        if labels is not None or groups is not None or matches is not None:
             photos = list(read_done(folder))
             truth = Truth.read(
                 photos,
@@ -191,6 +191,7 @@ def audit_again(
                 matches=matches,
                 classes=facts.classes,
             )
+            truth = truth if labels is not None else truth.without_labels()
         with closing(PhotoStore(())) as store:
             return _find(
                 folder, facts, store, truth=truth, report=report, seed=seed, progress=progress

@@ -63,6 +63,14 @@ class NetworkClasses:
         number = text.isdigit() and not named
         return class_index(int(text) if number else text, len(self.names), self.names)
 
+    def called(self, name: str) -> list[int]:
+        """Return the indices of the classes that have a name: of ImageNet's, two are `crane`."""
+        same = [index for index, each in enumerate(self.names or ()) if each == name]
+        if same:
+            return same
+        index = self.index(name) if self.knows(name) else None
+        return [] if index is None else [index]
+
     def knows(self, name: ClassName) -> bool:
         """Return whether a name or an index is that of one class."""
         try:
@@ -140,6 +148,11 @@ class Truth:
     def of(self, photo: str) -> PhotoTruth:
         """Return what is known of a photo, by its path or URL."""
         return self.photos.get(photo, PhotoTruth())
+
+    def without_labels(self) -> Truth:
+        """Return the same without what is known of labels."""
+        grouped = {photo: PhotoTruth("", each.group) for photo, each in self.photos.items()}
+        return replace(self, photos=grouped)
 
     @property
     def labelled(self) -> int:
@@ -311,19 +324,27 @@ def _state_of(annotations: Annotations) -> str:
 def with_truth(rows: AuditRows, truth: Truth) -> AuditRows:
     """Return rows with the labels and groups of `truth`; an answer is right by the new label.
 
-    Where the label is the same as before, so is whether the answer is right. A thing that `truth`
-    knows of no photo stays as it is.
+    Where the label is the same as before, so is whether the answer is right, unless `truth` has
+    matches. A thing that `truth` knows of no photo stays as it is.
     """
     known = [truth.of(photo) for photo in rows.photo]
     label, group, right = rows.label, rows.group, rows.right
     if truth.labelled:
         label = np.array([each.label for each in known], dtype=object)
+    changed = label != rows.label
+    if changed.any() or truth.matches is not None:
+        asked = changed if truth.matches is None else changed | (label != "")
         right = rows.right.copy()
-        for number in np.flatnonzero(label != rows.label):
-            predicted = rows.predicted[number]
-            index = truth.classes.index(predicted) if predicted else None
-            is_right = None if index is None else truth.is_right(label[number], index)
-            right[number] = np.nan if is_right is None else is_right
+        for number in np.flatnonzero(asked):
+            answers = {
+                truth.is_right(label[number], index)
+                for index in truth.classes.called(rows.predicted[number])
+            }
+            if len(answers) == 1:
+                (is_right,) = answers
+                right[number] = np.nan if is_right is None else is_right
+            elif changed[number]:
+                right[number] = np.nan
     if truth.grouped:
         group = np.array([each.group for each in known], dtype=object)
     return replace(rows, label=label, group=group, right=right)
