@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.audited import only_rows, rows_in, tiny_network
 from limelight.audits.data.folders import LocalFolder, OutputFolder, open_folder
 from limelight.audits.data.stores import PhotoStore
 from limelight.audits.data.urls import filesystem_of, without_secrets
@@ -285,3 +286,26 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
         assert os.listdir(rows) == []
         folder.write("rows/part", b"x")
     assert folder.names("rows/") == ["rows/part"]
+
+
+def test_a_photo_that_could_not_be_fetched_is_fetched_by_the_next_run(
+    in_memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    kind = type(fsspec.filesystem("memory"))
+    get = kind.get_file
+
+    def broken(self: Any, path: str, *args: Any, **options: Any) -> Any:
+        if path.endswith("a2.png"):
+            raise TimeoutError("no answer")
+        return get(self, path, *args, **options)
+
+    with monkeypatch.context() as during:
+        during.setattr(kind, "get_file", broken)
+        only_rows(tiny_network(), in_memory, tmp_path)
+    assert rows_in(tmp_path).error[1] == f"'{in_memory}/a2.png' cannot be fetched: no answer."
+    only_rows(tiny_network(), in_memory, tmp_path)
+    rows = rows_in(tmp_path)
+    assert len(rows) == 3
+    assert not rows.error.any()

@@ -104,5 +104,10 @@ class Run:
             shards.flush()
 
     def _is_done(self, photo: str, done: Mapping[str, int]) -> bool:
-        """Return whether a photo has its row; one on this machine has if its size is the same."""
-        return photo in done and (is_url(photo) or done[photo] == file_bytes(Path(photo)))
+        """Return whether a photo has its row.
+
+        One on this machine has if its size is the same, one at a URL if it could be fetched.
+        """
+        if photo not in done:
+            return False
+        return done[photo] > 0 if is_url(photo) else done[photo] == file_bytes(Path(photo))
