@@ -375,6 +375,26 @@ def test_of_many_rows_a_sample_is_read_that_does_not_depend_on_the_files(
 # What is refused
 
 
+def test_a_layer_given_as_a_module_goes_by_its_path(photos: Path, tmp_path: Path) -> None:
+    network = tiny_network()
+    rows = audited(photos, tmp_path, network=network, layer=network.model.early)
+    assert set(rows.layer) == {"early"}
+    assert_same_rows(rows, audited(photos, tmp_path, network=network, layer="early"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"target": "labels"}, "'predicted' or 'label'"), ({"output": len}, "output is a function")],
+    ids=["target", "output"],
+)
+def test_what_cannot_be_explained_is_refused(
+    photos: Path, tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        audited(photos, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_engine_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="'local' or 'ray'"):
         only_rows(tiny_network(), photos, tmp_path, engine="spark")

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from torch.nn import Module
+
 from limelight.audits.data.folders import OutputFolder, open_folder
 from limelight.audits.data.stores import PhotoStore
 from limelight.audits.data.truth import Labels, Truth, with_truth
@@ -24,7 +26,7 @@ from limelight.audits.rows.run import Run
 from limelight.audits.rows.shards import MOST_READ, read_done, read_rows
 from limelight.audits.searches.search import search
 from limelight.errors import OptionError
-from limelight.layers.resolved import Layer
+from limelight.layers.resolved import Layer, resolve
 from limelight.metrics.annotation_files import Annotations
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
@@ -91,7 +93,8 @@ def audit(
             file, a folder in YOLO's form or a JSON file in COCO's; or masks. `names` has the name
             of each class number.
         matches: By a class of labels or annotations, the network's classes that go with it.
-        method, layer, output: As in `explain`.
+        method, layer: As in `explain`.
+        output: As in `explain`, by key or index: a run is written down, and a function cannot be.
         target: Whether to explain the `predicted` class or the `label`.
         features_layer: The early layer whose activations describe evidence; None to have it chosen.
         batch: How many photos go through the network together.
@@ -112,6 +115,7 @@ def audit(
         LayerError, MethodError, ModelError, TargetError: As `explain`.
     """
     _check_packages(engine)
+    _check_answers(target, output)
     # 1. The photos.
     data = [photos] if isinstance(photos, str | Path) else photos
     store = PhotoStore([str(place) for place in data])
@@ -129,7 +133,8 @@ def audit(
         # 2. The run.
         options = {
             "method": method,
-            "layer": layer,
+            # A run is written down, so a module goes by its path.
+            "layer": resolve(network.model, layer).name if isinstance(layer, Module) else layer,
             "features_layer": features_layer,
             "explained": target,
             "output": output,
@@ -269,6 +274,21 @@ def _check_packages(engine: Engine) -> None:
         refuse_without("ray", "The engine 'ray' runs in a cluster of Ray", extra="ray")
     elif engine != "local":
         raise OptionError(f"engine is {engine!r}; 'local' or 'ray' was expected.")
+
+
+def _check_answers(target: Explained, output: LogitsKey | None) -> None:
+    """Refuse what cannot be explained, or not be written down.
+
+    Raises:
+        OptionError: `target` is neither, or `output` is a function.
+    """
+    if target not in ("predicted", "label"):
+        raise OptionError(f"target is {target!r}; 'predicted' or 'label' was expected.")
+    if callable(output):
+        raise OptionError(
+            "output is a function, which cannot be written down for a run that goes on later. Pass "
+            "a key or an index, or a model that returns the logits."
+        )
 
 
 def _as_labels(labels: str | Path | None) -> Labels | None:
