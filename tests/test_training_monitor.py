@@ -484,3 +484,11 @@ def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(space["monitor"].records) == 3
     assert (tmp_path / "attention.gif").is_file()
     assert len(rows_of(tmp_path / "maps")) == 6
+
+
+def test_each_photo_has_pictures_of_its_own_whatever_it_is_called(tmp_path: Path) -> None:
+    images = pictures()[:1].repeat(4, 1, 1, 1)
+    names = ["a", "a", "a-0", ""]
+    monitor = MapMonitor(network(), images, names=names, folder=tmp_path, strict=True)
+    assert len(set(of(monitor(1)).names)) == 4
+    assert len(list(tmp_path.rglob("*.png"))) == 4

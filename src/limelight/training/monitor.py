@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -240,10 +241,14 @@ class MapMonitor:
         known = [crop.name for crop in self._crops or ()]
         given = names or known or [""] * count
         plain = [name.replace("/", "-").strip(". ") for name in given]
-        return tuple(
-            name if name and plain.count(name) == 1 else f"{name or 'photo'}-{number}"
-            for number, name in enumerate(plain)
-        )
+        counts = Counter(plain)
+        read = list[str]()
+        for number, name in enumerate(plain):
+            unique = name if name and counts[name] == 1 else f"{name or 'photo'}-{number}"
+            while unique != name and (unique in counts or unique in read):
+                unique += f"-{number}"
+            read.append(unique)
+        return tuple(read)
 
     def _is_first_process(self) -> bool:
         """Return whether this is the only process, or the first of several that train together."""
