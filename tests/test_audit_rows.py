@@ -500,3 +500,13 @@ def test_without_names_classes_have_their_numbers(photos: Path, tmp_path: Path) 
     rows = audited(photos, tmp_path, network=network)
     assert set(rows.predicted) <= {"0", "1", "2"}
     assert rows.explained.tolist() == rows.predicted.tolist()
+
+
+def test_logits_that_are_no_numbers_are_no_answer(photos: Path, tmp_path: Path) -> None:
+    network = tiny_network()
+    with torch.no_grad():
+        network.model.head.bias.fill_(math.nan)
+    rows = audited(photos, tmp_path, network=network)
+    assert set(rows.predicted) == {""}
+    assert np.isnan(rows.right).all()
+    assert not rows.error.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -237,7 +238,7 @@ class Looker:
 
         Where the answers are not one vector of logits, as those of a detector, it is what explains
         itself: the object that the network is surest of. A single output has a name, but is no
-        class: what is not it has none.
+        class: what is not it has none. Logits that are not finite say nothing.
         """
         probabilities = class_probabilities(output, self.plan.output)
         labels, index = explanation.label, explanation.index
@@ -253,10 +254,13 @@ class Looker:
             return [_Answer(None, *each) for each in zip(labels, shares, labels, strict=True)]
         values, indices = probabilities.max(1)
         names = names_for(probabilities.shape[1], self.network.classes)
+        explained = [_name_of(*each, names) for each in zip(numbers, labels, strict=True)]
         return [
-            _Answer(index, _name_of(index, "", names), value, _name_of(number, label, names))
-            for index, value, number, label in zip(
-                indices.tolist(), values.tolist(), numbers, labels, strict=True
+            _Answer(None, None, None, each)
+            if math.isnan(value)
+            else _Answer(index, _name_of(index, "", names), value, each)
+            for index, value, each in zip(
+                indices.tolist(), values.tolist(), explained, strict=True
             )
         ]
 
