@@ -108,6 +108,15 @@ def test_without_labels_the_evidence_is_listed_and_nothing_is_tested() -> None:
     assert "Too few wrong answers" not in said(found)
 
 
+def test_photos_without_a_label_are_told_where_others_have_one() -> None:
+    right = cheating().rows.right.copy()
+    right[:30] = np.nan
+    assert "Of 30 photos of 160 it is not known whether the answer is right" in said(
+        audit(cheating(right=right))
+    )
+    assert "it is not known" not in said(audit(cheating()))
+
+
 def test_related_photos_are_told() -> None:
     made = cheating(group=[f"film {number // 8}" for number in range(160)])
     found = audit(made)

@@ -182,6 +182,12 @@ def _warnings(
         )
     else:
         told.append(_few_wrong(classes))
+        unknown = int((~np.isfinite(rows.right) & (rows.error == "")).sum())
+        if unknown:
+            told.append(
+                f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the answer "
+                "is right, as they have no label: shares of right and wrong answers leave them out."
+            )
     if len(rows) < FEW_PHOTOS:
         told.append(
             f"{counted(len(rows), 'photo')} are few: only what most photos of a class share can "
