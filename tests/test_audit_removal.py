@@ -204,6 +204,15 @@ def test_a_label_that_is_another_name_of_the_class_counts(photos: Drawn) -> None
     assert found == photos.remove(0)
 
 
+def test_a_label_that_is_the_index_of_a_class_counts(photos: Drawn) -> None:
+    named = photos.remove(0)
+    labels = np.where(photos.rows.label == "red", "0", "1").astype(object)
+    photos.rows = replace(photos.rows, label=labels)
+    assert named is not None
+    assert named.wrong_mended > 0
+    assert photos.remove(0) == named
+
+
 def without_labels(rows: AuditRows) -> AuditRows:
     nothing = np.full(len(rows), "", dtype=object)
     return replace(rows, label=nothing, right=np.full(len(rows), np.nan))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from limelight.audits.data.truth import NetworkClasses
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import Evidence, Removal
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
@@ -80,7 +81,7 @@ def remove(
     chosen = _chosen(rows, evidence, random)
     if not len(chosen) or views.preprocess.takes_volumes:
         return None
-    right_names = _right_names(rows)
+    right_names = _right_names(rows, network)
     tried, told = list[_Tried](), 0
     for batch in _batches(_painted(network, views, rows, evidence, chosen, random)):
         answers = _answers(network, torch.cat([each.images for each in batch]), output)
@@ -109,12 +110,17 @@ def _chosen(rows: AuditRows, evidence: Evidence, random: np.random.Generator) ->
     return np.concatenate(kinds)
 
 
-def _right_names(rows: AuditRows) -> dict[str, set[str]]:
-    """Return for each label the classes that were right answers for it, and the label itself.
+def _right_names(rows: AuditRows, network: Network) -> dict[str, set[str]]:
+    """Return for each label the classes that were right answers for it, and the one it names.
 
-    A label may be another name of a class, or stand for several.
+    A label may be a class's index, another name of it, or stand for several.
     """
-    names = {str(label): {str(label)} for label in rows.label}
+    classes = NetworkClasses(network.classes)
+    names = dict[str, set[str]]()
+    for label in set(map(str, rows.label)):
+        index = classes.index(label) if classes.knows(label) else None
+        known = index is not None and network.classes is not None
+        names[label] = {network.classes[index] if known else label}
     for i in np.flatnonzero(rows.right == 1):
         names[rows.label[i]].add(rows.predicted[i])
     return names
