@@ -184,8 +184,8 @@ def _warnings(
         told.append(_few_wrong(classes))
     if len(rows) < FEW_PHOTOS:
         told.append(
-            f"{counted(len(rows), 'photo')} are few: only what most photos of a class share can "
-            "be seen, and no finding does not mean that there is no cue."
+            f"With {counted(len(rows), 'photo')} only what most photos of a class share can be "
+            "seen, and no finding does not mean that there is no cue."
         )
     unreadable = int((~rows.ok).sum())
     if unreadable:
@@ -224,11 +224,11 @@ def _small_classes(rows: AuditRows, evidence: Sequence[Evidence]) -> str:
     sorted_together = any(not each.predicted for each in evidence)
     return (
         f"{counted(count, 'class was', 'classes were')} predicted for fewer than {SMALL_CLASS} "
-        f"photos each ({share} of all). "
+        f"photos{' each' if count > 1 else ''} ({share} of all). "
         + (
-            "Their evidence is sorted together, and not tested."
+            "Such evidence is sorted together, and not tested."
             if sorted_together
-            else "They have too few photos to sort their evidence."
+            else "These are too few photos to sort their evidence."
         )
     )
 
