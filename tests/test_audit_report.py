@@ -278,6 +278,20 @@ def test_a_card_shows_crops_photos_place_removal_and_what_to_do() -> None:
     assert "people/0001.jpg" in list(card.all("ul", "files"))[1].text
 
 
+def test_a_card_shows_only_photos_that_count_as_having_the_evidence() -> None:
+    audit = cap_audit(24)
+    (found,) = audit.findings
+    assert found.evidence is not None
+    right = audit.rows.right[found.evidence.photos] == 1
+    fewer = found.evidence.photos[~right | (np.cumsum(right) <= 2)]  # two right answers are left
+    kind = replace(found.evidence, photos=fewer)
+    card = page_of(replace(audit, findings=(replace(found, evidence=kind),))).one("article")
+    shown = [tile.attributes["title"] for tile in card.all("figure", **{"class": "tile right"})]
+    assert shown == [f"people/{number:04d}.jpg" for number in fewer if audit.rows.right[number]]
+    having = {f"people/{number:04d}.jpg" for number in fewer}
+    assert {crop.attributes["title"] for crop in card.first("div", "crops").all("img")} <= having
+
+
 def test_a_mark_is_drawn_at_its_box() -> None:
     card = page_of(with_marks(cap_audit(24))).one("article", id="finding-2")
     box = next(card.one("figure", "place").all("rect")).attributes

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from limelight.audits.pages.lists import finding_list
-from limelight.audits.pages.page import crop_tile, of_different_photos, photo_tile, ranged, spot_of
+from limelight.audits.pages.page import (
+    crop_tile,
+    of_different_photos,
+    peaks_with,
+    photo_tile,
+    ranged,
+    spot_of,
+)
 from limelight.audits.pages.thumbnails import Spot, Thumbnails, Wanted, heat_uri, mean_heat
 from limelight.audits.results import Audit, Finding, Mark, Removal
 from limelight.audits.rows.columns import AuditRows
@@ -132,7 +139,7 @@ def _finding_spots(audit: Audit, number: int) -> list[tuple[Hashable, Spot]]:
     """Return the squares that a card shows, with their names: around peaks, or at the mark."""
     rows, finding = audit.rows, audit.findings[number]
     if finding.evidence is not None:
-        peaks = of_different_photos(rows, finding.evidence.peaks.tolist(), _CROPS)
+        peaks = of_different_photos(rows, peaks_with(rows, finding.evidence), _CROPS)
         return [(peak, spot_of(rows, peak)) for peak in peaks]
     assert finding.mark is not None
     left, top, right, bottom = finding.mark.box
@@ -146,7 +153,7 @@ def _finding_photos(audit: Audit, finding: Finding) -> tuple[list[int], list[int
     """Return the photos that a card shows: wrong answers, right ones, and where that is unknown."""
     rows = audit.rows
     if finding.evidence is not None:
-        order = rows.peaks.photo[finding.evidence.peaks].tolist()
+        order = rows.peaks.photo[peaks_with(rows, finding.evidence)].tolist()
         numbers = list(dict.fromkeys([*order, *photos_of(audit, finding)]))
     else:
         numbers = _hottest(rows, photos_of(audit, finding), finding.mark)
@@ -182,7 +189,7 @@ def _place(audit: Audit, finding: Finding, mean: str | None) -> dict[str, Any] |
     rows, dots = audit.rows, []
     down, across = rows.maps.shape[1:]
     if finding.evidence is not None:
-        for peak in _spread(finding.evidence.peaks.tolist(), _MOST_DOTS):
+        for peak in _spread(peaks_with(rows, finding.evidence), _MOST_DOTS):
             x = (int(rows.peaks.column[peak]) + 0.5) / across
             y = (int(rows.peaks.row[peak]) + 0.5) / down
             dots.append((round(100 * x, 1), round(100 * y, 1)))

@@ -18,6 +18,7 @@ from limelight.audits.pages.page import (
     facts_of,
     filled_page,
     of_different_photos,
+    peaks_with,
     photo_tile,
     spot_of,
 )
@@ -128,7 +129,7 @@ def _chosen(found: AuditDifference, of: str) -> list[int]:
 def _peaks(audit: Audit) -> list[list[int]]:
     """Return the peaks that stand for each finding; none for a mark."""
     return [
-        of_different_photos(audit.rows, each.evidence.peaks.tolist(), _CROPS)
+        of_different_photos(audit.rows, peaks_with(audit.rows, each.evidence), _CROPS)
         if each.evidence is not None
         else []
         for each in audit.findings[:_FINDINGS]
