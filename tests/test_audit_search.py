@@ -119,8 +119,11 @@ def test_classes_with_few_photos_are_told() -> None:
     names = ["doctor"] * 100 + [f"rare {number % 12}" for number in range(60)]
     found = audit(_with_predicted(cheating(), names))
     assert "12 classes were predicted for fewer than 20 photos each (38% of all)" in said(found)
+    assert "(38% of all): 'rare 0', 'rare 1', 'rare 10', 'rare 11', 'rare 2' and 7 more." in said(
+        found
+    )
     found = audit(_with_predicted(cheating(), ["doctor"] * 150 + ["rare"] * 10))
-    assert "1 class was predicted for fewer than 20 photos (6% of all)" in said(found)
+    assert "1 class was predicted for fewer than 20 photos (6% of all): 'rare'." in said(found)
 
 
 def _with_predicted(made: Planted, names: list[str]) -> Planted:

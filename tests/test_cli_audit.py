@@ -73,10 +73,14 @@ def test_two_audits_are_compared(run: Runner, folder: Path, photos: Path) -> Non
         (("photos", "--diff", "a", "b"), "takes no photos"),
         (("--diff", "a", "b", "--labels", "l.csv"), "takes no --labels"),
         (("--boxes", "photos"), "pass the photos too"),
+        (
+            ("photos", *NET, "--out", "photos/cat/000.png"),
+            "it is a file, and a folder was expected",
+        ),
     ],
     ids=[
         *("no run", "no photos", "no labels", "no layer", "boxes and masks", "engine", "diff"),
-        *("photos of a diff", "labels of a diff", "boxes without photos"),
+        *("photos of a diff", "labels of a diff", "boxes without photos", "a file"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_left(
