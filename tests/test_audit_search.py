@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from helpers.audits import GRID, audit_rows, gone, views
 from helpers.planted_evidence import Planted, planted, reordered
+from limelight import training
 from limelight.audits.results import Audit, Evidence, Mark
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.conclusions import findings_of, perhaps_mislabelled, place_in_words
@@ -49,6 +51,17 @@ def test_evidence_of_wrong_answers_is_the_first_finding() -> None:
     assert "train with limelight.training.inside on the masks of this evidence" in first.advice
     assert first.evidence.right_with is not None
     assert f"{first.evidence.right_with.value:.0%}" in first.sentence
+    assert "(p < 0.001, over all evidence and classes)" in first.sentence
+
+
+def test_the_advice_is_to_look_at_all_classes_and_away_from_the_evidence() -> None:
+    advice = audit(cheating()).findings[0].advice
+    assert "go through the evidence of all classes" in advice
+    # `outside` takes masks of where to look, and would lead to the evidence.
+    (loss,) = re.findall(r"limelight\.training\.(\w+)", advice)
+    assert getattr(training, loss) is training.inside
+    assert "evidence_masks" in advice
+    assert callable(training.evidence_masks)
 
 
 def test_maps_of_labels_do_not_accuse_answers_of_another_class() -> None:
@@ -128,6 +141,11 @@ def test_classes_with_few_photos_are_told() -> None:
     names = ["doctor"] * 100 + [f"rare {number % 12}" for number in range(60)]
     found = audit(_with_predicted(cheating(), names))
     assert "12 classes were predicted for fewer than 20 photos each (38% of all)" in said(found)
+    assert "(38% of all): 'rare 0', 'rare 1', 'rare 10', 'rare 11', 'rare 2' and 7 more." in said(
+        found
+    )
+    found = audit(_with_predicted(cheating(), ["doctor"] * 150 + ["rare"] * 10))
+    assert "1 class was predicted for fewer than 20 photos (6% of all): 'rare'." in said(found)
 
 
 def _with_predicted(made: Planted, names: list[str]) -> Planted:
@@ -144,7 +162,7 @@ def test_maps_that_cannot_be_read_are_told() -> None:
 def test_few_photos_are_an_audit_too(count: int) -> None:
     found = audit(cheating(count))
     assert found.findings == ()
-    assert "are few" in said(found)
+    assert f"With {count} photo{'' if count == 1 else 's'} only what most" in said(found)
 
 
 def test_photos_that_are_gone_are_told() -> None:

@@ -30,6 +30,9 @@ CONFIDENT = 0.9
 #: A mark and evidence are at one place if the evidence is no further from the mark's box than this.
 _NEAR = 0.1
 
+#: What training can do about evidence.
+_TRAIN = "train away from it (limelight.training.inside on its evidence_masks)"
+
 #: So many classes are named in a sentence.
 _MOST_NAMED = 3
 
@@ -108,7 +111,7 @@ def _of_wrong(
         f"Of the answers {each.predicted!r}, {with_interval(each.right_with)} are right where this "
         f"evidence is, and {with_interval(each.right_without)} where it is not. That is "
         f"{counted(round(each.excess * count), 'wrong answer')} of {count:,} more than its share "
-        f"(p = {as_probability(each.p)}, over all evidence and classes)."
+        f"({_p_equals(each.p)}, over all evidence and classes)."
     )
     if each.alike:
         sentence += f" It may be one thing with {_listed(each.alike)}."
@@ -137,7 +140,8 @@ def _advice_on_wrong(rows: AuditRows, evidence: Sequence[Evidence], each: Eviden
         "Look at the crops. If they show nothing that makes a photo "
         f"{each.predicted!r}, add photos of {each.predicted!r} without it"
         + (f" and of {_listed(others)} with it" if others else "")
-        + f", or train with limelight.training.inside on the masks of this evidence.{beside}"
+        + f", or {_TRAIN}.{beside} First go through the evidence of all classes: a cue that right "
+        "and wrong answers share is in no finding."
     )
 
 
@@ -168,7 +172,7 @@ def _of_place(
         f"Look at the crops. If they show a stamp, a frame or the like, crop or paint over {where} "
         f"in the photos of {each.predicted!r}, add photos of it without"
         + (f" and of {others[0]} with it" if others else "")
-        + ", or train with limelight.training.inside on the masks of this evidence.",
+        + f", or {_TRAIN}.",
         0.0,
         evidence=each,
     )
@@ -181,7 +185,7 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
     sentence = (
         f"The fine structure of the {counted(mark.photos, 'photo')} of {name} differs from all "
         f"others' at {where}, from {left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} "
-        f"down (|t| = {mark.strength:.1f}, p = {as_probability(mark.p)}). It is in the data; "
+        f"down (|t| = {mark.strength:.1f}, {_p_equals(mark.p)}). It is in the data; "
         f"{_use_of(mark, evidence)}."
     )
     there = [each.name for each in evidence if _at(each, mark)]
@@ -257,6 +261,11 @@ def _marked_too(evidence: Evidence, marks: Sequence[Mark]) -> str:
     if not any(_at(evidence, mark) for mark in marks):
         return ""
     return f" The pixels of {evidence.predicted!r} differ there too: see that finding."
+
+
+def _p_equals(p: float) -> str:
+    """Return a p-value as it stands in a sentence, as in `p = 0.03` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {as_probability(p)}"
 
 
 def _listed(names: Sequence[str]) -> str:
