@@ -83,10 +83,11 @@ def test_a_stamp_on_most_of_one_class_is_named_with_its_place(classes: int) -> N
     (mark,) = find_marks(rows, np.arange(count), _views(photos), seed=0)
     assert (mark.label, mark.photos) == ("class1", 50)
     assert mark.p == pytest.approx(1 / 401)
-    # The mean of 9 x 9 neighbours carries the stamp up to four pixels on.
+    # The mean of 9 x 9 neighbours carries the stamp up to four pixels on, and pixels that differ by
+    # chance join it over a gap of up to four.
     left, top, right, bottom = 80 * np.array(mark.box)
-    assert (left, right) == (pytest.approx(52, abs=5), pytest.approx(72, abs=5))
-    assert (top, bottom) == (pytest.approx(60, abs=5), pytest.approx(69, abs=5))
+    assert (left, right) == (pytest.approx(52, abs=9), pytest.approx(72, abs=9))
+    assert (top, bottom) == (pytest.approx(60, abs=9), pytest.approx(69, abs=9))
     assert mark.pixels[60:69, 52:72].mean() > 0.3
     fine = np.stack([fine_structure(Image.fromarray(photo)) for photo in photos])
     own = np.arange(count) % classes == 1

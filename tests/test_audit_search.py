@@ -183,6 +183,24 @@ def test_evidence_is_a_finding_where_a_test_and_its_size_say_so(
     assert [each.kind for each in found] == kinds
 
 
+def test_the_sides_of_a_frame_are_one_finding_and_one_side_alone_is_none() -> None:
+    rows = rows_at(np.array([[0, column] for column in range(1, 13)]))
+    rows.peaks.row[12:24], rows.peaks.column[12:24] = 13, np.arange(1, 13)
+    rows.peaks.row[24:36], rows.peaks.column[24:36] = 7, np.arange(1, 13)
+    top = evidence(**(AROUND | {"place": 6.0}))
+    bottom, middle = (
+        replace(top, name=f"cat {number + 1}", peaks=np.arange(12 * number, 12 * number + 12))
+        for number in (1, 2)
+    )
+    (found,) = findings_of(rows, [top, bottom, middle], ())
+    assert (found.kind, found.title) == ("border", "cat 1, at the border")
+    assert "together with those of cat 2, are closer to the border" in found.sentence
+    assert findings_of(rows, [top, middle], ()) == []
+    (first, second) = findings_of(rows, [replace(top, p=0.01, excess=0.1), bottom, middle], ())
+    assert (first.kind, second.kind, second.title) == ("wrong", "border", "cat 2, at the border")
+    assert "It keeps to the border (8.0 standard deviations)." in first.sentence
+
+
 def test_findings_are_ranked_by_excess_then_by_place_then_by_use() -> None:
     small, large = ({"p": 0.01, "excess": excess} for excess in (0.06, 0.1))
     kinds = [
