@@ -30,7 +30,7 @@ IN_FOUR_CELLS = 2 / 3
 #: A wrong answer with at least this probability is a confident one.
 CONFIDENT = 0.9
 
-#: A mark and evidence are at one place if the evidence is no further from the mark's box than this.
+#: A mark and evidence are at one place if the evidence is no further from its pixels than this.
 _NEAR = 0.1
 
 #: So many classes are named in a sentence.
@@ -56,6 +56,8 @@ def findings_of(
         elif each.predicted not in framed and (frame := frame_of(rows, evidence, each)):
             framed.add(each.predicted)
             placed.append(_of_place(rows, frame, marks, at_border=True))
+        elif keeps_to_mark(each, marks):
+            placed.append(_of_place(rows, [each], marks))
     wrong.sort(key=lambda finding: -finding.size)
     placed.sort(key=lambda finding: -_strength(finding.evidence))
     reported = [finding.evidence for finding in (*wrong, *placed) if finding.evidence]
@@ -80,6 +82,14 @@ def keeps_to_place(rows: AuditRows, evidence: Evidence) -> bool:
             row, column = rows.peaks.row[evidence.peaks], rows.peaks.column[evidence.peaks]
             np.add.at(counts, (row + down, column + across), 1)
     return bool(counts.max() >= IN_FOUR_CELLS * len(evidence.peaks))
+
+
+def keeps_to_mark(evidence: Evidence, marks: Sequence[Mark]) -> bool:
+    """Return whether evidence is closer together than chance at a mark of its class.
+
+    It need not be within four cells, as a line of text is not: the pixels say that it is no habit.
+    """
+    return evidence.place > PLACE_LIMIT and any(_at(evidence, mark) for mark in marks)
 
 
 def frame_of(rows: AuditRows, evidence: Sequence[Evidence], each: Evidence) -> Sequence[Evidence]:
@@ -126,7 +136,7 @@ def _of_wrong(
     return Finding(
         "wrong",
         each.name,
-        sentence + _placed_too(rows, evidence, each) + _marked_too(each, marks),
+        sentence + _placed_too(rows, evidence, each, marks) + _marked_too(each, marks),
         _advice_on_wrong(rows, evidence, each),
         each.excess,
         evidence=each,
@@ -226,11 +236,8 @@ def _is_used(mark: Mark, reported: Sequence[Evidence]) -> bool | None:
     It does where the place is hotter with the mark than without it, or where evidence of the class
     keeps to that place.
     """
-    near = around(mark.pixels, round(_NEAR * len(mark.pixels)))
-    for each in reported:
-        down, across = (min(int(share * len(near)), len(near) - 1) for share in each.centre)
-        if each.predicted == mark.label and each.place > PLACE_LIMIT and near[down, across]:
-            return True
+    if any(keeps_to_mark(each, [mark]) for each in reported):
+        return True
     return looks_at(mark)
 
 
@@ -257,18 +264,18 @@ def _box_in_words(mark: Mark) -> str:
 
 
 def _at(evidence: Evidence, mark: Mark) -> bool:
-    """Return whether the middle of evidence is at a mark."""
-    left, top, right, bottom = mark.box
-    down, across = evidence.centre
-    return (
-        bool(top - _NEAR <= down <= bottom + _NEAR and left - _NEAR <= across <= right + _NEAR)
-        and evidence.predicted == mark.label
-    )
+    """Return whether the middle of evidence for a class is near the pixels of its mark."""
+    side = len(mark.pixels)
+    down, across = (min(int(share * side), side - 1) for share in evidence.centre)
+    near = around(mark.pixels, round(_NEAR * side))
+    return evidence.predicted == mark.label and bool(near[down, across])
 
 
-def _placed_too(rows: AuditRows, evidence: Sequence[Evidence], each: Evidence) -> str:
+def _placed_too(
+    rows: AuditRows, evidence: Sequence[Evidence], each: Evidence, marks: Sequence[Mark]
+) -> str:
     """Return a sentence on evidence that also keeps to a place; "" if it does not."""
-    if keeps_to_place(rows, each):
+    if keeps_to_place(rows, each) or keeps_to_mark(each, marks):
         where = place_in_words(*each.centre)
         return f" It keeps to one place, the {where} ({each.place:.1f} standard deviations)."
     if frame_of(rows, evidence, each):
