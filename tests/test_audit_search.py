@@ -251,6 +251,20 @@ def test_evidence_that_keeps_to_the_place_of_a_mark_says_that_the_network_looks_
         assert words in found.sentence
 
 
+def test_a_line_of_text_is_at_a_place_where_the_pixels_differ_too() -> None:
+    rows = rows_at(np.array([[1, column] for column in range(7, 13)] * 2))
+    text = evidence(place=9.0)
+    there, dog = mark(heat_t=0.3), replace(mark(heat_t=0.3), label="dog")
+    elsewhere = replace(there, pixels=there.pixels[::-1])
+    found = findings_of(rows, [text], [there])
+    assert [each.kind for each in found] == ["place", "mark"]
+    assert "the network looks at it: " in found[1].sentence
+    for marks in ([], [dog], [elsewhere]):
+        assert [each.kind for each in findings_of(rows, [text], marks)] == ["mark"] * len(marks)
+    natural = evidence(place=6.5)
+    assert [each.kind for each in findings_of(rows, [natural], [there])] == ["mark"]
+
+
 def test_a_mark_and_evidence_at_one_place_name_each_other() -> None:
     there, elsewhere = evidence(**FAR), evidence("cat 2", **(FAR | {"centre": (0.9, 0.1)}))
     place, other, pixels = findings_of(rows_at(CORNER), [there, elsewhere], [mark()])
