@@ -17,6 +17,7 @@ search: The search of drawn rows, and the report on them.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +87,7 @@ def loaded(network: str) -> Network:
     """Return a network with random weights; the embedded one with its own."""
     embedded = network == "efficientnet-lite0"
     torch.manual_seed(0)
-    return limelight.load_model(network, **({} if embedded else {"weights": "none"}))
+    return limelight.load_model(network, weights="default" if embedded else "none")
 
 
 def maker_for(network: Network, photos: Sequence[str], *, trial: bool = False) -> RowMaker:
@@ -261,7 +262,7 @@ def with_ray(network: str, found: Sequence[Path], count: int) -> Table:
             num_cpus=(os.cpu_count() or 1) + 1,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )
         for workers in (1, 2):
             own = replace(maker, workers=workers)

@@ -49,8 +49,14 @@ from measure import Table, report
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "bias"))
 
-import bias
-from scenes import CLASSES, SHARES, SIZE, deal_caps, draw_scene
+import bias  # type: ignore[import-not-found]
+from scenes import (  # type: ignore[import-not-found]
+    CLASSES,
+    SHARES,
+    SIZE,
+    deal_caps,
+    draw_scene,
+)
 
 #: From which share of its peaks on a cap on evidence is a cap.
 IS_CAP = 0.8
@@ -189,7 +195,7 @@ def on_cap(audit: Found, evidence: Evidence, cap: npt.NDArray[np.bool_]) -> floa
     peaks, (rows, columns) = audit.rows.peaks, audit.rows.maps.shape[1:]
     own = evidence.peaks[peaks.heat[evidence.peaks] >= LEAST_HEAT]
     high, wide = SIZE // rows, SIZE // columns
-    cells = cap.reshape(-1, rows, high, columns, wide).any((2, 4))
+    cells = np.asarray(cap.reshape(-1, rows, high, columns, wide).any((2, 4)))
     return float(cells[peaks.photo[own], peaks.row[own], peaks.column[own]].mean())
 
 

@@ -164,7 +164,8 @@ def test_the_random_hole_has_the_same_shape_and_lies_elsewhere(
 def shape(hole: Any) -> bytes:
     down, across = np.nonzero(hole)
     part = hole[down.min() : down.max() + 1, across.min() : across.max() + 1]
-    return bytes(part.shape) + part.tobytes()
+    content: bytes = part.tobytes()
+    return bytes(part.shape) + content
 
 
 def test_the_hole_covers_the_evidence_and_its_rim(

@@ -156,7 +156,7 @@ SPREAD = np.random.default_rng(1).integers(0, GRID, (12, 2))
 FRAME = np.array([[0, 3], [13, 4], [5, 0], [6, 13], [0, 9], [13, 11]] * 2)
 BOTTOM = np.array([[13, column] for column in range(12)])
 
-FAR = {"place": 12.0, "border": -3.0}
+FAR: dict[str, Any] = {"place": 12.0, "border": -3.0}
 AROUND = {"place": -4.0, "border": 8.0}
 
 
@@ -177,7 +177,7 @@ AROUND = {"place": -4.0, "border": 8.0}
     ],
 )
 def test_evidence_is_a_finding_where_a_test_and_its_size_say_so(
-    cells: npt.NDArray[np.int64], parts: dict[str, float], kinds: list[str]
+    cells: npt.NDArray[np.int64], parts: dict[str, Any], kinds: list[str]
 ) -> None:
     found = findings_of(rows_at(cells), [evidence(**parts)], ())
     assert [each.kind for each in found] == kinds

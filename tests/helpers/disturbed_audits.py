@@ -24,7 +24,8 @@ import pyarrow.parquet
 import torch
 
 from helpers.audited import tiny_network
-from limelight.audits import pipeline, shards
+from limelight.audits import pipeline
+from limelight.audits.rows import shards
 from limelight.errors import LimelightError
 from limelight.progress import ProgressCallback
 

@@ -265,8 +265,8 @@ class _Means:
         deviation = math.sqrt(covariance[0, 0] * covariance[1, 1])
         r = covariance[0, 1] / deviation if deviation > 0 else 0.0
         return (
-            max(-1.0, a - b - _length(a - low_a, high_b - b, r)),
-            min(1.0, a - b + _length(high_a - a, b - low_b, r)),
+            max(-1.0, a - b - length_of_difference(a - low_a, high_b - b, r)),
+            min(1.0, a - b + length_of_difference(high_a - a, b - low_b, r)),
         )
 
     def student_p(self) -> float:
@@ -324,7 +324,7 @@ def _exact_interval(share: float, n: float, alpha: float) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _length(a: float, b: float, r: float) -> float:
+def length_of_difference(a: float, b: float, r: float) -> float:
     """Return the length of the sum of two vectors of lengths a and b with correlation -r."""
     return math.sqrt(max(a**2 - 2 * r * a * b + b**2, 0.0))
 

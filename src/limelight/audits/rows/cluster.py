@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pickle
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def ray_rows(
         tries = ray.remote(num_cpus=0)(_Tries).remote()
         results = ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
             _Worker,
-            fn_constructor_args=(shipped, tries, TRIES),
+            fn_constructor_args=(shipped, tuple(sys.path), tries, TRIES),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(parts))),
             num_cpus=share.cpus,
@@ -92,11 +93,12 @@ class _Tries:
 class _Worker:
     """Makes the rows of the photos that it is given, in a process of its own."""
 
-    def __init__(self, shipped: Any, tries: Any, most: int) -> None:
-        """Unpack the maker."""
+    def __init__(self, shipped: Any, paths: Sequence[str], tries: Any, most: int) -> None:
+        """Unpack the maker; its network may be defined in any module that the user can import."""
         import ray
 
         self.most = most
+        sys.path += [path for path in paths if path not in sys.path]
         self.maker: RowMaker = pickle.loads(ray.get(shipped))
         self.tries = tries
 

@@ -124,7 +124,7 @@ def _early_layer(network: Network, inputs: ModelInputs, cut: Cut, options: Optio
     known = stages(calls, 12)
     layer = cut.layer
     if layer not in known:  # a layer that the user named, or the input
-        layer = chosen_layer(unwrap(network.model), inputs, options.spec, []).layer
+        layer = str(chosen_layer(unwrap(network.model), inputs, options.spec, []).layer)
     before = known[: known.index(layer)] if layer in known else known[:-1]
     grids = {call.path: call.layout.grid for call in calls if call.layout}
     finer = [path for path in before if grids[path] > grids.get(layer, (0, 0))]

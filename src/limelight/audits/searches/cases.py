@@ -14,7 +14,7 @@ import torch
 from limelight.audits.results import Case, ClassSummary, GroupSummary, Relation
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.audits.searches.related import FEWEST_SOURCES, sources_of
-from limelight.metrics.intervals import Estimate, mean
+from limelight.metrics.intervals import Estimate, length_of_difference, mean
 
 #: From this share on the objects are hot, and the hot pixels on the objects.
 COVERED = 0.5
@@ -198,8 +198,8 @@ def difference_of_shares(values: Floats, own: _Chosen, sources: Numbers) -> Esti
     if math.isnan(part.low) or math.isnan(rest.low):
         return Estimate(value, math.nan, math.nan, len(values), images=count)
     r = _correlation(values, own, sources)
-    low = value - _length(part.value - part.low, rest.high - rest.value, r)
-    high = value + _length(part.high - part.value, rest.value - rest.low, r)
+    low = value - length_of_difference(part.value - part.low, rest.high - rest.value, r)
+    high = value + length_of_difference(part.high - part.value, rest.value - rest.low, r)
     return Estimate(value, max(-1.0, low), min(1.0, high), len(values), images=count)
 
 
@@ -219,8 +219,3 @@ def _correlation(values: Floats, own: _Chosen, sources: Numbers) -> float:
     if min(deviations) == 0:
         return 0.0
     return float(changes[0] @ changes[1]) / (deviations[0] * deviations[1])
-
-
-def _length(a: float, b: float, r: float) -> float:
-    """Return the length of the difference of two vectors of lengths a and b with correlation r."""
-    return math.sqrt(max(a**2 - 2 * r * a * b + b**2, 0.0))
