@@ -224,6 +224,24 @@ def test_evidence_is_a_finding_where_a_test_and_its_size_say_so(
     assert [each.kind for each in found] == kinds
 
 
+def test_the_sides_of_a_frame_are_one_finding_and_one_side_alone_is_none() -> None:
+    rows = rows_at(np.array([[0, column] for column in range(1, 13)]))
+    rows.peaks.row[12:24], rows.peaks.column[12:24] = 13, np.arange(1, 13)
+    rows.peaks.row[24:36], rows.peaks.column[24:36] = 7, np.arange(1, 13)
+    top = evidence(**(AROUND | {"place": 6.0}))
+    bottom, middle = (
+        replace(top, name=f"cat {number + 1}", peaks=np.arange(12 * number, 12 * number + 12))
+        for number in (1, 2)
+    )
+    (found,) = findings_of(rows, [top, bottom, middle], ())
+    assert (found.kind, found.title) == ("border", "cat 1, at the border")
+    assert "together with those of cat 2, are closer to the border" in found.sentence
+    assert findings_of(rows, [top, middle], ()) == []
+    (first, second) = findings_of(rows, [replace(top, p=0.01, excess=0.1), bottom, middle], ())
+    assert (first.kind, second.kind, second.title) == ("wrong", "border", "cat 2, at the border")
+    assert "It keeps to the border (8.0 standard deviations)." in first.sentence
+
+
 def test_findings_are_ranked_by_excess_then_by_place_then_by_use() -> None:
     small, large = ({"p": 0.01, "excess": excess} for excess in (0.06, 0.1))
     kinds = [
@@ -272,6 +290,20 @@ def test_evidence_that_keeps_to_the_place_of_a_mark_says_that_the_network_looks_
     for there, words in ((FAR, "the network looks at it: "), ({}, "nothing shows")):
         *_, found = findings_of(rows_at(CORNER), [evidence(**there)], [unseen])
         assert words in found.sentence
+
+
+def test_a_line_of_text_is_at_a_place_where_the_pixels_differ_too() -> None:
+    rows = rows_at(np.array([[1, column] for column in range(7, 13)] * 2))
+    text = evidence(place=9.0)
+    there, dog = mark(heat_t=0.3), replace(mark(heat_t=0.3), label="dog")
+    elsewhere = replace(there, pixels=there.pixels[::-1])
+    found = findings_of(rows, [text], [there])
+    assert [each.kind for each in found] == ["place", "mark"]
+    assert "the network looks at it: " in found[1].sentence
+    for marks in ([], [dog], [elsewhere]):
+        assert [each.kind for each in findings_of(rows, [text], marks)] == ["mark"] * len(marks)
+    natural = evidence(place=6.5)
+    assert [each.kind for each in findings_of(rows, [natural], [there])] == ["mark"]
 
 
 def test_a_mark_and_evidence_at_one_place_name_each_other() -> None:
