@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 import limelight
-from limelight import Network
 from helpers.audited import (
     CLASSES,
     PREPROCESS,
@@ -27,6 +26,7 @@ from helpers.audited import (
     tiny_network,
     write_photos,
 )
+from limelight import Network
 from limelight.audits import pipeline
 from limelight.audits.data.folders import LocalFolder
 from limelight.audits.rows.looking import LookPlan

@@ -52,7 +52,7 @@ def with_wrong_answers(
         evidence: The kinds of evidence.
         seed: Of the permutations.
     """
-    known = rows.ok & np.isfinite(rows.right)
+    known = rows.of_answer & np.isfinite(rows.right)
     rank = np.empty(len(rows), np.int64)
     rank[row_order(rows)] = np.arange(len(rows))
     members = dict(classes_of(rows))
