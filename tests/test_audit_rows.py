@@ -504,6 +504,7 @@ def test_without_names_classes_have_their_numbers(photos: Path, tmp_path: Path) 
 
 def test_logits_that_are_no_numbers_are_no_answer(photos: Path, tmp_path: Path) -> None:
     network = tiny_network()
+    assert isinstance(network.model, TwoStages)
     with torch.no_grad():
         network.model.head.bias.fill_(math.nan)
     rows = audited(photos, tmp_path, network=network)

@@ -198,7 +198,7 @@ FRAME = np.array([[0, 3], [13, 4], [5, 0], [6, 13], [0, 9], [13, 11]] * 2)
 BOTTOM = np.array([[13, column] for column in range(12)])
 
 FAR: dict[str, Any] = {"place": 12.0, "border": -3.0}
-AROUND = {"place": -4.0, "border": 8.0}
+AROUND: dict[str, Any] = {"place": -4.0, "border": 8.0}
 
 
 @pytest.mark.parametrize(

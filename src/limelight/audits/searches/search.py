@@ -186,7 +186,8 @@ def _warnings(
         if unknown:
             told.append(
                 f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the "
-                "answer is right, as they have no label: shares of right and wrong answers leave them out."
+                "answer is right, as they have no label: shares of right and wrong answers leave "
+                "them out."
             )
     if len(rows) < FEW_PHOTOS:
         told.append(
