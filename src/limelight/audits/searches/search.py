@@ -185,8 +185,9 @@ def _warnings(
         unknown = int((~np.isfinite(rows.right) & (rows.error == "")).sum())
         if unknown:
             told.append(
-                f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the answer "
-                "is right, as they have no label: shares of right and wrong answers leave them out."
+                f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the "
+                "answer is right, as they have no label: shares of right and wrong answers leave "
+                "them out."
             )
     if len(rows) < FEW_PHOTOS:
         told.append(
