@@ -9,8 +9,9 @@ scenes: Drawn photos of examples/bias, each independent, in two classes, with a 
     of the class (dealt), and from photos without (clean).
 
 Each run prints which share of the photos of other classes is said to be of the planted class,
-without and with the cue (how much the network truly uses it), the marks, and the kinds of evidence
-with the largest z of place and border, with their mean place and their share of the heat.
+without and with the cue (how much the network truly uses it), the marks, the kinds of evidence
+with the largest z of place and border, with their mean place and their share of the heat, and the
+kinds and titles of all findings of the whole search.
 
     python benchmarks/audit_marks.py scenes --seeds 11 12 --count 50 100
     python benchmarks/audit_marks.py windows ../shared/coco128 --seeds 11
@@ -38,15 +39,12 @@ from torch.nn.functional import cross_entropy
 
 import limelight
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Evidence, Mark
+from limelight.audits.results import Audit, Evidence, Mark
 from limelight.audits.rows.columns import AuditRows, MapForm, as_arrays, read_form, write_rows
 from limelight.audits.rows.looking import Looker, LookPlan
 from limelight.audits.rows.peaks import difference_hash, features_under, find_peaks
-from limelight.audits.searches.evidence import find_evidence
 from limelight.audits.searches.mark_heat import looks_at
-from limelight.audits.searches.pixels import search_marks
-from limelight.audits.searches.placing import with_places
-from limelight.audits.searches.related import related_warning, sources_of
+from limelight.audits.searches.search import search
 from limelight.models.network import Network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "bias"))
@@ -375,21 +373,10 @@ def use_of(bench: Bench, network: Network, pool: Sequence[Sample], plant: Plant,
     return " -> ".join(shares)
 
 
-class Run(NamedTuple):
-    """What one audit found."""
-
-    rows: AuditRows
-    marks: Sequence[Mark]
-    evidence: Sequence[Evidence]
-    warning: str
-
-
-def audit(bench: Bench, network: Network, samples: Sequence[Sample], *, groups: bool) -> Run:
+def audit(bench: Bench, network: Network, samples: Sequence[Sample], *, groups: bool) -> Audit:
+    """Make rows, and search them as `limelight.audit` does."""
     rows = bench.rows(network, samples, groups=groups)
-    sources = sources_of(rows)
-    marks = search_marks(rows, sources, bench.views(samples), seed=0).marks
-    evidence = with_places(rows, sources, find_evidence(rows, sources, seed=0), seed=0)
-    return Run(rows, marks, evidence, related_warning(rows, sources))
+    return search(rows, len(rows), {}, bench.views(samples))
 
 
 def overlap(box: Sequence[float], other: Sequence[float]) -> float:
@@ -420,15 +407,21 @@ def shown_evidence(evidence: Sequence[Evidence], figure: str) -> str:
     return f"{', '.join(shown)} of {len(evidence)}"
 
 
-def report(title: str, run: Run, start: float) -> None:
-    right = np.nanmean(run.rows.right)
-    print(f"== {title}: right {right:.2f}, {time.perf_counter() - start:.0f} s", flush=True)
-    for mark in run.marks:
+def report(title: str, found: Audit, start: float) -> None:
+    right = np.nanmean(found.rows.right)
+    print(f"== {title}: right {right:.2f}, {time.perf_counter() - start:.0f} s")
+    for mark in found.marks:
         print(f"   mark {shown_mark(mark)}")
-    print(f"   place {shown_evidence(run.evidence, 'place')}")
-    print(f"   border {shown_evidence(run.evidence, 'border')}")
-    if run.warning:
-        print(f"   warning {run.warning}", flush=True)
+    print(f"   place {shown_evidence(found.evidence, 'place')}")
+    print(f"   border {shown_evidence(found.evidence, 'border')}")
+    for warning in found.warnings:
+        print(f"   warning {warning.partition('. ')[0]}")
+    for finding in found.findings:
+        looks = ""
+        if finding.mark is not None:
+            looks = "; used" if "; the network looks at it" in finding.sentence else "; not used"
+        print(f"   finding {finding.kind}: {finding.title}{looks}")
+    print(f"   findings {len(found.findings)}", flush=True)
 
 
 def scenes(seed: int, counts: Sequence[int], twins: int) -> None:

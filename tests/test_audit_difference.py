@@ -257,7 +257,7 @@ def test_the_page_shows_photos_side_by_side(tmp_path: Path) -> None:
     assert heats[0] != heats[1]
     (row,) = page.one("table", "findings").one("tbody").all("tr")
     assert "a <b>cap</b>" in row.seen
-    assert "B does not have it" in row.seen
+    assert "not found in B" in row.seen
     ours, theirs = (cell.text for cell in row.all("td", "n"))
     assert ours.startswith("100%")
     assert theirs.startswith("0%")
@@ -268,3 +268,26 @@ def test_the_page_of_photos_that_are_gone_says_so() -> None:
     found = compare_audits(audit_at((2, 2), [0.0] * 3), audit_at((9, 9), [1.0] * 3))
     page = read(difference_html(found, views(gone)))
     assert len(list(page.all("span", "gone"))) == 2 * 6
+
+
+def test_a_network_with_too_few_wrong_answers_is_not_acquitted() -> None:
+    a = with_finding(audit_at((2, 2), [0.0] * 10 + [1.0] * 10), "dog", "a cap")
+    b = audit_at((9, 9), [1.0] * 19 + [0.0])
+    assert "too few wrong answers" not in difference_sentence(compare_audits(a, b))
+    untested = replace(b, classes=tuple(replace(each, tested=False) for each in b.classes))
+    found = compare_audits(a, untested)
+    assert "(too few wrong answers of B to test)" in difference_sentence(found)
+    page = read(difference_html(found, views()))
+    assert "B has too few wrong answers to test" in page.one("section", "warnings").seen
+
+
+def test_audits_are_told_apart_by_their_folders() -> None:
+    a, b = (
+        replace(audit_at((2, 2), [1.0] * 3), run={"folder": name, "model": "people"})
+        for name in ("biased", "fair")
+    )
+    found = compare_audits(a, b)
+    first, second = read(difference_html(found, views())).all("dl", "facts")
+    assert ("biased" in first.seen, "fair" in second.seen) == (True, True)
+    plain = difference_as_dict(found)
+    assert (plain["a"]["folder"], plain["b"]["folder"]) == ("biased", "fair")

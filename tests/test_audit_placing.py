@@ -99,6 +99,32 @@ def test_a_stamp_is_found_by_its_place_and_a_frame_by_the_border() -> None:
     assert stamp.centre == pytest.approx((0.85, 0.75), abs=0.03)
 
 
+def test_the_sides_of_a_frame_are_taken_together_and_compared_with_the_other_peaks() -> None:
+    drawn = np.random.default_rng(6)
+    photo = np.repeat(np.arange(60), 4)
+    cells = drawn.integers((2, 2), (GRID[0] - 2, GRID[1] - 2), (240, 2))
+    sides = []
+    for side, (axis, cell) in enumerate([(0, 0), (0, GRID[0] - 1), (1, 0), (1, GRID[1] - 1)]):
+        chosen = np.flatnonzero((photo % 4 == side) & (np.arange(240) % 4 < 2))
+        cells[chosen, axis] = cell
+        sides.append(chosen)
+    rows, sources = _rows(cells, photo), np.arange(60) // 2
+    inside = np.flatnonzero(~np.isin(np.arange(240), np.concatenate(sides)))
+    given = [_evidence(rows, sources, peaks) for peaks in (*sides, inside)]
+    *framed, rest = with_places(rows, sources, given, seed=0)
+    distance = np.minimum((cells + 0.5) / GRID, 1 - (cells + 0.5) / GRID).min(1)
+    # A quarter of the 120 peaks inside is drawn, of as many sources as the frame has: all.
+    chance = [drawn.permutation(distance[inside])[:30].mean() for _ in range(2000)]
+    expected = (np.mean(chance) - distance[np.concatenate(sides)].mean()) / np.std(chance)
+    assert [each.border for each in framed] == [pytest.approx(expected, rel=0.15)] * 4
+    assert expected > BORDER_LIMIT
+    assert rest.border < 0
+    # Where the border is nearly all that the class looks at, there is too little to compare with.
+    rows.peaks.row[inside[3:]] = 0
+    few = [_evidence(rows, sources, peaks) for peaks in (*sides, inside[3:])]
+    assert all(each.border < BORDER_LIMIT for each in with_places(rows, sources, few, seed=0))
+
+
 def test_evidence_drawn_by_chance_has_the_deviations_of_chance() -> None:
     drawn = np.random.default_rng(5)
     found = []

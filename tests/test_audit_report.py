@@ -33,7 +33,7 @@ from helpers.pages import Node, read
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.pages import report
 from limelight.audits.pages.thumbnails import Spot, Wanted, draw_thumbnails, heat_uri
-from limelight.audits.results import Audit, Finding
+from limelight.audits.results import Audit, Finding, FindingKind
 from limelight.audits.verdict import audit_as_dict, findings_table, verdict
 from limelight.plain import as_json
 from limelight.render.overlays import overlay_colours
@@ -202,12 +202,49 @@ def test_the_table_of_findings_has_their_figures() -> None:
     first, second = cells_of(page_of(audit), "findings")
     assert first == [
         *("doctor 1goes with wrong answers", "", "12", "58%", "42% [32, 52]", "89% [79, 99]"),
-        *("+11.5%", "0.004", "1.2", "\N{EN DASH}"),
+        *("+11.5%", "0.004", "\N{EN DASH}"),
     ]
     assert second == [
         *("a mark at the top right of nursea mark in the pixels", "", "12"),
-        *(*["\N{EN DASH}"] * 4, "0.01", "\N{EN DASH}", "1.31"),
+        *(*["\N{EN DASH}"] * 4, "0.01", "1.31"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["place", "border"])
+def test_the_table_has_the_deviations_of_findings_at_a_place_alone(kind: FindingKind) -> None:
+    audit = cap_audit(24)
+    (found,) = audit.findings
+    assert found.evidence is not None
+    kept = replace(found.evidence, place=8.25, border=-6.0)
+    if kind == "border":
+        kept = replace(kept, place=-6.0, border=8.25)
+    placed = replace(found, kind=kind, evidence=kept)
+    first, second = cells_of(page_of(replace(audit, findings=(found, placed))), "findings")
+    assert (first[-1], second[-1]) == ("\N{EN DASH}", "8.2")
+    card = page_of(replace(audit, findings=(placed,))).one("article", id="finding-1")
+    figures = {each.one("dt").text: each.one("dd").text for each in card.one("dl").all("div")}
+    near, far = "Closer together than chance", "Closer to the border"
+    assert figures[near if kind == "place" else far] == "z 8.2"
+    assert figures[far if kind == "place" else near] == "z \N{MINUS SIGN}6.0"
+
+
+@pytest.mark.parametrize(("low", "said"), [(-0.02, True), (0.0, True), (0.12, False)])
+def test_removal_without_a_gain_is_no_acquittal(low: float, said: bool) -> None:
+    audit = cap_audit(24)
+    (found,) = audit.findings
+    assert found.removal is not None
+    changed = replace(found, removal=replace(found.removal, low=low))
+    card = page_of(replace(audit, findings=(changed,))).one("article", id="finding-1")
+    assert ("No gain is no acquittal" in card.seen) == said
+
+
+def test_the_page_leads_through_the_evidence_of_all_classes_and_explains_its_columns() -> None:
+    page = page_of(cap_audit(24))
+    assert "Go through all classes before you mend" in page.one("section", id="evidence").seen
+    section = page.one("section", id="findings")
+    heads = [each.text for each in section.first("thead").all("th")]
+    words = [each.text for each in section.one("dl", "words").all("dt")]
+    assert words == heads[3:4] + heads[4:5] + heads[6:]
 
 
 def test_a_card_shows_crops_photos_place_removal_and_what_to_do() -> None:
@@ -239,6 +276,20 @@ def test_a_card_shows_crops_photos_place_removal_and_what_to_do() -> None:
     files = [each.text for each in card.first("ul", "files").all("li")]
     assert files == [f"people/{number:04d}.jpg" for number in audit.evidence[0].photos]
     assert "people/0001.jpg" in list(card.all("ul", "files"))[1].text
+
+
+def test_a_card_shows_only_photos_that_count_as_having_the_evidence() -> None:
+    audit = cap_audit(24)
+    (found,) = audit.findings
+    assert found.evidence is not None
+    right = audit.rows.right[found.evidence.photos] == 1
+    fewer = found.evidence.photos[~right | (np.cumsum(right) <= 2)]  # two right answers are left
+    kind = replace(found.evidence, photos=fewer)
+    card = page_of(replace(audit, findings=(replace(found, evidence=kind),))).one("article")
+    shown = [tile.attributes["title"] for tile in card.all("figure", **{"class": "tile right"})]
+    assert shown == [f"people/{number:04d}.jpg" for number in fewer if audit.rows.right[number]]
+    having = {f"people/{number:04d}.jpg" for number in fewer}
+    assert {crop.attributes["title"] for crop in card.first("div", "crops").all("img")} <= having
 
 
 def test_a_mark_is_drawn_at_its_box() -> None:
@@ -287,7 +338,7 @@ def test_evidence_of_right_answers_stands_apart_and_alike_evidence_together() ->
         for name in ("doctor", "nurse")
     )
     names = [node.text for node in doctor.all("h4")]
-    assert names == ["Wrong answers have it more often", "What right answers look at"]
+    assert names == ["Wrong answers have it more often", "Right answers have it more often"]
     assert [node.first("b").text for node in doctor.all("div", "what")] == ["doctor 1", "doctor 2"]
     together = nurse.one("div", **{"class": "kinds alike"})
     assert [node.first("b").text for node in together.all("div", "what")] == ["nurse 1", "nurse 2"]

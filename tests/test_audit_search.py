@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from helpers.audits import GRID, audit_rows, gone, views
 from helpers.planted_evidence import Planted, planted, reordered
+from limelight import training
 from limelight.audits.results import Audit, Evidence, Mark
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.conclusions import findings_of, perhaps_mislabelled, place_in_words
@@ -49,6 +51,17 @@ def test_evidence_of_wrong_answers_is_the_first_finding() -> None:
     assert "train with limelight.training.inside on the masks of this evidence" in first.advice
     assert first.evidence.right_with is not None
     assert f"{first.evidence.right_with.value:.0%}" in first.sentence
+    assert "(p < 0.001, over all evidence and classes)" in first.sentence
+
+
+def test_the_advice_is_to_look_at_all_classes_and_away_from_the_evidence() -> None:
+    advice = audit(cheating()).findings[0].advice
+    assert "go through the evidence of all classes" in advice
+    # `outside` takes masks of where to look, and would lead to the evidence.
+    (loss,) = re.findall(r"limelight\.training\.(\w+)", advice)
+    assert getattr(training, loss) is training.inside
+    assert "evidence_masks" in advice
+    assert callable(training.evidence_masks)
 
 
 def test_maps_of_labels_do_not_accuse_answers_of_another_class() -> None:
@@ -128,6 +141,11 @@ def test_classes_with_few_photos_are_told() -> None:
     names = ["doctor"] * 100 + [f"rare {number % 12}" for number in range(60)]
     found = audit(_with_predicted(cheating(), names))
     assert "12 classes were predicted for fewer than 20 photos each (38% of all)" in said(found)
+    assert "(38% of all): 'rare 0', 'rare 1', 'rare 10', 'rare 11', 'rare 2' and 7 more." in said(
+        found
+    )
+    found = audit(_with_predicted(cheating(), ["doctor"] * 150 + ["rare"] * 10))
+    assert "1 class was predicted for fewer than 20 photos (6% of all): 'rare'." in said(found)
 
 
 def _with_predicted(made: Planted, names: list[str]) -> Planted:
@@ -144,7 +162,7 @@ def test_maps_that_cannot_be_read_are_told() -> None:
 def test_few_photos_are_an_audit_too(count: int) -> None:
     found = audit(cheating(count))
     assert found.findings == ()
-    assert "are few" in said(found)
+    assert f"With {count} photo{'' if count == 1 else 's'} only what most" in said(found)
 
 
 def test_photos_that_are_gone_are_told() -> None:
@@ -206,6 +224,24 @@ def test_evidence_is_a_finding_where_a_test_and_its_size_say_so(
     assert [each.kind for each in found] == kinds
 
 
+def test_the_sides_of_a_frame_are_one_finding_and_one_side_alone_is_none() -> None:
+    rows = rows_at(np.array([[0, column] for column in range(1, 13)]))
+    rows.peaks.row[12:24], rows.peaks.column[12:24] = 13, np.arange(1, 13)
+    rows.peaks.row[24:36], rows.peaks.column[24:36] = 7, np.arange(1, 13)
+    top = evidence(**(AROUND | {"place": 6.0}))
+    bottom, middle = (
+        replace(top, name=f"cat {number + 1}", peaks=np.arange(12 * number, 12 * number + 12))
+        for number in (1, 2)
+    )
+    (found,) = findings_of(rows, [top, bottom, middle], ())
+    assert (found.kind, found.title) == ("border", "cat 1, at the border")
+    assert "together with those of cat 2, are closer to the border" in found.sentence
+    assert findings_of(rows, [top, middle], ()) == []
+    (first, second) = findings_of(rows, [replace(top, p=0.01, excess=0.1), bottom, middle], ())
+    assert (first.kind, second.kind, second.title) == ("wrong", "border", "cat 2, at the border")
+    assert "It keeps to the border (8.0 standard deviations)." in first.sentence
+
+
 def test_findings_are_ranked_by_excess_then_by_place_then_by_use() -> None:
     small, large = ({"p": 0.01, "excess": excess} for excess in (0.06, 0.1))
     kinds = [
@@ -254,6 +290,20 @@ def test_evidence_that_keeps_to_the_place_of_a_mark_says_that_the_network_looks_
     for there, words in ((FAR, "the network looks at it: "), ({}, "nothing shows")):
         *_, found = findings_of(rows_at(CORNER), [evidence(**there)], [unseen])
         assert words in found.sentence
+
+
+def test_a_line_of_text_is_at_a_place_where_the_pixels_differ_too() -> None:
+    rows = rows_at(np.array([[1, column] for column in range(7, 13)] * 2))
+    text = evidence(place=9.0)
+    there, dog = mark(heat_t=0.3), replace(mark(heat_t=0.3), label="dog")
+    elsewhere = replace(there, pixels=there.pixels[::-1])
+    found = findings_of(rows, [text], [there])
+    assert [each.kind for each in found] == ["place", "mark"]
+    assert "the network looks at it: " in found[1].sentence
+    for marks in ([], [dog], [elsewhere]):
+        assert [each.kind for each in findings_of(rows, [text], marks)] == ["mark"] * len(marks)
+    natural = evidence(place=6.5)
+    assert [each.kind for each in findings_of(rows, [natural], [there])] == ["mark"]
 
 
 def test_a_mark_and_evidence_at_one_place_name_each_other() -> None:

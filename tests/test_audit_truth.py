@@ -108,7 +108,7 @@ def test_files_that_cannot_be_used_say_why(tmp_path: Path, text: str, message: s
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"labels cannot be read from '.*none.csv'"):
+    with pytest.raises(OptionError, match=r"no file '.*none.csv' with labels.*'folders'"):
         read(["a.jpg"], labels=tmp_path / "none.csv")
 
 

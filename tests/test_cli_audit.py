@@ -56,6 +56,7 @@ def test_two_audits_are_compared(run: Runner, folder: Path, photos: Path) -> Non
     code, out, err = run("audit", "--diff", "a", "b", "--out", "compared")
     assert (code, err) == (0, "")
     assert "difference.html is in compared" in out
+    assert "A is a, and B is b." in out
     assert (folder / "compared" / "difference.html").is_file()
 
 
@@ -69,8 +70,18 @@ def test_two_audits_are_compared(run: Runner, folder: Path, photos: Path) -> Non
         (("photos", *NET, "--boxes", "photos", "--masks", "photos"), "not both"),
         (("photos", *NET, "--engine", "spark"), "spark"),
         (("--diff", "a", "b"), "There is no audit in 'a'"),
+        (("photos", "--diff", "a", "b"), "takes no photos"),
+        (("--diff", "a", "b", "--labels", "l.csv"), "takes no --labels"),
+        (("--boxes", "photos"), "pass the photos too"),
+        (
+            ("photos", *NET, "--out", "photos/cat/000.png"),
+            "it is a file, and a folder was expected",
+        ),
     ],
-    ids=["no run", "no photos", "no labels", "no layer", "boxes and masks", "engine", "diff"],
+    ids=[
+        *("no run", "no photos", "no labels", "no layer", "boxes and masks", "engine", "diff"),
+        *("photos of a diff", "labels of a diff", "boxes without photos", "a file"),
+    ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_left(
     run: Runner, folder: Path, photos: Path, arguments: tuple[str, ...], said: str
@@ -80,6 +91,20 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
     assert said in flat(err)
     assert "Traceback" not in err
     assert not list(folder.glob("*/rows/*.parquet"))
+
+
+def test_one_photo_that_cannot_be_read_is_named(run: Runner, folder: Path) -> None:
+    (folder / "torn.jpg").write_bytes(b"no picture")
+    code, _, err = run("audit", "torn.jpg", *NET, "--out", "audit")
+    assert code == 1
+    assert flat(err).startswith("Error: 'torn.jpg'")
+
+
+def test_the_help_names_extras_and_addresses_as_they_are(run: Runner) -> None:
+    code, out, _ = run("audit", "--help")
+    assert code == 0
+    assert "limelight[ray]" in out
+    assert "--address ADDRESS" in " ".join(out.replace("│", " ").split())
 
 
 def test_json_is_one_document(run: Runner, photos: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import sys
 import threading
 from http.server import ThreadingHTTPServer
@@ -25,7 +26,20 @@ import limelight.cli
 import limelight.deployed
 import tables
 from helpers.asked_models import save_blip, save_llava
+from helpers.audited import CLASSES, other_network, tiny_network, write_photos
 from helpers.deployed_files import NETWORK, save_file
+from limelight.audits.searches import (
+    cases,
+    conclusions,
+    evidence,
+    mark_heat,
+    pixels,
+    placing,
+    related,
+    removal,
+    search,
+    wrong_answers,
+)
 from limelight.cli.network_options import NetworkOptions
 from limelight.compat.migration import migrate
 from limelight.compat.migration.peers import PEERS, Explainer
@@ -376,6 +390,90 @@ def test_commands_of_migrating_run(
 
 def test_there_are_commands_of_migrating() -> None:
     assert len(MIGRATING) >= 3
+
+
+AUDIT = (ROOT / "docs" / "audit.md").read_text()
+AUDITING = [line for line in blocks(AUDIT, "")[0].splitlines() if line.startswith("limelight")]
+
+
+@pytest.fixture
+def audit_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the examples of audits speak of, and networks that look at them quickly."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn")
+    shutil.rmtree(folder / "photos")
+    photos = write_photos(folder / "photos", 24)
+    for name in ("labels", "corrected"):
+        lines = [f"{photo.name},{photo.parent.name}" for photo in photos]
+        (folder / f"{name}.csv").write_text("\n".join(["photo,label", *lines]))
+    lines = [f"{photo.name},patient {number // 2}" for number, photo in enumerate(photos)]
+    (folder / "patients.csv").write_text("\n".join(["photo,group", *lines]))
+    (folder / "boxes").mkdir()
+    for number, photo in enumerate(photos):
+        (folder / "boxes" / f"{photo.stem}.txt").write_text(f"{number % 3} 0.5 0.5 0.4 0.4\n")
+    (folder / "coco.names").write_text("\n".join(CLASSES))
+    for name, network in (("before", tiny_network()), ("after", other_network())):
+        limelight.audit(network, "photos", name, report=False)
+    shutil.copytree("before", "audit")
+    monkeypatch.setattr(NetworkOptions, "load", lambda _options: tiny_network())
+    monkeypatch.setattr(limelight, "load_model", tiny_network)
+    return folder
+
+
+def test_examples_of_auditing_run(audit_folder: Path) -> None:
+    shutil.rmtree("audit")
+    space: dict[str, Any] = {}
+    for block in blocks(AUDIT, "python"):
+        exec(block, space)
+    assert space["again"].accuracy == space["found"].accuracy
+    table = AUDIT.partition("## What it writes")[2].partition("A row has")[0]
+    written = re.findall(r"^\| `([\w./*-]+)` \| ", table, re.MULTILINE)
+    assert len(written) == 5
+    for name in written:
+        assert list(audit_folder.glob(f"audit/{name.rstrip('/')}")), name
+
+
+@pytest.mark.parametrize("line", AUDITING)
+def test_commands_of_auditing_run(
+    audit_folder: Path,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_runs(line, monkeypatch, capsys)
+
+
+def test_there_are_commands_of_auditing() -> None:
+    assert len(AUDITING) >= 5
+
+
+def test_the_page_about_audits_has_the_limits_of_the_code() -> None:
+    text = " ".join(AUDIT.partition("## What it looks for")[2].split())
+    for said in (
+        f"{evidence.COMPONENTS} principal components",
+        f"{min(evidence.KINDS)} to {max(evidence.KINDS)} kinds",
+        f"within {evidence.TOLERANCE} of the best",
+        f"fewer than {evidence.FEWEST_PHOTOS} photos, or of fewer than {evidence.FEWEST_SOURCES} s",
+        f"fewer than {evidence.SMALL_CLASS} photos are sorted together",
+        f"max-T test of {wrong_answers.PERMUTATIONS} permutations",
+        f"p < {conclusions.ALPHA:.2f}".replace("0.", "."),
+        f"at least {conclusions.LEAST_EXCESS:.0%}".replace("%", " %"),
+        f"fewer than {cases.FEWEST_WRONG} wrong answers or {related.FEWEST_SOURCES} sources",
+        f"more than {placing.PLACE_LIMIT:.0f} standard deviations closer together",
+        f"more than {placing.BORDER_LIMIT:.0f} standard deviations closer to it",
+        f"({placing.MOST_DRAWN} at most)",
+        f"grey at {pixels.SIDE} x {pixels.SIDE}, less the mean of {pixels.NEIGHBOURHOOD} x",
+        f"by {pixels.PERMUTATIONS} permutations",
+        f"Up to {pixels.MOST_OF_A_CLASS} photos of a class",
+        f"from {pixels.FEWEST_PHOTOS} photos of {related.FEWEST_SOURCES} sources on",
+        f"at least {mark_heat.LEAST_RATIO} times as hot",
+        f"t of at least {mark_heat.LEAST_T:.0f}",
+        f"first {search.MOST_REMOVED} findings",
+        f"up to {removal.MOST_OF_A_KIND} right answers and {removal.MOST_OF_A_KIND} wrong ones",
+    ):
+        assert said in text, said
+    assert (evidence.LEAST_HEAT, conclusions.IN_OUTERMOST) == (0.5, 0.5)  # "half"
+    assert pytest.approx(2 / 3) == conclusions.IN_FOUR_CELLS  # "two thirds"
 
 
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()

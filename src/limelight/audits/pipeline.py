@@ -245,7 +245,8 @@ def _searched(
     facts = _facts(folder)
     rows, total = read_rows(folder, MOST_READ)
     views = PhotoViews(facts.preprocess, store.load)
-    return search(rows, total, facts.summary(), views, seed=seed, progress=progress), views
+    run = {"folder": str(folder), **facts.summary()}
+    return search(rows, total, run, views, seed=seed, progress=progress), views
 
 
 def _facts(folder: OutputFolder) -> RunFacts:

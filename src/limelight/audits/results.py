@@ -36,7 +36,8 @@ class Evidence:
             not tested.
         place: How many standard deviations its positions are closer together than chance; NaN
             where it was not tested.
-        border: The same for how close it is to the border.
+        border: The same for how close it is to the border; all evidence of the class that lies
+            there is taken together.
         centre: Its mean position, down and across, as shares of what the network sees.
         alike: The names of other evidence for the class that may be the same thing.
     """

@@ -161,10 +161,11 @@ def _wrong(audit: Audit) -> str:
         kinds = counted(len(wrong), "kind of evidence goes", "kinds of evidence go")
         return f"and {kinds} with its wrong answers: {_named(wrong)}"
     if audit.accuracy is None:
-        return (
-            "so which evidence goes with wrong answers is not known; the network looks at "
-            f"{counted(len(audit.evidence), 'kind')} of evidence"
-        )
+        unknown = "so which evidence goes with wrong answers is not known"
+        if not audit.evidence:
+            return f"{unknown}; the photos are too few to sort what the network looks at"
+        kinds = counted(len(audit.evidence), "kind")
+        return f"{unknown}; the network looks at {kinds} of evidence"
     tested = [each for each in audit.classes if each.tested]
     if not tested:
         return f"and what goes with its wrong answers could not be tested{_why_untested(audit)}"

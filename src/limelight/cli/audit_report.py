@@ -54,11 +54,11 @@ def print_audit(console: Console, audit: Audit, out: str, *, as_json: bool, repo
 def _table(rows: list[dict[str, Any]]) -> Table:
     """Return a table of findings."""
     table = Table(box=None, padding=(0, 1))
-    headings = ("", "finding", "photos", "right with", "without", "excess", "p", "z", "heat lift")
+    headings = ("", "finding", "photos", "right with", "without", "excess", "p", "place z", "lift")
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading != "finding")
     for row in rows:
-        z = max((row["place"], row["border"]), key=lambda value: -1e9 if isnan(value) else value)
+        z = row["place"] if row["kind"] == "place" else row["border"]
         table.add_row(
             str(row["number"]),
             escape(row["title"]),
@@ -67,7 +67,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             _share(row["right_without"]),
             _share(row["excess"], sign="+"),
             _number(row["p"], ".2g"),
-            _number(z, ".1f"),
+            _number(z, ".1f") if row["kind"] in ("place", "border") else "",
             _number(row["lift"], ".2f"),
         )
     return table
@@ -88,5 +88,7 @@ def print_difference(
     if as_json:
         document(difference_as_dict(difference) | {"out": out})
         return
+    folders = [escape(str(each.run.get("folder", ""))) for each in (difference.a, difference.b)]
+    console.print(f"A is {folders[0]}, and B is {folders[1]}.", highlight=False)
     console.print(f"[bold]{escape(difference_sentence(difference))}[/]", highlight=False)
     console.print(f"difference.html is in {escape(out)}.")

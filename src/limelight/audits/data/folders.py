@@ -103,8 +103,11 @@ class LocalFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            why = error.strerror or str(error)
+            if isinstance(error, FileExistsError):
+                why = "it is a file, and a folder was expected"
             raise OutputError(
-                f"Cannot write {str(self.path)!r}: {error.strerror or error}. Pass another folder."
+                f"Cannot write {str(self.path)!r}: {why}. Pass another folder."
             ) from error
         with only_run(self.path / "rows"):
             for left in [*self.path.glob(f"{_PART}*"), *self.path.glob(f"*/{_PART}*")]:

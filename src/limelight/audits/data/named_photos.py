@@ -34,6 +34,12 @@ def read_column(path: Path, column: str) -> dict[str, str]:
     """
     values = dict[str, str]()
     line = 1
+    if not path.exists():
+        other = ", or 'folders' for the names of the photos' folders" if column == "label" else ""
+        raise OptionError(
+            f"There is no file {str(path)!r} with {column}s. A CSV file was expected, whose first "
+            f"line is photo,{column}, with a line for each photo{other}."
+        )
     try:
         reader = csv.DictReader(StringIO(read_text(path), newline=""), skipinitialspace=True)
         missing = [name for name in ("photo", column) if name not in (reader.fieldnames or ())]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 
 from limelight.audits.pages.lists import finding_list
-from limelight.audits.pages.page import crop_tile, of_different_photos, photo_tile, ranged, spot_of
+from limelight.audits.pages.page import (
+    crop_tile,
+    of_different_photos,
+    peaks_with,
+    photo_tile,
+    ranged,
+    spot_of,
+)
 from limelight.audits.pages.thumbnails import Spot, Thumbnails, Wanted, heat_uri, mean_heat
 from limelight.audits.results import Audit, Finding, Mark, Removal
 from limelight.audits.rows.columns import AuditRows
@@ -22,6 +29,7 @@ from limelight.audits.verdict import (
     photos_of,
     with_interval,
 )
+from limelight.plain import MINUS
 
 #: The most findings with a card, and the crops, the photos of each kind and the files on one.
 MOST_CARDS, _CROPS, _PHOTOS, _FILES = 24, 10, 4, 100
@@ -113,8 +121,8 @@ def _figures(finding: Finding) -> list[tuple[str, str]]:
             ("Share of the heat", evidence.heat_share, as_share(evidence.heat_share)),
             ("Excess of wrong answers", evidence.excess, as_excess(evidence.excess)),
             ("p", evidence.p, as_probability(evidence.p)),
-            ("At one place", evidence.place, f"z {evidence.place:.1f}"),
-            ("At the border", evidence.border, f"z {evidence.border:.1f}"),
+            ("Closer together than chance", evidence.place, f"z {_as_z(evidence.place)}"),
+            ("Closer to the border", evidence.border, f"z {_as_z(evidence.border)}"),
         ]
     if mark:
         figures = [
@@ -131,7 +139,7 @@ def _finding_spots(audit: Audit, number: int) -> list[tuple[Hashable, Spot]]:
     """Return the squares that a card shows, with their names: around peaks, or at the mark."""
     rows, finding = audit.rows, audit.findings[number]
     if finding.evidence is not None:
-        peaks = of_different_photos(rows, finding.evidence.peaks.tolist(), _CROPS)
+        peaks = of_different_photos(rows, peaks_with(rows, finding.evidence), _CROPS)
         return [(peak, spot_of(rows, peak)) for peak in peaks]
     assert finding.mark is not None
     left, top, right, bottom = finding.mark.box
@@ -145,7 +153,7 @@ def _finding_photos(audit: Audit, finding: Finding) -> tuple[list[int], list[int
     """Return the photos that a card shows: wrong answers, right ones, and where that is unknown."""
     rows = audit.rows
     if finding.evidence is not None:
-        order = rows.peaks.photo[finding.evidence.peaks].tolist()
+        order = rows.peaks.photo[peaks_with(rows, finding.evidence)].tolist()
         numbers = list(dict.fromkeys([*order, *photos_of(audit, finding)]))
     else:
         numbers = _hottest(rows, photos_of(audit, finding), finding.mark)
@@ -181,7 +189,7 @@ def _place(audit: Audit, finding: Finding, mean: str | None) -> dict[str, Any] |
     rows, dots = audit.rows, []
     down, across = rows.maps.shape[1:]
     if finding.evidence is not None:
-        for peak in _spread(finding.evidence.peaks.tolist(), _MOST_DOTS):
+        for peak in _spread(peaks_with(rows, finding.evidence), _MOST_DOTS):
             x = (int(rows.peaks.column[peak]) + 0.5) / across
             y = (int(rows.peaks.row[peak]) + 0.5) / down
             dots.append((round(100 * x, 1), round(100 * y, 1)))
@@ -219,6 +227,7 @@ def _removal(removal: Removal) -> dict[str, Any]:
         "wrong": removal.wrong,
         "right_lost": as_share(removal.right_lost),
         "wrong_mended": as_share(removal.wrong_mended),
+        "may_acquit": not removal.low > 0,
         "difference": as_change(removal.change - removal.random_change),
         "interval": ""
         if isnan(removal.low)
@@ -235,11 +244,6 @@ def _table_row(audit: Audit, number: int, pictures: Thumbnails) -> dict[str, Any
     finding = audit.findings[number]
     evidence, mark = finding.evidence, finding.mark
     spots = _finding_spots(audit, number)[:4] if number < MOST_CARDS else []
-    z = (
-        max((each for each in (evidence.place, evidence.border) if not isnan(each)), default=None)
-        if evidence
-        else None
-    )
     return {
         "number": number + 1,
         "title": finding.title,
@@ -252,6 +256,18 @@ def _table_row(audit: Audit, number: int, pictures: Thumbnails) -> dict[str, Any
         "without": with_interval(evidence.right_without if evidence else None),
         "excess": as_excess(evidence.excess) if evidence else UNKNOWN,
         "p": as_probability(evidence.p if evidence else mark.p if mark else float("nan")),
-        "z": UNKNOWN if z is None else f"{z:.1f}",
+        "z": _as_z(_place_z(finding)),
         "lift": f"{mark.lift:.2f}" if mark else UNKNOWN,
     }
+
+
+def _place_z(finding: Finding) -> float:
+    """Return by how many standard deviations a finding keeps to its place; NaN for other ones."""
+    if finding.evidence is None or finding.kind not in ("place", "border"):
+        return nan
+    return float(finding.evidence.place if finding.kind == "place" else finding.evidence.border)
+
+
+def _as_z(z: float) -> str:
+    """Return a number of standard deviations; a dash where it is not known."""
+    return UNKNOWN if isnan(z) else f"{z:.1f}".replace("-", MINUS)

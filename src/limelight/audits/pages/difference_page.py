@@ -11,13 +11,14 @@ import numpy as np
 
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.pages.cards import KINDS
-from limelight.audits.pages.differing import AuditDifference, difference_sentence
+from limelight.audits.pages.differing import AuditDifference, difference_sentence, is_untested
 from limelight.audits.pages.moves import ClassMove, FindingMove
 from limelight.audits.pages.page import (
     crop_tile,
     facts_of,
     filled_page,
     of_different_photos,
+    peaks_with,
     photo_tile,
     spot_of,
 )
@@ -128,7 +129,7 @@ def _chosen(found: AuditDifference, of: str) -> list[int]:
 def _peaks(audit: Audit) -> list[list[int]]:
     """Return the peaks that stand for each finding; none for a mark."""
     return [
-        of_different_photos(audit.rows, each.evidence.peaks.tolist(), _CROPS)
+        of_different_photos(audit.rows, peaks_with(audit.rows, each.evidence), _CROPS)
         if each.evidence is not None
         else []
         for each in audit.findings[:_FINDINGS]
@@ -168,6 +169,12 @@ def _warnings(found: AuditDifference) -> list[str]:
             f"The audits know different true classes of {counted(found.relabelled, 'photo')}; each "
             "is judged by its own."
         )
+    for name, audit in (("A", found.a), ("B", found.b)):
+        if is_untested(audit):
+            told.append(
+                f"{name} has too few wrong answers to test what they share. That it has no finding "
+                "of them proves nothing: compare the heat at the other's findings."
+            )
     return told
 
 
@@ -191,7 +198,7 @@ def _finding(
         "title": each.finding.title,
         "kind": KINDS[each.finding.kind],
         "crops": [crop_tile(audit.rows, peak, spot_of(audit.rows, peak), drawn) for peak in peaks],
-        "other": f"{other} has it too ({each.same})" if each.same else f"{other} does not have it",
+        "other": f"{other} has it too ({each.same})" if each.same else f"not found in {other}",
         "gone": each.same is None,
         "heat_a": with_interval(heat["a"]) if heat else UNKNOWN,
         "heat_b": with_interval(heat["b"]) if heat else UNKNOWN,

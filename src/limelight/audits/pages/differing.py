@@ -197,14 +197,28 @@ def _findings_told(found: AuditDifference) -> str:
     new = sum(each.same is None for each in theirs)
     return (
         f"of A's {counted(len(ours), 'finding')} B has {kept or 'none'}, and it has "
-        f"{new or 'none'} of its own"
+        f"{new or 'none'} of its own{_untested_told(found)}"
     )
+
+
+def _untested_told(found: AuditDifference) -> str:
+    """Return which network has too few wrong answers to have findings of them; "" if none has."""
+    told = [name for name, each in (("A", found.a), ("B", found.b)) if is_untested(each)]
+    return f" (too few wrong answers of {' and '.join(told)} to test)" if told else ""
+
+
+def is_untested(audit: Audit) -> bool:
+    """Return whether true classes are known, and no class could be tested for wrong answers."""
+    known = audit.accuracy is not None
+    return known and not any(each.tested for each in audit.classes)
 
 
 def difference_as_dict(found: AuditDifference) -> dict[str, Any]:
     """Return what differs between two audits as plain values, for JSON."""
     return {
         "sentence": difference_sentence(found),
+        "a": dict(found.a.run),
+        "b": dict(found.b.run),
         "photos": len(found),
         "changed": found.changed,
         "relabelled": found.relabelled,

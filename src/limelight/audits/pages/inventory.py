@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from limelight.audits.pages.page import crop_tile, of_different_photos, photo_tile, spot_of
+from limelight.audits.pages.page import (
+    crop_tile,
+    of_different_photos,
+    peaks_with,
+    photo_tile,
+    spot_of,
+)
 from limelight.audits.pages.thumbnails import Thumbnails, Wanted
 from limelight.audits.results import Audit, Case, Evidence
 from limelight.audits.verdict import UNKNOWN, as_excess, as_probability, as_share, with_interval
@@ -42,7 +48,8 @@ def _evidence_peaks(audit: Audit) -> dict[int, list[int]]:
     chosen: dict[int, list[int]] = {}
     left = _ALL_KIND_CROPS
     for number, evidence in enumerate(audit.evidence[:MOST_KINDS]):
-        peaks = of_different_photos(audit.rows, evidence.peaks.tolist(), min(_KIND_CROPS, left))
+        having = peaks_with(audit.rows, evidence)
+        peaks = of_different_photos(audit.rows, having, min(_KIND_CROPS, left))
         chosen[number] = peaks
         left -= len(peaks)
     return chosen

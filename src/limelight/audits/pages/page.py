@@ -9,8 +9,10 @@ from math import isnan
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 from limelight.audits.pages.thumbnails import Spot, Thumbnails, heat_uri
-from limelight.audits.results import Audit
+from limelight.audits.results import Audit, Evidence
 from limelight.audits.rows.columns import AuditRows
 from limelight.audits.verdict import (
     Interval,
@@ -88,6 +90,16 @@ def spot_of(rows: AuditRows, peak: int) -> Spot:
     down, across = rows.maps.shape[1:]
     x, y = (rows.peaks.column[peak] + 0.5) / across, (rows.peaks.row[peak] + 0.5) / down
     return Spot(int(rows.peaks.photo[peak]), float(x), float(y))
+
+
+def peaks_with(rows: AuditRows, evidence: Evidence) -> list[int]:
+    """Return the peaks of evidence on the photos that count as having it, the nearest first.
+
+    The fainter ones of other photos only helped to tell the kinds apart.
+    """
+    having = np.isin(rows.peaks.photo[evidence.peaks], evidence.photos)
+    peaks: list[int] = evidence.peaks[having].tolist()
+    return peaks
 
 
 def of_different_photos(rows: AuditRows, peaks: Iterable[int], most: int) -> list[int]:

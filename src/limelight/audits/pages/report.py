@@ -92,6 +92,8 @@ def report_html(
         "findings": table_rows(audit, pictures),
         "cards": finding_cards(audit, pictures),
         "most_cards": MOST_CARDS,
+        "some_placed": any(each.kind in ("place", "border") for each in audit.findings),
+        "some_marked": any(each.kind == "mark" for each in audit.findings),
         "sample": [photo_tile(audit.rows, number, pictures) for number in sample],
         "open_classes": _OPEN_ROWS,
         "evidence": evidence_by_class(audit, pictures),

@@ -76,6 +76,8 @@ class Run:
                 first = first or error
         assert first is not None  # there are photos
         count = min(len(photos), _MOST_TRIED)
+        if count == 1:
+            raise first
         raise PhotoError(f"None of the first {count} photos can be read. {first}") from first
 
     def add_rows(

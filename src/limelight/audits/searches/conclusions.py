@@ -11,7 +11,12 @@ import numpy as np
 from limelight.audits.results import Evidence, Finding, Mark
 from limelight.audits.rows.columns import AuditRows, Numbers
 from limelight.audits.searches.mark_heat import around, looks_at
-from limelight.audits.searches.placing import BORDER_LIMIT, PLACE_LIMIT
+from limelight.audits.searches.placing import (
+    BORDER_LIMIT,
+    PLACE_LIMIT,
+    lies_at_border,
+    surrounds,
+)
 from limelight.audits.verdict import as_probability, counted, with_interval
 
 #: Evidence is reported with a p below this, and with at least this excess of wrong answers. A small
@@ -19,16 +24,17 @@ from limelight.audits.verdict import as_probability, counted, with_interval
 ALPHA, LEAST_EXCESS = 0.05, 0.05
 
 #: Evidence is at one place only if so many of its peaks lie in two by two cells: people stand near
-#: the middle of their portraits, too, which is unlike chance and no stamp. It is at the border only
-#: if so many lie in the outermost cells, and if they are not closer together than chance: what
-#: stands on the lower edge is no frame.
-IN_FOUR_CELLS, IN_OUTERMOST = 2 / 3, 1 / 2
+#: the middle of their portraits, too, which is unlike chance and no stamp.
+IN_FOUR_CELLS = 2 / 3
 
 #: A wrong answer with at least this probability is a confident one.
 CONFIDENT = 0.9
 
-#: A mark and evidence are at one place if the evidence is no further from the mark's box than this.
+#: A mark and evidence are at one place if the evidence is no further from its pixels than this.
 _NEAR = 0.1
+
+#: What training can do about evidence.
+_TRAIN = "train away from it (limelight.training.inside on its evidence_masks)"
 
 #: So many classes are named in a sentence.
 _MOST_NAMED = 3
@@ -44,12 +50,17 @@ def findings_of(
     finding, however many tests it fails.
     """
     wrong, placed = list[Finding](), list[Finding]()
+    framed = set[str]()
     for each in evidence:
-        at_border, at_place = keeps_to_border(rows, each), keeps_to_place(rows, each)
         if is_wrong(each):
             wrong.append(_of_wrong(rows, evidence, each, marks))
-        elif at_place or at_border:
-            placed.append(_of_place(rows, each, marks, at_border=not at_place))
+        elif keeps_to_place(rows, each):
+            placed.append(_of_place(rows, [each], marks))
+        elif each.predicted not in framed and (frame := frame_of(rows, evidence, each)):
+            framed.add(each.predicted)
+            placed.append(_of_place(rows, frame, marks, at_border=True))
+        elif keeps_to_mark(each, marks):
+            placed.append(_of_place(rows, [each], marks))
     wrong.sort(key=lambda finding: -finding.size)
     placed.sort(key=lambda finding: -_strength(finding.evidence))
     reported = [finding.evidence for finding in (*wrong, *placed) if finding.evidence]
@@ -76,14 +87,27 @@ def keeps_to_place(rows: AuditRows, evidence: Evidence) -> bool:
     return bool(counts.max() >= IN_FOUR_CELLS * len(evidence.peaks))
 
 
-def keeps_to_border(rows: AuditRows, evidence: Evidence) -> bool:
-    """Return whether evidence keeps to the border, all around it rather than at one place of it."""
-    if not evidence.border > BORDER_LIMIT or evidence.place > 0:
-        return False
-    height, width = rows.maps.shape[1:]
-    row, column = rows.peaks.row[evidence.peaks], rows.peaks.column[evidence.peaks]
-    away = np.minimum(np.minimum(row, height - 1 - row), np.minimum(column, width - 1 - column))
-    return bool((away == 0).mean() >= IN_OUTERMOST)
+def keeps_to_mark(evidence: Evidence, marks: Sequence[Mark]) -> bool:
+    """Return whether evidence is closer together than chance at a mark of its class.
+
+    It need not be within four cells, as a line of text is not: the pixels say that it is no habit.
+    """
+    return evidence.place > PLACE_LIMIT and any(_at(evidence, mark) for mark in marks)
+
+
+def frame_of(rows: AuditRows, evidence: Sequence[Evidence], each: Evidence) -> Sequence[Evidence]:
+    """Return the evidence that keeps to the border together with one kind, and that kind first.
+
+    There is none if the kind does not lie there, or if together they are not on two opposite sides.
+    """
+    if not each.border > BORDER_LIMIT or not lies_at_border(rows, each):
+        return ()
+    kinds = [each]
+    for other in evidence:
+        same = other.predicted == each.predicted and other.name != each.name
+        if same and lies_at_border(rows, other):
+            kinds.append(other)
+    return kinds if surrounds(rows, np.concatenate([kind.peaks for kind in kinds])) else ()
 
 
 def place_in_words(down: float, across: float) -> str:
@@ -110,14 +134,14 @@ def _of_wrong(
         f"Of the answers {each.predicted!r}, {with_interval(each.right_with)} are right where this "
         f"evidence is, and {with_interval(each.right_without)} where it is not. That is "
         f"{counted(round(each.excess * count), 'wrong answer')} of {count:,} more than its share "
-        f"(p = {as_probability(each.p)}, over all evidence and classes)."
+        f"({_p_equals(each.p)}, over all evidence and classes)."
     )
     if each.alike:
         sentence += f" It may be one thing with {_listed(each.alike)}."
     return Finding(
         "wrong",
         each.name,
-        sentence + _placed_too(rows, each) + _marked_too(each, marks),
+        sentence + _placed_too(rows, evidence, each, marks) + _marked_too(each, marks),
         _advice_on_wrong(rows, evidence, each),
         each.excess,
         evidence=each,
@@ -139,22 +163,36 @@ def _advice_on_wrong(rows: AuditRows, evidence: Sequence[Evidence], each: Eviden
         "Look at the crops. If they show nothing that makes a photo "
         f"{each.predicted!r}, add photos of {each.predicted!r} without it"
         + (f" and of {_listed(others)} with it" if others else "")
-        + f", or train with limelight.training.inside on the masks of this evidence.{beside}"
+        + f", or {_TRAIN}.{beside} First go through the evidence of all classes: a cue that right "
+        "and wrong answers share is in no finding."
     )
 
 
 def _of_place(
-    rows: AuditRows, each: Evidence, marks: Sequence[Mark], *, at_border: bool
+    rows: AuditRows, kinds: Sequence[Evidence], marks: Sequence[Mark], *, at_border: bool = False
 ) -> Finding:
-    """Return the finding of evidence that keeps to one place, or to the border."""
+    """Return the finding of evidence that keeps to one place, or that does to the border together.
+
+    It is shown by the first kind of evidence.
+    """
+    each, *others_there = kinds
     where = "the border" if at_border else f"the {place_in_words(*each.centre)}"
     deviations = each.border if at_border else each.place
-    kept = "closer to the border" if at_border else "closer together"
+    limit = BORDER_LIMIT if at_border else PLACE_LIMIT
+    kept = (
+        "closer to the border than other places that its maps heat"
+        if at_border
+        else "closer together than as many other places that its maps heat"
+    )
+    together = (
+        f", together with those of {_listed([other.name for other in others_there])},"
+        if others_there
+        else ""
+    )
     sentence = (
-        f"The places of this evidence for {each.predicted!r} are {kept} than as many other places "
-        f"that its maps heat: by {deviations:.1f} standard deviations (limit "
-        f"{BORDER_LIMIT if at_border else PLACE_LIMIT:.0f}). Objects move from photo to photo; "
-        "stamps, logos and frames do not."
+        f"The places of this evidence for {each.predicted!r}{together} are {kept}: by "
+        f"{deviations:.1f} standard deviations (limit {limit:.0f}). Objects move from photo to "
+        "photo; stamps, logos and frames do not."
     )
     if each.right_with and each.right_without:
         sentence += (
@@ -170,7 +208,7 @@ def _of_place(
         f"Look at the crops. If they show a stamp, a frame or the like, crop or paint over {where} "
         f"in the photos of {each.predicted!r}, add photos of it without"
         + (f" and of {others[0]} with it" if others else "")
-        + ", or train with limelight.training.inside on the masks of this evidence.",
+        + f", or {_TRAIN}.",
         0.0,
         evidence=each,
     )
@@ -183,7 +221,7 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
     sentence = (
         f"The fine structure of the {counted(mark.photos, 'photo')} of {name} differs from all "
         f"others' at {where}, from {left:.0%} to {right:.0%} across and {top:.0%} to {bottom:.0%} "
-        f"down (|t| = {mark.strength:.1f}, p = {as_probability(mark.p)}). It is in the data; "
+        f"down (|t| = {mark.strength:.1f}, {_p_equals(mark.p)}). It is in the data; "
         f"{_use_of(mark, evidence)}."
     )
     there = [each.name for each in evidence if _at(each, mark)]
@@ -204,11 +242,8 @@ def _is_used(mark: Mark, reported: Sequence[Evidence]) -> bool | None:
     It does where the place is hotter with the mark than without it, or where evidence of the class
     keeps to that place.
     """
-    near = around(mark.pixels, round(_NEAR * len(mark.pixels)))
-    for each in reported:
-        down, across = (min(int(share * len(near)), len(near) - 1) for share in each.centre)
-        if each.predicted == mark.label and each.place > PLACE_LIMIT and near[down, across]:
-            return True
+    if any(keeps_to_mark(each, [mark]) for each in reported):
+        return True
     return looks_at(mark)
 
 
@@ -235,22 +270,22 @@ def _box_in_words(mark: Mark) -> str:
 
 
 def _at(evidence: Evidence, mark: Mark) -> bool:
-    """Return whether the middle of evidence is at a mark."""
-    left, top, right, bottom = mark.box
-    down, across = evidence.centre
-    return (
-        bool(top - _NEAR <= down <= bottom + _NEAR and left - _NEAR <= across <= right + _NEAR)
-        and evidence.predicted == mark.label
-    )
+    """Return whether the middle of evidence for a class is near the pixels of its mark."""
+    side = len(mark.pixels)
+    down, across = (min(int(share * side), side - 1) for share in evidence.centre)
+    near = around(mark.pixels, round(_NEAR * side))
+    return evidence.predicted == mark.label and bool(near[down, across])
 
 
-def _placed_too(rows: AuditRows, evidence: Evidence) -> str:
+def _placed_too(
+    rows: AuditRows, evidence: Sequence[Evidence], each: Evidence, marks: Sequence[Mark]
+) -> str:
     """Return a sentence on evidence that also keeps to a place; "" if it does not."""
-    if keeps_to_place(rows, evidence):
-        where = place_in_words(*evidence.centre)
-        return f" It keeps to one place, the {where} ({evidence.place:.1f} standard deviations)."
-    if keeps_to_border(rows, evidence):
-        return f" It keeps to the border ({evidence.border:.1f} standard deviations)."
+    if keeps_to_place(rows, each) or keeps_to_mark(each, marks):
+        where = place_in_words(*each.centre)
+        return f" It keeps to one place, the {where} ({each.place:.1f} standard deviations)."
+    if frame_of(rows, evidence, each):
+        return f" It keeps to the border ({each.border:.1f} standard deviations)."
     return ""
 
 
@@ -259,6 +294,11 @@ def _marked_too(evidence: Evidence, marks: Sequence[Mark]) -> str:
     if not any(_at(evidence, mark) for mark in marks):
         return ""
     return f" The pixels of {evidence.predicted!r} differ there too: see that finding."
+
+
+def _p_equals(p: float) -> str:
+    """Return a p-value as it stands in a sentence, as in `p = 0.03` or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {as_probability(p)}"
 
 
 def _listed(names: Sequence[str]) -> str:

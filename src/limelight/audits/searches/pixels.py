@@ -44,6 +44,11 @@ ALPHA = 0.05
 #: Pixels are of one place, as the letters of a word are, if those up to so many around them touch.
 _REACH = 1
 
+#: A place is grown over pixels with so large a share of the limit of `|t|`, which join it if those
+#: up to so many around them touch: of a stamp that is not quite at one place only a few pixels pass
+#: the limit.
+_GROWN, _GROWN_REACH = 0.7, 2
+
 #: So many means of pictures are held at once.
 _AT_ONCE = 1000
 
@@ -259,6 +264,7 @@ def _marks(pictures: _Pictures, seed: int) -> list[Mark]:
         place = _largest_place(differs[name])
         if place is None:
             continue
+        place = _grown(place, t[number].reshape(SIDE, SIDE) > _GROWN * limit)
         own = pictures.pixels[pictures.number == number]
         strength = float(t[number][place.ravel()].max())
         p = float((1 + (largest >= strength).sum()) / (1 + len(largest)))
@@ -293,6 +299,15 @@ def _largest_place(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | Non
     sizes = np.bincount(places[pixels], minlength=count + 1)
     largest: npt.NDArray[np.bool_] = pixels & (places == sizes.argmax())
     return largest
+
+
+def _grown(place: npt.NDArray[np.bool_], pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return those of some pixels `[80, 80]` that lie close together with a place among them."""
+    from scipy.ndimage import label
+
+    places, _ = label(around(pixels, _GROWN_REACH), np.ones((3, 3), bool))
+    grown: npt.NDArray[np.bool_] = pixels & np.isin(places, np.unique(places[place]))
+    return grown
 
 
 def _box(pixels: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:

@@ -191,8 +191,8 @@ def _warnings(
             )
     if len(rows) < FEW_PHOTOS:
         told.append(
-            f"{counted(len(rows), 'photo')} are few: only what most photos of a class share can "
-            "be seen, and no finding does not mean that there is no cue."
+            f"With {counted(len(rows), 'photo')} only what most photos of a class share can be "
+            "seen, and no finding does not mean that there is no cue."
         )
     unreadable = int((~rows.ok).sum())
     if unreadable:
@@ -235,14 +235,16 @@ def _small_classes(rows: AuditRows, evidence: Sequence[Evidence]) -> str:
         return ""
     count, photos = int(small.sum()), int(counts[small].sum())
     share = as_share(photos / max(int(counts.sum()), 1))
+    named = ", ".join(repr(str(name)) for name in names[small][:_MOST_NAMED])
     sorted_together = any(not each.predicted for each in evidence)
     return (
         f"{counted(count, 'class was', 'classes were')} predicted for fewer than {SMALL_CLASS} "
-        f"photos each ({share} of all). "
+        f"photos{' each' if count > 1 else ''} ({share} of all): {named}"
+        + (f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else "")
         + (
-            "Their evidence is sorted together, and not tested."
+            ". What they look at is sorted together, as 'small classes', and not tested."
             if sorted_together
-            else "They have too few photos to sort their evidence."
+            else ". These are too few photos to sort what they show."
         )
     )
 

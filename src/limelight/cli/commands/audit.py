@@ -77,11 +77,15 @@ class _RunOptions:
     ] = None
     engine: Annotated[
         Engine,
-        typer.Option(help="This process, or a cluster of Ray: pip install 'limelight[ray]'."),
+        typer.Option(help="This process, or a cluster of Ray: pip install 'limelight\\[ray]'."),
     ] = "local"
     address: Annotated[
         str | None,
-        name_option("--address", help="The address of a Ray cluster; without it one is started."),
+        name_option(
+            "--address",
+            metavar="ADDRESS",
+            help="The address of a Ray cluster; without it one is started.",
+        ),
     ] = None
     no_removal: Annotated[
         bool,
@@ -170,6 +174,7 @@ def audit(
     limelight audit --diff before after --out compared
     """
     object_options.check()
+    _refuse_unused(data, diff, object_options, labels=labels, groups=groups)
     console = Console(stderr=as_json)
     bar = TaskBar(console)
     matches = None if object_options.match is None else read_matches(object_options.match)
@@ -207,6 +212,33 @@ def audit(
         print_difference(console, difference, out, as_json=as_json)
     else:
         print_audit(console, found, out, as_json=as_json, report=not no_report)
+
+
+def _refuse_unused(
+    data: list[str] | None,
+    diff: tuple[str, str] | None,
+    object_options: _MatchOptions,
+    **truth: str | None,
+) -> None:
+    """Refuse what would be passed over: photos or labels beside --diff, objects without photos.
+
+    Raises:
+        typer.BadParameter: There is such an option.
+    """
+    objects = [name for name in ("boxes", "masks") if getattr(object_options, name) is not None]
+    given = [f"--{name}" for name, value in truth.items() if value is not None]
+    given += [f"--{name}" for name in objects]
+    if diff is not None and (data or given):
+        other = given[0] if given else "photos"
+        raise typer.BadParameter(
+            f"--diff compares two audits that are done, and takes no {other}. Audit the photos, or "
+            "search again with other labels, before."
+        )
+    if diff is None and not data and objects:
+        raise typer.BadParameter(
+            f"--{objects[0]} is read when photos are explained: pass the photos too, and a new "
+            "--out."
+        )
 
 
 def _say_how_to_go_on(console: Console, *, as_json: bool) -> None:
