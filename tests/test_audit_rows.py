@@ -506,7 +506,7 @@ def test_logits_that_are_no_numbers_are_no_answer(photos: Path, tmp_path: Path) 
     network = tiny_network()
     assert isinstance(network.model, TwoStages)
     with torch.no_grad():
-        network.model.head.bias.fill_(math.nan)
+        network.model.get_parameter("head.bias").fill_(math.nan)
     rows = audited(photos, tmp_path, network=network)
     assert set(rows.predicted) == {""}
     assert np.isnan(rows.right).all()

@@ -127,8 +127,9 @@ def _of_wrong(
     rows: AuditRows, evidence: Sequence[Evidence], each: Evidence, marks: Sequence[Mark]
 ) -> Finding:
     """Return the finding of evidence that wrong answers have too often."""
-    known = rows.of_answer & np.isfinite(rows.right)
-    count = int((known & (rows.predicted == each.predicted)).sum())
+    count = int(
+        (rows.of_answer & np.isfinite(rows.right) & (rows.predicted == each.predicted)).sum()
+    )
     sentence = (
         f"Of the answers {each.predicted!r}, {with_interval(each.right_with)} are right where this "
         f"evidence is, and {with_interval(each.right_without)} where it is not. That is "

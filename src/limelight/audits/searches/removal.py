@@ -119,10 +119,8 @@ def _right_names(rows: AuditRows, network: Network) -> dict[str, set[str]]:
     names = dict[str, set[str]]()
     for label in set(map(str, rows.label)):
         index = classes.index(label) if classes.knows(label) else None
-        if index is None or network.classes is None:
-            names[label] = {label}
-        else:
-            names[label] = {network.classes[index]}
+        named = None if index is None or classes.names is None else classes.names[index]
+        names[label] = {label if named is None else named}
     for i in np.flatnonzero(rows.right == 1):
         names[rows.label[i]].add(rows.predicted[i])
     return names
