@@ -48,7 +48,7 @@ def test_evidence_of_wrong_answers_is_the_first_finding() -> None:
     assert set(made.kind[first.evidence.peaks]) == {0}
     assert first.size == first.evidence.excess >= 0.05
     assert "add photos of 'doctor' without it and of 'nurse' with it" in first.advice
-    assert "train with limelight.training.inside on the masks of this evidence" in first.advice
+    assert "limelight.training.inside on its evidence_masks" in first.advice
     assert first.evidence.right_with is not None
     assert f"{first.evidence.right_with.value:.0%}" in first.sentence
     assert "(p < 0.001, over all evidence and classes)" in first.sentence
