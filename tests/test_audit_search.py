@@ -11,7 +11,7 @@ import pytest
 from helpers.audits import GRID, audit_rows, gone, views
 from helpers.planted_evidence import Planted, planted, reordered
 from limelight import training
-from limelight.audits.results import Audit, Evidence, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Mark
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.conclusions import findings_of, perhaps_mislabelled, place_in_words
 from limelight.audits.searches.search import UNSEEN, search
@@ -172,14 +172,14 @@ def test_photos_that_are_gone_are_told() -> None:
 # The findings
 
 
-def evidence(name: str = "cat 1", **parts: Any) -> Evidence:
+def evidence(name: str = "cat 1", **parts: Any) -> EvidenceCluster:
     numbers = np.arange(12)
     known: dict[str, Any] = {
         "right_with": Estimate(0.4, 0.2, 0.6, 12, 0, 12),
         "right_without": Estimate(0.9, 0.8, 1.0, 28, 0, 28),
         "centre": (0.1, 0.9),
     }
-    return Evidence(name, "cat", numbers, numbers, 12, 0.5, **(known | parts))
+    return EvidenceCluster(name, "cat", numbers, numbers, 12, 0.5, **(known | parts))
 
 
 def rows_at(cells: npt.NDArray[np.int64]) -> AuditRows:
