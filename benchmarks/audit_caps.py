@@ -33,7 +33,7 @@ from PIL import Image
 from rich.console import Console
 
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Evidence, Finding
+from limelight.audits.results import EvidenceCluster, Finding
 from limelight.audits.rows.columns import AuditRows, as_arrays, write_rows
 from limelight.audits.rows.looking import Looker, LookPlan
 from limelight.audits.searches.cases import class_summaries
@@ -158,7 +158,7 @@ class Found(NamedTuple):
     """
 
     rows: AuditRows
-    evidence: list[Evidence]
+    evidence: list[EvidenceCluster]
     findings: list[Finding]
 
 
@@ -187,7 +187,7 @@ def print_removal(network: Network, found: Found) -> None:
             )
 
 
-def on_cap(audit: Found, evidence: Evidence, cap: npt.NDArray[np.bool_]) -> float:
+def on_cap(audit: Found, evidence: EvidenceCluster, cap: npt.NDArray[np.bool_]) -> float:
     """Return the share of the peaks of evidence whose cell has a part of a cap.
 
     Peaks count with at least half of the photo's highest heat, as for the audit.

@@ -39,7 +39,7 @@ from torch.nn.functional import cross_entropy
 
 import limelight
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Audit, Evidence, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Mark
 from limelight.audits.rows.columns import AuditRows, MapForm, as_arrays, read_form, write_rows
 from limelight.audits.rows.looking import Looker, LookPlan
 from limelight.audits.rows.peaks import difference_hash, features_under, find_peaks
@@ -395,7 +395,7 @@ def shown_mark(mark: Mark) -> str:
     )
 
 
-def shown_evidence(evidence: Sequence[Evidence], figure: str) -> str:
+def shown_evidence(evidence: Sequence[EvidenceCluster], figure: str) -> str:
     """Return the first kinds of evidence by a figure, with their mean place."""
     known = [each for each in evidence if np.isfinite(getattr(each, figure))]
     known.sort(key=lambda each: -getattr(each, figure))

@@ -44,7 +44,7 @@ from scenes import (  # type: ignore[import-not-found]
 
 import limelight
 from limelight.audits.pipeline import audit
-from limelight.audits.results import Audit, Evidence
+from limelight.audits.results import Audit, EvidenceCluster
 from limelight.metrics.intervals import difference, mean
 from limelight.training import MapMonitor, evidence_masks, find_again, inside
 
@@ -140,7 +140,7 @@ def learn_on(
     network.eval()
 
 
-def on_caps(found: Audit, evidence: Evidence, audited: Set) -> float:
+def on_caps(found: Audit, evidence: EvidenceCluster, audited: Set) -> float:
     """Return the share of the peaks of evidence that lie on a cap, or in the cell beside it."""
     rows = found.rows
     number = {str(path): i for i, path in enumerate(audited.paths)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from helpers.planted_evidence import Planted, planted, reordered
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.evidence import find_evidence
 from limelight.errors import OptionError
@@ -26,7 +26,7 @@ def with_peaks(rows: AuditRows, **parts: Any) -> AuditRows:
     return AuditRows(**columns, peaks=Peaks(**(vars(rows.peaks) | parts)))
 
 
-def photos_of(rows: AuditRows, evidence: Evidence) -> set[str]:
+def photos_of(rows: AuditRows, evidence: EvidenceCluster) -> set[str]:
     return set(rows.photo[evidence.photos])
 
 

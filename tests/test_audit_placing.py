@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.audit_rows import made_rows
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Numbers, Peaks
 from limelight.audits.searches.placing import BORDER_LIMIT, PLACE_LIMIT, with_places
 
@@ -23,10 +23,10 @@ def _rows(cells: np.ndarray, photo: np.ndarray, *, predicted: str = "cat") -> Au
     return made_rows(count, peaks=found, maps=maps, predicted=[predicted] * count)
 
 
-def _evidence(rows: AuditRows, sources: Numbers, peaks: np.ndarray) -> Evidence:
+def _evidence(rows: AuditRows, sources: Numbers, peaks: np.ndarray) -> EvidenceCluster:
     photos = np.unique(rows.peaks.photo[peaks])
     count = len(np.unique(sources[photos]))
-    return Evidence("cat 1", str(rows.predicted[photos[0]]), peaks, photos, count, 0.5)
+    return EvidenceCluster("cat 1", str(rows.predicted[photos[0]]), peaks, photos, count, 0.5)
 
 
 def _scattered(drawn: np.random.Generator, count: int) -> np.ndarray:
@@ -208,7 +208,7 @@ def test_small_classes_are_compared_together_and_photos_without_a_map_are_left_o
     rows.predicted[:100] = "dog"
     rows.predicted[100:] = [f"class{i % 10}" for i in range(100)]
     dogs, small = _evidence(rows, photo, np.arange(30)), _evidence(rows, photo, np.arange(100, 140))
-    small = Evidence("small classes 1", "", small.peaks, small.photos, small.sources, 0.4)
+    small = EvidenceCluster("small classes 1", "", small.peaks, small.photos, small.sources, 0.4)
     found = with_places(rows, photo, [dogs, small], seed=0)
     assert abs(found[0].place) < 3.5
     assert found[1].place > 4

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from helpers.audits import audit_rows, gone
 from helpers.planted_evidence import reordered
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Evidence, Removal
+from limelight.audits.results import EvidenceCluster, Removal
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches import removal
 from limelight.audits.searches.removal import remove
@@ -80,10 +80,10 @@ class Drawn:
         self.views = PhotoViews(WHOLE)
         self.sources = np.arange(count)
 
-    def evidence(self, number: int) -> Evidence:
+    def evidence(self, number: int) -> EvidenceCluster:
         """Return the blue squares, 0, or the red ones, 1."""
         photos = np.arange(len(self.rows))
-        return Evidence("blue 1", "blue", 2 * photos + number, photos, len(photos), 0.5)
+        return EvidenceCluster("blue 1", "blue", 2 * photos + number, photos, len(photos), 0.5)
 
     def remove(self, number: int, **options: Any) -> Removal | None:
         settings: dict[str, Any] = {"seed": 0, **options}

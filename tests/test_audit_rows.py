@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 import limelight
-from limelight import Network
 from helpers.audited import (
     CLASSES,
     PREPROCESS,
@@ -27,6 +26,7 @@ from helpers.audited import (
     tiny_network,
     write_photos,
 )
+from limelight import Network
 from limelight.audits import pipeline
 from limelight.audits.data.folders import LocalFolder
 from limelight.audits.rows.looking import LookPlan
@@ -504,8 +504,9 @@ def test_without_names_classes_have_their_numbers(photos: Path, tmp_path: Path) 
 
 def test_logits_that_are_no_numbers_are_no_answer(photos: Path, tmp_path: Path) -> None:
     network = tiny_network()
+    assert isinstance(network.model, TwoStages)
     with torch.no_grad():
-        network.model.head.bias.fill_(math.nan)
+        network.model.get_parameter("head.bias").fill_(math.nan)
     rows = audited(photos, tmp_path, network=network)
     assert set(rows.predicted) == {""}
     assert np.isnan(rows.right).all()

@@ -11,7 +11,7 @@ import pytest
 from helpers.audits import GRID, audit_rows, gone, views
 from helpers.planted_evidence import Planted, planted, reordered
 from limelight import training
-from limelight.audits.results import Audit, Evidence, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Mark
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.conclusions import findings_of, perhaps_mislabelled, place_in_words
 from limelight.audits.searches.search import UNSEEN, search
@@ -48,7 +48,7 @@ def test_evidence_of_wrong_answers_is_the_first_finding() -> None:
     assert set(made.kind[first.evidence.peaks]) == {0}
     assert first.size == first.evidence.excess >= 0.05
     assert "add photos of 'doctor' without it and of 'nurse' with it" in first.advice
-    assert "train with limelight.training.inside on the masks of this evidence" in first.advice
+    assert "train away from it (limelight.training.inside on its evidence_masks)" in first.advice
     assert first.evidence.right_with is not None
     assert f"{first.evidence.right_with.value:.0%}" in first.sentence
     assert "(p < 0.001, over all evidence and classes)" in first.sentence
@@ -172,14 +172,14 @@ def test_photos_that_are_gone_are_told() -> None:
 # The findings
 
 
-def evidence(name: str = "cat 1", **parts: Any) -> Evidence:
+def evidence(name: str = "cat 1", **parts: Any) -> EvidenceCluster:
     numbers = np.arange(12)
     known: dict[str, Any] = {
         "right_with": Estimate(0.4, 0.2, 0.6, 12, 0, 12),
         "right_without": Estimate(0.9, 0.8, 1.0, 28, 0, 28),
         "centre": (0.1, 0.9),
     }
-    return Evidence(name, "cat", numbers, numbers, 12, 0.5, **(known | parts))
+    return EvidenceCluster(name, "cat", numbers, numbers, 12, 0.5, **(known | parts))
 
 
 def rows_at(cells: npt.NDArray[np.int64]) -> AuditRows:
@@ -198,7 +198,7 @@ FRAME = np.array([[0, 3], [13, 4], [5, 0], [6, 13], [0, 9], [13, 11]] * 2)
 BOTTOM = np.array([[13, column] for column in range(12)])
 
 FAR: dict[str, Any] = {"place": 12.0, "border": -3.0}
-AROUND = {"place": -4.0, "border": 8.0}
+AROUND: dict[str, Any] = {"place": -4.0, "border": 8.0}
 
 
 @pytest.mark.parametrize(

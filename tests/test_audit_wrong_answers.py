@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.planted_evidence import Planted, planted, reordered
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.searches import wrong_answers
 from limelight.audits.searches.wrong_answers import with_wrong_answers
 from limelight.metrics.intervals import mean
@@ -16,7 +16,7 @@ from limelight.metrics.intervals import mean
 Bits = npt.NDArray[np.bool_]
 
 
-def kinds_of(made: Planted, predicted: str = "cat") -> list[Evidence]:
+def kinds_of(made: Planted, predicted: str = "cat") -> list[EvidenceCluster]:
     """Return the planted kinds of evidence of a class, as they are."""
     own = made.rows.predicted == predicted
     kinds = []
@@ -24,7 +24,7 @@ def kinds_of(made: Planted, predicted: str = "cat") -> list[Evidence]:
         photos = np.flatnonzero(made.has[:, kind] & own)
         peaks = np.flatnonzero((made.kind == kind) & own[made.rows.peaks.photo])
         kinds.append(
-            Evidence(f"{predicted} {kind + 1}", predicted, peaks, photos, len(photos), 0.5)
+            EvidenceCluster(f"{predicted} {kind + 1}", predicted, peaks, photos, len(photos), 0.5)
         )
     return kinds
 
@@ -151,7 +151,7 @@ def test_neither_the_order_of_the_rows_nor_the_numbers_of_the_sources_matter() -
     rows = reordered(made.rows, order)
     other = Planted(rows, made.kind, has[order])
     moved = [
-        Evidence(each.name, "cat", each.peaks, np.flatnonzero(has[order][:, kind]), 1, 0.5)
+        EvidenceCluster(each.name, "cat", each.peaks, np.flatnonzero(has[order][:, kind]), 1, 0.5)
         for kind, each in enumerate(kinds_of(made))
     ]
     shuffled = with_wrong_answers(other.rows, 1000 - sources[order], moved, seed=1)
@@ -210,7 +210,9 @@ def test_small_classes_together_are_not_tested() -> None:
     names = [f"class {number % 10}" for number in range(150)]  # 15 photos each
     made = answers(wrong, has, predicted=names)
     pooled = [
-        Evidence(f"small {kind}", "", np.empty(0, np.int64), np.flatnonzero(has[:, kind]), 9, 0.5)
+        EvidenceCluster(
+            f"small {kind}", "", np.empty(0, np.int64), np.flatnonzero(has[:, kind]), 9, 0.5
+        )
         for kind in range(2)
     ]
     for each in with_wrong_answers(made.rows, made.sources, pooled, seed=0):

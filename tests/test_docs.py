@@ -462,6 +462,7 @@ def test_the_page_about_audits_has_the_limits_of_the_code() -> None:
         f"more than {placing.PLACE_LIMIT:.0f} standard deviations closer together",
         f"more than {placing.BORDER_LIMIT:.0f} standard deviations closer to it",
         f"({placing.MOST_DRAWN} at most)",
+        f"at least {placing.ON_OPPOSITE:.0%} on each of two opposite sides".replace("%", " %"),
         f"grey at {pixels.SIDE} x {pixels.SIDE}, less the mean of {pixels.NEIGHBOURHOOD} x",
         f"by {pixels.PERMUTATIONS} permutations",
         f"Up to {pixels.MOST_OF_A_CLASS} photos of a class",
@@ -472,7 +473,7 @@ def test_the_page_about_audits_has_the_limits_of_the_code() -> None:
         f"up to {removal.MOST_OF_A_KIND} right answers and {removal.MOST_OF_A_KIND} wrong ones",
     ):
         assert said in text, said
-    assert (evidence.LEAST_HEAT, conclusions.IN_OUTERMOST) == (0.5, 0.5)  # "half"
+    assert (evidence.LEAST_HEAT, placing.IN_OUTERMOST) == (0.5, 0.5)  # "half"
     assert pytest.approx(2 / 3) == conclusions.IN_FOUR_CELLS  # "two thirds"
 
 

@@ -12,7 +12,7 @@ import torch
 
 import limelight
 from helpers.audit_rows import made_rows
-from limelight.audits.results import Audit, Evidence, Finding, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Finding, Mark
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.errors import InputError, OptionError
 from limelight.training import evidence_masks, find_again, inside
@@ -31,17 +31,19 @@ def rows_with(peaks: Sequence[tuple[int, int, int, Sequence[float]]], **columns:
     return made_rows(max(photo) + 1, peaks=found, **columns)
 
 
-def kind(name: str, peaks: Sequence[int], rows: AuditRows, predicted: str = "cat") -> Evidence:
+def kind(
+    name: str, peaks: Sequence[int], rows: AuditRows, predicted: str = "cat"
+) -> EvidenceCluster:
     numbers = np.array(peaks)
     photos = np.unique(rows.peaks.photo[numbers])
-    return Evidence(name, predicted, numbers, photos, len(photos), 0.5, excess=0.1, p=0.01)
+    return EvidenceCluster(name, predicted, numbers, photos, len(photos), 0.5, excess=0.1, p=0.01)
 
 
-def audit_of(rows: AuditRows, *evidence: Evidence) -> Audit:
+def audit_of(rows: AuditRows, *evidence: EvidenceCluster) -> Audit:
     return Audit(rows, len(rows), (), evidence, (), (), (), (), None, len(rows), {}, (), (), 0, {})
 
 
-def finding_of(evidence: Evidence | None, mark: Mark | None = None) -> Finding:
+def finding_of(evidence: EvidenceCluster | None, mark: Mark | None = None) -> Finding:
     return Finding("wrong", "caps", "Caps.", "Relabel.", 0.1, evidence=evidence, mark=mark)
 
 
@@ -101,7 +103,7 @@ def test_the_masks_fit_the_loss() -> None:
     assert float(inside(result, masks).detach()) == pytest.approx(float(share.detach()), rel=1e-5)
 
 
-def two_kinds() -> tuple[Audit, Evidence, Evidence]:
+def two_kinds() -> tuple[Audit, EvidenceCluster, EvidenceCluster]:
     """An audit with two kinds of evidence: features near (0, 100) and near (1, 0)."""
     random = np.random.default_rng(0)
     caps = [(n, 0, 0, [0 + random.normal(0, 0.1), random.normal(100, 9)]) for n in range(12)]

@@ -17,7 +17,7 @@ from limelight.audits.results import (
     Audit,
     Case,
     ClassSummary,
-    Evidence,
+    EvidenceCluster,
     Finding,
     GroupSummary,
     Mark,
@@ -66,7 +66,9 @@ def evidence(name: str, predicted: str, peaks: Sequence[int], rows: AuditRows, *
     """Return evidence that has these peaks."""
     numbers = np.array(peaks, dtype=np.int64)
     photos = np.unique(rows.peaks.photo[numbers])
-    return Evidence(name, predicted, numbers, photos, len(photos), more.pop("heat", 0.3), **more)
+    return EvidenceCluster(
+        name, predicted, numbers, photos, len(photos), more.pop("heat", 0.3), **more
+    )
 
 
 def share(value: float, n: int = 50) -> Estimate:

@@ -17,7 +17,7 @@ FindingKind = Literal["wrong", "place", "border", "mark"]
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class EvidenceCluster:
     """One kind of evidence for a class: places that look alike, and that the class's maps heat.
 
     Attributes:
@@ -135,7 +135,7 @@ class Finding:
     sentence: str
     advice: str
     size: float
-    evidence: Evidence | None = None
+    evidence: EvidenceCluster | None = None
     mark: Mark | None = None
     removal: Removal | None = None
     relabel: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
@@ -235,7 +235,7 @@ class Audit:
     rows: AuditRows
     total: int
     classes: tuple[ClassSummary, ...]
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[EvidenceCluster, ...]
     marks: tuple[Mark, ...]
     findings: tuple[Finding, ...]
     cases: tuple[Case, ...]

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from limelight.audits.results import Audit, Case, ClassSummary, Evidence, Finding, GroupSummary
+from limelight.audits.results import (
+    Audit,
+    Case,
+    ClassSummary,
+    EvidenceCluster,
+    Finding,
+    GroupSummary,
+)
 from limelight.audits.rows.columns import AuditRows
 from limelight.plain import MINUS
 
@@ -331,7 +338,7 @@ def audit_as_dict(audit: Audit) -> dict[str, Any]:
     }
 
 
-def _evidence(audit: Audit, evidence: Evidence) -> dict[str, Any]:
+def _evidence(audit: Audit, evidence: EvidenceCluster) -> dict[str, Any]:
     return {
         "name": evidence.name,
         "class": evidence.predicted,

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from limelight.audits.results import Audit, Evidence, Finding, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Finding, Mark
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.errors import InputError, OptionError
 
 #: What was found, or several of it: their places are put together.
-Found = Finding | Evidence | Mark
+Found = Finding | EvidenceCluster | Mark
 
 
 def evidence_masks(
@@ -62,7 +62,7 @@ def evidence_masks(
     return masks
 
 
-def find_again(audit: Audit, found: Finding | Evidence, rows: AuditRows) -> Evidence:
+def find_again(audit: Audit, found: Finding | EvidenceCluster, rows: AuditRows) -> EvidenceCluster:
     """Return evidence of an audit as it occurs in other rows, of the training photos say.
 
     Each peak of the rows that have the same predicted class belongs to the kind of evidence for
@@ -120,7 +120,7 @@ def find_again(audit: Audit, found: Finding | Evidence, rows: AuditRows) -> Evid
 
 
 class _Kinds(NamedTuple):
-    evidence: list[Evidence]
+    evidence: list[EvidenceCluster]
     marks: list[Mark]
 
 
@@ -130,7 +130,7 @@ def _evidence_and_marks(found: Found | Sequence[Found]) -> _Kinds:
     for each in [found] if isinstance(found, Found) else found:
         parts = (each.evidence, each.mark) if isinstance(each, Finding) else (each,)
         for part in parts:
-            if isinstance(part, Evidence):
+            if isinstance(part, EvidenceCluster):
                 kinds.evidence.append(part)
             elif isinstance(part, Mark):
                 kinds.marks.append(part)

@@ -16,7 +16,7 @@ from limelight.audits.pages.page import (
     spot_of,
 )
 from limelight.audits.pages.thumbnails import Thumbnails, Wanted
-from limelight.audits.results import Audit, Case, Evidence
+from limelight.audits.results import Audit, Case, EvidenceCluster
 from limelight.audits.verdict import UNKNOWN, as_excess, as_probability, as_share, with_interval
 
 #: The most kinds of evidence that are listed, their crops, and all crops of them together.
@@ -87,13 +87,13 @@ def evidence_by_class(audit: Audit, pictures: Thumbnails) -> list[dict[str, Any]
     return parts
 
 
-def _excess_together(group: Sequence[Evidence]) -> str:
+def _excess_together(group: Sequence[EvidenceCluster]) -> str:
     """Return the excess of a group of evidence; "" where it is not known."""
     excess = sum(each.excess for each in group)
     return "" if isnan(excess) else as_excess(excess)
 
 
-def _is_good(group: Sequence[Evidence]) -> bool | None:
+def _is_good(group: Sequence[EvidenceCluster]) -> bool | None:
     """Return whether right answers have evidence more often than wrong ones; None if unknown."""
     excess = sum(each.excess for each in group)
     return None if isnan(excess) else excess < 0

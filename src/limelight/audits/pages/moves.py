@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import interpolate
 
-from limelight.audits.results import Audit, Evidence, Finding, Mark
+from limelight.audits.results import Audit, EvidenceCluster, Finding, Mark
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.audits.verdict import true_classes
 from limelight.metrics.intervals import Estimate, PairedDifference, difference, mean
@@ -191,7 +191,11 @@ def _marks_overlap(a: Mark, b: Mark) -> bool:
 
 
 def _same_places(
-    one: Evidence, other: Evidence, rows: AuditRows, other_rows: AuditRows, pairs: PhotoPairs
+    one: EvidenceCluster,
+    other: EvidenceCluster,
+    rows: AuditRows,
+    other_rows: AuditRows,
+    pairs: PhotoPairs,
 ) -> bool:
     """Return whether the peaks of two kinds of evidence are at the same places of the same photos.
 
@@ -220,7 +224,7 @@ def _same_places(
     return near >= _SAME_SHARE * fewer
 
 
-def _places(rows: AuditRows, evidence: Evidence) -> dict[int, list[tuple[float, float]]]:
+def _places(rows: AuditRows, evidence: EvidenceCluster) -> dict[int, list[tuple[float, float]]]:
     """Return the places of the evidence's peaks by the number of their row, as shares."""
     down, across = rows.maps.shape[1:]
     places: dict[int, list[tuple[float, float]]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from limelight.audits.pages.thumbnails import Spot, Thumbnails, heat_uri
-from limelight.audits.results import Audit, Evidence
+from limelight.audits.results import Audit, EvidenceCluster
 from limelight.audits.rows.columns import AuditRows
 from limelight.audits.verdict import (
     Interval,
@@ -92,7 +92,7 @@ def spot_of(rows: AuditRows, peak: int) -> Spot:
     return Spot(int(rows.peaks.photo[peak]), float(x), float(y))
 
 
-def peaks_with(rows: AuditRows, evidence: Evidence) -> list[int]:
+def peaks_with(rows: AuditRows, evidence: EvidenceCluster) -> list[int]:
     """Return the peaks of evidence on the photos that count as having it, the nearest first.
 
     The fainter ones of other photos only helped to tell the kinds apart.

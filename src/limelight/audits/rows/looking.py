@@ -259,9 +259,7 @@ class Looker:
             _Answer(None, None, None, each)
             if math.isnan(value)
             else _Answer(index, _name_of(index, "", names), value, each)
-            for index, value, each in zip(
-                indices.tolist(), values.tolist(), explained, strict=True
-            )
+            for index, value, each in zip(indices.tolist(), values.tolist(), explained, strict=True)
         ]
 
 

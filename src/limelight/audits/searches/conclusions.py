@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from limelight.audits.results import Evidence, Finding, Mark
+from limelight.audits.results import EvidenceCluster, Finding, Mark
 from limelight.audits.rows.columns import AuditRows, Numbers
 from limelight.audits.searches.mark_heat import around, looks_at
 from limelight.audits.searches.placing import (
@@ -41,7 +41,7 @@ _MOST_NAMED = 3
 
 
 def findings_of(
-    rows: AuditRows, evidence: Sequence[Evidence], marks: Sequence[Mark]
+    rows: AuditRows, evidence: Sequence[EvidenceCluster], marks: Sequence[Mark]
 ) -> list[Finding]:
     """Return the findings: first those that wrong answers show, by their excess.
 
@@ -69,12 +69,12 @@ def findings_of(
     return _with_relabel(rows, evidence, [*wrong, *placed, *marked])
 
 
-def is_wrong(evidence: Evidence) -> bool:
+def is_wrong(evidence: EvidenceCluster) -> bool:
     """Return whether wrong answers have the evidence too often to be chance, and by much."""
     return evidence.p < ALPHA and evidence.excess >= LEAST_EXCESS
 
 
-def keeps_to_place(rows: AuditRows, evidence: Evidence) -> bool:
+def keeps_to_place(rows: AuditRows, evidence: EvidenceCluster) -> bool:
     """Return whether evidence keeps to one place: far beyond chance, and within four cells."""
     if not evidence.place > PLACE_LIMIT:
         return False
@@ -87,7 +87,7 @@ def keeps_to_place(rows: AuditRows, evidence: Evidence) -> bool:
     return bool(counts.max() >= IN_FOUR_CELLS * len(evidence.peaks))
 
 
-def keeps_to_mark(evidence: Evidence, marks: Sequence[Mark]) -> bool:
+def keeps_to_mark(evidence: EvidenceCluster, marks: Sequence[Mark]) -> bool:
     """Return whether evidence is closer together than chance at a mark of its class.
 
     It need not be within four cells, as a line of text is not: the pixels say that it is no habit.
@@ -95,7 +95,9 @@ def keeps_to_mark(evidence: Evidence, marks: Sequence[Mark]) -> bool:
     return evidence.place > PLACE_LIMIT and any(_at(evidence, mark) for mark in marks)
 
 
-def frame_of(rows: AuditRows, evidence: Sequence[Evidence], each: Evidence) -> Sequence[Evidence]:
+def frame_of(
+    rows: AuditRows, evidence: Sequence[EvidenceCluster], each: EvidenceCluster
+) -> Sequence[EvidenceCluster]:
     """Return the evidence that keeps to the border together with one kind, and that kind first.
 
     There is none if the kind does not lie there, or if together they are not on two opposite sides.
@@ -117,17 +119,22 @@ def place_in_words(down: float, across: float) -> str:
     return f"{row} {column}".strip() or "centre"
 
 
-def _strength(evidence: Evidence | None) -> float:
+def _strength(evidence: EvidenceCluster | None) -> float:
     """Return how far from chance the place of evidence is, in units of its limit."""
     assert evidence is not None
     return float(np.nanmax([evidence.place / PLACE_LIMIT, evidence.border / BORDER_LIMIT]))
 
 
 def _of_wrong(
-    rows: AuditRows, evidence: Sequence[Evidence], each: Evidence, marks: Sequence[Mark]
+    rows: AuditRows,
+    evidence: Sequence[EvidenceCluster],
+    each: EvidenceCluster,
+    marks: Sequence[Mark],
 ) -> Finding:
     """Return the finding of evidence that wrong answers have too often."""
-    count = int((rows.of_answer & np.isfinite(rows.right) & (rows.predicted == each.predicted)).sum())
+    count = int(
+        (rows.of_answer & np.isfinite(rows.right) & (rows.predicted == each.predicted)).sum()
+    )
     sentence = (
         f"Of the answers {each.predicted!r}, {with_interval(each.right_with)} are right where this "
         f"evidence is, and {with_interval(each.right_without)} where it is not. That is "
@@ -146,7 +153,9 @@ def _of_wrong(
     )
 
 
-def _advice_on_wrong(rows: AuditRows, evidence: Sequence[Evidence], each: Evidence) -> str:
+def _advice_on_wrong(
+    rows: AuditRows, evidence: Sequence[EvidenceCluster], each: EvidenceCluster
+) -> str:
     """Return what to do about evidence of wrong answers."""
     wrong = each.photos[rows.wrong[each.photos]]
     true = Counter(str(label) for label in rows.label[wrong] if label)
@@ -167,7 +176,11 @@ def _advice_on_wrong(rows: AuditRows, evidence: Sequence[Evidence], each: Eviden
 
 
 def _of_place(
-    rows: AuditRows, kinds: Sequence[Evidence], marks: Sequence[Mark], *, at_border: bool = False
+    rows: AuditRows,
+    kinds: Sequence[EvidenceCluster],
+    marks: Sequence[Mark],
+    *,
+    at_border: bool = False,
 ) -> Finding:
     """Return the finding of evidence that keeps to one place, or that does to the border together.
 
@@ -212,7 +225,7 @@ def _of_place(
     )
 
 
-def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
+def _of_mark(evidence: Sequence[EvidenceCluster], mark: Mark) -> Finding:
     """Return the finding of pixels that differ at a place."""
     left, top, right, bottom = mark.box
     where, name = _box_in_words(mark), repr(mark.label)
@@ -234,7 +247,7 @@ def _of_mark(evidence: Sequence[Evidence], mark: Mark) -> Finding:
     return Finding("mark", f"Pixels of {name}, at {where}", sentence, advice, 0.0, mark=mark)
 
 
-def _is_used(mark: Mark, reported: Sequence[Evidence]) -> bool | None:
+def _is_used(mark: Mark, reported: Sequence[EvidenceCluster]) -> bool | None:
     """Return whether the network looks at a mark; None where that cannot be told.
 
     It does where the place is hotter with the mark than without it, or where evidence of the class
@@ -245,7 +258,7 @@ def _is_used(mark: Mark, reported: Sequence[Evidence]) -> bool | None:
     return looks_at(mark)
 
 
-def _use_of(mark: Mark, evidence: Sequence[Evidence]) -> str:
+def _use_of(mark: Mark, evidence: Sequence[EvidenceCluster]) -> str:
     """Return whether the network looks at a mark, with the figures that say so."""
     looks = _is_used(mark, evidence)
     if looks is None:
@@ -267,7 +280,7 @@ def _box_in_words(mark: Mark) -> str:
     return f"the {place_in_words((top + bottom) / 2, (left + right) / 2)}"
 
 
-def _at(evidence: Evidence, mark: Mark) -> bool:
+def _at(evidence: EvidenceCluster, mark: Mark) -> bool:
     """Return whether the middle of evidence for a class is near the pixels of its mark."""
     side = len(mark.pixels)
     down, across = (min(int(share * side), side - 1) for share in evidence.centre)
@@ -276,7 +289,10 @@ def _at(evidence: Evidence, mark: Mark) -> bool:
 
 
 def _placed_too(
-    rows: AuditRows, evidence: Sequence[Evidence], each: Evidence, marks: Sequence[Mark]
+    rows: AuditRows,
+    evidence: Sequence[EvidenceCluster],
+    each: EvidenceCluster,
+    marks: Sequence[Mark],
 ) -> str:
     """Return a sentence on evidence that also keeps to a place; "" if it does not."""
     if keeps_to_place(rows, each) or keeps_to_mark(each, marks):
@@ -287,7 +303,7 @@ def _placed_too(
     return ""
 
 
-def _marked_too(evidence: Evidence, marks: Sequence[Mark]) -> str:
+def _marked_too(evidence: EvidenceCluster, marks: Sequence[Mark]) -> str:
     """Return a sentence on a mark at the place of evidence; "" if there is none."""
     if not any(_at(evidence, mark) for mark in marks):
         return ""
@@ -305,7 +321,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _with_relabel(
-    rows: AuditRows, evidence: Sequence[Evidence], findings: Sequence[Finding]
+    rows: AuditRows, evidence: Sequence[EvidenceCluster], findings: Sequence[Finding]
 ) -> list[Finding]:
     """Return findings with the photos whose label may be wrong, once for each class."""
     told, done = list[Finding](), set[str]()
@@ -330,7 +346,7 @@ def _relabelled(finding: Finding, numbers: Numbers) -> Finding:
     return replace(finding, relabel=numbers, advice=advice)
 
 
-def perhaps_mislabelled(rows: AuditRows, evidence: Sequence[Evidence], name: str) -> Numbers:
+def perhaps_mislabelled(rows: AuditRows, evidence: Sequence[EvidenceCluster], name: str) -> Numbers:
     """Return the confident wrong answers of a class that have only the evidence of right ones.
 
     That is evidence with an excess of at most 0. Such a photo looks like what the network says.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.tables.frames import refuse_without
 
@@ -49,7 +49,7 @@ _APART = 3.0
 _ROUNDING = 1e-6
 
 
-def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[Evidence]:
+def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[EvidenceCluster]:
     """Return the kinds of evidence of each predicted class, that with the most heat first.
 
     A photo has a kind of evidence where one of its peaks is of that kind, with at least half of the
@@ -111,7 +111,7 @@ class _Places(NamedTuple):
 
 def _evidence_of(
     rows: AuditRows, sources: Numbers, name: str, chosen: npt.NDArray[np.bool_], seed: int
-) -> list[Evidence]:
+) -> list[EvidenceCluster]:
     """Return the kinds of evidence of one class."""
     places = _places(rows, chosen)
     if len(places.peak) < 2 * FEWEST_PHOTOS:
@@ -127,12 +127,12 @@ def _evidence_of(
             continue
         nearest = own[np.argsort(distance[own], kind="stable")]
         share = float(heat[own].sum() / heat.sum())
-        found.append((kind, Evidence("", name, places.peak[nearest], photos, count, share)))
+        found.append((kind, EvidenceCluster("", name, places.peak[nearest], photos, count, share)))
     found.sort(key=lambda pair: -pair[1].heat_share)
     alike = _alike(rows, places.points, kinds, found)
     title = name or "small classes"
     return [
-        Evidence(
+        EvidenceCluster(
             f"{title} {number + 1}",
             name,
             each.peaks,
@@ -209,7 +209,7 @@ def _divide(points: Floats, seed: int) -> tuple[Numbers, Floats]:
 
 
 def _alike(
-    rows: AuditRows, points: Floats, kinds: Numbers, found: list[tuple[int, Evidence]]
+    rows: AuditRows, points: Floats, kinds: Numbers, found: list[tuple[int, EvidenceCluster]]
 ) -> npt.NDArray[np.bool_]:
     """Return which kinds of evidence may be the same thing, `[E, E]`.
 
@@ -227,7 +227,7 @@ def _alike(
     return alike
 
 
-def _wrong_alike(rows: AuditRows, first: Evidence, second: Evidence) -> bool:
+def _wrong_alike(rows: AuditRows, first: EvidenceCluster, second: EvidenceCluster) -> bool:
     """Return whether two shares of wrong answers differ by no more than chance would have it."""
     answers = [rows.right[each.photos] for each in (first, second)]
     known = [each[np.isfinite(each)] for each in answers]

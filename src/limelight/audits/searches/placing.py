@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.audits.searches.related import FEWEST_SOURCES
 
@@ -42,8 +42,8 @@ _AT_ONCE = 2_000_000
 
 
 def with_places(
-    rows: AuditRows, sources: Numbers, evidence: Sequence[Evidence], *, seed: int
-) -> list[Evidence]:
+    rows: AuditRows, sources: Numbers, evidence: Sequence[EvidenceCluster], *, seed: int
+) -> list[EvidenceCluster]:
     """Return kinds of evidence with how much they keep to one place, and to the border.
 
     The spread of n peaks at positions x_i is `sqrt(mean_i |x_i - mean x|^2)`, and their distance to
@@ -87,7 +87,7 @@ def with_places(
     return placed
 
 
-def lies_at_border(rows: AuditRows, evidence: Evidence) -> bool:
+def lies_at_border(rows: AuditRows, evidence: EvidenceCluster) -> bool:
     """Return whether half of the peaks of evidence are in the outermost cells."""
     return bool(_on_sides(rows, evidence.peaks).any(0).mean() >= IN_OUTERMOST)
 
@@ -108,7 +108,7 @@ def _on_sides(rows: AuditRows, peaks: Numbers) -> npt.NDArray[np.bool_]:
 def _border_together(
     rows: AuditRows,
     sources: Numbers,
-    evidence: Sequence[Evidence],
+    evidence: Sequence[EvidenceCluster],
     name: str,
     pool: _Pool,
     drawn: np.random.Generator,
@@ -162,7 +162,7 @@ class _Pool(NamedTuple):
 
     @classmethod
     def of(
-        cls, rows: AuditRows, sources: Numbers, name: str, evidence: Sequence[Evidence]
+        cls, rows: AuditRows, sources: Numbers, name: str, evidence: Sequence[EvidenceCluster]
     ) -> _Pool:
         """Collect the peaks of a class; of all classes without evidence of their own for ""."""
         if name:

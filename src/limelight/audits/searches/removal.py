@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limelight.audits.data.truth import NetworkClasses
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Evidence, Removal
+from limelight.audits.results import EvidenceCluster, Removal
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.audits.searches.evidence import row_order
 from limelight.errors import PhotoError
@@ -47,7 +47,7 @@ def remove(
     views: PhotoViews,
     rows: AuditRows,
     sources: Numbers,
-    evidence: Evidence,
+    evidence: EvidenceCluster,
     *,
     seed: int,
     output: LogitsKey | None = None,
@@ -99,7 +99,7 @@ def remove(
     return _removal(tried, sources, share, random) if tried else None
 
 
-def _chosen(rows: AuditRows, evidence: Evidence, random: np.random.Generator) -> Numbers:
+def _chosen(rows: AuditRows, evidence: EvidenceCluster, random: np.random.Generator) -> Numbers:
     """Return the rows to try: right answers and wrong ones, drawn from those with the evidence."""
     rank = np.empty(len(rows), np.int64)
     rank[row_order(rows)] = np.arange(len(rows))
@@ -119,8 +119,8 @@ def _right_names(rows: AuditRows, network: Network) -> dict[str, set[str]]:
     names = dict[str, set[str]]()
     for label in set(map(str, rows.label)):
         index = classes.index(label) if classes.knows(label) else None
-        known = index is not None and network.classes is not None
-        names[label] = {network.classes[index] if known else label}
+        named = None if index is None or classes.names is None else classes.names[index]
+        names[label] = {label if named is None else named}
     for i in np.flatnonzero(rows.right == 1):
         names[rows.label[i]].add(rows.predicted[i])
     return names
@@ -142,7 +142,7 @@ def _painted(
     network: Network,
     views: PhotoViews,
     rows: AuditRows,
-    evidence: Evidence,
+    evidence: EvidenceCluster,
     chosen: Numbers,
     random: np.random.Generator,
 ) -> Iterator[_Painted]:
@@ -158,7 +158,7 @@ def _painted(
         yield _Painted(int(row), torch.cat([image, impute(image, _pixels(removed, image))]))
 
 
-def evidence_cells(rows: AuditRows, evidence: Evidence, row: int) -> Cells:
+def evidence_cells(rows: AuditRows, evidence: EvidenceCluster, row: int) -> Cells:
     """Return which cells of a photo hold the evidence, `[h, w]`.
 
     They are the peaks of the evidence with the cells near each that have at least half of its heat,

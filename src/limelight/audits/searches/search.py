@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.results import Audit, ClassSummary, Evidence, Finding
+from limelight.audits.results import Audit, ClassSummary, EvidenceCluster, Finding
 from limelight.audits.rows.columns import AuditRows, Numbers
 from limelight.audits.searches.cases import (
     FEWEST_WRONG,
@@ -166,7 +166,7 @@ def _warnings(
     sources: Numbers,
     total: int,
     classes: Sequence[ClassSummary],
-    evidence: Sequence[Evidence],
+    evidence: Sequence[EvidenceCluster],
     marks: MarkSearch,
 ) -> list[str]:
     """Return what limits this audit, in sentences."""
@@ -185,8 +185,9 @@ def _warnings(
         unknown = int((~np.isfinite(rows.right) & (rows.error == "")).sum())
         if unknown:
             told.append(
-                f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the answer "
-                "is right, as they have no label: shares of right and wrong answers leave them out."
+                f"Of {counted(unknown, 'photo')} of {len(rows):,} it is not known whether the "
+                "answer is right, as they have no label: shares of right and wrong answers leave "
+                "them out."
             )
     if len(rows) < FEW_PHOTOS:
         told.append(
@@ -226,7 +227,7 @@ def _few_wrong(classes: Sequence[ClassSummary]) -> str:
     )
 
 
-def _small_classes(rows: AuditRows, evidence: Sequence[Evidence]) -> str:
+def _small_classes(rows: AuditRows, evidence: Sequence[EvidenceCluster]) -> str:
     """Return how many classes have too few photos to look at alone; "" if none has."""
     names, counts = np.unique(rows.predicted[rows.of_answer].astype(str), return_counts=True)
     small = (counts < SMALL_CLASS) & (names != "")

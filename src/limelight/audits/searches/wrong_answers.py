@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from limelight.audits.results import Evidence
+from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
 from limelight.audits.searches.cases import untested
 from limelight.audits.searches.evidence import classes_of, row_order
@@ -27,8 +27,8 @@ _FEWEST_ALIKE = 5
 
 
 def with_wrong_answers(
-    rows: AuditRows, sources: Numbers, evidence: Sequence[Evidence], *, seed: int
-) -> list[Evidence]:
+    rows: AuditRows, sources: Numbers, evidence: Sequence[EvidenceCluster], *, seed: int
+) -> list[EvidenceCluster]:
     """Return kinds of evidence with how often answers are right, and what the wrong ones tell.
 
     The excess of a kind of evidence is `(w - W n / N) / N`: of the N photos of the class W are
@@ -52,11 +52,11 @@ def with_wrong_answers(
         evidence: The kinds of evidence.
         seed: Of the permutations.
     """
-    known = rows.ok & np.isfinite(rows.right)
+    known = rows.of_answer & np.isfinite(rows.right)
     rank = np.empty(len(rows), np.int64)
     rank[row_order(rows)] = np.arange(len(rows))
     members = dict(classes_of(rows))
-    told, tests, tested = list[Evidence](), list[_Test](), list[int]()
+    told, tests, tested = list[EvidenceCluster](), list[_Test](), list[int]()
     for name in dict.fromkeys(each.predicted for each in evidence):
         photos = np.flatnonzero(known & members[name])
         photos = photos[np.argsort(rank[photos])]
@@ -75,8 +75,8 @@ def with_wrong_answers(
 
 
 def _with_figures(
-    evidence: Evidence, right: Floats, sources: Numbers, has: npt.NDArray[np.bool_]
-) -> Evidence:
+    evidence: EvidenceCluster, right: Floats, sources: Numbers, has: npt.NDArray[np.bool_]
+) -> EvidenceCluster:
     """Return evidence with the shares of right answers, and the excess of wrong ones."""
     if not len(right):
         return evidence
