@@ -62,6 +62,14 @@ def test_where_names_are_shared_the_folders_decide(tmp_path: Path) -> None:
     assert list(known.values()) == ["doctor", "nurse", "doctor"]
 
 
+def test_a_line_of_a_folder_that_is_not_there_is_of_no_photo(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("photo,label\ntrain/1.jpg,dog\nval/2.jpg,cat\n3.jpg,pig\n")
+    photos = ["data/val/1.jpg", "data/val/2.jpg", "data/val/3.jpg"]
+    truth = Truth.read(photos, labels=file, classes=("cat", "dog", "pig"))
+    assert [truth.of(photo).label for photo in photos] == ["", "cat", "pig"]
+
+
 def test_a_line_of_one_folder_is_not_taken_by_another(tmp_path: Path) -> None:
     known = labels_of(tmp_path, ["data/x/1.jpg", "data/y/1.jpg"], "x/1.jpg,doctor\n")
     assert known == {"data/x/1.jpg": "doctor", "data/y/1.jpg": ""}

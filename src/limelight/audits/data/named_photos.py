@@ -63,8 +63,8 @@ def read_column(path: Path, column: str) -> dict[str, str]:
 def match_photos(written: Mapping[str, str], photos: Sequence[str], path: Path) -> dict[str, str]:
     """Return values by photo, from those of photos as they are written in a file.
 
-    A photo is looked up by its name, with or without the suffix. Where several have that name, the
-    folders before it decide: a photo takes the line whose path has most in common with its own, and
+    A photo is looked up by its name, with or without the suffix. A line that names a folder is of
+    no photo in a folder of another name. Where several have that name, the folders before it decide: a photo takes the line whose path has most in common with its own, and
     a line goes to the photo with which it has most in common.
 
     Args:
@@ -106,13 +106,22 @@ def _nearest_lines(lines: Mapping[str, Sequence[str]], photo: str) -> tuple[int,
     """Return the lines that have most in common with a photo's path, and how many parts that is."""
     path = path_of(photo)
     for own in (path, path.with_suffix("") if path.name else path):
-        names = lines.get(own.name)
-        if names:
-            parts = own.parts[::-1]
-            common = [_common(path_of(name).parts[::-1], parts) for name in names]
-            most = max(common)
-            return most, [name for name, count in zip(names, common, strict=True) if count == most]
+        parts = own.parts[::-1]
+        paths = {name: path_of(name).parts[::-1] for name in lines.get(own.name, ())}
+        common = {
+            name: _common(path, parts)
+            for name, path in paths.items()
+            if not _in_other_folders(path, parts)
+        }
+        if common:
+            most = max(common.values())
+            return most, [name for name, count in common.items() if count == most]
     return 0, []
+
+
+def _in_other_folders(line: Sequence[str], photo: Sequence[str]) -> bool:
+    """Return whether two paths, their names first, are in folders of other names."""
+    return len(line) > 1 and len(photo) > 1 and line[1] != photo[1]
 
 
 def _common(first: Sequence[str], second: Sequence[str]) -> int:
