@@ -64,7 +64,8 @@ def match_photos(written: Mapping[str, str], photos: Sequence[str], path: Path) 
     """Return values by photo, from those of photos as they are written in a file.
 
     A photo is looked up by its name, with or without the suffix. A line that names a folder is of
-    no photo in a folder of another name. Where several have that name, the folders before it decide: a photo takes the line whose path has most in common with its own, and
+    no photo in a folder of another name. Where several have that name, the folders before it
+    decide: a photo takes the line whose path has most in common with its own, and
     a line goes to the photo with which it has most in common.
 
     Args:
