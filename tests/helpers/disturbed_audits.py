@@ -185,6 +185,9 @@ def run_two(audits: Audits, out: Path) -> dict[str, Any]:
 def main(photos: Path, results: Path, disks: Path | None) -> None:
     """Run all audits, and print what became of them."""
     torch.set_num_threads(1)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # who runs in the background ignores it
     shards.LEAST_SECONDS = 0.0  # a file for nearly each batch
     for name in ("search", "write_findings"):
         setattr(pipeline, name, lambda *_, **__: None)
