@@ -14,10 +14,11 @@ from scipy.stats import ttest_ind
 
 from helpers.audit_rows import made_rows
 from limelight.audits.data.views import PhotoViews
-from limelight.audits.rows.columns import AuditRows
+from limelight.audits.results import Mark
+from limelight.audits.rows.columns import AuditRows, Numbers
 from limelight.audits.searches import pixels
 from limelight.audits.searches.mark_heat import heat_at, looks_at
-from limelight.audits.searches.pixels import find_marks, fine_structure, search_marks
+from limelight.audits.searches.pixels import fine_structure, search_marks
 from limelight.errors import PhotoError
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Photo
@@ -30,6 +31,10 @@ SEEN = Preprocess(size=(80, 80), resize=80)
 @pytest.fixture
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "PERMUTATIONS", 99)
+
+
+def find_marks(rows: AuditRows, sources: Numbers, views: PhotoViews, *, seed: int) -> list[Mark]:
+    return list(search_marks(rows, sources, views, seed=seed).marks)
 
 
 def _photos(drawn: np.random.Generator, count: int) -> Pixels:

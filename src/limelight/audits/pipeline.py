@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch.nn import Module
 
@@ -225,8 +225,9 @@ def compare_runs(
     """
     _check_packages("local")
     with closing(PhotoStore(())) as store:
-        a, views = _searched(first, store, seed, progress)
-        b, other_views = _searched(second, store, seed, progress)
+        (a, views), (b, other_views) = (
+            _searched_again(open_folder(place), store, seed, progress) for place in (first, second)
+        )
         difference = compare_audits(a, b)
         write_files(
             open_folder(out),
@@ -235,18 +236,6 @@ def compare_runs(
             ),
         )
     return difference
-
-
-def _searched(
-    place: str | Path, store: PhotoStore, seed: int, progress: ProgressCallback | None
-) -> tuple[Audit, PhotoViews]:
-    """Return what the rows of a run show, without its network, and its photos."""
-    folder = open_folder(place)
-    facts = _facts(folder)
-    rows, total = read_rows(folder, MOST_READ)
-    views = PhotoViews(facts.preprocess, store.load)
-    run = {"folder": str(folder), **facts.summary()}
-    return search(rows, total, run, views, seed=seed, progress=progress), views
 
 
 def _facts(folder: OutputFolder) -> RunFacts:
@@ -346,6 +335,43 @@ def _find(
     photos: Sequence[str] | None = None,
 ) -> Audit:
     """Search the rows of photos, or all of them, and write what is found."""
+    found, views = _searched(
+        folder,
+        facts,
+        store,
+        facts.summary(),
+        truth=truth,
+        photos=photos,
+        network=network,
+        seed=seed,
+        progress=progress,
+    )
+    write_findings(found, views, folder, report=report, progress=progress)
+    return found
+
+
+def _searched_again(
+    folder: OutputFolder, store: PhotoStore, seed: int, progress: ProgressCallback | None
+) -> tuple[Audit, PhotoViews]:
+    """Return what the rows of a run show, which is named after its folder, and its photos."""
+    facts = _facts(folder)
+    run = {"folder": str(folder), **facts.summary()}
+    return _searched(folder, facts, store, run, seed=seed, progress=progress)
+
+
+def _searched(
+    folder: OutputFolder,
+    facts: RunFacts,
+    store: PhotoStore,
+    run: Mapping[str, Any],
+    *,
+    seed: int,
+    progress: ProgressCallback | None,
+    truth: Truth | None = None,
+    photos: Sequence[str] | None = None,
+    network: Network | None = None,
+) -> tuple[Audit, PhotoViews]:
+    """Return what the rows of photos, or of all, show, and how the photos are read again."""
     rows, total = read_rows(folder, MOST_READ, photos)
     if truth is not None:
         rows = with_truth(rows, truth)
@@ -353,12 +379,11 @@ def _find(
     found = search(
         rows,
         total,
-        facts.summary(),
+        run,
         views,
         network=network,
         output=facts.plan.output,
         seed=seed,
         progress=progress,
     )
-    write_findings(found, views, folder, report=report, progress=progress)
-    return found
+    return found, views

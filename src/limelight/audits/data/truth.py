@@ -29,7 +29,7 @@ _SHOWN = 5
 
 
 class PhotoTruth(NamedTuple):
-    """What is known of one photo; "" where a thing is not."""
+    """The label and the group of a photo; "" where one is not known."""
 
     label: str = ""
     group: str = ""

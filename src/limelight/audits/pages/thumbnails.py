@@ -107,7 +107,7 @@ class Thumbnails:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """What was made of one photo; `failed` says why there is nothing."""
+    """The pictures made of one photo; `failed` says why there are none."""
 
     tile: str = ""
     small: str = ""

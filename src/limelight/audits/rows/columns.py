@@ -214,6 +214,18 @@ class AuditRows:
         wrong: npt.NDArray[np.bool_] = self.right == 0
         return wrong
 
+    @property
+    def by_content(self) -> Numbers:
+        """The numbers of the rows by content, then by name, `[N]`: not as they were read."""
+        return np.lexsort((self.photo.astype(str), self.digest.astype(str)))
+
+    @property
+    def rank(self) -> Numbers:
+        """The place of each row among those by content, `[N]`."""
+        rank = np.empty(len(self), np.int64)
+        rank[self.by_content] = np.arange(len(self))
+        return rank
+
     def take(self, chosen: npt.NDArray[np.bool_]) -> AuditRows:
         """Return chosen rows, `[N]` yes or no, with their peaks."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}

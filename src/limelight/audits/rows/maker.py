@@ -100,7 +100,7 @@ class RowMaker:
             error = PhotoError(str(error).replace(str(path), photo))  # not that of a fetched copy
             loaded.image = None
         loaded.photo = None  # it may be large
-        return _Begun(row, objects, label, error, path)
+        return _Begun(row, objects, label, error)
 
     def _label_to_explain(self, label: str) -> int | None:
         """Return the class of a label, if maps of the labels are asked for.
@@ -134,7 +134,7 @@ class RowMaker:
         """Return the whole row."""
         row, objects, error = begun.row, begun.objects, begun.error
         if looked is None:
-            return row | {"error": str(error).replace(str(begun.path), row["photo"])}
+            return row | {"error": str(error)}
         row |= looked.columns
         if looked.predicted is not None:
             label = row["label"] or ""
@@ -171,4 +171,3 @@ class _Begun(NamedTuple):
     objects: dict[str, Objects]
     label: int | None
     error: PhotoError | None
-    path: Path

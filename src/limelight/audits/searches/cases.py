@@ -90,7 +90,7 @@ def class_summaries(rows: AuditRows, sources: Numbers) -> tuple[ClassSummary, ..
                 photos=count,
                 sources=len(np.unique(sources[own])),
                 wrong=wrong,
-                right=_share(rows.right[known], sources[known]) if known.any() else None,
+                right=share_of_right(rows.right[known], sources[known]),
                 tested=not reason,
                 reason=reason,
                 heat=_mean_map(rows, own),
@@ -152,14 +152,17 @@ def groups_of(rows: AuditRows, sources: Numbers) -> tuple[GroupSummary, ...]:
             GroupSummary(
                 name=name,
                 photos=counts[name],
-                right=_share(rows.right[own & known], within[own & known])
-                if (own & known).any()
-                else None,
+                right=share_of_right(rows.right[own & known], within[own & known]),
                 energy=_estimate(rows.energy_inside[here], within[here]) if here.any() else None,
                 difference=difference_of_shares(rows.right[known], own[known], within[known]),
             )
         )
     return tuple(summaries)
+
+
+def share_of_right(right: Floats, sources: Numbers) -> Estimate | None:
+    """Return the share of right answers with an interval over sources; None without answers."""
+    return _share(right, sources) if len(right) else None
 
 
 def _share(values: Floats, sources: Numbers) -> Estimate:

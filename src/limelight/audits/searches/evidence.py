@@ -71,11 +71,6 @@ def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[Evide
     return found
 
 
-def row_order(rows: AuditRows) -> Numbers:
-    """Return the numbers of the rows by content, then by name, `[N]`: not as they were read."""
-    return np.lexsort((rows.photo.astype(str), rows.digest.astype(str)))
-
-
 def classes_of(rows: AuditRows) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield each class with its rows, `[N]` yes or no: the largest first, the small ones together.
 
@@ -150,8 +145,7 @@ def _places(rows: AuditRows, chosen: npt.NDArray[np.bool_]) -> _Places:
     peaks = rows.peaks
     features = peaks.features
     readable = np.flatnonzero(chosen[peaks.photo] & ~np.isnan(features).any(1) & (peaks.heat > 0))
-    rank = np.empty(len(rows), np.int64)
-    rank[row_order(rows)] = np.arange(len(rows))
+    rank = rows.rank
     order = np.lexsort((peaks.column[readable], peaks.row[readable], rank[peaks.photo[readable]]))
     kept = readable[order]
     return _Places(kept, _components(features[kept]))

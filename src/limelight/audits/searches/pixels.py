@@ -72,18 +72,6 @@ class MarkSearch:
     unread: int
 
 
-def find_marks(
-    rows: AuditRows,
-    sources: Numbers,
-    views: PhotoViews,
-    *,
-    seed: int,
-    progress: ProgressCallback | None = None,
-) -> list[Mark]:
-    """Return the marks that `search_marks` finds, the strongest first."""
-    return list(search_marks(rows, sources, views, seed=seed, progress=progress).marks)
-
-
 def search_marks(
     rows: AuditRows,
     sources: Numbers,
@@ -139,7 +127,7 @@ def _chosen(names: Texts, known: npt.NDArray[np.bool_], rows: AuditRows) -> tupl
     They are chosen and sorted by their digests, which does not depend on the order of the rows.
     """
     members = defaultdict[str, list[int]](list)
-    for i in np.lexsort((rows.photo.astype(str), rows.digest.astype(str))):
+    for i in rows.by_content:
         if known[i]:
             members[names[i]].append(i)
     large = sorted(members, key=lambda name: (-len(members[name]), name))

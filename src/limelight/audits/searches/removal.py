@@ -14,7 +14,6 @@ from limelight.audits.data.truth import NetworkClasses
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import EvidenceCluster, Removal
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
-from limelight.audits.searches.evidence import row_order
 from limelight.errors import PhotoError
 from limelight.metrics.imputation import impute
 from limelight.models.network import Network
@@ -101,8 +100,7 @@ def remove(
 
 def _chosen(rows: AuditRows, evidence: EvidenceCluster, random: np.random.Generator) -> Numbers:
     """Return the rows to try: right answers and wrong ones, drawn from those with the evidence."""
-    rank = np.empty(len(rows), np.int64)
-    rank[row_order(rows)] = np.arange(len(rows))
+    rank = rows.rank
     photos = evidence.photos[rows.label[evidence.photos] != ""]
     photos = photos[np.argsort(rank[photos])]
     drawn = random.permutation(photos)

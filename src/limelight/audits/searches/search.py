@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.results import Audit, ClassSummary, EvidenceCluster, Finding
@@ -17,6 +16,7 @@ from limelight.audits.searches.cases import (
     cases_of,
     class_summaries,
     groups_of,
+    share_of_right,
     statuses_of,
 )
 from limelight.audits.searches.conclusions import findings_of
@@ -27,7 +27,6 @@ from limelight.audits.searches.related import related_warning, sources_of
 from limelight.audits.searches.removal import remove
 from limelight.audits.searches.wrong_answers import with_wrong_answers
 from limelight.audits.verdict import as_share, counted
-from limelight.metrics.intervals import Estimate, mean
 from limelight.models.network import Network
 from limelight.progress import ProgressCallback
 from limelight.targets.outputs import LogitsKey
@@ -100,7 +99,7 @@ def search(
         findings = _with_removal(
             network, views, rows, sources, findings, seed=seed, output=output, progress=progress
         )
-    classes = class_summaries(rows, sources)
+    classes, known = class_summaries(rows, sources), np.isfinite(rows.right)
     return Audit(
         rows=rows,
         total=total,
@@ -110,7 +109,7 @@ def search(
         findings=tuple(findings),
         cases=cases_of(rows),
         groups=groups_of(rows, sources),
-        accuracy=_accuracy(rows, sources),
+        accuracy=share_of_right(rows.right[known], sources[known]),
         sources=len(np.unique(sources)),
         statuses=statuses_of(rows),
         warnings=tuple(_warnings(rows, sources, total, classes, evidence, marks)),
@@ -118,15 +117,6 @@ def search(
         seed=seed,
         run=run,
     )
-
-
-def _accuracy(rows: AuditRows, sources: Numbers) -> Estimate | None:
-    """Return the share of right answers; None where no labels are known."""
-    known = np.isfinite(rows.right)
-    if not known.any():
-        return None
-    right = torch.tensor(rows.right[known], dtype=torch.float64, device="cpu")
-    return mean(right, images=[str(each) for each in sources[known]], yes_or_no=True)
 
 
 def _with_removal(

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
-from limelight.audits.searches.cases import untested
-from limelight.audits.searches.evidence import classes_of, row_order
-from limelight.metrics.intervals import Estimate, mean
+from limelight.audits.searches.cases import share_of_right, untested
+from limelight.audits.searches.evidence import classes_of
 
 #: How many permutations are drawn.
 PERMUTATIONS = 1999
@@ -53,8 +51,7 @@ def with_wrong_answers(
         seed: Of the permutations.
     """
     known = rows.of_answer & np.isfinite(rows.right)
-    rank = np.empty(len(rows), np.int64)
-    rank[row_order(rows)] = np.arange(len(rows))
+    rank = rows.rank
     members = dict(classes_of(rows))
     told, tests, tested = list[EvidenceCluster](), list[_Test](), list[int]()
     for name in dict.fromkeys(each.predicted for each in evidence):
@@ -84,22 +81,14 @@ def _with_figures(
     excess = (wrong[has].sum() - wrong.sum() * has.mean()) / len(right)
     return replace(
         evidence,
-        right_with=_share(right[has], sources[has]),
-        right_without=_share(right[~has], sources[~has]),
+        right_with=share_of_right(right[has], sources[has]),
+        right_without=share_of_right(right[~has], sources[~has]),
         excess=float(excess),
     )
 
 
-def _share(right: Floats, sources: Numbers) -> Estimate | None:
-    """Return a share of right answers; photos of one source count together."""
-    if not len(right):
-        return None
-    values = torch.from_numpy(right.astype(np.float64))
-    return mean(values, images=[str(source) for source in sources], yes_or_no=True)
-
-
 class _Test(NamedTuple):
-    """What is permuted of one class of S sources, and what its statistics are made with.
+    """The S sources of one class: their shares of wrong answers are permuted, their weights stay.
 
     Attributes:
         shares: The sources' shares of wrong answers, `[S]`.
