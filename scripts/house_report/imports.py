@@ -55,6 +55,7 @@ ORDER = (
     ("comparison", "concepts", "tracing"),
     ("steps", "vision_language"),
     ("audits", "training"),
+    ("web",),
     ("deployed",),
     ("exporting",),
     ("compat",),

@@ -1,0 +1,32 @@
+"""The colours that the page draws maps in."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache
+
+import numpy as np
+
+from limelight.render.maps import SEQUENTIAL, SIGNED
+from limelight.render.overlays import colours_of
+
+#: The colour maps that are offered, for heat and for signed maps.
+_HEAT = (SEQUENTIAL, "viridis", "magma", "cividis", "turbo", "gray")
+_SIGNED = (SIGNED, "coolwarm", "PuOr_r")
+
+
+@cache
+def colormaps() -> dict[str, dict[str, str]]:
+    """Return for `heat` and `signed` the colours of each colour map.
+
+    They are 256 colours from the lowest to the highest value, RGB, as base64.
+    """
+    return {
+        "heat": {name: _colours(name) for name in _HEAT},
+        "signed": {name: _colours(name) for name in _SIGNED},
+    }
+
+
+def _colours(name: str) -> str:
+    values = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    return b64encode(np.asarray(colours_of(values, name), dtype=np.uint8).tobytes()).decode()

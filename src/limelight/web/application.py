@@ -1,0 +1,74 @@
+"""The web application: routes, errors and the guard around them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from limelight.errors import LimelightError
+from limelight.version import __version__
+from limelight.web.routes import maps, page, photos
+from limelight.web.routes.asked import asked_language
+from limelight.web.serving.guard import Application, Guard
+from limelight.web.serving.page_state import PageState
+from limelight.web.serving.refusals import Refusal, refused
+
+_log = logging.getLogger(__name__)
+
+
+def build_application(
+    state: PageState, when_ready: Callable[[], None] | None = None
+) -> Application:
+    """Return the page and its API as an ASGI application, behind its guard.
+
+    Args:
+        state: What all requests share.
+        when_ready: Called once requests can be answered.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_page: FastAPI) -> AsyncIterator[None]:
+        if when_ready:
+            when_ready()
+        yield
+        state.queue.close()
+
+    application = FastAPI(
+        title="limelight",
+        version=__version__,
+        summary="See what a neural network looked at.",
+        lifespan=lifespan,
+        docs_url=None,  # it would ask for scripts from elsewhere
+        redoc_url=None,
+    )
+    application.state.page = state
+    for router in (page.router, photos.router, maps.router):
+        application.include_router(router)
+    application.mount("/static", page.static_files(), name="static")
+    for kind in (LimelightError, HTTPException, RequestValidationError, Exception):
+        application.add_exception_handler(kind, _answer_error)
+    return Guard(application, state.settings)
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error by its code and a sentence in the reader's language."""
+    if isinstance(error, RequestValidationError):
+        error = Refusal("invalid", 422, problem=_problems(error.errors()))
+    elif isinstance(error, HTTPException):
+        error = Refusal("no-such-address", error.status_code)
+    elif not isinstance(error, LimelightError):
+        _log.error("A request failed", exc_info=error)
+    status, body = refused(error, asked_language(request))
+    return JSONResponse(body, status)
+
+
+def _problems(found: Sequence[dict[str, Any]]) -> str:
+    """Return what pydantic found wrong, each field with its problem."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:3])

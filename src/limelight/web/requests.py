@@ -1,0 +1,116 @@
+"""What is asked of the page, as JSON: targets, maps, probes; checked before any work is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Left, top, right and bottom in pixels of the whole photo.
+PhotoBox = tuple[float, float, float, float]
+
+ClassName = int | str
+
+Name = Annotated[str, Field(max_length=300)]
+
+
+class _Request(BaseModel):
+    """Plain values; a field that is not known is an error, so that none is ignored unseen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TargetRequest(_Request):
+    """What is explained; the predicted class, or the most probable object, when all is left out.
+
+    Attributes:
+        class_: A class by its index or name.
+        against: What is explained is why `class_` rather than this one.
+        counterfactual: What is explained is what speaks against `class_`.
+        box: Of a detector: the box of the photo in which the class is explained. Of a segmenter:
+            the region.
+        pixel: Of a segmenter: x and y of the pixel of the photo whose class is explained.
+    """
+
+    class_: Annotated[ClassName | None, Field(alias="class")] = None
+    against: ClassName | None = None
+    counterfactual: bool = False
+    box: PhotoBox | None = None
+    pixel: tuple[float, float] | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class LookRequest(_Request):
+    """A photo as a network sees it.
+
+    Attributes:
+        network: The network's name; None for the first.
+        texts: Of a network of pictures and texts: the texts that the photo is compared with.
+    """
+
+    network: Name | None = None
+    texts: tuple[Name, ...] = ()
+
+
+class MapRequest(LookRequest):
+    """One map.
+
+    Attributes:
+        target: What is explained.
+        method: A name in METHODS, with options if any; None for the default.
+        layer: A dotted path; None to let limelight choose.
+    """
+
+    target: TargetRequest = TargetRequest()
+    method: Name | None = None
+    layer: Name | None = None
+
+
+class MapsRequest(_Request):
+    """Several maps of one photo, answered one by one as they are made.
+
+    Attributes:
+        maps: The maps.
+        longest: The longer side of the maps that are sent, in pixels.
+        replaces: A name of the client's own: a later request of the same name stops this one.
+    """
+
+    maps: Annotated[tuple[MapRequest, ...], Field(min_length=1, max_length=64)]
+    longest: Annotated[int, Field(ge=16, le=1024)] = 224
+    replaces: Annotated[str, Field(max_length=40)] = ""
+
+
+class ProbeRequest(LookRequest):
+    """What the score becomes when a part of the photo is painted over.
+
+    Attributes:
+        target: What is scored.
+        strokes: Which cells of a raster over the whole photo are painted over: rows from top to
+            bottom, bits from left to right, first bit highest, each row filled up to whole bytes;
+            as base64.
+        raster: Rows and columns of the raster.
+        fill: What is painted: the photo `blurred`, its mean colour (`grey`: middle grey), or
+            another `photo`.
+        other: The id of the other photo.
+        replaces: As in MapsRequest.
+    """
+
+    target: TargetRequest = TargetRequest()
+    strokes: Annotated[str, Field(max_length=400_000)]
+    raster: tuple[Annotated[int, Field(ge=1, le=1024)], Annotated[int, Field(ge=1, le=1024)]]
+    fill: Literal["blurred", "grey", "photo"] = "blurred"
+    other: Name | None = None
+    replaces: Annotated[str, Field(max_length=40)] = ""
+
+
+class CellRequest(MapRequest):
+    """What one cell of a layer's grid holds, and where it looks.
+
+    Attributes:
+        at: x and y of a pixel of the photo; the cell is the one of the map there.
+        channels: How many channels are listed.
+    """
+
+    at: tuple[float, float]
+    channels: Annotated[int, Field(ge=1, le=64)] = 8

@@ -1,0 +1,42 @@
+"""What every route takes from a request: the state of the page, the language, the client."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from limelight.web.serving.page_state import PageState
+from limelight.web.settings import LANGUAGES, Language
+from limelight.web.wording import language_of
+
+#: The header in which a page names itself, so that two pages of one machine are two clients.
+CLIENT_HEADER = "x-limelight-client"
+
+#: The most letters of that name.
+_MOST_LETTERS = 40
+
+
+def _state(request: Request) -> PageState:
+    state: PageState = request.app.state.page
+    return state
+
+
+def asked_language(request: Request) -> Language:
+    """Return the language that a request asks for: by `?lang=`, or else by its header."""
+    state = _state(request)
+    named = request.query_params.get("lang")
+    for language in LANGUAGES:
+        if named == language:
+            return language
+    return language_of(request.headers.get("accept-language", ""), state.settings.language)
+
+
+def _client(request: Request) -> str:
+    address = request.client.host if request.client else ""
+    return f"{address} {request.headers.get(CLIENT_HEADER, '')[:_MOST_LETTERS]}"
+
+
+State = Annotated[PageState, Depends(_state)]
+AskedLanguage = Annotated[Language, Depends(asked_language)]
+Client = Annotated[str, Depends(_client)]

@@ -1,0 +1,64 @@
+"""What a network answers about a photo, and the maps of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import StreamingResponse
+
+from limelight.errors import LimelightError
+from limelight.web.answers.maps import map_as_dict
+from limelight.web.requests import LookRequest, MapsRequest
+from limelight.web.routes.asked import AskedLanguage, Client, State
+from limelight.web.serving.refusals import Refusal, refused
+from limelight.web.serving.streams import streamed
+from limelight.web.serving.work_queue import Job
+
+router = APIRouter(prefix="/api/photos/{photo_id}", tags=["maps"])
+
+
+@router.post("/look")
+async def look(photo_id: str, asked: LookRequest, state: State, client: Client) -> dict[str, Any]:
+    """What the network answers, and which part of the photo it saw."""
+    stored = state.photos.get(photo_id)
+
+    def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
+        found = state.looks.get(stored, state.networks.get(asked.network))
+        return {
+            "network": found.served.network.name,
+            "kind": found.served.kind,
+            "box": list(found.crop.box),
+            "input": list(found.inputs.image.shape[2:]),
+            "answers": found.answers(),
+        }
+
+    return await state.queue.result(work, client)
+
+
+@router.post("/maps")
+async def maps(
+    photo_id: str, asked: MapsRequest, state: State, client: Client, language: AskedLanguage
+) -> StreamingResponse:
+    """Maps, one line of JSON for each as it is made: `{"map": {...}, "number": n}`.
+
+    One that cannot be made is `{"number": n, "error": {...}}`, and the others follow. Between them
+    come lines `{"progress": {"task", "done", "total"}}`; the last line is `{"done": n}`.
+    """
+    stored = state.photos.get(photo_id)
+
+    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+        for number, one in enumerate(asked.maps):
+            job.check()
+            try:
+                found = state.looks.get(stored, state.networks.get(one.network))
+                made = map_as_dict(found.explain(one, job.progress), asked.longest, language)
+            except Refusal:
+                raise
+            except LimelightError as error:
+                job.tell({"number": number, **refused(error, language)[1]})
+            else:
+                job.tell({"number": number, "map": made})
+        return {"done": len(asked.maps)}
+
+    return streamed(state.queue.submit(work, client, asked.replaces), language)

@@ -1,0 +1,66 @@
+"""The page itself, its words, and what it needs to know before anything is asked."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from limelight.photos.samples import SAMPLES
+from limelight.version import __version__
+from limelight.web.answers.colours import colormaps
+from limelight.web.routes.asked import AskedLanguage, State
+from limelight.web.subjects.networks import method_facts
+from limelight.web.wording import words
+
+STATIC = str(files("limelight.web") / "static")
+
+router = APIRouter(tags=["page"])
+
+
+def static_files() -> StaticFiles:
+    """Return what serves the files of the page, and nothing else."""
+    return StaticFiles(directory=STATIC)
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> FileResponse:
+    """The page."""
+    return FileResponse(f"{STATIC}/index.html", headers={"cache-control": "no-cache"})
+
+
+@router.get("/api/texts")
+async def texts(language: AskedLanguage) -> dict[str, Any]:
+    """The words of the page in the language of the request."""
+    return {"language": language, "texts": words(language)["page"]}
+
+
+@router.get("/api/page")
+async def page(state: State) -> dict[str, Any]:
+    """What the page offers: networks, methods, colours, samples and limits."""
+    limits = state.settings.limits
+    return {
+        "version": __version__,
+        "networks": list(state.networks.names),
+        "methods": method_facts(),
+        "colormaps": await run_in_threadpool(colormaps),
+        "samples": [{"name": name, "words": about} for name, about in SAMPLES.items()],
+        "audit": state.settings.audit is not None,
+        "limits": {
+            "bytes": limits.upload_bytes,
+            "pixels": limits.pixels,
+            "files": limits.files,
+            "seconds": limits.seconds,
+        },
+    }
+
+
+@router.get("/api/networks/{name:path}")
+async def network(name: str, state: State) -> dict[str, Any]:
+    """What one network answers, its classes and layers. It is loaded if it was not."""
+    served = await run_in_threadpool(state.networks.get, name)
+    return served.facts()

@@ -1,0 +1,81 @@
+"""Photos: sent, shown, and dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from limelight.photos.samples import find_sample
+from limelight.web.routes.asked import State
+from limelight.web.serving.page_state import PageState
+from limelight.web.serving.refusals import Refusal
+from limelight.web.subjects.photo_store import StoredPhoto
+from limelight.web.subjects.uploads import read_upload, shown_name
+
+router = APIRouter(prefix="/api/photos", tags=["photos"])
+
+
+@router.post("")
+async def upload(request: Request, state: State) -> dict[str, Any]:
+    """Hold a photo, sent as the file `photo` of a form, and return its id."""
+    (stored,) = [await stored_photo(each, state) for each in await uploaded(request, most=1)]
+    return _facts(stored)
+
+
+@router.post("/sample/{name}")
+async def sample(name: str, state: State) -> dict[str, Any]:
+    """Hold a sample photo."""
+    data = await run_in_threadpool(find_sample(name).read_bytes)
+    photo = await run_in_threadpool(read_upload, data, name, state.settings.limits)
+    return _facts(state.photos.add(photo, name))
+
+
+@router.get("/{photo_id}/picture")
+async def picture(photo_id: str, state: State, longest: int = 1024) -> Response:
+    """The photo, upright, drawn anew as WebP."""
+    stored = state.photos.get(photo_id)
+    data = await run_in_threadpool(stored.picture, max(16, min(longest, 2048)))
+    return Response(data, media_type="image/webp")
+
+
+@router.delete("/{photo_id}", status_code=204)
+async def drop(photo_id: str, state: State) -> Response:
+    """Hold a photo no longer."""
+    state.photos.drop(photo_id)
+    state.looks.drop(photo_id)
+    return Response(status_code=204)
+
+
+async def uploaded(request: Request, most: int) -> list[UploadFile]:
+    """Return the files of a form's field `photo`.
+
+    Raises:
+        Refusal: There is none, or there are too many.
+    """
+    form = await request.form(max_files=max(most, 1) + 1, max_fields=50)
+    sent = [each for each in form.getlist("photo") if isinstance(each, UploadFile)]
+    if not sent:
+        raise Refusal("no-file", 422, field="photo")
+    if len(sent) > most:
+        raise Refusal("too-many-files", 413, given=len(sent), most=most)
+    return sent
+
+
+async def stored_photo(sent: UploadFile, state: PageState) -> StoredPhoto:
+    """Decode a file that was sent, and hold the photo.
+
+    Raises:
+        Refusal, PhotoError: As `read_upload`.
+    """
+    limits, name = state.settings.limits, shown_name(sent.filename or "")
+    data = await sent.read(limits.upload_bytes + 1)
+    photo = await run_in_threadpool(read_upload, data, name, limits)
+    return state.photos.add(photo, name)
+
+
+def _facts(stored: StoredPhoto) -> dict[str, Any]:
+    width, height = stored.size
+    return {"id": stored.id, "name": stored.name, "width": width, "height": height}

@@ -1,0 +1,29 @@
+"""What all requests share: settings, queue, photos, networks and what they looked at last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from limelight.web.serving.work_queue import WorkQueue
+from limelight.web.settings import PageSettings
+from limelight.web.subjects.looks import Looks
+from limelight.web.subjects.networks import ServedNetworks
+from limelight.web.subjects.photo_store import PhotoStore
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What all requests share."""
+
+    settings: PageSettings
+    networks: ServedNetworks
+    queue: WorkQueue
+    photos: PhotoStore
+    looks: Looks
+
+    @classmethod
+    def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
+        """Begin with no photos."""
+        limits = settings.limits
+        photos, looks = PhotoStore(limits), Looks(limits.look_bytes)
+        return cls(settings, networks, WorkQueue(limits), photos, looks)

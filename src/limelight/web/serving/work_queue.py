@@ -1,0 +1,185 @@
+"""The queue in front of the networks: one request at a time, a bound, a time limit, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from limelight.progress import ProgressCallback
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Job(Generic[T]):
+    """One request's work on the network, as the work itself sees it.
+
+    Attributes:
+        work: What is done, in the thread of the networks.
+        client: Whose it is: a client's waiting requests do not keep others waiting.
+        replaces: What it makes superfluous: a later job of the same client and the same name takes
+            the place of one that still waits, and stops one at work. "" for nothing.
+        limits: How long it may take.
+    """
+
+    work: Callable[[Job[T]], T]
+    client: str
+    replaces: str
+    limits: Limits
+    _loop: asyncio.AbstractEventLoop
+    _events: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    _stop: Refusal | None = None
+    _deadline: float = float("inf")
+
+    @property
+    def progress(self) -> ProgressCallback:
+        """What `explain` and its like report to; it ends work that nobody waits for any more."""
+        return self._progress
+
+    def _progress(self, method: str, done: int, total: int) -> None:
+        self.check()
+        self.tell({"progress": {"task": method, "done": done, "total": total}})
+
+    def check(self) -> None:
+        """End the work if its time is over, or if nobody waits for it any more.
+
+        Raises:
+            Refusal: It is.
+        """
+        if self._stop is not None:
+            raise self._stop
+        if time.monotonic() > self._deadline:
+            raise Refusal("out-of-time", 503, seconds=round(self.limits.seconds))
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Send an event to whoever waits, before the work is done."""
+        self._send("event", event)
+
+    def stop(self) -> None:
+        """Let the work end at its next step."""
+        self._stop = Refusal("stopped", 409)
+
+    def run(self) -> None:
+        """Do the work, and send its result or its error."""
+        self._deadline = time.monotonic() + self.limits.seconds
+        try:
+            self.check()
+            self._send("result", self.work(self))
+        except BaseException as error:  # whatever it is, whoever waits must hear of it
+            error.__traceback__ = None  # it would keep the tensors of the pass
+            self._send("error", error)
+
+    def _send(self, kind: str, value: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, (kind, value))
+        except RuntimeError:  # the server has ended meanwhile
+            self.stop()
+
+    async def events(self) -> AsyncIterator[tuple[str, Any]]:
+        """Yield events, then the result or the error."""
+        try:
+            while True:
+                kind, value = await self._events.get()
+                yield kind, value
+                if kind != "event":
+                    return
+        finally:
+            self.stop()
+
+
+class WorkQueue:
+    """Runs jobs one at a time, in one thread: two at once would only share the cores.
+
+    Clients take turns: whoever has waited longest for a turn of their own is next.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        """Start the thread."""
+        self._limits = limits
+        self._waiting = dict[str, deque[Job[Any]]]()
+        self._current: Job[Any] | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="limelight-page", daemon=True)
+        self._thread.start()
+
+    @property
+    def length(self) -> int:
+        """How many jobs wait."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
+    def submit(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> Job[T]:
+        """Let work wait for its turn; it is to be awaited by `Job.events`.
+
+        Raises:
+            Refusal: Too many jobs wait already.
+        """
+        job = Job(work, client, replaces, self._limits, asyncio.get_running_loop())
+        with self._changed:
+            own = self._waiting.setdefault(client, deque())
+            for other in [each for each in own if replaces and each.replaces == replaces]:
+                own.remove(other)
+                other.stop()
+                other.run()  # which only says that it was stopped
+            current = self._current
+            if replaces and current and (current.client, current.replaces) == (client, replaces):
+                current.stop()
+            length = sum(map(len, self._waiting.values()))
+            if length >= self._limits.waiting:
+                raise Refusal("busy", 503, waiting=length)
+            own.append(job)
+            self._changed.notify()
+        return job
+
+    async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
+        """Return the result of work when its turn has come and gone; raise its error."""
+        job = self.submit(work, client, replaces)
+        async for kind, value in job.events():
+            if kind == "error":
+                raise value
+            if kind == "result":
+                break
+        result: T = value
+        return result
+
+    def close(self) -> None:
+        """End the work in hand and the thread; what waits is refused."""
+        with self._changed:
+            self._closed = True
+            for job in [job for own in self._waiting.values() for job in own]:
+                job.stop()
+                job.run()
+            self._waiting.clear()
+            if self._current:
+                self._current.stop()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            job.run()
+            with self._changed:
+                self._current = None
+            del job  # it may hold a photo, and the next may be long in coming
+
+    def _next(self) -> Job[Any] | None:
+        """Return the next job, when there is one; None when the queue is closed."""
+        with self._changed:
+            while not self._closed:
+                for client in list(self._waiting):
+                    own = self._waiting.pop(client)
+                    if own:
+                        job = own.popleft()
+                        if own:
+                            self._waiting[client] = own  # the last in turn now
+                        self._current = job
+                        return job
+                self._changed.wait()
+            return None

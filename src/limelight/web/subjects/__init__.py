@@ -1,0 +1,1 @@
+"""What requests are about: uploaded photos, networks, and photos as networks saw them."""

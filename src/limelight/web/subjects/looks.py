@@ -1,0 +1,191 @@
+"""A photo as a network saw it: cut at its layers in one pass, from which all maps are made."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from limelight.application import (
+    apply_method,
+    apply_where_connected,
+    cut_for_methods,
+    layer_to_cut,
+    method_for,
+)
+from limelight.explanation import Explanation
+from limelight.inputs import ModelInputs
+from limelight.layers.resolved import INPUT
+from limelight.methods import METHODS, Method, find_method
+from limelight.photos.crops import CroppedPhoto
+from limelight.progress import ProgressCallback
+from limelight.runtime.cut import Cut
+from limelight.runtime.detectors import read_detected
+from limelight.runtime.record import cached_record
+from limelight.target_evidence import TargetEvidence
+from limelight.targets import Scores
+from limelight.targets.class_names import label_of
+from limelight.targets.outputs import answers
+from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.subjects.networks import ServedNetwork
+from limelight.web.subjects.photo_store import StoredPhoto
+from limelight.web.subjects.targets import read_target
+
+#: How many pairs of layer and target keep their gradients.
+_MOST_EVIDENCE = 48
+
+#: A graph keeps what the layers put out, and about as much again.
+_GRAPH_OVER_OUTPUTS = 2
+
+
+class Look:
+    """A photo as a network saw it. It is used by one thread at a time.
+
+    Attributes:
+        stored: The photo.
+        served: The network.
+        crop: The photo, with the box of it that the network saw.
+        inputs: What the network was given.
+        taken: About how many bytes the pass takes.
+    """
+
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+        """Prepare the photo; the network runs when it is first asked about it."""
+        network = served.network
+        self.stored, self.served = stored, served
+        self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
+        self.inputs = ModelInputs.of(network.images(stored.photo))
+        self._cuts = dict[str | None, Cut]()
+        self._graph_at_input: Cut | None = None
+        self._others = list[Cut]()
+        self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
+        calls = cached_record(network.model, self.inputs, served.options.spec)
+        element = self.inputs.image.element_size()
+        outputs = sum(math.prod(call.shape) for call in calls) * element
+        self.taken = _GRAPH_OVER_OUTPUTS * outputs + self.inputs.image.numel() * element
+
+    def cut(self, layer: str | None) -> Cut:
+        """Return the network cut at a layer; the first time, at all layers of the page at once.
+
+        Raises:
+            LimelightError: As `limelight.cut`.
+        """
+        if layer not in self._cuts:
+            offered = [None, *(each.path for each in self.served.layers)]
+            layers = offered if layer in offered else [layer]
+            cuts = self._cut(layers, METHODS["gradcam"])
+            self._cuts |= dict(zip(layers, cuts, strict=True))
+        return self._cuts[layer]
+
+    def score(self, target: TargetRequest) -> Scores:
+        """Return the score of a target."""
+        return self._evidence_at(None, target, METHODS["gradcam"]).scores
+
+    def answers(self, count: int = 5) -> list[dict[str, Any]]:
+        """Return the first answers of the network: index, name and probability of each."""
+        network, output = self.served.network, self.output
+        output = read_detected(output, self.inputs, network.model)
+        return [
+            {"index": index, "name": label_of(index, network.classes), "probability": probability}
+            for index, probability in answers(output, count)
+        ]
+
+    @property
+    def output(self) -> Any:
+        """What the network returned."""
+        return self.cut(None).output
+
+    def explain(self, request: MapRequest, progress: ProgressCallback | None = None) -> Explanation:
+        """Return the map that was asked for, to be drawn on the photo.
+
+        1. Take the method, or the default for the score.
+        2. Take the cut that it reads, and the evidence for the target there.
+        3. Apply the method.
+
+        Raises:
+            LimelightError: As `limelight.explain`.
+        """
+        # 1. The method.
+        method = None if request.method is None else find_method(request.method)
+        method = method_for(self.score(request.target), method)
+        # 2. The evidence.
+        layer = layer_to_cut(method, request.layer)
+        assert layer is None or isinstance(layer, str)  # as a request names it
+        evidence = self._evidence_at(layer, request.target, method)
+        evidence.options = replace(self.served.options, progress=progress)
+        evidence.begin(str(method))
+        # 3. The map.
+        if layer is None and method.place == "layer":
+            explanation = apply_where_connected(evidence, method, self._others)
+        else:
+            explanation = apply_method(evidence, method)
+        evidence.options = self.served.options
+        return explanation.drawn_on([self.crop])
+
+    def _evidence_at(
+        self, layer: str | None, request: TargetRequest, method: Method
+    ) -> TargetEvidence:
+        """Return the evidence on a cut and a target; what was found there before is kept."""
+        differentiated = layer == INPUT and "gradients" in method.needs
+        key = layer, differentiated, request
+        if key not in self._evidence:
+            cut = self._cut_at_input(differentiated, method) if layer == INPUT else self.cut(layer)
+            size = self.inputs.image.shape[2:]
+            target = read_target(request, self.served, self.stored, size)
+            self._evidence[key] = TargetEvidence(cut, target, self.served.options)
+            while len(self._evidence) > _MOST_EVIDENCE:
+                self._evidence.popitem(last=False)
+        self._evidence.move_to_end(key)
+        return self._evidence[key]
+
+    def _cut_at_input(self, differentiated: bool, method: Method) -> Cut:
+        """Return the network cut in front of it; with a graph only for methods that read one."""
+        if not differentiated:
+            if INPUT not in self._cuts:
+                (self._cuts[INPUT],) = self._cut([INPUT], method)
+            return self._cuts[INPUT]
+        if self._graph_at_input is None:
+            (self._graph_at_input,) = self._cut([INPUT], method)
+        return self._graph_at_input
+
+    def _cut(self, layers: list[str | None], method: Method) -> list[Cut]:
+        with torch.inference_mode(False):
+            model = self.served.network.model
+            return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
+
+
+class Looks:
+    """The photos that networks looked at last, bounded in bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """Begin without any."""
+        self._most = most_bytes
+        self._looks = OrderedDict[tuple[str, str], Look]()
+        self._lock = threading.Lock()
+
+    @property
+    def taken(self) -> int:
+        """About how many bytes they take."""
+        with self._lock:
+            return sum(look.taken for look in self._looks.values())
+
+    def get(self, stored: StoredPhoto, served: ServedNetwork) -> Look:
+        """Return a photo as a network saw it; those not asked for longest make room for it."""
+        key = stored.id, served.network.name
+        with self._lock:
+            look = self._looks.pop(key, None) or Look(stored, served)
+            taken = look.taken + sum(each.taken for each in self._looks.values())
+            while self._looks and taken > self._most:
+                taken -= self._looks.popitem(last=False)[1].taken
+            self._looks[key] = look
+            return look
+
+    def drop(self, photo_id: str) -> None:
+        """Forget a photo."""
+        with self._lock:
+            for key in [key for key in self._looks if key[0] == photo_id]:
+                del self._looks[key]
