@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from limelight.errors import LimelightError
 from limelight.version import __version__
-from limelight.web.routes import maps, page, photos
+from limelight.web.routes import maps, page, photos, probes, trust
 from limelight.web.routes.asked import asked_language
 from limelight.web.serving.guard import Application, Guard
 from limelight.web.serving.page_state import PageState
@@ -49,7 +49,8 @@ def build_application(
         redoc_url=None,
     )
     application.state.page = state
-    for router in (page.router, photos.router, maps.router):
+    rooms = (page, photos, maps, probes, trust)
+    for router in (room.router for room in rooms):
         application.include_router(router)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):

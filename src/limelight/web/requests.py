@@ -90,8 +90,7 @@ class ProbeRequest(LookRequest):
             bottom, bits from left to right, first bit highest, each row filled up to whole bytes;
             as base64.
         raster: Rows and columns of the raster.
-        fill: What is painted: the photo `blurred`, its mean colour (`grey`: middle grey), or
-            another `photo`.
+        fill: What is painted: the photo `blurred`, middle `grey`, or another `photo`.
         other: The id of the other photo.
         replaces: As in MapsRequest.
     """
@@ -110,7 +109,31 @@ class CellRequest(MapRequest):
     Attributes:
         at: x and y of a pixel of the photo; the cell is the one of the map there.
         channels: How many channels are listed.
+        replaces: As in MapsRequest.
     """
 
     at: tuple[float, float]
     channels: Annotated[int, Field(ge=1, le=64)] = 8
+    replaces: Annotated[str, Field(max_length=40)] = "cell"
+
+
+class CheckRequest(MapRequest):
+    """A map, to be checked quickly.
+
+    Attributes:
+        replaces: As in MapsRequest.
+    """
+
+    replaces: Annotated[str, Field(max_length=40)] = "check"
+
+
+class FaithfulnessRequest(MapRequest):
+    """A map, to be measured by metrics.
+
+    Attributes:
+        metrics: Names in METRICS, without options; none for the quick ones.
+        replaces: As in MapsRequest.
+    """
+
+    metrics: Annotated[tuple[Name, ...], Field(max_length=40)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = "faithfulness"

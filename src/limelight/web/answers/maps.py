@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from limelight.explanation import Explanation
 from limelight.finish import resize
+from limelight.web.answers.numbers import finite
 from limelight.web.settings import Language
 from limelight.web.wording import status_sentence
 
@@ -45,14 +45,14 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
         "grid": list(raw.shape[1:]),
         "label": explanation.label[0],
         "index": None if index is None else int(index[0]),
-        "score": _finite(float(explanation.score[0].detach())),
+        "score": finite(float(explanation.score[0].detach())),
         "status": {"name": status.name, "message": status_sentence(status, language)},
         "rows": size[0],
         "columns": size[1],
         "heatmap": _packed(heatmap * _HEAT_STEPS, "<u2"),
         "signed": _packed(signed / (largest or 1) * _SIGNED_STEPS, "<i2"),
         "largest": largest,
-        "raw": {"lowest": _finite(float(raw.min())), "highest": _finite(float(raw.max()))},
+        "raw": {"lowest": finite(float(raw.min())), "highest": finite(float(raw.max()))},
     }
 
 
@@ -65,8 +65,3 @@ def _within(size: torch.Size, longest: int) -> tuple[int, int]:
 
 def _packed(values: Tensor, kind: str) -> str:
     return b64encode(values.round().numpy().astype(np.dtype(kind)).tobytes()).decode()
-
-
-def _finite(value: float) -> float | None:
-    """Return a number, or None for one that JSON does not know."""
-    return value if math.isfinite(value) else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +17,7 @@ from limelight.application import (
     layer_to_cut,
     method_for,
 )
+from limelight.evidence import Combine
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT
@@ -35,6 +37,11 @@ from limelight.web.subjects.targets import read_target
 
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
+
+#: How many other results are kept.
+_MOST_RESULTS = 64
+
+_Result = TypeVar("_Result")
 
 
 class Look:
@@ -58,6 +65,7 @@ class Look:
         self._others = list[Cut]()
         self._passes = 0
         self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
+        self._results = OrderedDict[Hashable, Any]()
 
     @property
     def taken(self) -> int:
@@ -80,11 +88,17 @@ class Look:
 
     def score(self, target: TargetRequest) -> Scores:
         """Return the score of a target."""
-        return self._evidence_at(None, target, METHODS["gradcam"]).scores
+        return self.evidence_at(None, target, METHODS["gradcam"]).scores
 
-    def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network: index, name and probability of each."""
-        network, output = self.served.network, self.output
+    def answers(self, count: int = 5, output: Any = None) -> list[dict[str, Any]]:
+        """Return the first answers of the network: index, name and probability of each.
+
+        Args:
+            count: How many.
+            output: What the network returned for a changed photo; None for the photo itself.
+        """
+        network = self.served.network
+        output = self.output if output is None else output
         output = read_detected(output, self.inputs, network.model)
         return [
             {"index": index, "name": label_of(index, network.classes), "probability": probability}
@@ -96,12 +110,22 @@ class Look:
         """What the network returned."""
         return self.cut(None).output
 
-    def explain(self, request: MapRequest, progress: ProgressCallback | None = None) -> Explanation:
+    def explain(
+        self,
+        request: MapRequest,
+        progress: ProgressCallback | None = None,
+        combine: Combine | None = None,
+    ) -> Explanation:
         """Return the map that was asked for, to be drawn on the photo.
 
         1. Take the method, or the default for the score.
         2. Take the cut that it reads, and the evidence for the target there.
         3. Apply the method.
+
+        Args:
+            request: The map.
+            progress: Called as progress(method, done, total).
+            combine: As in `apply_method`: one that also notes what the method adds up.
 
         Raises:
             LimelightError: As `limelight.explain`.
@@ -112,18 +136,31 @@ class Look:
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
-        evidence = self._evidence_at(layer, request.target, method)
+        evidence = self.evidence_at(layer, request.target, method)
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
         if layer is None and method.place == "layer":
-            explanation = apply_where_connected(evidence, method, self._others)
+            explanation = apply_where_connected(evidence, method, self._others, combine)
         else:
-            explanation = apply_method(evidence, method)
+            explanation = apply_method(evidence, method, combine)
         evidence.options = self.served.options
         return explanation.drawn_on([self.crop])
 
-    def _evidence_at(
+    def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """Return the result of `compute` under a key; only the first call with it computes it.
+
+        The results that were asked for last are kept.
+        """
+        if key not in self._results:
+            self._results[key] = compute()
+            while len(self._results) > _MOST_RESULTS:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        result: _Result = self._results[key]
+        return result
+
+    def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
         """Return the evidence on a cut and a target; what was found there before is kept."""
