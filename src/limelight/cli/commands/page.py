@@ -38,8 +38,8 @@ def page(
         typer.Option(
             metavar="USER:PASSWORD",
             envvar="LIMELIGHT_AUTH",
-            help="What to ask for before anything is shown. Other users of the machine do not see it "
-            "where it is set in the environment.",
+            help="What to ask for before anything is shown. Rather set it in the environment: "
+            "other users of the machine see what a command is called with.",
         ),
     ] = None,
     allow_host: Annotated[
@@ -78,7 +78,8 @@ def page(
     """Look at a network's maps in a browser: choose, point, compare, brush, and take away.
 
     Photos are dropped on the page, and stay on this machine. The page asks nothing of the internet.
-    It runs until it is interrupted (Ctrl-C).
+    It runs until it is interrupted (Ctrl-C). Other machines may ask only with a password: set
+    LIMELIGHT_AUTH=USER:PASSWORD in the environment.
 
     [bold]Examples[/]
 
@@ -86,7 +87,7 @@ def page(
 
     limelight page --model resnet50 --also vit_b_16 --open
 
-    LIMELIGHT_AUTH=ward:secret limelight page --host 0.0.0.0 --max-upload 50
+    limelight page --host 0.0.0.0 --allow-host ward-pc --max-upload 50
     """
     user, password = _user_and_password(auth)
     settings = PageSettings(
