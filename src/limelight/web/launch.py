@@ -172,9 +172,10 @@ def _listening(
             f"The page needs the package {error.name}, and it is not installed: pip install "
             "'limelight[page]'."
         ) from error
+    served = ServedNetworks(networks)
     listening = _bound(settings)
     url = address_of(listening)
-    state = PageState.begin(settings, ServedNetworks(networks))
+    state = PageState.begin(settings, served)
     application = build_application(state, (lambda: announce(url)) if announce else None)
     config: Any = uvicorn.Config(
         application, log_level="warning", access_log=False, timeout_graceful_shutdown=3
@@ -193,8 +194,12 @@ def _bound(settings: PageSettings) -> socket.socket:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         reason = error.strerror or error
         raise OptionError(
