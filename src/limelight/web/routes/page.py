@@ -62,7 +62,7 @@ async def page(state: State) -> dict[str, Any]:
 
 @router.get("/api/networks/{name:path}")
 async def network(name: str, state: State, client: Client, layers: bool = True) -> dict[str, Any]:
-    """What one network answers, its classes and layers. It is loaded if it was not.
+    """What one network answers, its classes and layers.
 
     To find all layers takes seconds the first time; `layers=false` answers at once, with those
     that are known.

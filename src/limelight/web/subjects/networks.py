@@ -1,10 +1,10 @@
-"""The networks of a page: each is loaded once, for all who ask."""
+"""The networks of a page: each is in memory once, for all who ask."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -67,16 +67,7 @@ class ServedNetwork:
 
     @classmethod
     def of(cls, network: Network) -> ServedNetwork:
-        """Find out what a network answers and where it is cut, on a picture of noise.
-
-        Raises:
-            OptionError: It takes volumes.
-        """
-        if network.preprocess.takes_volumes:
-            raise OptionError(
-                f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
-                "volumes by limelight.explain."
-            )
+        """Find out what a network answers and where it is cut, on a picture of noise."""
         options = Options.read(classes=network.classes)
         inputs = ModelInputs.of(_noise(network))
         (cut,) = cut_layers(network.model, inputs, [None], options)
@@ -141,42 +132,43 @@ class ServedNetwork:
 
 
 class ServedNetworks:
-    """The networks of a page by their names, loaded when they are first asked for."""
+    """The networks of a page by their names."""
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Network]]) -> None:
+    def __init__(self, networks: Mapping[str, Network]) -> None:
         """Offer networks; the first is the one that is shown when none is named.
 
-        Args:
-            loaders: What loads each of them.
+        Raises:
+            OptionError: One takes volumes.
         """
-        self._loaders = dict(loaders)
-        self._loaded = dict[str, ServedNetwork]()
+        for network in networks.values():
+            if network.preprocess.takes_volumes:
+                raise OptionError(
+                    f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
+                    "volumes by limelight.explain."
+                )
+        self._networks = dict(networks)
+        self._served = dict[str, ServedNetwork]()
         self._lock = threading.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names."""
-        return tuple(self._loaders)
-
-    @property
-    def loaded(self) -> int:
-        """How many are in memory."""
-        return len(self._loaded)
+        return tuple(self._networks)
 
     def get(self, name: str | None = None) -> ServedNetwork:
-        """Return a network, which is loaded if it was not; None for the first.
+        """Return a network; None for the first.
 
         Raises:
             Refusal: There is none of that name.
-            LimelightError: It cannot be loaded.
+            LimelightError: The page cannot show it.
         """
         name = self.names[0] if name is None else name
-        if name not in self._loaders:
+        if name not in self._networks:
             raise Refusal("no-such-network", 404, name=repr(name), known=", ".join(self.names))
         with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = ServedNetwork.of(self._loaders[name]())
-            return self._loaded[name]
+            if name not in self._served:
+                self._served[name] = ServedNetwork.of(self._networks[name])
+            return self._served[name]
 
 
 def method_facts() -> list[dict[str, Any]]:
