@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import LayerError, MethodError
-from limelight.evidence import at_least_float32, contributions, total
+from limelight.evidence import at_least_float32, contributions
 from limelight.explanation import Explanation
 from limelight.finish import along_axes
 from limelight.layers.resolved import INPUT
@@ -95,12 +96,13 @@ def cell(
     }
 
 
-def looks_at(look: Look, request: CellRequest) -> dict[str, Any]:
+def looks_at(look: Look, request: CellRequest, check: Callable[[], None]) -> dict[str, Any]:
     """Return where the cell under a point looks: `looks`, or None and `why` there is nothing.
 
     `looks` holds the centre and the standard deviation around it, x and y in pixels of the photo,
     and how much the cell answers to a change of the picture, 1 for the cell that answers most. All
-    cells of a layer are measured at once, by some twenty runs, and kept.
+    cells of a layer are measured at once, by some twenty runs, and kept. `check` is called between
+    them.
 
     Raises:
         Refusal, LimelightError: As `cell`.
@@ -109,7 +111,9 @@ def looks_at(look: Look, request: CellRequest) -> dict[str, Any]:
     at = find_cell(look, explanation, request.at)
     if explanation.layer == INPUT:
         return {"looks": None, "why": "input"}
-    places = look.once(("cells", explanation.layer), lambda: _measured(look, explanation.layer))
+    places = look.once(
+        ("cells", explanation.layer), lambda: _measured(look, explanation.layer, check)
+    )
     if places is None:
         return {"looks": None, "why": "not-measured"}
     if places.energy.shape != explanation.raw.shape[1:]:
@@ -191,29 +195,21 @@ def _channel(apart: TakenApart, at: tuple[int, int], number: int) -> dict[str, A
 
 def _taken_apart(look: Look, request: CellRequest, progress: ProgressCallback | None) -> TakenApart:
     """Return the map that was asked for, taken apart; it is kept for the next point."""
-    asked = MapRequest.model_validate(request.model_dump(include=set(MapRequest.model_fields)))
-    return look.once(("taken apart", asked), lambda: _take_apart(look, asked, progress))
+    key = "taken apart", request.target, request.method, request.layer
+    return look.once(key, lambda: _take_apart(look, request, progress))
 
 
 def _take_apart(look: Look, request: MapRequest, progress: ProgressCallback | None) -> TakenApart:
-    """Make a map, and note what its method adds up.
+    """Make a map, and take it apart.
 
     1. Make the map.
     2. Take activations and gradients of the layer, if the map is on its grid.
     3. Take what each channel adds.
     """
     # 1. The map.
-    sums = list[tuple[Tensor, Tensor]]()
-
-    def noted_total(weights: Tensor, values: Tensor) -> Tensor:
-        sums.append((weights.detach(), values.detach()))
-        return total(weights, values)
-
-    explanation = look.explain(request, progress, noted_total)
+    explanation, method, sums = look.made(request, progress)
     # 2. The layer.
-    assert explanation.recipe is not None  # every map of a look has one
-    (part,) = explanation.recipe.parts
-    method, nothing = part.method, TakenApart(explanation, None, None, None, None)
+    nothing = TakenApart(explanation, None, None, None, None)
     if method.place == "network":
         return nothing
     evidence = look.evidence_at(explanation.layer, request.target, method)
@@ -233,11 +229,11 @@ def _take_apart(look: Look, request: MapRequest, progress: ProgressCallback | No
     return TakenApart(explanation, activations, gradients, None, added_by_slope)
 
 
-def _measured(look: Look, layer: str) -> CellPlaces | None:
+def _measured(look: Look, layer: str, check: Callable[[], None]) -> CellPlaces | None:
     """Return where the cells of a layer look; None if it cannot be measured."""
     try:
         with torch.inference_mode(False):
             model, spec = unwrap(look.served.network.model), look.served.options.spec
-            return measure_cells(model, look.inputs, layer, spec)
+            return measure_cells(model, look.inputs, layer, spec, lambda _done, _total: check())
     except LayerError:
         return None

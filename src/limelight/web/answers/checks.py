@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from limelight.explanation import Explanation
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.controls import control_case
 from limelight.metrics.faithfulness import pixel_ranks
-from limelight.progress import ProgressCallback
 from limelight.web.answers.numbers import finite
 from limelight.web.answers.probes import blurred_input
 from limelight.web.requests import MapRequest
@@ -33,9 +33,7 @@ _LEAST_PROBABILITY = 0.05
 CheckVerdict = Literal["ahead", "ahead-on-average", "behind-centre", "no-better"]
 
 
-def check(
-    look: Look, request: MapRequest, progress: ProgressCallback | None = None
-) -> dict[str, Any]:
+def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> dict[str, Any]:
     """Return what is left when the hottest pixels of a map are blurred away, beside the controls.
 
     1. Make the map.
@@ -43,11 +41,16 @@ def check(
     3. Blur the hottest fifth away, by this map, by random maps on its grid, by a blob in the
        centre. What random maps and the blob leave is kept for the next map on this grid.
 
+    Args:
+        look: The photo as the network saw it.
+        request: The map.
+        give_way: Called between runs; it raises an error when nobody waits any more.
+
     Raises:
         LimelightError: As `Look.explain`.
     """
     # 1. The map.
-    explanation = look.explain(request, progress)
+    explanation = look.explain(request, lambda _task, _done, _total: give_way())
     (status,) = explanation.status
     answer: dict[str, Any] = {
         "share": SHARE,
@@ -60,9 +63,7 @@ def check(
         return {**answer, "own": None}
     # 2. The network.
     perturbed = look.once(("perturbed", request.target), lambda: _perturbed(look, request))
-    by_probability = (
-        perturbed.has_probability and float(perturbed.value[0]) >= _LEAST_PROBABILITY
-    )
+    by_probability = perturbed.has_probability and float(perturbed.value[0]) >= _LEAST_PROBABILITY
     # 3. The map and the controls.
     blurred = blurred_input(look)
 
@@ -71,17 +72,17 @@ def check(
         changed = torch.where(removed.reshape(1, 1, *perturbed.size), blurred.to(image), image)
         return _read(perturbed, changed, by_probability=by_probability)
 
+    def left_by(control: str) -> float:
+        return left(control_case(control, perturbed, grid, explanation.span))
+
+    grid = tuple(explanation.raw.shape[1:])
     maps = Maps(explanation.raw.detach(), explanation.heatmap.detach(), explanation.span)
     own = left(MapCase(maps, perturbed))
     controls = dict[str, float]()
-    grid = tuple(explanation.raw.shape[1:])
     for control in ("centre", *(f"random:seed={seed}" for seed in range(RANDOM_MAPS))):
         key = "left without", control, grid, explanation.span, by_probability
-        if progress:
-            progress("check", len(controls), RANDOM_MAPS + 1)
-        controls[control] = perturbed.once(
-            key, lambda c=control: left(control_case(c, perturbed, grid, explanation.span))
-        )
+        give_way()
+        controls[control] = perturbed.once(key, partial(left_by, control))
     centre, *chance = controls.values()
     before = float((perturbed.value if by_probability else perturbed.score)[0])
     mean = sum(chance) / len(chance)

@@ -14,7 +14,7 @@ from limelight.metrics.metric import Metric
 from limelight.metrics.run import QUICK_METRICS, measure_all
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import FaithfulnessRequest
-from limelight.web.serving.work_queue import Job
+from limelight.web.serving.turns import Turns
 from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.wording import library_sentence, say
@@ -56,7 +56,7 @@ def find_metrics(names: Sequence[str]) -> list[Metric]:
 
 
 def measure_faithfulness(
-    look: Look, request: FaithfulnessRequest, job: Job[dict[str, Any]], language: Language
+    look: Look, request: FaithfulnessRequest, turns: Turns, language: Language
 ) -> dict[str, Any]:
     """Measure a map by metrics one after the other, and return all rows.
 
@@ -68,13 +68,12 @@ def measure_faithfulness(
         LimelightError: As `Look.explain`.
     """
     metrics = find_metrics(request.metrics)
-    explanation = look.explain(request, job.progress)
+    explanation = look.explain(request, turns.progress)
     rows = list[dict[str, Any]]()
     for number, metric in enumerate(metrics):
 
         def progress(_task: str, done: int, total: int, at: int = number) -> None:
-            job.check()
-            job.tell(
+            turns.tell(
                 {
                     "progress": {
                         "task": metrics[at].name,
@@ -85,10 +84,12 @@ def measure_faithfulness(
                     }
                 }
             )
+            turns.check()
 
         progress(metric.name, 0, 0)
         rows.append(_row(look, explanation, metric, progress, language))
-        job.tell({"row": rows[-1]})
+        turns.check()  # `measure` takes any error for a metric that cannot be had
+        turns.tell({"row": rows[-1]})
     judged = [row for row in rows if row["verdict"] in ("both", "random", "centre", "none")]
     return {
         "done": {

@@ -11,7 +11,7 @@ from limelight.web.answers.cells import cell, looks_at
 from limelight.web.answers.probes import probe
 from limelight.web.requests import CellRequest, ProbeRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
-from limelight.web.serving.streams import streamed
+from limelight.web.serving.turns import Turns, streamed_in_turns
 from limelight.web.serving.work_queue import Job
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["probes"])
@@ -47,10 +47,10 @@ async def look_into_cell(
     """
     stored = state.photos.get(photo_id)
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+    def work(turns: Turns) -> dict[str, Any]:
         found = state.looks.get(stored, state.networks.get(asked.network))
-        job.tell({"cell": cell(found, asked, job.progress)})
-        job.check()
-        return looks_at(found, asked)
+        turns.tell({"cell": cell(found, asked, turns.progress)})
+        return looks_at(found, asked, turns.check)
 
-    return streamed(state.queue.submit(work, client, asked.replaces), language)
+    turns = Turns(work, state.settings.limits)
+    return streamed_in_turns(state.queue, turns, client, asked.replaces, language)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
-from limelight.web.answers.checks import check
+from limelight.web.answers.checks import check_map
 from limelight.web.answers.faithfulness import (
     find_metrics,
     measure_faithfulness,
@@ -16,8 +16,7 @@ from limelight.web.answers.faithfulness import (
 from limelight.web.answers.instead import instead
 from limelight.web.requests import CheckRequest, FaithfulnessRequest, MapRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
-from limelight.web.serving.streams import streamed
-from limelight.web.serving.work_queue import Job
+from limelight.web.serving.turns import Turns, result_in_turns, streamed_in_turns
 
 router = APIRouter(tags=["trust"])
 
@@ -29,7 +28,7 @@ async def metrics(language: AskedLanguage) -> list[dict[str, Any]]:
 
 
 @router.post("/api/photos/{photo_id}/check")
-async def check_map(
+async def quick_check(
     photo_id: str, asked: CheckRequest, state: State, client: Client
 ) -> dict[str, Any]:
     """What is left of the score when the hottest fifth is blurred away, beside chance and centre.
@@ -38,11 +37,12 @@ async def check_map(
     """
     stored = state.photos.get(photo_id)
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+    def work(turns: Turns) -> dict[str, Any]:
         found = state.looks.get(stored, state.networks.get(asked.network))
-        return check(found, asked, job.progress)
+        return check_map(found, asked, turns.check)
 
-    return await state.queue.result(work, client, asked.replaces)
+    turns = Turns(work, state.settings.limits)
+    return await result_in_turns(state.queue, turns, client, asked.replaces)
 
 
 @router.post("/api/photos/{photo_id}/faithfulness")
@@ -57,11 +57,12 @@ async def faithfulness(
     stored = state.photos.get(photo_id)
     find_metrics(asked.metrics)  # an unknown one is refused before anything is sent
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+    def work(turns: Turns) -> dict[str, Any]:
         found = state.looks.get(stored, state.networks.get(asked.network))
-        return measure_faithfulness(found, asked, job, language)
+        return measure_faithfulness(found, asked, turns, language)
 
-    return streamed(state.queue.submit(work, client, asked.replaces), language)
+    turns = Turns(work, state.settings.limits)
+    return streamed_in_turns(state.queue, turns, client, asked.replaces, language)
 
 
 @router.post("/api/photos/{photo_id}/instead")
@@ -71,8 +72,9 @@ async def next_steps(
     """The next steps for a map that shows nothing; each of them leads to a map that does."""
     stored = state.photos.get(photo_id)
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+    def work(turns: Turns) -> dict[str, Any]:
         found = state.looks.get(stored, state.networks.get(asked.network))
-        return instead(found, asked, job.check, language)
+        return instead(found, asked, turns.check, language)
 
-    return await state.queue.result(work, client)
+    turns = Turns(work, state.settings.limits)
+    return await result_in_turns(state.queue, turns, client, "instead")

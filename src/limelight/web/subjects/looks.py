@@ -6,9 +6,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from limelight.application import (
     apply_method,
@@ -17,7 +18,7 @@ from limelight.application import (
     layer_to_cut,
     method_for,
 )
-from limelight.evidence import Combine
+from limelight.evidence import total
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT
@@ -38,10 +39,31 @@ from limelight.web.subjects.targets import read_target
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
 
-#: How many other results are kept.
-_MOST_RESULTS = 64
+#: How many maps and other results are kept.
+_MOST_RESULTS = 24
 
 _Result = TypeVar("_Result")
+
+
+class WeighedSum(NamedTuple):
+    """Weights, `[B, K]` or `[B, K, *grid]`, and the values `[B, K, *grid]` that they multiply."""
+
+    weights: Tensor
+    values: Tensor
+
+
+class MadeMap(NamedTuple):
+    """A map of one image.
+
+    Attributes:
+        explanation: The map.
+        method: The method that made it.
+        sums: What the method added up over channels, if it did.
+    """
+
+    explanation: Explanation
+    method: Method
+    sums: tuple[WeighedSum, ...]
 
 
 class Look:
@@ -110,25 +132,29 @@ class Look:
         """What the network returned."""
         return self.cut(None).output
 
-    def explain(
-        self,
-        request: MapRequest,
-        progress: ProgressCallback | None = None,
-        combine: Combine | None = None,
-    ) -> Explanation:
+    def explain(self, request: MapRequest, progress: ProgressCallback | None = None) -> Explanation:
         """Return the map that was asked for, to be drawn on the photo.
-
-        1. Take the method, or the default for the score.
-        2. Take the cut that it reads, and the evidence for the target there.
-        3. Apply the method.
-
-        Args:
-            request: The map.
-            progress: Called as progress(method, done, total).
-            combine: As in `apply_method`: one that also notes what the method adds up.
 
         Raises:
             LimelightError: As `limelight.explain`.
+        """
+        return self.made(request, progress).explanation
+
+    def made(self, request: MapRequest, progress: ProgressCallback | None = None) -> MadeMap:
+        """Return the map that was asked for, and the sums that it was made of; it is kept.
+
+        Raises:
+            LimelightError: As `limelight.explain`.
+        """
+        key = "map", request.target, request.method, request.layer
+        return self.once(key, lambda: self._make(request, progress))
+
+    def _make(self, request: MapRequest, progress: ProgressCallback | None) -> MadeMap:
+        """Make a map.
+
+        1. Take the method, or the default for the score.
+        2. Take the cut that it reads, and the evidence for the target there.
+        3. Apply the method, and note what it adds up.
         """
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
@@ -140,12 +166,18 @@ class Look:
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
+        sums = list[WeighedSum]()
+
+        def noted_total(weights: Tensor, values: Tensor) -> Tensor:
+            sums.append(WeighedSum(weights.detach(), values.detach()))
+            return total(weights, values)
+
         if layer is None and method.place == "layer":
-            explanation = apply_where_connected(evidence, method, self._others, combine)
+            explanation = apply_where_connected(evidence, method, self._others, noted_total)
         else:
-            explanation = apply_method(evidence, method, combine)
+            explanation = apply_method(evidence, method, noted_total)
         evidence.options = self.served.options
-        return explanation.drawn_on([self.crop])
+        return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
 
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """Return the result of `compute` under a key; only the first call with it computes it.
