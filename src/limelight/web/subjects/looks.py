@@ -29,6 +29,8 @@ from limelight.targets import Scores
 from limelight.targets.class_names import label_of
 from limelight.targets.outputs import answers
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
@@ -47,8 +49,9 @@ class Look:
         inputs: What the network was given.
     """
 
-    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
         """Prepare the photo; the network runs when it is first asked about it."""
+        self._limits = limits
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -109,6 +112,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
+        self._check_options(method)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -122,6 +126,17 @@ class Look:
             explanation = apply_method(evidence, method)
         evidence.options = self.served.options
         return explanation.drawn_on([self.crop])
+
+    def _check_options(self, method: Method) -> None:
+        """Refuse options that would take more memory than there may be.
+
+        Raises:
+            Refusal: They would.
+        """
+        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > most:
+                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
     def _evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
@@ -159,9 +174,9 @@ class Look:
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Begin without any."""
-        self._most = most_bytes
+        self._limits = limits
         self._looks = OrderedDict[tuple[str, str], Look]()
         self._lock = threading.Lock()
 
@@ -175,9 +190,9 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served.network.name
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served)
+            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
-            while self._looks and taken > self._most:
+            while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
             self._looks[key] = look
             return look
