@@ -69,6 +69,6 @@ async def network(name: str, state: State, client: Client, layers: bool = True) 
     """
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return state.networks.get(name).facts(layers=layers)
+        return state.networks.facts(name, layers=layers)
 
     return await state.queue.result(work, client)

@@ -23,14 +23,12 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.photos.crops import CroppedPhoto
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
-from limelight.runtime.detectors import read_detected
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
 from limelight.web.requests import MapRequest, TargetRequest
 from limelight.web.serving.refusals import Refusal
 from limelight.web.settings import Limits
+from limelight.web.subjects.answers import first_answers, found_objects
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
@@ -86,13 +84,15 @@ class Look:
         return self._evidence_at(None, target, METHODS["gradcam"]).scores
 
     def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network: index, name and probability of each."""
-        network, output = self.served.network, self.output
-        output = read_detected(output, self.inputs, network.model)
-        return [
-            {"index": index, "name": label_of(index, network.classes), "probability": probability}
-            for index, probability in answers(output, count)
-        ]
+        """Return the first answers of the network, as `first_answers`."""
+        served = self.served
+        if served.takes_texts:
+            count = max(count, len(served.network.classes or ()))
+        return first_answers(self.output, served.network, self.inputs, served.measure, count)
+
+    def objects(self) -> list[dict[str, Any]] | None:
+        """Return the objects that a detector found; None for a network that is none."""
+        return found_objects(self.output, self.served.network, self.inputs, self.crop.box)
 
     @property
     def output(self) -> Any:
@@ -177,7 +177,7 @@ class Looks:
     def __init__(self, limits: Limits) -> None:
         """Begin without any."""
         self._limits = limits
-        self._looks = OrderedDict[tuple[str, str], Look]()
+        self._looks = OrderedDict[tuple[str, ServedNetwork], Look]()
         self._lock = threading.Lock()
 
     @property
@@ -188,7 +188,7 @@ class Looks:
 
     def get(self, stored: StoredPhoto, served: ServedNetwork) -> Look:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
-        key = stored.id, served.network.name
+        key = stored.id, served
         with self._lock:
             look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
