@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from limelight.photos.samples import find_sample
+from limelight.web.replies import PhotoReply, file_replies, form, json_reply
 from limelight.web.routes.asked import State
 from limelight.web.serving.page_state import PageState
 from limelight.web.serving.refusals import Refusal
@@ -18,14 +19,14 @@ from limelight.web.subjects.uploads import read_upload, shown_name
 router = APIRouter(prefix="/api/photos", tags=["photos"])
 
 
-@router.post("")
+@router.post("", responses=json_reply(PhotoReply), openapi_extra=form(None, several=False))
 async def upload(request: Request, state: State) -> dict[str, Any]:
     """Hold a photo, sent as the file `photo` of a form, and return its id."""
     (stored,) = [await stored_photo(each, state) for each in await uploaded(request, most=1)]
     return _facts(stored)
 
 
-@router.post("/sample/{name}")
+@router.post("/sample/{name}", responses=json_reply(PhotoReply))
 async def sample(name: str, state: State) -> dict[str, Any]:
     """Hold a sample photo."""
     data = await run_in_threadpool(find_sample(name).read_bytes)
@@ -33,7 +34,7 @@ async def sample(name: str, state: State) -> dict[str, Any]:
     return _facts(state.photos.add(photo, name))
 
 
-@router.get("/{photo_id}/picture")
+@router.get("/{photo_id}/picture", response_class=Response, responses=file_replies("image/webp"))
 async def picture(photo_id: str, state: State, longest: int = 1024) -> Response:
     """The photo, upright, drawn anew as WebP."""
     stored = state.photos.get(photo_id)

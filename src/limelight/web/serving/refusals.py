@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from limelight.errors import LimelightError
 from limelight.web.settings import Language
 from limelight.web.wording import library_sentence, say
+
+#: The header in which an answer names the code of its error, as its body does.
+ERROR_HEADER: Final = "x-limelight-error"
 
 
 class Refusal(LimelightError):
