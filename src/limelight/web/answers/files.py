@@ -79,9 +79,7 @@ def make_file(
         text = csv_text(explanation.rows([photo]), EXPLANATION_COLUMNS, line_end="\r\n")
         return MadeFile(name, text.encode())
     if asked.kind == "page":
-        html = shared_page(
-            explanation, beside(), asked, network=served.network.name, language=language
-        )
+        html = shared_page(explanation, beside(), asked, served, language=language)
         return MadeFile(name, html.encode(errors="backslashreplace"))
     with tempfile.TemporaryDirectory(prefix="limelight-") as folder:
         if asked.kind == "regions":

@@ -79,7 +79,7 @@
     get("high").textContent = kind() === "heat" ? "1" : told(map.largest);
     get("status").className = name === "ok" ? "ok" : "";
     get("status").textContent = name === "ok" ? texts.ok : message;
-    get("label").textContent = map.label;
+    for (const id of ["title", "label"]) get(id).textContent = map.label;
     get("score").textContent = told(map.score);
     get("method").textContent = map.method;
     get("layer").textContent = map.layer;
