@@ -245,7 +245,7 @@ def file_replies(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "The file.", "content": content}}
 
 
-def form(fields: type[BaseModel] | None, *, several: bool) -> dict[str, Any]:
+def form_of(fields: type[BaseModel] | None, *, several: bool) -> dict[str, Any]:
     """Return what a form is documented to hold: photos, and beside them fields.
 
     Args:

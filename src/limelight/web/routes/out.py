@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Response
-from starlette.concurrency import run_in_threadpool
 
 from limelight.explanation import Explanation
 from limelight.web.answers.code_lines import code_lines
@@ -49,9 +48,12 @@ async def files(
 
 @router.post("/code", responses=json_reply(CodeReply))
 async def code(
-    photo_id: str, asked: FileRequest, state: State, language: AskedLanguage
+    photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
 ) -> dict[str, Any]:
     """The lines of Python and of the command that write the same file."""
     stored = state.photos.get(photo_id)
-    served = await run_in_threadpool(state.networks.get, asked.network)
-    return code_lines(asked, served, stored.name, language)
+
+    def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
+        return code_lines(asked, state.networks.get(asked.network), stored.name, language)
+
+    return await state.queue.result(work, client)

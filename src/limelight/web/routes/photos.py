@@ -6,12 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from limelight.photos.samples import find_sample
-from limelight.web.replies import PhotoReply, file_replies, form, json_reply
+from limelight.web.replies import PhotoReply, file_replies, form_of, json_reply
 from limelight.web.routes.asked import State
-from limelight.web.serving.page_state import PageState
 from limelight.web.serving.refusals import Refusal
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.uploads import read_upload, shown_name
@@ -19,11 +18,15 @@ from limelight.web.subjects.uploads import read_upload, shown_name
 router = APIRouter(prefix="/api/photos", tags=["photos"])
 
 
-@router.post("", responses=json_reply(PhotoReply), openapi_extra=form(None, several=False))
+@router.post("", responses=json_reply(PhotoReply), openapi_extra=form_of(None, several=False))
 async def upload(request: Request, state: State) -> dict[str, Any]:
     """Hold a photo, sent as the file `photo` of a form, and return its id."""
-    (stored,) = [await stored_photo(each, state) for each in await uploaded(request, most=1)]
-    return _facts(stored)
+    limits = state.settings.limits
+    async with request.form(max_files=2, max_fields=50) as form:
+        (sent,) = sent_photos(form, most=1)
+        name = shown_name(sent.filename or "")
+        data = await sent.read(limits.upload_bytes + 1)  # to be told that it is too large
+    return _facts(state.photos.add(await run_in_threadpool(read_upload, data, name, limits), name))
 
 
 @router.post("/sample/{name}", responses=json_reply(PhotoReply))
@@ -50,31 +53,18 @@ async def drop(photo_id: str, state: State) -> Response:
     return Response(status_code=204)
 
 
-async def uploaded(request: Request, most: int) -> list[UploadFile]:
+def sent_photos(form: FormData, most: int) -> list[UploadFile]:
     """Return the files of a form's field `photo`.
 
     Raises:
         Refusal: There is none, or there are too many.
     """
-    form = await request.form(max_files=max(most, 1) + 1, max_fields=50)
     sent = [each for each in form.getlist("photo") if isinstance(each, UploadFile)]
     if not sent:
         raise Refusal("no-file", 422, field="photo")
     if len(sent) > most:
         raise Refusal("too-many-files", 413, given=len(sent), most=most)
     return sent
-
-
-async def stored_photo(sent: UploadFile, state: PageState) -> StoredPhoto:
-    """Decode a file that was sent, and hold the photo.
-
-    Raises:
-        Refusal, PhotoError: As `read_upload`.
-    """
-    limits, name = state.settings.limits, shown_name(sent.filename or "")
-    data = await sent.read(limits.upload_bytes + 1)
-    photo = await run_in_threadpool(read_upload, data, name, limits)
-    return state.photos.add(photo, name)
 
 
 def _facts(stored: StoredPhoto) -> dict[str, Any]:

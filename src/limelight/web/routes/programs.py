@@ -10,16 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData
 from starlette.responses import JSONResponse
 
 from limelight.errors import LimelightError
 from limelight.plain import as_json
 from limelight.web.answers.programs import SentPhoto, explain_sent, outcome_as_dict, picture_of
-from limelight.web.replies import ExplainReply, HealthReply, form, json_reply
+from limelight.web.replies import ExplainReply, HealthReply, form_of, json_reply
 from limelight.web.requests import ExplainFields
 from limelight.web.routes.asked import AskedLanguage, Client, State
-from limelight.web.routes.photos import uploaded
+from limelight.web.routes.photos import sent_photos
 from limelight.web.serving.counters import Figures
 from limelight.web.serving.work_queue import Job
 from limelight.web.subjects.uploads import shown_name
@@ -36,7 +36,7 @@ _PNG: dict[str, Any] = {"image/png": {"schema": {"type": "string", "format": "bi
     "/api/explain",
     response_class=Response,
     responses={200: {**json_reply(ExplainReply)[200], "content": _PNG}},
-    openapi_extra=form(ExplainFields, several=True),
+    openapi_extra=form_of(ExplainFields, several=True),
 )
 async def explain(
     request: Request, state: State, client: Client, language: AskedLanguage
@@ -47,29 +47,31 @@ async def explain(
     `error`, and the others go on. With `format=png`, or `Accept: image/png`, it is the picture of
     one photo.
     """
-    fields = await _fields(request)
-    as_png = fields.format == "png"
-    files = await uploaded(request, most=1 if as_png else state.settings.limits.files)
-    most = state.settings.limits.upload_bytes + 1
-    sent = [
-        SentPhoto(shown_name(each.filename or ""), partial(each.file.read, most)) for each in files
-    ]
+    limits = state.settings.limits
+    async with request.form(max_files=limits.files + 1, max_fields=50) as form:
+        fields = _fields(form, request.headers.get("accept", ""))
+        as_png = fields.format == "png"
+        enough = limits.upload_bytes + 1  # to be told that one is too large
+        sent = [
+            SentPhoto(shown_name(each.filename or ""), partial(each.file.read, enough))
+            for each in sent_photos(form, most=1 if as_png else limits.files)
+        ]
 
-    def work(job: Job[bytes]) -> bytes:
-        served = state.networks.get(fields.network)
-        outcomes = explain_sent(sent, served, fields, state.settings.limits, job.progress)
-        if as_png:
-            (outcome,) = outcomes
-            if isinstance(outcome, LimelightError):
-                raise outcome
-            return picture_of(outcome, fields)
-        photos = []
-        for each, outcome in zip(sent, outcomes, strict=True):
-            job.check()
-            photos.append(outcome_as_dict(each.name, outcome, served, fields, language))
-        return as_json({"network": served.network.name, "photos": photos}).encode()
+        def work(job: Job[bytes]) -> bytes:
+            served = state.networks.get(fields.network)
+            outcomes = explain_sent(sent, served, fields, limits, job.progress)
+            if as_png:
+                (outcome,) = outcomes
+                if isinstance(outcome, LimelightError):
+                    raise outcome
+                return picture_of(outcome, fields)
+            photos = []
+            for each, outcome in zip(sent, outcomes, strict=True):
+                job.check()
+                photos.append(outcome_as_dict(each.name, outcome, served, fields, language))
+            return as_json({"network": served.network.name, "photos": photos}).encode()
 
-    answer = await state.queue.result(work, client)
+        answer = await state.queue.result(work, client)
     return Response(answer, media_type="image/png" if as_png else "application/json")
 
 
@@ -84,7 +86,7 @@ async def health(state: State) -> JSONResponse:
         "status": status,
         "waiting": queue.length,
         "seconds": round(seconds, 3),
-        "networks": state.networks.loaded,
+        "networks": len(state.networks.names),
     }
     return JSONResponse(facts, 200 if status == "ok" else 503)
 
@@ -102,21 +104,20 @@ async def metrics(state: State) -> Response:
         "photo_bytes": ("Bytes of the photos that are held.", lambda: state.photos.taken),
         "look_bytes": ("Bytes of passes of networks that are held.", lambda: state.looks.taken),
         "documents": ("Documents that are held.", lambda: len(state.documents)),
-        "networks_loaded": ("Networks in memory.", lambda: state.networks.loaded),
+        "networks_loaded": ("Networks in memory.", lambda: len(state.networks.names)),
     }
     text = await run_in_threadpool(state.counters.text, figures)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-async def _fields(request: Request) -> ExplainFields:
+def _fields(form: FormData, accepted: str) -> ExplainFields:
     """Return the fields of a form.
 
     Raises:
         RequestValidationError: One is not known, or has a value that it cannot have.
     """
-    sent = await request.form()
-    given = {name: value for name, value in sent.items() if not isinstance(value, UploadFile)}
-    if "image/png" in request.headers.get("accept", ""):
+    given = {name: value for name, value in form.items() if isinstance(value, str)}
+    if "image/png" in accepted:
         given.setdefault("format", "png")
     try:
         return ExplainFields.model_validate(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from dataclasses import replace
@@ -25,7 +24,6 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.detectors import read_detected
-from limelight.runtime.record import cached_record
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
 from limelight.targets.class_names import label_of
@@ -38,9 +36,6 @@ from limelight.web.subjects.targets import read_target
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
 
-#: A graph keeps what the layers put out, and about as much again.
-_GRAPH_OVER_OUTPUTS = 2
-
 
 class Look:
     """A photo as a network saw it. It is used by one thread at a time.
@@ -50,7 +45,6 @@ class Look:
         served: The network.
         crop: The photo, with the box of it that the network saw.
         inputs: What the network was given.
-        taken: About how many bytes the pass takes.
     """
 
     def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
@@ -62,21 +56,24 @@ class Look:
         self._cuts = dict[str | None, Cut]()
         self._graph_at_input: Cut | None = None
         self._others = list[Cut]()
+        self._passes = 0
         self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
-        calls = cached_record(network.model, self.inputs, served.options.spec)
-        element = self.inputs.image.element_size()
-        outputs = sum(math.prod(call.shape) for call in calls) * element
-        self.taken = _GRAPH_OVER_OUTPUTS * outputs + self.inputs.image.numel() * element
+
+    @property
+    def taken(self) -> int:
+        """About how many bytes it takes: the graph of each pass that was made."""
+        return self._passes * self.served.graph_bytes
 
     def cut(self, layer: str | None) -> Cut:
-        """Return the network cut at a layer; the first time, at all layers of the page at once.
+        """Return the network cut at a layer; at all layers that the page offers in one pass.
 
         Raises:
             LimelightError: As `limelight.cut`.
         """
         if layer not in self._cuts:
-            offered = [None, *(each.path for each in self.served.layers)]
-            layers = offered if layer in offered else [layer]
+            offered = [None, *(each.path for each in self.served.offered)]
+            layers = [each for each in offered if each not in self._cuts]
+            layers = layers if layer in layers else [layer]
             cuts = self._cut(layers, METHODS["gradcam"])
             self._cuts |= dict(zip(layers, cuts, strict=True))
         return self._cuts[layer]
@@ -153,6 +150,7 @@ class Look:
         return self._graph_at_input
 
     def _cut(self, layers: list[str | None], method: Method) -> list[Cut]:
+        self._passes += 1
         with torch.inference_mode(False):
             model = self.served.network.model
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)

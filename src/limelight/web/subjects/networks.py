@@ -1,10 +1,12 @@
-"""The networks of a page: each is loaded once, for all who ask."""
+"""The networks of a page: each is in memory once, for all who ask."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -12,10 +14,11 @@ import torch
 from limelight.errors import OptionError
 from limelight.inputs import ModelInputs
 from limelight.layers.choice import candidates, stages
+from limelight.layers.record import ModuleCall
 from limelight.methods import METHODS
 from limelight.models.network import Network
 from limelight.options import Options
-from limelight.runtime.cut import Cut, cut_layers
+from limelight.runtime.cut import cut_layers
 from limelight.runtime.detectors import read_detected
 from limelight.runtime.record import cached_record
 from limelight.targets.outputs import Detected, class_logits
@@ -23,6 +26,10 @@ from limelight.web.serving.refusals import Refusal
 
 #: What a network answers: one class of the photo, a class of each pixel, or objects in boxes.
 NetworkKind = Literal["classifier", "segmenter", "detector"]
+
+
+#: How many numbers all layers of a network put out for each of its input, before that is known.
+_OUTPUTS_OVER_INPUT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,36 +56,68 @@ class ServedNetwork:
     Attributes:
         network: The network.
         kind: What it answers.
-        layers: Its stages, early to late, the chosen one among them.
         options: How its output is read.
+        chosen: The layer that limelight takes when none is named.
     """
 
     network: Network
     kind: NetworkKind
-    layers: tuple[ServedLayer, ...]
     options: Options
+    chosen: ServedLayer
 
     @classmethod
     def of(cls, network: Network) -> ServedNetwork:
-        """Find out what a network answers, and where it can be cut, on a picture of noise.
-
-        Raises:
-            OptionError: It takes volumes.
-        """
-        if network.preprocess.takes_volumes:
-            raise OptionError(
-                f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
-                "volumes by limelight.explain."
-            )
+        """Find out what a network answers and where it is cut, on a picture of noise."""
         options = Options.read(classes=network.classes)
         inputs = ModelInputs.of(_noise(network))
         (cut,) = cut_layers(network.model, inputs, [None], options)
-        layers = _layers(network, inputs, options, cut)
-        return cls(network, _kind(network, cut.output, inputs), layers, options)
+        chosen = ServedLayer(cut.layer, tuple(cut.layout.grid), True, cut.reason)
+        return cls(network, _kind(network, cut.output, inputs), options, chosen)
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the page needs to know of it, as plain values."""
+    @cached_property
+    def layers(self) -> tuple[ServedLayer, ...]:
+        """Its stages, early to late, the chosen one among them.
+
+        To find them each layer is placed on the picture, which takes seconds the first time.
+        """
+        known = {each.path: each for each in candidates(self._calls)}
+        paths = stages(self._calls)
+        layers = []
+        for path in paths if self.chosen.path in paths else [*paths, self.chosen.path]:
+            if path == self.chosen.path:
+                layers.append(self.chosen)
+            elif layout := known[path].call.layout:
+                layers.append(ServedLayer(path, tuple(layout.grid), False, known[path].objection))
+        return tuple(layers)
+
+    @property
+    def offered(self) -> tuple[ServedLayer, ...]:
+        """The layers that were found so far: at least the chosen one."""
+        return self.layers if "layers" in self.__dict__ else (self.chosen,)
+
+    @property
+    def graph_bytes(self) -> int:
+        """About how many bytes the graph of one pass takes: the outputs, and as much again."""
+        noise = _noise(self.network)
+        if "_calls" in self.__dict__:
+            outputs = sum(math.prod(call.shape) for call in self._calls)
+        else:  # not known yet
+            outputs = _OUTPUTS_OVER_INPUT * noise.numel()
+        return 2 * outputs * noise.element_size()
+
+    @cached_property
+    def _calls(self) -> Sequence[ModuleCall]:
+        inputs = ModelInputs.of(_noise(self.network))
+        return cached_record(self.network.model, inputs, self.options.spec)
+
+    def facts(self, *, layers: bool) -> dict[str, Any]:
+        """Return what the page needs to know of it, as plain values.
+
+        Args:
+            layers: Whether to find all layers that are offered, which may take seconds.
+        """
         network, size = self.network, self.network.preprocess.size
+        offered = self.layers if layers else self.offered
         return {
             "name": network.name,
             "weights": network.weights,
@@ -87,48 +126,49 @@ class ServedNetwork:
             "input": None if size is None else list(size),
             "layers": [
                 {"path": e.path, "grid": list(e.grid), "chosen": e.chosen, "reason": e.reason}
-                for e in self.layers
+                for e in offered
             ],
         }
 
 
 class ServedNetworks:
-    """The networks of a page by their names, loaded when they are first asked for."""
+    """The networks of a page by their names."""
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Network]]) -> None:
+    def __init__(self, networks: Mapping[str, Network]) -> None:
         """Offer networks; the first is the one that is shown when none is named.
 
-        Args:
-            loaders: What loads each of them.
+        Raises:
+            OptionError: One takes volumes.
         """
-        self._loaders = dict(loaders)
-        self._loaded = dict[str, ServedNetwork]()
+        for network in networks.values():
+            if network.preprocess.takes_volumes:
+                raise OptionError(
+                    f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
+                    "volumes by limelight.explain."
+                )
+        self._networks = dict(networks)
+        self._served = dict[str, ServedNetwork]()
         self._lock = threading.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names."""
-        return tuple(self._loaders)
-
-    @property
-    def loaded(self) -> int:
-        """How many are in memory."""
-        return len(self._loaded)
+        return tuple(self._networks)
 
     def get(self, name: str | None = None) -> ServedNetwork:
-        """Return a network, which is loaded if it was not; None for the first.
+        """Return a network; None for the first.
 
         Raises:
             Refusal: There is none of that name.
-            LimelightError: It cannot be loaded.
+            LimelightError: The page cannot show it.
         """
         name = self.names[0] if name is None else name
-        if name not in self._loaders:
+        if name not in self._networks:
             raise Refusal("no-such-network", 404, name=repr(name), known=", ".join(self.names))
         with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = ServedNetwork.of(self._loaders[name]())
-            return self._loaded[name]
+            if name not in self._served:
+                self._served[name] = ServedNetwork.of(self._networks[name])
+            return self._served[name]
 
 
 def method_facts() -> list[dict[str, Any]]:
@@ -162,19 +202,3 @@ def _kind(network: Network, output: Any, inputs: ModelInputs) -> NetworkKind:
     if isinstance(read, Detected | list):
         return "detector"
     return "segmenter" if class_logits(read).ndim == 4 else "classifier"
-
-
-def _layers(
-    network: Network, inputs: ModelInputs, options: Options, chosen: Cut
-) -> tuple[ServedLayer, ...]:
-    """Return the stages of a network, and the chosen layer if it is none of them."""
-    calls = cached_record(network.model, inputs, options.spec)
-    known = {each.path: each for each in candidates(calls)}
-    paths = stages(calls)
-    layers = []
-    for path in paths if chosen.layer in paths else [*paths, chosen.layer]:
-        if path == chosen.layer:
-            layers.append(ServedLayer(path, tuple(chosen.layout.grid), True, chosen.reason))
-        elif layout := known[path].call.layout:
-            layers.append(ServedLayer(path, tuple(layout.grid), False, known[path].objection))
-    return tuple(layers)
