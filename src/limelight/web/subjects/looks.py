@@ -26,12 +26,12 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.photos.crops import CroppedPhoto
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
-from limelight.runtime.detectors import read_detected
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
+from limelight.web.subjects.answers import first_answers, found_objects
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
@@ -76,8 +76,9 @@ class Look:
         inputs: What the network was given.
     """
 
-    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
         """Prepare the photo; the network runs when it is first asked about it."""
+        self._limits = limits
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -113,19 +114,20 @@ class Look:
         return self.evidence_at(None, target, METHODS["gradcam"]).scores
 
     def answers(self, count: int = 5, output: Any = None) -> list[dict[str, Any]]:
-        """Return the first answers of the network: index, name and probability of each.
+        """Return the first answers of the network, as `first_answers`.
 
         Args:
             count: How many.
             output: What the network returned for a changed photo; None for the photo itself.
         """
-        network = self.served.network
-        output = self.output if output is None else output
-        output = read_detected(output, self.inputs, network.model)
-        return [
-            {"index": index, "name": label_of(index, network.classes), "probability": probability}
-            for index, probability in answers(output, count)
-        ]
+        served, output = self.served, self.output if output is None else output
+        if served.takes_texts:
+            count = max(count, len(served.network.classes or ()))
+        return first_answers(output, served.network, self.inputs, served.measure, count)
+
+    def objects(self) -> list[dict[str, Any]] | None:
+        """Return the objects that a detector found; None for a network that is none."""
+        return found_objects(self.output, self.served.network, self.inputs, self.crop.box)
 
     @property
     def output(self) -> Any:
@@ -159,6 +161,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
+        self._check_options(method)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -191,6 +194,17 @@ class Look:
         self._results.move_to_end(key)
         result: _Result = self._results[key]
         return result
+
+    def _check_options(self, method: Method) -> None:
+        """Refuse options that would take more memory than there may be.
+
+        Raises:
+            Refusal: They would.
+        """
+        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > most:
+                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
@@ -228,10 +242,10 @@ class Look:
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Begin without any."""
-        self._most = most_bytes
-        self._looks = OrderedDict[tuple[str, str], Look]()
+        self._limits = limits
+        self._looks = OrderedDict[tuple[str, ServedNetwork], Look]()
         self._lock = threading.Lock()
 
     @property
@@ -242,11 +256,11 @@ class Looks:
 
     def get(self, stored: StoredPhoto, served: ServedNetwork) -> Look:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
-        key = stored.id, served.network.name
+        key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served)
+            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
-            while self._looks and taken > self._most:
+            while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
             self._looks[key] = look
             return look
