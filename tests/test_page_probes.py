@@ -246,7 +246,8 @@ def test_strokes_that_do_not_fit_and_a_missing_photo_are_refused_with_a_sentence
 
 
 def _cell(client: TestClient, photo_id: str, **body: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    first, last = _lines(client, photo_id, "cell", **body)
+    *progress, first, last = _lines(client, photo_id, "cell", **body)
+    assert all("progress" in line for line in progress)
     return first["cell"], last
 
 

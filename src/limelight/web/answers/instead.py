@@ -64,11 +64,9 @@ def instead(
             check()
             made = _shown(look, changed)
             if made is not None:
-                if kind == "layer":
-                    step = {**step, "layer": made.layer}
-                values = {key: value for key, value in step.items() if key != "action"}
+                values = {**step, "layer": made.layer} if kind == "layer" else step
                 words = say(f"page.instead.{kind}", language, **values)
-                steps.append({**step, "words": words})
+                steps.append({"action": kind, **values, "words": words})
                 break
     return {
         "status": {"name": status.name, "message": status_sentence(status, language)},
@@ -79,14 +77,14 @@ def instead(
 def _trials(
     kind: str, look: Look, request: MapRequest, explanation: Explanation, language: Language
 ) -> Iterator[tuple[MapRequest, dict[str, Any]]]:
-    """Yield what may be asked instead, the likeliest first, each with the step that leads there."""
+    """Yield what may be asked instead, the likeliest first, each with what a step there names."""
     if kind == "class":
         for answer in look.answers(_CLASSES):
             index = answer["index"]
             if explanation.index is None or index != int(explanation.index[0]):
                 target = TargetRequest(class_=index)
                 name = named_answer(answer, look.served.measure, language)["name"]
-                step = {"action": "class", "index": index, "name": name}
+                step = {"index": index, "name": name}
                 yield request.model_copy(update={"target": target}), step
     elif kind == "method":
         assert explanation.recipe is not None  # every map of a look has one
@@ -96,10 +94,10 @@ def _trials(
                 # A method that is cut at the input by itself is not held to the layer.
                 layer = request.layer if METHODS[name].place == "layer" else None
                 changed = request.model_copy(update={"method": name, "layer": layer})
-                yield changed, {"action": "method", "method": name}
+                yield changed, {"method": name}
     else:
         for path in _layers(look, request, explanation):
-            yield request.model_copy(update={"layer": path}), {"action": "layer"}
+            yield request.model_copy(update={"layer": path}), {}
 
 
 def _layers(look: Look, request: MapRequest, explanation: Explanation) -> list[str | None]:
