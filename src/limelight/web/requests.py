@@ -113,10 +113,12 @@ class CellRequest(MapRequest):
     Attributes:
         at: x and y of a pixel of the photo; the cell is the one of the map there.
         channels: How many channels are listed.
+        replaces: As in MapsRequest.
     """
 
     at: tuple[float, float]
     channels: Annotated[int, Field(ge=1, le=64)] = 8
+    replaces: Annotated[str, Field(max_length=40)] = "cell"
 
 
 class AskRequest(_Request):
@@ -208,3 +210,25 @@ class ExplainFields(_Request):
     whole: bool = False
     arrays: bool = False
     longest: Annotated[int, Field(ge=16, le=1024)] = 224
+
+
+class CheckRequest(MapRequest):
+    """A map, to be checked quickly.
+
+    Attributes:
+        replaces: As in MapsRequest.
+    """
+
+    replaces: Annotated[str, Field(max_length=40)] = "check"
+
+
+class FaithfulnessRequest(MapRequest):
+    """A map, to be measured by metrics.
+
+    Attributes:
+        metrics: Names in METRICS, without options; none for the quick ones.
+        replaces: As in MapsRequest.
+    """
+
+    metrics: Annotated[tuple[Name, ...], Field(max_length=40)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = "faithfulness"
