@@ -138,6 +138,8 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.vision_language.answer import ExplainedWord as ExplainedWord, Sink as Sink
     from limelight.vision_language.explained_answer import ExplainedAnswer as ExplainedAnswer
     from limelight.vision_language.pipeline import ask as ask, caption as caption
+    from limelight.web.launch import PageServer as PageServer, page as page
+    from limelight.web.settings import Limits as Limits, PageSettings as PageSettings
     from limelight.window_scores import WindowScores as WindowScores
 
 #: The public names, by the module that defines them.
@@ -289,6 +291,8 @@ _PUBLIC_NAMES = {
     "vision_language.answer": ("ExplainedWord", "Sink"),
     "vision_language.explained_answer": ("ExplainedAnswer",),
     "vision_language.pipeline": ("ask", "caption"),
+    "web.launch": ("PageServer", "page"),
+    "web.settings": ("Limits", "PageSettings"),
     "window_scores": ("WindowScores",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}

@@ -32,6 +32,7 @@ COMMANDS = {
     "audit": "Find out where a network looks on a data set, whether it should, and what to mend.",
     "walkthrough": "Show how the heatmap of PHOTO came to be: a page with every step, and its true "
     "numbers.",
+    "page": "Look at a network's maps in a browser: choose, point, compare, brush, and take away.",
     "trace": "Follow the gradient of a score back through the network: activations A, gradients "
     "dy/dA.",
     "layers": "Show the layers a network can be cut at, best first, and which is chosen and why.",

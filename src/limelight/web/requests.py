@@ -50,7 +50,7 @@ class LookRequest(_Request):
     """
 
     network: Name | None = None
-    texts: tuple[Name, ...] = ()
+    texts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
 
 
 class MapRequest(LookRequest):
@@ -114,3 +114,27 @@ class CellRequest(MapRequest):
 
     at: tuple[float, float]
     channels: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class AskRequest(_Request):
+    """A question about a photo, for a model that answers in words.
+
+    Attributes:
+        network: The model's name; None for the first that answers questions.
+        question: The question; "" for a caption. Of a captioner it is what the caption begins with.
+        answer: An answer to explain in place of the model's own.
+        method: A name in METHODS, with options if any; None for the default.
+        layer: A dotted path; None to let limelight choose.
+        most_tokens: How many tokens the answer may have.
+        longest: As in MapsRequest.
+        replaces: As in MapsRequest.
+    """
+
+    network: Name | None = None
+    question: Annotated[str, Field(max_length=2000)] = ""
+    answer: Annotated[str, Field(max_length=2000)] | None = None
+    method: Name | None = None
+    layer: Name | None = None
+    most_tokens: Annotated[int, Field(ge=1, le=256)] = 48
+    longest: Annotated[int, Field(ge=16, le=1024)] = 224
+    replaces: Annotated[str, Field(max_length=40)] = "ask"

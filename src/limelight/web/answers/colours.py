@@ -29,4 +29,5 @@ def colormaps() -> dict[str, dict[str, str]]:
 
 def _colours(name: str) -> str:
     values = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    return b64encode(np.asarray(colours_of(values, name), dtype=np.uint8).tobytes()).decode()
+    colours = np.rint(255 * colours_of(values, name)).astype(np.uint8)
+    return b64encode(colours.tobytes()).decode()

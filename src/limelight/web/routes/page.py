@@ -13,7 +13,8 @@ from starlette.staticfiles import StaticFiles
 from limelight.photos.samples import SAMPLES, samples_are_installed
 from limelight.version import __version__
 from limelight.web.answers.colours import colormaps
-from limelight.web.routes.asked import AskedLanguage, State
+from limelight.web.routes.asked import AskedLanguage, Client, State
+from limelight.web.serving.work_queue import Job
 from limelight.web.subjects.networks import method_facts
 from limelight.web.wording import words
 
@@ -64,7 +65,14 @@ async def page(state: State) -> dict[str, Any]:
 
 
 @router.get("/api/networks/{name:path}")
-async def network(name: str, state: State) -> dict[str, Any]:
-    """What one network answers, its classes and layers. It is loaded if it was not."""
-    served = await run_in_threadpool(state.networks.get, name)
-    return served.facts()
+async def network(name: str, state: State, client: Client, layers: bool = True) -> dict[str, Any]:
+    """What one network answers, its classes and layers.
+
+    To find all layers takes seconds the first time; `layers=false` answers at once, with those
+    that are known.
+    """
+
+    def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
+        return state.networks.facts(name, layers=layers)
+
+    return await state.queue.result(work, client)

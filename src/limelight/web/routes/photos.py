@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -26,8 +26,8 @@ _SAMPLE_LONGEST = 320
 @router.post("")
 async def upload(request: Request, state: State) -> dict[str, Any]:
     """Hold a photo, sent as the file `photo` of a form, and return its id."""
-    (stored,) = [await stored_photo(each, state) for each in await uploaded(request, most=1)]
-    return _facts(stored)
+    (sent,) = await uploads(request, state, most=1)
+    return _facts(await stored_photo(sent, state))
 
 
 @router.post("/sample/{name}")
@@ -61,31 +61,38 @@ async def drop(photo_id: str, state: State) -> Response:
     return Response(status_code=204)
 
 
-async def uploaded(request: Request, most: int) -> list[UploadFile]:
+class Upload(NamedTuple):
+    """A file that was sent: its name, to be shown, and its bytes."""
+
+    name: str
+    data: bytes
+
+
+async def uploads(request: Request, state: PageState, most: int) -> list[Upload]:
     """Return the files of a form's field `photo`.
 
     Raises:
         Refusal: There is none, or there are too many.
     """
-    form = await request.form(max_files=max(most, 1) + 1, max_fields=50)
-    sent = [each for each in form.getlist("photo") if isinstance(each, UploadFile)]
-    if not sent:
-        raise Refusal("no-file", 422, field="photo")
-    if len(sent) > most:
-        raise Refusal("too-many-files", 413, given=len(sent), most=most)
-    return sent
+    async with request.form(max_files=most + 1, max_fields=50) as form:
+        files = [each for each in form.getlist("photo") if isinstance(each, UploadFile)]
+        if not files:
+            raise Refusal("no-file", 422, field="photo")
+        if len(files) > most:
+            raise Refusal("too-many-files", 413, given=len(files), most=most)
+        enough = state.settings.limits.upload_bytes + 1  # to be told that it is too large
+        return [Upload(shown_name(each.filename or ""), await each.read(enough)) for each in files]
 
 
-async def stored_photo(sent: UploadFile, state: PageState) -> StoredPhoto:
+async def stored_photo(upload: Upload, state: PageState) -> StoredPhoto:
     """Decode a file that was sent, and hold the photo.
 
     Raises:
         Refusal, PhotoError: As `read_upload`.
     """
-    limits, name = state.settings.limits, shown_name(sent.filename or "")
-    data = await sent.read(limits.upload_bytes + 1)
-    photo = await run_in_threadpool(read_upload, data, name, limits)
-    return state.photos.add(photo, name)
+    limits = state.settings.limits
+    photo = await run_in_threadpool(read_upload, upload.data, upload.name, limits)
+    return state.photos.add(photo, upload.name)
 
 
 @cache

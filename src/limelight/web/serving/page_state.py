@@ -25,5 +25,5 @@ class PageState:
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
         limits = settings.limits
-        photos, looks = PhotoStore(limits), Looks(limits.look_bytes)
+        photos, looks = PhotoStore(limits), Looks(limits)
         return cls(settings, networks, WorkQueue(limits), photos, looks)

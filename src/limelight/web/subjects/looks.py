@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import OrderedDict
 from dataclasses import replace
@@ -24,22 +23,18 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.photos.crops import CroppedPhoto
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
-from limelight.runtime.detectors import read_detected
-from limelight.runtime.record import cached_record
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
+from limelight.web.subjects.answers import first_answers, found_objects
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
 
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
-
-#: A graph keeps what the layers put out, and about as much again.
-_GRAPH_OVER_OUTPUTS = 2
 
 
 class Look:
@@ -50,11 +45,11 @@ class Look:
         served: The network.
         crop: The photo, with the box of it that the network saw.
         inputs: What the network was given.
-        taken: About how many bytes the pass takes.
     """
 
-    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
         """Prepare the photo; the network runs when it is first asked about it."""
+        self._limits = limits
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -62,21 +57,24 @@ class Look:
         self._cuts = dict[str | None, Cut]()
         self._graph_at_input: Cut | None = None
         self._others = list[Cut]()
+        self._passes = 0
         self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
-        calls = cached_record(network.model, self.inputs, served.options.spec)
-        element = self.inputs.image.element_size()
-        outputs = sum(math.prod(call.shape) for call in calls) * element
-        self.taken = _GRAPH_OVER_OUTPUTS * outputs + self.inputs.image.numel() * element
+
+    @property
+    def taken(self) -> int:
+        """About how many bytes it takes: the graph of each pass that was made."""
+        return self._passes * self.served.graph_bytes
 
     def cut(self, layer: str | None) -> Cut:
-        """Return the network cut at a layer; the first time, at all layers of the page at once.
+        """Return the network cut at a layer; at all layers that the page offers in one pass.
 
         Raises:
             LimelightError: As `limelight.cut`.
         """
         if layer not in self._cuts:
-            offered = [None, *(each.path for each in self.served.layers)]
-            layers = offered if layer in offered else [layer]
+            offered = [None, *(each.path for each in self.served.offered)]
+            layers = [each for each in offered if each not in self._cuts]
+            layers = layers if layer in layers else [layer]
             cuts = self._cut(layers, METHODS["gradcam"])
             self._cuts |= dict(zip(layers, cuts, strict=True))
         return self._cuts[layer]
@@ -86,13 +84,15 @@ class Look:
         return self._evidence_at(None, target, METHODS["gradcam"]).scores
 
     def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network: index, name and probability of each."""
-        network, output = self.served.network, self.output
-        output = read_detected(output, self.inputs, network.model)
-        return [
-            {"index": index, "name": label_of(index, network.classes), "probability": probability}
-            for index, probability in answers(output, count)
-        ]
+        """Return the first answers of the network, as `first_answers`."""
+        served = self.served
+        if served.takes_texts:
+            count = max(count, len(served.network.classes or ()))
+        return first_answers(self.output, served.network, self.inputs, served.measure, count)
+
+    def objects(self) -> list[dict[str, Any]] | None:
+        """Return the objects that a detector found; None for a network that is none."""
+        return found_objects(self.output, self.served.network, self.inputs, self.crop.box)
 
     @property
     def output(self) -> Any:
@@ -112,6 +112,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
+        self._check_options(method)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -125,6 +126,17 @@ class Look:
             explanation = apply_method(evidence, method)
         evidence.options = self.served.options
         return explanation.drawn_on([self.crop])
+
+    def _check_options(self, method: Method) -> None:
+        """Refuse options that would take more memory than there may be.
+
+        Raises:
+            Refusal: They would.
+        """
+        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > most:
+                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
     def _evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
@@ -153,6 +165,7 @@ class Look:
         return self._graph_at_input
 
     def _cut(self, layers: list[str | None], method: Method) -> list[Cut]:
+        self._passes += 1
         with torch.inference_mode(False):
             model = self.served.network.model
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
@@ -161,10 +174,10 @@ class Look:
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Begin without any."""
-        self._most = most_bytes
-        self._looks = OrderedDict[tuple[str, str], Look]()
+        self._limits = limits
+        self._looks = OrderedDict[tuple[str, ServedNetwork], Look]()
         self._lock = threading.Lock()
 
     @property
@@ -175,11 +188,11 @@ class Looks:
 
     def get(self, stored: StoredPhoto, served: ServedNetwork) -> Look:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
-        key = stored.id, served.network.name
+        key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served)
+            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
-            while self._looks and taken > self._most:
+            while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
             self._looks[key] = look
             return look

@@ -1,28 +1,37 @@
-"""The networks of a page: each is loaded once, for all who ask."""
+"""The networks of a page: each is in memory once, for all who ask."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 
 from limelight.errors import OptionError
 from limelight.inputs import ModelInputs
-from limelight.layers.choice import candidates, stages
+from limelight.layers.choice import candidates
+from limelight.layers.record import ModuleCall
 from limelight.methods import METHODS
 from limelight.models.network import Network
+from limelight.models.prompted import takes_texts, with_texts
+from limelight.models.vision_language import VisionLanguageModel
 from limelight.options import Options
-from limelight.runtime.cut import Cut, cut_layers
-from limelight.runtime.detectors import read_detected
-from limelight.runtime.record import cached_record
-from limelight.targets.outputs import Detected, class_logits
+from limelight.runtime.cut import cut_layers
+from limelight.runtime.stages import stage_calls
+from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
+from limelight.web.subjects.answers import AnswerMeasure, NetworkKind, kind_of, measure_of
 
-#: What a network answers: one class of the photo, a class of each pixel, or objects in boxes.
-NetworkKind = Literal["classifier", "segmenter", "detector"]
+#: How many networks with texts of a request's own are held; they share their weights.
+_MOST_WITH_TEXTS = 8
+
+#: How many numbers all layers of a network put out for each of its input, before that is known.
+_OUTPUTS_OVER_INPUT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,86 +58,210 @@ class ServedNetwork:
     Attributes:
         network: The network.
         kind: What it answers.
-        layers: Its stages, early to late, the chosen one among them.
+        measure: What the numbers of its answers are.
         options: How its output is read.
+        chosen: The layer that limelight takes when none is named.
     """
 
     network: Network
     kind: NetworkKind
-    layers: tuple[ServedLayer, ...]
+    measure: AnswerMeasure
     options: Options
+    chosen: ServedLayer
 
     @classmethod
     def of(cls, network: Network) -> ServedNetwork:
-        """Find out what a network answers, and where it can be cut, on a picture of noise.
-
-        Raises:
-            OptionError: It takes volumes.
-        """
-        if network.preprocess.takes_volumes:
-            raise OptionError(
-                f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
-                "volumes by limelight.explain."
-            )
+        """Find out what a network answers and where it is cut, on a picture of noise."""
         options = Options.read(classes=network.classes)
         inputs = ModelInputs.of(_noise(network))
         (cut,) = cut_layers(network.model, inputs, [None], options)
-        layers = _layers(network, inputs, options, cut)
-        return cls(network, _kind(network, cut.output, inputs), layers, options)
+        chosen = ServedLayer(cut.layer, tuple(cut.layout.grid), True, cut.reason)
+        kind = kind_of(network, cut.output, inputs)
+        return cls(network, kind, measure_of(kind, cut.output), options, chosen)
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the page needs to know of it, as plain values."""
+    def with_texts(self, texts: Sequence[str]) -> ServedNetwork:
+        """Return the same network with other texts to compare photos with.
+
+        Raises:
+            Refusal: It compares photos with no texts.
+            OptionError: It does not take these.
+        """
+        if not self.takes_texts:
+            raise Refusal("no-texts", 422, name=repr(self.network.name))
+        network = with_texts(self.network, texts)
+        served = replace(self, network=network, options=Options.read(classes=network.classes))
+        served.__dict__ |= {k: v for k, v in self.__dict__.items() if k in ("layers", "_stages")}
+        return served
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether it compares photos with texts, so that its classes are texts."""
+        return takes_texts(self.network)
+
+    @cached_property
+    def layers(self) -> tuple[ServedLayer, ...]:
+        """Its stages, early to late, the chosen one among them.
+
+        To find them takes a pass of the network and back, which may take seconds the first time.
+        """
+        paths, calls = self._stages
+        known = {each.path: each for each in candidates(calls)}
+        layers = []
+        for path in paths if self.chosen.path in paths else [*paths, self.chosen.path]:
+            if path == self.chosen.path:
+                layers.append(self.chosen)
+            elif layout := known[path].call.layout:
+                layers.append(ServedLayer(path, tuple(layout.grid), False, known[path].objection))
+        return tuple(layers)
+
+    @property
+    def offered(self) -> tuple[ServedLayer, ...]:
+        """The layers that were found so far: at least the chosen one."""
+        return self.layers if "layers" in self.__dict__ else (self.chosen,)
+
+    @property
+    def graph_bytes(self) -> int:
+        """About how many bytes the graph of one pass takes: the outputs, and as much again."""
+        noise = _noise(self.network)
+        if "_stages" in self.__dict__:
+            outputs = sum(math.prod(call.shape) for call in self._stages[1])
+        else:  # not known yet
+            outputs = _OUTPUTS_OVER_INPUT * noise.numel()
+        return 2 * outputs * noise.element_size()
+
+    @cached_property
+    def _stages(self) -> tuple[list[str], tuple[ModuleCall, ...]]:
+        inputs = ModelInputs.of(_noise(self.network))
+        return stage_calls(self.network.model, inputs, self.options.spec)
+
+    def facts(self, *, layers: bool) -> dict[str, Any]:
+        """Return what the page needs to know of it, as plain values.
+
+        Args:
+            layers: Whether to find all layers that are offered, which may take seconds.
+        """
         network, size = self.network, self.network.preprocess.size
+        offered = self.layers if layers else self.offered
         return {
             "name": network.name,
             "weights": network.weights,
             "kind": self.kind,
+            "measure": self.measure,
             "classes": list(network.classes or ()),
+            "takes_texts": self.takes_texts,
             "input": None if size is None else list(size),
             "layers": [
                 {"path": e.path, "grid": list(e.grid), "chosen": e.chosen, "reason": e.reason}
-                for e in self.layers
+                for e in offered
             ],
         }
 
 
 class ServedNetworks:
-    """The networks of a page by their names, loaded when they are first asked for."""
+    """The networks of a page by their names."""
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Network]]) -> None:
+    def __init__(self, networks: Mapping[str, Network | VisionLanguageModel]) -> None:
         """Offer networks; the first is the one that is shown when none is named.
 
-        Args:
-            loaders: What loads each of them.
+        Raises:
+            OptionError: One takes volumes.
         """
-        self._loaders = dict(loaders)
-        self._loaded = dict[str, ServedNetwork]()
-        self._lock = threading.Lock()
+        for network in networks.values():
+            if isinstance(network, Network) and network.preprocess.takes_volumes:
+                raise OptionError(
+                    f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
+                    "volumes by limelight.explain."
+                )
+        self._networks = dict(networks)
+        self._served = dict[str, ServedNetwork]()
+        self._with_texts = OrderedDict[tuple[str, tuple[str, ...]], ServedNetwork]()
+        self._lock = threading.RLock()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names."""
-        return tuple(self._loaders)
+        return tuple(self._networks)
 
-    @property
-    def loaded(self) -> int:
-        """How many are in memory."""
-        return len(self._loaded)
+    def get(self, name: str | None = None, texts: Sequence[str] = ()) -> ServedNetwork:
+        """Return a network; None for the first.
 
-    def get(self, name: str | None = None) -> ServedNetwork:
-        """Return a network, which is loaded if it was not; None for the first.
+        Args:
+            name: Its name.
+            texts: The texts that it compares photos with; none for its own.
+
+        Raises:
+            Refusal: There is none of that name, it answers questions, or it takes no texts.
+            LimelightError: The page cannot show it.
+        """
+        name, network = self._named(name)
+        if isinstance(network, VisionLanguageModel):
+            raise Refusal("answers-questions", 422, name=repr(name))
+        with self._lock:
+            if name not in self._served:
+                self._served[name] = ServedNetwork.of(network)
+            return self._compared(name, tuple(texts)) if texts else self._served[name]
+
+    def answers_questions(self, name: str | None = None) -> bool:
+        """Return whether a network answers questions in words; None for the first.
 
         Raises:
             Refusal: There is none of that name.
-            LimelightError: It cannot be loaded.
         """
+        return isinstance(self._named(name)[1], VisionLanguageModel)
+
+    def vision_language(self, name: str | None = None) -> VisionLanguageModel:
+        """Return a model that answers questions about photos; None for the first.
+
+        Raises:
+            Refusal: There is none of that name, or none at all.
+        """
+        asked = [n for n, m in self._networks.items() if isinstance(m, VisionLanguageModel)]
+        name, model = self._named(name if name is not None else next(iter(asked), None))
+        if not isinstance(model, VisionLanguageModel):
+            raise Refusal("answers-no-questions", 422, name=repr(name))
+        return model
+
+    def facts(self, name: str | None = None, *, layers: bool) -> dict[str, Any]:
+        """Return what the page needs to know of a network, as `ServedNetwork.facts`.
+
+        Raises:
+            Refusal, LimelightError: As `get`.
+        """
+        model = self._named(name)[1]
+        if isinstance(model, VisionLanguageModel):
+            return vision_language_facts(model)
+        return self.get(name).facts(layers=layers)
+
+    def _named(self, name: str | None) -> tuple[str, Network | VisionLanguageModel]:
         name = self.names[0] if name is None else name
-        if name not in self._loaders:
+        if name not in self._networks:
             raise Refusal("no-such-network", 404, name=repr(name), known=", ".join(self.names))
-        with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = ServedNetwork.of(self._loaders[name]())
-            return self._loaded[name]
+        return name, self._networks[name]
+
+    def _compared(self, name: str, texts: tuple[str, ...]) -> ServedNetwork:
+        """Return a network with other texts; those not asked for longest make room for it."""
+        key = name, texts
+        if key not in self._with_texts:
+            self._with_texts[key] = self._served[name].with_texts(texts)
+            while len(self._with_texts) > _MOST_WITH_TEXTS:
+                self._with_texts.popitem(last=False)
+        self._with_texts.move_to_end(key)
+        return self._with_texts[key]
+
+
+def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
+    """Return what the page needs to know of a model that answers questions, as plain values."""
+    return {
+        "name": model.name,
+        "weights": model.weights,
+        "kind": "vision-language",
+        "measure": "probability",
+        "classes": [],
+        "takes_texts": False,
+        "takes_questions": is_chat(model),
+        "input": None,
+        "layers": [],
+    }
 
 
 def method_facts() -> list[dict[str, Any]]:
@@ -155,26 +288,3 @@ def _noise(network: Network) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(0)
     noise = torch.randn((1, preprocess.channels, height, width), generator=generator)
     return noise.to(next(network.model.parameters(), noise))
-
-
-def _kind(network: Network, output: Any, inputs: ModelInputs) -> NetworkKind:
-    read = read_detected(output, inputs, network.model)
-    if isinstance(read, Detected | list):
-        return "detector"
-    return "segmenter" if class_logits(read).ndim == 4 else "classifier"
-
-
-def _layers(
-    network: Network, inputs: ModelInputs, options: Options, chosen: Cut
-) -> tuple[ServedLayer, ...]:
-    """Return the stages of a network, and the chosen layer if it is none of them."""
-    calls = cached_record(network.model, inputs, options.spec)
-    known = {each.path: each for each in candidates(calls)}
-    paths = stages(calls)
-    layers = []
-    for path in paths if chosen.layer in paths else [*paths, chosen.layer]:
-        if path == chosen.layer:
-            layers.append(ServedLayer(path, tuple(chosen.layout.grid), True, chosen.reason))
-        elif layout := known[path].call.layout:
-            layers.append(ServedLayer(path, tuple(layout.grid), False, known[path].objection))
-    return tuple(layers)
