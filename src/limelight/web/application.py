@@ -61,8 +61,8 @@ def build_application(
         redoc_url=None,
     )
     application.state.page = state
-    shown = (page, photos, maps, ask, probes, trust, out, documents)
-    for room in (*shown, programs):
+    of_photos = (photos, maps, probes, trust, ask, out)
+    for room in (page, *of_photos, documents, programs):
         application.include_router(room.router, responses=ERRORS)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):

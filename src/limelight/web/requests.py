@@ -93,7 +93,8 @@ class ProbeRequest(LookRequest):
             bottom, bits from left to right, first bit highest, each row filled up to whole bytes;
             as base64.
         raster: Rows and columns of the raster.
-        fill: What is painted: the photo `blurred`, middle `grey`, or another `photo`.
+        fill: What is painted: the photo `blurred`, its mean colour (`grey`: middle grey), or
+            another `photo`.
         other: The id of the other photo.
         replaces: As in MapsRequest.
     """
