@@ -120,16 +120,9 @@ class Look:
             count: How many.
             output: What the network returned for a changed photo; None for the photo itself.
         """
-<<<<<<< HEAD
         served, output = self.served, self.output if output is None else output
         if served.takes_texts:
             count = max(count, len(served.network.classes or ()))
-=======
-        served = self.served
-        if served.takes_texts:
-            count = max(count, len(served.network.classes or ()))
-        output = self.output if output is None else output
->>>>>>> main
         return first_answers(output, served.network, self.inputs, served.measure, count)
 
     def objects(self) -> list[dict[str, Any]] | None:
@@ -213,7 +206,6 @@ class Look:
         result: _Result = self._results[key]
         return result
 
-<<<<<<< HEAD
     def _check_options(self, method: Method) -> None:
         """Refuse options that would take more memory than there may be.
 
@@ -225,8 +217,6 @@ class Look:
             if isinstance(value, int) and value > most:
                 raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
-=======
->>>>>>> main
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
