@@ -153,9 +153,15 @@ function tableOf(measured) {
   );
 }
 
+/** Return a number with three places, so that a column can be compared; tiny ones with their power. */
+function figure(value) {
+  if (value === null || (value !== 0 && Math.abs(value) < 0.0005)) return short(value, 2);
+  return value.toFixed(3).replace("-", "−");
+}
+
 function rowOf({ metric, better, own, random, centre, verdict, use, why }) {
   const name = el("th", { scope: "row", title: use }, metric, el("span", { class: "better" }, t(`trust.${better}`)));
   if (verdict === "not-measured") return el("tr", {}, name, el("td", { colspan: "4", class: "why" }, why ?? t("trust.not-measured")));
-  const numbers = [own, random, centre].map((value) => el("td", { class: "number" }, short(value, 2)));
+  const numbers = [own, random, centre].map((value) => el("td", { class: "number" }, figure(value)));
   return el("tr", {}, name, ...numbers, el("td", { class: `verdict ${verdict}` }, t(`trust.row-${verdict}`)));
 }
