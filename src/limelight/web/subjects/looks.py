@@ -182,17 +182,6 @@ class Look:
         evidence.options = self.served.options
         return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
 
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
-
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """Return the result of `compute` under a key; only the first call with it computes it.
 
