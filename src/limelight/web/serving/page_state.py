@@ -25,5 +25,6 @@ class PageState:
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
         limits = settings.limits
-        photos, looks = PhotoStore(limits), Looks(limits)
+        looks = Looks(limits)
+        photos = PhotoStore(limits, dropped=looks.drop)
         return cls(settings, networks, WorkQueue(limits), photos, looks)
