@@ -16,12 +16,28 @@ from starlette.responses import JSONResponse
 from limelight.errors import LimelightError
 from limelight.plain import visible
 from limelight.version import __version__
-from limelight.web.routes import maps, page, photos
+from limelight.web.replies import ERRORS
+from limelight.web.routes import (
+    ask,
+    documents,
+    maps,
+    out,
+    page,
+    photos,
+    probes,
+    programs,
+    trust,
+)
 from limelight.web.routes.asked import asked_language
+<<<<<<< HEAD
 from limelight.web.serving.asgi import Application
 from limelight.web.serving.guard import Guard
+=======
+from limelight.web.serving.counters import Counted
+from limelight.web.serving.guard import Application, Guard
+>>>>>>> main
 from limelight.web.serving.page_state import PageState
-from limelight.web.serving.refusals import Refusal, refused
+from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
 
 _log = logging.getLogger(__name__)
 
@@ -56,12 +72,13 @@ def build_application(
         redirect_slashes=False,
     )
     application.state.page = state
-    for router in (page.router, photos.router, maps.router):
-        application.include_router(router)
+    of_photos = (photos, maps, probes, trust, ask, out)
+    for room in (page, *of_photos, documents, programs):
+        application.include_router(room.router, responses=ERRORS)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):
         application.add_exception_handler(kind, _answer_error)
-    return Guard(application, state.settings)
+    return Counted(Guard(application, state.settings), state.counters)
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
@@ -75,6 +92,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     elif not isinstance(error, LimelightError | ClientDisconnect):
         _log.error("A request failed", exc_info=error)
     status, body = refused(error, asked_language(request))
+<<<<<<< HEAD
     return JSONResponse(body, status, headers)
 
 
@@ -84,6 +102,9 @@ def _refusal(error: HTTPException) -> Refusal:
         return error.__cause__
     code = {404: "no-such-address", 405: "no-such-method"}.get(error.status_code, "unreadable")
     return Refusal(code, error.status_code)
+=======
+    return JSONResponse(body, status, {ERROR_HEADER: body["error"]["code"]})
+>>>>>>> main
 
 
 def _problems(found: Sequence[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ import logging
 import re
 from urllib.parse import parse_qs
 
+<<<<<<< HEAD
 from limelight.plain import visible
 from limelight.web.serving.arrivals import Arrival, Arrivals
 from limelight.web.serving.asgi import (
@@ -23,6 +24,9 @@ from limelight.web.serving.asgi import (
 )
 from limelight.web.serving.passwords import Passwords
 from limelight.web.serving.refusals import Refusal, refused
+=======
+from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
+>>>>>>> main
 from limelight.web.settings import PageSettings
 from limelight.web.wording import asked_language
 
@@ -143,10 +147,18 @@ class Guard:
 class _Answer:
     """What a request is answered with, as it is sent.
 
+<<<<<<< HEAD
     Attributes:
         begun: Whether its first line was sent.
         complete: Whether all of it was sent.
     """
+=======
+    accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1")
+    status, body = refused(refusal, language_of(accepted, settings.language))
+    headers = {"www-authenticate": 'Basic realm="limelight"'} if status == 401 else {}
+    # What else the client sends is not read, so the connection cannot be used again.
+    headers |= {"connection": "close", ERROR_HEADER: body["error"]["code"]}
+>>>>>>> main
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         """Nothing is sent yet."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from limelight.web.serving.counters import Counters
 from limelight.web.serving.work_queue import WorkQueue
 from limelight.web.settings import PageSettings
+from limelight.web.subjects.document_store import DocumentStore
 from limelight.web.subjects.looks import Looks
 from limelight.web.subjects.networks import ServedNetworks
 from limelight.web.subjects.photo_store import PhotoStore
@@ -20,11 +22,20 @@ class PageState:
     queue: WorkQueue
     photos: PhotoStore
     looks: Looks
+    documents: DocumentStore
+    counters: Counters
 
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
+<<<<<<< HEAD
         limits = settings.limits
         looks = Looks(limits)
         photos = PhotoStore(limits, dropped=looks.drop)
         return cls(settings, networks, WorkQueue(limits), photos, looks)
+=======
+        limits, counters = settings.limits, Counters()
+        photos, looks = PhotoStore(limits), Looks(limits)
+        queue = WorkQueue(limits, counters.count_job)
+        return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)
+>>>>>>> main

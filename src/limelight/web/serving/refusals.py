@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from torch import OutOfMemoryError
 
@@ -13,6 +13,8 @@ from limelight.web.wording import library_sentence, say
 
 #: What torch says, in a RuntimeError, when a processor's memory is too small.
 _ALLOCATION = "can't allocate memory"
+#: The header in which an answer names the code of its error, as its body does.
+ERROR_HEADER: Final = "x-limelight-error"
 
 
 class Refusal(LimelightError):
