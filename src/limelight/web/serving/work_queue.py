@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from limelight.progress import ProgressCallback
+from limelight.web.serving.jobs import Job, Unread
 from limelight.web.serving.refusals import Refusal
+from limelight.web.serving.turns import Turns
 from limelight.web.settings import Limits
+
+__all__ = ["Job", "WorkQueue"]
 
 T = TypeVar("T")
 
+<<<<<<< HEAD
+#: How long the end waits for the work in hand, in seconds.
+_END_SECONDS = 5.0
+=======
 
 @dataclass(eq=False)
 class Job(Generic[T]):
@@ -100,6 +104,7 @@ class Job(Generic[T]):
                     return
         finally:
             self.stop()
+>>>>>>> main
 
 
 #: Told of each job that ran: how long it waited and worked, in seconds, and its error, if any.
@@ -113,9 +118,17 @@ def _unwatched(_waited: float, _worked: float, _error: BaseException | None) -> 
 class WorkQueue:
     """Runs jobs one at a time, in one thread: two at once would only share the cores.
 
-    Clients take turns: whoever has waited longest for a turn of their own is next.
+    Clients take turns, see `Turns`. When as many wait as may, one more takes the place of another
+    only if that one's address or page has more waiting.
     """
 
+<<<<<<< HEAD
+    def __init__(self, limits: Limits) -> None:
+        """Start the thread."""
+        self._limits = limits
+        self._turns = Turns[Job[Any]]()
+        self._unread = Unread()
+=======
     def __init__(self, limits: Limits, watcher: JobWatcher = _unwatched) -> None:
         """Start the thread.
 
@@ -126,6 +139,7 @@ class WorkQueue:
         self._limits, self._watcher = limits, watcher
         self._since: float | None = None
         self._waiting = dict[str, deque[Job[Any]]]()
+>>>>>>> main
         self._current: Job[Any] | None = None
         self._changed = threading.Condition()
         self._closed = False
@@ -136,7 +150,13 @@ class WorkQueue:
     def length(self) -> int:
         """How many jobs wait."""
         with self._changed:
-            return sum(map(len, self._waiting.values()))
+            return len(self._turns)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a job at work is long over its time, and cannot be stopped."""
+        current = self._current
+        return current is not None and current.is_overdue
 
     @property
     def running(self) -> bool:
@@ -160,6 +180,15 @@ class WorkQueue:
         """Let work wait for its turn; it is to be awaited by `Job.events`.
 
         Args:
+<<<<<<< HEAD
+            work: What is to be done.
+            client: Whose it is: an address, and after a space the name that a page gave itself.
+            replaces: As in `Job`.
+
+        Raises:
+            Refusal: Too many jobs wait already, the one at work cannot be stopped, or the page
+                ends.
+=======
             work: What is done.
             client, replaces: As in `Job`.
             after: The job whose work it goes on with, which gave way to others; it ends where a
@@ -167,9 +196,22 @@ class WorkQueue:
 
         Raises:
             Refusal: Too many jobs wait already, or a later one has taken its place.
+>>>>>>> main
         """
-        job = Job(work, client, replaces, self._limits, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = Job(work, client, replaces, self._limits, loop, self._unread)
         with self._changed:
+<<<<<<< HEAD
+            if self._closed:
+                raise Refusal("stopped", 503)
+            if self.is_stuck:
+                raise Refusal("stuck", 503)
+            if replaces:
+                self._stop_replaced(client, replaces)
+            if len(self._turns) >= self._limits.waiting:
+                self._make_room(client)
+            self._turns.add(job)
+=======
             own = self._waiting.setdefault(client, deque())
             same = [each for each in own if replaces and each.replaces == replaces]
             if after and (same or self._is_current(client, replaces, other_than=after)):
@@ -184,6 +226,7 @@ class WorkQueue:
             if length >= self._limits.waiting:
                 raise Refusal("busy", 503, waiting=length)
             own.append(job)
+>>>>>>> main
             self._changed.notify()
         return job
 
@@ -197,25 +240,55 @@ class WorkQueue:
     async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
         """Return the result of work when its turn has come and gone; raise its error."""
         job = self.submit(work, client, replaces)
-        async for kind, value in job.events():
-            if kind == "error":
-                raise value
-            if kind == "result":
-                break
+        events = job.events()
+        try:
+            async for kind, value in events:
+                if kind == "error":
+                    raise value
+                if kind == "result":
+                    break
+        finally:
+            await events.aclose()
         result: T = value
         return result
 
-    def close(self) -> None:
-        """End the work in hand and the thread; what waits is refused."""
+    def end(self) -> None:
+        """Stop the work in hand, and refuse what waits and what comes."""
         with self._changed:
             self._closed = True
-            for job in [job for own in self._waiting.values() for job in own]:
-                job.stop()
-                job.run()
-            self._waiting.clear()
+            for job in list(self._turns):
+                self._turns.remove(job)
+                job.refuse(Refusal("stopped", 503))
             if self._current:
                 self._current.stop()
             self._changed.notify()
+
+    def close(self) -> None:
+        """End the work, and wait for the thread, unless its work cannot be stopped."""
+        self.end()
+        self._thread.join(_END_SECONDS)
+
+    def _stop_replaced(self, client: str, replaces: str) -> None:
+        for other in self._turns.of(client):
+            if other.replaces == replaces:
+                self._turns.remove(other)
+                other.refuse(Refusal("stopped", 409))
+        current = self._current
+        if current and (current.client, current.replaces) == (client, replaces):
+            current.stop()
+
+    def _make_room(self, client: str) -> None:
+        """Refuse a job of whoever has most waiting.
+
+        Raises:
+            Refusal: It is the one that comes.
+        """
+        busy = Refusal("busy", 503, waiting=len(self._turns))
+        other = self._turns.makes_room_for(client)
+        if other is None:
+            raise busy
+        self._turns.remove(other)
+        other.refuse(busy)
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
@@ -230,13 +303,8 @@ class WorkQueue:
         """Return the next job, when there is one; None when the queue is closed."""
         with self._changed:
             while not self._closed:
-                for client in list(self._waiting):
-                    own = self._waiting.pop(client)
-                    if own:
-                        job = own.popleft()
-                        if own:
-                            self._waiting[client] = own  # the last in turn now
-                        self._current = job
-                        return job
+                self._current = self._turns.next()
+                if self._current is not None:
+                    return self._current
                 self._changed.wait()
             return None
