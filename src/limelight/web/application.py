@@ -29,13 +29,9 @@ from limelight.web.routes import (
     trust,
 )
 from limelight.web.routes.asked import asked_language
-<<<<<<< HEAD
 from limelight.web.serving.asgi import Application
-from limelight.web.serving.guard import Guard
-=======
 from limelight.web.serving.counters import Counted
-from limelight.web.serving.guard import Application, Guard
->>>>>>> main
+from limelight.web.serving.guard import Guard
 from limelight.web.serving.page_state import PageState
 from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
 
@@ -92,8 +88,8 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     elif not isinstance(error, LimelightError | ClientDisconnect):
         _log.error("A request failed", exc_info=error)
     status, body = refused(error, asked_language(request))
-<<<<<<< HEAD
-    return JSONResponse(body, status, headers)
+    code = {ERROR_HEADER: body["error"]["code"]}
+    return JSONResponse(body, status, {**(headers or {}), **code})
 
 
 def _refusal(error: HTTPException) -> Refusal:
@@ -102,9 +98,6 @@ def _refusal(error: HTTPException) -> Refusal:
         return error.__cause__
     code = {404: "no-such-address", 405: "no-such-method"}.get(error.status_code, "unreadable")
     return Refusal(code, error.status_code)
-=======
-    return JSONResponse(body, status, {ERROR_HEADER: body["error"]["code"]})
->>>>>>> main
 
 
 def _problems(found: Sequence[dict[str, Any]]) -> str:

@@ -24,7 +24,10 @@ def _state(request: Request) -> PageState:
 
 def asked_language(request: Request) -> Language:
     """Return the language that a request asks for: by `?lang=`, or else by its header."""
-    named, accepted = request.query_params.get("lang", ""), request.headers.get("accept-language", "")
+    named, accepted = (
+        request.query_params.get("lang", ""),
+        request.headers.get("accept-language", ""),
+    )
     return wording.asked_language(named, accepted, _state(request).settings.language)
 
 

@@ -10,7 +10,6 @@ import logging
 import re
 from urllib.parse import parse_qs
 
-<<<<<<< HEAD
 from limelight.plain import visible
 from limelight.web.serving.arrivals import Arrival, Arrivals
 from limelight.web.serving.asgi import (
@@ -23,10 +22,7 @@ from limelight.web.serving.asgi import (
     texts_of,
 )
 from limelight.web.serving.passwords import Passwords
-from limelight.web.serving.refusals import Refusal, refused
-=======
 from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
->>>>>>> main
 from limelight.web.settings import PageSettings
 from limelight.web.wording import asked_language
 
@@ -147,18 +143,10 @@ class Guard:
 class _Answer:
     """What a request is answered with, as it is sent.
 
-<<<<<<< HEAD
     Attributes:
         begun: Whether its first line was sent.
         complete: Whether all of it was sent.
     """
-=======
-    accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1")
-    status, body = refused(refusal, language_of(accepted, settings.language))
-    headers = {"www-authenticate": 'Basic realm="limelight"'} if status == 401 else {}
-    # What else the client sends is not read, so the connection cannot be used again.
-    headers |= {"connection": "close", ERROR_HEADER: body["error"]["code"]}
->>>>>>> main
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         """Nothing is sent yet."""
@@ -194,7 +182,8 @@ class _Answer:
         named = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [""])[-1]
         language = asked_language(named, text_of(scope, "accept-language"), settings.language)
         status, body = refused(error, language)
-        headers = {"connection": "close"}  # what else the client sends is not read
+        # What else the client sends is not read, so the connection cannot be used again.
+        headers = {"connection": "close", ERROR_HEADER: body["error"]["code"]}
         if status == 401:
             headers["www-authenticate"] = 'Basic realm="limelight", charset="UTF-8"'
         elif status in (408, 429, 503):

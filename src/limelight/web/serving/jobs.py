@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from limelight.errors import LimelightError
 from limelight.progress import ProgressCallback
 from limelight.web.serving.refusals import Refusal
-from limelight.web.serving.turns import address_of
+from limelight.web.serving.waiting import address_of
 from limelight.web.settings import Limits
 
 T = TypeVar("T")
@@ -73,10 +73,16 @@ class Job(Generic[T]):
     _loop: asyncio.AbstractEventLoop
     _unread: Unread
     _events: asyncio.Queue[tuple[str, Any, int]] = field(default_factory=asyncio.Queue)
+    _asked: float = field(default_factory=time.monotonic)
     _stop: Refusal | None = None
     _deadline: float = float("inf")
     _told: float = 0.0
     _clock: asyncio.TimerHandle | None = None
+
+    @property
+    def waited(self) -> float:
+        """How long ago it was asked for, in seconds."""
+        return time.monotonic() - self._asked
 
     @property
     def progress(self) -> ProgressCallback:
@@ -120,8 +126,8 @@ class Job(Generic[T]):
         """Let the work end at its next step."""
         self._stop = reason or Refusal("stopped", 409)
 
-    def run(self) -> None:
-        """Do the work, and send its result or its error."""
+    def run(self) -> BaseException | None:
+        """Do the work, and send its result or its error; return the error, if there is one."""
         seconds = self.limits.seconds
         self._deadline = time.monotonic() + seconds
         self._call(self._begin_clock, (1 + _PATIENCE) * seconds)
@@ -132,7 +138,8 @@ class Job(Generic[T]):
             if not isinstance(error, LimelightError):
                 _log.error("A request's work failed", exc_info=error)
             self._send("error", _without_frames(error))
-        self._deadline = float("inf")
+            return error
+        return None
 
     def refuse(self, reason: Refusal) -> None:
         """End a job that waits, without beginning it."""

@@ -29,14 +29,8 @@ class PageState:
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
-<<<<<<< HEAD
-        limits = settings.limits
-        looks = Looks(limits)
+        limits, counters, looks = settings.limits, Counters(), Looks(settings.limits)
         photos = PhotoStore(limits, dropped=looks.drop)
-        return cls(settings, networks, WorkQueue(limits), photos, looks)
-=======
-        limits, counters = settings.limits, Counters()
-        photos, looks = PhotoStore(limits), Looks(limits)
         queue = WorkQueue(limits, counters.count_job)
         return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)
 

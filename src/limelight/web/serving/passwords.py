@@ -29,14 +29,10 @@ class Passwords:
     The address is that of the connection: behind a proxy all who ask share one.
     """
 
-    def __init__(
-        self, settings: PageSettings, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: PageSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """Ask for the user and the password that were set, or for none."""
         self._expected = (
-            None
-            if settings.password is None
-            else f"{settings.user}:{settings.password}".encode()
+            None if settings.password is None else f"{settings.user}:{settings.password}".encode()
         )
         self._clock = clock
         self._guesses = OrderedDict[str, tuple[float, float]]()  # how many, and when that was
