@@ -168,6 +168,8 @@ def _listening(
 ) -> tuple[socket.socket, uvicorn.Server]:
     """Return a socket that listens, and a server that is yet to be run on it."""
     try:
+        import uvicorn
+
         from limelight.web.application import build_application
         from limelight.web.serving.page_state import PageState
         from limelight.web.serving.server import EndingServer, uvicorn_config
@@ -182,7 +184,8 @@ def _listening(
     url = address_of(listening)
     state = PageState.begin(settings, served)
     application = build_application(state, (lambda: announce(url)) if announce else None)
-    return listening, EndingServer(uvicorn_config(application, settings), state.queue)
+    server: uvicorn.Server = EndingServer(uvicorn_config(application, settings), state.queue)
+    return listening, server
 
 
 def _bound(settings: PageSettings) -> socket.socket:
