@@ -168,7 +168,7 @@ def _listening(
 ) -> tuple[socket.socket, uvicorn.Server]:
     """Return a socket that listens, and a server that is yet to be run on it."""
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 - what needs it may be loaded, and it itself gone
 
         from limelight.web.application import build_application
         from limelight.web.serving.page_state import PageState
@@ -184,8 +184,7 @@ def _listening(
     url = address_of(listening)
     state = PageState.begin(settings, served)
     application = build_application(state, (lambda: announce(url)) if announce else None)
-    server: uvicorn.Server = EndingServer(uvicorn_config(application, settings), state.queue)
-    return listening, server
+    return listening, EndingServer(uvicorn_config(application, settings), state.queue)
 
 
 def _bound(settings: PageSettings) -> socket.socket:
