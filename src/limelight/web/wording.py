@@ -59,6 +59,19 @@ def language_of(accepted: str, default: Language | None = None) -> Language:
     return max(ranked, key=lambda pair: pair[0], default=(0.0, LANGUAGES[0]))[1]
 
 
+def asked_language(named: str, accepted: str, default: Language | None = None) -> Language:
+    """Return the language that a request asks for: by `?lang=`, or else by its header.
+
+    Args:
+        named: What `lang` is; "" for nothing.
+        accepted, default: As `language_of` takes them.
+    """
+    for language in LANGUAGES:
+        if named == language:
+            return language
+    return language_of(accepted, default)
+
+
 def _number(quality: str) -> float:
     try:
         return float(quality or 1)

@@ -258,12 +258,15 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
+            look = self._looks.pop(key, None)
+        look = look or Look(stored, served, self._limits)  # nobody waits while it is prepared
+        with self._lock:
             taken = look.taken + sum(each.taken for each in self._looks.values())
             while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
-            self._looks[key] = look
-            return look
+            if stored.held:  # else it was dropped meanwhile
+                self._looks[key] = look
+        return look
 
     def drop(self, photo_id: str) -> None:
         """Forget a photo."""
