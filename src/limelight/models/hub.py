@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from limelight.errors import ModelError, OptionError
 from limelight.models.hub_source import HubSource, without_bars
@@ -75,6 +76,23 @@ def _prompted(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Prompte
     Raises:
         OptionError: There are several texts, and the model reads a picture together with one.
     """
+    read = partial(_tokens, model, tokenizer)
+    in_pairs = type(model).__name__ in _OF_PAIRS
+    compare = compare_pairs if in_pairs else compare_embeddings
+    return Prompted(model, read(texts), tokenizer, compare, read)
+
+
+def _tokens(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Return the tokens of texts, `[P, N]` each, by the names under which a model takes them.
+
+    Raises:
+        OptionError: As `_prompted`.
+    """
+    if type(model).__name__ in _OF_PAIRS and len(texts) > 1:
+        raise OptionError(
+            f"A {type(model).__name__} reads a picture and a text together, and {len(texts)} texts "
+            f"were given. Pass one, as in classes=[{texts[0]!r}], and load it again for another."
+        )
     full: dict[str, Any] = {"padding": True}
     if "siglip" in type(model).__name__.lower():
         # It was trained on texts padded to its full length, and has no mask. The tokeniser of
@@ -84,14 +102,7 @@ def _prompted(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Prompte
     tokens = tokenizer(list(texts), truncation=True, return_tensors="pt", **full)
     # Tokenisers may return more than the model takes.
     taken = signature(model.forward).parameters
-    in_pairs = type(model).__name__ in _OF_PAIRS
-    if in_pairs and len(texts) > 1:
-        raise OptionError(
-            f"A {type(model).__name__} reads a picture and a text together, and {len(texts)} texts "
-            f"were given. Pass one, as in classes=[{texts[0]!r}], and load it again for another."
-        )
-    compare = compare_pairs if in_pairs else compare_embeddings
-    return Prompted(model, {k: v for k, v in tokens.items() if k in taken}, tokenizer, compare)
+    return {name: tensor for name, tensor in tokens.items() if name in taken}
 
 
 def preprocess_of(processor: dict[str, Any]) -> Preprocess:

@@ -61,10 +61,13 @@ def load_open_clip(name: str, weights: str | Path, classes: Sequence[str] | None
         tokenizer = _fetched(source, lambda: open_clip.get_tokenizer(architecture))
     if not default and str(weights) != "none":
         fit(model, read_state(Path(weights)), str(weights))
-    tokens = {"text": tokenizer(list(classes))}
+
+    def read(texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        return {"text": tokenizer(list(texts))}
+
     return Network(
         name=name,
-        model=Prompted(model, tokens, tokenizer, compare_encoded),
+        model=Prompted(model, read(classes), tokenizer, compare_encoded, read),
         preprocess=_preprocess(name, model.visual.preprocess_cfg),
         weights=source if default else "random" if str(weights) == "none" else str(weights),
     )

@@ -72,7 +72,7 @@ def cached_record(
     key = "record", inputs.signature, spec.hashable_key, spec.grid
     calls: tuple[ModuleCall, ...] | None = cache.get(key)
     if calls is None:
-        calls = cache[key] = _with_pass(model, inputs, spec, _read_all)
+        calls = cache[key] = with_pass(model, inputs, spec, _read_all)
     return calls
 
 
@@ -93,7 +93,7 @@ def chosen_layer(
     choice = choices.get(key)
     if choice is None:
         try:
-            choice = _with_pass(model, inputs, spec, partial(_choose, asked=asked))
+            choice = with_pass(model, inputs, spec, partial(_choose, asked=asked))
         except LayerError as error:
             choice = LayerError(str(error))  # the traceback would keep this pass alive
         if len(choices) >= _MOST_CHOICES:
@@ -149,7 +149,7 @@ def recording_of(model: nn.Module, inputs: ModelInputs, spec: OutputSpec) -> Rec
     """Return the recording of a model for inputs of these shapes; it is made once."""
     inputs = inputs.on_grid(spec.grid)
     recording: Recording | None = model_cache(model).get(_recording_key(inputs, spec))
-    return recording or _with_pass(
+    return recording or with_pass(
         model, inputs, spec, lambda recorded: recorded.recording, keep_values=False
     )
 
@@ -158,7 +158,7 @@ def _recording_key(inputs: ModelInputs, spec: OutputSpec) -> object:
     return "recording", inputs.signature, inputs.at, spec.grid
 
 
-def _with_pass(
+def with_pass(
     model: nn.Module,
     inputs: ModelInputs,
     spec: OutputSpec,
@@ -294,13 +294,13 @@ def _read_all(recorded: RecordedPass) -> tuple[ModuleCall, ...]:
     """Return every call with its layout and where gradient arrives, everywhere."""
     recording, arrivals = recorded.recording, Arrivals(recorded)
     arrived = arrivals.since(0)
-    guessed = _read(recording, arrived)
+    guessed = read_calls(recording, arrived)
     recording.settle(
         recorded.model,
         recorded.inputs,
         [call.number for call in guessed if call.layout is not None and not call.settled],
     )
-    return _read(recording, arrived)
+    return read_calls(recording, arrived)
 
 
 def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
@@ -319,7 +319,7 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
         since = int(count * (1 - share))
         arrived = arrivals.since(since)
         while True:
-            calls = _read(recording, arrived, arrivals.scored, arrivals.cancelled)
+            calls = read_calls(recording, arrived, arrivals.scored, arrivals.cancelled)
             ranked = layers_.candidates(calls)
             top = ranked[0] if ranked else None
             surely_late = top and top.call.number >= since and not top.objection
@@ -350,7 +350,7 @@ def _choose(recorded: RecordedPass, asked: Sequence[ScoreTarget]) -> Choice:
     advice = packed_patches(recorded.inputs)
     patches = recorded.inputs.image.shape[1] if advice else 0
     try:
-        calls = _read(recording, arrivals.since(0), arrivals.scored, arrivals.cancelled)
+        calls = read_calls(recording, arrivals.since(0), arrivals.scored, arrivals.cancelled)
         return _with_another_way(calls, arrivals, recording, patches)
     except LayerError as error:
         raise LayerError(f"{error}{advice}") from None
@@ -379,7 +379,7 @@ _MOST_BESIDE = 4
 _MOST_UNCLEAR = 24
 
 
-def _read(
+def read_calls(
     recording: Recording,
     arrived: Sequence[Arrival],
     scored: Container[int] = (),

@@ -37,11 +37,13 @@ class Object(NamedTuple):
         box: Its box.
         label: Its class.
         rivals: The boxes of more probable objects of the same class.
+        probability: How probable it is, where it was found, and not asked for by its box.
     """
 
     box: Tensor
     label: int
     rivals: tuple[Tensor, ...] = ()
+    probability: float = 0.0
 
 
 class BoxTable:
@@ -267,6 +269,14 @@ def mirrored(detected: Detected, axes: Sequence[int], size: Sequence[int]) -> De
     return replace(detected, boxes=tuple(boxes), output=output)
 
 
+def find_objects(detected: Detected, image: int) -> list[Object]:
+    """Return the objects that a detector found in an image, most probable first.
+
+    Boxes of one class that overlap by more than half count as one object.
+    """
+    return _distinct(detected.boxes[image].detach(), detected.probabilities[image].detach())
+
+
 def largest_logits(detected: Detected) -> list[Tensor]:
     """Return the highest logit of a small, a medium and a large box in the first image."""
     boxes, probabilities = detected.boxes[0].detach(), detected.probabilities[0]
@@ -292,8 +302,8 @@ def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:
     candidates = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
     top_boxes = candidates[rows] if boxes.ndim == 2 else candidates[places]
     kept = batched_nms(top_boxes.float(), values.float(), classes, _SAME_OBJECT)
-    labels = classes[kept].tolist()
-    return [Object(box, label) for box, label in zip(top_boxes[kept], labels, strict=True)]
+    found = zip(top_boxes[kept], classes[kept].tolist(), values[kept].tolist(), strict=True)
+    return [Object(box, label, (), likely) for box, label, likely in found]
 
 
 def _boxes_of_class(boxes: Tensor, index: int) -> Tensor:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from limelight.errors import LimelightError
 from limelight.version import __version__
 from limelight.web.replies import ERRORS
-from limelight.web.routes import documents, maps, out, page, photos, programs
+from limelight.web.routes import ask, documents, maps, out, page, photos, programs
 from limelight.web.routes.asked import asked_language
 from limelight.web.serving.counters import Counted
 from limelight.web.serving.guard import Application, Guard
@@ -51,9 +51,8 @@ def build_application(
         redoc_url=None,
     )
     application.state.page = state
-    shown = (page.router, photos.router, maps.router, out.router, documents.router)
-    for router in (*shown, programs.router):
-        application.include_router(router, responses=ERRORS)
+    for routes in (page, photos, maps, ask, out, documents, programs):
+        application.include_router(routes.router, responses=ERRORS)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):
         application.add_exception_handler(kind, _answer_error)

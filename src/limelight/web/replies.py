@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from limelight.plain import as_json
+from limelight.web.subjects.answers import AnswerMeasure, NetworkKind
 
 #: Left, top, right and bottom in pixels of the whole photo.
 Box = tuple[float, float, float, float]
@@ -92,8 +93,11 @@ class NetworkReply(_Reply):
 
     name: str
     weights: str
-    kind: Literal["classifier", "segmenter", "detector"]
+    kind: NetworkKind
+    measure: AnswerMeasure
     classes: list[str]
+    takes_texts: bool
+    takes_questions: bool | None = Field(default=None, description="Of vision-language models.")
     input: list[int] | None
     layers: list[LayerFacts]
 
@@ -108,21 +112,33 @@ class PhotoReply(_Reply):
 
 
 class AnswerFacts(_Reply):
-    """A class that the network finds probable."""
+    """A class that the network finds probable; `probability` is what `measure` says."""
+
+    index: int
+    name: str
+    probability: float | None
+    score: float | None
+
+
+class ObjectFacts(_Reply):
+    """An object that a detector found, and its box in pixels of the photo."""
 
     index: int
     name: str
     probability: float
+    box: Box
 
 
 class LookReply(_Reply):
     """What a network answers; `box` is the part of the photo that it saw, `input` its size."""
 
     network: str
-    kind: Literal["classifier", "segmenter", "detector"]
+    kind: NetworkKind
+    measure: AnswerMeasure
     box: Box
     input: list[int]
     answers: list[AnswerFacts]
+    objects: list[ObjectFacts] | None = Field(default=None, description="Of detectors.")
 
 
 class CodeReply(_Reply):
@@ -161,6 +177,7 @@ class MapFacts(_Reply):
     reason: str
     grid: list[int]
     label: str
+    region: Box | None = Field(description="The box of the photo whose object is explained.")
     index: int | None
     score: float | None
     status: StatusFacts

@@ -53,7 +53,7 @@ class LookRequest(_Request):
     """
 
     network: Name | None = None
-    texts: tuple[Name, ...] = ()
+    texts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
 
 
 class MapRequest(LookRequest):
@@ -159,6 +159,7 @@ class ExplainFields(_Request):
 
     Attributes:
         network: As in LookRequest.
+        texts: As in LookRequest; a field for each.
         target: A class by its index or name; None for the predicted one.
         against: What is explained is why the target rather than this class.
         counterfactual: What is explained is what speaks against the target.
@@ -173,6 +174,7 @@ class ExplainFields(_Request):
     """
 
     network: Name | None = None
+    texts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     target: Name | None = None
     against: Name | None = None
     counterfactual: bool = False
@@ -184,3 +186,27 @@ class ExplainFields(_Request):
     whole: bool = False
     arrays: bool = False
     longest: Annotated[int, Field(ge=16, le=1024)] = 224
+
+
+class AskRequest(_Request):
+    """A question about a photo, for a model that answers in words.
+
+    Attributes:
+        network: The model's name; None for the first that answers questions.
+        question: The question; "" for a caption. Of a captioner it is what the caption begins with.
+        answer: An answer to explain in place of the model's own.
+        method: A name in METHODS, with options if any; None for the default.
+        layer: A dotted path; None to let limelight choose.
+        most_tokens: How many tokens the answer may have.
+        longest: As in MapsRequest.
+        replaces: As in MapsRequest.
+    """
+
+    network: Name | None = None
+    question: Annotated[str, Field(max_length=2000)] = ""
+    answer: Annotated[str, Field(max_length=2000)] | None = None
+    method: Name | None = None
+    layer: Name | None = None
+    most_tokens: Annotated[int, Field(ge=1, le=256)] = 48
+    longest: Annotated[int, Field(ge=16, le=1024)] = 224
+    replaces: Annotated[str, Field(max_length=40)] = "ask"

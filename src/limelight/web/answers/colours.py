@@ -34,5 +34,5 @@ def packed_colours(name: str) -> str:
         UnknownNameError: There is no such colour map.
     """
     values = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    colours = (255 * colours_of(values, name)).round().astype(np.uint8)
+    colours = np.rint(255 * colours_of(values, name)).astype(np.uint8)
     return b64encode(colours.tobytes()).decode()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from limelight.web.wording import status_sentence
 #: Heat is sent in 65535 steps from 0 to 1, signed values in 32767 to either side.
 _HEAT_STEPS, _SIGNED_STEPS = 65535, 32767
 
+#: What a label says of the box of an object, in pixels of the network's input.
+_PLACE = re.compile(r" in box \[[-\d., ]+\]")
+
 
 def map_as_dict(explanation: Explanation, longest: int, language: Language) -> dict[str, Any]:
     """Return the map of one image as plain values.
@@ -26,37 +31,67 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
     unsigned 16-bit integers of 1/65535; `signed` is the raw map, resized, with its sign, divided by
     its largest absolute value `largest`, as signed 16-bit integers of 1/32767; both little-endian,
     row by row, as base64. NaN and infinity are sent as 0; then the status says not-finite.
+    `region` is the box of the photo whose object is explained, if it is one of a detector.
 
     Args:
         explanation: The explanation of one image.
         longest: The longer side of both maps, in pixels, unless the input is smaller.
         language: The language of the status.
     """
-    size = _within(explanation.image.shape[2:], longest)
+    size = within(explanation.image.shape[2:], longest)
     (heatmap,) = explanation.heatmap_at(size).detach().float().cpu()
     raw = explanation.raw.detach().float().cpu()
     (signed,) = resize(torch.nan_to_num(raw, nan=0, posinf=0, neginf=0), size, explanation.span)
-    largest = float(signed.abs().max())
     index, (status,) = explanation.index, explanation.status
     return {
         "method": explanation.method,
         "layer": explanation.layer,
         "reason": explanation.reason,
         "grid": list(raw.shape[1:]),
-        "label": explanation.label[0],
+        "label": _PLACE.sub("", explanation.label[0]),
+        "region": _region(explanation),
         "index": None if index is None else int(index[0]),
         "score": _finite(float(explanation.score[0].detach())),
         "status": {"name": status.name, "message": status_sentence(status, language)},
-        "rows": size[0],
-        "columns": size[1],
-        "heatmap": _packed(heatmap * _HEAT_STEPS, "<u2"),
-        "signed": _packed(signed / (largest or 1) * _SIGNED_STEPS, "<i2"),
-        "largest": largest,
+        **packed_map(heatmap, signed),
         "raw": {"lowest": _finite(float(raw.min())), "highest": _finite(float(raw.max()))},
     }
 
 
-def _within(size: torch.Size, longest: int) -> tuple[int, int]:
+def packed_map(heatmap: Tensor, signed: Tensor) -> dict[str, Any]:
+    """Return the numbers of a heatmap in 0..1 and of a signed map, `[H, W]` each, as packed text.
+
+    The signed map is divided by its largest absolute value, which is told beside it.
+    """
+    largest = float(signed.abs().max())
+    return {
+        "rows": heatmap.shape[0],
+        "columns": heatmap.shape[1],
+        "heatmap": _packed(heatmap * _HEAT_STEPS, "<u2"),
+        "signed": _packed(signed / (largest or 1) * _SIGNED_STEPS, "<i2"),
+        "largest": largest,
+    }
+
+
+def _region(explanation: Explanation) -> list[float] | None:
+    """Return the box of the photo whose object is explained; None for other targets."""
+    if not _PLACE.search(explanation.label[0]) or explanation.region is None:
+        return None
+    rows, columns = explanation.region[0].nonzero(as_tuple=True)
+    if explanation.crops is None or not len(rows):
+        return None
+    height, width = explanation.region.shape[1:]
+    left, top, right, bottom = explanation.crops[0].box
+    across, down = (right - left) / width, (bottom - top) / height
+    return [
+        left + float(columns.min()) * across,
+        top + float(rows.min()) * down,
+        left + float(columns.max() + 1) * across,
+        top + float(rows.max() + 1) * down,
+    ]
+
+
+def within(size: Sequence[int], longest: int) -> tuple[int, int]:
     """Return height and width, reduced so that the longer has at most so many pixels."""
     height, width = size
     scale = min(1.0, longest / max(height, width))

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from limelight.errors import LimelightError
+from limelight.web.answers.looks import look_as_dict, unasked_as_dict
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.replies import LookReply, json_reply, line_replies
 from limelight.web.requests import LookRequest, MapsRequest
@@ -20,19 +21,23 @@ router = APIRouter(prefix="/api/photos/{photo_id}", tags=["maps"])
 
 
 @router.post("/look", responses=json_reply(LookReply))
-async def look(photo_id: str, asked: LookRequest, state: State, client: Client) -> dict[str, Any]:
-    """What the network answers, and which part of the photo it saw."""
+async def look(
+    photo_id: str, asked: LookRequest, state: State, client: Client, language: AskedLanguage
+) -> dict[str, Any]:
+    """What the network answers, and which part of the photo it saw.
+
+    `measure` says what the numbers of the answers are: each has a `probability` (a `share` of the
+    pixels; none where the network has a single output) and a `score`. Of a detector there are
+    `objects` too, each with its box in pixels of the photo.
+    """
     stored = state.photos.get(photo_id)
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network))
-        return {
-            "network": found.served.network.name,
-            "kind": found.served.kind,
-            "box": list(found.crop.box),
-            "input": list(found.inputs.image.shape[2:]),
-            "answers": found.answers(),
-        }
+        if state.networks.answers_questions(asked.network):
+            model = state.networks.vision_language(asked.network)
+            return unasked_as_dict(model, stored.size)
+        served = state.networks.get(asked.network, asked.texts)
+        return look_as_dict(state.looks.get(stored, served), language)
 
     return await state.queue.result(work, client)
 
@@ -57,7 +62,7 @@ async def maps(
         for number, one in enumerate(asked.maps):
             job.check()
             try:
-                found = state.looks.get(stored, state.networks.get(one.network))
+                found = state.looks.get(stored, state.networks.get(one.network, one.texts))
                 made = map_as_dict(found.explain(one, job.progress), asked.longest, language)
             except Refusal:
                 raise

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from limelight.photos.samples import SAMPLES
+from limelight.photos.samples import SAMPLES, samples_are_installed
 from limelight.version import __version__
 from limelight.web.answers.colours import colormaps
 from limelight.web.replies import NetworkReply, PageReply, TextsReply, json_reply
@@ -50,7 +50,11 @@ async def page(state: State) -> dict[str, Any]:
         "networks": list(state.networks.names),
         "methods": method_facts(),
         "colormaps": await run_in_threadpool(colormaps),
-        "samples": [{"name": name, "words": about} for name, about in SAMPLES.items()],
+        "samples": [
+            {"name": name, "words": about}
+            for name, about in SAMPLES.items()
+            if samples_are_installed()
+        ],
         "audit": state.settings.audit is not None,
         "limits": {
             "bytes": limits.upload_bytes,
@@ -70,6 +74,6 @@ async def network(name: str, state: State, client: Client, layers: bool = True) 
     """
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return state.networks.get(name).facts(layers=layers)
+        return state.networks.facts(name, layers=layers)
 
     return await state.queue.result(work, client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,10 +13,14 @@ from limelight.photos.samples import find_sample
 from limelight.web.replies import PhotoReply, file_replies, form_of, json_reply
 from limelight.web.routes.asked import State
 from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.uploads import read_upload, shown_name
 
 router = APIRouter(prefix="/api/photos", tags=["photos"])
+
+#: The longer side of the picture that stands for a sample, in pixels.
+_SAMPLE_LONGEST = 320
 
 
 @router.post("", responses=json_reply(PhotoReply), openapi_extra=form_of(None, several=False))
@@ -35,6 +40,13 @@ async def sample(name: str, state: State) -> dict[str, Any]:
     data = await run_in_threadpool(find_sample(name).read_bytes)
     photo = await run_in_threadpool(read_upload, data, name, state.settings.limits)
     return _facts(state.photos.add(photo, name))
+
+
+@router.get("/sample/{name}/picture", response_class=Response, responses=file_replies("image/webp"))
+async def sample_picture(name: str, state: State) -> Response:
+    """A sample photo, small, before anybody takes it."""
+    data = await run_in_threadpool(_sample_picture, name, state.settings.limits)
+    return Response(data, media_type="image/webp", headers={"cache-control": "max-age=3600"})
 
 
 @router.get("/{photo_id}/picture", response_class=Response, responses=file_replies("image/webp"))
@@ -65,6 +77,13 @@ def sent_photos(form: FormData, most: int) -> list[UploadFile]:
     if len(sent) > most:
         raise Refusal("too-many-files", 413, given=len(sent), most=most)
     return sent
+
+
+@cache
+def _sample_picture(name: str, limits: Limits) -> bytes:
+    """Return a sample photo as a WebP picture."""
+    photo = read_upload(find_sample(name).read_bytes(), name, limits)
+    return StoredPhoto("", name, photo).picture(_SAMPLE_LONGEST)
 
 
 def _facts(stored: StoredPhoto) -> dict[str, Any]:

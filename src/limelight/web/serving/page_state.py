@@ -29,6 +29,6 @@ class PageState:
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
         limits, counters = settings.limits, Counters()
-        photos, looks = PhotoStore(limits), Looks(limits.look_bytes)
+        photos, looks = PhotoStore(limits), Looks(limits)
         queue = WorkQueue(limits, counters.count_job)
         return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)

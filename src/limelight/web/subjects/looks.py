@@ -23,12 +23,12 @@ from limelight.methods import METHODS, Method, find_method
 from limelight.photos.crops import CroppedPhoto
 from limelight.progress import ProgressCallback
 from limelight.runtime.cut import Cut
-from limelight.runtime.detectors import read_detected
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
+from limelight.web.subjects.answers import first_answers, found_objects
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
@@ -47,8 +47,9 @@ class Look:
         inputs: What the network was given.
     """
 
-    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
         """Prepare the photo; the network runs when it is first asked about it."""
+        self._limits = limits
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -83,13 +84,15 @@ class Look:
         return self._evidence_at(None, target, METHODS["gradcam"]).scores
 
     def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network: index, name and probability of each."""
-        network, output = self.served.network, self.output
-        output = read_detected(output, self.inputs, network.model)
-        return [
-            {"index": index, "name": label_of(index, network.classes), "probability": probability}
-            for index, probability in answers(output, count)
-        ]
+        """Return the first answers of the network, as `first_answers`."""
+        served = self.served
+        if served.takes_texts:
+            count = max(count, len(served.network.classes or ()))
+        return first_answers(self.output, served.network, self.inputs, served.measure, count)
+
+    def objects(self) -> list[dict[str, Any]] | None:
+        """Return the objects that a detector found; None for a network that is none."""
+        return found_objects(self.output, self.served.network, self.inputs, self.crop.box)
 
     @property
     def output(self) -> Any:
@@ -109,6 +112,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
+        check_runs(method, self.inputs.image.numel(), self._limits)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -156,13 +160,30 @@ class Look:
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
 
 
+def check_runs(method: Method, numbers: int, limits: Limits) -> None:
+    """Refuse options of a method that would take more memory than there may be.
+
+    Args:
+        method: The method.
+        numbers: How many numbers the network's input has.
+        limits: How much memory there may be.
+
+    Raises:
+        Refusal: They would.
+    """
+    most = max(1, limits.method_numbers // numbers)
+    for name, value in method.options.items():
+        if isinstance(value, int) and value > most:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
+
+
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Begin without any."""
-        self._most = most_bytes
-        self._looks = OrderedDict[tuple[str, str], Look]()
+        self._limits = limits
+        self._looks = OrderedDict[tuple[str, ServedNetwork], Look]()
         self._lock = threading.Lock()
 
     @property
@@ -173,11 +194,11 @@ class Looks:
 
     def get(self, stored: StoredPhoto, served: ServedNetwork) -> Look:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
-        key = stored.id, served.network.name
+        key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served)
+            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
-            while self._looks and taken > self._most:
+            while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
             self._looks[key] = look
             return look

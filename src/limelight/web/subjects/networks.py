@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from limelight.errors import OptionError
 from limelight.inputs import ModelInputs
-from limelight.layers.choice import candidates, stages
+from limelight.layers.choice import candidates
 from limelight.layers.record import ModuleCall
 from limelight.methods import METHODS
 from limelight.models.network import Network
+from limelight.models.prompted import takes_texts, with_texts
+from limelight.models.vision_language import VisionLanguageModel
 from limelight.options import Options
 from limelight.runtime.cut import cut_layers
-from limelight.runtime.detectors import read_detected
-from limelight.runtime.record import cached_record
-from limelight.targets.outputs import Detected, class_logits
+from limelight.runtime.stages import stage_calls
+from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
+from limelight.web.subjects.answers import AnswerMeasure, NetworkKind, kind_of, measure_of
 
-#: What a network answers: one class of the photo, a class of each pixel, or objects in boxes.
-NetworkKind = Literal["classifier", "segmenter", "detector"]
-
+#: How many networks with texts of a request's own are held; they share their weights.
+_MOST_WITH_TEXTS = 8
 
 #: How many numbers all layers of a network put out for each of its input, before that is known.
 _OUTPUTS_OVER_INPUT = 100
@@ -56,12 +58,14 @@ class ServedNetwork:
     Attributes:
         network: The network.
         kind: What it answers.
+        measure: What the numbers of its answers are.
         options: How its output is read.
         chosen: The layer that limelight takes when none is named.
     """
 
     network: Network
     kind: NetworkKind
+    measure: AnswerMeasure
     options: Options
     chosen: ServedLayer
 
@@ -72,16 +76,36 @@ class ServedNetwork:
         inputs = ModelInputs.of(_noise(network))
         (cut,) = cut_layers(network.model, inputs, [None], options)
         chosen = ServedLayer(cut.layer, tuple(cut.layout.grid), True, cut.reason)
-        return cls(network, _kind(network, cut.output, inputs), options, chosen)
+        kind = kind_of(network, cut.output, inputs)
+        return cls(network, kind, measure_of(kind, cut.output), options, chosen)
+
+    def with_texts(self, texts: Sequence[str]) -> ServedNetwork:
+        """Return the same network with other texts to compare photos with.
+
+        Raises:
+            Refusal: It compares photos with no texts.
+            OptionError: It does not take these.
+        """
+        if not self.takes_texts:
+            raise Refusal("no-texts", 422, name=repr(self.network.name))
+        network = with_texts(self.network, texts)
+        served = replace(self, network=network, options=Options.read(classes=network.classes))
+        served.__dict__ |= {k: v for k, v in self.__dict__.items() if k in ("layers", "_stages")}
+        return served
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether it compares photos with texts, so that its classes are texts."""
+        return takes_texts(self.network)
 
     @cached_property
     def layers(self) -> tuple[ServedLayer, ...]:
         """Its stages, early to late, the chosen one among them.
 
-        To find them each layer is placed on the picture, which takes seconds the first time.
+        To find them takes a pass of the network and back, which may take seconds the first time.
         """
-        known = {each.path: each for each in candidates(self._calls)}
-        paths = stages(self._calls)
+        paths, calls = self._stages
+        known = {each.path: each for each in candidates(calls)}
         layers = []
         for path in paths if self.chosen.path in paths else [*paths, self.chosen.path]:
             if path == self.chosen.path:
@@ -99,16 +123,16 @@ class ServedNetwork:
     def graph_bytes(self) -> int:
         """About how many bytes the graph of one pass takes: the outputs, and as much again."""
         noise = _noise(self.network)
-        if "_calls" in self.__dict__:
-            outputs = sum(math.prod(call.shape) for call in self._calls)
+        if "_stages" in self.__dict__:
+            outputs = sum(math.prod(call.shape) for call in self._stages[1])
         else:  # not known yet
             outputs = _OUTPUTS_OVER_INPUT * noise.numel()
         return 2 * outputs * noise.element_size()
 
     @cached_property
-    def _calls(self) -> Sequence[ModuleCall]:
+    def _stages(self) -> tuple[list[str], tuple[ModuleCall, ...]]:
         inputs = ModelInputs.of(_noise(self.network))
-        return cached_record(self.network.model, inputs, self.options.spec)
+        return stage_calls(self.network.model, inputs, self.options.spec)
 
     def facts(self, *, layers: bool) -> dict[str, Any]:
         """Return what the page needs to know of it, as plain values.
@@ -122,7 +146,9 @@ class ServedNetwork:
             "name": network.name,
             "weights": network.weights,
             "kind": self.kind,
+            "measure": self.measure,
             "classes": list(network.classes or ()),
+            "takes_texts": self.takes_texts,
             "input": None if size is None else list(size),
             "layers": [
                 {"path": e.path, "grid": list(e.grid), "chosen": e.chosen, "reason": e.reason}
@@ -134,41 +160,108 @@ class ServedNetwork:
 class ServedNetworks:
     """The networks of a page by their names."""
 
-    def __init__(self, networks: Mapping[str, Network]) -> None:
+    def __init__(self, networks: Mapping[str, Network | VisionLanguageModel]) -> None:
         """Offer networks; the first is the one that is shown when none is named.
 
         Raises:
             OptionError: One takes volumes.
         """
         for network in networks.values():
-            if network.preprocess.takes_volumes:
+            if isinstance(network, Network) and network.preprocess.takes_volumes:
                 raise OptionError(
                     f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
                     "volumes by limelight.explain."
                 )
         self._networks = dict(networks)
         self._served = dict[str, ServedNetwork]()
-        self._lock = threading.Lock()
+        self._with_texts = OrderedDict[tuple[str, tuple[str, ...]], ServedNetwork]()
+        self._lock = threading.RLock()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names."""
         return tuple(self._networks)
 
-    def get(self, name: str | None = None) -> ServedNetwork:
+    def get(self, name: str | None = None, texts: Sequence[str] = ()) -> ServedNetwork:
         """Return a network; None for the first.
+
+        Args:
+            name: Its name.
+            texts: The texts that it compares photos with; none for its own.
+
+        Raises:
+            Refusal: There is none of that name, it answers questions, or it takes no texts.
+            LimelightError: The page cannot show it.
+        """
+        name, network = self._named(name)
+        if isinstance(network, VisionLanguageModel):
+            raise Refusal("answers-questions", 422, name=repr(name))
+        with self._lock:
+            if name not in self._served:
+                self._served[name] = ServedNetwork.of(network)
+            return self._compared(name, tuple(texts)) if texts else self._served[name]
+
+    def answers_questions(self, name: str | None = None) -> bool:
+        """Return whether a network answers questions in words; None for the first.
 
         Raises:
             Refusal: There is none of that name.
-            LimelightError: The page cannot show it.
         """
+        return isinstance(self._named(name)[1], VisionLanguageModel)
+
+    def vision_language(self, name: str | None = None) -> VisionLanguageModel:
+        """Return a model that answers questions about photos; None for the first.
+
+        Raises:
+            Refusal: There is none of that name, or none at all.
+        """
+        asked = [n for n, m in self._networks.items() if isinstance(m, VisionLanguageModel)]
+        name, model = self._named(name if name is not None else next(iter(asked), None))
+        if not isinstance(model, VisionLanguageModel):
+            raise Refusal("answers-no-questions", 422, name=repr(name))
+        return model
+
+    def facts(self, name: str | None = None, *, layers: bool) -> dict[str, Any]:
+        """Return what the page needs to know of a network, as `ServedNetwork.facts`.
+
+        Raises:
+            Refusal, LimelightError: As `get`.
+        """
+        model = self._named(name)[1]
+        if isinstance(model, VisionLanguageModel):
+            return vision_language_facts(model)
+        return self.get(name).facts(layers=layers)
+
+    def _named(self, name: str | None) -> tuple[str, Network | VisionLanguageModel]:
         name = self.names[0] if name is None else name
         if name not in self._networks:
             raise Refusal("no-such-network", 404, name=repr(name), known=", ".join(self.names))
-        with self._lock:
-            if name not in self._served:
-                self._served[name] = ServedNetwork.of(self._networks[name])
-            return self._served[name]
+        return name, self._networks[name]
+
+    def _compared(self, name: str, texts: tuple[str, ...]) -> ServedNetwork:
+        """Return a network with other texts; those not asked for longest make room for it."""
+        key = name, texts
+        if key not in self._with_texts:
+            self._with_texts[key] = self._served[name].with_texts(texts)
+            while len(self._with_texts) > _MOST_WITH_TEXTS:
+                self._with_texts.popitem(last=False)
+        self._with_texts.move_to_end(key)
+        return self._with_texts[key]
+
+
+def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
+    """Return what the page needs to know of a model that answers questions, as plain values."""
+    return {
+        "name": model.name,
+        "weights": model.weights,
+        "kind": "vision-language",
+        "measure": "probability",
+        "classes": [],
+        "takes_texts": False,
+        "takes_questions": is_chat(model),
+        "input": None,
+        "layers": [],
+    }
 
 
 def method_facts() -> list[dict[str, Any]]:
@@ -195,10 +288,3 @@ def _noise(network: Network) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(0)
     noise = torch.randn((1, preprocess.channels, height, width), generator=generator)
     return noise.to(next(network.model.parameters(), noise))
-
-
-def _kind(network: Network, output: Any, inputs: ModelInputs) -> NetworkKind:
-    read = read_detected(output, inputs, network.model)
-    if isinstance(read, Detected | list):
-        return "detector"
-    return "segmenter" if class_logits(read).ndim == 4 else "classifier"
