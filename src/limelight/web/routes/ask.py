@@ -25,6 +25,7 @@ router = APIRouter(prefix="/api/photos/{photo_id}", tags=["words"])
 
 @router.post(
     "/ask",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"progress": {"task": "token-activation", "done": 1, "total": 4}},
         {"answer": "a cat", "words": [{"text": "cat"}], "document": "/documents/5Jm0wq3hVf2kQy8Z"},

@@ -28,6 +28,7 @@ _HTML = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 @router.post(
     "/api/photos/{photo_id}/walkthrough",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"progress": {"task": "gradcam", "done": 0, "total": 0}},
         {"document": "/documents/5Jm0wq3hVf2kQy8ZtB1xN7aE"},
