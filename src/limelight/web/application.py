@@ -15,7 +15,17 @@ from starlette.responses import JSONResponse
 from limelight.errors import LimelightError
 from limelight.version import __version__
 from limelight.web.replies import ERRORS
-from limelight.web.routes import ask, documents, maps, out, page, photos, programs
+from limelight.web.routes import (
+    ask,
+    documents,
+    maps,
+    out,
+    page,
+    photos,
+    probes,
+    programs,
+    trust,
+)
 from limelight.web.routes.asked import asked_language
 from limelight.web.serving.counters import Counted
 from limelight.web.serving.guard import Application, Guard
@@ -51,8 +61,9 @@ def build_application(
         redoc_url=None,
     )
     application.state.page = state
-    for routes in (page, photos, maps, ask, out, documents, programs):
-        application.include_router(routes.router, responses=ERRORS)
+    of_photos = (photos, maps, probes, trust, ask, out)
+    for room in (page, *of_photos, documents, programs):
+        application.include_router(room.router, responses=ERRORS)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):
         application.add_exception_handler(kind, _answer_error)

@@ -113,10 +113,36 @@ class CellRequest(MapRequest):
     Attributes:
         at: x and y of a pixel of the photo; the cell is the one of the map there.
         channels: How many channels are listed.
+        replaces: As in MapsRequest.
     """
 
     at: tuple[float, float]
     channels: Annotated[int, Field(ge=1, le=64)] = 8
+    replaces: Annotated[str, Field(max_length=40)] = "cell"
+
+
+class AskRequest(_Request):
+    """A question about a photo, for a model that answers in words.
+
+    Attributes:
+        network: The model's name; None for the first that answers questions.
+        question: The question; "" for a caption. Of a captioner it is what the caption begins with.
+        answer: An answer to explain in place of the model's own.
+        method: A name in METHODS, with options if any; None for the default.
+        layer: A dotted path; None to let limelight choose.
+        most_tokens: How many tokens the answer may have.
+        longest: As in MapsRequest.
+        replaces: As in MapsRequest.
+    """
+
+    network: Name | None = None
+    question: Annotated[str, Field(max_length=2000)] = ""
+    answer: Annotated[str, Field(max_length=2000)] | None = None
+    method: Name | None = None
+    layer: Name | None = None
+    most_tokens: Annotated[int, Field(ge=1, le=256)] = 48
+    longest: Annotated[int, Field(ge=16, le=1024)] = 224
+    replaces: Annotated[str, Field(max_length=40)] = "ask"
 
 
 class FileRequest(MapRequest):
@@ -188,25 +214,23 @@ class ExplainFields(_Request):
     longest: Annotated[int, Field(ge=16, le=1024)] = 224
 
 
-class AskRequest(_Request):
-    """A question about a photo, for a model that answers in words.
+class CheckRequest(MapRequest):
+    """A map, to be checked quickly.
 
     Attributes:
-        network: The model's name; None for the first that answers questions.
-        question: The question; "" for a caption. Of a captioner it is what the caption begins with.
-        answer: An answer to explain in place of the model's own.
-        method: A name in METHODS, with options if any; None for the default.
-        layer: A dotted path; None to let limelight choose.
-        most_tokens: How many tokens the answer may have.
-        longest: As in MapsRequest.
         replaces: As in MapsRequest.
     """
 
-    network: Name | None = None
-    question: Annotated[str, Field(max_length=2000)] = ""
-    answer: Annotated[str, Field(max_length=2000)] | None = None
-    method: Name | None = None
-    layer: Name | None = None
-    most_tokens: Annotated[int, Field(ge=1, le=256)] = 48
-    longest: Annotated[int, Field(ge=16, le=1024)] = 224
-    replaces: Annotated[str, Field(max_length=40)] = "ask"
+    replaces: Annotated[str, Field(max_length=40)] = "check"
+
+
+class FaithfulnessRequest(MapRequest):
+    """A map, to be measured by metrics.
+
+    Attributes:
+        metrics: Names in METRICS, without options; none for the quick ones.
+        replaces: As in MapsRequest.
+    """
+
+    metrics: Annotated[tuple[Name, ...], Field(max_length=40)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = "faithfulness"

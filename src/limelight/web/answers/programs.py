@@ -21,7 +21,7 @@ from limelight.photos.memory import bytes_to_hold
 from limelight.pipeline import explain_layers, named_method
 from limelight.progress import ProgressCallback
 from limelight.targets import as_target
-from limelight.web.answers.looks import named
+from limelight.web.answers.looks import named_answer
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import ExplainFields, TargetRequest
 from limelight.web.serving.refusals import Refusal, refused
@@ -209,4 +209,4 @@ def _top(
     """Return the first five answers of the network."""
     inputs, measure = ModelInputs.of(explanation.image), served.measure
     found = first_answers(explanation.output, served.network, inputs, measure, 5)
-    return [named(each, measure, language) for each in found]
+    return [named_answer(each, measure, language) for each in found]

@@ -23,7 +23,9 @@ from limelight.web.serving.work_queue import Job
 
 router = APIRouter(tags=["documents"])
 
-_HTML = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+_HTML: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/html": {"schema": {"type": "string"}}}}
+}
 
 
 @router.post(
@@ -45,8 +47,7 @@ async def walkthrough(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network, asked.texts))
-        html = walk_through(found, asked, language, job.progress)
+        html = walk_through(state.look(stored, asked), asked, language, job.progress)
         return {"document": f"/documents/{state.documents.add(html)}"}
 
     return streamed(state.queue.submit(work, client, asked.replaces), language)

@@ -26,19 +26,17 @@ async def files(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[MadeFile]) -> MadeFile:
-        served = state.networks.get(asked.network, asked.texts)
-        found = state.looks.get(stored, served)
+        found = state.look(stored, asked)
         explanation = found.explain(asked, job.progress)
 
         def beside() -> list[Explanation]:
             others = list[Explanation]()
             for other in asked.beside:
                 job.check()
-                look = state.looks.get(stored, state.networks.get(other.network, other.texts))
-                others.append(look.explain(other, job.progress))
+                others.append(state.look(stored, other).explain(other, job.progress))
             return others
 
-        return make_file(explanation, asked, served, beside=beside, language=language)
+        return make_file(explanation, asked, found.served, beside=beside, language=language)
 
     made = await state.queue.result(work, client)
     name = quote(made.name, safe="")

@@ -149,28 +149,50 @@ class WorkQueue:
         since = self._since
         return 0.0 if since is None else time.monotonic() - since
 
-    def submit(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> Job[T]:
+    def submit(
+        self,
+        work: Callable[[Job[T]], T],
+        client: str,
+        replaces: str = "",
+        *,
+        after: Job[T] | None = None,
+    ) -> Job[T]:
         """Let work wait for its turn; it is to be awaited by `Job.events`.
 
+        Args:
+            work: What is done.
+            client, replaces: As in `Job`.
+            after: The job whose work it goes on with, which gave way to others; it ends where a
+                later job has taken its place, rather than taking that one's.
+
         Raises:
-            Refusal: Too many jobs wait already.
+            Refusal: Too many jobs wait already, or a later one has taken its place.
         """
         job = Job(work, client, replaces, self._limits, asyncio.get_running_loop())
         with self._changed:
             own = self._waiting.setdefault(client, deque())
-            for other in [each for each in own if replaces and each.replaces == replaces]:
+            same = [each for each in own if replaces and each.replaces == replaces]
+            if after and (same or self._is_current(client, replaces, other_than=after)):
+                raise Refusal("stopped", 409)
+            for other in same:
                 own.remove(other)
                 other.stop()
                 other.run()  # which only says that it was stopped
-            current = self._current
-            if replaces and current and (current.client, current.replaces) == (client, replaces):
-                current.stop()
+            if self._current and self._is_current(client, replaces):
+                self._current.stop()
             length = sum(map(len, self._waiting.values()))
             if length >= self._limits.waiting:
                 raise Refusal("busy", 503, waiting=length)
             own.append(job)
             self._changed.notify()
         return job
+
+    def _is_current(self, client: str, replaces: str, other_than: Job[Any] | None = None) -> bool:
+        """Return whether the job at work is a client's, of this name, and another than one."""
+        current = self._current
+        if not replaces or current is None or current is other_than:
+            return False
+        return (current.client, current.replaces) == (client, replaces)
 
     async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
         """Return the result of work when its turn has come and gone; raise its error."""

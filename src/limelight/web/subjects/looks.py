@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from limelight.application import (
     apply_method,
@@ -16,6 +18,7 @@ from limelight.application import (
     layer_to_cut,
     method_for,
 )
+from limelight.evidence import total
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT
@@ -35,6 +38,32 @@ from limelight.web.subjects.targets import read_target
 
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
+
+#: How many maps and other results are kept.
+_MOST_RESULTS = 24
+
+_Result = TypeVar("_Result")
+
+
+class WeighedSum(NamedTuple):
+    """Weights, `[B, K]` or `[B, K, *grid]`, and the values `[B, K, *grid]` that they multiply."""
+
+    weights: Tensor
+    values: Tensor
+
+
+class MadeMap(NamedTuple):
+    """A map of one image.
+
+    Attributes:
+        explanation: The map.
+        method: The method that made it.
+        sums: What the method added up over channels, if it did.
+    """
+
+    explanation: Explanation
+    method: Method
+    sums: tuple[WeighedSum, ...]
 
 
 class Look:
@@ -59,6 +88,7 @@ class Look:
         self._others = list[Cut]()
         self._passes = 0
         self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
+        self._results = OrderedDict[Hashable, Any]()
 
     @property
     def taken(self) -> int:
@@ -81,14 +111,19 @@ class Look:
 
     def score(self, target: TargetRequest) -> Scores:
         """Return the score of a target."""
-        return self._evidence_at(None, target, METHODS["gradcam"]).scores
+        return self.evidence_at(None, target, METHODS["gradcam"]).scores
 
-    def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network, as `first_answers`."""
-        served = self.served
+    def answers(self, count: int = 5, output: Any = None) -> list[dict[str, Any]]:
+        """Return the first answers of the network, as `first_answers`.
+
+        Args:
+            count: How many.
+            output: What the network returned for a changed photo; None for the photo itself.
+        """
+        served, output = self.served, self.output if output is None else output
         if served.takes_texts:
             count = max(count, len(served.network.classes or ()))
-        return first_answers(self.output, served.network, self.inputs, served.measure, count)
+        return first_answers(output, served.network, self.inputs, served.measure, count)
 
     def objects(self) -> list[dict[str, Any]] | None:
         """Return the objects that a detector found; None for a network that is none."""
@@ -102,12 +137,26 @@ class Look:
     def explain(self, request: MapRequest, progress: ProgressCallback | None = None) -> Explanation:
         """Return the map that was asked for, to be drawn on the photo.
 
-        1. Take the method, or the default for the score.
-        2. Take the cut that it reads, and the evidence for the target there.
-        3. Apply the method.
+        Raises:
+            LimelightError: As `limelight.explain`.
+        """
+        return self.made(request, progress).explanation
+
+    def made(self, request: MapRequest, progress: ProgressCallback | None = None) -> MadeMap:
+        """Return the map that was asked for, and the sums that it was made of; it is kept.
 
         Raises:
             LimelightError: As `limelight.explain`.
+        """
+        key = "map", request.target, request.method, request.layer
+        return self.once(key, lambda: self._make(request, progress))
+
+    def _make(self, request: MapRequest, progress: ProgressCallback | None) -> MadeMap:
+        """Make a map.
+
+        1. Take the method, or the default for the score.
+        2. Take the cut that it reads, and the evidence for the target there.
+        3. Apply the method, and note what it adds up.
         """
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
@@ -116,18 +165,37 @@ class Look:
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
-        evidence = self._evidence_at(layer, request.target, method)
+        evidence = self.evidence_at(layer, request.target, method)
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
-        if layer is None and method.place == "layer":
-            explanation = apply_where_connected(evidence, method, self._others)
-        else:
-            explanation = apply_method(evidence, method)
-        evidence.options = self.served.options
-        return explanation.drawn_on([self.crop])
+        sums = list[WeighedSum]()
 
-    def _evidence_at(
+        def noted_total(weights: Tensor, values: Tensor) -> Tensor:
+            sums.append(WeighedSum(weights.detach(), values.detach()))
+            return total(weights, values)
+
+        if layer is None and method.place == "layer":
+            explanation = apply_where_connected(evidence, method, self._others, noted_total)
+        else:
+            explanation = apply_method(evidence, method, noted_total)
+        evidence.options = self.served.options
+        return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
+
+    def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """Return the result of `compute` under a key; only the first call with it computes it.
+
+        The results that were asked for last are kept.
+        """
+        if key not in self._results:
+            self._results[key] = compute()
+            while len(self._results) > _MOST_RESULTS:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        result: _Result = self._results[key]
+        return result
+
+    def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
         """Return the evidence on a cut and a target; what was found there before is kept."""
