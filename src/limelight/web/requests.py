@@ -185,6 +185,7 @@ class ExplainFields(_Request):
 
     Attributes:
         network: As in LookRequest.
+        texts: As in LookRequest; a field for each.
         target: A class by its index or name; None for the predicted one.
         against: What is explained is why the target rather than this class.
         counterfactual: What is explained is what speaks against the target.
@@ -199,6 +200,7 @@ class ExplainFields(_Request):
     """
 
     network: Name | None = None
+    texts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     target: Name | None = None
     against: Name | None = None
     counterfactual: bool = False

@@ -161,7 +161,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
-        self._check_options(method)
+        check_runs(method, self.inputs.image.numel(), self._limits)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -195,17 +195,6 @@ class Look:
         result: _Result = self._results[key]
         return result
 
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
-
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
@@ -237,6 +226,23 @@ class Look:
         with torch.inference_mode(False):
             model = self.served.network.model
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
+
+
+def check_runs(method: Method, numbers: int, limits: Limits) -> None:
+    """Refuse options of a method that would take more memory than there may be.
+
+    Args:
+        method: The method.
+        numbers: How many numbers the network's input has.
+        limits: How much memory there may be.
+
+    Raises:
+        Refusal: They would.
+    """
+    most = max(1, limits.method_numbers // numbers)
+    for name, value in method.options.items():
+        if isinstance(value, int) and value > most:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
 
 class Looks:
