@@ -188,6 +188,103 @@ class MapFacts(_Reply):
     raw: dict[str, float | None]
 
 
+class ProbeState(_Reply):
+    """Score, probability (if the score has one) and first answers of a photo."""
+
+    score: float | None
+    probability: float | None
+    answers: list[AnswerFacts]
+
+
+class MovedAnswer(_Reply):
+    """What the network finds of a class before and after; `measure` says what the numbers are."""
+
+    index: int
+    name: str
+    before: float
+    after: float
+
+
+class ProbeReply(_Reply):
+    """A photo before and after a `share` of what the network sees of it was painted over.
+
+    `picture` is what it sees then: WebP, as base64.
+    """
+
+    label: str
+    before: ProbeState
+    after: ProbeState
+    moved: list[MovedAnswer]
+    measure: AnswerMeasure
+    picture: str
+    share: float
+    seconds: float
+
+
+class ChanceFacts(_Reply):
+    """What `count` random maps leave of the score."""
+
+    mean: float | None
+    lowest: float | None
+    highest: float | None
+    count: int
+
+
+class CheckReply(_Reply):
+    """What is left of the score when the hottest `share` of a map is blurred away; less is better.
+
+    `own` is None, and what follows it is left out, for a map that shows nothing.
+    """
+
+    share: float
+    status: str
+    label: str
+    method: str
+    layer: str
+    own: float | None
+    measured: Literal["probability", "score"] | None = None
+    before: float | None = None
+    chance: ChanceFacts | None = None
+    centre: float | None = None
+    verdict: Literal["ahead", "ahead-on-average", "behind-centre", "no-better"] | None = None
+
+
+class MetricFacts(_Reply):
+    """A metric of one map; `quick` ones are measured when none are named."""
+
+    name: str
+    family: str
+    better: Literal["higher", "lower"]
+    formula: str
+    paper: str
+    use: str
+    quick: bool
+
+
+class MetricsReply(_Reply):
+    """The metrics by which a map of one photo can be measured."""
+
+    metrics: list[MetricFacts]
+
+
+class NextStep(_Reply):
+    """What to ask instead of a blank map; only the field that the action is about is there."""
+
+    action: Literal["signed", "layer", "method", "class"]
+    words: str
+    layer: str | None = None
+    method: str | None = None
+    index: int | None = None
+    name: str | None = None
+
+
+class InsteadReply(_Reply):
+    """Whether a map shows something, and the next steps if it does not."""
+
+    status: StatusFacts
+    steps: list[NextStep]
+
+
 class ExplainedPhoto(_Reply):
     """A photo that was explained: its `map` if arrays were asked for, else its `heatmap`, a PNG."""
 

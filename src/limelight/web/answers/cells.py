@@ -37,7 +37,7 @@ class TakenApart:
         weights: The method's weights, `[K]` or `[K, *grid]`; None for a map that is not a sum over
             channels.
         adds: What each channel adds, `[K, *grid]`, so that the map is their sum; for a map that is
-            no such sum, gradient times activation; None without either.
+            no such sum, gradient times activation; None where the activations are.
     """
 
     explanation: Explanation
@@ -69,13 +69,10 @@ def cell(
     # 3. Its channels.
     here = (slice(None), *at)
     channels, left = list[dict[str, Any]](), None
-    if apart.activations is not None:
-        strength = apart.activations if apart.adds is None else apart.adds
-        order = strength[here].abs().argsort(descending=True, stable=True)
-        shown = order[: request.channels].tolist()
-        channels = [_channel(apart, at, number) for number in shown]
-        if apart.adds is not None:
-            left = finite(float(apart.adds[here][order[request.channels :]].sum()))
+    if apart.adds is not None:
+        order = apart.adds[here].abs().argsort(descending=True, stable=True)
+        channels = [_channel(apart, at, number) for number in order[: request.channels].tolist()]
+        left = finite(float(apart.adds[here][order[request.channels :]].sum()))
     slopes = None if apart.gradients is None else apart.gradients.norm(dim=0)
     return {
         "cell": list(at),
@@ -87,7 +84,7 @@ def cell(
         "highest": finite(float(raw.max())),
         "rank": int((raw > raw[at]).sum()) + 1,
         "channels": channels,
-        "count": 0 if apart.activations is None else len(apart.activations),
+        "count": 0 if apart.adds is None else len(apart.adds),
         "sums": apart.weights is not None,
         "rest": left,
         "total": None if apart.adds is None else finite(float(apart.adds[here].sum())),
@@ -225,8 +222,9 @@ def _take_apart(look: Look, request: MapRequest, progress: ProgressCallback | No
         ((weights, values),) = sums
         added = contributions(weights, values)[0]
         return TakenApart(explanation, activations, gradients, weights[0], added)
-    added_by_slope = None if gradients is None else gradients * activations
-    return TakenApart(explanation, activations, gradients, None, added_by_slope)
+    if gradients is None:
+        return nothing
+    return TakenApart(explanation, activations, gradients, None, gradients * activations)
 
 
 def _measured(look: Look, layer: str, check: Callable[[], None]) -> CellPlaces | None:

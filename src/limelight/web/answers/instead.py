@@ -9,6 +9,7 @@ from limelight.errors import LimelightError
 from limelight.explanation import Explanation
 from limelight.methods import METHODS
 from limelight.status import StatusName
+from limelight.web.answers.looks import named_answer
 from limelight.web.requests import MapRequest, TargetRequest
 from limelight.web.serving.refusals import Refusal
 from limelight.web.settings import Language
@@ -59,12 +60,13 @@ def instead(
             if float(explanation.raw.detach().min()) < 0:
                 steps.append({"action": "signed", "words": say("page.instead.signed", language)})
             continue
-        for changed, step in _trials(kind, look, request, explanation):
+        for changed, step in _trials(kind, look, request, explanation, language):
             check()
-            if _shows_something(look, changed):
-                values = {key: value for key, value in step.items() if key != "action"}
+            made = _shown(look, changed)
+            if made is not None:
+                values = {**step, "layer": made.layer} if kind == "layer" else step
                 words = say(f"page.instead.{kind}", language, **values)
-                steps.append({**step, "words": words})
+                steps.append({"action": kind, **values, "words": words})
                 break
     return {
         "status": {"name": status.name, "message": status_sentence(status, language)},
@@ -73,15 +75,16 @@ def instead(
 
 
 def _trials(
-    kind: str, look: Look, request: MapRequest, explanation: Explanation
+    kind: str, look: Look, request: MapRequest, explanation: Explanation, language: Language
 ) -> Iterator[tuple[MapRequest, dict[str, Any]]]:
-    """Yield what may be asked instead, the likeliest first, each with the step that leads there."""
+    """Yield what may be asked instead, the likeliest first, each with what a step there names."""
     if kind == "class":
         for answer in look.answers(_CLASSES):
             index = answer["index"]
             if explanation.index is None or index != int(explanation.index[0]):
                 target = TargetRequest(class_=index)
-                step = {"action": "class", "index": index, "name": answer["name"]}
+                name = named_answer(answer, look.served.measure, language)["name"]
+                step = {"index": index, "name": name}
                 yield request.model_copy(update={"target": target}), step
     elif kind == "method":
         assert explanation.recipe is not None  # every map of a look has one
@@ -91,27 +94,32 @@ def _trials(
                 # A method that is cut at the input by itself is not held to the layer.
                 layer = request.layer if METHODS[name].place == "layer" else None
                 changed = request.model_copy(update={"method": name, "layer": layer})
-                yield changed, {"action": "method", "method": name}
+                yield changed, {"method": name}
     else:
-        for path in _layers(look, explanation):
-            changed = request.model_copy(update={"layer": path})
-            yield changed, {"action": "layer", "layer": path}
+        for path in _layers(look, request, explanation):
+            yield request.model_copy(update={"layer": path}), {}
 
 
-def _layers(look: Look, explanation: Explanation) -> list[str]:
-    """Return the layers to try: from the one before the map's back to the first, then the later."""
-    paths = [each.path for each in look.served.layers]
-    if explanation.layer not in paths:
-        return paths[::-1]
-    at = paths.index(explanation.layer)
-    return paths[:at][::-1] + paths[at + 1 :]
+def _layers(look: Look, request: MapRequest, explanation: Explanation) -> list[str | None]:
+    """Return the layers to try: from the one before the map's back to the first, then the later.
+
+    None stands for the one that limelight takes for this score; if the score does not depend on
+    the layer that was named, that one comes first.
+    """
+    paths = list[str | None](each.path for each in look.served.layers)
+    at = paths.index(explanation.layer) if explanation.layer in paths else len(paths)
+    others = paths[:at][::-1] + paths[at + 1 :]
+    if request.layer is None:
+        return others
+    return [None, *others] if explanation.status[0].name == "disconnected" else [*others, None]
 
 
-def _shows_something(look: Look, request: MapRequest) -> bool:
-    """Return whether a map can be made, and shows something."""
+def _shown(look: Look, request: MapRequest) -> Explanation | None:
+    """Return a map; None if it cannot be made, or shows nothing."""
     try:
-        return look.explain(request).status[0].ok
+        explanation = look.explain(request)
     except Refusal:
         raise
     except LimelightError:
-        return False
+        return None
+    return explanation if explanation.status[0].ok else None

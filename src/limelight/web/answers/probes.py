@@ -6,6 +6,7 @@ import math
 import time
 from base64 import b64decode, b64encode
 from binascii import Error as BadBase64
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Literal, NamedTuple
 
@@ -19,9 +20,11 @@ from limelight.evidence import at_least_float32
 from limelight.finish import at_places
 from limelight.metrics.faithfulness import blur
 from limelight.pixels import as_pixels
+from limelight.web.answers.looks import named_answer
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import ProbeRequest
 from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.subjects.photo_store import StoredPhoto
 
@@ -38,6 +41,10 @@ _LONGEST = 320
 
 Fill = Literal["blurred", "grey", "photo"]
 
+#: An answer as plain values, and what gives it a name where it has none.
+Answer = dict[str, Any]
+Named = Callable[[Answer], Answer]
+
 
 class Probed(NamedTuple):
     """What a network says of a photo that is painted over in part.
@@ -53,7 +60,9 @@ class Probed(NamedTuple):
     output: Any
 
 
-def probe(look: Look, request: ProbeRequest, other: StoredPhoto | None = None) -> dict[str, Any]:
+def probe(
+    look: Look, request: ProbeRequest, language: Language, other: StoredPhoto | None = None
+) -> dict[str, Any]:
     """Return score, probability and first answers before and after a part is painted over.
 
     1. Bring the strokes into the input, soften their edge, and paint.
@@ -63,6 +72,7 @@ def probe(look: Look, request: ProbeRequest, other: StoredPhoto | None = None) -
     Args:
         look: The photo as the network saw it.
         request: What is painted, and how.
+        language: The language in which a class without a name is named.
         other: The photo that is painted with, if the fill is one.
 
     Raises:
@@ -77,11 +87,16 @@ def probe(look: Look, request: ProbeRequest, other: StoredPhoto | None = None) -
         likely = scores.probability and scores.probability(probed.output, row)
     before = look.once("all answers", lambda: look.answers(count=_ALL))
     after = look.answers(count=_ALL, output=probed.output)
+
+    def named(answer: dict[str, Any]) -> dict[str, Any]:
+        return named_answer(answer, look.served.measure, language)
+
     return {
         "label": scores.labels[0],
-        "before": _state(scores.values, cut.probability(scores), before),
-        "after": _state(score, likely, after),
-        "moved": _moved(before, after),
+        "before": _state(scores.values, cut.probability(scores), before, named),
+        "after": _state(score, likely, after, named),
+        "moved": _moved(before, after, named),
+        "measure": look.served.measure,
         "picture": _as_webp(look.served.network.preprocess.picture(probed.image[0])),
         "share": float(probed.painted.mean()),
         "seconds": time.perf_counter() - begun,
@@ -184,22 +199,23 @@ _SHOWN = 5
 
 
 def _state(
-    score: Tensor, probability: Tensor | None, answers: list[dict[str, Any]]
+    score: Tensor, probability: Tensor | None, answers: list[Answer], named: Named
 ) -> dict[str, Any]:
     return {
         "score": finite(float(score[0].detach())),
         "probability": None if probability is None else finite(float(probability[0])),
-        "answers": answers[:_SHOWN],
+        "answers": [named(each) for each in answers[:_SHOWN]],
     }
 
 
-def _moved(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _moved(before: list[Answer], after: list[Answer], named: Named) -> list[dict[str, Any]]:
     """Return the first answers before and after, each class once, with both its probabilities.
 
-    They are sorted by the probability after; that of a class which is no answer at all is 0.
+    They are sorted by the probability after; that of a class which is no answer at all is 0. Of a
+    segmenter it is the share of the pixels, of a network with a single output its score.
     """
     first, last = _by_class(before), _by_class(after)
-    shown = {each["index"]: each["name"] for each in (*before[:_SHOWN], *after[:_SHOWN])}
+    shown = {each["index"]: named(each)["name"] for each in (*before[:_SHOWN], *after[:_SHOWN])}
     rows = [
         {"index": i, "name": name, "before": first.get(i, 0.0), "after": last.get(i, 0.0)}
         for i, name in shown.items()
@@ -207,9 +223,12 @@ def _moved(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[di
     return sorted(rows, key=lambda row: -row["after"])
 
 
-def _by_class(answers: list[dict[str, Any]]) -> dict[int, float]:
+def _by_class(answers: list[Answer]) -> dict[int, float]:
     """Return the highest probability of each class: a detector may find several objects of one."""
-    return {each["index"]: each["probability"] for each in reversed(answers)}
+    return {
+        each["index"]: each["score"] if each["probability"] is None else each["probability"]
+        for each in reversed(answers)
+    }
 
 
 def _as_webp(picture: Image.Image) -> str:

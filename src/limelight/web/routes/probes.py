@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from limelight.web.answers.cells import cell, looks_at
 from limelight.web.answers.probes import probe
+from limelight.web.replies import ProbeReply, json_reply, line_replies
 from limelight.web.requests import CellRequest, ProbeRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.turns import Turns, streamed_in_turns
@@ -17,9 +18,9 @@ from limelight.web.serving.work_queue import Job
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["probes"])
 
 
-@router.post("/probe")
+@router.post("/probe", responses=json_reply(ProbeReply))
 async def probe_photo(
-    photo_id: str, asked: ProbeRequest, state: State, client: Client
+    photo_id: str, asked: ProbeRequest, state: State, client: Client, language: AskedLanguage
 ) -> dict[str, Any]:
     """Score, probability and first answers before and after a part of the photo is painted over.
 
@@ -29,13 +30,19 @@ async def probe_photo(
     other = None if asked.other is None else state.photos.get(asked.other)
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network))
-        return probe(found, asked, other)
+        found = state.look(stored, asked)
+        return probe(found, asked, language, other)
 
     return await state.queue.result(work, client, asked.replaces)
 
 
-@router.post("/cell")
+@router.post(
+    "/cell",
+    responses=line_replies(
+        {"cell": {"cell": [3, 2], "layer": "bn2", "value": 0.25, "channels": [{"channel": 977}]}},
+        {"looks": {"centre": [188.3, 152.2], "spread": [50.9, 56.7], "energy": 0.2}, "why": None},
+    ),
+)
 async def look_into_cell(
     photo_id: str, asked: CellRequest, state: State, client: Client, language: AskedLanguage
 ) -> StreamingResponse:
@@ -48,7 +55,7 @@ async def look_into_cell(
     stored = state.photos.get(photo_id)
 
     def work(turns: Turns) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network))
+        found = state.look(stored, asked)
         turns.tell({"cell": cell(found, asked, turns.progress)})
         return looks_at(found, asked, turns.check)
 

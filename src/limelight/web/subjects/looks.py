@@ -125,10 +125,9 @@ class Look:
             count: How many.
             output: What the network returned for a changed photo; None for the photo itself.
         """
-        served = self.served
+        served, output = self.served, self.output if output is None else output
         if served.takes_texts:
             count = max(count, len(served.network.classes or ()))
-        output = self.output if output is None else output
         return first_answers(output, served.network, self.inputs, served.measure, count)
 
     def objects(self) -> list[dict[str, Any]] | None:
@@ -190,17 +189,6 @@ class Look:
         evidence.options = self.served.options
         return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
 
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
-
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """Return the result of `compute` under a key; only the first call with it computes it.
 
@@ -213,6 +201,17 @@ class Look:
         self._results.move_to_end(key)
         result: _Result = self._results[key]
         return result
+
+    def _check_options(self, method: Method) -> None:
+        """Refuse options that would take more memory than there may be.
+
+        Raises:
+            Refusal: They would.
+        """
+        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > most:
+                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
