@@ -123,13 +123,13 @@ def found_objects(
 def _listed(read: Any) -> list[tuple[int, float, list[float]]] | None:
     """Return class, probability and corners of each object in pixels of the input."""
     if isinstance(read, Detected):
-        return [
-            (each.label, each.probability, each.box.tolist()) for each in find_objects(read, 0)
-        ]
+        return [(each.label, each.probability, each.box.tolist()) for each in find_objects(read, 0)]
     first = _of_dicts(read)
     if first is None:
         return None
-    found = zip(first["labels"].tolist(), first["scores"].tolist(), first["boxes"].tolist(), strict=True)
+    found = zip(
+        first["labels"].tolist(), first["scores"].tolist(), first["boxes"].tolist(), strict=True
+    )
     return sorted(found, key=lambda each: -each[1])
 
 
