@@ -120,13 +120,16 @@ def cut_for_methods(
 
 
 def apply_where_connected(
-    target_evidence: TargetEvidence, method: Method, others: list[Cut]
+    target_evidence: TargetEvidence,
+    method: Method,
+    others: list[Cut],
+    combine: Combine | None = None,
 ) -> Explanation:
     """Apply a method at the layer that limelight chose, or at another if the score skips that.
 
     A layer is remembered for what a target reads. Another image may have its score elsewhere, as a
     detector's box may lie on another level of the pyramid. Such cuts are put into `others`, which
-    the next target tries first.
+    the next target tries first. `combine` is that of `apply_method`.
     """
     skipped = target_evidence.skipped(method.needs)
     evidence = target_evidence
@@ -139,7 +142,7 @@ def apply_where_connected(
                 evidence.begin(str(method))
                 others += [] if cut in others else [cut]
                 break
-    return apply_method(evidence, method)
+    return apply_method(evidence, method, combine)
 
 
 def apply_method(

@@ -10,7 +10,7 @@ from torch import nn
 from limelight.evidence import Evidence, at_least_float32
 from limelight.finish import AxisSpan
 from limelight.inputs import ModelInputs
-from limelight.methods import METHODS
+from limelight.methods import find_method
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.metric import Metric, Readings
 from limelight.metrics.objects import Objects
@@ -28,20 +28,28 @@ def measure_controls(row: Metric, case: MapCase) -> dict[MapSource, Readings]:
     for name in CONTROLS:
         # All methods with this grid share the controls.
         control = perturbed.once(
-            (name, grid, span), partial(_control, name, perturbed, grid, span, case.objects)
+            (name, grid, span), partial(control_case, name, perturbed, grid, span, case.objects)
         )
         readings[name] = perturbed.once((str(row), name, grid, span), partial(row.update, control))
     return readings
 
 
-def _control(
-    name: str,
+def control_case(
+    control: str,
     perturbed: PerturbedModel,
     grid: tuple[int, ...],
     span: tuple[AxisSpan, ...],
-    objects: Objects | None,
+    objects: Objects | None = None,
 ) -> MapCase:
-    """Return the case of a control on a grid."""
+    """Return the case of a control on a grid.
+
+    Args:
+        control: A method that knows nothing of the network, with options if any: "random:seed=3".
+        perturbed: The network and its images.
+        grid, span: The grid of the maps, and where it lies on the picture.
+        objects: Where the objects are, if that is known.
+    """
+    method = find_method(control)
 
     def make(
         perturbed: PerturbedModel,
@@ -52,7 +60,7 @@ def _control(
         del model, score  # a control does not depend on them
         image = inputs.image
         cells = at_least_float32(image.new_zeros(len(image), 1, *grid))
-        raw = METHODS[name].raw(Evidence(activations=cells, image=image, score=perturbed.score))
+        raw = method.raw(Evidence(activations=cells, image=image, score=perturbed.score))
         status = (Status("ok"),) * len(image)
         return Maps(raw, to_heatmap(raw, image.shape[2:], status, span), span)
 

@@ -10,6 +10,11 @@ from limelight.errors import MissingPhotoError, unknown
 SAMPLES = {"chelsea": "a cat", "coffee": "a cup of espresso"}
 
 
+def samples_are_installed() -> bool:
+    """Return whether scikit-image, which brings the sample photos, is installed."""
+    return find_spec("skimage") is not None
+
+
 def find_sample(name: str) -> Path:
     """Return the path of a sample photo.
 

@@ -15,6 +15,7 @@ from limelight.layers import INPUT, Layout, resolve
 from limelight.layers.moments import centre_and_spread
 from limelight.layers.resolved import Layer, ResolvedLayer
 from limelight.layers.tracks import Anchor
+from limelight.progress import RunCallback
 from limelight.runtime.output_layout import recorded_call
 from limelight.runtime.places import measure_moments
 from limelight.runtime.record import chosen_layer
@@ -100,9 +101,15 @@ def where_cells_look(
 
 
 def measure_cells(
-    model: nn.Module, inputs: ModelInputs, layer: Layer | None, spec: OutputSpec
+    model: nn.Module,
+    inputs: ModelInputs,
+    layer: Layer | None,
+    spec: OutputSpec,
+    progress: RunCallback | None = None,
 ) -> CellPlaces:
     """Measure where the cells of a layer look, as `where_cells_look` does.
+
+    `progress` is called as progress(done, total) while the network runs.
 
     1. Find the layer, its call in the recorded pass, and its layout.
     2. Measure its output, and lay the sums on the grid.
@@ -118,7 +125,7 @@ def measure_cells(
         )
     pictured, anchor, layout = _located(model, inputs, resolved, spec)
     # 2. The measurement.
-    moments = measure_moments(model, pictured, anchor, draws=_DRAWS)
+    moments = measure_moments(model, pictured, anchor, draws=_DRAWS, progress=progress)
     if moments is None or not bool(moments.energy.amax() > 0):
         raise LayerError(
             f"A small change of the image changes nothing that can be measured at "

@@ -20,6 +20,7 @@ from limelight.inputs import ModelInputs, tensors
 from limelight.layers.moments import Moments
 from limelight.layers.tracks import Anchor
 from limelight.pixels import as_pixels
+from limelight.progress import RunCallback
 from limelight.runtime.autograd import no_grad
 from limelight.runtime.execution import call_shadow
 from limelight.runtime.shadow import fill_zeros, shadow
@@ -112,7 +113,12 @@ def measure_places(
 
 
 def measure_moments(
-    model: nn.Module, inputs: ModelInputs, anchor: Anchor, *, draws: int
+    model: nn.Module,
+    inputs: ModelInputs,
+    anchor: Anchor,
+    *,
+    draws: int,
+    progress: RunCallback | None = None,
 ) -> Moments | None:
     """Measure where one output looks, sharply enough for its spread; None if it did not run.
 
@@ -129,7 +135,7 @@ def measure_moments(
     (base,) = runner.run(image, 0)
     energy, first, second = (torch.zeros((), dtype=torch.float64, device="cpu") for _ in range(3))
     is_fine = image.is_floating_point() and torch.finfo(image.dtype).bits > 16
-    for drawn in _noises(image, draws, 1.0):
+    for number, drawn in enumerate(_noises(image, draws, 1.0), start=1):
         noise = drawn * _FINE if is_fine else drawn
         runs = [runner.run(_changed(image, noise * weight), 0)[0] for weight in weights]
         changes = [run - base for run in runs if run is not None and base is not None]
@@ -139,6 +145,8 @@ def measure_moments(
         energy = energy + whole.square()
         first = first + whole * along
         second = second + along.square()
+        if progress:
+            progress(number, draws)
     return Moments(energy, first, second)
 
 

@@ -385,6 +385,7 @@ def read_calls(
     scored: Container[int] = (),
     cancelled: Container[int] = (),
 ) -> tuple[ModuleCall, ...]:
+    """Return the calls of a pass with what is known of them so far; as `layers.read`."""
     return layers_.read(
         recording.calls,
         arrived,

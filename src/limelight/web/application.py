@@ -14,11 +14,23 @@ from starlette.responses import JSONResponse
 
 from limelight.errors import LimelightError
 from limelight.version import __version__
-from limelight.web.routes import maps, page, photos
+from limelight.web.replies import ERRORS
+from limelight.web.routes import (
+    ask,
+    documents,
+    maps,
+    out,
+    page,
+    photos,
+    probes,
+    programs,
+    trust,
+)
 from limelight.web.routes.asked import asked_language
+from limelight.web.serving.counters import Counted
 from limelight.web.serving.guard import Application, Guard
 from limelight.web.serving.page_state import PageState
-from limelight.web.serving.refusals import Refusal, refused
+from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +61,13 @@ def build_application(
         redoc_url=None,
     )
     application.state.page = state
-    for router in (page.router, photos.router, maps.router):
-        application.include_router(router)
+    of_photos = (photos, maps, probes, trust, ask, out)
+    for room in (page, *of_photos, documents, programs):
+        application.include_router(room.router, responses=ERRORS)
     application.mount("/static", page.static_files(), name="static")
     for kind in (LimelightError, HTTPException, RequestValidationError, Exception):
         application.add_exception_handler(kind, _answer_error)
-    return Guard(application, state.settings)
+    return Counted(Guard(application, state.settings), state.counters)
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
@@ -66,7 +79,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     elif not isinstance(error, LimelightError):
         _log.error("A request failed", exc_info=error)
     status, body = refused(error, asked_language(request))
-    return JSONResponse(body, status)
+    return JSONResponse(body, status, {ERROR_HEADER: body["error"]["code"]})
 
 
 def _problems(found: Sequence[dict[str, Any]]) -> str:

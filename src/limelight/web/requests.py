@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from limelight.explanation_pictures import PictureKind
+from limelight.regions import RegionFormat
+
 #: Left, top, right and bottom in pixels of the whole photo.
 PhotoBox = tuple[float, float, float, float]
 
@@ -110,10 +113,12 @@ class CellRequest(MapRequest):
     Attributes:
         at: x and y of a pixel of the photo; the cell is the one of the map there.
         channels: How many channels are listed.
+        replaces: As in MapsRequest.
     """
 
     at: tuple[float, float]
     channels: Annotated[int, Field(ge=1, le=64)] = 8
+    replaces: Annotated[str, Field(max_length=40)] = "cell"
 
 
 class AskRequest(_Request):
@@ -138,3 +143,92 @@ class AskRequest(_Request):
     most_tokens: Annotated[int, Field(ge=1, le=256)] = 48
     longest: Annotated[int, Field(ge=16, le=1024)] = 224
     replaces: Annotated[str, Field(max_length=40)] = "ask"
+
+
+class FileRequest(MapRequest):
+    """A file of one map, to be taken away; or the lines of code that write the same.
+
+    Attributes:
+        kind: A `picture`; the `arrays` (.npz); a `table` (.csv, one row); the `regions` where the
+            map is hot; or a `page`, one HTML file that shows the map and those beside it.
+        picture: What a picture shows, as in `Explanation.save`.
+        suffix: The format of a picture.
+        colormap: The name of a colour map; None for the usual one.
+        whole: Whether the whole photo is drawn, or only what the network saw of it.
+        regions: The format of regions.
+        threshold: The share of the highest heat from which a pixel lies in a region.
+        beside: Of a page: the other maps on it.
+    """
+
+    kind: Literal["picture", "arrays", "table", "regions", "page"] = "picture"
+    picture: PictureKind = "figure"
+    suffix: Literal["png", "jpg", "webp", "pdf", "svg"] = "png"
+    colormap: Name | None = None
+    whole: bool = False
+    regions: RegionFormat = "coco"
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
+    beside: Annotated[tuple[MapRequest, ...], Field(max_length=48)] = ()
+
+
+class WalkthroughRequest(MapRequest):
+    """The document that shows how one map came to be.
+
+    Attributes:
+        replaces: As in MapsRequest.
+    """
+
+    replaces: Annotated[str, Field(max_length=40)] = ""
+
+
+class ExplainFields(_Request):
+    """The fields of a form, beside its photos, by which programs ask for maps.
+
+    Attributes:
+        network: As in LookRequest.
+        target: A class by its index or name; None for the predicted one.
+        against: What is explained is why the target rather than this class.
+        counterfactual: What is explained is what speaks against the target.
+        method: As in MapRequest.
+        layer: As in MapRequest.
+        format: `json` for all photos, or `png` for the picture of one photo.
+        picture: What the picture shows, in JSON too.
+        colormap: The name of a colour map; None for the usual one.
+        whole: Whether the whole photo is drawn, or only what the network saw of it.
+        arrays: Whether JSON holds the numbers of the maps in place of a picture.
+        longest: The longer side of these numbers, in pixels.
+    """
+
+    network: Name | None = None
+    target: Name | None = None
+    against: Name | None = None
+    counterfactual: bool = False
+    method: Name | None = None
+    layer: Name | None = None
+    format: Literal["json", "png"] = "json"
+    picture: PictureKind = "heatmap"
+    colormap: Name | None = None
+    whole: bool = False
+    arrays: bool = False
+    longest: Annotated[int, Field(ge=16, le=1024)] = 224
+
+
+class CheckRequest(MapRequest):
+    """A map, to be checked quickly.
+
+    Attributes:
+        replaces: As in MapsRequest.
+    """
+
+    replaces: Annotated[str, Field(max_length=40)] = "check"
+
+
+class FaithfulnessRequest(MapRequest):
+    """A map, to be measured by metrics.
+
+    Attributes:
+        metrics: Names in METRICS, without options; none for the quick ones.
+        replaces: As in MapsRequest.
+    """
+
+    metrics: Annotated[tuple[Name, ...], Field(max_length=40)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = "faithfulness"

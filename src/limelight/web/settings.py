@@ -25,6 +25,8 @@ class Limits:
         files: The most files of one request.
         waiting: How many requests may wait for the network.
         seconds: How long one request may keep the network, in seconds.
+        method_numbers: The most numbers that a method's options may ask for: that of its runs, or
+            the like, times that of the network's input. Some methods hold all of them at once.
         photo_bytes: The most bytes of all photos that are held, decoded.
         look_bytes: The most bytes of all passes of networks that are held.
         idle_seconds: After how long without a request a photo is dropped, in seconds.
@@ -35,6 +37,7 @@ class Limits:
     files: int = 16
     waiting: int = 64
     seconds: float = 120.0
+    method_numbers: int = 400_000_000
     photo_bytes: int = 1_200_000_000
     look_bytes: int = 1_500_000_000
     idle_seconds: float = 3600.0

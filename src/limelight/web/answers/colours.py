@@ -22,11 +22,17 @@ def colormaps() -> dict[str, dict[str, str]]:
     They are 256 colours from the lowest to the highest value, RGB, as base64.
     """
     return {
-        "heat": {name: _colours(name) for name in _HEAT},
-        "signed": {name: _colours(name) for name in _SIGNED},
+        "heat": {name: packed_colours(name) for name in _HEAT},
+        "signed": {name: packed_colours(name) for name in _SIGNED},
     }
 
 
-def _colours(name: str) -> str:
+def packed_colours(name: str) -> str:
+    """Return 256 colours of a colour map from its lowest to its highest, RGB, as base64.
+
+    Raises:
+        UnknownNameError: There is no such colour map.
+    """
     values = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    return b64encode(np.asarray(colours_of(values, name), dtype=np.uint8).tobytes()).decode()
+    colours = np.rint(255 * colours_of(values, name)).astype(np.uint8)
+    return b64encode(colours.tobytes()).decode()

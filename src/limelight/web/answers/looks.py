@@ -25,10 +25,10 @@ def look_as_dict(look: Look, language: Language) -> dict[str, Any]:
         "measure": served.measure,
         "box": list(look.crop.box),
         "input": list(look.inputs.image.shape[2:]),
-        "answers": [_named(each, served.measure, language) for each in look.answers()],
+        "answers": [named_answer(each, served.measure, language) for each in look.answers()],
     }
     if objects is not None:
-        answer["objects"] = [_named(each, served.measure, language) for each in objects]
+        answer["objects"] = [named_answer(each, served.measure, language) for each in objects]
     return answer
 
 
@@ -49,7 +49,7 @@ def unasked_as_dict(model: VisionLanguageModel, size: Sequence[int]) -> dict[str
     }
 
 
-def _named(answer: dict[str, Any], measure: str, language: Language) -> dict[str, Any]:
+def named_answer(answer: dict[str, Any], measure: str, language: Language) -> dict[str, Any]:
     """Return an answer with a name, also where the network's classes have none."""
     if answer["name"] is not None:
         return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from base64 import b64encode
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from limelight.explanation import Explanation
 from limelight.finish import resize
+from limelight.web.answers.numbers import finite
 from limelight.web.settings import Language
 from limelight.web.wording import status_sentence
 
@@ -51,10 +51,10 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
         "label": _PLACE.sub("", explanation.label[0]),
         "region": _region(explanation),
         "index": None if index is None else int(index[0]),
-        "score": _finite(float(explanation.score[0].detach())),
+        "score": finite(float(explanation.score[0].detach())),
         "status": {"name": status.name, "message": status_sentence(status, language)},
         **packed_map(heatmap, signed),
-        "raw": {"lowest": _finite(float(raw.min())), "highest": _finite(float(raw.max()))},
+        "raw": {"lowest": finite(float(raw.min())), "highest": finite(float(raw.max()))},
     }
 
 
@@ -100,8 +100,3 @@ def within(size: Sequence[int], longest: int) -> tuple[int, int]:
 
 def _packed(values: Tensor, kind: str) -> str:
     return b64encode(values.round().numpy().astype(np.dtype(kind)).tobytes()).decode()
-
-
-def _finite(value: float) -> float | None:
-    """Return a number, or None for one that JSON does not know."""
-    return value if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from starlette.responses import StreamingResponse
 from limelight.errors import LimelightError
 from limelight.web.answers.looks import look_as_dict, unasked_as_dict
 from limelight.web.answers.maps import map_as_dict
+from limelight.web.replies import LookReply, json_reply, line_replies
 from limelight.web.requests import LookRequest, MapsRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.refusals import Refusal, refused
@@ -19,7 +20,7 @@ from limelight.web.serving.work_queue import Job
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["maps"])
 
 
-@router.post("/look")
+@router.post("/look", responses=json_reply(LookReply))
 async def look(
     photo_id: str, asked: LookRequest, state: State, client: Client, language: AskedLanguage
 ) -> dict[str, Any]:
@@ -41,7 +42,12 @@ async def look(
     return await state.queue.result(work, client)
 
 
-@router.post("/maps")
+@router.post(
+    "/maps",
+    responses=line_replies(
+        {"number": 0, "map": {"label": "tabby", "score": 9.4, "method": "gradcam"}}, {"done": 1}
+    ),
+)
 async def maps(
     photo_id: str, asked: MapsRequest, state: State, client: Client, language: AskedLanguage
 ) -> StreamingResponse:

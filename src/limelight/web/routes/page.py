@@ -10,9 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from limelight.photos.samples import SAMPLES
+from limelight.photos.samples import SAMPLES, samples_are_installed
 from limelight.version import __version__
 from limelight.web.answers.colours import colormaps
+from limelight.web.replies import NetworkReply, PageReply, TextsReply, json_reply
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.work_queue import Job
 from limelight.web.subjects.networks import method_facts
@@ -34,13 +35,13 @@ async def index() -> FileResponse:
     return FileResponse(f"{STATIC}/index.html", headers={"cache-control": "no-cache"})
 
 
-@router.get("/api/texts")
+@router.get("/api/texts", responses=json_reply(TextsReply))
 async def texts(language: AskedLanguage) -> dict[str, Any]:
     """The words of the page in the language of the request."""
     return {"language": language, "texts": words(language)["page"]}
 
 
-@router.get("/api/page")
+@router.get("/api/page", responses=json_reply(PageReply))
 async def page(state: State) -> dict[str, Any]:
     """What the page offers: networks, methods, colours, samples and limits."""
     limits = state.settings.limits
@@ -49,7 +50,11 @@ async def page(state: State) -> dict[str, Any]:
         "networks": list(state.networks.names),
         "methods": method_facts(),
         "colormaps": await run_in_threadpool(colormaps),
-        "samples": [{"name": name, "words": about} for name, about in SAMPLES.items()],
+        "samples": [
+            {"name": name, "words": about}
+            for name, about in SAMPLES.items()
+            if samples_are_installed()
+        ],
         "audit": state.settings.audit is not None,
         "limits": {
             "bytes": limits.upload_bytes,
@@ -60,7 +65,7 @@ async def page(state: State) -> dict[str, Any]:
     }
 
 
-@router.get("/api/networks/{name:path}")
+@router.get("/api/networks/{name:path}", responses=json_reply(NetworkReply))
 async def network(name: str, state: State, client: Client, layers: bool = True) -> dict[str, Any]:
     """What one network answers, its classes and layers.
 

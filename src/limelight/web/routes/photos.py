@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from limelight.photos.samples import find_sample
+from limelight.web.replies import PhotoReply, file_replies, form_of, json_reply
 from limelight.web.routes.asked import State
-from limelight.web.serving.page_state import PageState
 from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.uploads import read_upload, shown_name
 
 router = APIRouter(prefix="/api/photos", tags=["photos"])
 
+#: The longer side of the picture that stands for a sample, in pixels.
+_SAMPLE_LONGEST = 320
 
-@router.post("")
+
+@router.post("", responses=json_reply(PhotoReply), openapi_extra=form_of(None, several=False))
 async def upload(request: Request, state: State) -> dict[str, Any]:
     """Hold a photo, sent as the file `photo` of a form, and return its id."""
-    (stored,) = [await stored_photo(each, state) for each in await uploaded(request, most=1)]
-    return _facts(stored)
+    limits = state.settings.limits
+    async with request.form(max_files=2, max_fields=50) as form:
+        (sent,) = sent_photos(form, most=1)
+        name = shown_name(sent.filename or "")
+        data = await sent.read(limits.upload_bytes + 1)  # to be told that it is too large
+    return _facts(state.photos.add(await run_in_threadpool(read_upload, data, name, limits), name))
 
 
-@router.post("/sample/{name}")
+@router.post("/sample/{name}", responses=json_reply(PhotoReply))
 async def sample(name: str, state: State) -> dict[str, Any]:
     """Hold a sample photo."""
     data = await run_in_threadpool(find_sample(name).read_bytes)
@@ -33,7 +42,14 @@ async def sample(name: str, state: State) -> dict[str, Any]:
     return _facts(state.photos.add(photo, name))
 
 
-@router.get("/{photo_id}/picture")
+@router.get("/sample/{name}/picture", response_class=Response, responses=file_replies("image/webp"))
+async def sample_picture(name: str, state: State) -> Response:
+    """A sample photo, small, before anybody takes it."""
+    data = await run_in_threadpool(_sample_picture, name, state.settings.limits)
+    return Response(data, media_type="image/webp", headers={"cache-control": "max-age=3600"})
+
+
+@router.get("/{photo_id}/picture", response_class=Response, responses=file_replies("image/webp"))
 async def picture(photo_id: str, state: State, longest: int = 1024) -> Response:
     """The photo, upright, drawn anew as WebP."""
     stored = state.photos.get(photo_id)
@@ -49,13 +65,12 @@ async def drop(photo_id: str, state: State) -> Response:
     return Response(status_code=204)
 
 
-async def uploaded(request: Request, most: int) -> list[UploadFile]:
+def sent_photos(form: FormData, most: int) -> list[UploadFile]:
     """Return the files of a form's field `photo`.
 
     Raises:
         Refusal: There is none, or there are too many.
     """
-    form = await request.form(max_files=max(most, 1) + 1, max_fields=50)
     sent = [each for each in form.getlist("photo") if isinstance(each, UploadFile)]
     if not sent:
         raise Refusal("no-file", 422, field="photo")
@@ -64,16 +79,11 @@ async def uploaded(request: Request, most: int) -> list[UploadFile]:
     return sent
 
 
-async def stored_photo(sent: UploadFile, state: PageState) -> StoredPhoto:
-    """Decode a file that was sent, and hold the photo.
-
-    Raises:
-        Refusal, PhotoError: As `read_upload`.
-    """
-    limits, name = state.settings.limits, shown_name(sent.filename or "")
-    data = await sent.read(limits.upload_bytes + 1)
-    photo = await run_in_threadpool(read_upload, data, name, limits)
-    return state.photos.add(photo, name)
+@cache
+def _sample_picture(name: str, limits: Limits) -> bytes:
+    """Return a sample photo as a WebP picture."""
+    photo = read_upload(find_sample(name).read_bytes(), name, limits)
+    return StoredPhoto("", name, photo).picture(_SAMPLE_LONGEST)
 
 
 def _facts(stored: StoredPhoto) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from limelight.web.serving.refusals import Refusal, refused
+from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
 from limelight.web.settings import PageSettings
 from limelight.web.wording import language_of
 
@@ -144,7 +144,7 @@ async def _answer(refusal: Refusal, scope: Scope, send: Send, settings: PageSett
     status, body = refused(refusal, language_of(accepted, settings.language))
     headers = {"www-authenticate": 'Basic realm="limelight"'} if status == 401 else {}
     # What else the client sends is not read, so the connection cannot be used again.
-    headers["connection"] = "close"
+    headers |= {"connection": "close", ERROR_HEADER: body["error"]["code"]}
 
     async def nothing() -> Message:
         return {"type": "http.disconnect"}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from limelight.web.requests import LookRequest
+from limelight.web.serving.counters import Counters
 from limelight.web.serving.work_queue import WorkQueue
 from limelight.web.settings import PageSettings
-from limelight.web.subjects.looks import Looks
+from limelight.web.subjects.document_store import DocumentStore
+from limelight.web.subjects.looks import Look, Looks
 from limelight.web.subjects.networks import ServedNetworks
-from limelight.web.subjects.photo_store import PhotoStore
+from limelight.web.subjects.photo_store import PhotoStore, StoredPhoto
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,22 @@ class PageState:
     queue: WorkQueue
     photos: PhotoStore
     looks: Looks
+    documents: DocumentStore
+    counters: Counters
 
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
-        limits = settings.limits
-        photos, looks = PhotoStore(limits), Looks(limits.look_bytes)
-        return cls(settings, networks, WorkQueue(limits), photos, looks)
+        limits, counters = settings.limits, Counters()
+        photos, looks = PhotoStore(limits), Looks(limits)
+        queue = WorkQueue(limits, counters.count_job)
+        return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)
+
+    def look(self, stored: StoredPhoto, asked: LookRequest) -> Look:
+        """Return a photo as the network saw it that a request names.
+
+        Raises:
+            Refusal: There is no such network.
+            LimelightError: It cannot be loaded, or the page cannot show it.
+        """
+        return self.looks.get(stored, self.networks.get(asked.network, asked.texts))

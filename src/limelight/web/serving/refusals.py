@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
+
+from torch import OutOfMemoryError
 
 from limelight.errors import LimelightError
 from limelight.web.settings import Language
 from limelight.web.wording import library_sentence, say
+
+#: What torch says, in a RuntimeError, when a processor's memory is too small.
+_ALLOCATION = "can't allocate memory"
+#: The header in which an answer names the code of its error, as its body does.
+ERROR_HEADER: Final = "x-limelight-error"
 
 
 class Refusal(LimelightError):
@@ -40,6 +47,8 @@ def refused(error: Exception, language: Language) -> tuple[int, dict[str, Any]]:
     if isinstance(error, LimelightError):
         code = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
         return 422, _body(code, library_sentence(str(error), language))
+    if isinstance(error, MemoryError | OutOfMemoryError) or _ALLOCATION in str(error):
+        return 503, _body("out-of-memory", say("errors.out-of-memory", language))
     return 500, _body("internal", say("errors.internal", language))
 
 

@@ -37,6 +37,12 @@ class Job(Generic[T]):
     _events: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
     _stop: Refusal | None = None
     _deadline: float = float("inf")
+    _asked: float = field(default_factory=time.monotonic)
+
+    @property
+    def waited(self) -> float:
+        """How long ago it was asked for, in seconds."""
+        return time.monotonic() - self._asked
 
     @property
     def progress(self) -> ProgressCallback:
@@ -66,8 +72,8 @@ class Job(Generic[T]):
         """Let the work end at its next step."""
         self._stop = Refusal("stopped", 409)
 
-    def run(self) -> None:
-        """Do the work, and send its result or its error."""
+    def run(self) -> BaseException | None:
+        """Do the work, and send its result or its error; return the error, if there is one."""
         self._deadline = time.monotonic() + self.limits.seconds
         try:
             self.check()
@@ -75,6 +81,8 @@ class Job(Generic[T]):
         except BaseException as error:  # whatever it is, whoever waits must hear of it
             error.__traceback__ = None  # it would keep the tensors of the pass
             self._send("error", error)
+            return error
+        return None
 
     def _send(self, kind: str, value: Any) -> None:
         try:
@@ -94,15 +102,29 @@ class Job(Generic[T]):
             self.stop()
 
 
+#: Told of each job that ran: how long it waited and worked, in seconds, and its error, if any.
+JobWatcher = Callable[[float, float, BaseException | None], None]
+
+
+def _unwatched(_waited: float, _worked: float, _error: BaseException | None) -> None:
+    """Watch no job."""
+
+
 class WorkQueue:
     """Runs jobs one at a time, in one thread: two at once would only share the cores.
 
     Clients take turns: whoever has waited longest for a turn of their own is next.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        """Start the thread."""
-        self._limits = limits
+    def __init__(self, limits: Limits, watcher: JobWatcher = _unwatched) -> None:
+        """Start the thread.
+
+        Args:
+            limits: How many jobs may wait, and how long each may take.
+            watcher: Told of each job when it is done, in the thread of the networks.
+        """
+        self._limits, self._watcher = limits, watcher
+        self._since: float | None = None
         self._waiting = dict[str, deque[Job[Any]]]()
         self._current: Job[Any] | None = None
         self._changed = threading.Condition()
@@ -116,28 +138,61 @@ class WorkQueue:
         with self._changed:
             return sum(map(len, self._waiting.values()))
 
-    def submit(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> Job[T]:
+    @property
+    def running(self) -> bool:
+        """Whether jobs are done: the thread is there, and the queue is not closed."""
+        return self._thread.is_alive() and not self._closed
+
+    @property
+    def seconds_at_work(self) -> float:
+        """How long the job in hand has been at work; 0 without one."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def submit(
+        self,
+        work: Callable[[Job[T]], T],
+        client: str,
+        replaces: str = "",
+        *,
+        after: Job[T] | None = None,
+    ) -> Job[T]:
         """Let work wait for its turn; it is to be awaited by `Job.events`.
 
+        Args:
+            work: What is done.
+            client, replaces: As in `Job`.
+            after: The job whose work it goes on with, which gave way to others; it ends where a
+                later job has taken its place, rather than taking that one's.
+
         Raises:
-            Refusal: Too many jobs wait already.
+            Refusal: Too many jobs wait already, or a later one has taken its place.
         """
         job = Job(work, client, replaces, self._limits, asyncio.get_running_loop())
         with self._changed:
             own = self._waiting.setdefault(client, deque())
-            for other in [each for each in own if replaces and each.replaces == replaces]:
+            same = [each for each in own if replaces and each.replaces == replaces]
+            if after and (same or self._is_current(client, replaces, other_than=after)):
+                raise Refusal("stopped", 409)
+            for other in same:
                 own.remove(other)
                 other.stop()
                 other.run()  # which only says that it was stopped
-            current = self._current
-            if replaces and current and (current.client, current.replaces) == (client, replaces):
-                current.stop()
+            if self._current and self._is_current(client, replaces):
+                self._current.stop()
             length = sum(map(len, self._waiting.values()))
             if length >= self._limits.waiting:
                 raise Refusal("busy", 503, waiting=length)
             own.append(job)
             self._changed.notify()
         return job
+
+    def _is_current(self, client: str, replaces: str, other_than: Job[Any] | None = None) -> bool:
+        """Return whether the job at work is a client's, of this name, and another than one."""
+        current = self._current
+        if not replaces or current is None or current is other_than:
+            return False
+        return (current.client, current.replaces) == (client, replaces)
 
     async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
         """Return the result of work when its turn has come and gone; raise its error."""
@@ -164,10 +219,12 @@ class WorkQueue:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            job.run()
+            waited, self._since = job.waited, time.monotonic()
+            error = job.run()
+            self._watcher(waited, self.seconds_at_work, error)
             with self._changed:
-                self._current = None
-            del job  # it may hold a photo, and the next may be long in coming
+                self._current, self._since = None, None
+            del job, error  # it may hold a photo, and the next may be long in coming
 
     def _next(self) -> Job[Any] | None:
         """Return the next job, when there is one; None when the queue is closed."""

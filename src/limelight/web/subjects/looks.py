@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from limelight.application import (
     apply_method,
@@ -16,6 +18,7 @@ from limelight.application import (
     layer_to_cut,
     method_for,
 )
+from limelight.evidence import total
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
 from limelight.layers.resolved import INPUT
@@ -26,6 +29,8 @@ from limelight.runtime.cut import Cut
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import Scores
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Limits
 from limelight.web.subjects.answers import first_answers, found_objects
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
@@ -33,6 +38,32 @@ from limelight.web.subjects.targets import read_target
 
 #: How many pairs of layer and target keep their gradients.
 _MOST_EVIDENCE = 48
+
+#: How many maps and other results are kept.
+_MOST_RESULTS = 24
+
+_Result = TypeVar("_Result")
+
+
+class WeighedSum(NamedTuple):
+    """Weights, `[B, K]` or `[B, K, *grid]`, and the values `[B, K, *grid]` that they multiply."""
+
+    weights: Tensor
+    values: Tensor
+
+
+class MadeMap(NamedTuple):
+    """A map of one image.
+
+    Attributes:
+        explanation: The map.
+        method: The method that made it.
+        sums: What the method added up over channels, if it did.
+    """
+
+    explanation: Explanation
+    method: Method
+    sums: tuple[WeighedSum, ...]
 
 
 class Look:
@@ -45,8 +76,9 @@ class Look:
         inputs: What the network was given.
     """
 
-    def __init__(self, stored: StoredPhoto, served: ServedNetwork) -> None:
+    def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
         """Prepare the photo; the network runs when it is first asked about it."""
+        self._limits = limits
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -56,6 +88,7 @@ class Look:
         self._others = list[Cut]()
         self._passes = 0
         self._evidence = OrderedDict[tuple[str | None, bool, TargetRequest], TargetEvidence]()
+        self._results = OrderedDict[Hashable, Any]()
 
     @property
     def taken(self) -> int:
@@ -78,14 +111,19 @@ class Look:
 
     def score(self, target: TargetRequest) -> Scores:
         """Return the score of a target."""
-        return self._evidence_at(None, target, METHODS["gradcam"]).scores
+        return self.evidence_at(None, target, METHODS["gradcam"]).scores
 
-    def answers(self, count: int = 5) -> list[dict[str, Any]]:
-        """Return the first answers of the network, as `first_answers`."""
-        served = self.served
+    def answers(self, count: int = 5, output: Any = None) -> list[dict[str, Any]]:
+        """Return the first answers of the network, as `first_answers`.
+
+        Args:
+            count: How many.
+            output: What the network returned for a changed photo; None for the photo itself.
+        """
+        served, output = self.served, self.output if output is None else output
         if served.takes_texts:
             count = max(count, len(served.network.classes or ()))
-        return first_answers(self.output, served.network, self.inputs, served.measure, count)
+        return first_answers(output, served.network, self.inputs, served.measure, count)
 
     def objects(self) -> list[dict[str, Any]] | None:
         """Return the objects that a detector found; None for a network that is none."""
@@ -99,31 +137,76 @@ class Look:
     def explain(self, request: MapRequest, progress: ProgressCallback | None = None) -> Explanation:
         """Return the map that was asked for, to be drawn on the photo.
 
-        1. Take the method, or the default for the score.
-        2. Take the cut that it reads, and the evidence for the target there.
-        3. Apply the method.
+        Raises:
+            LimelightError: As `limelight.explain`.
+        """
+        return self.made(request, progress).explanation
+
+    def made(self, request: MapRequest, progress: ProgressCallback | None = None) -> MadeMap:
+        """Return the map that was asked for, and the sums that it was made of; it is kept.
 
         Raises:
             LimelightError: As `limelight.explain`.
         """
+        key = "map", request.target, request.method, request.layer
+        return self.once(key, lambda: self._make(request, progress))
+
+    def _make(self, request: MapRequest, progress: ProgressCallback | None) -> MadeMap:
+        """Make a map.
+
+        1. Take the method, or the default for the score.
+        2. Take the cut that it reads, and the evidence for the target there.
+        3. Apply the method, and note what it adds up.
+        """
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
+        self._check_options(method)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
-        evidence = self._evidence_at(layer, request.target, method)
+        evidence = self.evidence_at(layer, request.target, method)
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
-        if layer is None and method.place == "layer":
-            explanation = apply_where_connected(evidence, method, self._others)
-        else:
-            explanation = apply_method(evidence, method)
-        evidence.options = self.served.options
-        return explanation.drawn_on([self.crop])
+        sums = list[WeighedSum]()
 
-    def _evidence_at(
+        def noted_total(weights: Tensor, values: Tensor) -> Tensor:
+            sums.append(WeighedSum(weights.detach(), values.detach()))
+            return total(weights, values)
+
+        if layer is None and method.place == "layer":
+            explanation = apply_where_connected(evidence, method, self._others, noted_total)
+        else:
+            explanation = apply_method(evidence, method, noted_total)
+        evidence.options = self.served.options
+        return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
+
+    def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """Return the result of `compute` under a key; only the first call with it computes it.
+
+        The results that were asked for last are kept.
+        """
+        if key not in self._results:
+            self._results[key] = compute()
+            while len(self._results) > _MOST_RESULTS:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        result: _Result = self._results[key]
+        return result
+
+    def _check_options(self, method: Method) -> None:
+        """Refuse options that would take more memory than there may be.
+
+        Raises:
+            Refusal: They would.
+        """
+        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > most:
+                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
+
+    def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
         """Return the evidence on a cut and a target; what was found there before is kept."""
@@ -159,9 +242,9 @@ class Look:
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         """Begin without any."""
-        self._most = most_bytes
+        self._limits = limits
         self._looks = OrderedDict[tuple[str, ServedNetwork], Look]()
         self._lock = threading.Lock()
 
@@ -175,9 +258,9 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served)
+            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
             taken = look.taken + sum(each.taken for each in self._looks.values())
-            while self._looks and taken > self._most:
+            while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
             self._looks[key] = look
             return look

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -71,16 +71,7 @@ class ServedNetwork:
 
     @classmethod
     def of(cls, network: Network) -> ServedNetwork:
-        """Find out what a network answers and where it is cut, on a picture of noise.
-
-        Raises:
-            OptionError: It takes volumes.
-        """
-        if network.preprocess.takes_volumes:
-            raise OptionError(
-                f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
-                "volumes by limelight.explain."
-            )
+        """Find out what a network answers and where it is cut, on a picture of noise."""
         options = Options.read(classes=network.classes)
         inputs = ModelInputs.of(_noise(network))
         (cut,) = cut_layers(network.model, inputs, [None], options)
@@ -170,7 +161,17 @@ class ServedNetworks:
     """The networks of a page by their names."""
 
     def __init__(self, networks: Mapping[str, Network | VisionLanguageModel]) -> None:
-        """Offer networks; the first is the one that is shown when none is named."""
+        """Offer networks; the first is the one that is shown when none is named.
+
+        Raises:
+            OptionError: One takes volumes.
+        """
+        for network in networks.values():
+            if isinstance(network, Network) and network.preprocess.takes_volumes:
+                raise OptionError(
+                    f"The network {network.name!r} takes volumes; the page shows pictures. Explain "
+                    "volumes by limelight.explain."
+                )
         self._networks = dict(networks)
         self._served = dict[str, ServedNetwork]()
         self._with_texts = OrderedDict[tuple[str, tuple[str, ...]], ServedNetwork]()

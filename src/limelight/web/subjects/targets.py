@@ -29,7 +29,7 @@ def read_target(
         TargetError: It asks for a place in the photo, and the network is a classifier; or for two
             things that do not go together.
     """
-    choice = _choice(request)
+    choice = read_choice(request)
     if request.box is None and request.pixel is None:
         return as_target(choice)
     network = served.network
@@ -50,8 +50,12 @@ def read_target(
     )
 
 
-def _choice(request: TargetRequest) -> ClassChoice:
-    """Return which class, or which difference of classes, is explained."""
+def read_choice(request: TargetRequest) -> ClassChoice:
+    """Return which class, or which difference of classes, is explained, whatever the place.
+
+    Raises:
+        TargetError: Two differences are asked for at once.
+    """
     if request.against is not None and request.counterfactual:
         raise TargetError(
             "against and counterfactual are both given; one was expected, as both are differences."

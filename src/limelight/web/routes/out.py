@@ -1,0 +1,59 @@
+"""What is taken away: files of a map, and the lines of code that make the same."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Response
+
+from limelight.explanation import Explanation
+from limelight.web.answers.code_lines import code_lines
+from limelight.web.answers.files import MEDIA_TYPES, MadeFile, make_file
+from limelight.web.replies import CodeReply, file_replies, json_reply
+from limelight.web.requests import FileRequest
+from limelight.web.routes.asked import AskedLanguage, Client, State
+from limelight.web.serving.work_queue import Job
+
+router = APIRouter(prefix="/api/photos/{photo_id}", tags=["out"])
+
+
+@router.post("/files", response_class=Response, responses=file_replies(*MEDIA_TYPES.values()))
+async def files(
+    photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
+) -> Response:
+    """A file of a map: picture, arrays, table, regions, or a page to send."""
+    stored = state.photos.get(photo_id)
+
+    def work(job: Job[MadeFile]) -> MadeFile:
+        served = state.networks.get(asked.network)
+        found = state.looks.get(stored, served)
+        explanation = found.explain(asked, job.progress)
+
+        def beside() -> list[Explanation]:
+            others = list[Explanation]()
+            for other in asked.beside:
+                job.check()
+                look = state.looks.get(stored, state.networks.get(other.network))
+                others.append(look.explain(other, job.progress))
+            return others
+
+        return make_file(explanation, asked, served, beside=beside, language=language)
+
+    made = await state.queue.result(work, client)
+    name = quote(made.name, safe="")
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
+    return Response(made.data, media_type=made.media_type, headers=headers)
+
+
+@router.post("/code", responses=json_reply(CodeReply))
+async def code(
+    photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
+) -> dict[str, Any]:
+    """The lines of Python and of the command that write the same file."""
+    stored = state.photos.get(photo_id)
+
+    def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
+        return code_lines(asked, state.networks.get(asked.network), stored.name, language)
+
+    return await state.queue.result(work, client)

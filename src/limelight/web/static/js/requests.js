@@ -1,0 +1,225 @@
+/** Asks about the photo that is shown: what the network answers, the map, the map beside it. */
+
+import * as api from "./api.js";
+import { decodeMap } from "./heat.js";
+import { sentence, tellError } from "./notices.js";
+import { get, on, set } from "./store.js";
+
+/** The longer side of the large map, and of those in strips, in pixels. */
+const LARGE = 448;
+const SMALL = 112;
+
+/** How many photos are kept as bitmaps. */
+const MOST_PICTURES = 8;
+
+const pictures = new Map();
+let mainAbort = null;
+let compareAbort = null;
+let layersOf = null;
+let looking = Promise.resolve(null);
+
+/** Return the request for a map, as the page's state says it. */
+export function mapRequest(overrides = {}) {
+  const { network, target, method, layer, texts } = get();
+  const asked = { network: network?.name ?? null, target, method, layer };
+  return { ...asked, ...(texts?.length ? { texts } : {}), ...overrides };
+}
+
+/** Ask about the photo: `ask("probe", body)`. A photo that is not held any more is sent again. */
+export function ask(what, body = {}, options = {}) {
+  return whileHeld((id) => api.post(`api/photos/${id}/${what}`, body, options));
+}
+
+/** Ask about the photo, and hand on the lines of the answer. */
+export function askLines(what, body, onLine, options = {}) {
+  return whileHeld((id) => api.lines(`api/photos/${id}/${what}`, body, onLine, options));
+}
+
+/** Ask for a file about the photo, as `{blob, name}`. */
+export function askFile(what, body = {}, options = {}) {
+  return whileHeld((id) => api.blob(`api/photos/${id}/${what}`, body, options));
+}
+
+/** Send a file or take a sample, and return what the server says of the photo: its id, its size. */
+export async function hold({ file, sample }) {
+  if (sample) return api.post(`api/photos/sample/${sample}`);
+  const form = new FormData();
+  form.append("photo", file, file.name || "photo");
+  return api.send("api/photos", form);
+}
+
+/** Return a photo as a bitmap of at most 1024 pixels; those not asked for longest are forgotten. */
+export function pictureOf(photo) {
+  const known = pictures.get(photo) ?? loadPicture(photo);
+  pictures.delete(photo);
+  pictures.set(photo, known);
+  if (pictures.size > MOST_PICTURES) pictures.delete(pictures.keys().next().value);
+  return known;
+}
+
+/**
+ * Make maps of the photo one by one.
+ *
+ * @param {object[]} requests the maps
+ * @param {object} options `name`: what a later call of the same name replaces; `signal`; `onMap(n,
+ *   map)`, `onError(n, sentence)` and `onProgress({task, done, total})`
+ */
+export async function makeMaps(requests, { name, signal, onMap, onError, onProgress, longest = SMALL }) {
+  if (!requests.length) return;
+  const found = (await looking) ?? get().look;
+  const body = { maps: requests, longest, replaces: name };
+  const onLine = (line) => {
+    if (signal?.aborted) return;
+    if (line.map) onMap(line.number, decodeMap(line.map, found.box, requests[line.number]));
+    else if (line.error) onError(line.number, line.error.message, line.error.code);
+    else if (line.progress) onProgress?.(line.progress);
+  };
+  await askLines("maps", body, onLine, { signal });
+}
+
+/** Ask for the map that the state describes, and show it; what was asked before is dropped. */
+export async function showMain() {
+  const { photo, network } = get();
+  mainAbort?.abort();
+  if (!photo || !network || network.kind === "vision-language") return;
+  const abort = (mainAbort = new AbortController());
+  const request = mapRequest();
+  set({ busy: get().busy + 1, progress: null });
+  try {
+    await makeMaps([request], {
+      name: "main",
+      longest: LARGE,
+      signal: abort.signal,
+      onMap: (_, map) => set({ main: map, mainError: null }),
+      onError: (_, text, code) => set({ main: null, mainError: { text, code } }),
+      onProgress: (progress) => set({ progress }),
+    });
+  } catch (error) {
+    if (!api.isStopped(error)) set({ main: null, mainError: { text: sentence(error), code: error.code } });
+  } finally {
+    set({ busy: get().busy - 1, ...(mainAbort === abort ? { progress: null } : {}) });
+  }
+}
+
+/** Stop the map that is being made. */
+export function stopMain() {
+  mainAbort?.abort();
+}
+
+/** Show a photo: nothing of the one before stays. */
+export function showPhoto(photo) {
+  const nothing = { look: null, main: null, mainError: null, region: null, others: {}, target: {} };
+  set({ ...nothing, photo, second: null });
+}
+
+/** Load a network and explain by it; a class stays if it is known there by the same name. */
+export async function useNetwork(name) {
+  const before = get();
+  try {
+    const network = await api.get(`${networkPath(name)}?layers=false`);
+    const kept = className(before.network, before.target.class);
+    const index = kept === null ? -1 : network.classes.indexOf(kept);
+    const target = index < 0 ? {} : { class: index };
+    set({ network, layers: network.layers, layer: null, target, second: null, region: null, look: null, others: {} });
+  } catch (error) {
+    tellError(error);
+  }
+}
+
+/** Find all layers of the network that is shown, which takes a while: the first map goes first. */
+async function findLayers() {
+  const { network, main } = get();
+  if (!main || main.request.network !== network.name || layersOf === network) return;
+  layersOf = network;
+  try {
+    network.layers = (await api.get(networkPath(network.name))).layers;
+    if (get().network === network) set({ layers: network.layers });
+  } catch (error) {
+    tellError(error);
+  }
+}
+
+function networkPath(name) {
+  return `api/networks/${encodeURIComponent(name)}`;
+}
+
+/** Return the name of a class of a network, or of its answer; null if it has none. */
+export function className(network, index) {
+  if (index === undefined || index === null) return null;
+  const answered = get().look?.answers.find((answer) => answer.index === index);
+  return network?.classes[index] ?? (network === get().network ? answered?.name : null) ?? null;
+}
+
+/** Ask whenever what is shown no longer is what the state says. */
+export function follow() {
+  on(["photo", "network", "texts"], () => {
+    looking = lookAgain();
+  });
+  on(["photo", "network", "texts", "target", "method", "layer", "language"], showMain);
+  const compared = ["main", "second", "view.compare", "view.otherMethod", "view.otherNetwork"];
+  on(compared, showCompared);
+  on(["main"], findLayers);
+}
+
+/** Return the request for the map beside the main one; null if none is to be compared. */
+function comparedRequest({ view, second }) {
+  if (view.compare === "class") return second && mapRequest({ target: second });
+  if (view.compare === "method") return view.otherMethod && mapRequest({ method: view.otherMethod });
+  if (view.compare !== "network" || !view.otherNetwork) return null;
+  return mapRequest({ network: view.otherNetwork, layer: null });
+}
+
+async function showCompared() {
+  compareAbort?.abort();
+  const { main } = get();
+  const request = main && comparedRequest(get());
+  if (!request) return keepOthers({ compare: undefined });
+  const abort = (compareAbort = new AbortController());
+  const { signal } = abort;
+  try {
+    const other = request.network !== main.request.network;
+    const { box } = other ? await ask("look", { network: request.network }, { signal }) : get().look;
+    await makeMaps([request], {
+      name: "compare",
+      longest: LARGE,
+      signal,
+      onMap: (_, map) => keepOthers({ compare: { ...map, box } }),
+      onError: (_, text) => keepOthers({ compare: { error: text } }),
+    });
+  } catch (error) {
+    if (!api.isStopped(error)) keepOthers({ compare: { error: sentence(error) } });
+  }
+}
+
+function keepOthers(changes) {
+  set({ others: { ...get().others, ...changes } });
+}
+
+async function lookAgain() {
+  const { photo, network, texts } = get();
+  if (!photo || !network) return null;
+  try {
+    const body = { network: network.name, ...(texts?.length ? { texts } : {}) };
+    const look = await ask("look", body);
+    if (get().photo === photo && get().network === network) set({ look });
+    return look;
+  } catch (error) {
+    tellError(error);
+    throw error;
+  }
+}
+
+async function loadPicture(photo) {
+  const load = (id) => api.file(`api/photos/${id}/picture?longest=1024`);
+  return createImageBitmap(await whileHeld(load, photo));
+}
+
+async function whileHeld(call, photo = get().photo) {
+  try {
+    return await call(photo.id);
+  } catch (error) {
+    if (error.code !== "no-such-photo") throw error;
+    photo.id = (await hold(photo)).id; // the same photo, so that nobody draws it anew
+    return call(photo.id);
+  }
+}
