@@ -46,7 +46,7 @@ async def walkthrough(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network))
+        found = state.look(stored, asked)
         html = walk_through(found, asked, language, job.progress)
         return {"document": f"/documents/{state.documents.add(html)}"}
 

@@ -26,7 +26,7 @@ async def files(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[MadeFile]) -> MadeFile:
-        served = state.networks.get(asked.network)
+        served = state.networks.get(asked.network, asked.texts)
         found = state.looks.get(stored, served)
         explanation = found.explain(asked, job.progress)
 
@@ -34,7 +34,7 @@ async def files(
             others = list[Explanation]()
             for other in asked.beside:
                 job.check()
-                look = state.looks.get(stored, state.networks.get(other.network))
+                look = state.look(stored, other)
                 others.append(look.explain(other, job.progress))
             return others
 
@@ -54,6 +54,7 @@ async def code(
     stored = state.photos.get(photo_id)
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return code_lines(asked, state.networks.get(asked.network), stored.name, language)
+        served = state.networks.get(asked.network, asked.texts)
+        return code_lines(asked, served, stored.name, language)
 
     return await state.queue.result(work, client)
