@@ -43,8 +43,8 @@ _MOST_EVIDENCE = 48
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
 
-#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells that
-#: these are given, which take about a second.
+#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells
+#: that these are given, which take about a second.
 _CUBIC, _MOST_CELLS = ("kpcacam",), 1024
 
 _Result = TypeVar("_Result")
