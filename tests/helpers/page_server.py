@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +12,8 @@ import pytest
 
 import limelight
 from limelight.models.network import Network
-from limelight.web.application import build_application
-from limelight.web.serving.page_state import PageState
+from limelight.web.launch import PageServer
 from limelight.web.settings import PageSettings
-from limelight.web.subjects.networks import ServedNetworks
 
 #: What keeps Chromium to itself.
 CHROMIUM = (
@@ -31,37 +28,17 @@ ANSWERED_ERROR = "Failed to load resource: the server responded with a status of
 
 @contextlib.contextmanager
 def served(
-    settings: PageSettings | None = None, networks: Mapping[str, Any] | None = None
+    settings: PageSettings | None = None, networks: Mapping[str, Network] | None = None
 ) -> Iterator[str]:
     """Serve the page at a port that is free, in a thread; yield its address.
 
     Args:
         settings: How it is served.
-        networks: Functions that load networks, by name; None for the embedded network.
+        networks: Networks by their names; None for the embedded network.
     """
-    uvicorn = pytest.importorskip("uvicorn")
-    loaders = networks or {"efficientnet-lite0": limelight.load_model}
-    ready = threading.Event()
-    state = PageState.begin(settings or PageSettings(), ServedNetworks(loaders))
-    application = build_application(state, ready.set)
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", lifespan="on"))
-    server.install_signal_handlers = lambda: None
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert ready.wait(60)
-    while not server.started:
-        assert thread.is_alive()
-    (listening,) = server.servers[0].sockets
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-
-
-def network_of(name: str) -> Network:
-    """Return a network by its name."""
-    return limelight.load_model(name)
+    loaded = networks or {"efficientnet-lite0": limelight.load_model()}
+    with PageServer(settings or PageSettings(port=0), loaded) as page:
+        yield page.url
 
 
 @contextlib.contextmanager

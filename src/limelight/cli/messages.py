@@ -12,9 +12,10 @@ from limelight.cli.words import in_options
 
 if TYPE_CHECKING:
     from limelight.models.network import Network
+    from limelight.models.vision_language import VisionLanguageModel
 
 
-def network_title(network: Network) -> str:
+def network_title(network: Network | VisionLanguageModel) -> str:
     """Return the name of a network and where its weights come from, to print."""
     return escape(f"{network.name} ({network.weights})")
 

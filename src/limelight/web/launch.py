@@ -6,7 +6,8 @@ import html
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 from torch import nn
 
@@ -14,11 +15,15 @@ from limelight.errors import InputError, OptionError
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.models.sources import load_model
+from limelight.models.vision_language import VisionLanguageModel
 from limelight.photos.preprocess import Preprocess
 from limelight.web.settings import PageSettings
 
 if TYPE_CHECKING:
     import uvicorn
+
+#: What a page can show.
+ServedModel = Network | VisionLanguageModel
 
 #: Where notebooks come from that may hold the page in a frame.
 _NOTEBOOKS = ("http://localhost:*", "http://127.0.0.1:*", "vscode-webview:")
@@ -33,11 +38,11 @@ _START_SECONDS, _END_SECONDS = 60, 10
 
 @checked_arguments
 def page(
-    model: nn.Module | Network | str | None = None,
+    model: nn.Module | Network | VisionLanguageModel | str | None = None,
     classes: Sequence[str] | None = None,
     *,
     preprocess: Preprocess | None = None,
-    also: Mapping[str, nn.Module | Network | str] | None = None,
+    also: Mapping[str, nn.Module | Network | VisionLanguageModel | str] | None = None,
     port: int = 0,
     settings: PageSettings | None = None,
 ) -> PageServer:
@@ -51,8 +56,9 @@ def page(
         page.close()
 
     Args:
-        model: A trained network; or a `Network`, as `load_model` returns it; or a name that
-            `load_model` knows; None for the embedded network.
+        model: A trained network; or a `Network`, as `load_model` returns it; or a model that
+            answers questions, as `load_vision_language` returns it; or a name that `load_model`
+            knows; None for the embedded network.
         classes: The names of the classes, by index; None for those of the `Network`.
         preprocess: How a photo becomes the model's input; None for that of the `Network`, or, of a
             plain model, ImageNet's: 256 pixels, 224 of them, its mean and deviation.
@@ -66,8 +72,8 @@ def page(
         InputError: The model is none.
         UnknownNameError, WeightsError, ModelError: As `load_model`.
     """
-    first = _as_network(model, classes, preprocess)
-    others = {name: _as_network(each, None, None, name) for name, each in (also or {}).items()}
+    first = _as_served(model, classes, preprocess)
+    others = {name: _as_served(each, None, None, name) for name, each in (also or {}).items()}
     settings = settings or PageSettings(port=port, framed_by=_NOTEBOOKS)
     return PageServer(settings, {first.name: first, **others})
 
@@ -79,7 +85,7 @@ class PageServer:
         url: Its address.
     """
 
-    def __init__(self, settings: PageSettings, networks: Mapping[str, Network]) -> None:
+    def __init__(self, settings: PageSettings, networks: Mapping[str, ServedModel]) -> None:
         """Serve a page from a thread of its own.
 
         Raises:
@@ -129,7 +135,7 @@ class PageServer:
 
 def serve(
     settings: PageSettings,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, ServedModel],
     announce: Callable[[str], None],
 ) -> None:
     """Serve a page from this thread until it is interrupted, or told to end.
@@ -157,15 +163,16 @@ def address_of(listening: socket.socket) -> str:
 
 def _listening(
     settings: PageSettings,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, ServedModel],
     announce: Callable[[str], None] | None = None,
 ) -> tuple[socket.socket, uvicorn.Server]:
     """Return a socket that listens, and a server that is yet to be run on it."""
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 - what needs it may be loaded, and it itself gone
 
         from limelight.web.application import build_application
         from limelight.web.serving.page_state import PageState
+        from limelight.web.serving.server import EndingServer, uvicorn_config
         from limelight.web.subjects.networks import ServedNetworks
     except ImportError as error:
         raise OptionError(
@@ -177,10 +184,7 @@ def _listening(
     url = address_of(listening)
     state = PageState.begin(settings, served)
     application = build_application(state, (lambda: announce(url)) if announce else None)
-    config: Any = uvicorn.Config(
-        application, log_level="warning", access_log=False, timeout_graceful_shutdown=3
-    )
-    return listening, uvicorn.Server(config)
+    return listening, EndingServer(uvicorn_config(application, settings), state.queue)
 
 
 def _bound(settings: PageSettings) -> socket.socket:
@@ -209,19 +213,19 @@ def _bound(settings: PageSettings) -> socket.socket:
     return listening
 
 
-def _as_network(
+def _as_served(
     model: object,
     classes: Sequence[str] | None,
     preprocess: Preprocess | None,
     name: str | None = None,
-) -> Network:
-    """Return a model with its preprocessing and classes.
+) -> ServedModel:
+    """Return a model with its preprocessing and classes; one that answers questions as it is.
 
     Raises:
         InputError: It is no model.
     """
-    from dataclasses import replace
-
+    if isinstance(model, VisionLanguageModel):
+        return model
     if model is None or isinstance(model, str):
         model = load_model() if model is None else load_model(model)
     if isinstance(model, nn.Module):

@@ -13,9 +13,9 @@ from limelight.cli.messages import network_title, warn_of_random_weights
 from limelight.cli.network_options import NetworkOptions
 from limelight.cli.output import Console
 from limelight.errors import OptionError
-from limelight.models.network import Network
 from limelight.models.sources import load_model
-from limelight.web.launch import serve
+from limelight.models.vision_language import load_vision_language
+from limelight.web.launch import ServedModel, serve
 from limelight.web.settings import Language, Limits, PageSettings
 
 
@@ -27,6 +27,14 @@ def page(
         typer.Option(
             metavar="MODEL",
             help="Another network that can be chosen on the page; repeat it to offer several.",
+        ),
+    ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A vision-language model that can be asked on the page, hf:NAME or hf:FOLDER; "
+            "repeat it to offer several.",
         ),
     ] = None,
     host: Annotated[
@@ -106,10 +114,11 @@ def page(
         names=tuple(allow_host or ()),
     )
     console = Console()
-    networks = list[Network]()
+    networks = list[ServedModel]()
     with console.status("loading the network"):
         networks.append(network_options.load())
         networks += [load_model(name) for name in also or ()]
+        networks += [load_vision_language(name) for name in ask or ()]
     for network in networks:
         warn_of_random_weights(console, network.weights)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -41,6 +42,10 @@ _MOST_EVIDENCE = 48
 
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
+
+#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells
+#: that these are given, which take about a second.
+_CUBIC, _MOST_CELLS = ("kpcacam",), 1024
 
 _Result = TypeVar("_Result")
 
@@ -161,11 +166,13 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
-        self._check_options(method)
+        check_runs(method, self.inputs.image.numel(), self._limits)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
         evidence = self.evidence_at(layer, request.target, method)
+        if method.place == "layer":
+            _check_cells(method, self.cut(layer))
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
@@ -182,17 +189,6 @@ class Look:
         evidence.options = self.served.options
         return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
 
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
-
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
         """Return the result of `compute` under a key; only the first call with it computes it.
 
@@ -205,17 +201,6 @@ class Look:
         self._results.move_to_end(key)
         result: _Result = self._results[key]
         return result
-
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
@@ -250,6 +235,35 @@ class Look:
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
 
 
+def check_runs(method: Method, numbers: int, limits: Limits) -> None:
+    """Refuse options of a method that would take more memory than there may be.
+
+    Args:
+        method: The method.
+        numbers: How many numbers the network's input has.
+        limits: How much memory there may be.
+
+    Raises:
+        Refusal: They would.
+    """
+    most = max(1, limits.method_numbers // numbers)
+    for name, value in method.options.items():
+        if isinstance(value, int) and value > most:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
+
+
+def _check_cells(method: Method, cut: Cut) -> None:
+    """Refuse a method that would keep everybody waiting on a fine grid.
+
+    Raises:
+        Refusal: It would.
+    """
+    grid = cut.layout.grid
+    if method.name in _CUBIC and math.prod(grid) > _MOST_CELLS:
+        values = {"layer": repr(cut.layer), "given": math.prod(grid), "most": _MOST_CELLS}
+        raise Refusal("too-many-cells", 422, method=str(method), **values)
+
+
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
@@ -269,12 +283,15 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
+            look = self._looks.pop(key, None)
+        look = look or Look(stored, served, self._limits)  # nobody waits while it is prepared
+        with self._lock:
             taken = look.taken + sum(each.taken for each in self._looks.values())
             while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
-            self._looks[key] = look
-            return look
+            if stored.held:  # else it was dropped meanwhile
+                self._looks[key] = look
+        return look
 
     def drop(self, photo_id: str) -> None:
         """Forget a photo."""

@@ -169,7 +169,7 @@ function examples() {
       el("li", {}, el("button", { type: "button", onclick: take, data: { sample: name } }, picture, el("span", { t: `photos.sample-${name}` })))
     );
   }
-  return el("div", { class: "example-photos", hidden: !samples.length }, el("h3", { t: "photos.examples" }), list);
+  return el("div", { class: "example-photos", hidden: !samples.length }, el("h3", { class: "long", t: "photos.examples" }), el("h3", { class: "short", t: "photos.examples-short" }), list);
 }
 
 function showTray() {

@@ -138,7 +138,7 @@ function showBanner() {
 
 /** Return what can be done about a map that shows nothing: key of the words, values, the act. */
 function nextSteps(name) {
-  const { main, look, layer, method, network, view, target } = get();
+  const { main, look, layer, layers, method, view, target } = get();
   const steps = [];
   if (name === "no-positive-evidence" && main.largest > 0) {
     steps.push(
@@ -153,12 +153,12 @@ function nextSteps(name) {
     steps.push(["view.explain-other", { name: other.name }, () => set({ target: { class: other.index } })]);
   }
   if (layer && ["disconnected", "flat", "cancelled", "error"].includes(name)) {
-    const chosen = network.layers.find((each) => each.chosen);
+    const chosen = layers.find((each) => each.chosen);
     steps.push(["view.take-layer", { layer: chosen?.path ?? "" }, () => set({ layer: null })]);
   }
   if (!layer && ["flat", "cancelled"].includes(name)) {
-    const at = network.layers.findIndex((each) => each.path === main.layer);
-    const finer = network.layers.slice(0, Math.max(at, 0)).reverse()
+    const at = layers.findIndex((each) => each.path === main.layer);
+    const finer = layers.slice(0, Math.max(at, 0)).reverse()
       .find((each) => Math.max(...each.grid) > Math.max(...main.grid));
     if (finer) steps.push(["view.take-layer", { layer: finer.path }, () => set({ layer: finer.path })]);
   }

@@ -15,6 +15,7 @@ const MOST_PICTURES = 8;
 const pictures = new Map();
 let mainAbort = null;
 let compareAbort = null;
+let layersOf = null;
 let looking = Promise.resolve(null);
 
 /** Return the request for a map, as the page's state says it. */
@@ -78,9 +79,9 @@ export async function makeMaps(requests, { name, signal, onMap, onError, onProgr
 
 /** Ask for the map that the state describes, and show it; what was asked before is dropped. */
 export async function showMain() {
-  const { photo } = get();
+  const { photo, network } = get();
   mainAbort?.abort();
-  if (!photo) return;
+  if (!photo || !network || network.kind === "vision-language") return;
   const abort = (mainAbort = new AbortController());
   const request = mapRequest();
   set({ busy: get().busy + 1, progress: null });
@@ -115,19 +116,38 @@ export function showPhoto(photo) {
 export async function useNetwork(name) {
   const before = get();
   try {
-    const network = await api.get(`api/networks/${encodeURIComponent(name)}`);
+    const network = await api.get(`${networkPath(name)}?layers=false`);
     const kept = className(before.network, before.target.class);
     const index = kept === null ? -1 : network.classes.indexOf(kept);
     const target = index < 0 ? {} : { class: index };
-    set({ network, layer: null, target, second: null, region: null, look: null, others: {} });
+    set({ network, layers: network.layers, layer: null, target, second: null, region: null, look: null, others: {} });
   } catch (error) {
     tellError(error);
   }
 }
 
-/** Return the name of a class of a network; null if it has none. */
+/** Find all layers of the network that is shown, which takes a while: the first map goes first. */
+async function findLayers() {
+  const { network, main } = get();
+  if (!main || main.request.network !== network.name || layersOf === network) return;
+  layersOf = network;
+  try {
+    network.layers = (await api.get(networkPath(network.name))).layers;
+    if (get().network === network) set({ layers: network.layers });
+  } catch (error) {
+    tellError(error);
+  }
+}
+
+function networkPath(name) {
+  return `api/networks/${encodeURIComponent(name)}`;
+}
+
+/** Return the name of a class of a network, or of its answer; null if it has none. */
 export function className(network, index) {
-  return index === undefined || index === null ? null : (network?.classes[index] ?? null);
+  if (index === undefined || index === null) return null;
+  const answered = get().look?.answers.find((answer) => answer.index === index);
+  return network?.classes[index] ?? (network === get().network ? answered?.name : null) ?? null;
 }
 
 /** Ask whenever what is shown no longer is what the state says. */
@@ -138,6 +158,7 @@ export function follow() {
   on(["photo", "network", "texts", "target", "method", "layer", "language"], showMain);
   const compared = ["main", "second", "view.compare", "view.otherMethod", "view.otherNetwork"];
   on(compared, showCompared);
+  on(["main"], findLayers);
 }
 
 /** Return the request for the map beside the main one; null if none is to be compared. */

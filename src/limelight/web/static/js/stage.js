@@ -127,6 +127,7 @@ function layOut() {
     each.width = Math.round(clientWidth * devicePixelRatio);
     each.height = Math.round(clientHeight * devicePixelRatio);
   }
+  if (photo) view.style.setProperty("--aspect", photo.width / photo.height);
   if (!photo || !clientWidth) return;
   const scale = Math.min(clientWidth / photo.width, clientHeight / photo.height);
   const [width, height] = [photo.width * scale, photo.height * scale];

@@ -3,16 +3,19 @@
 let state = {
   page: null, // what the page offers: GET api/page
   network: null, // the facts of the network in use
+  layers: [], // its layers: first the chosen one alone, all once they are found
   photos: [], // [{id, name, width, height, file?, sample?, thumb}]
   photo: null, // one of them
   look: null, // {box, answers, kind, objects?}: what the network answers about the photo
+  texts: [], // of a network of pictures and texts: the texts that photos are compared with
   target: {}, // what is explained: {} for the predicted class
   second: null, // a second target, to compare with
   region: null, // the box that was drawn: [left, top, right, bottom] in pixels of the photo
   method: null, // null for the default
   layer: null, // null for the chosen one
   main: null, // the map that is shown, decoded, with its `request` and `box`
-  mainError: null, // why there is none
+  mainError: null, // why there is none: {text, code}
+  progress: null, // how far it is: {task, done, total}
   others: {}, // maps by key: "method:NAME", "layer:PATH", "compare"
   view: {
     opacity: 0.6,

@@ -14,26 +14,38 @@ const PAUSE = 150;
 
 const tiles = new Map(); // by key: "method:NAME", "layer:PATH"
 const running = new Map(); // what stops the slow map of a tile
-let methodList, layerList, cannot, layerNote;
+const impossible = new Map(); // why a method never works on a network, by tile and network
+let quickList, slowList, layerList, cannot, layerNote;
 let quick = null;
 let timer = 0;
 
 /** Draw the strips in a root. */
 export function mount(root) {
-  methodList = el("ul", { class: "strip", id: "methods" });
-  layerList = el("ul", { class: "strip", id: "layers" });
+  quickList = el("ul", { class: "strip rows", id: "methods", tLabel: "strips.methods" });
+  slowList = el("ul", { class: "strip", id: "slow-methods", tLabel: "strips.slow" });
+  layerList = el("ul", { class: "strip", id: "layers", tLabel: "strips.layers" });
   cannot = el("details", { class: "cannot", hidden: true }, el("summary", {}), el("dl", {}));
   layerNote = el("p", { class: "note" });
   root.append(
-    el("div", { class: "card" }, el("h2", { t: "strips.layers" }), el("p", { class: "note", t: "strips.layers-note" }), layerNote, layerList),
-    el("div", { class: "card" }, el("h2", { t: "strips.methods" }), el("p", { class: "note", t: "strips.methods-note" }), methodList, cannot)
+    el("div", { class: "card" }, heading("h2", "layers"), layerNote, layerList),
+    el("div", { class: "card" }, heading("h2", "methods"), quickList, heading("h3", "slow"), slowList, cannot)
   );
-  on(["network", "language"], build);
+  on(["language"], () => impossible.clear());
+  on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
-  on(["main"], later);
+  on(["main", "layers"], later);
   on(["others", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
+}
+
+function heading(tag, name) {
+  return el(
+    "div",
+    { class: "heading" },
+    el(tag, { t: `strips.${name}` }),
+    el("p", { class: "note", t: `strips.${name}-note` })
+  );
 }
 
 /** Methods that can be asked for here: those for words belong to a network's answer in words. */
@@ -42,19 +54,23 @@ function methods() {
 }
 
 function build() {
-  const { network } = get();
+  const { network, layers } = get();
   if (!network) return;
   tiles.clear();
-  methodList.replaceChildren(
-    ...methods().map(({ name, use, quick: isQuick }) => tile(`method:${name}`, name, use, !isQuick, () => set({ method: name })))
-  );
+  for (const [list, isQuick] of [[quickList, true], [slowList, false]]) {
+    const listed = methods().filter(({ quick: can }) => can === isQuick);
+    list.replaceChildren(
+      ...listed.map(({ name, use }) => {
+        const take = () => set({ method: name });
+        return tile({ key: `method:${name}`, name, about: use, slow: !isQuick, take });
+      })
+    );
+  }
   layerList.replaceChildren(
-    ...network.layers.map(({ path, grid, chosen, reason }) => {
+    ...layers.map(({ path, grid, chosen, reason }) => {
       const take = () => set({ layer: chosen ? null : path });
-      const made = tile(`layer:${path}`, path, reason, false, take);
-      made.querySelector(".facts").textContent = grid.join(" × ");
-      if (chosen) made.append(el("p", { class: "chosen-mark" }, t("strips.chosen", { reason })));
-      return made;
+      const facts = `${grid.join("×")}${chosen ? ` · ${t("strips.chosen")}` : ""}`;
+      return tile({ key: `layer:${path}`, name: path, about: reason, facts, take });
     })
   );
   forget();
@@ -62,14 +78,24 @@ function build() {
   markChosen();
 }
 
-function tile(key, name, about, slow, take) {
+function tile({ key, name, about, facts = "", slow = false, take }) {
   const canvas = el("canvas", { width: 1, height: 1 });
-  const hair = el("div", { class: "hair", hidden: true });
-  const run = el("button", { type: "button", class: "run", "aria-label": t("strips.run", { name }), hidden: !slow, onclick: () => runSlow(key) }, t("strips.run-short"));
-  const button = el("button", { type: "button", class: "tile", title: about, "aria-pressed": "false", onclick: take }, el("span", { class: "picture" }, canvas, hair), el("span", { class: "name" }, name));
-  const item = el("li", { data: { key } }, button, el("p", { class: "under" }, el("span", { class: "facts" }), el("output", { class: "value" }), run));
-  const entry = { key, item, button, canvas, hair, run, slow, value: item.querySelector(".value") };
-  tiles.set(key, entry);
+  const hair = el("span", { class: "hair", hidden: true });
+  const value = el("span", { class: "value" });
+  const picture = el("span", { class: "picture" }, canvas, hair, value);
+  const button = el(
+    "button",
+    { type: "button", class: "tile", title: about, "aria-pressed": "false", onclick: take },
+    picture,
+    el("span", { class: "name" }, name, facts && el("small", {}, facts))
+  );
+  const run = el(
+    "button",
+    { type: "button", class: "run", "aria-label": t("strips.run", { name }), hidden: !slow, onclick: () => runSlow(key) },
+    t("strips.run-short")
+  );
+  const item = el("li", { class: "missing", data: { key } }, button, run);
+  tiles.set(key, { key, item, button, canvas, hair, run, slow, value, about, picture });
   button.addEventListener("pointermove", (event) => {
     const map = get().others[key];
     if (map?.heat) setView({ at: pointOfTile(event, canvas, map) });
@@ -92,6 +118,11 @@ function later() {
   if (get().main) timer = setTimeout(makeStrips, PAUSE);
 }
 
+/** Return what the method of a tile reads: "layer", "input" or "network". */
+function placeOf(key) {
+  return get().page.methods.find(({ name }) => key === `method:${name}`)?.place;
+}
+
 /** Return what each tile shows: its request, by key. */
 function requestOf(key) {
   const name = key.slice(key.indexOf(":") + 1);
@@ -105,13 +136,17 @@ async function makeStrips() {
   const abort = (quick = new AbortController());
   const method = page.methods.find(({ name }) => name === main.method);
   const reads = method?.place === "layer";
-  layerNote.textContent = reads ? "" : t("strips.no-layer", { method: main.method });
+  const chosen = get().layers.find((layer) => layer.chosen);
+  layerNote.textContent = reads
+    ? chosen ? t("strips.chosen-because", { layer: chosen.path, reason: chosen.reason }) : ""
+    : t("strips.no-layer", { method: main.method });
   layerList.hidden = !reads;
   const isQuick = method?.quick ?? false;
-  const keys = [...tiles.values()]
-    .filter(({ key, slow }) => (key.startsWith("layer:") ? reads && isQuick : !slow))
-    .map(({ key }) => key)
-    .filter((key) => !isFresh(key));
+  const wanted = [...tiles.values()].filter(({ key, slow }) => !slow && !isFresh(key) && !neverWorks(key));
+  const ofLayers = wanted.filter(({ key }) => key.startsWith("layer:") && reads && isQuick);
+  const ofMethods = wanted.filter(({ key }) => key.startsWith("method:"));
+  // Late layers are the quickest.
+  const keys = [...ofLayers.reverse(), ...ofMethods].map(({ key }) => key);
   for (const entry of tiles.values()) {
     const stale = entry.key.startsWith("layer:") && reads && !isQuick;
     entry.run.hidden = !(entry.slow || stale) || isFresh(entry.key);
@@ -129,13 +164,23 @@ function isFresh(key) {
   return Boolean(map) && map.asked === JSON.stringify(requestOf(key)) + get().photo.id + get().language;
 }
 
+/** Whether a method that reads the network itself is known not to work on this one. */
+function neverWorks(key) {
+  return impossible.has(key + get().network.name);
+}
+
 function make(keys, name, signal, onProgress) {
   const requests = keys.map(requestOf);
   const keep = (number, map) => {
     const asked = JSON.stringify(requests[number]) + get().photo.id + get().language;
     set({ others: { ...get().others, [keys[number]]: { ...map, asked } } });
   };
-  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError: (number, error) => keep(number, { error }) });
+  const onError = (number, error) => {
+    const [key, { network }] = [keys[number], get()];
+    if (placeOf(key) === "network") impossible.set(key + network.name, error);
+    keep(number, { error });
+  };
+  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError });
 }
 
 async function runSlow(key) {
@@ -144,7 +189,7 @@ async function runSlow(key) {
   const abort = new AbortController();
   running.set(key, abort);
   const bar = el("progress", { max: "1", tLabel: "view.progress" });
-  entry.item.querySelector(".under").append(bar);
+  entry.picture.append(bar);
   entry.run.textContent = t("view.stop");
   try {
     await make([key], key.slice(0, 40), abort.signal, ({ done, total }) => (bar.value = done / total));
@@ -159,7 +204,7 @@ async function runSlow(key) {
 }
 
 async function drawAll() {
-  const { photo, others } = get();
+  const { photo, others, network } = get();
   if (!photo) return;
   let picture;
   try {
@@ -169,15 +214,16 @@ async function drawAll() {
   }
   if (get().photo !== photo) return;
   const errors = [];
-  for (const { key, item, canvas } of tiles.values()) {
+  for (const { key, item, button, canvas, about } of tiles.values()) {
     const map = others[key];
-    const broken = Boolean(map?.error) && key.startsWith("method:");
+    const error = map?.error ?? impossible.get(key + network.name);
+    const broken = Boolean(error) && key.startsWith("method:");
     item.hidden = broken;
-    if (broken) errors.push([key.slice("method:".length), map.error]);
+    if (broken) errors.push([key.slice("method:".length), error]);
     drawTile(canvas, picture, map?.heat ? map : null);
     item.classList.toggle("blank", Boolean(map?.status && map.status.name !== "ok"));
     item.classList.toggle("missing", !map?.heat);
-    item.querySelector("button").title = map?.status?.message || item.querySelector("button").title;
+    button.title = map?.status?.message || error || about;
   }
   cannot.hidden = !errors.length;
   cannot.querySelector("summary").textContent = t("strips.cannot", { count: errors.length });

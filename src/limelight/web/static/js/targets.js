@@ -16,17 +16,17 @@ export function mount(root) {
   const classes = () => get().network?.classes ?? [];
   first = combobox({ t: "target.class", id: "class", classes, onChoose: explain });
   second = combobox({ t: "target.second", id: "second-class", classes, onChoose: contrast });
-  questions = el("div", { class: "choice questions", role: "group", tLabel: "target.question" });
+  questions = el("div", { class: "choice", role: "group", tLabel: "target.question" });
   for (const name of QUESTIONS) {
     const props = { type: "button", t: `target.${name}`, tTitle: `target.${name}-hint` };
     questions.append(el("button", { ...props, data: { question: name }, onclick: () => ask(name) }));
   }
   chips = el("ol", { class: "chips", tLabel: "target.answers" });
-  secondChips = el("ol", { class: "chips", tLabel: "target.second" });
+  secondChips = el("ol", { class: "chips", tLabel: "target.answers-second" });
   secondBlock = el("div", { class: "second", hidden: true }, second.element, secondChips);
   score = el("p", { class: "score" });
   region = el("p", { class: "region", role: "status" });
-  root.append(el("h2", { t: "target.heading" }), first.element, chips, questions, secondBlock, score, region);
+  root.append(el("h2", { t: "target.heading" }), first.element, chips, el("div", { class: "questions" }, el("span", { t: "target.question" }), questions), secondBlock, score, region);
   on(["look", "target", "second", "main", "network", "view.compare", "language"], show);
   on(["main", "region", "look", "language"], showRegion);
   on(["region"], takeRegion);
@@ -113,7 +113,7 @@ function fill(list, chosen, act) {
   if (held >= 0) list.querySelectorAll("button")[held]?.focus();
 }
 
-function chip({ index, name, probability }, chosen, act) {
+function chip({ index, name, probability, score: raw }, chosen, act) {
   const bar = el("i", { class: "share", "aria-hidden": "true" });
   bar.style.width = `${100 * (probability ?? 0)}%`;
   return el(
@@ -121,7 +121,7 @@ function chip({ index, name, probability }, chosen, act) {
     { type: "button", class: "chip", "aria-pressed": String(index === chosen), data: { index }, onclick: () => act(index) },
     bar,
     el("span", { class: "name" }, name),
-    el("span", { class: "probability" }, probability === null ? "" : percent(probability))
+    el("span", { class: "probability" }, probability === null ? short(raw) : percent(probability))
   );
 }
 

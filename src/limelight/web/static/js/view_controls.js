@@ -28,7 +28,7 @@ function opacity() {
 function colours() {
   const signed = el("input", { type: "checkbox", id: "signed" });
   signed.addEventListener("change", () => setView({ signed: signed.checked }));
-  const map = el("select", { id: "colormap" });
+  const map = el("select", { id: "colormap", tLabel: "view.colours", tTitle: "view.colours" });
   map.addEventListener("change", () =>
     setView(get().view.signed ? { signedColormap: map.value } : { colormap: map.value })
   );
@@ -44,7 +44,7 @@ function colours() {
   return el(
     "div",
     { class: "control" },
-    el("label", { class: "inline" }, el("span", { t: "view.colours" }), map),
+    map,
     el("label", { class: "check", tTitle: "view.signed-hint" }, signed, el("span", { t: "view.signed" }))
   );
 }
