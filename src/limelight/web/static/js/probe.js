@@ -19,7 +19,7 @@ const LITTLE = 0.03;
 /** How high the row of one answer is, in pixels. */
 const ROW = 27;
 
-let hint, controls, result, live, seen, answers;
+let section, hint, controls, result, live, seen, answers;
 let raster = null;
 let timer = 0;
 let asking = null; // what stops the request on its way
@@ -34,7 +34,8 @@ export function mount(root) {
   live = el("output", { class: "probe-live", hidden: true });
   seen = el("img", { class: "probe-seen", alt: "" });
   answers = el("ol", { class: "probe-answers" });
-  root.append(el("section", { class: "probe" }, el("h2", { t: "probe.title" }), hint, controls, result));
+  section = el("section", { class: "probe" }, el("h2", { t: "probe.title" }), hint, controls, result);
+  root.append(section);
   document.getElementById("stage-view").append(live);
   brush.mountBrush();
   brush.onPainted(painted);
@@ -64,6 +65,12 @@ function stop() {
   asking?.abort();
   asking = null;
   isStale = false;
+  showBusy();
+}
+
+/** Let assistive technology wait with what changes until the last answer is there. */
+function showBusy() {
+  section.setAttribute("aria-busy", String(Boolean(timer || asking)));
 }
 
 /** Ask soon: while a request is on its way, once more when it is answered. */
@@ -71,6 +78,7 @@ function later() {
   if (!raster || isBlank(raster)) return;
   if (asking) isStale = true;
   else if (!timer) timer = setTimeout(read, PAUSE);
+  showBusy();
 }
 
 async function read() {
@@ -91,6 +99,7 @@ async function read() {
     isStale = false;
     later();
   }
+  showBusy();
 }
 
 async function asked(signal) {
