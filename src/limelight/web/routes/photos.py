@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
+from limelight.photos.raster import Photo
 from limelight.photos.samples import find_sample
 from limelight.web.replies import PhotoReply, file_replies, form_of, json_reply
 from limelight.web.routes.asked import State
@@ -37,15 +38,13 @@ async def upload(request: Request, state: State) -> dict[str, Any]:
 @router.post("/sample/{name}", responses=json_reply(PhotoReply))
 async def sample(name: str, state: State) -> dict[str, Any]:
     """Hold a sample photo."""
-    data = await run_in_threadpool(find_sample(name).read_bytes)
-    photo = await run_in_threadpool(read_upload, data, name, state.settings.limits)
-    return _facts(state.photos.add(photo, name))
+    return _facts(state.photos.add(await run_in_threadpool(_sample, name), name))
 
 
 @router.get("/sample/{name}/picture", response_class=Response, responses=file_replies("image/webp"))
-async def sample_picture(name: str, state: State) -> Response:
+async def sample_picture(name: str) -> Response:
     """A sample photo, small, before anybody takes it."""
-    data = await run_in_threadpool(_sample_picture, name, state.settings.limits)
+    data = await run_in_threadpool(_sample_picture, name)
     return Response(data, media_type="image/webp", headers={"cache-control": "max-age=3600"})
 
 
@@ -79,11 +78,15 @@ def sent_photos(form: FormData, most: int) -> list[UploadFile]:
     return sent
 
 
+def _sample(name: str) -> Photo:
+    """Return a sample photo, whatever the limits of uploads are."""
+    return read_upload(find_sample(name).read_bytes(), name, Limits())
+
+
 @cache
-def _sample_picture(name: str, limits: Limits) -> bytes:
+def _sample_picture(name: str) -> bytes:
     """Return a sample photo as a WebP picture."""
-    photo = read_upload(find_sample(name).read_bytes(), name, limits)
-    return StoredPhoto("", name, photo).picture(_SAMPLE_LONGEST)
+    return StoredPhoto("", name, _sample(name)).picture(_SAMPLE_LONGEST)
 
 
 def _facts(stored: StoredPhoto) -> dict[str, Any]:
