@@ -47,6 +47,7 @@ async def look(
 
 @router.post(
     "/maps",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"number": 0, "map": {"label": "tabby", "score": 9.4, "method": "gradcam"}}, {"done": 1}
     ),

@@ -26,19 +26,17 @@ async def files(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[MadeFile]) -> MadeFile:
-        served = state.networks.get(asked.network)
-        found = state.looks.get(stored, served)
+        found = state.look(stored, asked)
         explanation = found.explain(asked, job.progress)
 
         def beside() -> list[Explanation]:
             others = list[Explanation]()
             for other in asked.beside:
                 job.check()
-                look = state.looks.get(stored, state.networks.get(other.network))
-                others.append(look.explain(other, job.progress))
+                others.append(state.look(stored, other).explain(other, job.progress))
             return others
 
-        return make_file(explanation, asked, served, beside=beside, language=language)
+        return make_file(explanation, asked, found.served, beside=beside, language=language)
 
     made = await state.queue.result(work, client)
     name = quote(made.name, safe="")
@@ -54,6 +52,7 @@ async def code(
     stored = state.photos.get(photo_id)
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return code_lines(asked, state.networks.get(asked.network), stored.name, language)
+        served = state.networks.get(asked.network, asked.texts)
+        return code_lines(asked, served, stored.name, language)
 
     return await state.queue.result(work, client)

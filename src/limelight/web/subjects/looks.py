@@ -43,8 +43,8 @@ _MOST_EVIDENCE = 48
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
 
-#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells that
-#: these are given, which take about a second.
+#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells
+#: that these are given, which take about a second.
 _CUBIC, _MOST_CELLS = ("kpcacam",), 1024
 
 _Result = TypeVar("_Result")
@@ -166,7 +166,7 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
-        self._check_options(method)
+        check_runs(method, self.inputs.image.numel(), self._limits)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
@@ -202,17 +202,6 @@ class Look:
         result: _Result = self._results[key]
         return result
 
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        for name, value in method.options.items():
-            if isinstance(value, int) and value > most:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
-
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
     ) -> TargetEvidence:
@@ -246,6 +235,23 @@ class Look:
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
 
 
+def check_runs(method: Method, numbers: int, limits: Limits) -> None:
+    """Refuse options of a method that would take more memory than there may be.
+
+    Args:
+        method: The method.
+        numbers: How many numbers the network's input has.
+        limits: How much memory there may be.
+
+    Raises:
+        Refusal: They would.
+    """
+    most = max(1, limits.method_numbers // numbers)
+    for name, value in method.options.items():
+        if isinstance(value, int) and value > most:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
+
+
 def _check_cells(method: Method, cut: Cut) -> None:
     """Refuse a method that would keep everybody waiting on a fine grid.
 
@@ -277,12 +283,15 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
+            look = self._looks.pop(key, None)
+        look = look or Look(stored, served, self._limits)  # nobody waits while it is prepared
+        with self._lock:
             taken = look.taken + sum(each.taken for each in self._looks.values())
             while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
-            self._looks[key] = look
-            return look
+            if stored.held:  # else it was dropped meanwhile
+                self._looks[key] = look
+        return look
 
     def drop(self, photo_id: str) -> None:
         """Forget a photo."""
