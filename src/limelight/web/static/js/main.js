@@ -1,8 +1,10 @@
 /** Starts the page: loads the words and what is offered, then lets each part draw itself. */
 
 import * as api from "./api.js";
+import * as cell from "./cell.js";
 import * as notices from "./notices.js";
 import * as photos from "./photos.js";
+import * as probe from "./probe.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
 import * as stage from "./stage.js";
@@ -11,6 +13,7 @@ import * as strips from "./strips.js";
 import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
 import { loadTexts, translate } from "./texts.js";
+import * as trust from "./trust.js";
 // The panels; each is mounted below in the section that it fills.
 
 /** Each part, and the id of the element that it fills, in the order in which they are drawn. */
@@ -22,7 +25,9 @@ const PARTS = [
   [stage, "stage"],
   [strips, "strips"],
   [tabs, "tabs"],
-  // The panels: [probe, "panel-probe"], and so on.
+  [probe, "panel-probe"],
+  [cell, "panel-probe"],
+  [trust, "panel-trust"],
 ];
 
 async function start() {
