@@ -1,7 +1,9 @@
 /** Starts the page: loads the words and what is offered, then lets each part draw itself. */
 
 import * as api from "./api.js";
+import { audit, walkthrough } from "./documents.js";
 import * as notices from "./notices.js";
+import * as out from "./out.js";
 import * as photos from "./photos.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
@@ -21,6 +23,9 @@ const PARTS = [
   [targets, "targets"],
   [stage, "stage"],
   [strips, "strips"],
+  [out, "panel-out"],
+  [walkthrough, "panel-walkthrough"],
+  [audit, "panel-audit"],
   [tabs, "tabs"],
   // The panels: [probe, "panel-probe"], and so on.
 ];
