@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from torch import nn
 
@@ -168,10 +168,11 @@ def _listening(
 ) -> tuple[socket.socket, uvicorn.Server]:
     """Return a socket that listens, and a server that is yet to be run on it."""
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 - what needs it may be loaded, and it itself gone
 
         from limelight.web.application import build_application
         from limelight.web.serving.page_state import PageState
+        from limelight.web.serving.server import EndingServer, uvicorn_config
         from limelight.web.subjects.networks import ServedNetworks
     except ImportError as error:
         raise OptionError(
@@ -183,10 +184,7 @@ def _listening(
     url = address_of(listening)
     state = PageState.begin(settings, served)
     application = build_application(state, (lambda: announce(url)) if announce else None)
-    config: Any = uvicorn.Config(
-        application, log_level="warning", access_log=False, timeout_graceful_shutdown=3
-    )
-    return listening, uvicorn.Server(config)
+    return listening, EndingServer(uvicorn_config(application, settings), state.queue)
 
 
 def _bound(settings: PageSettings) -> socket.socket:

@@ -176,7 +176,10 @@ class StatusFacts(_Reply):
 
 
 class MapFacts(_Reply):
-    """A map: `heatmap` in 1/65535 (u16), `signed` in `largest`/32767 (i16), base64, row by row."""
+    """A map: `heatmap` in 1/65535 (u16), `signed` in `largest`/32767 (i16), base64, row by row.
+
+    `region` is the box of the object that is explained, in pixels of the photo, if it is one.
+    """
 
     method: str
     layer: str

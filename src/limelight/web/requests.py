@@ -20,7 +20,7 @@ Name = Annotated[str, Field(max_length=300)]
 class _Request(BaseModel):
     """Plain values; a field that is not known is an error, so that none is ignored unseen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TargetRequest(_Request):
@@ -41,7 +41,7 @@ class TargetRequest(_Request):
     box: PhotoBox | None = None
     pixel: tuple[float, float] | None = None
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class LookRequest(_Request):

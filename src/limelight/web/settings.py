@@ -113,7 +113,7 @@ class PageSettings:
         A page elsewhere can let its own name point to this machine, and so make a browser ask here.
         An address, or a name that was set, cannot be used so.
         """
-        if name in ("localhost", self.host, *self.names):
+        if name.lower() in map(str.lower, ("localhost", self.host, *self.names)):
             return True
         try:
             ipaddress.ip_address(name.strip("[]"))

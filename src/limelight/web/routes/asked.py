@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from limelight.web import wording
 from limelight.web.serving.page_state import PageState
-from limelight.web.settings import LANGUAGES, Language
-from limelight.web.wording import language_of
+from limelight.web.settings import Language
 
 #: The header in which a page names itself, so that two pages of one machine are two clients.
 CLIENT_HEADER = "x-limelight-client"
@@ -24,15 +24,15 @@ def _state(request: Request) -> PageState:
 
 def asked_language(request: Request) -> Language:
     """Return the language that a request asks for: by `?lang=`, or else by its header."""
-    state = _state(request)
-    named = request.query_params.get("lang")
-    for language in LANGUAGES:
-        if named == language:
-            return language
-    return language_of(request.headers.get("accept-language", ""), state.settings.language)
+    named, accepted = (
+        request.query_params.get("lang", ""),
+        request.headers.get("accept-language", ""),
+    )
+    return wording.asked_language(named, accepted, _state(request).settings.language)
 
 
 def _client(request: Request) -> str:
+    """Return who asks: the address, and after a space the name that a page gives itself."""
     address = request.client.host if request.client else ""
     return f"{address} {request.headers.get(CLIENT_HEADER, '')[:_MOST_LETTERS]}"
 

@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
-from limelight.web.serving.guard import Application, Message, Receive, Scope, Send
+from limelight.web.serving.asgi import Application, Message, Receive, Scope, Send
 from limelight.web.serving.refusals import ERROR_HEADER, refused
 
 #: The steps of the times, in seconds: a click is meant to take less than 0.15.

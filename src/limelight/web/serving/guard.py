@@ -6,36 +6,39 @@ It stands before everything else, as a plain ASGI application around the page.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import urlsplit
+import logging
+import re
+from urllib.parse import parse_qs
 
+from limelight.plain import visible
+from limelight.web.serving.arrivals import Arrival, Arrivals
+from limelight.web.serving.asgi import (
+    Application,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    text_of,
+    texts_of,
+)
+from limelight.web.serving.passwords import Passwords
 from limelight.web.serving.refusals import ERROR_HEADER, Refusal, refused
 from limelight.web.settings import PageSettings
-from limelight.web.wording import language_of
+from limelight.web.wording import asked_language
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+_log = logging.getLogger(__name__)
 
-#: How long the next part of a request may take to arrive, in seconds.
-_ARRIVAL_SECONDS = 30
+#: A host as a browser names it: a name or an address, and perhaps a port.
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 
-
-#: How long an answer to a wrong password is held back, in seconds.
-_WRONG_PASSWORD_SECONDS = 0.5
-
-
-#: Fields and boundaries around the files of a request, in bytes.
-_AROUND_FILES = 200_000
+#: The most letters of what is told of a header.
+_MOST_TOLD = 80
 
 #: What programs ask for without a password, so that a supervisor can.
 _OPEN_TO_ALL = ("/health",)
+
+#: Where answers for the page's own scripts and for programs are: nobody follows a link to them.
+_FOR_PROGRAMS = "/api/"
 
 
 class Guard:
@@ -44,112 +47,152 @@ class Guard:
     def __init__(self, page: Application, settings: PageSettings) -> None:
         """Stand before a page."""
         self._page, self._settings = page, settings
-        limits = settings.limits
-        self._most_bytes = limits.upload_bytes * limits.files + _AROUND_FILES
+        self._arrivals = Arrivals(settings.limits)
+        self._passwords = Passwords(settings)
         self._headers = _headers(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._page(scope, receive, send)
-            return
-        started = False
+        elif scope["type"] == "http":
+            await self._answer_http(scope, receive, send)
+        else:  # the page has no web sockets
+            await send({"type": "websocket.close", "code": 1008})
 
-        async def send_on(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                given = {name.lower() for name, _ in message.get("headers", ())}
-                added = [pair for pair in self._headers if pair[0] not in given]
-                message = {**message, "headers": [*message.get("headers", ()), *added]}
-            await send(message)
-
+    async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = _Answer(send, self._headers)
+        arrival: Arrival | None = None
         try:
-            await self._check(scope)
-            await self._page(scope, self._counted(receive), send_on)
+            self._check(scope)
+            arrival = self._arrivals.begin(scope, receive)
+            arrival.check_length()
+            await self._ask_page(scope, arrival, answer)
         except Refusal as refusal:
-            if started:
-                raise
-            await _answer(refusal, scope, send_on, self._settings)
+            await answer.refuse(refusal, scope, arrival, self._settings)
+        except Exception as error:  # whatever it is, the next request is to be answered
+            if not answer.complete:
+                _log.error("A request failed", exc_info=error)
+                await answer.refuse(error, scope, arrival, self._settings)
+        finally:
+            if arrival is not None:
+                arrival.end()
 
-    async def _check(self, scope: Scope) -> None:
+    async def _ask_page(self, scope: Scope, arrival: Arrival, answer: _Answer) -> None:
+        """Let the page answer, until the client leaves."""
+        page = asyncio.ensure_future(self._page(scope, arrival.receive, answer.send))
+        leaving = asyncio.ensure_future(arrival.leaving())
+        try:
+            await asyncio.wait((page, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not (page.done() or answer.complete):
+                page.cancel()  # which stops its work
+            await asyncio.wait((page,))
+        finally:
+            leaving.cancel()
+            page.cancel()
+        if not page.cancelled():
+            page.result()
+
+    def _check(self, scope: Scope) -> None:
         """Refuse what is not meant for this page, or comes from another one, or from nobody known.
 
         Raises:
             Refusal: It is refused.
         """
-        headers = {
-            name.decode("latin-1"): text.decode("latin-1") for name, text in scope["headers"]
-        }
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if not self._settings.knows_host(name):
-            raise Refusal("host", 421, name=name or "''")
-        origin = headers.get("origin")
-        if origin is not None and origin != "null" and urlsplit(origin).netloc != host:
-            raise Refusal("origin", 403, origin=origin)
-        to_open = scope["method"] in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
-        if origin == "null" or (headers.get("sec-fetch-site") == "cross-site" and not to_open):
-            raise Refusal("origin", 403, origin=origin or "another site")
-        authorization = headers.get("authorization", "")
-        if not (scope["path"] in _OPEN_TO_ALL or self._knows(authorization)):
-            if authorization:
-                await asyncio.sleep(_WRONG_PASSWORD_SECONDS)
-            raise Refusal("password", 401)
-        if headers.get("content-length", "0").isdigit():
-            self._check_bytes(int(headers.get("content-length", "0")))
+        host = self._check_host(texts_of(scope, "host"))
+        self._check_origin(scope, host)
+        if scope["path"] not in _OPEN_TO_ALL:
+            address = (scope.get("client") or ("",))[0]
+            self._passwords.check(text_of(scope, "authorization"), address)
 
-    def _knows(self, authorization: str) -> bool:
-        """Return whether a header of HTTP Basic authentication holds user and password, if any."""
-        if self._settings.password is None:
-            return True
-        scheme, _, code = authorization.partition(" ")
-        try:
-            given = base64.b64decode(code, validate=True)
-        except (binascii.Error, ValueError):
-            return False
-        expected = f"{self._settings.user}:{self._settings.password}".encode()
-        return scheme.lower() == "basic" and secrets.compare_digest(given, expected)
+    def _check_host(self, hosts: list[str]) -> str:
+        """Return the one host that a request is meant for, which is this page.
 
-    def _check_bytes(self, count: int) -> None:
-        if count > self._most_bytes:
-            most = self._settings.limits.upload_bytes
-            raise Refusal("too-many-bytes", 413, most=f"{most / 1e6:.0f} MB")
+        Raises:
+            Refusal: It is another.
+        """
+        found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if found is None or not self._settings.knows_host(found["name"].lower()):
+            told = found["name"] if found else ", ".join(hosts)
+            raise Refusal("host", 421, name=visible(told)[:_MOST_TOLD] or "''")
+        return hosts[0].lower()
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Return what receives a request, as long as it is not too large and not too slow."""
-        arrived, complete = 0, False
+    def _check_origin(self, scope: Scope, host: str) -> None:
+        """Refuse what another page asks for: a browser says which page asks.
 
-        async def receive_on() -> Message:
-            nonlocal arrived, complete
-            if complete:  # what comes now is that the client leaves, which may take long
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), _ARRIVAL_SECONDS)
-            except TimeoutError:
-                raise Refusal("too-slow", 408, seconds=_ARRIVAL_SECONDS) from None
-            arrived += len(message.get("body", b""))
-            self._check_bytes(arrived)
-            complete = not message.get("more_body", False)
-            return message
-
-        return receive_on
+        Raises:
+            Refusal: Another page asks.
+        """
+        origins = [each.lower() for each in texts_of(scope, "origin")]
+        own = {f"http://{host}", f"https://{host}"}
+        if names := self._settings.names:  # behind a proxy that changes the host
+            own |= {f"{kind}://{name.lower()}" for kind in ("http", "https") for name in names}
+        for origin in origins:
+            if origin not in own:
+                raise Refusal("origin", 403, origin=visible(origin)[:_MOST_TOLD])
+        # A link to the page may be followed, and a notebook holds the page in a frame.
+        to_open = (
+            scope["method"] in ("GET", "HEAD")
+            and text_of(scope, "sec-fetch-mode") == "navigate"
+            and not scope["path"].startswith(_FOR_PROGRAMS)
+        )
+        if text_of(scope, "sec-fetch-site") not in ("", "none", "same-origin") and not to_open:
+            raise Refusal("origin", 403, origin="another site")
 
 
-async def _answer(refusal: Refusal, scope: Scope, send: Send, settings: PageSettings) -> None:
-    """Answer a request that is refused."""
-    from starlette.responses import JSONResponse
+class _Answer:
+    """What a request is answered with, as it is sent.
 
-    accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1")
-    status, body = refused(refusal, language_of(accepted, settings.language))
-    headers = {"www-authenticate": 'Basic realm="limelight"'} if status == 401 else {}
-    # What else the client sends is not read, so the connection cannot be used again.
-    headers |= {"connection": "close", ERROR_HEADER: body["error"]["code"]}
+    Attributes:
+        begun: Whether its first line was sent.
+        complete: Whether all of it was sent.
+    """
 
-    async def nothing() -> Message:
-        return {"type": "http.disconnect"}
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        """Nothing is sent yet."""
+        self._send, self._headers = send, headers
+        self.begun = self.complete = False
 
-    await JSONResponse(body, status, headers)(scope, nothing, send)
+    async def send(self, message: Message) -> None:
+        """Send a part, with the headers that all answers have."""
+        if message["type"] == "http.response.start":
+            self.begun = True
+            given = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in given}
+            added = [pair for pair in self._headers if pair[0] not in names]
+            message = {**message, "headers": [*given, *added]}
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+        await self._send(message)
+
+    async def refuse(
+        self, error: Exception, scope: Scope, arrival: Arrival | None, settings: PageSettings
+    ) -> None:
+        """Answer a request that is refused, or whose work failed.
+
+        Raises:
+            Exception: The error, if an answer has begun: the server then ends the connection.
+        """
+        from starlette.responses import JSONResponse
+
+        if self.begun:
+            raise error
+        if arrival is not None:
+            await arrival.read_on()
+        named = parse_qs(scope["query_string"].decode("latin-1")).get("lang", [""])[-1]
+        language = asked_language(named, text_of(scope, "accept-language"), settings.language)
+        status, body = refused(error, language)
+        # What else the client sends is not read, so the connection cannot be used again.
+        headers = {"connection": "close", ERROR_HEADER: body["error"]["code"]}
+        if status == 401:
+            headers["www-authenticate"] = 'Basic realm="limelight", charset="UTF-8"'
+        elif status in (408, 429, 503):
+            headers["retry-after"] = "10"
+
+        async def nothing() -> Message:
+            return {"type": "http.disconnect"}
+
+        await JSONResponse(body, status, headers)(scope, nothing, self.send)
 
 
 def _headers(settings: PageSettings) -> list[tuple[bytes, bytes]]:

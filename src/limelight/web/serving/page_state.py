@@ -29,8 +29,8 @@ class PageState:
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
         """Begin with no photos."""
-        limits, counters = settings.limits, Counters()
-        photos, looks = PhotoStore(limits), Looks(limits)
+        limits, counters, looks = settings.limits, Counters(), Looks(settings.limits)
+        photos = PhotoStore(limits, dropped=looks.drop)
         queue = WorkQueue(limits, counters.count_job)
         return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)
 

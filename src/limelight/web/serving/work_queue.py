@@ -5,102 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from limelight.progress import ProgressCallback
+from limelight.web.serving.jobs import Job, Unread
 from limelight.web.serving.refusals import Refusal
+from limelight.web.serving.waiting import Waiting
 from limelight.web.settings import Limits
+
+__all__ = ["Job", "WorkQueue"]
 
 T = TypeVar("T")
 
-
-@dataclass(eq=False)
-class Job(Generic[T]):
-    """One request's work on the network, as the work itself sees it.
-
-    Attributes:
-        work: What is done, in the thread of the networks.
-        client: Whose it is: a client's waiting requests do not keep others waiting.
-        replaces: What it makes superfluous: a later job of the same client and the same name takes
-            the place of one that still waits, and stops one at work. "" for nothing.
-        limits: How long it may take.
-    """
-
-    work: Callable[[Job[T]], T]
-    client: str
-    replaces: str
-    limits: Limits
-    _loop: asyncio.AbstractEventLoop
-    _events: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
-    _stop: Refusal | None = None
-    _deadline: float = float("inf")
-    _asked: float = field(default_factory=time.monotonic)
-
-    @property
-    def waited(self) -> float:
-        """How long ago it was asked for, in seconds."""
-        return time.monotonic() - self._asked
-
-    @property
-    def progress(self) -> ProgressCallback:
-        """What `explain` and its like report to; it ends work that nobody waits for any more."""
-        return self._progress
-
-    def _progress(self, method: str, done: int, total: int) -> None:
-        self.check()
-        self.tell({"progress": {"task": method, "done": done, "total": total}})
-
-    def check(self) -> None:
-        """End the work if its time is over, or if nobody waits for it any more.
-
-        Raises:
-            Refusal: It is.
-        """
-        if self._stop is not None:
-            raise self._stop
-        if time.monotonic() > self._deadline:
-            raise Refusal("out-of-time", 503, seconds=round(self.limits.seconds))
-
-    def tell(self, event: dict[str, Any]) -> None:
-        """Send an event to whoever waits, before the work is done."""
-        self._send("event", event)
-
-    def stop(self) -> None:
-        """Let the work end at its next step."""
-        self._stop = Refusal("stopped", 409)
-
-    def run(self) -> BaseException | None:
-        """Do the work, and send its result or its error; return the error, if there is one."""
-        self._deadline = time.monotonic() + self.limits.seconds
-        try:
-            self.check()
-            self._send("result", self.work(self))
-        except BaseException as error:  # whatever it is, whoever waits must hear of it
-            error.__traceback__ = None  # it would keep the tensors of the pass
-            self._send("error", error)
-            return error
-        return None
-
-    def _send(self, kind: str, value: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._events.put_nowait, (kind, value))
-        except RuntimeError:  # the server has ended meanwhile
-            self.stop()
-
-    async def events(self) -> AsyncIterator[tuple[str, Any]]:
-        """Yield events, then the result or the error."""
-        try:
-            while True:
-                kind, value = await self._events.get()
-                yield kind, value
-                if kind != "event":
-                    return
-        finally:
-            self.stop()
-
+#: How long the end waits for the work in hand, in seconds.
+_END_SECONDS = 5.0
 
 #: Told of each job that ran: how long it waited and worked, in seconds, and its error, if any.
 JobWatcher = Callable[[float, float, BaseException | None], None]
@@ -113,7 +31,8 @@ def _unwatched(_waited: float, _worked: float, _error: BaseException | None) -> 
 class WorkQueue:
     """Runs jobs one at a time, in one thread: two at once would only share the cores.
 
-    Clients take turns: whoever has waited longest for a turn of their own is next.
+    Clients take turns, see `Waiting`. When as many wait as may, one more takes the place of another
+    only if that one's address or page has more waiting.
     """
 
     def __init__(self, limits: Limits, watcher: JobWatcher = _unwatched) -> None:
@@ -125,7 +44,8 @@ class WorkQueue:
         """
         self._limits, self._watcher = limits, watcher
         self._since: float | None = None
-        self._waiting = dict[str, deque[Job[Any]]]()
+        self._waiting = Waiting[Job[Any]]()
+        self._unread = Unread()
         self._current: Job[Any] | None = None
         self._changed = threading.Condition()
         self._closed = False
@@ -136,7 +56,13 @@ class WorkQueue:
     def length(self) -> int:
         """How many jobs wait."""
         with self._changed:
-            return sum(map(len, self._waiting.values()))
+            return len(self._waiting)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a job at work is long over its time, and cannot be stopped."""
+        current = self._current
+        return current is not None and current.is_overdue
 
     @property
     def running(self) -> bool:
@@ -160,62 +86,92 @@ class WorkQueue:
         """Let work wait for its turn; it is to be awaited by `Job.events`.
 
         Args:
-            work: What is done.
-            client, replaces: As in `Job`.
+            work: What is to be done.
+            client: Whose it is: an address, and after a space the name that a page gave itself.
+            replaces: As in `Job`.
             after: The job whose work it goes on with, which gave way to others; it ends where a
                 later job has taken its place, rather than taking that one's.
 
         Raises:
-            Refusal: Too many jobs wait already, or a later one has taken its place.
+            Refusal: Too many jobs wait already, a later one has taken its place, the one at work
+                cannot be stopped, or the page ends.
         """
-        job = Job(work, client, replaces, self._limits, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = Job(work, client, replaces, self._limits, loop, self._unread)
         with self._changed:
-            own = self._waiting.setdefault(client, deque())
-            same = [each for each in own if replaces and each.replaces == replaces]
-            if after and (same or self._is_current(client, replaces, other_than=after)):
-                raise Refusal("stopped", 409)
-            for other in same:
-                own.remove(other)
-                other.stop()
-                other.run()  # which only says that it was stopped
-            if self._current and self._is_current(client, replaces):
-                self._current.stop()
-            length = sum(map(len, self._waiting.values()))
-            if length >= self._limits.waiting:
-                raise Refusal("busy", 503, waiting=length)
-            own.append(job)
+            if self._closed:
+                raise Refusal("stopped", 503)
+            if self.is_stuck:
+                raise Refusal("stuck", 503)
+            if replaces:
+                self._stop_replaced(client, replaces, after)
+            if len(self._waiting) >= self._limits.waiting:
+                self._make_room(client)
+            self._waiting.add(job)
             self._changed.notify()
         return job
-
-    def _is_current(self, client: str, replaces: str, other_than: Job[Any] | None = None) -> bool:
-        """Return whether the job at work is a client's, of this name, and another than one."""
-        current = self._current
-        if not replaces or current is None or current is other_than:
-            return False
-        return (current.client, current.replaces) == (client, replaces)
 
     async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
         """Return the result of work when its turn has come and gone; raise its error."""
         job = self.submit(work, client, replaces)
-        async for kind, value in job.events():
-            if kind == "error":
-                raise value
-            if kind == "result":
-                break
+        events = job.events()
+        try:
+            async for kind, value in events:
+                if kind == "error":
+                    raise value
+                if kind == "result":
+                    break
+        finally:
+            await events.aclose()
         result: T = value
         return result
 
-    def close(self) -> None:
-        """End the work in hand and the thread; what waits is refused."""
+    def end(self) -> None:
+        """Stop the work in hand, and refuse what waits and what comes."""
         with self._changed:
             self._closed = True
-            for job in [job for own in self._waiting.values() for job in own]:
-                job.stop()
-                job.run()
-            self._waiting.clear()
+            for job in list(self._waiting):
+                self._waiting.remove(job)
+                job.refuse(Refusal("stopped", 503))
             if self._current:
                 self._current.stop()
             self._changed.notify()
+
+    def close(self) -> None:
+        """End the work, and wait for the thread, unless its work cannot be stopped."""
+        self.end()
+        self._thread.join(_END_SECONDS)
+
+    def _stop_replaced(self, client: str, replaces: str, after: Job[Any] | None) -> None:
+        """Stop the jobs of a client that have a name.
+
+        Raises:
+            Refusal: The one that comes goes on with the work of one that was replaced.
+        """
+        same = [each for each in self._waiting.of(client) if each.replaces == replaces]
+        current = self._current
+        if current and (current.client, current.replaces) != (client, replaces):
+            current = None
+        if after and (same or current not in (None, after)):
+            raise Refusal("stopped", 409)
+        for other in same:
+            self._waiting.remove(other)
+            other.refuse(Refusal("stopped", 409))
+        if current:
+            current.stop()
+
+    def _make_room(self, client: str) -> None:
+        """Refuse a job of whoever has most waiting.
+
+        Raises:
+            Refusal: It is the one that comes.
+        """
+        busy = Refusal("busy", 503, waiting=len(self._waiting))
+        other = self._waiting.makes_room_for(client)
+        if other is None:
+            raise busy
+        self._waiting.remove(other)
+        other.refuse(busy)
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
@@ -230,13 +186,8 @@ class WorkQueue:
         """Return the next job, when there is one; None when the queue is closed."""
         with self._changed:
             while not self._closed:
-                for client in list(self._waiting):
-                    own = self._waiting.pop(client)
-                    if own:
-                        job = own.popleft()
-                        if own:
-                            self._waiting[client] = own  # the last in turn now
-                        self._current = job
-                        return job
+                self._current = self._waiting.next()
+                if self._current is not None:
+                    return self._current
                 self._changed.wait()
             return None

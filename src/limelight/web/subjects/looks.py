@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -41,6 +42,10 @@ _MOST_EVIDENCE = 48
 
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
+
+#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells
+#: that these are given, which take about a second.
+_CUBIC, _MOST_CELLS = ("kpcacam",), 1024
 
 _Result = TypeVar("_Result")
 
@@ -166,6 +171,8 @@ class Look:
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
         evidence = self.evidence_at(layer, request.target, method)
+        if method.place == "layer":
+            _check_cells(method, self.cut(layer))
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
@@ -245,6 +252,18 @@ def check_runs(method: Method, numbers: int, limits: Limits) -> None:
             raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
 
 
+def _check_cells(method: Method, cut: Cut) -> None:
+    """Refuse a method that would keep everybody waiting on a fine grid.
+
+    Raises:
+        Refusal: It would.
+    """
+    grid = cut.layout.grid
+    if method.name in _CUBIC and math.prod(grid) > _MOST_CELLS:
+        values = {"layer": repr(cut.layer), "given": math.prod(grid), "most": _MOST_CELLS}
+        raise Refusal("too-many-cells", 422, method=str(method), **values)
+
+
 class Looks:
     """The photos that networks looked at last, bounded in bytes."""
 
@@ -264,12 +283,15 @@ class Looks:
         """Return a photo as a network saw it; those not asked for longest make room for it."""
         key = stored.id, served
         with self._lock:
-            look = self._looks.pop(key, None) or Look(stored, served, self._limits)
+            look = self._looks.pop(key, None)
+        look = look or Look(stored, served, self._limits)  # nobody waits while it is prepared
+        with self._lock:
             taken = look.taken + sum(each.taken for each in self._looks.values())
             while self._looks and taken > self._limits.look_bytes:
                 taken -= self._looks.popitem(last=False)[1].taken
-            self._looks[key] = look
-            return look
+            if stored.held:  # else it was dropped meanwhile
+                self._looks[key] = look
+        return look
 
     def drop(self, photo_id: str) -> None:
         """Forget a photo."""

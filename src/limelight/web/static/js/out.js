@@ -117,7 +117,8 @@ function choice(name, values, told = (value) => value) {
   const list = el("select", { id: `out-${name}` }, ...values.map((value) => el("option", { value }, told(value))));
   list.value = chosen[name];
   list.addEventListener("change", () => choose({ [name]: list.value }));
-  return el("label", { class: "out-option" }, el("span", { t: LABELS[name] }), list);
+  const isAlone = name === "regions";
+  return el("label", { class: isAlone ? "out-option alone" : "out-option" }, el("span", { t: LABELS[name] }), list);
 }
 
 function extent() {
@@ -125,7 +126,7 @@ function extent() {
   const list = el("select", { id: "out-extent" }, ...Object.entries(names).map(([value, text]) => el("option", { value }, text)));
   list.value = String(chosen.whole);
   list.addEventListener("change", () => choose({ whole: list.value === "true" }));
-  return el("label", { class: "out-option" }, el("span", { t: "out.extent" }), list);
+  return el("label", { class: chosen.kind === "arrays" ? "out-option alone" : "out-option" }, el("span", { t: "out.extent" }), list);
 }
 
 function thresholdSlider() {

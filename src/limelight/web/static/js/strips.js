@@ -14,6 +14,7 @@ const PAUSE = 150;
 
 const tiles = new Map(); // by key: "method:NAME", "layer:PATH"
 const running = new Map(); // what stops the slow map of a tile
+const impossible = new Map(); // why a method never works on a network, by tile and network
 let quickList, slowList, layerList, cannot, layerNote;
 let quick = null;
 let timer = 0;
@@ -29,6 +30,7 @@ export function mount(root) {
     el("div", { class: "card" }, heading("h2", "layers"), layerNote, layerList),
     el("div", { class: "card" }, heading("h2", "methods"), quickList, heading("h3", "slow"), slowList, cannot)
   );
+  on(["language"], () => impossible.clear());
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
@@ -116,6 +118,11 @@ function later() {
   if (get().main) timer = setTimeout(makeStrips, PAUSE);
 }
 
+/** Return what the method of a tile reads: "layer", "input" or "network". */
+function placeOf(key) {
+  return get().page.methods.find(({ name }) => key === `method:${name}`)?.place;
+}
+
 /** Return what each tile shows: its request, by key. */
 function requestOf(key) {
   const name = key.slice(key.indexOf(":") + 1);
@@ -135,10 +142,11 @@ async function makeStrips() {
     : t("strips.no-layer", { method: main.method });
   layerList.hidden = !reads;
   const isQuick = method?.quick ?? false;
-  const keys = [...tiles.values()]
-    .filter(({ key, slow }) => (key.startsWith("layer:") ? reads && isQuick : !slow))
-    .map(({ key }) => key)
-    .filter((key) => !isFresh(key));
+  const wanted = [...tiles.values()].filter(({ key, slow }) => !slow && !isFresh(key) && !neverWorks(key));
+  const ofLayers = wanted.filter(({ key }) => key.startsWith("layer:") && reads && isQuick);
+  const ofMethods = wanted.filter(({ key }) => key.startsWith("method:"));
+  // Late layers are the quickest.
+  const keys = [...ofLayers.reverse(), ...ofMethods].map(({ key }) => key);
   for (const entry of tiles.values()) {
     const stale = entry.key.startsWith("layer:") && reads && !isQuick;
     entry.run.hidden = !(entry.slow || stale) || isFresh(entry.key);
@@ -156,13 +164,23 @@ function isFresh(key) {
   return Boolean(map) && map.asked === JSON.stringify(requestOf(key)) + get().photo.id + get().language;
 }
 
+/** Whether a method that reads the network itself is known not to work on this one. */
+function neverWorks(key) {
+  return impossible.has(key + get().network.name);
+}
+
 function make(keys, name, signal, onProgress) {
   const requests = keys.map(requestOf);
   const keep = (number, map) => {
     const asked = JSON.stringify(requests[number]) + get().photo.id + get().language;
     set({ others: { ...get().others, [keys[number]]: { ...map, asked } } });
   };
-  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError: (number, error) => keep(number, { error }) });
+  const onError = (number, error) => {
+    const [key, { network }] = [keys[number], get()];
+    if (placeOf(key) === "network") impossible.set(key + network.name, error);
+    keep(number, { error });
+  };
+  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError });
 }
 
 async function runSlow(key) {
@@ -186,7 +204,7 @@ async function runSlow(key) {
 }
 
 async function drawAll() {
-  const { photo, others } = get();
+  const { photo, others, network } = get();
   if (!photo) return;
   let picture;
   try {
@@ -198,13 +216,14 @@ async function drawAll() {
   const errors = [];
   for (const { key, item, button, canvas, about } of tiles.values()) {
     const map = others[key];
-    const broken = Boolean(map?.error) && key.startsWith("method:");
+    const error = map?.error ?? impossible.get(key + network.name);
+    const broken = Boolean(error) && key.startsWith("method:");
     item.hidden = broken;
-    if (broken) errors.push([key.slice("method:".length), map.error]);
+    if (broken) errors.push([key.slice("method:".length), error]);
     drawTile(canvas, picture, map?.heat ? map : null);
     item.classList.toggle("blank", Boolean(map?.status && map.status.name !== "ok"));
     item.classList.toggle("missing", !map?.heat);
-    button.title = map?.status?.message || map?.error || about;
+    button.title = map?.status?.message || error || about;
   }
   cannot.hidden = !errors.length;
   cannot.querySelector("summary").textContent = t("strips.cannot", { count: errors.length });
