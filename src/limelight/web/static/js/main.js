@@ -2,7 +2,9 @@
 
 import * as api from "./api.js";
 import * as cell from "./cell.js";
+import { audit, walkthrough } from "./documents.js";
 import * as notices from "./notices.js";
+import * as out from "./out.js";
 import * as photos from "./photos.js";
 import * as probe from "./probe.js";
 import * as requests from "./requests.js";
@@ -24,6 +26,9 @@ const PARTS = [
   [targets, "targets"],
   [stage, "stage"],
   [strips, "strips"],
+  [out, "panel-out"],
+  [walkthrough, "panel-walkthrough"],
+  [audit, "panel-audit"],
   [tabs, "tabs"],
   [probe, "panel-probe"],
   [cell, "panel-probe"],
