@@ -2,7 +2,9 @@
 
 import * as api from "./api.js";
 import * as notices from "./notices.js";
+import * as objects from "./objects.js";
 import * as photos from "./photos.js";
+import * as prompts from "./prompts.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
 import * as stage from "./stage.js";
@@ -11,6 +13,7 @@ import * as strips from "./strips.js";
 import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
 import { loadTexts, translate } from "./texts.js";
+import * as words from "./words.js";
 // The panels; each is mounted below in the section that it fills.
 
 /** Each part, and the id of the element that it fills, in the order in which they are drawn. */
@@ -19,7 +22,10 @@ const PARTS = [
   [settings, "settings"],
   [photos, "photos"],
   [targets, "targets"],
+  [prompts, "targets"],
+  [words, "targets"],
   [stage, "stage"],
+  [objects, "targets"],
   [strips, "strips"],
   [tabs, "tabs"],
   // The panels: [probe, "panel-probe"], and so on.
