@@ -125,12 +125,18 @@ function choose(number) {
 
 function show() {
   const held = [...words.querySelectorAll("button")].indexOf(document.activeElement);
-  words.replaceChildren(...answer.words.flatMap((word, number) => [word.before, chip(word, number)]));
+  words.replaceChildren(...answer.words.flatMap((word, number) => [between(word), chip(word, number)].filter(Boolean)));
   if (held >= 0) words.querySelectorAll("button")[held]?.focus({ preventScroll: true });
   page.href = answer.document;
   page.hidden = !answer.document;
   showFacts();
   showPlace();
+}
+
+/** What stands between two words, but for a space; null for nothing. */
+function between({ before }) {
+  const text = before.replace(/[^\S\n]/g, "");
+  return text ? el("span", { class: "between" }, text) : null;
 }
 
 function chip(word, number) {
@@ -144,7 +150,7 @@ function chip(word, number) {
       disabled: !word.map, tabindex: number === Math.max(shown, 0) ? "0" : "-1", onclick: () => choose(number),
     },
     el("span", { class: "text" }, word.text),
-    el("span", { class: "value" }),
+    el("span", { class: "here" }),
     bar
   );
 }
@@ -165,12 +171,12 @@ function moveAmong(event) {
 function showFacts() {
   const word = answer.words[shown];
   if (!word) return facts.replaceChildren();
-  const rows = [["words.with", percent(word.probability)]];
+  const rows = [["words.word", word.text], ["words.with", percent(word.probability)]];
   if (word.without_picture !== null) rows.push(["words.without", percent(word.without_picture)]);
   const needs = word.undecided ? "undecided" : word.needs_picture === false ? "prior" : "needs";
-  const listed = rows.flatMap(([key, value]) => [el("dt", {}, t(key)), el("dd", {}, value)]);
+  const listed = rows.map(([key, value]) => el("div", {}, el("dt", {}, t(key)), el("dd", { dir: "auto" }, value)));
   facts.replaceChildren(
-    el("dl", {}, el("dt", {}, t("words.word")), el("dd", { dir: "auto" }, word.text), ...listed),
+    el("dl", {}, ...listed),
     el("p", { class: "note" }, word.without_picture === null ? "" : t(`words.${needs}`))
   );
 }
@@ -181,7 +187,7 @@ function showPlace() {
   [...words.querySelectorAll("button")].forEach((button, number) => {
     const { map } = answer?.words[number] ?? {};
     const here = at && map ? valueAt(map, at) : null;
-    button.querySelector(".value").textContent = here ? (signed ? short(here.signed, 2) : here.heat.toFixed(2)) : "";
+    button.querySelector(".here").textContent = here ? (signed ? short(here.signed, 2) : here.heat.toFixed(2)) : "";
     button.classList.toggle("looks", Boolean(here) && map.status.name === "ok" && here.heat >= LOOKS);
   });
 }
