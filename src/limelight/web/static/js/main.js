@@ -2,9 +2,13 @@
 
 import * as api from "./api.js";
 import * as cell from "./cell.js";
+import { audit, walkthrough } from "./documents.js";
 import * as notices from "./notices.js";
+import * as out from "./out.js";
 import * as photos from "./photos.js";
 import * as probe from "./probe.js";
+import * as objects from "./objects.js";
+import * as prompts from "./prompts.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
 import * as stage from "./stage.js";
@@ -14,7 +18,7 @@ import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
 import { loadTexts, translate } from "./texts.js";
 import * as trust from "./trust.js";
-// The panels; each is mounted below in the section that it fills.
+import * as words from "./words.js";
 
 /** Each part, and the id of the element that it fills, in the order in which they are drawn. */
 const PARTS = [
@@ -22,8 +26,14 @@ const PARTS = [
   [settings, "settings"],
   [photos, "photos"],
   [targets, "targets"],
+  [prompts, "targets"],
+  [words, "targets"],
   [stage, "stage"],
+  [objects, "targets"],
   [strips, "strips"],
+  [out, "panel-out"],
+  [walkthrough, "panel-walkthrough"],
+  [audit, "panel-audit"],
   [tabs, "tabs"],
   [probe, "panel-probe"],
   [cell, "panel-probe"],
