@@ -41,7 +41,7 @@ export function mount(root) {
   brush.onPainted(painted);
   buildControls();
   on(["photos", "photo", "language"], showFills);
-  on(["brush", "view.tool"], showControls);
+  on(["brush", "view.tool", "network"], showControls);
   on(["target", "network", "texts"], later);
   on(["language"], showResult);
   on(["view.tool"], () => get().view.tool === "brush" && openPanel("probe"));
@@ -75,7 +75,7 @@ function showBusy() {
 
 /** Ask soon: while a request is on its way, once more when it is answered. */
 function later() {
-  if (!raster || isBlank(raster)) return;
+  if (!raster || isBlank(raster) || get().network?.takes_questions) return;
   if (asking) isStale = true;
   else if (!timer) timer = setTimeout(read, PAUSE);
   showBusy();
@@ -168,8 +168,9 @@ function showFills() {
 function showControls() {
   const { brush: now, photo, view } = get();
   const isOn = view.tool === "brush";
-  hint.textContent = t(isOn ? "probe.hint" : "probe.invitation");
-  controls.hidden = !photo;
+  const inWords = Boolean(get().network?.takes_questions);
+  hint.textContent = t(inWords ? "probe.in-words" : isOn ? "probe.hint" : "probe.invitation");
+  controls.hidden = !photo || inWords;
   for (const [id, erase] of [["probe-paint", false], ["probe-erase", true]]) {
     document.getElementById(id).setAttribute("aria-pressed", String(isOn && Boolean(now.erase) === erase));
   }
