@@ -185,9 +185,9 @@ def test_two_classes_are_swiped_each_with_its_own_map(
     page.select_option("#compare", "class")
     expect(page.locator(".side.left")).to_have_text("tiger cat")
     expect(page.locator(".side.right")).to_have_text("Egyptian cat")
-    heatmap = limelight.explain(
-        network.model, network.images(photo), target=EGYPTIAN_CAT
-    ).heatmap[0]
+    heatmap = limelight.explain(network.model, network.images(photo), target=EGYPTIAN_CAT).heatmap[
+        0
+    ]
     x, y = point(page, "ArrowDown")
     assert float(fact(page, "heat-other")) == pytest.approx(
         at(heatmap, network, photo, x, y), abs=6e-4
