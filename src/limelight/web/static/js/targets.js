@@ -21,7 +21,7 @@ export function mount(root) {
     const props = { type: "button", t: `target.${name}`, tTitle: `target.${name}-hint` };
     questions.append(el("button", { ...props, data: { question: name }, onclick: () => ask(name) }));
   }
-  chips = el("ol", { class: "chips", tLabel: "target.answers" });
+  chips = el("ol", { id: "answers", class: "chips", tLabel: "target.answers" });
   secondChips = el("ol", { class: "chips", tLabel: "target.answers-second" });
   secondBlock = el("div", { class: "second", hidden: true }, second.element, secondChips);
   score = el("p", { class: "score" });
