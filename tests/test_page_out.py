@@ -59,9 +59,8 @@ def taken(client: TestClient, photo: str, **asked: Any) -> tuple[str, bytes]:
     """Return the name and the bytes of a file."""
     answer = client.post(f"/api/photos/{photo}/files", json=asked)
     assert answer.status_code == 200, answer.text
-    (name,) = re.findall(
-        r"attachment; filename\*=UTF-8''(\S+)", answer.headers["content-disposition"]
-    )
+    told = answer.headers["content-disposition"]
+    (name,) = re.findall(r"^attachment; filename=\"[^\"]+\"; filename\*=UTF-8''(\S+)$", told)
     return urllib.parse.unquote(name), answer.content
 
 

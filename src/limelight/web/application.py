@@ -56,7 +56,7 @@ def build_application(
         if when_ready:
             when_ready()
         yield
-        state.queue.close()
+        state.close()
 
     application = FastAPI(
         title="limelight",

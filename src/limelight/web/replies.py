@@ -149,6 +149,12 @@ class CodeReply(_Reply):
     note: str
 
 
+class DocumentReply(_Reply):
+    """The address of a document that is held for a while."""
+
+    document: str
+
+
 class AuditFacts(_Reply):
     """A page of an audit, and its address."""
 

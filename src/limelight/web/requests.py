@@ -158,6 +158,7 @@ class FileRequest(MapRequest):
         regions: The format of regions.
         threshold: The share of the highest heat from which a pixel lies in a region.
         beside: Of a page: the other maps on it.
+        replaces: As in MapsRequest.
     """
 
     kind: Literal["picture", "arrays", "table", "regions", "page"] = "picture"
@@ -167,7 +168,8 @@ class FileRequest(MapRequest):
     whole: bool = False
     regions: RegionFormat = "coco"
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
-    beside: Annotated[tuple[MapRequest, ...], Field(max_length=48)] = ()
+    beside: Annotated[tuple[MapRequest, ...], Field(max_length=64)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = ""
 
 
 class WalkthroughRequest(MapRequest):

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Response
 from limelight.explanation import Explanation
 from limelight.web.answers.code_lines import code_lines
 from limelight.web.answers.files import MEDIA_TYPES, MadeFile, make_file
-from limelight.web.replies import CodeReply, file_replies, json_reply
+from limelight.web.replies import CodeReply, DocumentReply, file_replies, json_reply
 from limelight.web.requests import FileRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
+from limelight.web.serving.page_state import PageState
 from limelight.web.serving.work_queue import Job
+from limelight.web.settings import Language
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["out"])
 
@@ -23,6 +25,28 @@ async def files(
     photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
 ) -> Response:
     """A file of a map: picture, arrays, table, regions, or a page to send."""
+    made = await _made(photo_id, asked, state, client, language)
+    # The first name is for those who read no other: curl, for one.
+    plain = made.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    named = f"filename=\"{plain}\"; filename*=UTF-8''{quote(made.name, safe='')}"
+    headers = {"content-disposition": f"attachment; {named}"}
+    return Response(made.data, media_type=made.media_type, headers=headers)
+
+
+@router.post("/preview", responses=json_reply(DocumentReply))
+async def preview(
+    photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
+) -> dict[str, Any]:
+    """The page to send as a document that is held for a while, to be looked at before."""
+    asked = asked.model_copy(update={"kind": "page"})
+    made = await _made(photo_id, asked, state, client, language)
+    return {"document": f"/documents/{state.documents.add(made.data.decode())}"}
+
+
+async def _made(
+    photo_id: str, asked: FileRequest, state: PageState, client: str, language: Language
+) -> MadeFile:
+    """Return a file when the network has made its maps."""
     stored = state.photos.get(photo_id)
 
     def work(job: Job[MadeFile]) -> MadeFile:
@@ -38,10 +62,7 @@ async def files(
 
         return make_file(explanation, asked, found.served, beside=beside, language=language)
 
-    made = await state.queue.result(work, client)
-    name = quote(made.name, safe="")
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(made.data, media_type=made.media_type, headers=headers)
+    return await state.queue.result(work, client, asked.replaces)
 
 
 @router.post("/code", responses=json_reply(CodeReply))

@@ -75,6 +75,15 @@ class Arrival:
         if self._length.isascii() and self._length.isdigit():  # else the server has refused it
             self._check(int(self._length[:20]))
 
+    def expect_files(self, count: int) -> None:
+        """Let it hold so many files at the most.
+
+        Raises:
+            Refusal: It says itself that it is larger.
+        """
+        self.most = min(self.most, _most_bytes(self._all.limits, count))
+        self.check_length()
+
     async def receive(self) -> Message:
         """Receive the next part of the request, or that the client has left.
 
@@ -146,10 +155,14 @@ class Arrival:
 
 
 def expect_files(scope: Scope, count: int) -> None:
-    """Let a request hold so many files at the most, in place of as many as any may hold."""
+    """Let a request hold so many files at the most, in place of as many as any may hold.
+
+    Raises:
+        Refusal: It says itself that it is larger.
+    """
     arrival: Arrival | None = scope.get(_KEY)
     if arrival is not None:
-        arrival.most = min(arrival.most, _most_bytes(arrival.limits, count))
+        arrival.expect_files(count)
 
 
 def _most_for(content_type: str, limits: Limits) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from limelight.web.requests import LookRequest
 from limelight.web.serving.counters import Counters
+from limelight.web.serving.threads import PhotoThreads
 from limelight.web.serving.work_queue import WorkQueue
 from limelight.web.settings import PageSettings
 from limelight.web.subjects.document_store import DocumentStore
@@ -25,6 +26,7 @@ class PageState:
     looks: Looks
     documents: DocumentStore
     counters: Counters
+    threads: PhotoThreads
 
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:
@@ -32,7 +34,14 @@ class PageState:
         limits, counters, looks = settings.limits, Counters(), Looks(settings.limits)
         photos = PhotoStore(limits, dropped=looks.drop)
         queue = WorkQueue(limits, counters.count_job)
-        return cls(settings, networks, queue, photos, looks, DocumentStore(), counters)
+        return cls(
+            settings, networks, queue, photos, looks, DocumentStore(), counters, PhotoThreads()
+        )
+
+    def close(self) -> None:
+        """End the work in hand, and the threads."""
+        self.queue.close()
+        self.threads.close()
 
     def look(self, stored: StoredPhoto, asked: LookRequest) -> Look:
         """Return a photo as the network saw it that a request names.

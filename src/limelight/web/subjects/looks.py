@@ -37,8 +37,9 @@ from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 from limelight.web.subjects.targets import read_target
 
-#: How many pairs of layer and target keep their gradients.
-_MOST_EVIDENCE = 48
+#: How many pairs of layer and target keep their gradients; how many in front of the network, where
+#: gradients may be those of all layers; and how many layers are kept that the page does not offer.
+_MOST_EVIDENCE, _MOST_EVIDENCE_AT_INPUT, _MOST_OTHER_LAYERS = 48, 6, 4
 
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
@@ -82,8 +83,13 @@ class Look:
     """
 
     def __init__(self, stored: StoredPhoto, served: ServedNetwork, limits: Limits) -> None:
-        """Prepare the photo; the network runs when it is first asked about it."""
+        """Prepare the photo; the network runs when it is first asked about it.
+
+        Raises:
+            Refusal: The network would take too much memory for so long a photo.
+        """
         self._limits = limits
+        served.check_size(stored.photo, limits.look_bytes)
         network = served.network
         self.stored, self.served = stored, served
         self.crop: CroppedPhoto = replace(network.preprocess.crop(stored.photo), name=stored.name)
@@ -112,6 +118,9 @@ class Look:
             layers = layers if layer in layers else [layer]
             cuts = self._cut(layers, METHODS["gradcam"])
             self._cuts |= dict(zip(layers, cuts, strict=True))
+            others = [each for each in self._cuts if each not in (*offered, INPUT)]
+            for other in others[:-_MOST_OTHER_LAYERS]:
+                self._forget(other)
         return self._cuts[layer]
 
     def score(self, target: TargetRequest) -> Scores:
@@ -215,8 +224,18 @@ class Look:
             self._evidence[key] = TargetEvidence(cut, target, self.served.options)
             while len(self._evidence) > _MOST_EVIDENCE:
                 self._evidence.popitem(last=False)
+            at_input = [each for each in self._evidence if each[0] == INPUT]
+            for other in at_input[:-_MOST_EVIDENCE_AT_INPUT]:
+                del self._evidence[other]
         self._evidence.move_to_end(key)
         return self._evidence[key]
+
+    def _forget(self, layer: str | None) -> None:
+        """Give free what is kept of a layer that had a pass of its own."""
+        del self._cuts[layer]
+        self._passes -= 1
+        for key in [key for key in self._evidence if key[0] == layer]:
+            del self._evidence[key]
 
     def _cut_at_input(self, differentiated: bool, method: Method) -> Cut:
         """Return the network cut in front of it; with a graph only for methods that read one."""
@@ -247,9 +266,11 @@ def check_runs(method: Method, numbers: int, limits: Limits) -> None:
         Refusal: They would.
     """
     most = max(1, limits.method_numbers // numbers)
+    defaults = METHODS[method.name].known_options if method.name in METHODS else {}
     for name, value in method.options.items():
-        if isinstance(value, int) and value > most:
-            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=most)
+        allowed = max(most, defaults.get(name, 0))
+        if isinstance(value, int) and name != "seed" and value > allowed:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=allowed)
 
 
 def _check_cells(method: Method, cut: Cut) -> None:

@@ -21,6 +21,7 @@ from limelight.models.network import Network
 from limelight.models.prompted import takes_texts, with_texts
 from limelight.models.vision_language import VisionLanguageModel
 from limelight.options import Options
+from limelight.photos.memory import Sized
 from limelight.runtime.cut import cut_layers
 from limelight.runtime.stages import stage_calls
 from limelight.vision_language.prompts import is_chat
@@ -31,6 +32,9 @@ from limelight.web.wording import library_words
 
 #: How many networks with texts of a request's own are held; they share their weights.
 _MOST_WITH_TEXTS = 8
+
+#: How many times as large as of a square photo the input of a network may be that sees all of it.
+_MOST_OVER_SQUARE = 4
 
 #: How many numbers all layers of a network put out for each of its input, before that is known.
 _OUTPUTS_OVER_INPUT = 100
@@ -130,6 +134,30 @@ class ServedNetwork:
         else:  # not known yet
             outputs = _OUTPUTS_OVER_INPUT * noise.numel()
         return 2 * outputs * noise.element_size()
+
+    def check_size(self, photo: Sized, most_bytes: int) -> None:
+        """Refuse a photo for which one pass takes too much memory, as one that is very long.
+
+        A detector makes every photo smaller by itself.
+
+        Args:
+            photo: The photo.
+            most_bytes: How many bytes it may take, or as many as four square photos do.
+
+        Raises:
+            Refusal: It takes more.
+        """
+        preprocess = self.network.preprocess
+        if preprocess.size is not None or self.kind == "detector":
+            return
+        height, width = preprocess.input_size(photo)
+        pixels = math.prod(_noise(self.network).shape[2:])
+        most = most_bytes * pixels / self.graph_bytes
+        if isinstance(preprocess.resize, int):
+            most = max(most, _MOST_OVER_SQUARE * preprocess.resize**2)
+        if height * width > most:
+            sizes = {"width": width, "height": height, "most": f"{most / 1e6:.1f}"}
+            raise Refusal("input-too-large", 422, network=repr(self.network.name), **sizes)
 
     @cached_property
     def _stages(self) -> tuple[list[str], tuple[ModuleCall, ...]]:

@@ -164,6 +164,7 @@ export function className(network, index) {
 export function follow() {
   on(["photo", "network", "texts"], () => {
     looking = lookAgain();
+    looking.catch(() => {}); // whoever waits for it is told
   });
   on(["photo", "network", "texts", "target", "method", "layer", "language"], showMain);
   const compared = ["main", "second", "view.compare", "view.otherMethod", "view.otherNetwork"];
@@ -214,7 +215,7 @@ async function lookAgain() {
     if (get().photo === photo && get().network === network) set({ look });
     return look;
   } catch (error) {
-    tellError(error);
+    if (network.kind === "vision-language") tellError(error); // else the missing map tells
     throw error;
   }
 }

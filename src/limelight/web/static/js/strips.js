@@ -34,7 +34,7 @@ export function mount(root) {
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
-  on(["others", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
+  on(["others", "look", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
 }
@@ -147,6 +147,7 @@ async function makeStrips() {
   const ofMethods = wanted.filter(({ key }) => key.startsWith("method:"));
   // Late layers are the quickest.
   const keys = [...ofLayers.reverse(), ...ofMethods].map(({ key }) => key);
+  dropStale(keys);
   for (const entry of tiles.values()) {
     const stale = entry.key.startsWith("layer:") && reads && !isQuick;
     entry.run.hidden = !(entry.slow || stale) || isFresh(entry.key);
@@ -156,6 +157,14 @@ async function makeStrips() {
   } catch (error) {
     if (!isStopped(error)) tellError(error);
   }
+}
+
+/** Drop the maps of tiles that are of something else, unless they are about to be made anew. */
+function dropStale(keys) {
+  const kept = Object.entries(get().others).filter(
+    ([key]) => !tiles.has(key) || keys.includes(key) || isFresh(key)
+  );
+  if (kept.length < Object.keys(get().others).length) set({ others: Object.fromEntries(kept) });
 }
 
 /** Whether the map of a tile is of what is explained now. */
@@ -204,7 +213,7 @@ async function runSlow(key) {
 }
 
 async function drawAll() {
-  const { photo, others, network } = get();
+  const { photo } = get();
   if (!photo) return;
   let picture;
   try {
@@ -213,17 +222,23 @@ async function drawAll() {
     return; // the stage tells
   }
   if (get().photo !== photo) return;
+  const { others, network, view, look } = get();
+  const { signed, colormap, signedColormap, opacity } = view;
+  const style = [photo.id, look?.box, signed, colormap, signedColormap, opacity].join();
   const errors = [];
-  for (const { key, item, button, canvas, about } of tiles.values()) {
+  for (const tile of tiles.values()) {
+    const { key, item, button, canvas, about } = tile;
     const map = others[key];
     const error = map?.error ?? impossible.get(key + network.name);
     const broken = Boolean(error) && key.startsWith("method:");
     item.hidden = broken;
     if (broken) errors.push([key.slice("method:".length), error]);
+    button.title = map?.status?.message || error || about;
+    if (tile.map === map && tile.style === style) continue;
+    Object.assign(tile, { map, style });
     drawTile(canvas, picture, map?.heat ? map : null);
     item.classList.toggle("blank", Boolean(map?.status && map.status.name !== "ok"));
     item.classList.toggle("missing", !map?.heat);
-    button.title = map?.status?.message || error || about;
   }
   cannot.hidden = !errors.length;
   cannot.querySelector("summary").textContent = t("strips.cannot", { count: errors.length });
