@@ -369,8 +369,8 @@ def test_networks_that_answer_otherwise_are_told_apart(client: TestClient, photo
     asked_a_classifier = {"network": "classifier", "question": "what is this ?"}
     (error,) = _lines(client, f"/api/photos/{photo_id}/ask", asked_a_classifier)
     assert error["error"]["code"] == "answers-no-questions"
-    lines = _lines(client, f"/api/photos/{photo_id}/maps", {"maps": [{"network": CHAT}]})
-    assert lines[-1]["error"]["code"] == "answers-questions"
+    made = _map(client, photo_id, network=CHAT)
+    assert made["error"]["code"] == "answers-questions"
     none = ServedNetworks(networks())
     with pytest.raises(limelight.LimelightError, match="answers no questions"):
         none.vision_language()
