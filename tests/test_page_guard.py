@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helpers.page_attacks import Answer, Attacked, asked, attacked, received, serving
+from helpers.page_attacks import HOST, Answer, Attacked, asked, attacked, received, serving
 from limelight.web.serving import arrivals, server
 from limelight.web.serving.guard import Guard
 from limelight.web.serving.passwords import Passwords
@@ -333,8 +333,6 @@ def page() -> Iterator[Attacked]:
     with attacked() as running:
         yield running
 
-
-HOST = b"Host: 127.0.0.1\r\n"
 
 JUNK = {
     "nothing": b"",

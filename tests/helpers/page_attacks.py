@@ -23,6 +23,9 @@ from limelight.web.serving.server import EndingServer, uvicorn_config
 from limelight.web.settings import PageSettings
 from limelight.web.subjects.networks import ServedNetworks
 
+#: The header of a request to the page, which has its address.
+HOST = b"Host: 127.0.0.1\r\n"
+
 PREPROCESS = limelight.Preprocess(size=(32, 32), resize=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
