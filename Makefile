@@ -2,7 +2,7 @@
 # make test   sets itself up, then formatting, lint, types and tests
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
-# make tables writes the tables of methods and metrics into README.md and docs/measure.md
+# make tables writes the tables of methods, metrics and errors into README.md and docs/
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench

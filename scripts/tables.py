@@ -1,7 +1,7 @@
-"""Write the tables of methods and metrics into README.md and docs/measure.md: `make tables`.
+"""Write tables into pages of the documentation: `make tables`.
 
-What stands between `<!-- methods -->` (or `<!-- metrics -->`) and `<!-- end -->` is written from
-METHODS and METRICS; tests/test_docs.py demands that it is as new as they are.
+What stands between `<!-- methods -->` (or `metrics`, or `errors`) and `<!-- end -->` is written
+from METHODS, METRICS and the words of the page; tests/test_docs.py demands that it is as new.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from limelight.methods import METHODS
 from limelight.methods.method import MethodFamily
 from limelight.metrics import METRICS
+from limelight.web.wording import words
 
 ROOT = Path(__file__).parent.parent
 TITLES: dict[MethodFamily, str] = {
@@ -53,7 +54,17 @@ def metrics() -> str:
     return table(("metric", "formula", "better", "paper"), *cells)
 
 
-PAGES = {"README.md": ("methods", methods), "docs/measure.md": ("metrics", metrics)}
+def errors() -> str:
+    """Return the table of the errors of the page: their codes and sentences."""
+    texts = [(name, text) for name, text in words("en")["errors"].items() if name != "library"]
+    return table(("code", "what it says"), *((code(name), text) for name, text in texts))
+
+
+PAGES = {
+    "README.md": ("methods", methods),
+    "docs/measure.md": ("metrics", metrics),
+    "docs/page-api.md": ("errors", errors),
+}
 
 
 def renewed(page: str) -> str:

@@ -13,7 +13,18 @@ from typing import NamedTuple
 #: The rooms, from the bottom up. A module imports from rooms before its own: of lower rows, and of
 #: those to the left in its own row. The package itself offers all and stands above all.
 ORDER = (
-    ("version", "errors", "plain", "lazy", "lock", "files", "progress", "ahead", "collector"),
+    (
+        "version",
+        "errors",
+        "plain",
+        "lazy",
+        "lock",
+        "files",
+        "progress",
+        "ahead",
+        "collector",
+        "translations",
+    ),
     ("peer_names", "misnamed", "notebook"),
     (
         "channels",

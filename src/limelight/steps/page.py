@@ -38,6 +38,7 @@ from limelight.steps.drawings import (
 )
 from limelight.steps.formulas import TIMES, marked, typeset
 from limelight.steps.page_numbers import Map, PageNumbers, averaged
+from limelight.translations.library import in_language
 
 #: How many channels are shown of those that weigh most or add most, and of those that weigh least.
 _MOST, _LEAST = 6, 3
@@ -85,6 +86,7 @@ class _Page:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         environment.globals |= {
             "say": self._say,
+            "in_language": in_language,
             "number": self.numbers.number,
             "typeset": _formula,
         }
@@ -210,7 +212,7 @@ class _Page:
         return {
             "name": str(method),
             "formula": _as_formula(marked(method.formula)),
-            "use": self.texts["methods"].get(method.name, method.use),
+            "use": in_language(method.use, self.language),
             "weighs": weights is not None,
             "weights": [self.numbers.number(f"{weights_key}/{k}") for k in channels],
             "likeness": self.numbers.number(raw_key, "likeness"),

@@ -20,6 +20,7 @@ from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
 from limelight.steps.data import Language, check_language
+from limelight.translations.library import in_language
 from limelight.vision_language.answer import AnswerData, ExplainedWord, Sink
 
 #: The longest side of a photo on the page, in pixels, and the quality of its encoding.
@@ -72,6 +73,7 @@ class _Page:
             rows=[[self._photo(number) for number in row] for row in rows],
             aspect=round(_aspect(aspects, rows), 4),
             words=words,
+            reason=in_language(answer.reason, self.language),
             groups=_grouped(words),
             marks={word["mark"] for word in words},
             first=self._first(),
@@ -127,7 +129,7 @@ class _Page:
             "bar": _length(share or 0),
             "told": self._told(word, mark),
             "notes": self._notes(word),
-            "message": word.status.message if word.status else "",
+            "message": in_language(word.status.message, self.language) if word.status else "",
             "needs": self.texts["needs"][_needs(word)],
             "status": self.texts["status"][word.status.name if word.status else "unasked"],
         }

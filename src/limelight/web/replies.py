@@ -95,9 +95,9 @@ class NetworkReply(_Reply):
     weights: str
     kind: NetworkKind
     measure: AnswerMeasure
-    takes_texts: bool
-    takes_questions: bool = False
     classes: list[str]
+    takes_texts: bool
+    takes_questions: bool | None = Field(default=None, description="Of vision-language models.")
     input: list[int] | None
     layers: list[LayerFacts]
 
@@ -138,7 +138,7 @@ class LookReply(_Reply):
     box: Box
     input: list[int]
     answers: list[AnswerFacts]
-    objects: list[ObjectFacts] | None = None
+    objects: list[ObjectFacts] | None = Field(default=None, description="Of detectors.")
 
 
 class CodeReply(_Reply):
@@ -147,6 +147,12 @@ class CodeReply(_Reply):
     python: str
     command: str | None
     note: str
+
+
+class DocumentReply(_Reply):
+    """The address of a document that is held for a while."""
+
+    document: str
 
 
 class AuditFacts(_Reply):
@@ -170,13 +176,17 @@ class StatusFacts(_Reply):
 
 
 class MapFacts(_Reply):
-    """A map: `heatmap` in 1/65535 (u16), `signed` in `largest`/32767 (i16), base64, row by row."""
+    """A map: `heatmap` in 1/65535 (u16), `signed` in `largest`/32767 (i16), base64, row by row.
+
+    `region` is the box of the object that is explained, in pixels of the photo, if it is one.
+    """
 
     method: str
     layer: str
     reason: str
     grid: list[int]
     label: str
+    region: Box | None = Field(description="The box of the photo whose object is explained.")
     index: int | None
     score: float | None
     status: StatusFacts

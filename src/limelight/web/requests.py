@@ -158,6 +158,7 @@ class FileRequest(MapRequest):
         regions: The format of regions.
         threshold: The share of the highest heat from which a pixel lies in a region.
         beside: Of a page: the other maps on it.
+        replaces: As in MapsRequest.
     """
 
     kind: Literal["picture", "arrays", "table", "regions", "page"] = "picture"
@@ -167,7 +168,8 @@ class FileRequest(MapRequest):
     whole: bool = False
     regions: RegionFormat = "coco"
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
-    beside: Annotated[tuple[MapRequest, ...], Field(max_length=48)] = ()
+    beside: Annotated[tuple[MapRequest, ...], Field(max_length=64)] = ()
+    replaces: Annotated[str, Field(max_length=40)] = ""
 
 
 class WalkthroughRequest(MapRequest):
@@ -185,6 +187,7 @@ class ExplainFields(_Request):
 
     Attributes:
         network: As in LookRequest.
+        texts: As in LookRequest; a field for each.
         target: A class by its index or name; None for the predicted one.
         against: What is explained is why the target rather than this class.
         counterfactual: What is explained is what speaks against the target.
@@ -199,6 +202,7 @@ class ExplainFields(_Request):
     """
 
     network: Name | None = None
+    texts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     target: Name | None = None
     against: Name | None = None
     counterfactual: bool = False

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from limelight.status import Status
+from limelight.translations.library import in_language, translated
 from limelight.web.settings import LANGUAGES, Language
 
 
@@ -27,17 +28,19 @@ def say(key: str, language: Language, **values: object) -> str:
 
 
 def library_sentence(sentence: str, language: Language) -> str:
-    """Return a sentence of the library in a language."""
-    return sentence if language == "en" else say("errors.library", language, sentence=sentence)
+    """Return a sentence of the library in a language; if it is not known there, in English so."""
+    known = translated(sentence, language)
+    return say("errors.library", language, sentence=sentence) if known is None else known
+
+
+def library_words(words_: str, language: Language) -> str:
+    """Return a few words of the library, such as why a layer was chosen, in a language."""
+    return in_language(words_, language)
 
 
 def status_sentence(status: Status, language: Language) -> str:
     """Return what a status says to do, in a language; "" for ok."""
-    return (
-        status.message
-        if language == "en" or status.ok
-        else library_sentence(status.message, language)
-    )
+    return library_sentence(status.message, language)
 
 
 def language_of(accepted: str, default: Language | None = None) -> Language:

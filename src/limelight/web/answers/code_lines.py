@@ -21,6 +21,9 @@ _GIVEN: Final = next(each.default for each in fields(Network) if each.name == "w
 #: The suffixes of files of weights.
 _WEIGHT_FILES: Final = (".pth", ".pt", ".safetensors")
 
+#: The file from which the command reads texts that photos are compared with.
+_TEXT_FILE: Final = "texts.txt"
+
 
 def code_lines(
     asked: FileRequest, served: ServedNetwork, photo: str, language: Language
@@ -58,7 +61,9 @@ def _python(
     options = {"target": target, "method": _or_none(asked.method), "layer": _or_none(asked.layer)}
     network = served.network
     weights = _weights(network)
-    loaded = _quoted(network.name) + (f", weights={_quoted(weights)}" if weights else "")
+    texts = f"[{', '.join(map(_quoted, asked.texts))}]" if asked.texts else None
+    named = {"weights": _quoted(weights) if weights else None, "classes": texts}
+    loaded = _quoted(network.name) + _arguments(named)
     call = (
         f"limelight.Network({_quoted(network.name)}, model)" if is_own else f"load_model({loaded})"
     )
@@ -139,6 +144,7 @@ def _command(asked: FileRequest, served: ServedNetwork, photo: str, file: str) -
     given: list[tuple[str, object]] = [
         ("--model", network.name),
         ("--weights", weights or None),
+        ("--classes", _TEXT_FILE if asked.texts else None),
         ("--target", class_word(target.class_, served)),
         ("--against", against),
         ("--counterfactual", True if target.counterfactual else None),
@@ -155,7 +161,11 @@ def _command(asked: FileRequest, served: ServedNetwork, photo: str, file: str) -
             # A value that begins with a dash would be taken for an option.
             is_apart = not str(value).startswith("-")
             words += [name, str(value)] if is_apart else [f"{name}={value}"]
-    return shlex.join(words)
+    line = shlex.join(words)
+    if not asked.texts:
+        return line
+    lines = shlex.join(["printf", "%s\\n", *asked.texts])
+    return f"{lines} > {_TEXT_FILE} && {line}"
 
 
 def _command_file(asked: FileRequest, file: str) -> list[tuple[str, object]]:

@@ -15,7 +15,7 @@ from limelight.explanation import Explanation
 from limelight.finish import resize
 from limelight.web.answers.numbers import finite
 from limelight.web.settings import Language
-from limelight.web.wording import status_sentence
+from limelight.web.wording import library_words, status_sentence
 
 #: Heat is sent in 65535 steps from 0 to 1, signed values in 32767 to either side.
 _HEAT_STEPS, _SIGNED_STEPS = 65535, 32767
@@ -46,9 +46,9 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
     return {
         "method": explanation.method,
         "layer": explanation.layer,
-        "reason": explanation.reason,
+        "reason": library_words(explanation.reason, language),
         "grid": list(raw.shape[1:]),
-        "label": _PLACE.sub("", explanation.label[0]),
+        "label": library_words(_PLACE.sub("", explanation.label[0]), language),
         "region": _region(explanation),
         "index": None if index is None else int(index[0]),
         "score": finite(float(explanation.score[0].detach())),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from limelight.application import DEFAULT
 from limelight.errors import LimelightError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
@@ -19,14 +20,14 @@ from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import bytes_to_hold
 from limelight.pipeline import explain_layers, named_method
 from limelight.progress import ProgressCallback
-from limelight.runtime.detectors import read_detected
 from limelight.targets import as_target
-from limelight.targets.class_names import label_of
-from limelight.targets.outputs import answers
+from limelight.web.answers.looks import named_answer
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import ExplainFields, TargetRequest
 from limelight.web.serving.refusals import Refusal, refused
 from limelight.web.settings import Language, Limits
+from limelight.web.subjects.answers import first_answers
+from limelight.web.subjects.looks import check_runs
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.targets import read_choice
 from limelight.web.subjects.uploads import read_upload
@@ -85,6 +86,7 @@ def explain_sent(
         progress(asked.method or "", 0, 0)  # work that nobody waits for any more ends here
         options = replace(served.options, progress=progress)
         inputs = ModelInputs.of(torch.cat([photo.images for photo in photos]))
+        check_runs(method or DEFAULT, inputs.image.numel(), limits)
         model, layers = served.network.model, [asked.layer]
         with torch.inference_mode(False):
             ((explanation,),) = explain_layers(model, inputs, [target], method, layers, options)
@@ -166,7 +168,7 @@ def outcome_as_dict(
         "box": list(crop.box),
         **{name: facts[name] for name in ("label", "index", "score", "status", "method", "layer")},
         "probability": row["probability"],
-        "top": _top(outcome, served),
+        "top": _top(outcome, served, language),
         **shown,
     }
 
@@ -201,11 +203,10 @@ def _read_class(text: str) -> int | str:
     return int(text) if text.strip().isdecimal() else text
 
 
-def _top(explanation: Explanation, served: ServedNetwork) -> list[dict[str, Any]]:
+def _top(
+    explanation: Explanation, served: ServedNetwork, language: Language
+) -> list[dict[str, Any]]:
     """Return the first five answers of the network."""
-    inputs, network = ModelInputs.of(explanation.image), served.network
-    output = read_detected(explanation.output, inputs, network.model)
-    return [
-        {"index": index, "name": label_of(index, network.classes), "probability": probability}
-        for index, probability in answers(output, 5)
-    ]
+    inputs, measure = ModelInputs.of(explanation.image), served.measure
+    found = first_answers(explanation.output, served.network, inputs, measure, 5)
+    return [named_answer(each, measure, language) for each in found]

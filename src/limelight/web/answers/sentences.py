@@ -14,7 +14,7 @@ from limelight.vision_language.answer import ExplainedWord
 from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.web.answers.maps import packed_map, within
 from limelight.web.settings import Language
-from limelight.web.wording import library_sentence, status_sentence
+from limelight.web.wording import library_sentence, library_words, status_sentence
 
 
 def answer_as_dict(answer: ExplainedAnswer, longest: int, language: Language) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _map(
     return {
         "method": answer.method,
         "layer": answer.layer,
-        "reason": answer.reason,
+        "reason": library_words(answer.reason, language),
         "grid": [rows, columns],
         "label": word.text,
         "region": None,

@@ -13,6 +13,7 @@ from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.pipeline import ask as ask_about
 from limelight.vision_language.pipeline import caption
 from limelight.web.answers.sentences import answer_as_dict
+from limelight.web.replies import line_replies
 from limelight.web.requests import AskRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.streams import streamed
@@ -22,7 +23,14 @@ from limelight.web.subjects.networks import ServedNetworks
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["words"])
 
 
-@router.post("/ask")
+@router.post(
+    "/ask",
+    response_class=StreamingResponse,
+    responses=line_replies(
+        {"progress": {"task": "token-activation", "done": 1, "total": 4}},
+        {"answer": "a cat", "words": [{"text": "cat"}], "document": "/documents/5Jm0wq3hVf2kQy8Z"},
+    ),
+)
 async def ask(
     photo_id: str, asked: AskRequest, state: State, client: Client, language: AskedLanguage
 ) -> StreamingResponse:

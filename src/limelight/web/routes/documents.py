@@ -30,6 +30,7 @@ _HTML: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/api/photos/{photo_id}/walkthrough",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"progress": {"task": "gradcam", "done": 0, "total": 0}},
         {"document": "/documents/5Jm0wq3hVf2kQy8ZtB1xN7aE"},
@@ -46,8 +47,7 @@ async def walkthrough(
     stored = state.photos.get(photo_id)
 
     def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
-        found = state.looks.get(stored, state.networks.get(asked.network))
-        html = walk_through(found, asked, language, job.progress)
+        html = walk_through(state.look(stored, asked), asked, language, job.progress)
         return {"document": f"/documents/{state.documents.add(html)}"}
 
     return streamed(state.queue.submit(work, client, asked.replaces), language)

@@ -19,6 +19,9 @@ from limelight.web.serving.work_queue import Job
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["maps"])
 
+#: Refusals of the whole request; others are of one map, and the others follow.
+_END_ALL = ("stopped", "out-of-time", "out-of-memory")
+
 
 @router.post("/look", responses=json_reply(LookReply))
 async def look(
@@ -44,6 +47,7 @@ async def look(
 
 @router.post(
     "/maps",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"number": 0, "map": {"label": "tabby", "score": 9.4, "method": "gradcam"}}, {"done": 1}
     ),
@@ -64,9 +68,9 @@ async def maps(
             try:
                 found = state.looks.get(stored, state.networks.get(one.network, one.texts))
                 made = map_as_dict(found.explain(one, job.progress), asked.longest, language)
-            except Refusal:
-                raise
             except LimelightError as error:
+                if isinstance(error, Refusal) and error.code in _END_ALL:
+                    raise
                 job.tell({"number": number, **refused(error, language)[1]})
             else:
                 job.tell({"number": number, "map": made})

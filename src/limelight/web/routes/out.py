@@ -10,10 +10,12 @@ from fastapi import APIRouter, Response
 from limelight.explanation import Explanation
 from limelight.web.answers.code_lines import code_lines
 from limelight.web.answers.files import MEDIA_TYPES, MadeFile, make_file
-from limelight.web.replies import CodeReply, file_replies, json_reply
+from limelight.web.replies import CodeReply, DocumentReply, file_replies, json_reply
 from limelight.web.requests import FileRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
+from limelight.web.serving.page_state import PageState
 from limelight.web.serving.work_queue import Job
+from limelight.web.settings import Language
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["out"])
 
@@ -23,27 +25,44 @@ async def files(
     photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
 ) -> Response:
     """A file of a map: picture, arrays, table, regions, or a page to send."""
+    made = await _made(photo_id, asked, state, client, language)
+    # The first name is for those who read no other: curl, for one.
+    plain = made.name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    named = f"filename=\"{plain}\"; filename*=UTF-8''{quote(made.name, safe='')}"
+    headers = {"content-disposition": f"attachment; {named}"}
+    return Response(made.data, media_type=made.media_type, headers=headers)
+
+
+@router.post("/preview", responses=json_reply(DocumentReply))
+async def preview(
+    photo_id: str, asked: FileRequest, state: State, client: Client, language: AskedLanguage
+) -> dict[str, Any]:
+    """The page to send as a document that is held for a while, to be looked at before."""
+    asked = asked.model_copy(update={"kind": "page"})
+    made = await _made(photo_id, asked, state, client, language)
+    return {"document": f"/documents/{state.documents.add(made.data.decode())}"}
+
+
+async def _made(
+    photo_id: str, asked: FileRequest, state: PageState, client: str, language: Language
+) -> MadeFile:
+    """Return a file when the network has made its maps."""
     stored = state.photos.get(photo_id)
 
     def work(job: Job[MadeFile]) -> MadeFile:
-        served = state.networks.get(asked.network)
-        found = state.looks.get(stored, served)
+        found = state.look(stored, asked)
         explanation = found.explain(asked, job.progress)
 
         def beside() -> list[Explanation]:
             others = list[Explanation]()
             for other in asked.beside:
                 job.check()
-                look = state.looks.get(stored, state.networks.get(other.network))
-                others.append(look.explain(other, job.progress))
+                others.append(state.look(stored, other).explain(other, job.progress))
             return others
 
-        return make_file(explanation, asked, served, beside=beside, language=language)
+        return make_file(explanation, asked, found.served, beside=beside, language=language)
 
-    made = await state.queue.result(work, client)
-    name = quote(made.name, safe="")
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(made.data, media_type=made.media_type, headers=headers)
+    return await state.queue.result(work, client, asked.replaces)
 
 
 @router.post("/code", responses=json_reply(CodeReply))
@@ -54,6 +73,7 @@ async def code(
     stored = state.photos.get(photo_id)
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return code_lines(asked, state.networks.get(asked.network), stored.name, language)
+        served = state.networks.get(asked.network, asked.texts)
+        return code_lines(asked, served, stored.name, language)
 
     return await state.queue.result(work, client)

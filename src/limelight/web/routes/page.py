@@ -17,7 +17,7 @@ from limelight.web.replies import NetworkReply, PageReply, TextsReply, json_repl
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.work_queue import Job
 from limelight.web.subjects.networks import method_facts
-from limelight.web.wording import words
+from limelight.web.wording import library_words, words
 
 STATIC = str(files("limelight.web") / "static")
 
@@ -42,16 +42,16 @@ async def texts(language: AskedLanguage) -> dict[str, Any]:
 
 
 @router.get("/api/page", responses=json_reply(PageReply))
-async def page(state: State) -> dict[str, Any]:
+async def page(state: State, language: AskedLanguage) -> dict[str, Any]:
     """What the page offers: networks, methods, colours, samples and limits."""
     limits = state.settings.limits
     return {
         "version": __version__,
         "networks": list(state.networks.names),
-        "methods": method_facts(),
+        "methods": method_facts(language),
         "colormaps": await run_in_threadpool(colormaps),
         "samples": [
-            {"name": name, "words": about}
+            {"name": name, "words": library_words(about, language)}
             for name, about in SAMPLES.items()
             if samples_are_installed()
         ],
@@ -66,7 +66,9 @@ async def page(state: State) -> dict[str, Any]:
 
 
 @router.get("/api/networks/{name:path}", responses=json_reply(NetworkReply))
-async def network(name: str, state: State, client: Client, layers: bool = True) -> dict[str, Any]:
+async def network(
+    name: str, state: State, client: Client, language: AskedLanguage, layers: bool = True
+) -> dict[str, Any]:
     """What one network answers, its classes and layers.
 
     To find all layers takes seconds the first time; `layers=false` answers at once, with those
@@ -74,6 +76,6 @@ async def network(name: str, state: State, client: Client, layers: bool = True) 
     """
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
-        return state.networks.facts(name, layers=layers)
+        return state.networks.facts(name, language, layers=layers)
 
     return await state.queue.result(work, client)

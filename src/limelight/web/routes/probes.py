@@ -38,6 +38,7 @@ async def probe_photo(
 
 @router.post(
     "/cell",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"cell": {"cell": [3, 2], "layer": "bn2", "value": 0.25, "channels": [{"channel": 977}]}},
         {"looks": {"centre": [188.3, 152.2], "spread": [50.9, 56.7], "energy": 0.2}, "why": None},

@@ -58,7 +58,7 @@ async def explain(
         ]
 
         def work(job: Job[bytes]) -> bytes:
-            served = state.networks.get(fields.network)
+            served = state.networks.get(fields.network, fields.texts)
             outcomes = explain_sent(sent, served, fields, limits, job.progress)
             if as_png:
                 (outcome,) = outcomes
@@ -116,7 +116,9 @@ def _fields(form: FormData, accepted: str) -> ExplainFields:
     Raises:
         RequestValidationError: One is not known, or has a value that it cannot have.
     """
-    given = {name: value for name, value in form.items() if isinstance(value, str)}
+    given: dict[str, Any] = {name: text for name, text in form.items() if isinstance(text, str)}
+    if "texts" in form:
+        given["texts"] = form.getlist("texts")
     if "image/png" in accepted:
         given.setdefault("format", "png")
     try:

@@ -54,6 +54,7 @@ async def quick_check(
 
 @router.post(
     "/api/photos/{photo_id}/faithfulness",
+    response_class=StreamingResponse,
     responses=line_replies(
         {"progress": {"task": "insertion", "done": 8, "total": 99, "number": 0, "count": 3}},
         {"row": {"metric": "insertion", "own": 0.6, "random": 0.4, "centre": 0.5}},

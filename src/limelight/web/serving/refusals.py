@@ -11,10 +11,11 @@ from limelight.errors import LimelightError
 from limelight.web.settings import Language
 from limelight.web.wording import library_sentence, say
 
-#: What torch says, in a RuntimeError, when a processor's memory is too small.
-_ALLOCATION = "can't allocate memory"
 #: The header in which an answer names the code of its error, as its body does.
 ERROR_HEADER: Final = "x-limelight-error"
+
+#: What torch says, in a RuntimeError, when a processor's memory is too small.
+_ALLOCATION = "can't allocate memory"
 
 
 class Refusal(LimelightError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -42,6 +43,10 @@ _MOST_EVIDENCE, _MOST_EVIDENCE_AT_INPUT, _MOST_OTHER_LAYERS = 48, 6, 4
 
 #: How many maps and other results are kept.
 _MOST_RESULTS = 24
+
+#: Methods whose work grows with the cube of the cells and cannot be stopped; and the most cells
+#: that these are given, which take about a second.
+_CUBIC, _MOST_CELLS = ("kpcacam",), 1024
 
 _Result = TypeVar("_Result")
 
@@ -170,11 +175,13 @@ class Look:
         # 1. The method.
         method = None if request.method is None else find_method(request.method)
         method = method_for(self.score(request.target), method)
-        self._check_options(method)
+        check_runs(method, self.inputs.image.numel(), self._limits)
         # 2. The evidence.
         layer = layer_to_cut(method, request.layer)
         assert layer is None or isinstance(layer, str)  # as a request names it
         evidence = self.evidence_at(layer, request.target, method)
+        if method.place == "layer":
+            _check_cells(method, self.cut(layer))
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
@@ -203,19 +210,6 @@ class Look:
         self._results.move_to_end(key)
         result: _Result = self._results[key]
         return result
-
-    def _check_options(self, method: Method) -> None:
-        """Refuse options that would take more memory than there may be.
-
-        Raises:
-            Refusal: They would.
-        """
-        most = max(1, self._limits.method_numbers // self.inputs.image.numel())
-        defaults = METHODS[method.name].known_options if method.name in METHODS else {}
-        for name, value in method.options.items():
-            allowed = max(most, defaults.get(name, 0))
-            if isinstance(value, int) and name != "seed" and value > allowed:
-                raise Refusal("too-many-runs", 422, method=str(method), name=name, most=allowed)
 
     def evidence_at(
         self, layer: str | None, request: TargetRequest, method: Method
@@ -258,6 +252,37 @@ class Look:
         with torch.inference_mode(False):
             model = self.served.network.model
             return cut_for_methods(model, self.inputs, [method], layers, self.served.options)
+
+
+def check_runs(method: Method, numbers: int, limits: Limits) -> None:
+    """Refuse options of a method that would take more memory than there may be.
+
+    Args:
+        method: The method.
+        numbers: How many numbers the network's input has.
+        limits: How much memory there may be.
+
+    Raises:
+        Refusal: They would.
+    """
+    most = max(1, limits.method_numbers // numbers)
+    defaults = METHODS[method.name].known_options if method.name in METHODS else {}
+    for name, value in method.options.items():
+        allowed = max(most, defaults.get(name, 0))
+        if isinstance(value, int) and name != "seed" and value > allowed:
+            raise Refusal("too-many-runs", 422, method=str(method), name=name, most=allowed)
+
+
+def _check_cells(method: Method, cut: Cut) -> None:
+    """Refuse a method that would keep everybody waiting on a fine grid.
+
+    Raises:
+        Refusal: It would.
+    """
+    grid = cut.layout.grid
+    if method.name in _CUBIC and math.prod(grid) > _MOST_CELLS:
+        values = {"layer": repr(cut.layer), "given": math.prod(grid), "most": _MOST_CELLS}
+        raise Refusal("too-many-cells", 422, method=str(method), **values)
 
 
 class Looks:

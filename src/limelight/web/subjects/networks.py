@@ -26,7 +26,9 @@ from limelight.runtime.cut import cut_layers
 from limelight.runtime.stages import stage_calls
 from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
+from limelight.web.settings import Language
 from limelight.web.subjects.answers import AnswerMeasure, NetworkKind, kind_of, measure_of
+from limelight.web.wording import library_words
 
 #: How many networks with texts of a request's own are held; they share their weights.
 _MOST_WITH_TEXTS = 8
@@ -162,10 +164,11 @@ class ServedNetwork:
         inputs = ModelInputs.of(_noise(self.network))
         return stage_calls(self.network.model, inputs, self.options.spec)
 
-    def facts(self, *, layers: bool) -> dict[str, Any]:
+    def facts(self, language: Language, *, layers: bool) -> dict[str, Any]:
         """Return what the page needs to know of it, as plain values.
 
         Args:
+            language: The language of the reasons.
             layers: Whether to find all layers that are offered, which may take seconds.
         """
         network, size = self.network, self.network.preprocess.size
@@ -179,8 +182,13 @@ class ServedNetwork:
             "takes_texts": self.takes_texts,
             "input": None if size is None else list(size),
             "layers": [
-                {"path": e.path, "grid": list(e.grid), "chosen": e.chosen, "reason": e.reason}
-                for e in offered
+                {
+                    "path": each.path,
+                    "grid": list(each.grid),
+                    "chosen": each.chosen,
+                    "reason": library_words(each.reason, language),
+                }
+                for each in offered
             ],
         }
 
@@ -249,7 +257,7 @@ class ServedNetworks:
             raise Refusal("answers-no-questions", 422, name=repr(name))
         return model
 
-    def facts(self, name: str | None = None, *, layers: bool) -> dict[str, Any]:
+    def facts(self, name: str, language: Language, *, layers: bool) -> dict[str, Any]:
         """Return what the page needs to know of a network, as `ServedNetwork.facts`.
 
         Raises:
@@ -258,7 +266,7 @@ class ServedNetworks:
         model = self._named(name)[1]
         if isinstance(model, VisionLanguageModel):
             return vision_language_facts(model)
-        return self.get(name).facts(layers=layers)
+        return self.get(name).facts(language, layers=layers)
 
     def _named(self, name: str | None) -> tuple[str, Network | VisionLanguageModel]:
         name = self.names[0] if name is None else name
@@ -292,8 +300,8 @@ def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
     }
 
 
-def method_facts() -> list[dict[str, Any]]:
-    """Return what the page needs to know of each method, as plain values."""
+def method_facts(language: Language) -> list[dict[str, Any]]:
+    """Return what the page needs to know of each method, as plain values, in a language."""
     quick = {"gradients", "class weights", "curvature", "attention", "layer attention"}
     return [
         {
@@ -302,7 +310,7 @@ def method_facts() -> list[dict[str, Any]]:
             "place": method.place,
             "quick": method.needs <= quick and method.family != "words",
             "formula": method.formula,
-            "use": method.use,
+            "use": library_words(method.use, language),
             "paper": method.paper,
         }
         for name, method in METHODS.items()

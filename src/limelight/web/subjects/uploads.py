@@ -116,8 +116,6 @@ def _told(data: bytes, name: str) -> tuple[str, tuple[int, int]]:
                 return str(picture.format), picture.size
         except Image.DecompressionBombError:
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-            raise Refusal(
-                "too-many-pixels", 413, name=repr(name), given=f"over {most:.0f}", most="fewer"
-            ) from None
+            raise Refusal("bomb", 413, name=repr(name), most=f"{most:.0f}") from None
         except Exception:  # decoders raise nearly anything on damaged files
             raise Refusal("not-a-picture", 422, name=repr(name)) from None

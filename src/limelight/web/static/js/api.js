@@ -40,8 +40,8 @@ export async function send(path, form, { signal } = {}) {
 /** Send JSON, and return the file that answers it, as `{blob, name}`. */
 export async function blob(path, body = {}, { signal } = {}) {
   const answer = await answered(path, { ...asJson(body), signal });
-  const named = /filename="?([^";]+)"?/.exec(answer.headers.get("content-disposition") ?? "");
-  return { blob: await answer.blob(), name: named ? named[1] : "" };
+  const named = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("content-disposition") ?? "");
+  return { blob: await answer.blob(), name: named ? decodeURIComponent(named[1]) : "" };
 }
 
 /** Let the server drop what is at a path. */

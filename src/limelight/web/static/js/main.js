@@ -1,8 +1,14 @@
 /** Starts the page: loads the words and what is offered, then lets each part draw itself. */
 
 import * as api from "./api.js";
+import * as cell from "./cell.js";
+import { audit, walkthrough } from "./documents.js";
 import * as notices from "./notices.js";
+import * as out from "./out.js";
 import * as photos from "./photos.js";
+import * as probe from "./probe.js";
+import * as objects from "./objects.js";
+import * as prompts from "./prompts.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
 import * as stage from "./stage.js";
@@ -11,7 +17,8 @@ import * as strips from "./strips.js";
 import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
 import { loadTexts, translate } from "./texts.js";
-// The panels; each is mounted below in the section that it fills.
+import * as trust from "./trust.js";
+import * as words from "./words.js";
 
 /** Each part, and the id of the element that it fills, in the order in which they are drawn. */
 const PARTS = [
@@ -19,10 +26,18 @@ const PARTS = [
   [settings, "settings"],
   [photos, "photos"],
   [targets, "targets"],
+  [prompts, "targets"],
+  [words, "targets"],
   [stage, "stage"],
+  [objects, "targets"],
   [strips, "strips"],
+  [out, "panel-out"],
+  [walkthrough, "panel-walkthrough"],
+  [audit, "panel-audit"],
   [tabs, "tabs"],
-  // The panels: [probe, "panel-probe"], and so on.
+  [probe, "panel-probe"],
+  [cell, "panel-probe"],
+  [trust, "panel-trust"],
 ];
 
 async function start() {

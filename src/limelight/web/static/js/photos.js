@@ -117,12 +117,12 @@ async function check(file) {
   const name = file.name || t("photos.pasted");
   if (file.size === 0) throw new api.ApiError("empty", t("photos.is-empty", { name }));
   if (file.size > limits.bytes) {
-    const sizes = { given: megabytes(file.size), most: megabytes(limits.bytes) };
+    const sizes = { given: millions(file.size), most: millions(limits.bytes) };
     throw new api.ApiError("too-many-bytes", t("photos.too-large", { name, ...sizes }));
   }
   const pixels = await pixelsOf(file);
   if (pixels > limits.pixels) {
-    const sizes = { given: Math.round(pixels / 1e6), most: Math.round(limits.pixels / 1e6) };
+    const sizes = { given: millions(pixels), most: millions(limits.pixels) };
     throw new api.ApiError("too-many-pixels", t("photos.too-many-pixels", { name, ...sizes }));
   }
 }
@@ -142,13 +142,13 @@ async function pixelsOf(file) {
   }
 }
 
-function megabytes(count) {
+function millions(count) {
   return count >= 1e7 ? Math.round(count / 1e6) : (count / 1e6).toFixed(1);
 }
 
 function showBounds() {
   const { bytes, pixels } = get().page.limits;
-  const sizes = { bytes: megabytes(bytes), pixels: Math.round(pixels / 1e6) };
+  const sizes = { bytes: millions(bytes), pixels: millions(pixels) };
   document.querySelector("#photos .bounds").textContent = t("photos.bounds", sizes);
 }
 

@@ -26,18 +26,28 @@ export function mapRequest(overrides = {}) {
 }
 
 /** Ask about the photo: `ask("probe", body)`. A photo that is not held any more is sent again. */
-export function ask(what, body = {}, options = {}) {
+export async function ask(what, body = {}, options = {}) {
+  refuseForWords(what);
   return whileHeld((id) => api.post(`api/photos/${id}/${what}`, body, options));
 }
 
 /** Ask about the photo, and hand on the lines of the answer. */
-export function askLines(what, body, onLine, options = {}) {
+export async function askLines(what, body, onLine, options = {}) {
+  refuseForWords(what);
   return whileHeld((id) => api.lines(`api/photos/${id}/${what}`, body, onLine, options));
 }
 
 /** Ask for a file about the photo, as `{blob, name}`. */
-export function askFile(what, body = {}, options = {}) {
+export async function askFile(what, body = {}, options = {}) {
+  refuseForWords(what);
   return whileHeld((id) => api.blob(`api/photos/${id}/${what}`, body, options));
+}
+
+/** A model that answers in words is asked nothing else: as if nobody waited for the answer. */
+function refuseForWords(what) {
+  if (get().network?.kind === "vision-language" && !["ask", "look"].includes(what)) {
+    throw new api.ApiError("stopped", "");
+  }
 }
 
 /** Send a file or take a sample, and return what the server says of the photo: its id, its size. */
@@ -120,7 +130,7 @@ export async function useNetwork(name) {
     const kept = className(before.network, before.target.class);
     const index = kept === null ? -1 : network.classes.indexOf(kept);
     const target = index < 0 ? {} : { class: index };
-    set({ network, layers: network.layers, layer: null, target, second: null, region: null, look: null, others: {} });
+    set({ network, layers: network.layers, layer: null, target, second: null, region: null, look: null, others: {}, main: null, texts: [] });
   } catch (error) {
     tellError(error);
   }
@@ -154,6 +164,7 @@ export function className(network, index) {
 export function follow() {
   on(["photo", "network", "texts"], () => {
     looking = lookAgain();
+    looking.catch(() => {}); // whoever waits for it is told
   });
   on(["photo", "network", "texts", "target", "method", "layer", "language"], showMain);
   const compared = ["main", "second", "view.compare", "view.otherMethod", "view.otherNetwork"];
@@ -166,7 +177,7 @@ function comparedRequest({ view, second }) {
   if (view.compare === "class") return second && mapRequest({ target: second });
   if (view.compare === "method") return view.otherMethod && mapRequest({ method: view.otherMethod });
   if (view.compare !== "network" || !view.otherNetwork) return null;
-  return mapRequest({ network: view.otherNetwork, layer: null });
+  return mapRequest({ network: view.otherNetwork, layer: null, texts: undefined });
 }
 
 async function showCompared() {
@@ -204,7 +215,7 @@ async function lookAgain() {
     if (get().photo === photo && get().network === network) set({ look });
     return look;
   } catch (error) {
-    tellError(error);
+    if (network.kind === "vision-language") tellError(error); // else the missing map tells
     throw error;
   }
 }

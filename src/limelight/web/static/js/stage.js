@@ -153,7 +153,7 @@ function draw() {
   const cut = get().view.swipe * photo.width;
   if (main) within(context, other ? [0, cut] : [0, photo.width], () => drawMap(context, main));
   if (other) within(context, [cut, photo.width], () => drawMap(context, other));
-  else if (look) drawCrop(context, look.box);
+  if (!main && look) drawCrop(context, look.box);
   redrawOverlay();
 }
 

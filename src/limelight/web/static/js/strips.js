@@ -14,6 +14,7 @@ const PAUSE = 150;
 
 const tiles = new Map(); // by key: "method:NAME", "layer:PATH"
 const running = new Map(); // what stops the slow map of a tile
+const impossible = new Map(); // why a method never works on a network, by tile and network
 let quickList, slowList, layerList, cannot, layerNote;
 let quick = null;
 let timer = 0;
@@ -29,10 +30,11 @@ export function mount(root) {
     el("div", { class: "card" }, heading("h2", "layers"), layerNote, layerList),
     el("div", { class: "card" }, heading("h2", "methods"), quickList, heading("h3", "slow"), slowList, cannot)
   );
+  on(["language"], () => impossible.clear());
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
-  on(["others", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
+  on(["others", "look", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
 }
@@ -116,6 +118,11 @@ function later() {
   if (get().main) timer = setTimeout(makeStrips, PAUSE);
 }
 
+/** Return what the method of a tile reads: "layer", "input" or "network". */
+function placeOf(key) {
+  return get().page.methods.find(({ name }) => key === `method:${name}`)?.place;
+}
+
 /** Return what each tile shows: its request, by key. */
 function requestOf(key) {
   const name = key.slice(key.indexOf(":") + 1);
@@ -135,10 +142,12 @@ async function makeStrips() {
     : t("strips.no-layer", { method: main.method });
   layerList.hidden = !reads;
   const isQuick = method?.quick ?? false;
-  const keys = [...tiles.values()]
-    .filter(({ key, slow }) => (key.startsWith("layer:") ? reads && isQuick : !slow))
-    .map(({ key }) => key)
-    .filter((key) => !isFresh(key));
+  const wanted = [...tiles.values()].filter(({ key, slow }) => !slow && !isFresh(key) && !neverWorks(key));
+  const ofLayers = wanted.filter(({ key }) => key.startsWith("layer:") && reads && isQuick);
+  const ofMethods = wanted.filter(({ key }) => key.startsWith("method:"));
+  // Late layers are the quickest.
+  const keys = [...ofLayers.reverse(), ...ofMethods].map(({ key }) => key);
+  dropStale(keys);
   for (const entry of tiles.values()) {
     const stale = entry.key.startsWith("layer:") && reads && !isQuick;
     entry.run.hidden = !(entry.slow || stale) || isFresh(entry.key);
@@ -150,10 +159,23 @@ async function makeStrips() {
   }
 }
 
+/** Drop the maps of tiles that are of something else, unless they are about to be made anew. */
+function dropStale(keys) {
+  const kept = Object.entries(get().others).filter(
+    ([key]) => !tiles.has(key) || keys.includes(key) || isFresh(key)
+  );
+  if (kept.length < Object.keys(get().others).length) set({ others: Object.fromEntries(kept) });
+}
+
 /** Whether the map of a tile is of what is explained now. */
 function isFresh(key) {
   const map = get().others[key];
   return Boolean(map) && map.asked === JSON.stringify(requestOf(key)) + get().photo.id + get().language;
+}
+
+/** Whether a method that reads the network itself is known not to work on this one. */
+function neverWorks(key) {
+  return impossible.has(key + get().network.name);
 }
 
 function make(keys, name, signal, onProgress) {
@@ -162,7 +184,12 @@ function make(keys, name, signal, onProgress) {
     const asked = JSON.stringify(requests[number]) + get().photo.id + get().language;
     set({ others: { ...get().others, [keys[number]]: { ...map, asked } } });
   };
-  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError: (number, error) => keep(number, { error }) });
+  const onError = (number, error) => {
+    const [key, { network }] = [keys[number], get()];
+    if (placeOf(key) === "network") impossible.set(key + network.name, error);
+    keep(number, { error });
+  };
+  return makeMaps(requests, { name, signal, onProgress, onMap: keep, onError });
 }
 
 async function runSlow(key) {
@@ -186,7 +213,7 @@ async function runSlow(key) {
 }
 
 async function drawAll() {
-  const { photo, others } = get();
+  const { photo } = get();
   if (!photo) return;
   let picture;
   try {
@@ -195,16 +222,23 @@ async function drawAll() {
     return; // the stage tells
   }
   if (get().photo !== photo) return;
+  const { others, network, view, look } = get();
+  const { signed, colormap, signedColormap, opacity } = view;
+  const style = [photo.id, look?.box, signed, colormap, signedColormap, opacity].join();
   const errors = [];
-  for (const { key, item, button, canvas, about } of tiles.values()) {
+  for (const tile of tiles.values()) {
+    const { key, item, button, canvas, about } = tile;
     const map = others[key];
-    const broken = Boolean(map?.error) && key.startsWith("method:");
+    const error = map?.error ?? impossible.get(key + network.name);
+    const broken = Boolean(error) && key.startsWith("method:");
     item.hidden = broken;
-    if (broken) errors.push([key.slice("method:".length), map.error]);
+    if (broken) errors.push([key.slice("method:".length), error]);
+    button.title = map?.status?.message || error || about;
+    if (tile.map === map && tile.style === style) continue;
+    Object.assign(tile, { map, style });
     drawTile(canvas, picture, map?.heat ? map : null);
     item.classList.toggle("blank", Boolean(map?.status && map.status.name !== "ok"));
     item.classList.toggle("missing", !map?.heat);
-    button.title = map?.status?.message || map?.error || about;
   }
   cannot.hidden = !errors.length;
   cannot.querySelector("summary").textContent = t("strips.cannot", { count: errors.length });
