@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,45 @@ def test_what_is_no_photo_or_too_large_is_refused_in_a_sentence(
         page.set_input_files("#files", find_sample("chelsea"))
         explained(page, "tiger cat")
         expect(notice).to_be_hidden()
+
+
+#: Drops or pastes a file on the page, as the system would.
+HAND_OVER = """([kind, code, name]) => {
+  const bytes = Uint8Array.from(atob(code), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  document.body.dispatchEvent(
+    kind === "paste"
+      ? new ClipboardEvent("paste", { clipboardData: data, ...options })
+      : new DragEvent(kind, { dataTransfer: data, ...options })
+  );
+}"""
+
+
+def test_photos_are_dropped_pasted_taken_from_a_folder_and_by_the_camera(
+    chromium: Any, address: str, tmp_path: Path
+) -> None:
+    code = b64encode(find_sample("chelsea").read_bytes()).decode()
+    (tmp_path / "notes.txt").write_text("no photo")
+    for number in range(8):
+        Image.new("RGB", (32, 32), (20 * number, 90, 30)).save(tmp_path / f"{number}.png")
+    with opened(chromium, address) as watched:
+        page, tray = watched.page, watched.page.locator(".tray li")
+        page.evaluate(HAND_OVER, ["drop", code, "dropped.png"])
+        explained(page, "tiger cat")
+        page.evaluate(HAND_OVER, ["paste", code, "pasted.png"])
+        expect(page.locator(".thumb[aria-label='pasted.png']")).to_have_attribute(
+            "aria-pressed", "true"
+        )
+        page.set_input_files("#folder", tmp_path)
+        expect(tray).to_have_count(10)
+        page.locator(".ways button").nth(2).click()
+        page.locator("dialog .primary:enabled").click()
+        expect(tray).to_have_count(11)
+        expect(page.locator(".thumb[aria-pressed=true]")).to_have_attribute(
+            "aria-label", re.compile("camera-")
+        )
 
 
 def test_two_users_at_the_same_time_see_their_own_photos(chromium: Any, address: str) -> None:
