@@ -45,6 +45,7 @@ export function mount(root) {
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
+  on(["mainError"], () => get().mainError && dropStale([]));
   on(["others", "look", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
