@@ -12,9 +12,9 @@ from limelight.regions import RegionFormat
 #: Left, top, right and bottom in pixels of the whole photo.
 PhotoBox = tuple[float, float, float, float]
 
-ClassName = int | str
-
 Name = Annotated[str, Field(max_length=300)]
+
+ClassName = int | Name
 
 
 class _Request(BaseModel):

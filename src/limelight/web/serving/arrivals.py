@@ -108,11 +108,11 @@ class Arrival:
         arrived = len(message.get("body", b""))
         self._bytes += arrived
         self._all.bytes += arrived
+        if not message.get("more_body", False):
+            self._complete.set()
         self._check(self._bytes)
         if self._all.bytes > self._all.most:
             raise Refusal("too-much-at-once", 503)
-        if not message.get("more_body", False):
-            self._complete.set()
         return message
 
     async def leaving(self) -> None:

@@ -80,16 +80,17 @@ class Waiting(Generic[J]):
     def makes_room_for(self, client: str) -> J | None:
         """Return the job that has to give way to one more of a client; None for that one itself.
 
-        It is the last of whoever has most waiting: the fullest address if that has more than the
-        client's own, and else the fullest client of this address.
+        It is the last of whoever has most waiting: of the fullest address, if that has then still
+        no fewer than the client's own, and else of the fullest client of this address. Of several
+        that have as many, it is the one whose turn is last.
         """
         own_address = address_of(client)
         own_clients = self._waiting.get(own_address, OrderedDict())
-        fullest = max(self._waiting.values(), key=_count, default=own_clients)
-        if _count(fullest) <= _count(own_clients):
+        fullest = max(reversed(self._waiting.values()), key=_count, default=own_clients)
+        if _count(fullest) < _count(own_clients) + 2:
             fullest = own_clients
-        jobs = max(fullest.values(), key=len, default=deque[J]())
-        if fullest is own_clients and len(jobs) <= len(own_clients.get(client, ())):
+        jobs = max(reversed(fullest.values()), key=len, default=deque[J]())
+        if fullest is own_clients and len(jobs) < len(own_clients.get(client, ())) + 2:
             return None
         return jobs[-1]
 
