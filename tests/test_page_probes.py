@@ -17,12 +17,20 @@ import torch
 from PIL import Image
 from scipy import ndimage
 from starlette.testclient import TestClient
-from torch import Tensor, nn
+from torch import Tensor
 
 import limelight
+from helpers.probed_networks import (
+    HEIGHT,
+    MODELS,
+    PREPROCESS,
+    SIZE,
+    WIDTH,
+    Tiny,
+    networks,
+    photo,
+)
 from limelight.metrics import METRICS
-from limelight.models.network import Network
-from limelight.photos.preprocess import Preprocess
 from limelight.web.answers.checks import RANDOM_MAPS, SHARE
 from limelight.web.answers.probes import BLUR, EDGE
 from limelight.web.application import build_application
@@ -33,88 +41,21 @@ from limelight.web.serving.work_queue import Job, WorkQueue
 from limelight.web.settings import Limits, PageSettings
 from limelight.web.subjects.networks import ServedNetworks
 
-_SIZE = 32
-_PREPROCESS = Preprocess(size=(_SIZE, _SIZE), resize=40)
-_WIDTH, _HEIGHT = 120, 80
-
 #: Rows and columns of the rasters that are painted on.
 _RASTER = 40, 61
 
 
-class _Tiny(nn.Module):
-    """Two convolutions, a mean, and three classes, of which nothing speaks for the last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.ReLU())
-        self.classes = nn.Linear(6, 3)
-        with torch.no_grad():
-            self.classes.weight[2] = -self.classes.weight[2].abs() - 0.1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classes(4 * self.second(self.first(x)).mean((2, 3)))  # type: ignore[no-any-return]
-
-
-class _Middle(nn.Module):
-    """Patches of the middle of the picture: its grid covers half of it along each axis."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.patches = nn.Conv2d(3, 5, 4, stride=4)
-        self.classes = nn.Linear(5, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        quarter = _SIZE // 4
-        seen = x[:, :, quarter:-quarter, quarter:-quarter]
-        return self.classes(self.patches(seen).relu().mean((2, 3)))  # type: ignore[no-any-return]
-
-
-class _Branches(nn.Module):
-    """Two branches; each class is read from its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(2)
-        self.left = nn.Conv2d(3, 4, 8, stride=8)
-        self.right = nn.Conv2d(3, 4, 8, stride=8)
-        with torch.no_grad():
-            self.left.bias.fill_(1.0)  # type: ignore[union-attr]
-            self.right.bias.fill_(1.0)  # type: ignore[union-attr]
-
-    def forward(self, x: Tensor) -> Tensor:
-        left, right = self.left(x).relu(), self.right(x).relu()
-        return torch.stack([left.mean((1, 2, 3)), right.mean((1, 2, 3))], 1)
-
-
-_MODELS = {"tiny": _Tiny().eval(), "middle": _Middle().eval(), "branches": _Branches().eval()}
-
-
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    networks = {
-        name: Network(name, model, _PREPROCESS, tuple("abc"[: 3 if name == "tiny" else 2]))
-        for name, model in _MODELS.items()
-    }
-    networks["efficientnet-lite0"] = limelight.load_model()
-    state = PageState.begin(PageSettings(), ServedNetworks(networks))
+    served = {**networks(), "efficientnet-lite0": limelight.load_model()}
+    state = PageState.begin(PageSettings(), ServedNetworks(served))
     with TestClient(build_application(state), base_url="http://localhost") as client:
         yield client
 
 
-def _photo(seed: int) -> Image.Image:
-    """A photo of smooth patches, so that a blur and a crop change it; the second is darker."""
-    noise = np.random.default_rng(seed).random((_HEIGHT // 8, _WIDTH // 8, 3))
-    return Image.fromarray((noise * 255 / (1 + 3 * seed)).astype(np.uint8)).resize(
-        (_WIDTH, _HEIGHT), Image.Resampling.BICUBIC
-    )
-
-
-def _uploaded(client: TestClient, photo: Image.Image) -> str:
+def _uploaded(client: TestClient, picture: Image.Image) -> str:
     buffer = BytesIO()
-    photo.save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     sent = client.post("/api/photos", files={"photo": ("a.png", buffer.getvalue())})
     photo_id: str = sent.json()["id"]
     return photo_id
@@ -122,7 +63,7 @@ def _uploaded(client: TestClient, photo: Image.Image) -> str:
 
 @pytest.fixture(scope="module")
 def photo_id(client: TestClient) -> str:
-    return _uploaded(client, _photo(0))
+    return _uploaded(client, photo(0))
 
 
 def _post(client: TestClient, photo_id: str, what: str, **body: Any) -> dict[str, Any]:
@@ -153,19 +94,19 @@ def _probed(
 
 def _in_photo() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Where the pixels of the input lie in the photo, which is resized to 60 x 40 and cropped."""
-    inner = np.arange(_SIZE) + 0.5
-    return (inner + (40 - _SIZE) / 2) * _HEIGHT / 40, (inner + (60 - _SIZE) / 2) * _WIDTH / 60
+    inner = np.arange(SIZE) + 0.5
+    return (inner + (40 - SIZE) / 2) * HEIGHT / 40, (inner + (60 - SIZE) / 2) * WIDTH / 60
 
 
 def _painted_by_hand(fill: npt.NDArray[np.float64]) -> Tensor:
     """The input of the photo, painted over with a fill in the photo's colours, in 0..1."""
-    seen = np.asarray(_PREPROCESS(_photo(0)).double())
-    mean, std = (np.array(each)[:, None, None] for each in (_PREPROCESS.mean, _PREPROCESS.std))
+    seen = np.asarray(PREPROCESS(photo(0)).double())
+    mean, std = (np.array(each)[:, None, None] for each in (PREPROCESS.mean, PREPROCESS.std))
     y, x = _in_photo()
-    rows, columns = y / _HEIGHT * _RASTER[0] - 0.5, x / _WIDTH * _RASTER[1] - 0.5
+    rows, columns = y / HEIGHT * _RASTER[0] - 0.5, x / WIDTH * _RASTER[1] - 0.5
     places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
     laid = ndimage.map_coordinates(_strokes().astype(float), places, order=1, mode="nearest")
-    soft = _blurred(laid, EDGE * _SIZE)
+    soft = _blurred(laid, EDGE * SIZE)
     colours = (seen * std + mean) * (1 - soft) + fill * soft
     return torch.from_numpy((colours - mean) / std)[None].float()
 
@@ -178,8 +119,8 @@ def _blurred(values: npt.NDArray[np.float64], sigma: float) -> npt.NDArray[np.fl
 
 
 def _colours(photo: Image.Image) -> npt.NDArray[np.float64]:
-    mean, std = (np.array(each)[:, None, None] for each in (_PREPROCESS.mean, _PREPROCESS.std))
-    colours: npt.NDArray[np.float64] = np.asarray(_PREPROCESS(photo).double()) * std + mean
+    mean, std = (np.array(each)[:, None, None] for each in (PREPROCESS.mean, PREPROCESS.std))
+    colours: npt.NDArray[np.float64] = np.asarray(PREPROCESS(photo).double()) * std + mean
     return colours
 
 
@@ -187,17 +128,17 @@ def _colours(photo: Image.Image) -> npt.NDArray[np.float64]:
 def test_the_score_of_a_painted_photo_is_the_networks_on_an_input_painted_by_hand(
     client: TestClient, photo_id: str, fill: str
 ) -> None:
-    seen = _colours(_photo(0))
+    seen = _colours(photo(0))
     by_hand = {
-        "blurred": np.stack([_blurred(channel, BLUR * _SIZE) for channel in seen]),
+        "blurred": np.stack([_blurred(channel, BLUR * SIZE) for channel in seen]),
         "grey": np.full_like(seen, 0.5),
-        "photo": _colours(_photo(1)),
+        "photo": _colours(photo(1)),
     }[fill]
-    other = _uploaded(client, _photo(1))
+    other = _uploaded(client, photo(1))
     probed = _probed(client, photo_id, _strokes(), fill=fill, other=other, target={"class": 1})
     with torch.no_grad():
-        before = _MODELS["tiny"](_PREPROCESS(_photo(0))[None])[0]
-        after = _MODELS["tiny"](_painted_by_hand(by_hand))[0]
+        before = MODELS["tiny"](PREPROCESS(photo(0))[None])[0]
+        after = MODELS["tiny"](_painted_by_hand(by_hand))[0]
     assert probed["before"]["score"] == pytest.approx(float(before[1]), rel=1e-4)
     assert probed["after"]["score"] == pytest.approx(float(after[1]), rel=1e-3)
     assert abs(float(after[1] - before[1])) > 0.01 * abs(float(before[1]))  # it is worth a look
@@ -212,7 +153,7 @@ def test_the_picture_of_a_probe_is_what_the_network_sees(client: TestClient, pho
     probed = _probed(client, photo_id, everything, fill="grey")
     with Image.open(BytesIO(b64decode(probed["picture"]))) as picture:
         pixels = np.asarray(picture.convert("RGB"))
-    assert pixels.shape == (_SIZE, _SIZE, 3)
+    assert pixels.shape == (SIZE, SIZE, 3)
     assert abs(pixels.astype(int) - 128).max() <= 2
     assert probed["share"] == pytest.approx(1)
 
@@ -254,9 +195,9 @@ def _cell(client: TestClient, photo_id: str, **body: Any) -> tuple[dict[str, Any
 def test_the_channels_of_a_cell_are_those_of_grad_cam_by_hand(
     client: TestClient, photo_id: str
 ) -> None:
-    model = _MODELS["tiny"]
-    assert isinstance(model, _Tiny)
-    image = _PREPROCESS(_photo(0))[None]
+    model = MODELS["tiny"]
+    assert isinstance(model, Tiny)
+    image = PREPROCESS(photo(0))[None]
     activations = model.second(model.first(image)).detach().requires_grad_()
     score = model.classes(4 * activations.mean((2, 3)))[0, 1]
     (gradients,) = torch.autograd.grad(score, activations)
@@ -333,26 +274,26 @@ def test_a_point_that_the_network_did_not_see_has_no_cell(
 
 def _left_by_hand(heatmap: Tensor, target: int) -> float:
     """The probability when the highest pixels of a heatmap are blurred away."""
-    seen = np.asarray(_PREPROCESS(_photo(0)).double())
-    blurred = np.stack([_blurred(channel, BLUR * _SIZE) for channel in seen])
-    order = sorted(range(_SIZE**2), key=lambda i: -float(heatmap.flatten()[i]))
-    removed = np.zeros(_SIZE**2, dtype=bool)
-    removed[order[: round(SHARE * _SIZE**2)]] = True
-    changed = np.where(removed.reshape(_SIZE, _SIZE), blurred, seen)
+    seen = np.asarray(PREPROCESS(photo(0)).double())
+    blurred = np.stack([_blurred(channel, BLUR * SIZE) for channel in seen])
+    order = sorted(range(SIZE**2), key=lambda i: -float(heatmap.flatten()[i]))
+    removed = np.zeros(SIZE**2, dtype=bool)
+    removed[order[: round(SHARE * SIZE**2)]] = True
+    changed = np.where(removed.reshape(SIZE, SIZE), blurred, seen)
     with torch.no_grad():
-        logits = _MODELS["tiny"](torch.from_numpy(changed)[None].float())[0]
+        logits = MODELS["tiny"](torch.from_numpy(changed)[None].float())[0]
     return float(logits.softmax(0)[target])
 
 
 def test_the_quick_check_is_the_probability_left_beside_random_maps_and_the_centre(
     client: TestClient, photo_id: str
 ) -> None:
-    image = _PREPROCESS(_photo(0))[None]
+    image = PREPROCESS(photo(0))[None]
     checked = _post(client, photo_id, "check", network="tiny", layer="second", target={"class": 1})
     assert checked["measured"] == "probability"
 
     def left(method: str) -> float:
-        model = _MODELS["tiny"]
+        model = MODELS["tiny"]
         made = limelight.explain(model, image, target=1, method=method, layer="second")
         return _left_by_hand(made.heatmap[0], 1)
 
@@ -376,9 +317,9 @@ def test_the_rows_of_faithfulness_are_what_measure_says(client: TestClient, phot
     names = ["deletion", "saco", "sparseness"]
     asked = {"network": "tiny", "layer": "second", "target": {"class": 1}, "metrics": names}
     *told, last = _lines(client, photo_id, "faithfulness", **asked)
-    image = _PREPROCESS(_photo(0))[None]
-    made = limelight.explain(_MODELS["tiny"], image, target=1, layer="second")
-    measured = limelight.measure(_MODELS["tiny"], image, made, metrics=names)
+    image = PREPROCESS(photo(0))[None]
+    made = limelight.explain(MODELS["tiny"], image, target=1, layer="second")
+    measured = limelight.measure(MODELS["tiny"], image, made, metrics=names)
     rows = last["done"]["rows"]
     assert [row["metric"] for row in rows] == names
     for row in rows:

@@ -268,7 +268,7 @@ def test_a_map_that_is_worth_nothing_says_so(
     tree, words = read(text), told(language)
     assert tree.one("dd", "bad").text == words["status"][status]
     warnings = [one.text for one in tree.all("p", "warning")]
-    assert found.explanation.status[0].message in warnings
+    assert in_language(found.explanation.status[0].message, language) in warnings
     assert words["resize"]["worthless"] in warnings
     assert not unpacked(packed_in(tree)["maps"]["heatmap"]).any()
     for one in tree.all("data"):

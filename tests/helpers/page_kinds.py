@@ -105,7 +105,7 @@ class _Encoders(_Body):
         return nn.functional.normalize(found, dim=1) if normalize else found
 
 
-class _Letters:
+class Letters:
     """A tokeniser of letters."""
 
     all_special_ids = (0,)
@@ -124,7 +124,7 @@ def letters(texts: Sequence[str]) -> dict[str, Tensor]:
 
 def compares_texts(texts: Sequence[str]) -> Network:
     """Return a network of pictures and texts, with these texts filled in."""
-    model = Prompted(_Encoders(), letters(texts), _Letters(), compare_encoded, letters)
+    model = Prompted(_Encoders(), letters(texts), Letters(), compare_encoded, letters)
     return _network("clip", model, tuple(texts))
 
 

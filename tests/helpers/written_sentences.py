@@ -44,20 +44,21 @@ class _Module:
 
     def texts(self, node: ast.expr, local: dict[str, list[ast.expr]]) -> list[str]:
         """Return what an expression of text may be; [] if it is none that is written here."""
+        found = list[str]()
         match node:
             case ast.Constant(value=str() as text):
-                return [text]
+                found = [text]
             case ast.Name(id=name) if isinstance(self.constants.get(name), str):
-                return [self.constants[name]]
+                found = [self.constants[name]]
             case ast.IfExp():
-                return self.texts(node.body, local) + self.texts(node.orelse, local)
+                found = self.texts(node.body, local) + self.texts(node.orelse, local)
             case ast.BoolOp():
-                return [text for value in node.values for text in self.texts(value, local)]
+                found = [text for value in node.values for text in self.texts(value, local)]
             case ast.JoinedStr():
-                return [self._joined(node)]
-            case ast.Name(id=name) if name in local:
-                return [text for value in local[name] for text in self.texts(value, {})]
-        return []
+                found = [self._joined(node)]
+            case ast.Name(id=name):
+                found = [text for value in local.get(name, []) for text in self.texts(value, {})]
+        return found
 
     def _joined(self, node: ast.JoinedStr) -> str:
         text = ""

@@ -14,6 +14,9 @@ _MOST_LETTERS = 6000
 #: Of how many sentences a text may be made, and how deep values may hold others.
 _MOST_SENTENCES, _MOST_DEEP = 12, 4
 
+#: What stands between Chinese words in place of "; " and ": ".
+_SEMICOLON, _COLON = "\N{FULLWIDTH SEMICOLON}", "\N{FULLWIDTH COLON}"
+
 
 def translated(text: str, language: str) -> str | None:
     """Return a sentence of the library in a language; several, if they follow one another.
@@ -73,10 +76,10 @@ def _value(value: str, language: str, depth: int) -> str:
         return found
     items = value.split("; ")
     if 1 < len(items) <= _MOST_SENTENCES:
-        return "；".join(_value(item, language, depth - 1) for item in items)
+        return _SEMICOLON.join(_value(item, language, depth - 1) for item in items)
     name, colon, rest = value.partition(": ")
     told = _known(rest, language, depth - 1) if colon else None
-    return value if told is None else f"{name}：{told}"
+    return value if told is None else f"{name}{_COLON}{told}"
 
 
 def _several(text: str, language: str, depth: int) -> str | None:

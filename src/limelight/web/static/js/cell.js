@@ -51,7 +51,8 @@ function forget(point = false) {
 
 async function read() {
   asking?.abort();
-  const { main } = get();
+  const { main, network } = get();
+  if (network?.takes_questions) return forget(true);
   if (!at || !main || !isOpen) {
     if (!main || !isOpen) forget();
     return;

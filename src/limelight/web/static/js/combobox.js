@@ -10,11 +10,12 @@ let count = 0;
 /**
  * Return a field to choose a class in.
  *
- * @param {object} options `t`: key of its label; `classes()`: all names; `onChoose(index)`
+ * @param {object} options `t`: key of its label; `id`; `classes()`: all names; `named(index)`: how one
+ *   is shown, also where classes have no names; `onChoose(index)`
  * @returns {{element: Element, show: (index: number|null) => void}} `show` writes the class that is
  *   chosen
  */
-export function combobox({ t, id, classes, onChoose }) {
+export function combobox({ t, id, classes, named, onChoose }) {
   const listId = `classes-${++count}`;
   const input = el("input", {
     id, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false",
@@ -32,7 +33,7 @@ export function combobox({ t, id, classes, onChoose }) {
     input.removeAttribute("aria-activedescendant");
   };
   const write = () => {
-    input.value = chosen === null ? "" : titled(chosen, classes()[chosen]);
+    input.value = chosen === null ? "" : named(chosen);
   };
   const choose = (index) => {
     chosen = index;
@@ -109,10 +110,6 @@ export function combobox({ t, id, classes, onChoose }) {
       if (document.activeElement !== input || list.hidden) write();
     },
   };
-}
-
-function titled(index, name) {
-  return name === undefined ? String(index) : name;
 }
 
 /** Return the indices of the classes that a text finds: of that index, then by the words. */

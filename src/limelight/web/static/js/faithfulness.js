@@ -110,8 +110,8 @@ function choice({ name, use, formula }) {
 }
 
 function show() {
-  const { main } = get();
-  const canMeasure = main?.status.name === "ok" && chosen?.size > 0;
+  const { main, network } = get();
+  const canMeasure = main?.status.name === "ok" && chosen?.size > 0 && !network.takes_questions;
   if (progress) {
     const { task, done: runs, total, number, count } = progress;
     const share = (number + (total ? runs / total : 0)) / count;

@@ -62,7 +62,10 @@ function show() {
   const found = objects();
   section.hidden = found === null;
   section.parentElement.classList.toggle("has-objects", found !== null);
-  if (found === null) return redrawOverlay();
+  if (found === null) {
+    list.replaceChildren();
+    return redrawOverlay();
+  }
   const now = chosen();
   const shown = section.dataset.all === "yes" ? found : found.slice(0, FIRST);
   const held = [...list.querySelectorAll("button")].indexOf(document.activeElement);

@@ -19,7 +19,7 @@ const LITTLE = 0.03;
 /** How high the row of one answer is, in pixels. */
 const ROW = 27;
 
-let hint, controls, result, live, seen, answers;
+let section, hint, controls, result, live, seen, answers;
 let raster = null;
 let timer = 0;
 let asking = null; // what stops the request on its way
@@ -34,13 +34,14 @@ export function mount(root) {
   live = el("output", { class: "probe-live", hidden: true });
   seen = el("img", { class: "probe-seen", alt: "" });
   answers = el("ol", { class: "probe-answers" });
-  root.append(el("section", { class: "probe" }, el("h2", { t: "probe.title" }), hint, controls, result));
+  section = el("section", { class: "probe" }, el("h2", { t: "probe.title" }), hint, controls, result);
+  root.append(section);
   document.getElementById("stage-view").append(live);
   brush.mountBrush();
   brush.onPainted(painted);
   buildControls();
   on(["photos", "photo", "language"], showFills);
-  on(["brush", "view.tool"], showControls);
+  on(["brush", "view.tool", "network"], showControls);
   on(["target", "network", "texts"], later);
   on(["language"], showResult);
   on(["view.tool"], () => get().view.tool === "brush" && openPanel("probe"));
@@ -64,13 +65,20 @@ function stop() {
   asking?.abort();
   asking = null;
   isStale = false;
+  showBusy();
+}
+
+/** Let assistive technology wait with what changes until the last answer is there. */
+function showBusy() {
+  section.setAttribute("aria-busy", String(Boolean(timer || asking)));
 }
 
 /** Ask soon: while a request is on its way, once more when it is answered. */
 function later() {
-  if (!raster || isBlank(raster)) return;
+  if (!raster || isBlank(raster) || get().network?.takes_questions) return;
   if (asking) isStale = true;
   else if (!timer) timer = setTimeout(read, PAUSE);
+  showBusy();
 }
 
 async function read() {
@@ -91,6 +99,7 @@ async function read() {
     isStale = false;
     later();
   }
+  showBusy();
 }
 
 async function asked(signal) {
@@ -159,8 +168,9 @@ function showFills() {
 function showControls() {
   const { brush: now, photo, view } = get();
   const isOn = view.tool === "brush";
-  hint.textContent = t(isOn ? "probe.hint" : "probe.invitation");
-  controls.hidden = !photo;
+  const inWords = Boolean(get().network?.takes_questions);
+  hint.textContent = t(inWords ? "probe.in-words" : isOn ? "probe.hint" : "probe.invitation");
+  controls.hidden = !photo || inWords;
   for (const [id, erase] of [["probe-paint", false], ["probe-erase", true]]) {
     document.getElementById(id).setAttribute("aria-pressed", String(isOn && Boolean(now.erase) === erase));
   }

@@ -14,14 +14,14 @@ let first, second, secondBlock, chips, secondChips, score, region, questions;
 /** Draw the choice of the target in a root. */
 export function mount(root) {
   const classes = () => get().network?.classes ?? [];
-  first = combobox({ t: "target.class", id: "class", classes, onChoose: explain });
-  second = combobox({ t: "target.second", id: "second-class", classes, onChoose: contrast });
+  first = combobox({ t: "target.class", id: "class", classes, named, onChoose: explain });
+  second = combobox({ t: "target.second", id: "second-class", classes, named, onChoose: contrast });
   questions = el("div", { class: "choice", role: "group", tLabel: "target.question" });
   for (const name of QUESTIONS) {
     const props = { type: "button", t: `target.${name}`, tTitle: `target.${name}-hint` };
     questions.append(el("button", { ...props, data: { question: name }, onclick: () => ask(name) }));
   }
-  chips = el("ol", { class: "chips", tLabel: "target.answers" });
+  chips = el("ol", { id: "answers", class: "chips", tLabel: "target.answers" });
   secondChips = el("ol", { class: "chips", tLabel: "target.answers-second" });
   secondBlock = el("div", { class: "second", hidden: true }, second.element, secondChips);
   score = el("p", { class: "score" });
@@ -35,8 +35,12 @@ export function mount(root) {
 
 /** Return what a map explains, in words: a class, or a difference of two. */
 export function sentenceOf(map) {
-  const { target } = map.request;
-  const one = named(target.class) ?? map.label;
+  const { target, network } = map.request;
+  const own = network === get().network.name;
+  const one = (own ? named(target.class ?? map.index) : null) ?? map.label;
+  if (target.box && target.against === undefined && !target.counterfactual) {
+    return t("target.said-inside", { one });
+  }
   if (target.against !== undefined) return t("target.said-rather", { one, other: named(target.against) });
   return target.counterfactual ? t("target.said-against", { one }) : (one ?? "");
 }

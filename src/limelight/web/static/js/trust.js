@@ -41,8 +41,8 @@ function later() {
   problem = "";
   showCheck();
   steps.replaceChildren();
-  const { main } = get();
-  if (!main) return;
+  const { main, network } = get();
+  if (!main || network?.takes_questions) return;
   if (main.status.name !== "ok") findSteps(main);
   else timer = setTimeout(check, PAUSE);
 }
@@ -102,7 +102,9 @@ function act({ action, layer, method, index }) {
 function showCheck() {
   const { main } = get();
   if (!checked || checked.own === null) {
-    const key = !main || main.status.name !== "ok" ? "trust.nothing-to-check" : "trust.checking";
+    const isBlank = !main || main.status.name !== "ok";
+    const inWords = get().network?.takes_questions;
+    const key = inWords ? "trust.in-words" : isBlank ? "trust.nothing-to-check" : "trust.checking";
     quick.replaceChildren(el("p", { class: "note" }, problem || t(key)));
     return;
   }

@@ -1,0 +1,144 @@
+"""In a browser: objects that are chosen, texts to compare with, and the words of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from helpers.asking import asked
+from helpers.page_kinds import PHOTO, SQUARE, networks
+from helpers.page_server import browser, opened, served
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    every = networks()
+    offered = {name: every[name] for name in ("detector", "clip", "number")}
+    with served(networks={**offered, "llava": asked("llava")}) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+def _photo() -> bytes:
+    photo = Image.new("RGB", PHOTO, (20, 20, 20))
+    left, top, right, bottom = SQUARE
+    ImageDraw.Draw(photo).rectangle((left, top, right - 1, bottom - 1), fill="white")
+    buffer = BytesIO()
+    photo.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _state(page: Any, what: str) -> Any:
+    return page.evaluate(f"import('/static/js/store.js').then(({{ get }}) => {what})")
+
+
+def _wait(page: Any, what: str) -> None:
+    """Wait until something is true of the page's state, and drawn."""
+    for _ in range(400):
+        if _state(page, f"Boolean({what})"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came: {what}")
+
+
+def _show(page: Any, network: str) -> None:
+    sent = {"name": "square.png", "mimeType": "image/png", "buffer": _photo()}
+    page.set_input_files("input[type=file]", sent)
+    _wait(page, "get().main")
+    if network != "detector":
+        page.select_option("#network", network)
+        _wait(page, f"get().network.name === '{network}' && get().look?.network === '{network}'")
+
+
+def test_an_object_is_chosen_in_the_list_and_on_the_photo(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "detector")
+        button = page.locator("#objects-list button")
+        assert button.count() == 1
+        assert "square" in button.inner_text()
+        button.focus()
+        page.keyboard.press("Enter")
+        _wait(page, "get().main?.request.target.box")
+        chosen = page.locator("#objects-list button[aria-pressed=true]")
+        assert chosen.count() == 1
+        assert _state(page, "get().target.class") == 0
+        assert _state(page, "get().target.box") == pytest.approx(SQUARE)
+        page.locator("#objects-list button").focus()
+        page.keyboard.press("Enter")  # once more lets it go
+        _wait(page, "!get().target.box && get().main && !get().main.request.target.box")
+        box = page.locator("#stage-view").bounding_box()
+        scale = min(box["width"] / PHOTO[0], box["height"] / PHOTO[1])
+        left = box["x"] + (box["width"] - PHOTO[0] * scale) / 2
+        top = box["y"] + (box["height"] - PHOTO[1] * scale) / 2
+        page.mouse.click(left + scale * (SQUARE[0] + 8), top + scale * (SQUARE[1] + 8))
+        _wait(page, "get().target.box")
+        page.mouse.click(left + scale * 20, top + scale * 50)  # where no object is
+        assert _state(page, "get().target.box") == pytest.approx(SQUARE)
+
+
+def test_texts_of_ones_own_are_compared(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "clip")
+        assert page.input_value("#texts") == "a cat\na dog"
+        page.fill("#texts", "a square\n\n a wheel \na square")
+        page.keyboard.press("Control+Enter")
+        _wait(page, "get().main?.request.texts && get().look?.answers.length === 2")
+        names = page.locator(".targets > .chips .name").all_inner_texts()
+        assert sorted(names) == ["a square", "a wheel"]  # each once, without blank lines
+        other = next(name for name in names if name != _state(page, "get().main.label"))
+        page.locator(".chip", has_text=other).first.click()
+        _wait(page, f"get().main?.label === '{other}'")
+        page.get_by_text("Back to the texts it came with").click()
+        _wait(page, "get().look?.answers.some(({ name }) => name === 'a cat')")
+        page.select_option("#network", "number")
+        _wait(page, "get().main?.request.network === 'number'")
+        assert _state(page, "get().texts.length") == 0
+        score = _state(page, "get().look.answers[0].score")
+        shown = page.inner_text(".targets > .chips .probability")
+        assert float(shown.replace("\N{MINUS SIGN}", "-")) == pytest.approx(score, rel=0.01)
+
+
+def test_each_word_of_an_answer_shows_its_map_on_a_phone_in_chinese(
+    address: str, chromium: Any
+) -> None:
+    size = {"width": 400, "height": 800}
+    with opened(chromium, address, viewport=size, locale="zh-CN") as watched:
+        page = watched.page
+        _show(page, "llava")
+        assert page.locator(".asking h2").inner_text() == "就照片提问"
+        assert not page.locator("#strips").is_visible()
+        page.fill("#question", "what is this ?")
+        page.click(".asking summary")
+        page.fill("#own-answer", "a red disc")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".word[aria-pressed=true]")
+        assert page.locator(".word .text").all_inner_texts() == ["a", "red", "disc"]
+        page.locator(".word").first.focus()
+        page.keyboard.press("End")
+        _wait(page, "get().main?.label === 'disc'")
+        page.keyboard.press("ArrowLeft")
+        _wait(page, "get().main?.label === 'red'")
+        assert page.locator(".word[aria-pressed=true] .text").inner_text() == "red"
+        page.locator("#stage-view").focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelectorAll('.word .here')[2].textContent !== ''")
+        heat = float(page.locator(".word[aria-pressed=true] .here").inner_text())
+        assert heat == pytest.approx(float(page.inner_text("[data-fact=heat] b")), abs=0.006)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        link = page.locator(".asking a.page")
+        assert link.get_attribute("href").startswith("/documents/")
+        page.fill("#own-answer", "a purple disc")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".failed:not(:empty)")
+        assert page.locator(".failed").inner_text().startswith("模型的分词器不认识 'purple'")
