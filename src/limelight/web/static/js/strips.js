@@ -12,12 +12,16 @@ import { drawTile, pointOfTile } from "./tiles.js";
 /** How long nothing has to change before the strips are made, in milliseconds: the map goes first. */
 const PAUSE = 150;
 
+/** How close to the screen the strips have to be to be made. */
+const NEAR = "200px";
+
 const tiles = new Map(); // by key: "method:NAME", "layer:PATH"
 const running = new Map(); // what stops the slow map of a tile
 const impossible = new Map(); // why a method never works on a network, by tile and network
 let quickList, slowList, layerList, cannot, layerNote;
 let quick = null;
 let timer = 0;
+let near = false;
 
 /** Draw the strips in a root. */
 export function mount(root) {
@@ -30,10 +34,18 @@ export function mount(root) {
     el("div", { class: "card" }, heading("h2", "layers"), layerNote, layerList),
     el("div", { class: "card" }, heading("h2", "methods"), quickList, heading("h3", "slow"), slowList, cannot)
   );
+  new IntersectionObserver(
+    ([seen]) => {
+      near = seen.isIntersecting;
+      if (near) later();
+    },
+    { rootMargin: NEAR }
+  ).observe(root);
   on(["language"], () => impossible.clear());
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
+  on(["mainError"], () => get().mainError && dropStale([]));
   on(["others", "look", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
@@ -115,7 +127,7 @@ function forget() {
 
 function later() {
   clearTimeout(timer);
-  if (get().main) timer = setTimeout(makeStrips, PAUSE);
+  if (get().main && near) timer = setTimeout(makeStrips, PAUSE);
 }
 
 /** Return what the method of a tile reads: "layer", "input" or "network". */
