@@ -1,13 +1,14 @@
 /** Small maps side by side: one for each method, one for each layer from early to late. */
 
 import { isStopped } from "./api.js";
-import { el } from "./dom.js";
+import { el, isMoved } from "./dom.js";
 import { valueAt } from "./heat.js";
 import { tellError } from "./notices.js";
 import { makeMaps, mapRequest, pictureOf } from "./requests.js";
-import { get, on, set, setView } from "./store.js";
+import { get, on, set } from "./store.js";
 import { t } from "./texts.js";
 import { drawTile, pointOfTile } from "./tiles.js";
+import { hoverAt } from "./tools.js";
 
 /** How long nothing has to change before the strips are made, in milliseconds: the map goes first. */
 const PAUSE = 150;
@@ -110,9 +111,9 @@ function tile({ key, name, about, facts = "", slow = false, take }) {
   tiles.set(key, { key, item, button, canvas, hair, run, slow, value, about, picture });
   button.addEventListener("pointermove", (event) => {
     const map = get().others[key];
-    if (map?.heat) setView({ at: pointOfTile(event, canvas, map) });
+    if (map?.heat && isMoved(event)) hoverAt(pointOfTile(event, canvas, map));
   });
-  button.addEventListener("pointerleave", () => setView({ at: null }));
+  button.addEventListener("pointerleave", () => hoverAt(null));
   return item;
 }
 
