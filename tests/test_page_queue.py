@@ -262,6 +262,40 @@ def test_what_is_told_and_not_read_is_bounded_for_each_address(
     assert asyncio.run(read()) == ["done"]
 
 
+def test_what_is_told_after_the_client_left_counts_as_unread_no_longer(
+    queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_UNREAD", 1000)
+
+    async def leave() -> list[Any]:
+        held = Held(reports=False)
+
+        def tells(job: Job[str]) -> str:
+            held(job)
+            job.tell({"map": "x" * 900})
+            return "done"
+
+        async def read(job: Job[str]) -> None:
+            async for _ in job.events():
+                pass
+
+        reader = asyncio.create_task(read(queue.submit(tells, "10.0.0.1")))
+        await begun(held)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        held.let_go.set()
+
+        def again(job: Job[str]) -> str:
+            job.tell({"map": "x" * 900})
+            return "read"
+
+        await ended(queue.submit(lambda _job: "next", "10.0.0.1"))
+        return await ended(queue.submit(again, "10.0.0.1"))
+
+    assert asyncio.run(leave()) == ["read"]
+
+
 def test_the_end_stops_the_work_in_hand_and_refuses_what_waits() -> None:
     queue, held = WorkQueue(Limits()), Held()
 
