@@ -211,6 +211,30 @@ def test_a_segmenter_is_asked_about_a_pixel_and_about_a_box_of_the_photo(
     assert in_box["region"] is None
 
 
+def test_a_box_that_reaches_past_what_was_seen_is_the_part_that_was(
+    client: TestClient, photo_id: str
+) -> None:
+    left, _, right, _ = _look(client, photo_id, "segmenter")["box"]
+    boxes = [(0, 10, right, 60), (left, 10, right, 60)]
+    reaching, seen = (
+        _map(client, photo_id, network="segmenter", target={"box": box, "class": "dark"})
+        for box in boxes
+    )
+    assert left > 0
+    assert reaching["score"] == seen["score"]
+    assert reaching["heatmap"] == seen["heatmap"]
+
+
+@pytest.mark.parametrize("target", [{"pixel": (3, 20)}, {"box": (1, 10, 5, 30)}])
+@pytest.mark.parametrize("network", ["segmenter", "detector"])
+def test_a_place_that_was_cropped_away_is_refused(
+    client: TestClient, photo_id: str, network: str, target: dict[str, Any]
+) -> None:
+    found = _map(client, photo_id, network=network, target=target)
+    assert found["error"]["code"] == "not-seen"
+    assert "3, 20" in found["error"]["message"]
+
+
 def test_a_detector_lists_its_objects_with_boxes_in_pixels_of_the_photo(
     client: TestClient, photo_id: str, served: ServedNetworks
 ) -> None:
