@@ -484,6 +484,30 @@ def test_nothing_is_kept_of_a_photo_that_is_dropped(served: ServedNetwork) -> No
     assert left() is None
 
 
+def test_nothing_is_kept_of_whom_a_map_was_reported_to_whether_it_was_made_or_stopped(
+    served: ServedNetwork,
+) -> None:
+    class Reader:
+        def __init__(self, last: int) -> None:
+            self.told, self.last = list[int](), last
+
+        def __call__(self, _task: str, done: int, _total: int) -> None:
+            self.told.append(done)
+            if len(self.told) == self.last:
+                raise Refusal("stopped", 409)
+
+    look = Look(PhotoStore(Limits()).add(photo_of(40, 40), "a"), served, Limits())
+    readers = Reader(2), Reader(-1)
+    with pytest.raises(Refusal):
+        look.explain(MapRequest(method="rise:masks=20"), readers[0])
+    look.explain(MapRequest(method="rise:masks=20"), readers[1])
+    assert [len(each.told) for each in readers] == [2, 3]
+    left = [weakref.ref(each) for each in readers]
+    del readers
+    gc.collect()
+    assert [each() for each in left] == [None, None]
+
+
 def test_a_look_keeps_few_layers_that_the_page_does_not_offer_and_still_maps_them() -> None:
     torch.manual_seed(0)
     pairs = [(nn.Conv2d(4 if n else 3, 4, 3, padding=1), nn.ReLU()) for n in range(9)]

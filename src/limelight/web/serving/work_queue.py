@@ -175,7 +175,7 @@ class WorkQueue:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            waited, self._since = job.waited, time.monotonic()
+            waited = job.waited
             error = job.run()
             self._watcher(waited, self.seconds_at_work, error)
             with self._changed:
@@ -188,6 +188,7 @@ class WorkQueue:
             while not self._closed:
                 self._current = self._waiting.next()
                 if self._current is not None:
+                    self._since = time.monotonic()
                     return self._current
                 self._changed.wait()
             return None
