@@ -25,6 +25,7 @@ from limelight.models.network import Network
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.raster import Raster
 from limelight.web.requests import MapRequest, TargetRequest
+from limelight.web.routes import documents
 from limelight.web.serving import jobs
 from limelight.web.serving.jobs import Job
 from limelight.web.serving.refusals import Refusal
@@ -114,6 +115,29 @@ def test_the_pages_of_one_address_take_turns(queue: WorkQueue) -> None:
         return done
 
     assert asyncio.run(ask()) == ["a1", "b1", "a2", "b2", "a3"]
+
+
+def test_what_goes_first_waits_for_nothing_else_of_its_client_and_keeps_nobody_else_waiting(
+    queue: WorkQueue,
+) -> None:
+    async def ask() -> list[str]:
+        held, done = Held(), list[str]()
+        first = queue.submit(held, "x")
+        await begun(held)
+        named = [("a", "strips"), ("b", "other"), ("a", "look"), ("a", "main")]
+        waiting = [
+            queue.submit(
+                lambda _job, name=name: done.append(name),  # type: ignore[misc]
+                f"x {client}",
+                goes_first=name in ("look", "main"),
+            )
+            for client, name in named
+        ]
+        held.let_go.set()
+        await ended(first, *waiting)
+        return done
+
+    assert asyncio.run(ask()) == ["look", "other", "main", "strips"]
 
 
 def test_who_fills_the_queue_makes_room_for_others_and_nobody_else_does(queue: WorkQueue) -> None:
@@ -381,6 +405,30 @@ def test_many_at_once_are_all_answered_or_told_to_come_back(page: Attacked) -> N
     assert found <= {(200, "done"), (503, "busy"), (200, "busy")}
     assert (200, "done") in found
     assert page.is_well()
+
+
+def test_a_walkthrough_lets_the_maps_of_its_own_page_be_made_meanwhile(
+    page: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, begun, mapped = uploaded(page), threading.Event(), threading.Event()
+
+    def until_mapped(_look: Look, _asked: object, _language: str, progress: Any) -> str:
+        while not mapped.is_set():
+            progress("cells", 1, 8)
+            begun.set()
+        return "the document"
+
+    monkeypatch.setattr(documents, "walk_through", until_mapped)
+    headers = {"x-limelight-client": "one page"}
+    with page.client(headers=headers) as client, ThreadPoolExecutor(1) as pool:
+        walked = pool.submit(client.post, f"/api/photos/{photo}/walkthrough", json={})
+        assert begun.wait(30)
+        body = {"maps": [{}], "replaces": "main", "first": True}
+        came = client.post(f"/api/photos/{photo}/maps", json=body)
+        mapped.set()
+        last = json.loads(walked.result().text.splitlines()[-1])
+        assert json.loads(came.text.splitlines()[-1]) == {"done": 1}
+        assert client.get(last["document"]).text == "the document"
 
 
 def test_the_server_ends_at_once_with_work_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,12 +63,14 @@ class Job(Generic[T]):
         client: Whose it is: an address, and after a space the name that a page gave itself.
         replaces: What it makes superfluous: a later job of the same client and the same name takes
             the place of one that still waits, and stops one at work. "" for nothing.
+        goes_first: Whether it goes before what else waits for its client.
         limits: How long it may take.
     """
 
     work: Callable[[Job[T]], T]
     client: str
     replaces: str
+    goes_first: bool
     limits: Limits
     _loop: asyncio.AbstractEventLoop
     _unread: Unread

@@ -71,13 +71,14 @@ export function pictureOf(photo) {
  * Make maps of the photo one by one.
  *
  * @param {object[]} requests the maps
- * @param {object} options `name`: what a later call of the same name replaces; `signal`; `onMap(n,
- *   map)`, `onError(n, sentence)` and `onProgress({task, done, total})`
+ * @param {object} options `name`: what a later call of the same name replaces; `first`: whether they
+ *   go before what else waits; `signal`; `onMap(n, map)`, `onError(n, sentence)` and
+ *   `onProgress({task, done, total})`
  */
-export async function makeMaps(requests, { name, signal, onMap, onError, onProgress, longest = SMALL }) {
+export async function makeMaps(requests, { name, signal, onMap, onError, onProgress, longest = SMALL, first = false }) {
   if (!requests.length) return;
   const found = (await looking) ?? get().look;
-  const body = { maps: requests, longest, replaces: name };
+  const body = { maps: requests, longest, replaces: name, first };
   const onLine = (line) => {
     if (signal?.aborted) return;
     if (line.map) onMap(line.number, decodeMap(line.map, found.box, requests[line.number]));
@@ -98,6 +99,7 @@ export async function showMain() {
   try {
     await makeMaps([request], {
       name: "main",
+      first: true,
       longest: LARGE,
       signal: abort.signal,
       onMap: (_, map) => set({ main: map, mainError: null }),
