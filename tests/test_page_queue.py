@@ -26,12 +26,12 @@ from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.raster import Raster
 from limelight.web.requests import MapRequest, TargetRequest
 from limelight.web.routes import documents
-from limelight.web.serving import jobs
+from limelight.web.serving import jobs, page_state
 from limelight.web.serving.jobs import Job
 from limelight.web.serving.refusals import Refusal
 from limelight.web.serving.work_queue import WorkQueue
 from limelight.web.settings import Limits, PageSettings
-from limelight.web.subjects import uploads
+from limelight.web.subjects import document_store, uploads
 from limelight.web.subjects.looks import Look, Looks
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import PhotoStore, StoredPhoto
@@ -508,6 +508,28 @@ def test_photos_that_nobody_asks_for_are_dropped_wherever_they_stand() -> None:
     with pytest.raises(Refusal):
         store.get(first.id)
     assert len(store) == 0
+
+
+def test_photos_and_documents_are_dropped_also_where_nobody_asks_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_state, "_DROP_SECONDS", 0.001)
+    monkeypatch.setattr(document_store, "_SECONDS", 0.001)
+    with attacked(PageSettings(port=0, limits=Limits(idle_seconds=0.001))) as idle:
+        idle.state.photos.add(photo_of(2, 2), "a")
+        idle.state.documents.add("<html>")
+        until(lambda: len(idle.state.photos) == len(idle.state.documents) == 0)
+
+
+def test_the_last_document_is_dropped_after_a_while_too() -> None:
+    now = [0.0]
+    store = document_store.DocumentStore(lambda: now[0])
+    only = store.add("<html>")
+    now[0] = 899
+    assert store.get(only) == "<html>"
+    now[0] = 1900
+    with pytest.raises(Refusal):
+        store.get(only)
 
 
 @pytest.fixture(scope="module")
