@@ -7,7 +7,6 @@ import math
 from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from limelight.targets.outputs import OutputSpec
 from limelight.web.application import build_application
 from limelight.web.serving.page_state import PageState
 from limelight.web.settings import PageSettings
-from limelight.web.subjects.answers import first_answers
+from limelight.web.subjects.answers import first_answers, has_several_labels
 from limelight.web.subjects.networks import ServedNetwork, ServedNetworks
 
 CHAT = "llava"
@@ -174,14 +173,44 @@ def test_a_network_of_any_size_sees_the_whole_photo(client: TestClient, photo_id
 
 
 def test_classes_that_do_not_exclude_each_other_have_probabilities_of_their_own() -> None:
-    several = networks()["classifier"]
-    several.model.config = SimpleNamespace(problem_type="multi_label_classification")  # type: ignore[assignment]
+    several = networks()["several"]
     inputs = ModelInputs.of(several.images(_photo()))
     output = _output(several)
     found = first_answers(output, several, inputs, "probability", 5)
     assert {each["index"]: each["probability"] for each in found} == pytest.approx(
         dict(enumerate(output[0].sigmoid().tolist())), rel=1e-4
     )
+
+
+def test_what_is_probed_checked_and_sent_has_the_probability_of_the_answers(
+    client: TestClient, photo_id: str, served: ServedNetworks
+) -> None:
+    assert has_several_labels(_network(served, "several"))
+    score = _output(_network(served, "several"))[0, 1]
+    body = {"network": "several", "target": {"class": 1}}
+    strokes = {"strokes": "AA==", "raster": [1, 1]}
+    probed = client.post(f"/api/photos/{photo_id}/probe", json={**body, **strokes}).json()
+    for part in ("before", "after"):
+        assert probed[part]["probability"] == pytest.approx(float(score.sigmoid()), rel=1e-4)
+    checked = client.post(f"/api/photos/{photo_id}/check", json=body).json()
+    assert (checked["measured"], checked["before"]) == ("score", pytest.approx(float(score)))
+    buffer = BytesIO()
+    _photo().save(buffer, "PNG")
+    sent = client.post(
+        "/api/explain", files={"photo": buffer.getvalue()}, data={"network": "several", "target": 1}
+    )
+    likely = sent.json()["photos"][0]["probability"]
+    assert likely == pytest.approx(float(score.sigmoid()), rel=1e-4)
+
+
+def test_what_is_probed_or_checked_is_named_without_a_place_in_the_input(
+    client: TestClient, photo_id: str
+) -> None:
+    body = {"network": "detector", "target": {"box": SQUARE, "class": 0}}
+    strokes = {"strokes": "AA==", "raster": [1, 1]}
+    probed = client.post(f"/api/photos/{photo_id}/probe", json={**body, **strokes}).json()
+    checked = client.post(f"/api/photos/{photo_id}/check", json=body).json()
+    assert (probed["label"], checked["label"]) == ("square", "square")
 
 
 # Segmenters and detectors

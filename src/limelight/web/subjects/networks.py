@@ -11,8 +11,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from limelight.errors import OptionError
+from limelight.evidence import at_least_float32
 from limelight.inputs import ModelInputs
 from limelight.layers.choice import candidates
 from limelight.layers.record import ModuleCall
@@ -27,7 +29,13 @@ from limelight.runtime.stages import stage_calls
 from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
 from limelight.web.settings import Language
-from limelight.web.subjects.answers import AnswerMeasure, NetworkKind, kind_of, measure_of
+from limelight.web.subjects.answers import (
+    AnswerMeasure,
+    NetworkKind,
+    has_several_labels,
+    kind_of,
+    measure_of,
+)
 from limelight.web.wording import library_words
 
 #: How many networks with texts of a request's own are held; they share their weights.
@@ -103,6 +111,22 @@ class ServedNetwork:
     def takes_texts(self) -> bool:
         """Whether it compares photos with texts, so that its classes are texts."""
         return takes_texts(self.network)
+
+    @cached_property
+    def has_several_labels(self) -> bool:
+        """Whether a photo can have several of its classes at once, each a yes or no by itself."""
+        return has_several_labels(self.network)
+
+    def probability(self, share: Tensor | None, score: Tensor) -> Tensor | None:
+        """Return the probability of a class, `[B]`, as its answers tell it; None if it has none.
+
+        Args:
+            share: Its share of the softmax, `[B]`; None for a score that is of no class.
+            score: Its score, `[B]`.
+        """
+        if share is None or not self.has_several_labels:
+            return share
+        return at_least_float32(score.detach()).sigmoid()
 
     @cached_property
     def layers(self) -> tuple[ServedLayer, ...]:
