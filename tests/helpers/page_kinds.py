@@ -157,6 +157,7 @@ def _network(
 
 def networks() -> dict[str, Network]:
     """Return small networks of every kind by their names."""
+    border = Preprocess(size=(64, 64), resize=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)
     any_size = Preprocess(size=None, resize=None, mean=(0.0,) * 3, std=(1.0,) * 3)
     made = [
         _network("classifier", Classifier(5), ("cat", "dog", "cup", "car", "sky")),
@@ -165,8 +166,10 @@ def networks() -> dict[str, Network]:
         _network("number", Classifier(1)),
         _network("smooth", Smooth(3), ("a", "b", "c")),
         _network("grey", Classifier(4, channels=1), ("a", "b", "c", "d"), channels=1),
+        Network("border", Classifier(3).eval(), border),
         Network("any-size", Classifier(3).eval(), any_size),
         _network("segmenter", Segmenter(), ("dark", "bright", "nothing")),
+        _network("renamed", Segmenter(), ("other", "dark", "bright")),
         _network("detector", Detector(), ("square", "other")),
         compares_texts(["a cat", "a dog"]),
     ]
