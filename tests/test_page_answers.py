@@ -201,6 +201,16 @@ def test_a_region_is_a_share_of_the_photo_also_where_the_map_reaches_past_it(
         assert share == pytest.approx(100 * (heat[inside] > 0).mean(), abs=0.1)
 
 
+def test_a_question_can_be_asked_whatever_panel_was_open(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "detector")
+        page.click("#tab-walkthrough")
+        page.select_option("#network", "llava")
+        page.fill("#question", "what is this ?")
+        assert page.is_visible("#stage-view")
+
+
 def test_the_tray_keeps_the_focus(address: str, chromium: Any) -> None:
     with opened(chromium, address) as watched:
         page = watched.page

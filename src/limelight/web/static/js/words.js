@@ -6,6 +6,7 @@ import { decodeMap, valueAt } from "./heat.js";
 import { sentence } from "./notices.js";
 import { answersInWords, askLines } from "./requests.js";
 import { get, on, set } from "./store.js";
+import { openPanel } from "./tabs.js";
 import { t } from "./texts.js";
 
 /** The longer side of the maps of words, in pixels. */
@@ -50,6 +51,8 @@ export function mount(root) {
   root.append(section);
   on(["network", "language"], showForm);
   on(["photo", "network"], forget);
+  // A wide panel would hide the question, and is itself hidden.
+  on(["network"], () => answersInWords() && openPanel("probe"));
   on(["view.at", "view.signed", "language"], showPlace);
   showForm();
 }
