@@ -6,7 +6,9 @@ import json
 import math
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -461,6 +463,26 @@ def test_errors_about_an_answer_are_told_in_chinese(client: TestClient, photo_id
     body = {"network": CHAT, "question": "what is this ?", "answer": "a purple disc"}
     *_, line = _lines(client, f"/api/photos/{photo_id}/ask?lang=zh", body)
     assert line["error"]["message"].startswith("模型的分词器不认识 'purple'")
+
+
+# What is told of a network
+
+
+def test_nobody_is_told_where_a_file_of_weights_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "mine.pth").touch()
+    told = {
+        str(tmp_path / "mine.pth"): "mine.pth",
+        "beside/mine.pth": "mine.pth",
+        "embedded, ImageNet": "embedded, ImageNet",
+    }
+    for weights, expected in told.items():
+        network = replace(networks()["classifier"], weights=weights)
+        facts = ServedNetworks({"own": network}).facts("own", "en", layers=False)
+        assert facts["weights"] == expected
 
 
 # The stages of a network

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -199,7 +200,7 @@ class ServedNetwork:
         offered = self.layers if layers else self.offered
         return {
             "name": network.name,
-            "weights": network.weights,
+            "weights": _told(network.weights),
             "kind": self.kind,
             "measure": self.measure,
             "classes": list(network.classes or ()),
@@ -313,7 +314,7 @@ def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
     """Return what the page needs to know of a model that answers questions, as plain values."""
     return {
         "name": model.name,
-        "weights": model.weights,
+        "weights": _told(model.weights),
         "kind": "vision-language",
         "measure": "probability",
         "classes": [],
@@ -339,6 +340,12 @@ def method_facts(language: Language) -> list[dict[str, Any]]:
         }
         for name, method in METHODS.items()
     ]
+
+
+def _told(weights: str) -> str:
+    """Return where weights come from; of a file its name, and not where it is on this machine."""
+    path = Path(weights)
+    return path.name if path.is_absolute() or path.exists() else weights
 
 
 def _noise(network: Network) -> torch.Tensor:
