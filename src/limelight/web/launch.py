@@ -88,7 +88,8 @@ def by_name(models: Sequence[ServedModel]) -> dict[str, ServedModel]:
     for model in models:
         if model.name in named:
             raise OptionError(
-                f"Two networks of the page are called {model.name!r}; give each a name of its own."
+                f"Two networks of the page are called {model.name!r}, and they are chosen by name. "
+                "Give each its own: limelight.page(network, also={NAME: other})."
             )
         named[model.name] = model
     return named
