@@ -431,6 +431,37 @@ def test_a_walkthrough_lets_the_maps_of_its_own_page_be_made_meanwhile(
         assert client.get(last["document"]).text == "the document"
 
 
+def test_slow_maps_let_others_be_made_meanwhile_and_wait_for_each_other(
+    page: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, begun, mapped = uploaded(page), threading.Event(), threading.Event()
+    explain, at_work, most = Look.explain, [0], [0]
+
+    def until_mapped(look: Look, request: MapRequest, progress: Any = None) -> Any:
+        if request.method != "rise:masks=8":
+            return explain(look, request, progress)
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        while not mapped.is_set():
+            progress("rise", 1, 8)
+            begun.set()
+        at_work[0] -= 1
+        return explain(look, MapRequest(), progress)
+
+    monkeypatch.setattr(Look, "explain", until_mapped)
+    address, slow = f"/api/photos/{photo}/maps", {"maps": [{"method": "rise:masks=8"}]}
+    with page.client() as client, ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(client.post, address, json=slow) for _ in range(2)]
+        assert begun.wait(30)
+        came = client.post(address, json={"maps": [{"target": {"class": 1}}]})
+        mapped.set()
+        last = [
+            json.loads(each.text.splitlines()[-1]) for each in (came, *(m.result() for m in made))
+        ]
+    assert last == [{"done": 1}] * 3
+    assert most == [1]
+
+
 def test_the_server_ends_at_once_with_work_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     held, told = Held(), list[str]()
     with attacked() as ending:

@@ -9,14 +9,17 @@ from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from limelight.errors import LimelightError
+from limelight.methods import find_method
 from limelight.web.answers.looks import look_as_dict, unasked_as_dict
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.replies import LookReply, json_reply, line_replies
-from limelight.web.requests import LookRequest, MapsRequest
+from limelight.web.requests import LookRequest, MapRequest, MapsRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.refusals import Refusal, refused
 from limelight.web.serving.streams import streamed
+from limelight.web.serving.turns import Turns, streamed_in_turns
 from limelight.web.serving.work_queue import Job
+from limelight.web.subjects.networks import is_quick
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ async def maps(
     """
     stored = state.photos.get(photo_id)
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
+    def work(job: Job[dict[str, Any]] | Turns) -> dict[str, Any]:
         for number, one in enumerate(asked.maps):
             job.check()
             try:
@@ -82,5 +85,15 @@ async def maps(
                 job.tell({"number": number, "map": made})
         return {"done": len(asked.maps)}
 
+    if any(map(_takes_long, asked.maps)):  # others have their turns meanwhile
+        turns = Turns(work, state.settings.limits)
+        return streamed_in_turns(state.queue, turns, client, asked.replaces, language, state.slow)
     job = state.queue.submit(work, client, asked.replaces, goes_first=asked.first)
     return streamed(job, language)
+
+
+def _takes_long(asked: MapRequest) -> bool:
+    try:
+        return asked.method is not None and not is_quick(find_method(asked.method))
+    except LimelightError:  # which is told in place of the map
+        return False

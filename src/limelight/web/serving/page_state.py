@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from limelight.web.requests import LookRequest
 from limelight.web.serving.counters import Counters
@@ -21,7 +21,11 @@ _DROP_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What all requests share."""
+    """What all requests share.
+
+    Attributes:
+        slow: Held by the one request whose maps take many runs: it may hold much memory meanwhile.
+    """
 
     settings: PageSettings
     networks: ServedNetworks
@@ -31,6 +35,7 @@ class PageState:
     documents: DocumentStore
     counters: Counters
     threads: PhotoThreads
+    slow: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def begin(cls, settings: PageSettings, networks: ServedNetworks) -> PageState:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -89,7 +91,8 @@ class Turns:
         return self._progress
 
     def _progress(self, task: str, done: int, total: int) -> None:
-        self.tell({"progress": {"task": task, "done": done, "total": total}})
+        assert self._job is not None
+        self._job.progress(task, done, total)
         self.check()
 
     def stop(self) -> None:
@@ -109,11 +112,18 @@ class Turns:
 
 
 async def told_in_turns(
-    queue: WorkQueue, turns: Turns, client: str, replaces: str, first: Job[Event | None]
+    queue: WorkQueue,
+    turns: Turns,
+    client: str,
+    replaces: str,
+    first: Job[Event | None] | None = None,
 ) -> AsyncIterator[Event]:
-    """Yield what long work tells, and its last event; raise its error."""
-    job = first
+    """Yield what long work tells, and its last event; raise its error.
+
+    `first` is the job of its first turn, if it waits already.
+    """
     try:
+        job = first or queue.submit(turns.take, client, replaces)
         while True:
             async for kind, value in job.events():
                 if kind == "error":
@@ -128,19 +138,32 @@ async def told_in_turns(
 
 
 def streamed_in_turns(
-    queue: WorkQueue, turns: Turns, client: str, replaces: str, language: Language
+    queue: WorkQueue,
+    turns: Turns,
+    client: str,
+    replaces: str,
+    language: Language,
+    alone: asyncio.Lock | None = None,
 ) -> StreamingResponse:
     """Answer with what long work tells, line by line, as `streamed`, and let others in between.
+
+    Args:
+        queue: The queue.
+        turns: The work.
+        client, replaces: As in `WorkQueue.submit`.
+        language: The language of errors.
+        alone: What work of this kind holds from its beginning to its end; None for any at a time.
 
     Raises:
         Refusal: Too many jobs wait already.
     """
-    first = queue.submit(turns.take, client, replaces)
+    first = None if alone else queue.submit(turns.take, client, replaces)
 
     async def lines() -> AsyncIterator[str]:
         try:
-            async for event in told_in_turns(queue, turns, client, replaces, first):
-                yield as_json(event) + "\n"
+            async with alone or nullcontext():
+                async for event in told_in_turns(queue, turns, client, replaces, first):
+                    yield as_json(event) + "\n"
         except Exception as error:
             yield as_json(refused(error, language)[1]) + "\n"
 

@@ -19,7 +19,7 @@ from limelight.evidence import at_least_float32
 from limelight.inputs import ModelInputs
 from limelight.layers.choice import candidates
 from limelight.layers.record import ModuleCall
-from limelight.methods import METHODS
+from limelight.methods import METHODS, Method
 from limelight.models.network import Network
 from limelight.models.prompted import takes_texts, with_texts
 from limelight.models.vision_language import VisionLanguageModel
@@ -325,15 +325,20 @@ def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
     }
 
 
+def is_quick(method: Method) -> bool:
+    """Return whether a method reads one pass of the network and back, rather than many runs."""
+    one_pass = {"gradients", "class weights", "curvature", "attention", "layer attention"}
+    return method.needs <= one_pass and method.family != "words"
+
+
 def method_facts(language: Language) -> list[dict[str, Any]]:
     """Return what the page needs to know of each method, as plain values, in a language."""
-    quick = {"gradients", "class weights", "curvature", "attention", "layer attention"}
     return [
         {
             "name": name,
             "family": method.family,
             "place": method.place,
-            "quick": method.needs <= quick and method.family != "words",
+            "quick": is_quick(method),
             "formula": method.formula,
             "use": library_words(method.use, language),
             "paper": method.paper,
