@@ -65,7 +65,8 @@ class Attacked:
         return f"http://127.0.0.1:{self.port}/"
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        # Certificates, which take long to load, are of no use here.
+        return httpx.Client(base_url=self.url, timeout=30, verify=False, **options)
 
     def wire(self, sent: bytes) -> bytes:
         """Send bytes as they are, and return all that comes back until the page closes."""
@@ -113,7 +114,10 @@ def serving(
             ready.set()
         await application(scope, receive, send)
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # asyncio sends at once only where the socket says that it is of TCP.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         server = EndingServer(uvicorn_config(told, settings), state.queue)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()

@@ -201,6 +201,7 @@ def _bound(settings: PageSettings) -> socket.socket:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
+            listening.listen()  # who asks before the page is ready waits
         except OSError:
             listening.close()
             raise
