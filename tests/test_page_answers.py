@@ -17,7 +17,7 @@ from helpers.page_server import browser, opened, served
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     every = networks()
-    offered = {name: every[name] for name in ("detector", "clip", "number")}
+    offered = {name: every[name] for name in ("detector", "clip", "number", "segmenter")}
     with served(networks={**offered, "llava": asked("llava")}) as url:
         yield url
 
@@ -76,14 +76,35 @@ def test_an_object_is_chosen_in_the_list_and_on_the_photo(address: str, chromium
         page.locator("#objects-list button").focus()
         page.keyboard.press("Enter")  # once more lets it go
         _wait(page, "!get().target.box && get().main && !get().main.request.target.box")
-        box = page.locator("#stage-view").bounding_box()
-        scale = min(box["width"] / PHOTO[0], box["height"] / PHOTO[1])
-        left = box["x"] + (box["width"] - PHOTO[0] * scale) / 2
-        top = box["y"] + (box["height"] - PHOTO[1] * scale) / 2
-        page.mouse.click(left + scale * (SQUARE[0] + 8), top + scale * (SQUARE[1] + 8))
+        _click(page, SQUARE[0] + 8, SQUARE[1] + 8)
         _wait(page, "get().target.box")
-        page.mouse.click(left + scale * 20, top + scale * 50)  # where no object is
+        _click(page, 20, 50)  # where no object is
         assert _state(page, "get().target.box") == pytest.approx(SQUARE)
+
+
+def _click(page: Any, x: float, y: float) -> None:
+    """Click at a point of the photo, in its pixels."""
+    box = page.locator("#stage-view").bounding_box()
+    scale = min(box["width"] / PHOTO[0], box["height"] / PHOTO[1])
+    left = box["x"] + (box["width"] - PHOTO[0] * scale) / 2
+    top = box["y"] + (box["height"] - PHOTO[1] * scale) / 2
+    page.mouse.click(left + scale * x, top + scale * y)
+
+
+def test_a_place_of_a_segmenter_is_explained_by_itself(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "segmenter")
+        names = page.locator(".targets > .chips .name").all_inner_texts()
+        assert names == ["dark", "bright"]  # those that are present, the largest first
+        assert page.get_by_text("Explain the place pointed at").is_disabled()
+        _click(page, SQUARE[0] + 8, SQUARE[1] + 8)
+        page.get_by_text("Explain the place pointed at").click()
+        _wait(page, "get().main?.request.target.pixel")
+        assert _state(page, "get().main.label") == "bright"
+        page.get_by_text("Explain the class everywhere").click()
+        _wait(page, "get().main && !get().main.request.target.pixel")
+        assert _state(page, "get().main.label") == "dark"
 
 
 def test_texts_of_ones_own_are_compared(address: str, chromium: Any) -> None:

@@ -7,6 +7,7 @@ import math
 from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import limelight
 from helpers.asking import asked
 from helpers.page_kinds import PHOTO, SIDE, SQUARE, Letters, compares_texts, networks
 from limelight.errors import ModelError
+from limelight.inputs import ModelInputs
 from limelight.models.network import Network
 from limelight.models.prompted import Prompted, takes_texts, with_texts
 from limelight.runtime.stages import stage_calls
@@ -27,6 +29,7 @@ from limelight.targets.outputs import OutputSpec
 from limelight.web.application import build_application
 from limelight.web.serving.page_state import PageState
 from limelight.web.settings import PageSettings
+from limelight.web.subjects.answers import first_answers
 from limelight.web.subjects.networks import ServedNetwork, ServedNetworks
 
 CHAT = "llava"
@@ -141,6 +144,20 @@ def test_a_network_of_one_number_answers_with_a_score_and_no_probability(
     assert _map(client, photo_id, network="number")["score"] == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.parametrize(("method", "code"), [("shapleycam", "method-error"), ("rise", "internal")])
+def test_a_map_that_fails_in_the_network_leaves_the_others(
+    client: TestClient, photo_id: str, method: str, code: str
+) -> None:
+    asked_for = [{"network": "smooth", "method": name} for name in (method, "gradcam")]
+    lines = _lines(client, f"/api/photos/{photo_id}/maps?lang=zh", {"maps": asked_for})
+    failed, made = (line for line in lines if "number" in line)
+    assert failed["error"]["code"] == code
+    assert ("hardsigmoid" in failed["error"]["message"]) == (code == "method-error")
+    assert "one at a time" not in failed["error"]["message"]  # it may be none of the reader's
+    assert made["map"]["label"] in "abc"
+    assert lines[-1] == {"done": 2}
+
+
 def test_a_network_of_one_channel_is_shown_grey(client: TestClient, photo_id: str) -> None:
     found = _look(client, photo_id, "grey")
     assert found["input"] == [SIDE, SIDE]
@@ -154,6 +171,17 @@ def test_a_network_of_any_size_sees_the_whole_photo(client: TestClient, photo_id
     made = _map(client, photo_id, network="any-size")
     assert made["columns"] / made["rows"] == PHOTO[0] / PHOTO[1]
     assert client.get("/api/networks/any-size").json()["input"] is None
+
+
+def test_classes_that_do_not_exclude_each_other_have_probabilities_of_their_own() -> None:
+    several = networks()["classifier"]
+    several.model.config = SimpleNamespace(problem_type="multi_label_classification")  # type: ignore[assignment]
+    inputs = ModelInputs.of(several.images(_photo()))
+    output = _output(several)
+    found = first_answers(output, several, inputs, "probability", 5)
+    assert {each["index"]: each["probability"] for each in found} == pytest.approx(
+        dict(enumerate(output[0].sigmoid().tolist())), rel=1e-4
+    )
 
 
 # Segmenters and detectors
@@ -175,11 +203,11 @@ def test_a_segmenter_is_asked_about_a_pixel_and_about_a_box_of_the_photo(
 ) -> None:
     inside = (SQUARE[0] + 8, SQUARE[1] + 8)
     at_pixel = _map(client, photo_id, network="segmenter", target={"pixel": inside})
-    assert at_pixel["label"].startswith("bright")
+    assert at_pixel["label"] == "bright"  # where it is stands beside it, in pixels of the photo
     in_box = _map(client, photo_id, network="segmenter", target={"box": SQUARE, "class": "bright"})
-    assert in_box["label"].startswith("bright")
+    assert in_box["label"] == "bright"
     elsewhere = _map(client, photo_id, network="segmenter", target={"pixel": (20, 50)})
-    assert elsewhere["label"].startswith("dark")
+    assert elsewhere["label"] == "dark"
     assert in_box["region"] is None
 
 
@@ -392,7 +420,7 @@ def test_the_layers_that_are_offered_are_those_found_by_measuring_all(name: str)
 
     network = networks()[name]
     images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    inputs, spec = limelight.inputs.ModelInputs.of(images), OutputSpec()
+    inputs, spec = ModelInputs.of(images), OutputSpec()
     paths, calls = stage_calls(network.model, inputs, spec)
     measured = cached_record(network.model, inputs, spec)
     assert paths == stages(measured)

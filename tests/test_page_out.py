@@ -25,6 +25,7 @@ from helpers import page_networks
 from helpers.asked_pages import asked_page, hold, photo_bytes
 from helpers.commands import Runner, folder, run
 from helpers.pages import packed_in, read
+from limelight.cli.network_options import NetworkOptions
 from limelight.models.network import Network
 from limelight.web.answers.code_lines import code_lines
 from limelight.web.requests import FileRequest
@@ -193,6 +194,33 @@ def test_random_weights_and_texts_are_named_in_both_lines() -> None:
     first, command = lines["command"].split(" && ")
     assert shlex.split(first) == ["printf", "%s\\n", "a cat", "it's a dog", ">", "texts.txt"]
     assert "--weights none --classes texts.txt" in command
+
+
+def test_both_lines_show_the_network_what_the_page_shows_it(
+    folder: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"class {number}" for number in range(5)]
+    (folder / "names.txt").write_text("\n".join(names))
+    options = NetworkOptions(
+        model="helpers.page_networks:classifier", no_crop=True, mean="0.4", classes="names.txt"
+    )
+    network = options.load()
+    settings = PageSettings(loading={network.name: options.as_words})
+    with asked_page({network.name: network}, settings) as (client, _):
+        photo = hold(client)
+        asked = {"kind": "arrays", "target": {"class": 2}}
+        name, data = taken(client, photo, **asked)
+        lines = lines_of(client, photo, **asked)
+    assert name == "cat-class-2.npz"
+    (folder / "cat.png").write_bytes(photo_bytes())
+    exec(lines["python"], {})
+    by_python = (folder / name).read_bytes()
+    code, _, errors = run(*shlex.split(lines["command"])[1:])
+    assert code == 0, errors
+    for file in (by_python, (folder / name).read_bytes()):
+        np.testing.assert_allclose(heatmap_in(file), heatmap_in(data), rtol=0, atol=1e-5)
+    cropped = limelight.explain(page_networks.classifier(), folder / "cat.png", target=2).heatmap
+    assert np.abs(cropped.numpy() - heatmap_in(data)).max() > 0.05
 
 
 def test_a_photo_that_looks_like_an_option_is_none_in_the_command(networks: Any) -> None:

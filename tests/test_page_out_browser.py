@@ -59,7 +59,7 @@ def chosen(page: Any, kind: str) -> None:
 def saved(page: Any, folder: Path) -> Path:
     with page.expect_download() as download:
         page.click("#save")
-    path = folder / download.value.suggested_filename
+    path: Path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
 

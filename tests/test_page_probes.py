@@ -31,7 +31,7 @@ from helpers.probed_networks import (
     photo,
 )
 from limelight.metrics import METRICS
-from limelight.web.answers.checks import RANDOM_MAPS, SHARE
+from limelight.web.answers.checks import RANDOM_MAPS, SHARE, check_verdict
 from limelight.web.answers.probes import BLUR, EDGE
 from limelight.web.application import build_application
 from limelight.web.serving.page_state import PageState
@@ -199,7 +199,7 @@ def test_the_channels_of_a_cell_are_those_of_grad_cam_by_hand(
     assert isinstance(model, Tiny)
     image = PREPROCESS(photo(0))[None]
     activations = model.second(model.first(image)).detach().requires_grad_()
-    score = model.classes(4 * activations.mean((2, 3)))[0, 1]
+    score = model.head(activations)[0, 1]
     (gradients,) = torch.autograd.grad(score, activations)
     layer, slopes = activations.detach()[0], gradients[0]
     weights = slopes.mean((1, 2))
@@ -302,9 +302,36 @@ def test_the_quick_check_is_the_probability_left_beside_random_maps_and_the_cent
     assert checked["centre"] == pytest.approx(left("centre"), rel=1e-3)
     assert checked["chance"]["mean"] == pytest.approx(sum(chance) / len(chance), rel=1e-3)
     assert checked["chance"]["lowest"] == pytest.approx(min(chance), rel=1e-3)
-    assert (checked["verdict"] == "ahead") == (
-        checked["own"] < min(checked["chance"]["lowest"], checked["centre"])
-    )
+    assert checked["verdict"] == _verdict_by_hand(checked)
+
+
+def _verdict_by_hand(checked: dict[str, Any]) -> str:
+    own, centre, chance = (checked[name] for name in ("own", "centre", "chance"))
+    if min(own, centre, chance["lowest"]) > 0.95 * checked["before"]:
+        return "no-loss"
+    if own >= chance["mean"]:
+        return "no-better"
+    if own >= centre:
+        return "behind-centre"
+    return "ahead" if own < chance["lowest"] else "ahead-on-average"
+
+
+@pytest.mark.parametrize(
+    ("before", "own", "centre", "verdict"),
+    [
+        (0.9, 0.1, 0.3, "ahead"),
+        (0.9, 0.3, 0.35, "ahead-on-average"),
+        (0.9, 0.3, 0.25, "behind-centre"),
+        (0.9, 0.6, 0.7, "no-better"),
+        (0.21, 0.205, 0.22, "no-loss"),
+        (-1.0, -3.0, -2.0, "ahead"),  # scores may be negative
+    ],
+)
+def test_the_verdict_of_the_check_is_that_of_the_numbers(
+    before: float, own: float, centre: float, verdict: str
+) -> None:
+    chance = [0.2 + 0.05 * i for i in range(RANDOM_MAPS)]
+    assert check_verdict(before, own, chance, centre) == verdict
 
 
 def test_a_map_that_shows_nothing_is_not_checked(client: TestClient, photo_id: str) -> None:

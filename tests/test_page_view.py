@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from limelight.photos.samples import find_sample
 from limelight.web.settings import Limits, PageSettings
 
 pytest.importorskip("skimage")
+
+#: A screen on which the strips are far down, so that they are not made.
+PHONE = {"width": 400, "height": 800}
 
 LIMITS = Limits(upload_bytes=400_000, pixels=300_000)
 
@@ -129,7 +133,7 @@ def at(heatmap: torch.Tensor, network: Any, photo: Image.Image, x: float, y: flo
 def test_an_uploaded_photo_shows_its_five_most_probable_classes(
     chromium: Any, address: str, network: Any, photo: Image.Image
 ) -> None:
-    with opened(chromium, address) as watched:
+    with opened(chromium, address, viewport=PHONE) as watched:
         page = watched.page
         page.set_input_files("#files", find_sample("chelsea"))
         explained(page, "tiger cat")
@@ -275,7 +279,7 @@ def test_what_is_no_photo_or_too_large_is_refused_in_a_sentence(
     wrong.write_text("These are notes, and no picture.")
     huge.write_bytes(bytes(LIMITS.upload_bytes + 1))
     Image.new("L", (1000, 301)).save(wide)
-    with opened(chromium, address) as watched:
+    with opened(chromium, address, viewport=PHONE) as watched:
         page, notice = watched.page, watched.page.locator("#notice")
         page.set_input_files("#files", huge)
         expect(notice).to_contain_text("huge.png has 0.4 MB")
@@ -291,8 +295,51 @@ def test_what_is_no_photo_or_too_large_is_refused_in_a_sentence(
         expect(notice).to_be_hidden()
 
 
+#: Drops or pastes a file on the page, as the system would.
+HAND_OVER = """([kind, code, name]) => {
+  const bytes = Uint8Array.from(atob(code), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  document.body.dispatchEvent(
+    kind === "paste"
+      ? new ClipboardEvent("paste", { clipboardData: data, ...options })
+      : new DragEvent(kind, { dataTransfer: data, ...options })
+  );
+}"""
+
+
+def test_photos_are_dropped_pasted_taken_from_a_folder_and_by_the_camera(
+    chromium: Any, address: str, tmp_path: Path
+) -> None:
+    code = b64encode(find_sample("chelsea").read_bytes()).decode()
+    (tmp_path / "notes.txt").write_text("no photo")
+    for number in range(8):
+        Image.new("RGB", (32, 32), (20 * number, 90, 30)).save(tmp_path / f"{number}.png")
+    with opened(chromium, address, viewport=PHONE) as watched:
+        page, tray = watched.page, watched.page.locator(".tray li")
+        page.evaluate(HAND_OVER, ["drop", code, "dropped.png"])
+        explained(page, "tiger cat")
+        page.evaluate(HAND_OVER, ["paste", code, "pasted.png"])
+        expect(page.locator(".thumb[aria-label='pasted.png']")).to_have_attribute(
+            "aria-pressed", "true"
+        )
+        page.set_input_files("#folder", tmp_path)
+        expect(tray).to_have_count(10)
+        page.locator(".ways button").nth(2).click()
+        page.locator("dialog .primary:enabled").click()
+        expect(tray).to_have_count(11)
+        expect(page.locator(".thumb[aria-pressed=true]")).to_have_attribute(
+            "aria-label", re.compile("camera-")
+        )
+
+
 def test_two_users_at_the_same_time_see_their_own_photos(chromium: Any, address: str) -> None:
-    with opened(chromium, address) as one, opened(chromium, address, locale="zh-CN") as other:
+    options = {"viewport": PHONE}
+    with (
+        opened(chromium, address, **options) as one,
+        opened(chromium, address, locale="zh-CN", **options) as other,
+    ):
         one.page.click("[data-sample=chelsea]")
         other.page.click("[data-sample=coffee]")
         explained(one.page, "tiger cat")
@@ -334,7 +381,7 @@ def reach(page: Any, selector: str, key: str = "Tab") -> None:
 
 
 def test_the_page_fits_a_telephone_in_both_languages(chromium: Any, address: str) -> None:
-    with opened(chromium, address, viewport={"width": 400, "height": 800}) as watched:
+    with opened(chromium, address, viewport=PHONE) as watched:
         page = watched.page
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
         page.click("[data-sample=chelsea]")
@@ -350,7 +397,7 @@ def test_the_page_fits_a_telephone_in_both_languages(chromium: Any, address: str
 
 
 def test_a_photo_that_is_not_held_any_more_is_sent_again(chromium: Any, address: str) -> None:
-    with opened(chromium, address) as watched:
+    with opened(chromium, address, viewport=PHONE) as watched:
         page = watched.page
         with page.expect_response("**/maps*") as answer:
             page.set_input_files("#files", find_sample("chelsea"))

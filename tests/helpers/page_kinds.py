@@ -50,6 +50,16 @@ class Classifier(_Body):
         return logits
 
 
+class Smooth(Classifier):
+    """Its last activation has no second derivative in PyTorch; and it runs on one image alone."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > 1:
+            raise RuntimeError("one at a time")
+        logits: Tensor = self.head(nn.functional.hardsigmoid(self.features(images)).mean((2, 3)))
+        return logits
+
+
 class Segmenter(_Body):
     """Class 1 where it is bright, class 0 elsewhere; class 2 nowhere."""
 
@@ -143,6 +153,7 @@ def networks() -> dict[str, Network]:
         _network("classifier", Classifier(5), ("cat", "dog", "cup", "car", "sky")),
         _network("nameless", Classifier(5)),
         _network("number", Classifier(1)),
+        _network("smooth", Smooth(3), ("a", "b", "c")),
         _network("grey", Classifier(4, channels=1), ("a", "b", "c", "d"), channels=1),
         Network("any-size", Classifier(3).eval(), any_size),
         _network("segmenter", Segmenter(), ("dark", "bright", "nothing")),

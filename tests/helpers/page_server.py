@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import limelight
-from limelight.models.network import Network
-from limelight.web.launch import PageServer
+from limelight.web.launch import PageServer, ServedModel
 from limelight.web.settings import PageSettings
 
 #: What keeps Chromium to itself.
@@ -28,7 +27,7 @@ ANSWERED_ERROR = "Failed to load resource: the server responded with a status of
 
 @contextlib.contextmanager
 def served(
-    settings: PageSettings | None = None, networks: Mapping[str, Network] | None = None
+    settings: PageSettings | None = None, networks: Mapping[str, ServedModel] | None = None
 ) -> Iterator[str]:
     """Serve the page at a port that is free, in a thread; yield its address.
 
@@ -36,7 +35,7 @@ def served(
         settings: How it is served.
         networks: Networks by their names; None for the embedded network.
     """
-    loaded = networks or {"efficientnet-lite0": limelight.load_model()}
+    loaded: Mapping[str, ServedModel] = networks or {"efficientnet-lite0": limelight.load_model()}
     with PageServer(settings or PageSettings(port=0), loaded) as page:
         yield page.url
 

@@ -28,7 +28,11 @@ class Tiny(nn.Module):
             self.classes.weight[2] = -self.classes.weight[2].abs() - 0.1
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classes(4 * self.second(self.first(x)).mean((2, 3)))  # type: ignore[no-any-return]
+        return self.head(self.second(self.first(x)))
+
+    def head(self, cells: Tensor) -> Tensor:
+        """Return the scores of the classes, far enough apart that what is painted over shows."""
+        return self.classes(30 * cells.mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Middle(nn.Module):

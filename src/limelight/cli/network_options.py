@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -135,6 +136,18 @@ class NetworkOptions:
         """The options given that say how a photo becomes the network's input, as name=value."""
         names = ("size", "resize", "no_crop", "window", "mean", "std")
         return [f"{name}={value}" for name in names if (value := getattr(self, name))]
+
+    @property
+    def as_words(self) -> dict[str, str]:
+        """The options given that say what the network is shown and what its classes are called.
+
+        They are by their names, "" for one without a value; of a file, its name alone.
+        """
+        words = {} if self.classes is None else {"classes": Path(self.classes).name}
+        given = {"size": self.size, "resize": self.resize, "window": self.window}
+        given |= {"mean": self.mean, "std": self.std}
+        words |= {name: value for name, value in given.items() if value is not None}
+        return words | ({"no-crop": ""} if self.no_crop else {})
 
     def _changed(self, network: Network) -> Preprocess:
         """Return the network's preprocessing, changed as the options say.

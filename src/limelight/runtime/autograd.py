@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from limelight.errors import WRITTEN_ON
+from limelight.errors import WRITTEN_ON, MethodError
 
 
 class KeepGrad(TorchFunctionMode):
@@ -75,6 +76,10 @@ def differentiate(
     Where `total` is not a single number, `along` weighs its entries, as in `torch.autograd.grad`.
     With `graph` the gradients can be differentiated again. The error that autograd raises when a
     tensor was written on in place gets a note that says what to do.
+
+    Raises:
+        MethodError: What is differentiated is a gradient itself, and an operator has no second
+            derivative.
     """
     if not total.requires_grad:
         return [torch.zeros_like(source) for source in sources]
@@ -85,6 +90,12 @@ def differentiate(
     except RuntimeError as error:
         if "modified by an inplace operation" in str(error):
             error.add_note(WRITTEN_ON)
+        missing = re.match(r"derivative for (\S+) is not implemented", str(error))
+        if missing:
+            raise MethodError(
+                f"The method needs second derivatives, and {missing[1]}, an operator of the "
+                "network, has none in PyTorch. Use 'gradcam'."
+            ) from error
         raise
     return [
         torch.zeros_like(source) if gradient is None else gradient

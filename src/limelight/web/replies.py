@@ -256,7 +256,9 @@ class CheckReply(_Reply):
     before: float | None = None
     chance: ChanceFacts | None = None
     centre: float | None = None
-    verdict: Literal["ahead", "ahead-on-average", "behind-centre", "no-better"] | None = None
+    verdict: (
+        Literal["no-loss", "ahead", "ahead-on-average", "behind-centre", "no-better"] | None
+    ) = None
 
 
 class MetricFacts(_Reply):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -66,6 +67,8 @@ class PageSettings:
         language: The language of the page for whoever names none; None for that of the browser.
         framed_by: The origins whose pages may hold this one in a frame, as a notebook does.
         names: Host names under which the page may be asked for, besides addresses.
+        loading: The options of the command by which a network was loaded, beside its name and
+            weights, by the name of the network: "" for an option without a value.
     """
 
     host: str = "127.0.0.1"
@@ -77,6 +80,7 @@ class PageSettings:
     language: Language | None = None
     framed_by: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    loading: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse an open door: other machines may ask only with a password.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +129,7 @@ def page(
         if open_browser:
             webbrowser.open(url)
 
+    settings = replace(settings, loading={networks[0].name: network_options.as_words})
     try:
         serve(settings, {each.name: each for each in networks}, announce)
     except KeyboardInterrupt:

@@ -28,9 +28,13 @@ RANDOM_MAPS = 9
 #: A probability below this has little to lose; then the score before softmax is read.
 _LEAST_PROBABILITY = 0.05
 
-#: What the check says: the map takes away more of the score than the centre and all random maps;
-#: than most, by their mean, and the centre; than random maps alone; or no more than those.
-CheckVerdict = Literal["ahead", "ahead-on-average", "behind-centre", "no-better"]
+#: A loss of less than this share of the score is none to speak of.
+_LEAST_LOSS = 0.05
+
+#: What the check says: nothing, where no map takes away anything to speak of; or that the map
+#: takes away more of the score than the centre and all random maps; than most, by their mean, and
+#: the centre; than random maps alone; or no more than those.
+CheckVerdict = Literal["no-loss", "ahead", "ahead-on-average", "behind-centre", "no-better"]
 
 
 def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> 
             "count": len(chance),
         },
         "centre": finite(centre),
-        "verdict": _verdict(own, chance, centre),
+        "verdict": check_verdict(before, own, chance, centre),
     }
 
 
@@ -117,8 +121,10 @@ def _read(perturbed: PerturbedModel, changed: Tensor, *, by_probability: bool) -
     return float(read(1, lambda _number, _image: changed)[0, 0])
 
 
-def _verdict(own: float, chance: list[float], centre: float) -> CheckVerdict:
+def check_verdict(before: float, own: float, chance: list[float], centre: float) -> CheckVerdict:
     """Return what the check says; less is better."""
+    if before - min(own, centre, *chance) < _LEAST_LOSS * abs(before):
+        return "no-loss"
     if own < min(chance) and own < centre:
         return "ahead"
     if own >= sum(chance) / len(chance):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from limelight.models.network import Network
@@ -24,9 +26,16 @@ _WEIGHT_FILES: Final = (".pth", ".pt", ".safetensors")
 #: The file from which the command reads texts that photos are compared with.
 _TEXT_FILE: Final = "texts.txt"
 
+#: The option that says what classes are called; the others say what the network is shown.
+_CLASSES: Final = frozenset({"classes"})
+
 
 def code_lines(
-    asked: FileRequest, served: ServedNetwork, photo: str, language: Language
+    asked: FileRequest,
+    served: ServedNetwork,
+    photo: str,
+    language: Language,
+    loading: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the lines that write the same file as the page, from the photo beside them.
 
@@ -37,6 +46,8 @@ def code_lines(
         served: The network.
         photo: The name of the photo.
         language: The language of remarks.
+        loading: The options of the command by which the network was loaded, beside its name and
+            weights.
 
     Returns:
         `python`, `command` (None where the command cannot make it), and in `note` what to know of
@@ -48,21 +59,31 @@ def code_lines(
     at_region = asked.target.box is not None and served.kind == "segmenter"
     why = "own-network" if is_own else "no-region" if at_region else ""
     return {
-        "python": _python(asked, served, photo, file, is_own=is_own),
-        "command": None if why else _command(asked, served, photo, file),
+        "python": _python(asked, served, photo, file, loading, is_own=is_own),
+        "command": None if why else _command(asked, served, photo, file, loading),
         "note": say(f"page.out.{why}", language) if why else "",
     }
 
 
 def _python(
-    asked: FileRequest, served: ServedNetwork, photo: str, file: str, *, is_own: bool
+    asked: FileRequest,
+    served: ServedNetwork,
+    photo: str,
+    file: str,
+    loading: Mapping[str, str],
+    *,
+    is_own: bool,
 ) -> str:
     imports, before, target = _python_target(asked.target, served)
     options = {"target": target, "method": _or_none(asked.method), "layer": _or_none(asked.layer)}
     network = served.network
     weights = _weights(network)
     texts = f"[{', '.join(map(_quoted, asked.texts))}]" if asked.texts else None
-    named = {"weights": _quoted(weights) if weights else None, "classes": texts}
+    named = {
+        "weights": _quoted(weights) if weights else None,
+        "classes": texts or _or_none(loading.get("classes")),
+        "preprocess": f"limelight.{network.preprocess!r}" if loading.keys() - _CLASSES else None,
+    }
     loaded = _quoted(network.name) + _arguments(named)
     call = (
         f"limelight.Network({_quoted(network.name)}, model)" if is_own else f"load_model({loaded})"
@@ -136,31 +157,38 @@ def _python_target(
     return ["import torch"], before, f"limelight.Region({chosen}, where)"
 
 
-def _command(asked: FileRequest, served: ServedNetwork, photo: str, file: str) -> str:
+def _command(
+    asked: FileRequest,
+    served: ServedNetwork,
+    photo: str,
+    file: str,
+    loading: Mapping[str, str],
+) -> str:
     network, target = served.network, asked.target
     words = ["limelight", "explain", f"./{photo}" if photo.startswith("-") else photo]
     weights = _weights(network)
     against = class_word(target.against, served)
     given: list[tuple[str, object]] = [
-        ("--model", network.name),
-        ("--weights", weights or None),
-        ("--classes", _TEXT_FILE if asked.texts else None),
-        ("--target", class_word(target.class_, served)),
-        ("--against", against),
-        ("--counterfactual", True if target.counterfactual else None),
-        ("--box", None if target.box is None else _in_pixels(target.box)),
-        ("--pixel", None if target.pixel is None else _in_pixels(target.pixel[::-1])),
-        ("--method", asked.method),
-        ("--layer", asked.layer),
+        ("model", network.name),
+        ("weights", weights or None),
+        *((name, value or True) for name, value in loading.items() if name not in _CLASSES),
+        ("classes", _TEXT_FILE if asked.texts else loading.get("classes")),
+        ("target", class_word(target.class_, served)),
+        ("against", against),
+        ("counterfactual", True if target.counterfactual else None),
+        ("box", None if target.box is None else _in_pixels(target.box)),
+        ("pixel", None if target.pixel is None else _in_pixels(target.pixel[::-1])),
+        ("method", asked.method),
+        ("layer", asked.layer),
         *_command_file(asked, file),
     ]
     for name, value in given:
         if value is True:
-            words.append(name)
+            words.append(f"--{name}")
         elif value is not None:
             # A value that begins with a dash would be taken for an option.
             is_apart = not str(value).startswith("-")
-            words += [name, str(value)] if is_apart else [f"{name}={value}"]
+            words += [f"--{name}", str(value)] if is_apart else [f"--{name}={value}"]
     line = shlex.join(words)
     if not asked.texts:
         return line
@@ -171,20 +199,20 @@ def _command(asked: FileRequest, served: ServedNetwork, photo: str, file: str) -
 def _command_file(asked: FileRequest, file: str) -> list[tuple[str, object]]:
     """Return the options that write the file."""
     if asked.kind == "table":
-        return [("--table", file)]
+        return [("table", file)]
     if asked.kind == "regions":
         return [
-            ("--regions", _regions_out(asked, file)),
-            ("--regions-format", asked.regions),
-            ("--threshold", asked.threshold),
+            ("regions", _regions_out(asked, file)),
+            ("regions-format", asked.regions),
+            ("threshold", asked.threshold),
         ]
     if asked.kind == "arrays":
-        return [("--whole", True if asked.whole else None), ("--out", file)]
+        return [("whole", True if asked.whole else None), ("out", file)]
     return [
-        ("--picture", asked.picture),
-        ("--colormap", asked.colormap),
-        ("--whole" if asked.whole else "--crop", True),
-        ("--out", file),
+        ("picture", asked.picture),
+        ("colormap", asked.colormap),
+        ("whole" if asked.whole else "crop", True),
+        ("out", file),
     ]
 
 

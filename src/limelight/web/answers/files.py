@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from limelight.explanation import Explanation
 from limelight.tables import EXPLANATION_COLUMNS, csv_text
@@ -58,6 +58,7 @@ def make_file(
     served: ServedNetwork,
     *,
     beside: Callable[[], Sequence[Explanation]],
+    code: Mapping[str, Any],
     language: Language,
 ) -> MadeFile:
     """Return a file of the map of one photo.
@@ -67,6 +68,7 @@ def make_file(
         asked: Which file.
         served: The network.
         beside: Makes the other maps of a page.
+        code: The lines that make the same, for a page.
         language: The language of a page.
 
     Raises:
@@ -79,7 +81,8 @@ def make_file(
         text = csv_text(explanation.rows([photo]), EXPLANATION_COLUMNS, line_end="\r\n")
         return MadeFile(name, text.encode())
     if asked.kind == "page":
-        html = shared_page(explanation, beside(), asked, served, language=language)
+        network = served.network.name
+        html = shared_page(explanation, beside(), asked, network, code=code, language=language)
         return MadeFile(name, html.encode(errors="backslashreplace"))
     with tempfile.TemporaryDirectory(prefix="limelight-") as folder:
         if asked.kind == "regions":

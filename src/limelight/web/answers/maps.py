@@ -20,8 +20,10 @@ from limelight.web.wording import library_words, status_sentence
 #: Heat is sent in 65535 steps from 0 to 1, signed values in 32767 to either side.
 _HEAT_STEPS, _SIGNED_STEPS = 65535, 32767
 
-#: What a label says of the box of an object, in pixels of the network's input.
-_PLACE = re.compile(r" in box \[[-\d., ]+\]")
+#: What a label says of a place, in pixels of the network's input: these are told beside the map, in
+#: pixels of the photo.
+_BOX = re.compile(r" in box \[[-\d., ]+\]")
+_PLACE = re.compile(rf"{_BOX.pattern}| at pixel \([-\d, ]+\)| in the mask")
 
 
 def map_as_dict(explanation: Explanation, longest: int, language: Language) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def packed_map(heatmap: Tensor, signed: Tensor) -> dict[str, Any]:
 
 def _region(explanation: Explanation) -> list[float] | None:
     """Return the box of the photo whose object is explained; None for other targets."""
-    if not _PLACE.search(explanation.label[0]) or explanation.region is None:
+    if not _BOX.search(explanation.label[0]) or explanation.region is None:
         return None
     rows, columns = explanation.region[0].nonzero(as_tuple=True)
     if explanation.crops is None or not len(rows):

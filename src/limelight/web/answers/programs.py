@@ -11,23 +11,32 @@ from typing import Any
 
 import torch
 
-from limelight.application import DEFAULT
+from limelight.application import (
+    DEFAULT,
+    apply_method,
+    apply_where_connected,
+    cut_for_methods,
+    layer_to_cut,
+    method_for,
+)
 from limelight.errors import LimelightError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
+from limelight.methods import Method
 from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.photos.memory import bytes_to_hold
-from limelight.pipeline import explain_layers, named_method
+from limelight.pipeline import named_method
 from limelight.progress import ProgressCallback
-from limelight.targets import as_target
+from limelight.target_evidence import TargetEvidence
+from limelight.targets import ScoreTarget, as_target
 from limelight.web.answers.looks import named_answer
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import ExplainFields, TargetRequest
 from limelight.web.serving.refusals import Refusal, refused
 from limelight.web.settings import Language, Limits
 from limelight.web.subjects.answers import first_answers
-from limelight.web.subjects.looks import check_runs
+from limelight.web.subjects.looks import check_cells, check_runs
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.targets import read_choice
 from limelight.web.subjects.uploads import read_upload
@@ -84,12 +93,8 @@ def explain_sent(
 
     def explain_batch(photos: Sequence[_Decoded]) -> list[Explanation]:
         progress(asked.method or "", 0, 0)  # work that nobody waits for any more ends here
-        options = replace(served.options, progress=progress)
         inputs = ModelInputs.of(torch.cat([photo.images for photo in photos]))
-        check_runs(method or DEFAULT, inputs.image.numel(), limits)
-        model, layers = served.network.model, [asked.layer]
-        with torch.inference_mode(False):
-            ((explanation,),) = explain_layers(model, inputs, [target], method, layers, options)
+        explanation = _explain(inputs, served, target, method, asked.layer, limits, progress)
         return [explanation[number].drawn_on([photo.crop]) for number, photo in enumerate(photos)]
 
     left = list(sent)
@@ -120,6 +125,32 @@ def explain_sent(
                 else:
                     parts += [[number] for number in numbers]
         yield from (outcomes[number] for number in range(len(some)))
+
+
+def _explain(
+    inputs: ModelInputs,
+    served: ServedNetwork,
+    target: ScoreTarget,
+    method: Method | None,
+    layer: str | None,
+    limits: Limits,
+    progress: ProgressCallback,
+) -> Explanation:
+    """Return the explanation of a batch, as `explain`, within the limits of the page."""
+    model, options = served.network.model, replace(served.options, progress=progress)
+    like = method or DEFAULT
+    check_runs(like, inputs.image.numel(), limits)
+    place = layer_to_cut(like, layer)
+    with torch.inference_mode(False):
+        (cut,) = cut_for_methods(model, inputs, [like], [place], options, [target])
+        evidence = TargetEvidence(cut, target, options)
+        applied = method_for(evidence.scores, method)
+        if applied.place == "layer":
+            check_cells(applied, cut)
+        evidence.begin(str(applied))
+        if place is None:
+            return apply_where_connected(evidence, applied, [])
+        return apply_method(evidence, applied)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,12 +15,10 @@ from limelight.notebook.encoding import data_uri, reduced
 from limelight.plain import as_json, visible
 from limelight.render.maps import SEQUENTIAL, SIGNED
 from limelight.version import __version__
-from limelight.web.answers.code_lines import code_lines
 from limelight.web.answers.colours import packed_colours
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import FileRequest
 from limelight.web.settings import Language
-from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.wording import words
 
 #: The longer side of the photo, of the map and of those beside it, in pixels.
@@ -31,8 +29,9 @@ def shared_page(
     explanation: Explanation,
     beside: Sequence[Explanation],
     asked: FileRequest,
-    served: ServedNetwork,
+    network: str,
     *,
+    code: Mapping[str, Any],
     language: Language,
 ) -> str:
     """Return a page that shows a map, and those beside it, with the values under the pointer.
@@ -41,7 +40,8 @@ def shared_page(
         explanation: The map of one photo, which it knows.
         beside: Other maps of the same photo.
         asked: The colours.
-        served: The network.
+        network: The name of the network.
+        code: The lines that make the same picture, as `code_lines` returns them.
         language: The language of the page.
 
     Raises:
@@ -71,8 +71,8 @@ def shared_page(
         language=language,
         texts=values["texts"],
         name=crop.name or "photo",
-        network=served.network.name,
-        code=code_lines(asked, served, crop.name or "photo", language),
+        network=network,
+        code=code,
         photo=photo,
         size=(width, height),
         box=[round(edge) for edge in crop.box],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,6 +17,8 @@ from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.refusals import Refusal, refused
 from limelight.web.serving.streams import streamed
 from limelight.web.serving.work_queue import Job
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["maps"])
 
@@ -71,6 +74,9 @@ async def maps(
             except LimelightError as error:
                 if isinstance(error, Refusal) and error.code in _END_ALL:
                     raise
+                job.tell({"number": number, **refused(error, language)[1]})
+            except RuntimeError as error:  # of the network or of torch: of this map alone
+                _log.error("A map failed", exc_info=error)
                 job.tell({"number": number, **refused(error, language)[1]})
             else:
                 job.tell({"number": number, "map": made})

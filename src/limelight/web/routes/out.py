@@ -16,6 +16,8 @@ from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.page_state import PageState
 from limelight.web.serving.work_queue import Job
 from limelight.web.settings import Language
+from limelight.web.subjects.networks import ServedNetwork
+from limelight.web.subjects.photo_store import StoredPhoto
 
 router = APIRouter(prefix="/api/photos/{photo_id}", tags=["out"])
 
@@ -60,7 +62,9 @@ async def _made(
                 others.append(state.look(stored, other).explain(other, job.progress))
             return others
 
-        return make_file(explanation, asked, found.served, beside=beside, language=language)
+        code = _code(asked, stored, found.served, state, language)
+        served = found.served
+        return make_file(explanation, asked, served, beside=beside, code=code, language=language)
 
     return await state.queue.result(work, client, asked.replaces)
 
@@ -74,6 +78,18 @@ async def code(
 
     def work(_job: Job[dict[str, Any]]) -> dict[str, Any]:
         served = state.networks.get(asked.network, asked.texts)
-        return code_lines(asked, served, stored.name, language)
+        return _code(asked, stored, served, state, language)
 
     return await state.queue.result(work, client)
+
+
+def _code(
+    asked: FileRequest,
+    stored: StoredPhoto,
+    served: ServedNetwork,
+    state: PageState,
+    language: Language,
+) -> dict[str, Any]:
+    """Return the lines that write the same file, with the network as it was loaded here."""
+    loading = state.settings.loading.get(served.network.name, {})
+    return code_lines(asked, served, stored.name, language, loading)

@@ -30,7 +30,7 @@ def uvicorn_config(application: Application, settings: PageSettings) -> uvicorn.
     Headers in which a proxy says for whom it asks are not believed: anybody can write them.
     """
     return uvicorn.Config(
-        application,  # type: ignore[arg-type]  # uvicorn's types name each message
+        application,  # uvicorn's types name each message
         host=settings.host,
         port=settings.port,
         loop="asyncio",

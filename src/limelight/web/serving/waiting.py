@@ -75,7 +75,8 @@ class Waiting(Generic[J]):
 
     def of(self, client: str) -> list[J]:
         """Return what waits for a client."""
-        return list(self._waiting.get(address_of(client), {}).get(client, ()))
+        clients = self._waiting.get(address_of(client), OrderedDict[str, deque[J]]())
+        return list(clients.get(client, ()))
 
     def makes_room_for(self, client: str) -> J | None:
         """Return the job that has to give way to one more of a client; None for that one itself.

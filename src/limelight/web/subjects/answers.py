@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -54,7 +55,8 @@ def first_answers(
 
     Each has an `index`, a `name` (None where classes have no names), a `probability` (of a
     segmenter the share of the pixels; None for a network with a single output) and a `score`
-    before softmax (None for detectors and segmenters).
+    before softmax (None for detectors and segmenters). The probability is the softmax of the
+    scores; their sigmoid, if the network says that a picture can have several labels.
 
     Args:
         output: What the network returned.
@@ -65,16 +67,24 @@ def first_answers(
     """
     read = read_detected(output, inputs, network.model)
     scores = _scores(read)
-    one_number = measure == "score"
-    return [
-        {
-            "index": index,
-            "name": class_name(index, network, None if scores is None else len(scores)),
-            "probability": None if one_number else probability,
-            "score": None if scores is None else float(scores[index]),
-        }
-        for index, probability in answers(read, count)
-    ]
+    found = list[dict[str, Any]]()
+    for index, share in answers(read, count):
+        score = None if scores is None else float(scores[index])
+        probability: float | None = share
+        if measure == "score":
+            probability = None
+        elif score is not None and _has_several_labels(network):
+            probability = 1 / (1 + math.exp(-score))
+        name = class_name(index, network, None if scores is None else len(scores))
+        found.append({"index": index, "name": name, "probability": probability, "score": score})
+    return found
+
+
+def _has_several_labels(network: Network) -> bool:
+    """Return whether each class is a yes or no by itself, as networks of transformers may say."""
+    configs = (getattr(module, "config", None) for module in network.model.modules())
+    kinds = (getattr(config, "problem_type", None) for config in configs)
+    return "multi_label_classification" in kinds
 
 
 def class_name(index: int, network: Network, count: int | None = None) -> str | None:

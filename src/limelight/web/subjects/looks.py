@@ -181,7 +181,7 @@ class Look:
         assert layer is None or isinstance(layer, str)  # as a request names it
         evidence = self.evidence_at(layer, request.target, method)
         if method.place == "layer":
-            _check_cells(method, self.cut(layer))
+            check_cells(method, self.cut(layer))
         evidence.options = replace(self.served.options, progress=progress)
         evidence.begin(str(method))
         # 3. The map.
@@ -273,7 +273,7 @@ def check_runs(method: Method, numbers: int, limits: Limits) -> None:
             raise Refusal("too-many-runs", 422, method=str(method), name=name, most=allowed)
 
 
-def _check_cells(method: Method, cut: Cut) -> None:
+def check_cells(method: Method, cut: Cut) -> None:
     """Refuse a method that would keep everybody waiting on a fine grid.
 
     Raises:

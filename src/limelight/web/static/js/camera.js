@@ -1,6 +1,7 @@
 /** Takes a photo by the camera of the reader's machine. */
 
 import { el } from "./dom.js";
+import { get } from "./store.js";
 import { t } from "./texts.js";
 
 /** What went wrong with a camera, by the name of the browser's error. */
@@ -58,9 +59,13 @@ export async function openCamera(onPhoto) {
   }
 }
 
+/** Return what the video shows as a file, no larger than the page takes. */
 async function taken(video) {
-  const canvas = el("canvas", { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
+  const { videoWidth, videoHeight } = video;
+  const scale = Math.min(1, Math.sqrt(get().page.limits.pixels / (videoWidth * videoHeight)));
+  const [width, height] = [videoWidth, videoHeight].map((side) => Math.floor(side * scale));
+  const canvas = el("canvas", { width, height });
+  canvas.getContext("2d").drawImage(video, 0, 0, width, height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
   const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
   return new File([blob], `camera-${time}.jpg`, { type: "image/jpeg" });

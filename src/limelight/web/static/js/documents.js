@@ -55,7 +55,7 @@ function mountWalkthrough(root) {
   const renew = () => {
     if (!open) return;
     const { photo, network, language } = get();
-    if (!photo || !network) {
+    if (!photo || !network || network.kind === "vision-language") {
       made = null;
       abort?.abort();
       show(null);

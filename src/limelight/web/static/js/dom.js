@@ -33,6 +33,11 @@ export function el(tag, props = {}, ...children) {
   return element;
 }
 
+/** Return whether a pointer was moved itself, rather than the page under it, as when it is scrolled. */
+export function isMoved(event) {
+  return event.pointerType !== "mouse" || event.movementX !== 0 || event.movementY !== 0;
+}
+
 /** Return a number as a share, such as "12.3%". */
 export function percent(share) {
   if (share === null || share === undefined) return "–";

@@ -8,6 +8,7 @@ import * as out from "./out.js";
 import * as photos from "./photos.js";
 import * as probe from "./probe.js";
 import * as objects from "./objects.js";
+import * as pixels from "./pixels.js";
 import * as prompts from "./prompts.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
@@ -30,6 +31,7 @@ const PARTS = [
   [words, "targets"],
   [stage, "stage"],
   [objects, "targets"],
+  [pixels, "targets"],
   [strips, "strips"],
   [out, "panel-out"],
   [walkthrough, "panel-walkthrough"],

@@ -111,9 +111,10 @@ export async function showMain() {
   }
 }
 
-/** Stop the map that is being made. */
+/** Stop the maps of the stage that are being made. */
 export function stopMain() {
   mainAbort?.abort();
+  compareAbort?.abort();
 }
 
 /** Show a photo: nothing of the one before stays. */
@@ -162,7 +163,7 @@ export function className(network, index) {
 
 /** Ask whenever what is shown no longer is what the state says. */
 export function follow() {
-  on(["photo", "network", "texts"], () => {
+  on(["photo", "network", "texts", "language"], () => {
     looking = lookAgain();
     looking.catch(() => {}); // whoever waits for it is told
   });
@@ -187,6 +188,7 @@ async function showCompared() {
   if (!request) return keepOthers({ compare: undefined });
   const abort = (compareAbort = new AbortController());
   const { signal } = abort;
+  set({ busy: get().busy + 1 });
   try {
     const other = request.network !== main.request.network;
     const { box } = other ? await ask("look", { network: request.network }, { signal }) : get().look;
@@ -196,9 +198,12 @@ async function showCompared() {
       signal,
       onMap: (_, map) => keepOthers({ compare: { ...map, box } }),
       onError: (_, text) => keepOthers({ compare: { error: text } }),
+      onProgress: (progress) => set({ progress }),
     });
   } catch (error) {
     if (!api.isStopped(error)) keepOthers({ compare: { error: sentence(error) } });
+  } finally {
+    set({ busy: get().busy - 1, ...(compareAbort === abort ? { progress: null } : {}) });
   }
 }
 

@@ -1,16 +1,20 @@
 /** Small maps side by side: one for each method, one for each layer from early to late. */
 
 import { isStopped } from "./api.js";
-import { el } from "./dom.js";
+import { el, isMoved } from "./dom.js";
 import { valueAt } from "./heat.js";
 import { tellError } from "./notices.js";
 import { makeMaps, mapRequest, pictureOf } from "./requests.js";
-import { get, on, set, setView } from "./store.js";
+import { get, on, set } from "./store.js";
 import { t } from "./texts.js";
 import { drawTile, pointOfTile } from "./tiles.js";
+import { hoverAt } from "./tools.js";
 
 /** How long nothing has to change before the strips are made, in milliseconds: the map goes first. */
 const PAUSE = 150;
+
+/** How close to the screen the strips have to be to be made. */
+const NEAR = "200px";
 
 const tiles = new Map(); // by key: "method:NAME", "layer:PATH"
 const running = new Map(); // what stops the slow map of a tile
@@ -18,6 +22,7 @@ const impossible = new Map(); // why a method never works on a network, by tile 
 let quickList, slowList, layerList, cannot, layerNote;
 let quick = null;
 let timer = 0;
+let near = false;
 
 /** Draw the strips in a root. */
 export function mount(root) {
@@ -30,10 +35,18 @@ export function mount(root) {
     el("div", { class: "card" }, heading("h2", "layers"), layerNote, layerList),
     el("div", { class: "card" }, heading("h2", "methods"), quickList, heading("h3", "slow"), slowList, cannot)
   );
+  new IntersectionObserver(
+    ([seen]) => {
+      near = seen.isIntersecting;
+      if (near) later();
+    },
+    { rootMargin: NEAR }
+  ).observe(root);
   on(["language"], () => impossible.clear());
   on(["network", "layers", "language"], build);
   on(["photo", "network", "target", "method", "layer", "language", "texts"], forget);
   on(["main", "layers"], later);
+  on(["mainError"], () => get().mainError && dropStale([]));
   on(["others", "look", "view.signed", "view.colormap", "view.signedColormap", "view.opacity"], drawAll);
   on(["main", "method", "layer", "network"], markChosen);
   on(["view.at", "others", "view.signed"], showCrosshair);
@@ -98,9 +111,9 @@ function tile({ key, name, about, facts = "", slow = false, take }) {
   tiles.set(key, { key, item, button, canvas, hair, run, slow, value, about, picture });
   button.addEventListener("pointermove", (event) => {
     const map = get().others[key];
-    if (map?.heat) setView({ at: pointOfTile(event, canvas, map) });
+    if (map?.heat && isMoved(event)) hoverAt(pointOfTile(event, canvas, map));
   });
-  button.addEventListener("pointerleave", () => setView({ at: null }));
+  button.addEventListener("pointerleave", () => hoverAt(null));
   return item;
 }
 
@@ -115,7 +128,7 @@ function forget() {
 
 function later() {
   clearTimeout(timer);
-  if (get().main) timer = setTimeout(makeStrips, PAUSE);
+  if (get().main && near) timer = setTimeout(makeStrips, PAUSE);
 }
 
 /** Return what the method of a tile reads: "layer", "input" or "network". */

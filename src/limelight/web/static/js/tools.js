@@ -1,6 +1,6 @@
 /** What the pointer and the keys do on the stage: point, draw a box, and what others register. */
 
-import { el } from "./dom.js";
+import { el, isMoved } from "./dom.js";
 import { get, on, set, setView } from "./store.js";
 import { t } from "./texts.js";
 
@@ -106,7 +106,7 @@ function move(event) {
   if (!get().photo) return;
   const held = view.hasPointerCapture(event.pointerId);
   const point = stage.photoPoint(event, held);
-  hoverAt(point);
+  if (isMoved(event)) hoverAt(point);
   if (held && point) current().move?.(point, event);
 }
 
