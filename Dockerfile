@@ -22,8 +22,10 @@ ENV PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 \
     MALLOC_ARENA_MAX=2
 
-# torch without CUDA is a tenth of the size.
-RUN pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision
+# torch without CUDA is a tenth of the size: --build-arg TORCH_WHEELS=URL, that of PyTorch's wheels
+# for CPUs.
+ARG TORCH_WHEELS=""
+RUN pip install ${TORCH_WHEELS:+--index-url "$TORCH_WHEELS"} torch torchvision
 
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
