@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -17,7 +18,8 @@ from helpers.page_server import browser, opened, served
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     every = networks()
-    offered = {name: every[name] for name in ("detector", "clip", "number", "segmenter")}
+    names = ("detector", "clip", "number", "segmenter", "renamed", "border")
+    offered = {name: every[name] for name in names}
     with served(networks={**offered, "llava": asked("llava")}) as url:
         yield url
 
@@ -84,11 +86,24 @@ def test_an_object_is_chosen_in_the_list_and_on_the_photo(address: str, chromium
 
 def _click(page: Any, x: float, y: float) -> None:
     """Click at a point of the photo, in its pixels."""
+    page.mouse.click(*_on_screen(page, x, y))
+
+
+def _on_screen(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Return where a point of the photo is on the screen."""
     box = page.locator("#stage-view").bounding_box()
     scale = min(box["width"] / PHOTO[0], box["height"] / PHOTO[1])
     left = box["x"] + (box["width"] - PHOTO[0] * scale) / 2
     top = box["y"] + (box["height"] - PHOTO[1] * scale) / 2
-    page.mouse.click(left + scale * x, top + scale * y)
+    return left + scale * x, top + scale * y
+
+
+def _drag(page: Any, start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Drag from one point of the photo to another."""
+    page.mouse.move(*_on_screen(page, *start))
+    page.mouse.down()
+    page.mouse.move(*_on_screen(page, *end), steps=3)
+    page.mouse.up()
 
 
 def test_a_place_of_a_segmenter_is_explained_by_itself(address: str, chromium: Any) -> None:
@@ -105,6 +120,113 @@ def test_a_place_of_a_segmenter_is_explained_by_itself(address: str, chromium: A
         page.get_by_text("Explain the class everywhere").click()
         _wait(page, "get().main && !get().main.request.target.pixel")
         assert _state(page, "get().main.label") == "dark"
+
+
+def test_a_place_takes_the_turn_of_a_box_and_stays_for_another_class(
+    address: str, chromium: Any
+) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "segmenter")
+        page.click("[data-tool=box]")
+        _drag(page, (50, 20), (60, 30))
+        _wait(page, "get().main?.request.target.box")
+        page.click("[data-tool=point]")
+        _click(page, SQUARE[0] + 8, SQUARE[1] + 8)
+        page.get_by_text("Explain the place pointed at").click()
+        _wait(page, "get().main?.request.target.pixel")
+        assert _state(page, "get().main.request.target.box ?? null") is None
+        page.locator(".targets > .chips .chip", has_text="dark").click()
+        _wait(page, "get().main?.label === 'dark'")
+        assert _state(page, "get().main.request.target.pixel[0]") > SQUARE[0]
+
+
+def test_two_networks_are_compared_by_the_name_of_the_class(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "segmenter")
+        page.locator(".targets > .chips .chip", has_text="bright").click()
+        _wait(page, "get().main?.label === 'bright'")
+        page.select_option("#compare", "network")
+        page.select_option("#other-network", "renamed")
+        _wait(page, "get().others.compare?.label?.startsWith('bright')")
+        assert _state(page, "[get().main.index, get().others.compare.index]") == [1, 2]
+        assert page.inner_text(".side.right").startswith("renamed · bright")
+        page.fill("#class", "nothing")
+        page.locator("#class").press("Enter")
+        _wait(page, "get().others.compare?.error")
+        assert page.inner_text(".side.right").startswith("renamed has no class nothing")
+
+
+def test_the_network_that_was_chosen_last_is_shown_whichever_answers_last(
+    address: str, chromium: Any
+) -> None:
+    with opened(chromium, address) as watched:
+        page, held = watched.page, list[Any]()
+
+        def hold(route: Any) -> None:
+            held.append(route)
+
+        _show(page, "detector")
+        page.route("**/api/networks/clip?layers=false*", hold)
+        page.select_option("#network", "clip")
+        page.select_option("#network", "number")
+        _wait(page, "get().main?.request.network === 'number'")
+        with page.expect_response("**/api/networks/clip*"):
+            held[0].continue_()
+        page.wait_for_timeout(200)
+        assert _state(page, "get().network.name") == page.input_value("#network") == "number"
+
+
+def test_a_region_is_a_share_of_the_photo_also_where_the_map_reaches_past_it(
+    address: str, chromium: Any
+) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "border")
+        page.fill("#class", "1")
+        page.locator("#class").press("Enter")
+        _wait(page, "get().main?.status.name === 'ok'")
+        left, top, right, bottom = _state(page, "get().main.box")
+        assert min(-left, -top, right - PHOTO[0], bottom - PHOTO[1]) > 0
+        page.check("#threshold-on")
+        page.fill("#threshold", "0")  # all that is warm
+        share = float(page.inner_text("[data-fact=regions]").split("together ")[1].split("%")[0])
+        heat = np.array(_state(page, "[...get().main.heat]")).reshape(64, 64)
+        y, x = (
+            (np.arange(64) + 0.5) / 64 * (end - start) + start
+            for start, end in ((top, bottom), (left, right))
+        )
+        inside = ((y > 0) & (y < PHOTO[1]))[:, None] & ((x > 0) & (x < PHOTO[0]))
+        assert share == pytest.approx(100 * (heat[inside] > 0).mean(), abs=0.1)
+
+
+def test_a_question_can_be_asked_whatever_panel_was_open(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        _show(page, "detector")
+        page.click("#tab-walkthrough")
+        page.select_option("#network", "llava")
+        page.fill("#question", "what is this ?")
+        assert page.is_visible("#stage-view")
+
+
+def test_the_tray_keeps_the_focus(address: str, chromium: Any) -> None:
+    with opened(chromium, address) as watched:
+        page = watched.page
+        for name in ("one.png", "two.png"):
+            page.set_input_files(
+                "#files", {"name": name, "mimeType": "image/png", "buffer": _photo()}
+            )
+            _wait(page, f"get().photos.at(-1)?.name === '{name}' && get().main")
+        page.locator(".tray .thumb").nth(1).focus()
+        page.keyboard.press("Enter")
+        _wait(page, "get().photo.name === 'two.png' && get().main")
+        assert page.evaluate("document.activeElement.ariaLabel") == "two.png"
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        _wait(page, "get().photos.length === 1")
+        assert page.evaluate("document.activeElement.ariaLabel") == "Remove one.png"
 
 
 def test_texts_of_ones_own_are_compared(address: str, chromium: Any) -> None:

@@ -6,8 +6,9 @@ import json
 import math
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from limelight.targets.outputs import OutputSpec
 from limelight.web.application import build_application
 from limelight.web.serving.page_state import PageState
 from limelight.web.settings import PageSettings
-from limelight.web.subjects.answers import first_answers
+from limelight.web.subjects.answers import first_answers, has_several_labels
 from limelight.web.subjects.networks import ServedNetwork, ServedNetworks
 
 CHAT = "llava"
@@ -174,14 +175,44 @@ def test_a_network_of_any_size_sees_the_whole_photo(client: TestClient, photo_id
 
 
 def test_classes_that_do_not_exclude_each_other_have_probabilities_of_their_own() -> None:
-    several = networks()["classifier"]
-    several.model.config = SimpleNamespace(problem_type="multi_label_classification")  # type: ignore[assignment]
+    several = networks()["several"]
     inputs = ModelInputs.of(several.images(_photo()))
     output = _output(several)
     found = first_answers(output, several, inputs, "probability", 5)
     assert {each["index"]: each["probability"] for each in found} == pytest.approx(
         dict(enumerate(output[0].sigmoid().tolist())), rel=1e-4
     )
+
+
+def test_what_is_probed_checked_and_sent_has_the_probability_of_the_answers(
+    client: TestClient, photo_id: str, served: ServedNetworks
+) -> None:
+    assert has_several_labels(_network(served, "several"))
+    score = _output(_network(served, "several"))[0, 1]
+    body = {"network": "several", "target": {"class": 1}}
+    strokes = {"strokes": "AA==", "raster": [1, 1]}
+    probed = client.post(f"/api/photos/{photo_id}/probe", json={**body, **strokes}).json()
+    for part in ("before", "after"):
+        assert probed[part]["probability"] == pytest.approx(float(score.sigmoid()), rel=1e-4)
+    checked = client.post(f"/api/photos/{photo_id}/check", json=body).json()
+    assert (checked["measured"], checked["before"]) == ("score", pytest.approx(float(score)))
+    buffer = BytesIO()
+    _photo().save(buffer, "PNG")
+    sent = client.post(
+        "/api/explain", files={"photo": buffer.getvalue()}, data={"network": "several", "target": 1}
+    )
+    likely = sent.json()["photos"][0]["probability"]
+    assert likely == pytest.approx(float(score.sigmoid()), rel=1e-4)
+
+
+def test_what_is_probed_or_checked_is_named_without_a_place_in_the_input(
+    client: TestClient, photo_id: str
+) -> None:
+    body = {"network": "detector", "target": {"box": SQUARE, "class": 0}}
+    strokes = {"strokes": "AA==", "raster": [1, 1]}
+    probed = client.post(f"/api/photos/{photo_id}/probe", json={**body, **strokes}).json()
+    checked = client.post(f"/api/photos/{photo_id}/check", json=body).json()
+    assert (probed["label"], checked["label"]) == ("square", "square")
 
 
 # Segmenters and detectors
@@ -209,6 +240,30 @@ def test_a_segmenter_is_asked_about_a_pixel_and_about_a_box_of_the_photo(
     elsewhere = _map(client, photo_id, network="segmenter", target={"pixel": (20, 50)})
     assert elsewhere["label"] == "dark"
     assert in_box["region"] is None
+
+
+def test_a_box_that_reaches_past_what_was_seen_is_the_part_that_was(
+    client: TestClient, photo_id: str
+) -> None:
+    left, _, right, _ = _look(client, photo_id, "segmenter")["box"]
+    boxes = [(0, 10, right, 60), (left, 10, right, 60)]
+    reaching, seen = (
+        _map(client, photo_id, network="segmenter", target={"box": box, "class": "dark"})
+        for box in boxes
+    )
+    assert left > 0
+    assert reaching["score"] == seen["score"]
+    assert reaching["heatmap"] == seen["heatmap"]
+
+
+@pytest.mark.parametrize("target", [{"pixel": (3, 20)}, {"box": (1, 10, 5, 30)}])
+@pytest.mark.parametrize("network", ["segmenter", "detector"])
+def test_a_place_that_was_cropped_away_is_refused(
+    client: TestClient, photo_id: str, network: str, target: dict[str, Any]
+) -> None:
+    found = _map(client, photo_id, network=network, target=target)
+    assert found["error"]["code"] == "not-seen"
+    assert "3, 20" in found["error"]["message"]
 
 
 def test_a_detector_lists_its_objects_with_boxes_in_pixels_of_the_photo(
@@ -408,6 +463,26 @@ def test_errors_about_an_answer_are_told_in_chinese(client: TestClient, photo_id
     body = {"network": CHAT, "question": "what is this ?", "answer": "a purple disc"}
     *_, line = _lines(client, f"/api/photos/{photo_id}/ask?lang=zh", body)
     assert line["error"]["message"].startswith("模型的分词器不认识 'purple'")
+
+
+# What is told of a network
+
+
+def test_nobody_is_told_where_a_file_of_weights_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "mine.pth").touch()
+    told = {
+        str(tmp_path / "mine.pth"): "mine.pth",
+        "beside/mine.pth": "mine.pth",
+        "embedded, ImageNet": "embedded, ImageNet",
+    }
+    for weights, expected in told.items():
+        network = replace(networks()["classifier"], weights=weights)
+        facts = ServedNetworks({"own": network}).facts("own", "en", layers=False)
+        assert facts["weights"] == expected
 
 
 # The stages of a network

@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 import limelight
+from helpers.asking import asked
 from helpers.model_state import untouched
 from limelight.errors import InputError, OptionError
 from limelight.models.network import Network
@@ -120,6 +121,22 @@ def test_other_networks_can_be_chosen() -> None:
     with limelight.page(own_network(), preprocess=PREPROCESS, also=also) as page:
         assert httpx.get(f"{page.url}api/page").json()["networks"] == ["Sequential", "other"]
         assert httpx.get(f"{page.url}api/networks/other", timeout=60).json()["name"] == "other"
+
+
+def test_a_model_that_answers_questions_is_asked_by_the_name_that_it_was_given() -> None:
+    with limelight.page(own_network(), preprocess=PREPROCESS, also={"ours": asked("blip")}) as page:
+        facts = httpx.get(f"{page.url}api/networks/ours", timeout=60).json()
+        assert (facts["name"], facts["kind"]) == ("ours", "vision-language")
+        answer = httpx.post(
+            f"{page.url}api/photos/{sent(page)}/look", json={"network": facts["name"]}
+        )
+        assert answer.json()["network"] == "ours"
+
+
+def test_two_networks_of_one_name_are_refused() -> None:
+    also = {"Sequential": own_network()}
+    with pytest.raises(OptionError, match="Two networks of the page are called 'Sequential'"):
+        limelight.page(own_network(), preprocess=PREPROCESS, also=also)
 
 
 def test_a_port_that_is_taken_is_told() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from PIL import Image
 
 from helpers import page_networks
@@ -32,8 +34,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     script = "document.body.append('its script ran, in a page of ' + self.origin)"
     report = f"<!doctype html><body><h1>The report</h1><script>{script}</script>"
     (audit / "report.html").write_text(report)
-    network = page_networks.classifier()
-    with served(PageSettings(port=0, audit=audit), {network.name: network}) as address:
+    network, against = page_networks.classifier(), page_networks.classifier()
+    with torch.no_grad():  # nothing that it sees speaks for a class
+        against.model.head.weight.copy_(-against.model.head.weight.abs())
+    networks = {network.name: network, "against": replace(against, name="against")}
+    with served(PageSettings(port=0, audit=audit), networks) as address:
         yield address
 
 
@@ -143,6 +148,22 @@ def test_the_page_to_send_is_shown_and_works_from_a_file(seen: Watched, tmp_path
         )
         assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
         assert complaints == []
+
+
+def test_the_page_to_send_draws_no_heat_where_the_map_shows_nothing(
+    seen: Watched, address: str, tmp_path: Path
+) -> None:
+    sent = httpx.post(f"{address}api/photos", files={"photo": photo_bytes()}).json()
+    asked = {"network": "against", "kind": "page", "target": {"class": 0}}
+    path = tmp_path / "page.html"
+    path.write_bytes(httpx.post(f"{address}api/photos/{sent['id']}/files", json=asked).content)
+    with seen.page.context.browser.new_context() as context:
+        alone = context.new_page()
+        alone.goto(path.as_uri())
+        assert "speaks for this score" in alone.inner_text("#status")
+        assert alone.evaluate("document.getElementById('heat').style.opacity") == "0"
+        alone.check("input[value=signed]")
+        assert alone.evaluate("document.getElementById('heat').style.opacity") == "0.65"
 
 
 def test_the_walkthrough_follows_the_map(seen: Watched) -> None:

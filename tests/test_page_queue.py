@@ -25,12 +25,13 @@ from limelight.models.network import Network
 from limelight.photos.memory import PHOTO_BYTES
 from limelight.photos.raster import Raster
 from limelight.web.requests import MapRequest, TargetRequest
-from limelight.web.serving import jobs
+from limelight.web.routes import documents
+from limelight.web.serving import jobs, page_state
 from limelight.web.serving.jobs import Job
 from limelight.web.serving.refusals import Refusal
 from limelight.web.serving.work_queue import WorkQueue
 from limelight.web.settings import Limits, PageSettings
-from limelight.web.subjects import uploads
+from limelight.web.subjects import document_store, uploads
 from limelight.web.subjects.looks import Look, Looks
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import PhotoStore, StoredPhoto
@@ -114,6 +115,29 @@ def test_the_pages_of_one_address_take_turns(queue: WorkQueue) -> None:
         return done
 
     assert asyncio.run(ask()) == ["a1", "b1", "a2", "b2", "a3"]
+
+
+def test_what_goes_first_waits_for_nothing_else_of_its_client_and_keeps_nobody_else_waiting(
+    queue: WorkQueue,
+) -> None:
+    async def ask() -> list[str]:
+        held, done = Held(), list[str]()
+        first = queue.submit(held, "x")
+        await begun(held)
+        named = [("a", "strips"), ("b", "other"), ("a", "look"), ("a", "main")]
+        waiting = [
+            queue.submit(
+                lambda _job, name=name: done.append(name),  # type: ignore[misc]
+                f"x {client}",
+                goes_first=name in ("look", "main"),
+            )
+            for client, name in named
+        ]
+        held.let_go.set()
+        await ended(first, *waiting)
+        return done
+
+    assert asyncio.run(ask()) == ["look", "other", "main", "strips"]
 
 
 def test_who_fills_the_queue_makes_room_for_others_and_nobody_else_does(queue: WorkQueue) -> None:
@@ -267,6 +291,40 @@ def test_what_is_told_and_not_read_is_bounded_for_each_address(
     assert asyncio.run(read()) == ["done"]
 
 
+def test_what_is_told_after_the_client_left_counts_as_unread_no_longer(
+    queue: WorkQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_UNREAD", 1000)
+
+    async def leave() -> list[Any]:
+        held = Held(reports=False)
+
+        def tells(job: Job[str]) -> str:
+            held(job)
+            job.tell({"map": "x" * 900})
+            return "done"
+
+        async def read(job: Job[str]) -> None:
+            async for _ in job.events():
+                pass
+
+        reader = asyncio.create_task(read(queue.submit(tells, "10.0.0.1")))
+        await begun(held)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        held.let_go.set()
+
+        def again(job: Job[str]) -> str:
+            job.tell({"map": "x" * 900})
+            return "read"
+
+        await ended(queue.submit(lambda _job: "next", "10.0.0.1"))
+        return await ended(queue.submit(again, "10.0.0.1"))
+
+    assert asyncio.run(leave()) == ["read"]
+
+
 def test_the_end_stops_the_work_in_hand_and_refuses_what_waits() -> None:
     queue, held = WorkQueue(Limits()), Held()
 
@@ -354,6 +412,30 @@ def test_many_at_once_are_all_answered_or_told_to_come_back(page: Attacked) -> N
     assert page.is_well()
 
 
+def test_a_walkthrough_lets_the_maps_of_its_own_page_be_made_meanwhile(
+    page: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, begun, mapped = uploaded(page), threading.Event(), threading.Event()
+
+    def until_mapped(_look: Look, _asked: object, _language: str, progress: Any) -> str:
+        while not mapped.is_set():
+            progress("cells", 1, 8)
+            begun.set()
+        return "the document"
+
+    monkeypatch.setattr(documents, "walk_through", until_mapped)
+    headers = {"x-limelight-client": "one page"}
+    with page.client(headers=headers) as client, ThreadPoolExecutor(1) as pool:
+        walked = pool.submit(client.post, f"/api/photos/{photo}/walkthrough", json={})
+        assert begun.wait(30)
+        body = {"maps": [{}], "replaces": "main", "first": True}
+        came = client.post(f"/api/photos/{photo}/maps", json=body)
+        mapped.set()
+        last = json.loads(walked.result().text.splitlines()[-1])
+        assert json.loads(came.text.splitlines()[-1]) == {"done": 1}
+        assert client.get(last["document"]).text == "the document"
+
+
 def test_the_server_ends_at_once_with_work_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     held, told = Held(), list[str]()
     with attacked() as ending:
@@ -433,6 +515,28 @@ def test_photos_that_nobody_asks_for_are_dropped_wherever_they_stand() -> None:
     assert len(store) == 0
 
 
+def test_photos_and_documents_are_dropped_also_where_nobody_asks_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_state, "_DROP_SECONDS", 0.001)
+    monkeypatch.setattr(document_store, "_SECONDS", 0.001)
+    with attacked(PageSettings(port=0, limits=Limits(idle_seconds=0.001))) as idle:
+        idle.state.photos.add(photo_of(2, 2), "a")
+        idle.state.documents.add("<html>")
+        until(lambda: len(idle.state.photos) == len(idle.state.documents) == 0)
+
+
+def test_the_last_document_is_dropped_after_a_while_too() -> None:
+    now = [0.0]
+    store = document_store.DocumentStore(lambda: now[0])
+    only = store.add("<html>")
+    now[0] = 899
+    assert store.get(only) == "<html>"
+    now[0] = 1900
+    with pytest.raises(Refusal):
+        store.get(only)
+
+
 @pytest.fixture(scope="module")
 def served() -> ServedNetwork:
     return ServedNetwork.of(small_network())
@@ -453,6 +557,30 @@ def test_nothing_is_kept_of_a_photo_that_is_dropped(served: ServedNetwork) -> No
     del photo, stored
     gc.collect()
     assert left() is None
+
+
+def test_nothing_is_kept_of_whom_a_map_was_reported_to_whether_it_was_made_or_stopped(
+    served: ServedNetwork,
+) -> None:
+    class Reader:
+        def __init__(self, last: int) -> None:
+            self.told, self.last = list[int](), last
+
+        def __call__(self, _task: str, done: int, _total: int) -> None:
+            self.told.append(done)
+            if len(self.told) == self.last:
+                raise Refusal("stopped", 409)
+
+    look = Look(PhotoStore(Limits()).add(photo_of(40, 40), "a"), served, Limits())
+    readers = Reader(2), Reader(-1)
+    with pytest.raises(Refusal):
+        look.explain(MapRequest(method="rise:masks=20"), readers[0])
+    look.explain(MapRequest(method="rise:masks=20"), readers[1])
+    assert [len(each.told) for each in readers] == [2, 3]
+    left = [weakref.ref(each) for each in readers]
+    del readers
+    gc.collect()
+    assert [each() for each in left] == [None, None]
 
 
 def test_a_look_keeps_few_layers_that_the_page_does_not_offer_and_still_maps_them() -> None:

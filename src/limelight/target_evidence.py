@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +23,7 @@ from limelight.layers import INPUT
 from limelight.methods import Method
 from limelight.options import Options
 from limelight.pixels import as_pixels, in_floating_point
-from limelight.progress import RunCallback
+from limelight.progress import ProgressCallback, RunCallback
 from limelight.runtime.cut import Cut
 from limelight.runtime.deep import refuse_whole_numbers
 from limelight.runtime.rerun import Rerunner
@@ -44,6 +46,16 @@ class TargetEvidence:
         """Report runs from now on as those of this method."""
         progress = self.options.progress
         self.progress = None if progress is None else partial(progress, method)
+
+    def reporting(self, method: str, progress: ProgressCallback | None) -> TargetEvidence:
+        """Return the same evidence, whose runs are reported as those of a method.
+
+        What either finds, the other has found too; this one reports as before.
+        """
+        other = copy(self)
+        other.options = replace(self.options, progress=progress)
+        other.begin(method)
+        return other
 
     def evidence(self, needs: frozenset[EvidenceKind], combine: Combine = total) -> Evidence:
         """Return the evidence for a method with these needs."""

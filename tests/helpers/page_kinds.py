@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -48,6 +49,14 @@ class Classifier(_Body):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(images).mean((2, 3)))
         return logits
+
+
+class Several(Classifier):
+    """A photo can have several of its classes, as networks of transformers say it."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.config = SimpleNamespace(problem_type="multi_label_classification")
 
 
 class Smooth(Classifier):
@@ -148,15 +157,19 @@ def _network(
 
 def networks() -> dict[str, Network]:
     """Return small networks of every kind by their names."""
+    border = Preprocess(size=(64, 64), resize=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)
     any_size = Preprocess(size=None, resize=None, mean=(0.0,) * 3, std=(1.0,) * 3)
     made = [
         _network("classifier", Classifier(5), ("cat", "dog", "cup", "car", "sky")),
         _network("nameless", Classifier(5)),
+        _network("several", Several(4), ("cat", "dog", "cup", "car")),
         _network("number", Classifier(1)),
         _network("smooth", Smooth(3), ("a", "b", "c")),
         _network("grey", Classifier(4, channels=1), ("a", "b", "c", "d"), channels=1),
+        Network("border", Classifier(3).eval(), border),
         Network("any-size", Classifier(3).eval(), any_size),
         _network("segmenter", Segmenter(), ("dark", "bright", "nothing")),
+        _network("renamed", Segmenter(), ("other", "dark", "bright")),
         _network("detector", Detector(), ("square", "other")),
         compares_texts(["a cat", "a dog"]),
     ]

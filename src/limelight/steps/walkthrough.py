@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,8 +187,9 @@ def _where_cells_look(
     """Return where the cells of a map on a picture look; None if that cannot be measured."""
     if explanation.layer == INPUT or explanation.image.ndim != 4:
         return None
+    report = None if options.progress is None else partial(options.progress, "cells")
     try:
-        cells = measure_cells(unwrap(model), inputs, explanation.layer, options.spec)
+        cells = measure_cells(unwrap(model), inputs, explanation.layer, options.spec, report)
     except LayerError:
         return None
     return cells if cells.energy.shape == explanation.raw.shape[1:] else None

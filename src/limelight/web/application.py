@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -53,9 +54,11 @@ def build_application(
 
     @contextlib.asynccontextmanager
     async def lifespan(_page: FastAPI) -> AsyncIterator[None]:
+        dropping = asyncio.create_task(state.drop_idle())
         if when_ready:
             when_ready()
         yield
+        dropping.cancel()
         state.close()
 
     application = FastAPI(

@@ -67,15 +67,32 @@ def page(
         settings: Where else to listen, who may ask, and how much; `port` is not read then.
 
     Raises:
-        OptionError: A package of the page is missing, the port is taken, or the network takes
-            volumes.
+        OptionError: A package of the page is missing, the port is taken, the network takes volumes,
+            or two networks have the same name.
         InputError: The model is none.
         UnknownNameError, WeightsError, ModelError: As `load_model`.
     """
     first = _as_served(model, classes, preprocess)
-    others = {name: _as_served(each, None, None, name) for name, each in (also or {}).items()}
+    others = [_as_served(each, None, None, name) for name, each in (also or {}).items()]
     settings = settings or PageSettings(port=port, framed_by=_NOTEBOOKS)
-    return PageServer(settings, {first.name: first, **others})
+    return PageServer(settings, by_name([first, *others]))
+
+
+def by_name(models: Sequence[ServedModel]) -> dict[str, ServedModel]:
+    """Return models by their names, which they are chosen by.
+
+    Raises:
+        OptionError: Two have the same name.
+    """
+    named = dict[str, ServedModel]()
+    for model in models:
+        if model.name in named:
+            raise OptionError(
+                f"Two networks of the page are called {model.name!r}, and they are chosen by name. "
+                "Give each its own: limelight.page(network, also={NAME: other})."
+            )
+        named[model.name] = model
+    return named
 
 
 class PageServer:
@@ -220,13 +237,13 @@ def _as_served(
     preprocess: Preprocess | None,
     name: str | None = None,
 ) -> ServedModel:
-    """Return a model with its preprocessing and classes; one that answers questions as it is.
+    """Return a model with its name, preprocessing and classes; one that answers questions has none.
 
     Raises:
         InputError: It is no model.
     """
     if isinstance(model, VisionLanguageModel):
-        return model
+        return replace(model, name=name or model.name)
     if model is None or isinstance(model, str):
         model = load_model() if model is None else load_model(model)
     if isinstance(model, nn.Module):

@@ -77,11 +77,13 @@ class MapsRequest(_Request):
         maps: The maps.
         longest: The longer side of the maps that are sent, in pixels.
         replaces: A name of the client's own: a later request of the same name stops this one.
+        first: Whether it goes before what else waits for the client: the reader looks for it.
     """
 
     maps: Annotated[tuple[MapRequest, ...], Field(min_length=1, max_length=64)]
     longest: Annotated[int, Field(ge=16, le=1024)] = 224
     replaces: Annotated[str, Field(max_length=40)] = ""
+    first: bool = False
 
 
 class ProbeRequest(LookRequest):

@@ -16,7 +16,7 @@ from limelight.cli.output import Console
 from limelight.errors import OptionError
 from limelight.models.sources import load_model
 from limelight.models.vision_language import load_vision_language
-from limelight.web.launch import ServedModel, serve
+from limelight.web.launch import ServedModel, by_name, serve
 from limelight.web.settings import Language, Limits, PageSettings
 
 
@@ -141,7 +141,7 @@ def page(
 
     settings = replace(settings, loading={networks[0].name: network_options.as_words})
     try:
-        serve(settings, {each.name: each for each in networks}, announce)
+        serve(settings, by_name(networks), announce)
     except KeyboardInterrupt:
         console.print("The page is closed.")
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.controls import control_case
 from limelight.metrics.faithfulness import pixel_ranks
+from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.answers.probes import blurred_input
 from limelight.web.requests import MapRequest
+from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.subjects.targets import read_target
 
@@ -37,7 +39,9 @@ _LEAST_LOSS = 0.05
 CheckVerdict = Literal["no-loss", "ahead", "ahead-on-average", "behind-centre", "no-better"]
 
 
-def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> dict[str, Any]:
+def check_map(
+    look: Look, request: MapRequest, give_way: Callable[[], None], language: Language
+) -> dict[str, Any]:
     """Return what is left when the hottest pixels of a map are blurred away, beside the controls.
 
     1. Make the map.
@@ -49,6 +53,7 @@ def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> 
         look: The photo as the network saw it.
         request: The map.
         give_way: Called between runs; it raises an error when nobody waits any more.
+        language: The language of the label.
 
     Raises:
         LimelightError: As `Look.explain`.
@@ -59,7 +64,7 @@ def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> 
     answer: dict[str, Any] = {
         "share": SHARE,
         "status": status.name,
-        "label": explanation.label[0],
+        "label": shown_label(explanation.label[0], language),
         "method": explanation.method,
         "layer": explanation.layer,
     }
@@ -67,7 +72,9 @@ def check_map(look: Look, request: MapRequest, give_way: Callable[[], None]) -> 
         return {**answer, "own": None}
     # 2. The network.
     perturbed = look.once(("perturbed", request.target), lambda: _perturbed(look, request))
-    by_probability = perturbed.has_probability and float(perturbed.value[0]) >= _LEAST_PROBABILITY
+    # Where classes do not exclude each other, the share of one is not its probability.
+    has_probability = perturbed.has_probability and not look.served.has_several_labels
+    by_probability = has_probability and float(perturbed.value[0]) >= _LEAST_PROBABILITY
     # 3. The map and the controls.
     blurred = blurred_input(look)
 

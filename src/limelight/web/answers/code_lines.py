@@ -150,7 +150,7 @@ def _python_target(
             f"limelight.Box(corners, {chosen})" if chosen else "limelight.Box(corners)",
         )
     before += [
-        "left, top, right, bottom = map(round, corners)",
+        "left, top, right, bottom = (max(round(edge), 0) for edge in corners)",
         "where = torch.zeros(network.preprocess.input_size(photo), dtype=torch.bool)",
         "where[top : max(bottom, top + 1), left : max(right, left + 1)] = True",
     ]

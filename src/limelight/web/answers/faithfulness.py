@@ -12,6 +12,7 @@ from limelight.metrics import METRICS
 from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.metric import Metric
 from limelight.metrics.run import QUICK_METRICS, measure_all
+from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import FaithfulnessRequest
 from limelight.web.serving.turns import Turns
@@ -98,7 +99,7 @@ def measure_faithfulness(
             "won": sum(row["verdict"] == "both" for row in judged),
             "method": explanation.method,
             "layer": explanation.layer,
-            "label": explanation.label[0],
+            "label": shown_label(explanation.label[0], language),
         }
     }
 

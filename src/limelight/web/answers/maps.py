@@ -50,7 +50,7 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
         "layer": explanation.layer,
         "reason": library_words(explanation.reason, language),
         "grid": list(raw.shape[1:]),
-        "label": library_words(_PLACE.sub("", explanation.label[0]), language),
+        "label": shown_label(explanation.label[0], language),
         "region": _region(explanation),
         "index": None if index is None else int(index[0]),
         "score": finite(float(explanation.score[0].detach())),
@@ -58,6 +58,11 @@ def map_as_dict(explanation: Explanation, longest: int, language: Language) -> d
         **packed_map(heatmap, signed),
         "raw": {"lowest": finite(float(raw.min())), "highest": finite(float(raw.max()))},
     }
+
+
+def shown_label(label: str, language: Language) -> str:
+    """Return what a map or a score is of, in a language, without the place in the input."""
+    return library_words(_PLACE.sub("", label), language)
 
 
 def packed_map(heatmap: Tensor, signed: Tensor) -> dict[str, Any]:

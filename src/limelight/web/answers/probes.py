@@ -21,6 +21,7 @@ from limelight.finish import at_places
 from limelight.metrics.faithfulness import blur
 from limelight.pixels import as_pixels
 from limelight.web.answers.looks import named_answer
+from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import ProbeRequest
 from limelight.web.serving.refusals import Refusal
@@ -84,20 +85,25 @@ def probe(
     row = torch.zeros(1, dtype=torch.long, device="cpu")
     with torch.no_grad():
         score = scores.read_again(probed.output, row)
-        likely = scores.probability and scores.probability(probed.output, row)
+        share = scores.probability and scores.probability(probed.output, row)
+    served = look.served
     before = look.once("all answers", lambda: look.answers(count=_ALL))
     after = look.answers(count=_ALL, output=probed.output)
 
     def named(answer: dict[str, Any]) -> dict[str, Any]:
-        return named_answer(answer, look.served.measure, language)
+        return named_answer(answer, served.measure, language)
 
+    likely, likely_after = (
+        served.probability(cut.probability(scores), scores.values),
+        served.probability(share, score),
+    )
     return {
-        "label": scores.labels[0],
-        "before": _state(scores.values, cut.probability(scores), before, named),
-        "after": _state(score, likely, after, named),
+        "label": shown_label(scores.labels[0], language),
+        "before": _state(scores.values, likely, before, named),
+        "after": _state(score, likely_after, after, named),
         "moved": _moved(before, after, named),
-        "measure": look.served.measure,
-        "picture": _as_webp(look.served.network.preprocess.picture(probed.image[0])),
+        "measure": served.measure,
+        "picture": _as_webp(served.network.preprocess.picture(probed.image[0])),
         "share": float(probed.painted.mean()),
         "seconds": time.perf_counter() - begun,
     }

@@ -192,13 +192,19 @@ def outcome_as_dict(
     (crop,) = outcome.crops or ()
     facts = map_as_dict(outcome, 16, language)
     (row,) = outcome.rows()
+    share = (
+        None
+        if row["probability"] is None
+        else torch.tensor([row["probability"]], dtype=torch.float32, device="cpu")
+    )
+    likely = served.probability(share, outcome.score)
     return {
         "photo": name,
         "width": crop.photo.width,
         "height": crop.photo.height,
         "box": list(crop.box),
         **{name: facts[name] for name in ("label", "index", "score", "status", "method", "layer")},
-        "probability": row["probability"],
+        "probability": None if likely is None else float(likely[0]),
         "top": _top(outcome, served, language),
         **shown,
     }

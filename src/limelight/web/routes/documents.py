@@ -18,8 +18,7 @@ from limelight.web.requests import WalkthroughRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.page_state import PageState
 from limelight.web.serving.refusals import Refusal
-from limelight.web.serving.streams import streamed
-from limelight.web.serving.work_queue import Job
+from limelight.web.serving.turns import Turns, streamed_in_turns
 
 router = APIRouter(tags=["documents"])
 
@@ -46,11 +45,12 @@ async def walkthrough(
     """
     stored = state.photos.get(photo_id)
 
-    def work(job: Job[dict[str, Any]]) -> dict[str, Any]:
-        html = walk_through(state.look(stored, asked), asked, language, job.progress)
+    def work(turns: Turns) -> dict[str, Any]:
+        html = walk_through(state.look(stored, asked), asked, language, turns.progress)
         return {"document": f"/documents/{state.documents.add(html)}"}
 
-    return streamed(state.queue.submit(work, client, asked.replaces), language)
+    turns = Turns(work, state.settings.limits)
+    return streamed_in_turns(state.queue, turns, client, asked.replaces, language)
 
 
 @router.get("/api/audit", responses=json_reply(AuditReply))

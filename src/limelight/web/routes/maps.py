@@ -45,7 +45,7 @@ async def look(
         served = state.networks.get(asked.network, asked.texts)
         return look_as_dict(state.looks.get(stored, served), language)
 
-    return await state.queue.result(work, client)
+    return await state.queue.result(work, client, goes_first=True)  # maps are drawn in its box
 
 
 @router.post(
@@ -82,4 +82,5 @@ async def maps(
                 job.tell({"number": number, "map": made})
         return {"done": len(asked.maps)}
 
-    return streamed(state.queue.submit(work, client, asked.replaces), language)
+    job = state.queue.submit(work, client, asked.replaces, goes_first=asked.first)
+    return streamed(job, language)

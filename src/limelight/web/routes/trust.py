@@ -36,7 +36,7 @@ async def metrics(language: AskedLanguage) -> dict[str, Any]:
 
 @router.post("/api/photos/{photo_id}/check", responses=json_reply(CheckReply))
 async def quick_check(
-    photo_id: str, asked: CheckRequest, state: State, client: Client
+    photo_id: str, asked: CheckRequest, state: State, client: Client, language: AskedLanguage
 ) -> dict[str, Any]:
     """What is left of the score when the hottest fifth is blurred away, beside chance and centre.
 
@@ -46,7 +46,7 @@ async def quick_check(
 
     def work(turns: Turns) -> dict[str, Any]:
         found = state.look(stored, asked)
-        return check_map(found, asked, turns.check)
+        return check_map(found, asked, turns.check, language)
 
     turns = Turns(work, state.settings.limits)
     return await result_in_turns(state.queue, turns, client, asked.replaces)

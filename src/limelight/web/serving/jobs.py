@@ -63,12 +63,14 @@ class Job(Generic[T]):
         client: Whose it is: an address, and after a space the name that a page gave itself.
         replaces: What it makes superfluous: a later job of the same client and the same name takes
             the place of one that still waits, and stops one at work. "" for nothing.
+        goes_first: Whether it goes before what else waits for its client.
         limits: How long it may take.
     """
 
     work: Callable[[Job[T]], T]
     client: str
     replaces: str
+    goes_first: bool
     limits: Limits
     _loop: asyncio.AbstractEventLoop
     _unread: Unread
@@ -77,6 +79,7 @@ class Job(Generic[T]):
     _stop: Refusal | None = None
     _deadline: float = float("inf")
     _told: float = 0.0
+    _left: bool = False
     _clock: asyncio.TimerHandle | None = None
 
     @property
@@ -156,6 +159,7 @@ class Job(Generic[T]):
                 if kind != "event":
                     return
         finally:
+            self._left = True
             self.stop()
             if self._clock is not None:
                 self._clock.cancel()
@@ -175,7 +179,13 @@ class Job(Generic[T]):
         return Refusal("out-of-time", 503, seconds=round(self.limits.seconds))
 
     def _send(self, kind: str, value: Any, size: int = 0) -> None:
-        self._call(self._events.put_nowait, (kind, value, size))
+        self._call(self._hand_on, kind, value, size)
+
+    def _hand_on(self, kind: str, value: Any, size: int) -> None:
+        if self._left:  # work tells on until its next step
+            self._unread.add(self.client, -size)
+        else:
+            self._events.put_nowait((kind, value, size))
 
     def _call(self, function: Callable[..., None], *values: Any) -> None:
         try:

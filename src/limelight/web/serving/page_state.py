@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from limelight.web.requests import LookRequest
@@ -13,6 +14,9 @@ from limelight.web.subjects.document_store import DocumentStore
 from limelight.web.subjects.looks import Look, Looks
 from limelight.web.subjects.networks import ServedNetworks
 from limelight.web.subjects.photo_store import PhotoStore, StoredPhoto
+
+#: How often photos and documents that nobody asks for are dropped, in seconds.
+_DROP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,16 @@ class PageState:
         return cls(
             settings, networks, queue, photos, looks, DocumentStore(), counters, PhotoThreads()
         )
+
+    async def drop_idle(self) -> None:
+        """Drop photos and documents that nobody asks for, from time to time, until cancelled.
+
+        Other requests drop them too, but there may be none.
+        """
+        while True:
+            await asyncio.sleep(_DROP_SECONDS)
+            self.photos.drop_idle()
+            self.documents.drop_idle()
 
     def close(self) -> None:
         """End the work in hand, and the threads."""

@@ -12,9 +12,11 @@ class Asked(Protocol):
 
     Attributes:
         client: Whose it is: an address, and after a space the name that a page gave itself.
+        goes_first: Whether it goes before what else waits for its client.
     """
 
     client: str
+    goes_first: bool
 
 
 J = TypeVar("J", bound=Asked)
@@ -47,9 +49,11 @@ class Waiting(Generic[J]):
                 yield from own
 
     def add(self, job: J) -> None:
-        """Let a job wait behind those of its client."""
+        """Let a job wait behind those of its client; behind those that go first, if it does too."""
         clients = self._waiting.setdefault(address_of(job.client), OrderedDict())
-        clients.setdefault(job.client, deque()).append(job)
+        own = clients.setdefault(job.client, deque())
+        before = sum(each.goes_first for each in own) if job.goes_first else len(own)
+        own.insert(before, job)
 
     def next(self) -> J | None:
         """Return the job whose turn it is, which waits no longer; None if there is none."""

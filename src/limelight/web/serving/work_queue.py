@@ -82,6 +82,7 @@ class WorkQueue:
         replaces: str = "",
         *,
         after: Job[T] | None = None,
+        goes_first: bool = False,
     ) -> Job[T]:
         """Let work wait for its turn; it is to be awaited by `Job.events`.
 
@@ -91,13 +92,14 @@ class WorkQueue:
             replaces: As in `Job`.
             after: The job whose work it goes on with, which gave way to others; it ends where a
                 later job has taken its place, rather than taking that one's.
+            goes_first: As in `Job`.
 
         Raises:
             Refusal: Too many jobs wait already, a later one has taken its place, the one at work
                 cannot be stopped, or the page ends.
         """
         loop = asyncio.get_running_loop()
-        job = Job(work, client, replaces, self._limits, loop, self._unread)
+        job = Job(work, client, replaces, goes_first, self._limits, loop, self._unread)
         with self._changed:
             if self._closed:
                 raise Refusal("stopped", 503)
@@ -111,9 +113,16 @@ class WorkQueue:
             self._changed.notify()
         return job
 
-    async def result(self, work: Callable[[Job[T]], T], client: str, replaces: str = "") -> T:
+    async def result(
+        self,
+        work: Callable[[Job[T]], T],
+        client: str,
+        replaces: str = "",
+        *,
+        goes_first: bool = False,
+    ) -> T:
         """Return the result of work when its turn has come and gone; raise its error."""
-        job = self.submit(work, client, replaces)
+        job = self.submit(work, client, replaces, goes_first=goes_first)
         events = job.events()
         try:
             async for kind, value in events:
@@ -175,7 +184,7 @@ class WorkQueue:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            waited, self._since = job.waited, time.monotonic()
+            waited = job.waited
             error = job.run()
             self._watcher(waited, self.seconds_at_work, error)
             with self._changed:
@@ -188,6 +197,7 @@ class WorkQueue:
             while not self._closed:
                 self._current = self._waiting.next()
                 if self._current is not None:
+                    self._since = time.monotonic()
                     return self._current
                 self._changed.wait()
             return None

@@ -73,14 +73,14 @@ def first_answers(
         probability: float | None = share
         if measure == "score":
             probability = None
-        elif score is not None and _has_several_labels(network):
+        elif score is not None and has_several_labels(network):
             probability = 1 / (1 + math.exp(-score))
         name = class_name(index, network, None if scores is None else len(scores))
         found.append({"index": index, "name": name, "probability": probability, "score": score})
     return found
 
 
-def _has_several_labels(network: Network) -> bool:
+def has_several_labels(network: Network) -> bool:
     """Return whether each class is a yes or no by itself, as networks of transformers may say."""
     configs = (getattr(module, "config", None) for module in network.model.modules())
     kinds = (getattr(config, "problem_type", None) for config in configs)

@@ -42,7 +42,10 @@ class DocumentStore:
         name = secrets.token_urlsafe(18)
         with self._lock:
             self._documents[name] = _Document(html, self._clock())
-            self._drop_old()
+            self._drop_idle()
+            taken = sum(len(each.html) for each in self._documents.values())
+            while taken > _MOST_CHARACTERS and len(self._documents) > 1:
+                taken -= len(self._documents.popitem(last=False)[1].html)
         return name
 
     def get(self, name: str) -> str:
@@ -52,7 +55,7 @@ class DocumentStore:
             Refusal: It is not held, or not any more.
         """
         with self._lock:
-            self._drop_old()
+            self._drop_idle()
             document = self._documents.get(name)
             if document is None:
                 raise Refusal("no-such-document", 410)
@@ -60,10 +63,13 @@ class DocumentStore:
             self._documents.move_to_end(name)
             return document.html
 
-    def _drop_old(self) -> None:
-        now, taken = self._clock(), sum(len(each.html) for each in self._documents.values())
-        for name, document in list(self._documents.items())[:-1]:
-            if now - document.asked <= _SECONDS and taken <= _MOST_CHARACTERS:
-                return
-            taken -= len(document.html)
-            del self._documents[name]
+    def drop_idle(self) -> None:
+        """Drop the documents that nobody asked for in a long time."""
+        with self._lock:
+            self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        oldest = self._clock() - _SECONDS
+        for name, document in list(self._documents.items()):
+            if document.asked < oldest:
+                del self._documents[name]

@@ -182,8 +182,8 @@ class Look:
         evidence = self.evidence_at(layer, request.target, method)
         if method.place == "layer":
             check_cells(method, self.cut(layer))
-        evidence.options = replace(self.served.options, progress=progress)
-        evidence.begin(str(method))
+        # Other work may read the same evidence before this has ended.
+        evidence = evidence.reporting(str(method), progress)
         # 3. The map.
         sums = list[WeighedSum]()
 
@@ -195,7 +195,6 @@ class Look:
             explanation = apply_where_connected(evidence, method, self._others, noted_total)
         else:
             explanation = apply_method(evidence, method, noted_total)
-        evidence.options = self.served.options
         return MadeMap(explanation.drawn_on([self.crop]), method, tuple(sums))
 
     def once(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:

@@ -8,11 +8,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from limelight.errors import OptionError
+from limelight.evidence import at_least_float32
 from limelight.inputs import ModelInputs
 from limelight.layers.choice import candidates
 from limelight.layers.record import ModuleCall
@@ -27,7 +30,13 @@ from limelight.runtime.stages import stage_calls
 from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
 from limelight.web.settings import Language
-from limelight.web.subjects.answers import AnswerMeasure, NetworkKind, kind_of, measure_of
+from limelight.web.subjects.answers import (
+    AnswerMeasure,
+    NetworkKind,
+    has_several_labels,
+    kind_of,
+    measure_of,
+)
 from limelight.web.wording import library_words
 
 #: How many networks with texts of a request's own are held; they share their weights.
@@ -105,6 +114,22 @@ class ServedNetwork:
         return takes_texts(self.network)
 
     @cached_property
+    def has_several_labels(self) -> bool:
+        """Whether a photo can have several of its classes at once, each a yes or no by itself."""
+        return has_several_labels(self.network)
+
+    def probability(self, share: Tensor | None, score: Tensor) -> Tensor | None:
+        """Return the probability of a class, `[B]`, as its answers tell it; None if it has none.
+
+        Args:
+            share: Its share of the softmax, `[B]`; None for a score that is of no class.
+            score: Its score, `[B]`.
+        """
+        if share is None or not self.has_several_labels:
+            return share
+        return at_least_float32(score.detach()).sigmoid()
+
+    @cached_property
     def layers(self) -> tuple[ServedLayer, ...]:
         """Its stages, early to late, the chosen one among them.
 
@@ -175,7 +200,7 @@ class ServedNetwork:
         offered = self.layers if layers else self.offered
         return {
             "name": network.name,
-            "weights": network.weights,
+            "weights": _told(network.weights),
             "kind": self.kind,
             "measure": self.measure,
             "classes": list(network.classes or ()),
@@ -289,7 +314,7 @@ def vision_language_facts(model: VisionLanguageModel) -> dict[str, Any]:
     """Return what the page needs to know of a model that answers questions, as plain values."""
     return {
         "name": model.name,
-        "weights": model.weights,
+        "weights": _told(model.weights),
         "kind": "vision-language",
         "measure": "probability",
         "classes": [],
@@ -315,6 +340,12 @@ def method_facts(language: Language) -> list[dict[str, Any]]:
         }
         for name, method in METHODS.items()
     ]
+
+
+def _told(weights: str) -> str:
+    """Return where weights come from; of a file its name, and not where it is on this machine."""
+    path = Path(weights)
+    return path.name if path.is_absolute() or path.exists() else weights
 
 
 def _noise(network: Network) -> torch.Tensor:

@@ -142,6 +142,12 @@ class PhotoStore:
             stored = self._photos.pop(photo_id, None)
         self._tell([] if stored is None else [stored])
 
+    def drop_idle(self) -> None:
+        """Drop the photos that nobody asked for in a long time."""
+        with self._lock:
+            old = self._drop_idle()
+        self._tell(old)
+
     def _taken(self) -> int:
         return sum(each.taken for each in self._photos.values())
 

@@ -10,6 +10,7 @@ from limelight.errors import TargetError
 from limelight.targets import Box, Contrast, Counterfactual, Region, ScoreTarget, as_target
 from limelight.targets.classes import ClassChoice
 from limelight.web.requests import PhotoBox, TargetRequest
+from limelight.web.serving.refusals import Refusal
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 
@@ -28,23 +29,21 @@ def read_target(
     Raises:
         TargetError: It asks for a place in the photo, and the network is a classifier; or for two
             things that do not go together.
+        Refusal: The network saw nothing of the place.
     """
     choice = read_choice(request)
     if request.box is None and request.pixel is None:
         return as_target(choice)
-    network = served.network
     if served.kind == "classifier":
         raise TargetError(
-            f"{network.name!r} gives one score for the whole photo, so it has none for a box or a "
-            "pixel. Leave the place out, or take a detector or a segmenter."
+            f"{served.network.name!r} gives one score for the whole photo, so it has none for a "
+            "box or a pixel. Leave the place out, or take a detector or a segmenter."
         )
-    point = network.preprocess.point
     if request.pixel is not None:
-        x, y = point(stored.photo, *request.pixel)
+        x, y, *_ = _in_input((*request.pixel, *request.pixel), served, stored, size)
         return Region(choice, (int(y), int(x)))
     assert request.box is not None
-    left, top, right, bottom = request.box
-    corners = *point(stored.photo, left, top), *point(stored.photo, right, bottom)
+    corners = _in_input(request.box, served, stored, size)
     return (
         Box(corners, choice) if served.kind == "detector" else Region(choice, _mask(corners, size))
     )
@@ -65,10 +64,27 @@ def read_choice(request: TargetRequest) -> ClassChoice:
     return Counterfactual(request.class_) if request.counterfactual else request.class_
 
 
+def _in_input(
+    place: PhotoBox, served: ServedNetwork, stored: StoredPhoto, size: Sequence[int]
+) -> PhotoBox:
+    """Return a box of the photo, which may be a single point, in pixels of the network's input.
+
+    Raises:
+        Refusal: All of it was cropped away.
+    """
+    x1, y1, x2, y2 = place
+    point = served.network.preprocess.point
+    left, top = point(stored.photo, x1, y1)
+    right, bottom = point(stored.photo, x2, y2)
+    if left >= size[1] or top >= size[0] or right < 0 or bottom < 0:
+        raise Refusal("not-seen", 422, x=round((x1 + x2) / 2), y=round((y1 + y2) / 2))
+    return left, top, right, bottom
+
+
 def _mask(corners: PhotoBox, size: Sequence[int]) -> torch.Tensor:
     """Return the pixels of the input that lie in a box, `[H, W]`, at least one."""
     mask = torch.zeros(tuple(size), dtype=torch.bool, device="cpu")
     left, top, right, bottom = (round(edge) for edge in corners)
-    left, top = min(left, size[1] - 1), min(top, size[0] - 1)
+    left, top = min(max(left, 0), size[1] - 1), min(max(top, 0), size[0] - 1)
     mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
     return mask

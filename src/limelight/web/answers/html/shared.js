@@ -46,7 +46,8 @@
   let shown = maps[0];
   let at = null;
   const kind = () => document.querySelector("input[name=kind]:checked").value;
-  const opacity = () => get("opacity").value / 100;
+  // A map that shows nothing is not drawn as if it showed that nothing is hot.
+  const opacity = (map) => (map.status.name === "ok" || kind() === "signed" ? get("opacity").value / 100 : 0);
   const stage = get("stage");
 
   const tell = () => {
@@ -70,7 +71,7 @@
     const map = shown;
     const { name, message } = map.status;
     draw(get("heat"), map, kind());
-    get("heat").style.opacity = opacity();
+    get("heat").style.opacity = opacity(map);
     const bar = { rows: 1, columns: 256, largest: 1 };
     bar.heat = Float32Array.from({ length: 256 }, (_, step) => step / 255);
     bar.values = bar.heat.map((share) => 2 * share - 1);
@@ -86,9 +87,10 @@
     get("grid").textContent = map.grid.join(" × ");
     get("reason").textContent = map.reason;
     for (const each of document.querySelectorAll(".other")) {
-      each.setAttribute("aria-pressed", String(maps[each.dataset.number] === map));
-      draw(each.querySelector("canvas"), maps[each.dataset.number], kind());
-      each.querySelector("canvas").style.opacity = opacity();
+      const other = maps[each.dataset.number];
+      each.setAttribute("aria-pressed", String(other === map));
+      draw(each.querySelector("canvas"), other, kind());
+      each.querySelector("canvas").style.opacity = opacity(other);
     }
     tell();
   };

@@ -3,7 +3,7 @@
 import { isStopped } from "./api.js";
 import { el, short } from "./dom.js";
 import { sentence } from "./notices.js";
-import { askLines } from "./requests.js";
+import { answersInWords, askLines } from "./requests.js";
 import { onOverlay, onPoint, redrawOverlay } from "./stage.js";
 import { get, on } from "./store.js";
 import { onPanel } from "./tabs.js";
@@ -51,8 +51,8 @@ function forget(point = false) {
 
 async function read() {
   asking?.abort();
-  const { main, network } = get();
-  if (network?.takes_questions) return forget(true);
+  const { main } = get();
+  if (answersInWords()) return forget(true);
   if (!at || !main || !isOpen) {
     if (!main || !isOpen) forget();
     return;

@@ -111,6 +111,6 @@ function show(put) {
 /** Return what tells a map from the one beside it. */
 function named(map, compare) {
   if (compare === "method") return map.method;
-  if (compare === "network") return map.request.network;
+  if (compare === "network") return `${map.request.network} · ${sentenceOf(map)}`;
   return sentenceOf(map) || t("view.this-map");
 }

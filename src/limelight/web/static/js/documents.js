@@ -3,7 +3,7 @@
 import { get as fetched, isStopped } from "./api.js";
 import { el } from "./dom.js";
 import { sentence } from "./notices.js";
-import { askLines, mapRequest } from "./requests.js";
+import { answersInWords, askLines, mapRequest } from "./requests.js";
 import { get, on } from "./store.js";
 import { onPanel } from "./tabs.js";
 import { t } from "./texts.js";
@@ -55,7 +55,7 @@ function mountWalkthrough(root) {
   const renew = () => {
     if (!open) return;
     const { photo, network, language } = get();
-    if (!photo || !network || network.kind === "vision-language") {
+    if (!photo || !network || answersInWords()) {
       made = null;
       abort?.abort();
       show(null);

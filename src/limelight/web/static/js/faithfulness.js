@@ -3,7 +3,7 @@
 import { get as getJson, isStopped } from "./api.js";
 import { el, short } from "./dom.js";
 import { sentence } from "./notices.js";
-import { askLines } from "./requests.js";
+import { answersInWords, askLines } from "./requests.js";
 import { get, on } from "./store.js";
 import { onPanel } from "./tabs.js";
 import { t } from "./texts.js";
@@ -110,8 +110,8 @@ function choice({ name, use, formula }) {
 }
 
 function show() {
-  const { main, network } = get();
-  const canMeasure = main?.status.name === "ok" && chosen?.size > 0 && !network.takes_questions;
+  const { main } = get();
+  const canMeasure = main?.status.name === "ok" && chosen?.size > 0 && !answersInWords();
   if (progress) {
     const { task, done: runs, total, number, count } = progress;
     const share = (number + (total ? runs / total : 0)) / count;

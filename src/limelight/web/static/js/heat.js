@@ -69,7 +69,7 @@ export function paint(map, colours, signed) {
 /**
  * Return the regions of a map that are at least as hot as a threshold.
  *
- * @returns `mask`, which pixels they are; `share` of the map; `boxes`: left, top, right and bottom of
+ * @returns `mask`, which pixels they are; `boxes`: left, top, right and bottom of
  *   each region that hangs together, in pixels of the map, largest first; `outline`: the edges
  *   around them, from x, y to x, y; `shade`: a canvas that is dark outside them
  */
@@ -84,22 +84,31 @@ export function regions(map, threshold) {
 function findRegions(map, threshold) {
   const { rows, columns, heat } = map;
   const mask = new Uint8Array(heat.length);
-  let count = 0;
   for (let i = 0; i < heat.length; i++) {
     // Heat of exactly 0 is no region, also where the threshold is 0.
-    if (heat[i] >= threshold && heat[i] > 0) {
-      mask[i] = 1;
-      count++;
-    }
+    if (heat[i] >= threshold && heat[i] > 0) mask[i] = 1;
   }
   const found = connected(mask, rows, columns).sort((a, b) => b.pixels - a.pixels);
   return {
     mask,
-    share: count / heat.length,
     boxes: found.map(({ box }) => box),
     outline: edges(mask, rows, columns),
     shade: shade(mask, rows, columns),
   };
+}
+
+/** Return the share of a photo that a mask of a map covers: a map may reach past the photo. */
+export function shareOfPhoto({ rows, columns, box }, mask, { width, height }) {
+  const [left, top, right, bottom] = box;
+  const [across, down] = [(right - left) / columns, (bottom - top) / rows];
+  let count = 0;
+  for (let i = 0; i < mask.length; i++) {
+    if (!mask[i]) continue;
+    const x = left + ((i % columns) + 0.5) * across;
+    const y = top + (Math.floor(i / columns) + 0.5) * down;
+    if (x >= 0 && y >= 0 && x < width && y < height) count++;
+  }
+  return (count * across * down) / (width * height);
 }
 
 /** Return the share of a map's heat in a box of the photo; null if it has no heat. */

@@ -182,8 +182,10 @@ function showTray() {
       el("button", { type: "button", class: "drop-photo", "aria-label": t("photos.remove", { name: each.name }), onclick: () => remove(each) }, "×")
     )
   );
+  const held = [...tray.querySelectorAll("button")].indexOf(document.activeElement);
   const unsent = waiting.map((each) => el("li", {}, thumbnail(each.file.name, each.url, false, () => sendWaiting(each))));
   tray.replaceChildren(...sent, ...unsent);
+  if (held >= 0) [...tray.querySelectorAll("button")].slice(0, held + 1).at(-1)?.focus();
   tray.hidden = !tray.children.length;
   counted.hidden = sent.length + unsent.length < 2;
   counted.textContent = t("photos.counted", { count: sent.length + unsent.length });

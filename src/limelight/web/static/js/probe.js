@@ -4,7 +4,7 @@ import { isStopped } from "./api.js";
 import * as brush from "./brush.js";
 import { el, percent, short } from "./dom.js";
 import { tellError } from "./notices.js";
-import { ask, hold, mapRequest } from "./requests.js";
+import { answersInWords, ask, mapRequest, sendAgain } from "./requests.js";
 import { get, on, set, setView } from "./store.js";
 import { isBlank, packed } from "./strokes.js";
 import { openPanel } from "./tabs.js";
@@ -75,7 +75,7 @@ function showBusy() {
 
 /** Ask soon: while a request is on its way, once more when it is answered. */
 function later() {
-  if (!raster || isBlank(raster) || get().network?.takes_questions) return;
+  if (!raster || isBlank(raster) || answersInWords()) return;
   if (asking) isStale = true;
   else if (!timer) timer = setTimeout(read, PAUSE);
   showBusy();
@@ -120,7 +120,7 @@ async function asked(signal) {
     return await ask("probe", body(), { signal });
   } catch (error) {
     if (error.code !== "no-such-photo" || !from) throw error;
-    from.id = (await hold(from)).id; // it was not asked for lately
+    await sendAgain(from);
     set({ brush: { ...get().brush, other: from.id } });
     return ask("probe", body(), { signal });
   }
@@ -168,9 +168,8 @@ function showFills() {
 function showControls() {
   const { brush: now, photo, view } = get();
   const isOn = view.tool === "brush";
-  const inWords = Boolean(get().network?.takes_questions);
-  hint.textContent = t(inWords ? "probe.in-words" : isOn ? "probe.hint" : "probe.invitation");
-  controls.hidden = !photo || inWords;
+  hint.textContent = t(isOn ? "probe.hint" : "probe.invitation");
+  controls.hidden = !photo;
   for (const [id, erase] of [["probe-paint", false], ["probe-erase", true]]) {
     document.getElementById(id).setAttribute("aria-pressed", String(isOn && Boolean(now.erase) === erase));
   }

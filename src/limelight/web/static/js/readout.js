@@ -1,7 +1,7 @@
 /** What is read off the stage: the values under the crosshair, the colour bar, the map's status. */
 
 import { el, percent, short } from "./dom.js";
-import { palette, regions, valueAt } from "./heat.js";
+import { palette, regions, shareOfPhoto, valueAt } from "./heat.js";
 import { stopMain } from "./requests.js";
 import { get, on, set, setView } from "./store.js";
 import { t } from "./texts.js";
@@ -82,10 +82,9 @@ function fact(key, value, name) {
 
 function thresholdFacts(main, { threshold }) {
   const { photo } = get();
-  const [left, top, right, bottom] = main.box;
-  const { share, boxes } = regions(main, threshold);
-  const seen = ((right - left) * (bottom - top)) / (photo.width * photo.height);
-  const told = t("view.regions", { count: boxes.length, share: percent(share * seen) });
+  const { mask, boxes } = regions(main, threshold);
+  const share = percent(shareOfPhoto(main, mask, photo));
+  const told = t("view.regions", { count: boxes.length, share });
   return el("span", { class: "fact", data: { fact: "regions" } }, told);
 }
 

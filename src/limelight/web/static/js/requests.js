@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { decodeMap } from "./heat.js";
 import { sentence, tellError } from "./notices.js";
 import { get, on, set } from "./store.js";
+import { t } from "./texts.js";
 
 /** The longer side of the large map, and of those in strips, in pixels. */
 const LARGE = 448;
@@ -13,16 +14,29 @@ const SMALL = 112;
 const MOST_PICTURES = 8;
 
 const pictures = new Map();
+const sentAgain = new WeakMap(); // photos on their way to the server once more
+const otherFacts = new Map(); // facts of networks that were compared with, by name
 let mainAbort = null;
 let compareAbort = null;
 let layersOf = null;
 let looking = Promise.resolve(null);
+let choices = 0; // how many times a network was chosen
 
 /** Return the request for a map, as the page's state says it. */
 export function mapRequest(overrides = {}) {
   const { network, target, method, layer, texts } = get();
   const asked = { network: network?.name ?? null, target, method, layer };
   return { ...asked, ...(texts?.length ? { texts } : {}), ...overrides };
+}
+
+/** Return the place that a target is explained at: its box or its pixel, if it has one. */
+export function placeOf({ box, pixel }) {
+  return { ...(box ? { box } : {}), ...(pixel ? { pixel } : {}) };
+}
+
+/** Whether the network answers in words, and has no score of a class. */
+export function answersInWords() {
+  return get().network?.kind === "vision-language";
 }
 
 /** Ask about the photo: `ask("probe", body)`. A photo that is not held any more is sent again. */
@@ -45,7 +59,7 @@ export async function askFile(what, body = {}, options = {}) {
 
 /** A model that answers in words is asked nothing else: as if nobody waited for the answer. */
 function refuseForWords(what) {
-  if (get().network?.kind === "vision-language" && !["ask", "look"].includes(what)) {
+  if (answersInWords() && !["ask", "look"].includes(what)) {
     throw new api.ApiError("stopped", "");
   }
 }
@@ -61,6 +75,7 @@ export async function hold({ file, sample }) {
 /** Return a photo as a bitmap of at most 1024 pixels; those not asked for longest are forgotten. */
 export function pictureOf(photo) {
   const known = pictures.get(photo) ?? loadPicture(photo);
+  known.catch(() => pictures.get(photo) === known && pictures.delete(photo)); // to be tried again
   pictures.delete(photo);
   pictures.set(photo, known);
   if (pictures.size > MOST_PICTURES) pictures.delete(pictures.keys().next().value);
@@ -71,13 +86,14 @@ export function pictureOf(photo) {
  * Make maps of the photo one by one.
  *
  * @param {object[]} requests the maps
- * @param {object} options `name`: what a later call of the same name replaces; `signal`; `onMap(n,
- *   map)`, `onError(n, sentence)` and `onProgress({task, done, total})`
+ * @param {object} options `name`: what a later call of the same name replaces; `first`: whether they
+ *   go before what else waits; `signal`; `onMap(n, map)`, `onError(n, sentence)` and
+ *   `onProgress({task, done, total})`
  */
-export async function makeMaps(requests, { name, signal, onMap, onError, onProgress, longest = SMALL }) {
+export async function makeMaps(requests, { name, signal, onMap, onError, onProgress, longest = SMALL, first = false }) {
   if (!requests.length) return;
   const found = (await looking) ?? get().look;
-  const body = { maps: requests, longest, replaces: name };
+  const body = { maps: requests, longest, replaces: name, first };
   const onLine = (line) => {
     if (signal?.aborted) return;
     if (line.map) onMap(line.number, decodeMap(line.map, found.box, requests[line.number]));
@@ -91,13 +107,14 @@ export async function makeMaps(requests, { name, signal, onMap, onError, onProgr
 export async function showMain() {
   const { photo, network } = get();
   mainAbort?.abort();
-  if (!photo || !network || network.kind === "vision-language") return;
+  if (!photo || !network || answersInWords()) return;
   const abort = (mainAbort = new AbortController());
   const request = mapRequest();
   set({ busy: get().busy + 1, progress: null });
   try {
     await makeMaps([request], {
       name: "main",
+      first: true,
       longest: LARGE,
       signal: abort.signal,
       onMap: (_, map) => set({ main: map, mainError: null }),
@@ -123,17 +140,26 @@ export function showPhoto(photo) {
   set({ ...nothing, photo, second: null });
 }
 
-/** Load a network and explain by it; a class stays if it is known there by the same name. */
+/**
+ * Load a network and explain by it; a class stays if it is known there by the same name.
+ *
+ * @returns whether it could be loaded, or another was chosen meanwhile
+ */
 export async function useNetwork(name) {
-  const before = get();
+  const mine = ++choices;
   try {
     const network = await api.get(`${networkPath(name)}?layers=false`);
+    if (mine !== choices) return true;
+    const before = get();
     const kept = className(before.network, before.target.class);
     const index = kept === null ? -1 : network.classes.indexOf(kept);
     const target = index < 0 ? {} : { class: index };
     set({ network, layers: network.layers, layer: null, target, second: null, region: null, look: null, others: {}, main: null, texts: [] });
+    return true;
   } catch (error) {
+    if (mine !== choices) return true;
     tellError(error);
+    return false;
   }
 }
 
@@ -174,8 +200,10 @@ export function follow() {
 }
 
 /** Return the request for the map beside the main one; null if none is to be compared. */
-function comparedRequest({ view, second }) {
-  if (view.compare === "class") return second && mapRequest({ target: second });
+function comparedRequest({ view, second, target }) {
+  if (view.compare === "class") {
+    return second && mapRequest({ target: { ...placeOf(target), class: second.class } });
+  }
   if (view.compare === "method") return view.otherMethod && mapRequest({ method: view.otherMethod });
   if (view.compare !== "network" || !view.otherNetwork) return null;
   return mapRequest({ network: view.otherNetwork, layer: null, texts: undefined });
@@ -191,6 +219,7 @@ async function showCompared() {
   set({ busy: get().busy + 1 });
   try {
     const other = request.network !== main.request.network;
+    if (other) request.target = await targetOfOther(request.network, main);
     const { box } = other ? await ask("look", { network: request.network }, { signal }) : get().look;
     await makeMaps([request], {
       name: "compare",
@@ -207,17 +236,41 @@ async function showCompared() {
   }
 }
 
+/** Return what a map explains as another network numbers it: the class of the same name. */
+async function targetOfOther(name, { request: { target }, index }) {
+  if (!otherFacts.has(name)) {
+    const facts = api.get(`${networkPath(name)}?layers=false`);
+    facts.catch(() => otherFacts.delete(name));
+    otherFacts.set(name, facts);
+  }
+  const { classes } = await otherFacts.get(name);
+  const own = get().network.classes;
+  const there = (number) => {
+    if (!own.length || !classes.length || classes[number] === own[number]) return number;
+    const found = classes.indexOf(own[number]);
+    if (found >= 0) return found;
+    throw new api.ApiError("no-such-class", t("view.no-such-class", { name: own[number], network: name }));
+  };
+  const explained = target.class ?? index;
+  return {
+    ...target,
+    ...(explained === null ? {} : { class: there(explained) }),
+    ...(target.against === undefined ? {} : { against: there(target.against) }),
+  };
+}
+
 function keepOthers(changes) {
   set({ others: { ...get().others, ...changes } });
 }
 
 async function lookAgain() {
-  const { photo, network, texts } = get();
+  const { photo, network, texts, language } = get();
   if (!photo || !network) return null;
   try {
     const body = { network: network.name, ...(texts?.length ? { texts } : {}) };
     const look = await ask("look", body);
-    if (get().photo === photo && get().network === network) set({ look });
+    const now = get();
+    if (now.photo === photo && now.network === network && now.language === language) set({ look });
     return look;
   } catch (error) {
     if (network.kind === "vision-language") tellError(error); // else the missing map tells
@@ -231,11 +284,20 @@ async function loadPicture(photo) {
 }
 
 async function whileHeld(call, photo = get().photo) {
+  const { id } = photo;
   try {
-    return await call(photo.id);
+    return await call(id);
   } catch (error) {
     if (error.code !== "no-such-photo") throw error;
-    photo.id = (await hold(photo)).id; // the same photo, so that nobody draws it anew
+    if (photo.id === id) await sendAgain(photo);
     return call(photo.id);
   }
+}
+
+/** Send a photo once more that is not held any more: once, however many ask about it. */
+export async function sendAgain(photo) {
+  if (!sentAgain.has(photo)) {
+    sentAgain.set(photo, hold(photo).finally(() => sentAgain.delete(photo)));
+  }
+  photo.id = (await sentAgain.get(photo)).id; // the same photo, so that nobody draws it anew
 }

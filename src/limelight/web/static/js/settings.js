@@ -21,7 +21,9 @@ export function mount(root) {
   const { networks } = get().page;
   network.append(...networks.map((name) => el("option", { value: name }, name)));
   network.closest("label").hidden = networks.length < 2;
-  network.addEventListener("change", () => useNetwork(network.value));
+  network.addEventListener("change", async () => {
+    if (!(await useNetwork(network.value))) network.value = get().network?.name ?? "";
+  });
   on(["network"], () => (network.value = get().network.name));
 
   language.addEventListener("click", async () => {

@@ -3,7 +3,7 @@
 import { combobox } from "./combobox.js";
 import { el, percent, short } from "./dom.js";
 import { heatInside } from "./heat.js";
-import { className } from "./requests.js";
+import { className, placeOf } from "./requests.js";
 import { get, on, set } from "./store.js";
 import { t } from "./texts.js";
 
@@ -29,15 +29,15 @@ export function mount(root) {
   root.append(el("h2", { t: "target.heading" }), first.element, chips, el("div", { class: "questions" }, el("span", { t: "target.question" }), questions), secondBlock, score, region);
   on(["look", "target", "second", "main", "network", "view.compare", "language"], show);
   on(["main", "region", "look", "language"], showRegion);
-  on(["region"], takeRegion);
+  on(["region", "look"], takeRegion);
   show();
 }
 
 /** Return what a map explains, in words: a class, or a difference of two. */
 export function sentenceOf(map) {
   const { target, network } = map.request;
-  const own = network === get().network.name;
-  const one = (own ? named(target.class ?? map.index) : null) ?? map.label;
+  if (network !== get().network.name) return map.label; // its classes are numbered otherwise
+  const one = named(target.class ?? map.index) ?? map.label;
   if (target.box && target.against === undefined && !target.counterfactual) {
     return t("target.said-inside", { one });
   }
@@ -56,29 +56,24 @@ function shown() {
   return target.class ?? main?.index ?? look?.answers[0]?.index ?? null;
 }
 
-function place() {
-  const { box } = get().target;
-  return box ? { box } : {};
-}
-
 function explain(index) {
   const { target } = get();
   const kept = target.against !== undefined && target.against !== index ? { against: target.against } : {};
-  set({ target: { ...place(), class: index, ...kept, ...(target.counterfactual ? { counterfactual: true } : {}) } });
+  set({ target: { ...placeOf(target), class: index, ...kept, ...(target.counterfactual ? { counterfactual: true } : {}) } });
 }
 
 function contrast(index) {
-  const changes = { second: { ...place(), class: index } };
+  const changes = { second: { class: index } };
   if (get().target.against !== undefined) changes.target = { ...get().target, against: index };
   set(changes);
 }
 
 function ask(question) {
   const { target } = get();
-  const base = { ...place(), ...(target.class === undefined ? {} : { class: target.class }) };
+  const base = { ...placeOf(target), ...(target.class === undefined ? {} : { class: target.class }) };
   if (question === "rather") {
     const against = otherClass();
-    set({ target: { ...base, class: shown(), against }, second: { ...place(), class: against } });
+    set({ target: { ...base, class: shown(), against }, second: { class: against } });
   } else {
     set({ target: question === "against" ? { ...base, counterfactual: true } : base });
   }
@@ -99,7 +94,7 @@ function show() {
     button.disabled = !look;
   }
   secondBlock.hidden = question !== "rather" && view.compare !== "class";
-  if (!secondBlock.hidden && look && !chosen) set({ second: { ...place(), class: otherClass() } });
+  if (!secondBlock.hidden && look && !chosen) set({ second: { class: otherClass() } });
   first.show(shown());
   second.show(chosen?.class ?? null);
   fill(chips, shown(), explain);
@@ -131,10 +126,10 @@ function chip({ index, name, probability, score: raw }, chosen, act) {
 
 /** A network that answers for places explains the class in the box that was drawn. */
 function takeRegion() {
-  const { look, region: box, target } = get();
-  if (!look || look.kind === "classifier") return;
-  const { box: _, pixel: __, ...rest } = target;
-  set({ target: box ? { ...rest, box } : rest });
+  const { look, region, target } = get();
+  if (!look || look.kind === "classifier" || (target.box ?? null) === region) return;
+  const { box: _, pixel, ...rest } = target;
+  set({ target: region ? { ...rest, box: region } : { ...rest, ...placeOf({ pixel }) } });
 }
 
 /** A network that answers for the whole photo says how much of the heat lies in the box. */

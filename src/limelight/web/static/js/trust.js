@@ -4,7 +4,7 @@ import { isStopped } from "./api.js";
 import { el, percent, short } from "./dom.js";
 import { mountFaithfulness } from "./faithfulness.js";
 import { sentence } from "./notices.js";
-import { ask } from "./requests.js";
+import { answersInWords, ask } from "./requests.js";
 import { get, on, set, setView } from "./store.js";
 import { t } from "./texts.js";
 
@@ -41,8 +41,8 @@ function later() {
   problem = "";
   showCheck();
   steps.replaceChildren();
-  const { main, network } = get();
-  if (!main || network?.takes_questions) return;
+  const { main } = get();
+  if (!main || answersInWords()) return;
   if (main.status.name !== "ok") findSteps(main);
   else timer = setTimeout(check, PAUSE);
 }
@@ -103,8 +103,7 @@ function showCheck() {
   const { main } = get();
   if (!checked || checked.own === null) {
     const isBlank = !main || main.status.name !== "ok";
-    const inWords = get().network?.takes_questions;
-    const key = inWords ? "trust.in-words" : isBlank ? "trust.nothing-to-check" : "trust.checking";
+    const key = isBlank ? "trust.nothing-to-check" : "trust.checking";
     quick.replaceChildren(el("p", { class: "note" }, problem || t(key)));
     return;
   }

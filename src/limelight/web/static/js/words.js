@@ -4,8 +4,9 @@ import * as api from "./api.js";
 import { el, percent, short } from "./dom.js";
 import { decodeMap, valueAt } from "./heat.js";
 import { sentence } from "./notices.js";
-import { askLines } from "./requests.js";
+import { answersInWords, askLines } from "./requests.js";
 import { get, on, set } from "./store.js";
+import { openPanel } from "./tabs.js";
 import { t } from "./texts.js";
 
 /** The longer side of the maps of words, in pixels. */
@@ -50,19 +51,17 @@ export function mount(root) {
   root.append(section);
   on(["network", "language"], showForm);
   on(["photo", "network"], forget);
+  // A wide panel would hide the question, and is itself hidden.
+  on(["network"], () => answersInWords() && openPanel("probe"));
   on(["view.at", "view.signed", "language"], showPlace);
   showForm();
 }
 
-function asks() {
-  return get().network?.kind === "vision-language";
-}
-
 function showForm() {
   const { network } = get();
-  section.hidden = !asks();
-  document.body.classList.toggle("asks", asks());
-  if (!asks()) return;
+  section.hidden = !answersInWords();
+  document.body.classList.toggle("asks", answersInWords());
+  if (!answersInWords()) return;
   const kind = network.takes_questions ? "question" : "beginning";
   section.querySelector("label").textContent = t(`words.${kind}`);
   question.placeholder = t(`words.${kind}-example`);
@@ -84,8 +83,8 @@ async function ask() {
   const { network, photo } = get();
   if (!photo) return;
   forget();
-  abort = new AbortController();
-  const { signal } = abort;
+  const mine = (abort = new AbortController());
+  const { signal } = mine;
   set({ busy: get().busy + 1, progress: null, main: null });
   showForm();
   const body = { network: network.name, question: question.value, longest: LARGE, answer: own.value.trim() || null };
@@ -97,7 +96,7 @@ async function ask() {
   } catch (error) {
     if (!api.isStopped(error)) failed.textContent = sentence(error);
   } finally {
-    abort = null;
+    if (abort === mine) abort = null;
     set({ busy: get().busy - 1, progress: null });
     showForm();
   }
