@@ -17,6 +17,9 @@ const MOST = 200;
 /** Which files of a folder are photos, by their names: a folder holds other files too. */
 const PHOTO_NAMES = /\.(jpe?g|png|webp|tiff?|gif|bmp|avif|jp2|p[pgn]m)$/i;
 
+/** Where nothing hovers, as on a telephone, nothing can be dropped, and no folder be chosen. */
+const BY_TOUCH = matchMedia("(hover: none)").matches;
+
 const waiting = []; // files that are in the tray and were not sent: {file, url}
 let tray, counted;
 
@@ -38,13 +41,13 @@ export function mount(root) {
     el(
       "div",
       { class: "drop" },
-      el("h2", { t: "photos.invitation" }),
-      el("p", { class: "how", t: "photos.how" }),
+      el("h2", { t: BY_TOUCH ? "photos.invitation-touch" : "photos.invitation" }),
+      el("p", { class: "how", t: BY_TOUCH ? "photos.how-touch" : "photos.how" }),
       el(
         "div",
         { class: "ways" },
         button("photos.choose", () => files.click(), "primary"),
-        button("photos.folder", () => folder.click()),
+        BY_TOUCH ? "" : button("photos.folder", () => folder.click()),
         button("photos.camera", () => openCamera((photo) => take([photo])))
       ),
       files,

@@ -234,7 +234,7 @@ async function whileHeld(call, photo = get().photo) {
   try {
     return await call(photo.id);
   } catch (error) {
-    if (error.code !== "no-such-photo") throw error;
+    if (error.code !== "no-such-photo" || !(photo.file || photo.sample)) throw error;
     photo.id = (await hold(photo)).id; // the same photo, so that nobody draws it anew
     return call(photo.id);
   }
