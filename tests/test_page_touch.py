@@ -145,6 +145,22 @@ def test_photos_are_there_again_after_a_reload(laptop: Watched) -> None:
     expect(page.locator(".score")).not_to_be_empty()
 
 
+def test_of_many_photos_one_is_a_stop_of_the_tab_key(laptop: Watched) -> None:
+    page = laptop.page
+    page.click("[data-sample=coffee]")
+    expect(page).to_have_title("coffee · limelight")
+    thumbs = page.locator(".tray .thumb")
+    assert [each.get_attribute("tabindex") for each in thumbs.all()] == ["-1", "0"]
+    thumbs.last.press("ArrowLeft")
+    expect(thumbs.first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_title("chelsea · limelight")
+    expect(thumbs.first).to_be_focused()
+    page.keyboard.press("Delete")
+    expect(thumbs).to_have_count(1)
+    expect(page).to_have_title("coffee · limelight")
+
+
 def test_ctrl_z_takes_the_last_stroke_back(laptop: Watched) -> None:
     page = laptop.page
     page.click("button[data-tool=brush]")

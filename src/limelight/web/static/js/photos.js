@@ -36,6 +36,7 @@ export function mount(root) {
   }
   const button = (key, act, kind = "") => el("button", { type: "button", class: kind, t: key, onclick: act });
   tray = el("ul", { class: "tray", tLabel: "photos.tray" });
+  tray.addEventListener("keydown", walk);
   counted = el("p", { class: "counted", hidden: true });
   root.append(
     el(
@@ -186,10 +187,30 @@ function showTray() {
     )
   );
   const unsent = waiting.map((each) => el("li", {}, thumbnail(each.file.name, each.url, false, () => sendWaiting(each))));
+  const held = tray.contains(document.activeElement);
   tray.replaceChildren(...sent, ...unsent);
+  const chosen = tray.querySelector("[aria-pressed=true]");
+  if (chosen) {
+    // Of many photos one is a stop of the Tab key; arrows go from one to the next.
+    const item = chosen.closest("li");
+    for (const each of tray.querySelectorAll("button")) each.tabIndex = item.contains(each) ? 0 : -1;
+    tray.scrollLeft = item.offsetLeft - tray.offsetLeft - (tray.clientWidth - item.clientWidth) / 2;
+    if (held) chosen.focus({ preventScroll: true });
+  }
   tray.hidden = !tray.children.length;
   counted.hidden = sent.length + unsent.length < 2;
   counted.textContent = t("photos.counted", { count: sent.length + unsent.length });
+}
+
+/** Go through the photos by arrows, and take one away by Delete. */
+function walk(event) {
+  const thumbs = [...tray.querySelectorAll(".thumb")];
+  const at = thumbs.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: thumbs.length - 1 }[event.key];
+  if (at >= 0 && event.key === "Delete") event.target.parentElement.querySelector(".drop-photo")?.click();
+  else if (at < 0 || !thumbs[to]) return;
+  else thumbs[to].focus();
+  event.preventDefault();
 }
 
 function thumbnail(name, url, chosen, act) {
