@@ -24,7 +24,7 @@ export function mount(root) {
   chips = el("ol", { id: "answers", class: "chips", tLabel: "target.answers" });
   secondChips = el("ol", { class: "chips", tLabel: "target.answers-second" });
   secondBlock = el("div", { class: "second", hidden: true }, second.element, secondChips);
-  score = el("p", { class: "score" });
+  score = el("p", { class: "score", tTitle: "target.score-hint" });
   region = el("p", { class: "region", role: "status" });
   random = el("p", { class: "random", role: "note", hidden: true, t: "target.random" });
   root.append(el("h2", { t: "target.heading" }), random, first.element, chips, el("div", { class: "questions" }, el("span", { t: "target.question" }), questions), secondBlock, score, region);
