@@ -109,7 +109,7 @@ def _python(
             "import limelight",
             *imports,
             "",
-            _call("network = ", *loaded, **named),
+            _call("network = ", *loaded, named=named),
             f"photo = limelight.load_photo({path})",
             *before,
             f"result = limelight.explain(network, photo{_arguments(options)})",
@@ -118,7 +118,7 @@ def _python(
     )
 
 
-def _call(before: str, function: str, *given: str, **named: str | None) -> str:
+def _call(before: str, function: str, *given: str, named: Mapping[str, str | None]) -> str:
     """Return a call; one that is too long for a line has an argument on each."""
     values = [*given, *(f"{name}={value}" for name, value in named.items() if value is not None)]
     line = f"{before}{function}({', '.join(values)})"
