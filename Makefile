@@ -17,7 +17,7 @@ test: $(READY)
 	VENV=$(VENV) scripts/check
 
 bench: $(BENCH)/.ready
-	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed; do \
+	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed page; do \
 	  $(BENCH)/bin/python benchmarks/$$what.py --publish || exit 1; \
 	done
 

@@ -149,7 +149,7 @@ class Load:
 
     def _look_around(self, client: httpx.Client, random: np.random.Generator, until: float) -> None:
         """Do what a visitor does with one photo."""
-        data = self.photos[random.integers(len(self.photos))]
+        data = self.photos[int(random.integers(len(self.photos)))]
         photo = self._timed("a photo sent", lambda: sent(client, data))
         self._timed("the photo shown", lambda: _got(client, f"/api/photos/{photo}/picture"))
         self._timed("the answers", lambda: _posted(client, f"/api/photos/{photo}/look", {}))

@@ -82,7 +82,7 @@ def client(page: Attacked) -> Iterator[httpx.Client]:
 
 
 def send(client: httpx.Client, upload: Upload) -> httpx.Response:
-    headers = {name: text.encode("latin-1") for name, text in upload.headers.items()}
+    headers = [(n.encode("latin-1"), t.encode("latin-1")) for n, t in upload.headers.items()]
     if not upload.parts:
         return client.post("/api/photos", content=upload.body, headers=headers)
     size = -(-len(upload.body) // upload.parts)

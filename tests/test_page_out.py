@@ -11,6 +11,7 @@ import shlex
 import urllib.parse
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from helpers.pages import packed_in, read
 from limelight.cli.network_options import NetworkOptions
 from limelight.models.network import Network
 from limelight.web.answers.code_lines import code_lines
-from limelight.web.requests import FileRequest
+from limelight.web.requests import FileRequest, TargetRequest
 from limelight.web.serving.refusals import Refusal
 from limelight.web.settings import PageSettings
 from limelight.web.subjects.document_store import DocumentStore
@@ -177,11 +178,28 @@ ROUNDED = ("raw", "heatmap", "score", "photo_heatmap_0", "photo_seen_0")
 
 
 def test_a_network_that_was_given_as_a_model_has_no_command() -> None:
-    own = Network("Mine", page_networks.classifier().model, page_networks.PREPROCESS)
+    own = Network("Mine", page_networks.classifier().model)
     lines = code_lines(FileRequest(), ServedNetwork.of(own), "cat.jpg", "zh")
     assert 'limelight.Network("Mine", model)' in lines["python"]
     assert lines["command"] is None
     assert "model" in lines["note"]
+
+
+def test_a_network_that_was_given_is_made_again_with_its_preprocessing_and_classes(
+    folder: Path,
+) -> None:
+    given = page_networks.classifier()
+    names = tuple(f"class {number}" for number in range(5))
+    own = replace(given, name="Mine", classes=names)
+    target = TargetRequest.model_validate({"class": 2})
+    asked = FileRequest(kind="arrays", target=target)
+    lines = code_lines(asked, ServedNetwork.of(own), "a.png", "en")
+    (folder / "a.png").write_bytes(photo_bytes())
+    made: dict[str, Any] = {"model": given.model}
+    exec(lines["python"], made)
+    assert made["network"].classes == list(names)
+    assert made["network"].preprocess == own.preprocess
+    assert "class 2" in repr(made["result"])
 
 
 def test_random_weights_and_texts_are_named_in_both_lines() -> None:

@@ -36,8 +36,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (audit / "report.html").write_text(report)
     network, against = page_networks.classifier(), page_networks.classifier()
     with torch.no_grad():  # nothing that it sees speaks for a class
-        weight = against.model.get_parameter("head.weight")
-        weight.copy_(-weight.abs())
+        head = against.model.get_submodule("head")
+        assert isinstance(head, torch.nn.Linear)
+        head.weight.copy_(-head.weight.abs())
     networks = {network.name: network, "against": replace(against, name="against")}
     with served(PageSettings(port=0, audit=audit), networks) as address:
         yield address

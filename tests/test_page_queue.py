@@ -259,17 +259,22 @@ def test_what_is_told_and_not_read_is_bounded_for_each_address(
 ) -> None:
     monkeypatch.setattr(jobs, "_MOST_UNREAD", 1000)
 
+    told = threading.Event()
+
     def tells(job: Job[str]) -> str:
-        for _ in range(10):
-            job.tell({"map": {"heatmap": "x" * 150}})
+        try:
+            for _ in range(10):
+                job.tell({"map": {"heatmap": "x" * 150}})
+        finally:
+            told.set()
         return "done"
 
     async def ask() -> list[Any]:
         unread = queue.submit(tells, "10.0.0.1 a")
-        while queue.length or queue.seconds_at_work:
-            await asyncio.sleep(0.001)
+        told.wait(30)  # nothing is read meanwhile
         same, other = queue.submit(tells, "10.0.0.1 b"), queue.submit(lambda _job: "small", "y")
-        return [*await ended(unread), *await ended(same), *await ended(other)]
+        waiting = await ended(same)  # which is refused while the first is unread
+        return [*waiting, *await ended(unread), *await ended(other)]
 
     assert asyncio.run(ask()) == ["unread", "unread", "small"]
 

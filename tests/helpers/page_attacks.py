@@ -79,7 +79,7 @@ class Attacked:
         """Whether it answers, and its queue works."""
         with self.client() as client:
             health: dict[str, Any] = client.get("health").json()
-        return health["status"] == "ok"
+        return bool(health["status"] == "ok")
 
 
 def received(connection: socket.socket) -> bytes:

@@ -74,10 +74,11 @@ class Segmenter(_Body):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
+        convolution = nn.Conv2d(3, 2, 1)
+        self.body = nn.Sequential(convolution, nn.ReLU())
         with torch.no_grad():
-            self.body[0].weight[:] = torch.tensor([1.0, -1.0])[:, None, None, None]
-            self.body[0].bias[:] = torch.tensor([-2.0, 2.0])
+            convolution.weight[:] = torch.tensor([1.0, -1.0])[:, None, None, None]
+            convolution.bias = nn.Parameter(torch.tensor([-2.0, 2.0]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         bright, dark = self.body(images).unbind(1)
@@ -89,15 +90,14 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 2, SIDE // 4, SIDE // 4), nn.ReLU())
-        self.head = nn.Conv2d(2, 2, 1)
+        means, self.head = nn.Conv2d(3, 2, SIDE // 4, SIDE // 4), nn.Conv2d(2, 2, 1)
+        self.body = nn.Sequential(means, nn.ReLU())
         with torch.no_grad():
-            for convolution in (self.body[0], self.head):
-                convolution.weight.zero_()
-                convolution.bias.zero_()
-            self.body[0].weight[0] = 1 / (3 * (SIDE // 4) ** 2)
+            for parameter in self.parameters():
+                parameter.zero_()
+            means.weight[0] = 1 / (3 * (SIDE // 4) ** 2)
             self.head.weight[0, 0] = 9.0
-            self.head.bias[:] = torch.tensor([-6.0, -9.0])
+            self.head.bias = nn.Parameter(torch.tensor([-6.0, -9.0]))
 
     def forward(self, images: Tensor) -> Any:
         logits = self.head(self.body(images)).flatten(2).transpose(1, 2)

@@ -13,6 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 from limelight.errors import WRITTEN_ON, MethodError
 
+#: How PyTorch, or else torchvision, says that an operator has no second derivative; its name.
+_NO_SECOND_DERIVATIVE = (
+    r"derivative for (\S+) is not implemented|double backwards on (\S+) not supported"
+)
+
 
 class KeepGrad(TorchFunctionMode):
     """Keeps grad on where a model turns it off in its own forward, around a frozen backbone say."""
@@ -90,10 +95,11 @@ def differentiate(
     except RuntimeError as error:
         if "modified by an inplace operation" in str(error):
             error.add_note(WRITTEN_ON)
-        missing = re.match(r"derivative for (\S+) is not implemented", str(error))
+        missing = re.match(_NO_SECOND_DERIVATIVE, str(error))
         if missing:
+            operator = missing[1] or missing[2]
             raise MethodError(
-                f"The method needs second derivatives, and {missing[1]}, an operator of the "
+                f"The method needs second derivatives, and {operator}, an operator of the "
                 "network, has none in PyTorch. Use 'gradcam'."
             ) from error
         raise

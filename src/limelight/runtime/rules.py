@@ -184,6 +184,26 @@ class KeptProduct(NamedTuple):
     keys: Tensor | None
 
 
+class SeeAttentionByHead(Rule):
+    """Sees whether a softmax runs that may be attention of a few queries, by its head.
+
+    Attributes:
+        seen: Whether one did: over four axes, of which the last two differ.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.seen = False
+
+    def call(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function, and look at its result."""
+        result = func(*args, **kwargs)
+        if func in _SOFTMAX and isinstance(result, Tensor) and result.ndim == 4:
+            self.seen |= result.shape[-2] != result.shape[-1]
+        return result
+
+
 class KeepAttention(Rule):
     """Keeps the attention matrices of a pass, also where fused kernels would never form them.
 
@@ -197,7 +217,7 @@ class KeepAttention(Rule):
     """
 
     def __init__(self, tokens: Collection[int]) -> None:
-        """Look for attention; `tokens` are the numbers of tokens to expect."""
+        """Look for attention; `tokens` are the numbers of tokens to expect, of a few queries."""
         super().__init__()
         self.tokens = frozenset(tokens)
         self.kept: list[KeptProduct] = []

@@ -19,12 +19,12 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from limelight.errors import MethodError, unknown
 from limelight.inputs import substitute_first, tensors
 from limelight.layers import Layout
-from limelight.runtime.autograd import behind_node, node_of, with_graph
-from limelight.runtime.execution import observe
+from limelight.runtime.autograd import behind_node, no_grad, node_of, with_graph
+from limelight.runtime.execution import observe, run_network
 from limelight.runtime.forward import Pass
 from limelight.runtime.output_layout import ELSEWHERE, stands_elsewhere
 from limelight.runtime.record import recording_of, token_layouts
-from limelight.runtime.rules import KeepAttention, KeptProduct
+from limelight.runtime.rules import KeepAttention, KeptProduct, SeeAttentionByHead
 from limelight.runtime.shadow import shadow
 from limelight.runtime.window_places import cells_of_windows
 
@@ -117,7 +117,12 @@ def run_attended(run: Pass, *, keep_outputs: bool = False) -> AttendedPass:
         keep_outputs: Whether to keep what those modules put out.
     """
     paths = {id(module): path for path, module in run.model.named_modules()}
-    rule = KeepAttention(token_layouts(run.model, run.inputs, run.spec))
+    # To measure where tokens lie takes a big network minutes, and few networks need it for this.
+    by_head = SeeAttentionByHead()
+    with no_grad(), by_head:
+        run_network(run.model, run.inputs.clone())
+    tokens = token_layouts(run.model, run.inputs, run.spec) if by_head.seen else ()
+    rule = KeepAttention(tokens)
     attention, kept_at_entry = list[Attending](), list[int]()
 
     def enter(_key: int, _arguments: object) -> None:

@@ -39,8 +39,8 @@ class Limits:
     waiting: int = 64
     seconds: float = 120.0
     method_numbers: int = 400_000_000
-    photo_bytes: int = 1_200_000_000
-    look_bytes: int = 1_500_000_000
+    photo_bytes: int = 600_000_000
+    look_bytes: int = 900_000_000
     idle_seconds: float = 3600.0
 
     def __post_init__(self) -> None:

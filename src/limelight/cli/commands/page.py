@@ -70,6 +70,14 @@ def page(
     max_waiting: Annotated[
         int, typer.Option(help="How many requests may wait for the network.")
     ] = 64,
+    max_memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GB",
+            help="The most gigabytes for photos, and for what networks saw in them; those that "
+            "were not asked for longest make room.",
+        ),
+    ] = 1.5,
     audit: Annotated[
         Path | None,
         typer.Option(
@@ -109,6 +117,8 @@ def page(
             pixels=round(max_pixels * 1e6),
             seconds=max_seconds,
             waiting=max_waiting,
+            photo_bytes=round(0.4e9 * max_memory),
+            look_bytes=round(0.6e9 * max_memory),
         ),
         audit=audit,
         language=lang,

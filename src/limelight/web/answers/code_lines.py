@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from limelight.models.network import Network
+from limelight.photos.preprocess import Preprocess
 from limelight.photos.samples import SAMPLES
 from limelight.web.answers.names import class_word, name_of, suffix_of
 from limelight.web.requests import FileRequest, PhotoBox, TargetRequest
@@ -22,6 +23,12 @@ _GIVEN: Final = next(each.default for each in fields(Network) if each.name == "w
 
 #: The suffixes of files of weights.
 _WEIGHT_FILES: Final = (".pth", ".pt", ".safetensors")
+
+#: How long a line of Python may become.
+_LONGEST_LINE: Final = 100
+
+#: How many names of classes are written into a line.
+_MOST_NAMES: Final = 12
 
 #: The file from which the command reads texts that photos are compared with.
 _TEXT_FILE: Final = "texts.txt"
@@ -82,12 +89,17 @@ def _python(
     named = {
         "weights": _quoted(weights) if weights else None,
         "classes": texts or _or_none(loading.get("classes")),
-        "preprocess": f"limelight.{network.preprocess!r}" if loading.keys() - _CLASSES else None,
+        "preprocess": _preprocess(network.preprocess) if loading.keys() - _CLASSES else None,
     }
-    loaded = _quoted(network.name) + _arguments(named)
-    call = (
-        f"limelight.Network({_quoted(network.name)}, model)" if is_own else f"load_model({loaded})"
-    )
+    if is_own:
+        loaded = ["limelight.Network", _quoted(network.name), "model"]
+        changed = network.preprocess != Preprocess()
+        named = {
+            "preprocess": _preprocess(network.preprocess) if changed else None,
+            "classes": _class_names(network.classes),
+        }
+    else:
+        loaded = ["limelight.load_model", _quoted(network.name)]
     is_sample = photo in SAMPLES
     if is_sample:
         imports = [*imports, "from limelight.photos.samples import find_sample"]
@@ -97,13 +109,41 @@ def _python(
             "import limelight",
             *imports,
             "",
-            f"network = {call if is_own else f'limelight.{call}'}",
+            _call("network = ", *loaded, named=named),
             f"photo = limelight.load_photo({path})",
             *before,
             f"result = limelight.explain(network, photo{_arguments(options)})",
             _python_file(asked, photo, file),
         ]
     )
+
+
+def _call(before: str, function: str, *given: str, named: Mapping[str, str | None]) -> str:
+    """Return a call; one that is too long for a line has an argument on each."""
+    values = [*given, *(f"{name}={value}" for name, value in named.items() if value is not None)]
+    line = f"{before}{function}({', '.join(values)})"
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return "\n    ".join([f"{before}{function}(", *(f"{value}," for value in values)]) + "\n)"
+
+
+def _preprocess(preprocess: Preprocess) -> str:
+    """Return what makes a photo the network's input as code, without what is as by default."""
+    usual = Preprocess()
+    values = {each.name: getattr(preprocess, each.name) for each in fields(preprocess)}
+    given = [
+        f"{name}={_quoted(value)}"
+        for name, value in values.items()
+        if value != getattr(usual, name)
+    ]
+    return f"limelight.Preprocess({', '.join(given)})"
+
+
+def _class_names(classes: tuple[str, ...] | None) -> str | None:
+    """Return names of classes as code; where they are many, a word stands for the reader's list."""
+    if classes is None or len(classes) > _MOST_NAMES:
+        return None if classes is None else "classes"
+    return f"[{', '.join(map(_quoted, classes))}]"
 
 
 def _python_file(asked: FileRequest, photo: str, file: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, StreamingResponse
 
@@ -63,19 +63,19 @@ async def audit(state: State) -> dict[str, Any]:
     return {"pages": [{"name": name, "address": f"/documents/audit/{name}"} for name in names]}
 
 
-@router.get("/documents/audit", response_class=HTMLResponse, responses=_HTML)
+@router.get("/documents/audit", response_class=Response, responses=_HTML)
 async def audit_report(state: State) -> HTMLResponse:
     """The report of the audit that the page was started with."""
     return await _audit_document(state, "report")
 
 
-@router.get("/documents/audit/{name}", response_class=HTMLResponse, responses=_HTML)
+@router.get("/documents/audit/{name}", response_class=Response, responses=_HTML)
 async def audit_document(name: Literal["report", "difference"], state: State) -> HTMLResponse:
     """A page of the audit that the page was started with."""
     return await _audit_document(state, name)
 
 
-@router.get("/documents/{name}", response_class=HTMLResponse, responses=_HTML)
+@router.get("/documents/{name}", response_class=Response, responses=_HTML)
 async def document(name: str, state: State) -> HTMLResponse:
     """A document that was made a short while ago."""
     return _framed(state.documents.get(name), state)

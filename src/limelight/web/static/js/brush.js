@@ -29,6 +29,15 @@ export function mountBrush() {
   onOverlay(draw);
   on(["photo"], startAnew);
   on(["view.tool", "brush", "view.at"], redrawOverlay);
+  document.addEventListener("keydown", undoByKey);
+}
+
+/** Ctrl+Z takes the last stroke back, but for where letters are written. */
+function undoByKey(event) {
+  const isUndo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+  if (!isUndo || !canUndo() || get().view.tool !== "brush" || event.target.closest("input[type=text], textarea")) return;
+  event.preventDefault();
+  undo();
 }
 
 /** Whether there is a stroke to take back. */

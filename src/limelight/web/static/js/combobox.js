@@ -68,6 +68,7 @@ export function combobox({ t, id, classes, named, onChoose }) {
     input.setAttribute("aria-expanded", String(!list.hidden));
     active = 0;
     mark(typed || chosen === null ? 0 : Math.max(found.indexOf(chosen), 0));
+    list.scrollIntoView({ block: "nearest" });
   };
 
   input.addEventListener("focus", () => input.select());
@@ -91,8 +92,9 @@ export function combobox({ t, id, classes, named, onChoose }) {
     }
     event.preventDefault();
   });
-  list.addEventListener("pointerdown", (event) => {
-    event.preventDefault(); // the field keeps the focus
+  list.addEventListener("pointerdown", (event) => event.preventDefault()); // the field keeps the focus
+  // A finger may scroll the list, and what it taps must still be there when it is lifted.
+  list.addEventListener("click", (event) => {
     const option = event.target.closest("[role=option]");
     if (option) choose(Number(option.dataset.index));
   });

@@ -53,6 +53,7 @@ export function mount(toolbar, view, { screenPoint, photoPoint }) {
   };
   view.addEventListener("placed", put);
   on(["view.swipe"], put);
+  on(["network"], takeAnother);
   on(["language"], showKinds);
   on(["main", "others", "view.compare", "language"], () => show(put));
   showKinds();
@@ -69,15 +70,20 @@ function showKinds() {
 }
 
 function choose() {
-  const { main, network: own, view } = get();
+  const { main, view } = get();
   const changes = { compare: kind.value || null, swipe: 0.5 };
   if (kind.value === "method" && !view.otherMethod) {
     changes.otherMethod = main?.method === "layercam" ? "gradcam" : "layercam";
   }
-  if (kind.value === "network" && !view.otherNetwork) {
-    changes.otherNetwork = get().page.networks.find((name) => name !== own.name);
-  }
   setView(changes);
+  if (!view.otherNetwork) takeAnother();
+}
+
+/** Compare with another network than the one that is shown; after a change with the one before. */
+function takeAnother() {
+  const { page, network: own, view } = get();
+  if (view.otherNetwork && view.otherNetwork !== own.name) return;
+  setView({ otherNetwork: page.networks.find((name) => name !== own.name) ?? null });
 }
 
 function slide(event) {

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import * as cell from "./cell.js";
 import { audit, walkthrough } from "./documents.js";
+import * as keptPhotos from "./kept_photos.js";
 import * as notices from "./notices.js";
 import * as out from "./out.js";
 import * as photos from "./photos.js";
@@ -13,11 +14,11 @@ import * as prompts from "./prompts.js";
 import * as requests from "./requests.js";
 import * as settings from "./settings.js";
 import * as stage from "./stage.js";
-import { set } from "./store.js";
+import { get, on, set } from "./store.js";
 import * as strips from "./strips.js";
 import * as tabs from "./tabs.js";
 import * as targets from "./targets.js";
-import { loadTexts, translate } from "./texts.js";
+import { loadTexts, t, translate } from "./texts.js";
 import * as trust from "./trust.js";
 import * as words from "./words.js";
 
@@ -47,11 +48,20 @@ async function start() {
   const page = await api.get("api/page");
   set({ language, page });
   translate(document);
-  document.title = document.querySelector("h1").textContent;
   for (const [part, id] of PARTS) part.mount(document.getElementById(id));
   requests.follow();
+  keptPhotos.remember();
+  on(["photo", "language"], showTitle);
+  showTitle();
   await requests.useNetwork(page.networks[0]);
+  await keptPhotos.restore();
   document.documentElement.dataset.ready = "yes";
+}
+
+/** Name the photo in the browser's tab. */
+function showTitle() {
+  const { photo } = get();
+  document.title = photo ? `${photo.name} · ${t("title")}` : t("title");
 }
 
 start().catch(notices.tellError);

@@ -11,7 +11,7 @@ const SAME = 1e-3;
 /** How many objects are listed before the reader asks for all. */
 const FIRST = 8;
 
-let section, list, more, none, all;
+let section, list, more, none, all, about;
 let marked = null; // the object that the pointer or the focus is on, in the list
 
 /** Draw the list in a root, and the boxes on the stage. */
@@ -20,7 +20,7 @@ export function mount(root) {
   more = el("button", { type: "button", class: "quiet", hidden: true, onclick: showAll });
   none = el("p", { class: "note", t: "objects.none" });
   all = el("button", { type: "button", class: "quiet", t: "objects.release", onclick: release });
-  const about = el("p", { class: "note", t: "objects.note" });
+  about = el("p", { class: "note", t: "objects.note" });
   section = el("div", { class: "objects", hidden: true }, el("h3", { t: "objects.heading" }), about, list, none, more, all);
   root.querySelector(".chips").before(section);
   on(["look", "region", "target", "language"], show);
@@ -72,6 +72,7 @@ function show() {
   list.replaceChildren(...shown.map((each) => el("li", {}, chip(each, each === now))));
   if (held >= 0) list.querySelectorAll("button")[held]?.focus({ preventScroll: true });
   list.hidden = !found.length;
+  about.hidden = !found.length;
   none.hidden = Boolean(found.length);
   more.hidden = shown.length === found.length;
   more.textContent = t("objects.more", { count: found.length });

@@ -17,6 +17,9 @@ const MOST = 200;
 /** Which files of a folder are photos, by their names: a folder holds other files too. */
 const PHOTO_NAMES = /\.(jpe?g|png|webp|tiff?|gif|bmp|avif|jp2|p[pgn]m)$/i;
 
+/** Where nothing hovers, as on a telephone, nothing can be dropped, and no folder be chosen. */
+const BY_TOUCH = matchMedia("(hover: none)").matches;
+
 const waiting = []; // files that are in the tray and were not sent: {file, url}
 let tray, counted;
 
@@ -33,18 +36,19 @@ export function mount(root) {
   }
   const button = (key, act, kind = "") => el("button", { type: "button", class: kind, t: key, onclick: act });
   tray = el("ul", { class: "tray", tLabel: "photos.tray" });
+  tray.addEventListener("keydown", walk);
   counted = el("p", { class: "counted", hidden: true });
   root.append(
     el(
       "div",
       { class: "drop" },
-      el("h2", { t: "photos.invitation" }),
-      el("p", { class: "how", t: "photos.how" }),
+      el("h2", { t: BY_TOUCH ? "photos.invitation-touch" : "photos.invitation" }),
+      el("p", { class: "how", t: BY_TOUCH ? "photos.how-touch" : "photos.how" }),
       el(
         "div",
         { class: "ways" },
         button("photos.choose", () => files.click(), "primary"),
-        button("photos.folder", () => folder.click()),
+        BY_TOUCH ? "" : button("photos.folder", () => folder.click()),
         button("photos.camera", () => openCamera((photo) => take([photo])))
       ),
       files,
@@ -182,13 +186,31 @@ function showTray() {
       el("button", { type: "button", class: "drop-photo", "aria-label": t("photos.remove", { name: each.name }), onclick: () => remove(each) }, "×")
     )
   );
-  const held = [...tray.querySelectorAll("button")].indexOf(document.activeElement);
   const unsent = waiting.map((each) => el("li", {}, thumbnail(each.file.name, each.url, false, () => sendWaiting(each))));
+  const held = tray.contains(document.activeElement);
   tray.replaceChildren(...sent, ...unsent);
-  if (held >= 0) [...tray.querySelectorAll("button")].slice(0, held + 1).at(-1)?.focus();
+  const chosen = tray.querySelector("[aria-pressed=true]");
+  if (chosen) {
+    // Of many photos one is a stop of the Tab key; arrows go from one to the next.
+    const item = chosen.closest("li");
+    for (const each of tray.querySelectorAll("button")) each.tabIndex = item.contains(each) ? 0 : -1;
+    tray.scrollLeft = item.offsetLeft - tray.offsetLeft - (tray.clientWidth - item.clientWidth) / 2;
+    if (held) chosen.focus({ preventScroll: true });
+  }
   tray.hidden = !tray.children.length;
   counted.hidden = sent.length + unsent.length < 2;
   counted.textContent = t("photos.counted", { count: sent.length + unsent.length });
+}
+
+/** Go through the photos by arrows, and take one away by Delete. */
+function walk(event) {
+  const thumbs = [...tray.querySelectorAll(".thumb")];
+  const at = thumbs.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: thumbs.length - 1 }[event.key];
+  if (at >= 0 && event.key === "Delete") event.target.parentElement.querySelector(".drop-photo")?.click();
+  else if (at < 0 || !thumbs[to]) return;
+  else thumbs[to].focus();
+  event.preventDefault();
 }
 
 function thumbnail(name, url, chosen, act) {

@@ -10,6 +10,9 @@ import { isBlank, packed } from "./strokes.js";
 import { openPanel } from "./tabs.js";
 import { t } from "./texts.js";
 
+/** Of a class that is less probable than this all along, the score before softmax says more. */
+const LEAST_PROBABILITY = 0.05;
+
 /** How long painting goes on before the score is read again, in milliseconds. */
 const PAUSE = 60;
 
@@ -198,7 +201,7 @@ function showResult() {
     return;
   }
   const { before, after, label, share, picture } = shown;
-  const probable = before.probability !== null;
+  const probable = Math.max(before.probability ?? 0, after.probability ?? 0) >= LEAST_PROBABILITY;
   const [from, to] = [before, after].map(({ score, probability }) => (probable ? probability : score));
   const say = (value) => (probable ? percent(value) : short(value));
   const values = { label, from: say(from), to: say(to), share: percent(share) };

@@ -9,6 +9,9 @@ import { t } from "./texts.js";
 /** How far from its middle the lines of the crosshair begin, in CSS pixels. */
 const GAP = 7;
 
+/** How values are read: by the pointer, or where nothing hovers by a tap. */
+const HINT = matchMedia("(hover: none)").matches ? "view.hint-touch" : "view.hint";
+
 let values, legend, banner, progress, stage;
 
 /** Draw the readout in the view and below it. */
@@ -51,7 +54,7 @@ function drawCrosshair(context, pixel) {
 function showValues() {
   const { view, main, others, photo } = get();
   const parts = view.at && photo ? pointValues(view.at, main, others.compare) : [];
-  if (!parts.length) parts.push(el("span", { class: "hint" }, t(photo ? "view.hint" : "view.hint-empty")));
+  if (!parts.length) parts.push(el("span", { class: "hint" }, t(photo ? HINT : "view.hint-empty")));
   if (main?.status.name === "ok" && view.threshold !== null) parts.push(thresholdFacts(main, view));
   values.replaceChildren(...parts);
 }

@@ -288,7 +288,7 @@ async function whileHeld(call, photo = get().photo) {
   try {
     return await call(id);
   } catch (error) {
-    if (error.code !== "no-such-photo") throw error;
+    if (error.code !== "no-such-photo" || !(photo.file || photo.sample)) throw error;
     if (photo.id === id) await sendAgain(photo);
     return call(photo.id);
   }

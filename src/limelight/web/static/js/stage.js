@@ -36,7 +36,7 @@ export function mount(root) {
   );
   const toolbar = el("div", { class: "toolbar" });
   const below = el("div", { class: "below" });
-  root.append(toolbar, view, below);
+  root.append(el("div", { class: "stage-body" }, toolbar, view, below));
   tools.mount(toolbar, view, { photoPoint, redrawOverlay, onOverlay });
   compare.mount(toolbar, view, { screenPoint, photoPoint });
   readout.mount(view, below, { colourAt, redrawOverlay, onOverlay });

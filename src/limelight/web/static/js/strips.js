@@ -100,7 +100,7 @@ function tile({ key, name, about, facts = "", slow = false, take }) {
     "button",
     { type: "button", class: "tile", title: about, "aria-pressed": "false", onclick: take },
     picture,
-    el("span", { class: "name" }, name, facts && el("small", {}, facts))
+    el("span", { class: "name" }, el("span", {}, ...breakable(name)), facts && el("small", {}, facts))
   );
   const run = el(
     "button",
@@ -115,6 +115,11 @@ function tile({ key, name, about, facts = "", slow = false, take }) {
   });
   button.addEventListener("pointerleave", () => hoverAt(null));
   return item;
+}
+
+/** Return a name in pieces that may stand on lines of their own: a dotted path breaks at its dots. */
+function breakable(name) {
+  return name.split(/(?<=[.-])/).flatMap((part, n) => (n ? [el("wbr"), part] : [part]));
 }
 
 /** Stop what is being made, as it is of another photo, target or layer. */

@@ -9,7 +9,7 @@ import { t } from "./texts.js";
 
 const QUESTIONS = ["why", "rather", "against"];
 
-let first, second, secondBlock, chips, secondChips, score, region, questions;
+let first, second, secondBlock, chips, secondChips, score, region, questions, random;
 
 /** Draw the choice of the target in a root. */
 export function mount(root) {
@@ -24,9 +24,10 @@ export function mount(root) {
   chips = el("ol", { id: "answers", class: "chips", tLabel: "target.answers" });
   secondChips = el("ol", { class: "chips", tLabel: "target.answers-second" });
   secondBlock = el("div", { class: "second", hidden: true }, second.element, secondChips);
-  score = el("p", { class: "score" });
+  score = el("p", { class: "score", tTitle: "target.score-hint" });
   region = el("p", { class: "region", role: "status" });
-  root.append(el("h2", { t: "target.heading" }), first.element, chips, el("div", { class: "questions" }, el("span", { t: "target.question" }), questions), secondBlock, score, region);
+  random = el("p", { class: "random", role: "note", hidden: true, t: "target.random" });
+  root.append(el("h2", { t: "target.heading" }), random, first.element, chips, el("div", { class: "questions" }, el("span", { t: "target.question" }), questions), secondBlock, score, region);
   on(["look", "target", "second", "main", "network", "view.compare", "language"], show);
   on(["main", "region", "look", "language"], showRegion);
   on(["region", "look"], takeRegion);
@@ -87,12 +88,13 @@ function otherClass() {
 }
 
 function show() {
-  const { look, target, second: chosen, main, view } = get();
+  const { look, target, second: chosen, main, view, network } = get();
   const question = target.against !== undefined ? "rather" : target.counterfactual ? "against" : "why";
   for (const button of questions.children) {
     button.setAttribute("aria-pressed", String(button.dataset.question === question));
     button.disabled = !look;
   }
+  random.hidden = network?.weights !== "random";
   secondBlock.hidden = question !== "rather" && view.compare !== "class";
   if (!secondBlock.hidden && look && !chosen) set({ second: { class: otherClass() } });
   first.show(shown());

@@ -22,7 +22,7 @@ let draft = null;
  *
  * @param {string} name its name; the texts call it "view.tool-NAME"
  * @param {object} tool `down(point, event)`, `move(point, event)`, `up(point, event)` with points in
- *   pixels of the photo; `key(event, point)` returns whether it took the key, at the crosshair
+ *   pixels of the photo; `cancel()` instead of `up` where the browser takes the pointer away; `key(event, point)` returns whether it took the key, at the crosshair
  */
 export function registerTool(name, tool) {
   registered.set(name, tool);
@@ -52,7 +52,8 @@ export function mount(toolbar, viewElement, stageFunctions) {
   stage = stageFunctions;
   bar = el("div", { class: "choice", role: "group", tLabel: "view.tools" });
   toolbar.append(bar);
-  registered.set("point", { down: pointAt });
+  // A finger that scrolls the page begins as one that points, so nothing happens before it is lifted.
+  registered.set("point", { up: pointAt, cancel: () => hoverAt(null) });
   registered.set("box", boxTool());
   showTools();
   on(["view.tool"], showTool);
@@ -62,7 +63,7 @@ export function mount(toolbar, viewElement, stageFunctions) {
   view.addEventListener("pointerdown", down);
   view.addEventListener("pointermove", move);
   view.addEventListener("pointerup", up);
-  view.addEventListener("pointercancel", up);
+  view.addEventListener("pointercancel", cancel);
   view.addEventListener("pointerleave", (event) => view.hasPointerCapture(event.pointerId) || hoverAt(null));
   view.addEventListener("keydown", key);
 }
@@ -112,8 +113,18 @@ function move(event) {
 
 function up(event) {
   if (!view.hasPointerCapture(event.pointerId)) return;
+  const point = stage.photoPoint(event, true);
+  if (event.pointerType !== "mouse") pinned = point; // a finger leaves no pointer behind
   view.releasePointerCapture(event.pointerId);
-  current().up?.(stage.photoPoint(event, true), event);
+  current().up?.(point, event);
+}
+
+/** The browser took the pointer away, as it scrolls the page. */
+function cancel(event) {
+  if (!get().photo) return;
+  const { cancel: stop, up: end } = current();
+  if (stop) stop();
+  else end?.(stage.photoPoint(event, true), event);
 }
 
 function key(event) {
