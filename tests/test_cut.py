@@ -15,7 +15,7 @@ from helpers.cut_cases import VIT, Case, every_case, every_mode
 from helpers.model_state import untouched
 from helpers.networks import CHOSEN, PICTURE, ready
 from helpers.tolerances import assert_agrees
-from limelight.errors import InputError, LayerError, ModelError, UnknownNameError
+from limelight.errors import InputError, LayerError, MethodError, ModelError, UnknownNameError
 from limelight.evidence import Evidence
 from limelight.methods import METHODS
 from limelight.runtime.cut import cut, cuts
@@ -439,3 +439,22 @@ def test_the_oracle_itself_runs_tuples_and_dicts_alike() -> None:
     model = ready(networks.TwoInputs())
     image, known = (torch.randn(2, *s, dtype=torch.float64) for s in (PICTURE, (2,)))
     assert torch.equal(run(model, (image, known)), run(model, {"image": image, "known": known}))
+
+
+def test_an_operator_without_a_second_derivative_is_told_by_its_name() -> None:
+    from torchvision.ops import roi_align
+
+    place = torch.tensor([[0, 0.0, 0.0, 4.0, 4.0]], dtype=torch.float32, device="cpu")
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            grids: torch.Tensor = roi_align(self.body(images), place, 2)
+            return grids.square().sum((2, 3))
+
+    images = torch.rand(1, 3, 8, 8, dtype=torch.float32, device="cpu")
+    with pytest.raises(MethodError, match="roi_align"):
+        cut(Pooled().eval(), images, "body").curvature(1)

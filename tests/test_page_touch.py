@@ -181,3 +181,18 @@ def test_random_weights_are_told_and_another_network_is_compared_with_the_one_be
     page.wait_for_selector(".side.left:has-text('second')")
     page.wait_for_selector(".side.right:has-text('first')")
     assert page.locator("#targets .random").is_hidden()
+
+
+def test_what_was_wrong_with_a_file_is_not_said_of_the_next_photo(
+    chromium: Any, address: str
+) -> None:
+    with opened(chromium, address, **PHONE) as watched:
+        page = watched.page
+        wrong = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no photo"}
+        page.set_input_files("#files", wrong)
+        expect(page.locator("#notice")).to_contain_text("notes.txt")
+        page.tap("[data-sample=coffee]")
+        expect(page.locator("#notice")).to_be_hidden()
+        expect(page).to_have_title("coffee · limelight")
+        assert [line.split(" ")[0] for line in watched.refused] == ["422"]
+        watched.refused.clear()

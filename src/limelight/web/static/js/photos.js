@@ -161,6 +161,7 @@ function examples() {
   const list = el("ul", { class: "examples" });
   for (const { name } of samples) {
     const take = async () => {
+      set({ notice: null });
       const known = get().photos.find(({ sample }) => sample === name);
       try {
         showPhoto(known ?? (await add({ sample: name })));
