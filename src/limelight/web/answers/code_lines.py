@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -92,14 +92,14 @@ def _python(
         "preprocess": _preprocess(network.preprocess) if loading.keys() - _CLASSES else None,
     }
     if is_own:
-        loaded = ["limelight.Network", _quoted(network.name), "model"]
+        function, given = "limelight.Network", [_quoted(network.name), "model"]
         changed = network.preprocess != Preprocess()
         named = {
             "preprocess": _preprocess(network.preprocess) if changed else None,
             "classes": _class_names(network.classes),
         }
     else:
-        loaded = ["limelight.load_model", _quoted(network.name)]
+        function, given = "limelight.load_model", [_quoted(network.name)]
     is_sample = photo in SAMPLES
     if is_sample:
         imports = [*imports, "from limelight.photos.samples import find_sample"]
@@ -109,7 +109,7 @@ def _python(
             "import limelight",
             *imports,
             "",
-            _call("network = ", *loaded, named=named),
+            _call(f"network = {function}", given, named),
             f"photo = limelight.load_photo({path})",
             *before,
             f"result = limelight.explain(network, photo{_arguments(options)})",
@@ -118,13 +118,13 @@ def _python(
     )
 
 
-def _call(before: str, function: str, *given: str, named: Mapping[str, str | None]) -> str:
+def _call(before: str, given: Sequence[str], named: Mapping[str, str | None]) -> str:
     """Return a call; one that is too long for a line has an argument on each."""
     values = [*given, *(f"{name}={value}" for name, value in named.items() if value is not None)]
-    line = f"{before}{function}({', '.join(values)})"
+    line = f"{before}({', '.join(values)})"
     if len(line) <= _LONGEST_LINE:
         return line
-    return "\n    ".join([f"{before}{function}(", *(f"{value}," for value in values)]) + "\n)"
+    return "\n    ".join([f"{before}(", *(f"{value}," for value in values)]) + "\n)"
 
 
 def _preprocess(preprocess: Preprocess) -> str:
