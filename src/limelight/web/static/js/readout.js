@@ -3,6 +3,7 @@
 import { el, percent, short } from "./dom.js";
 import { palette, regions, shareOfPhoto, valueAt } from "./heat.js";
 import { stopMain } from "./requests.js";
+import { stepButton, stepsFor } from "./steps.js";
 import { get, on, set, setView } from "./store.js";
 import { t } from "./texts.js";
 
@@ -132,40 +133,32 @@ function showBanner() {
   const [heading, text] = mainError
     ? [t("view.no-map"), mainError.text]
     : [t(`view.status-${name}`), status.message];
-  const steps = nextSteps(name).map(([key, values, act]) =>
-    el("button", { type: "button", onclick: act }, t(key, values))
-  );
-  banner.append(el("strong", {}, heading), el("p", {}, text), el("div", { class: "steps" }, ...steps));
+  const steps = el("div", { class: "steps" });
+  banner.append(el("strong", {}, heading), el("p", {}, text), steps);
+  if (mainError) steps.append(...afterError());
+  else offerSteps(main, steps);
 }
 
-/** Return what can be done about a map that shows nothing: key of the words, values, the act. */
-function nextSteps(name) {
-  const { main, look, layer, layers, method, view, target } = get();
+/** Offer what can be done about a blank map, once that was tried. */
+async function offerSteps(main, steps) {
+  if (get().view.signed && main.largest > 0) {
+    steps.append(el("button", { type: "button", onclick: () => setView({ signed: false }) }, t("view.show-heat")));
+  }
+  const found = await stepsFor(main).catch(() => []); // the panel says what went wrong
+  const offered = found.filter(({ action }) => action !== "signed" || !get().view.signed);
+  if (steps.isConnected) steps.append(...offered.map((step) => stepButton(step, { short: true })));
+}
+
+/** Return buttons back to what limelight takes itself, as what was taken instead cannot be shown. */
+function afterError() {
+  const { layer, layers, method } = get();
   const steps = [];
-  if (name === "no-positive-evidence" && main.largest > 0) {
-    steps.push(
-      view.signed
-        ? ["view.show-heat", {}, () => setView({ signed: false })]
-        : ["view.show-signed", {}, () => setView({ signed: true })]
-    );
+  if (layer) {
+    const chosen = layers.find((each) => each.chosen)?.path ?? "";
+    steps.push(["view.take-layer", { layer: chosen }, { layer: null }]);
   }
-  const shown = target.class ?? main?.index;
-  const other = (look?.answers ?? []).find(({ index }) => index !== shown);
-  if (other && ["no-positive-evidence", "disconnected"].includes(name)) {
-    steps.push(["view.explain-other", { name: other.name }, () => set({ target: { class: other.index } })]);
-  }
-  if (layer && ["disconnected", "flat", "cancelled", "error"].includes(name)) {
-    const chosen = layers.find((each) => each.chosen);
-    steps.push(["view.take-layer", { layer: chosen?.path ?? "" }, () => set({ layer: null })]);
-  }
-  if (!layer && ["flat", "cancelled"].includes(name)) {
-    const at = layers.findIndex((each) => each.path === main.layer);
-    const finer = layers.slice(0, Math.max(at, 0)).reverse()
-      .find((each) => Math.max(...each.grid) > Math.max(...main.grid));
-    if (finer) steps.push(["view.take-layer", { layer: finer.path }, () => set({ layer: finer.path })]);
-  }
-  if (method && name !== "not-finite") {
-    steps.push(["view.take-default", {}, () => set({ method: null })]);
-  }
-  return steps;
+  if (method) steps.push(["view.take-default", {}, { method: null }]);
+  return steps.map(([key, values, changes]) =>
+    el("button", { type: "button", onclick: () => set(changes) }, t(key, values))
+  );
 }

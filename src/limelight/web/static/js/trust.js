@@ -5,7 +5,8 @@ import { el, percent, short } from "./dom.js";
 import { mountFaithfulness } from "./faithfulness.js";
 import { sentence } from "./notices.js";
 import { answersInWords, ask } from "./requests.js";
-import { get, on, set, setView } from "./store.js";
+import { stepButton, stepsFor } from "./steps.js";
+import { get, on } from "./store.js";
 import { t } from "./texts.js";
 
 /** How long nothing has to change before the map is checked, in milliseconds: other maps go first. */
@@ -74,29 +75,21 @@ function state(kind, heading, text) {
   return el("div", { class: `state ${kind}` }, el("strong", {}, heading), el("p", {}, text));
 }
 
-/** Ask what to do about a blank map, and offer it. */
+/** Offer what can be done about a blank map. */
 async function findSteps(main) {
-  const abort = (asking = new AbortController());
   steps.replaceChildren(el("h3", { t: "trust.blank" }), el("p", { class: "note" }, t("trust.trying")));
   try {
-    const answer = await ask("instead", main.request, { signal: abort.signal });
-    if (abort.signal.aborted) return;
-    const shown = answer.steps.map((step) =>
-      el("li", {}, el("button", { type: "button", data: { action: step.action }, onclick: () => act(step) }, step.words))
-    );
-    const found = shown.length ? el("ul", {}, ...shown) : el("p", { class: "note" }, t("trust.no-steps"));
+    const shown = await stepsFor(main);
+    if (get().main !== main) return;
+    const found = shown.length
+      ? el("ul", {}, ...shown.map((step) => el("li", {}, stepButton(step))))
+      : el("p", { class: "note" }, t("trust.no-steps"));
     steps.replaceChildren(el("h3", { t: "trust.blank" }), found);
   } catch (error) {
-    if (!isStopped(error)) steps.replaceChildren(el("p", { class: "note" }, sentence(error)));
+    if (get().main === main && !isStopped(error)) {
+      steps.replaceChildren(el("p", { class: "note" }, sentence(error)));
+    }
   }
-}
-
-function act({ action, layer, method, index }) {
-  if (action === "signed") return setView({ signed: true });
-  if (action === "layer") return set({ layer });
-  if (action === "class") return set({ target: { class: index } });
-  const { place } = get().page.methods.find(({ name }) => name === method);
-  return set({ method, ...(place === "layer" ? {} : { layer: null }) });
 }
 
 function showCheck() {
