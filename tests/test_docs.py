@@ -7,6 +7,8 @@ import shlex
 import shutil
 import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -181,7 +183,40 @@ def test_the_example_that_draws_them_can_be_asked_what_it_does(
     assert "--out" in said
 
 
-COMMANDS = [line for line in blocks(README, "")[1].splitlines() if line.startswith("limelight")]
+def commands(text: str) -> list[str]:
+    lines = [line for block in blocks(text, "") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("limelight")]
+
+
+COMMANDS = [line for line in commands(README) if not line.startswith("limelight page")]
+SERVING = [line for line in commands(README) if line.startswith("limelight page")]
+PAGE = (ROOT / "docs" / "page.md").read_text()
+
+
+def serve_briefly(
+    settings: limelight.PageSettings, networks: Any, announce: Callable[[str], None]
+) -> None:
+    """Serve the page as its command does, and end as soon as it was told where it is."""
+    with limelight.PageServer(replace(settings, port=0), networks) as page:
+        announce(page.url)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let `limelight page` end once it answers; return the addresses that a browser was sent to."""
+    opened = list[str]()
+    command = "limelight.cli.commands.page"
+    monkeypatch.setattr(f"{command}.serve", serve_briefly)
+    monkeypatch.setattr(f"{command}.webbrowser.open", opened.append)
+    # The real networks are a download.
+    monkeypatch.setattr(f"{command}.load_model", lambda name: replace(NETWORK, name=name))
+    load = NetworkOptions.load
+
+    def loaded(options: NetworkOptions) -> limelight.Network:
+        return replace(NETWORK, name="resnet50") if options.model == "resnet50" else load(options)
+
+    monkeypatch.setattr(NetworkOptions, "load", loaded)
+    return opened
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -247,6 +282,28 @@ def assert_runs(
     with pytest.raises(SystemExit) as done:
         limelight.cli.main()
     assert done.value.code in (0, None), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", dict.fromkeys([*SERVING, *commands(PAGE)]))
+def test_commands_of_the_page_run(
+    folder: Path,
+    line: str,
+    brief: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert_runs(line, monkeypatch, capsys)
+    assert bool(brief) == ("--open" in line)
+
+
+def test_the_python_of_the_page_runs(folder: Path) -> None:
+    network = limelight.load_model()
+    space: dict[str, Any] = {"limelight": limelight, "network": network, "other": network}
+    space["model"] = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    (block,) = blocks(PAGE, "python")
+    exec(block, space)
 
 
 @pytest.mark.parametrize("line", WALKING)

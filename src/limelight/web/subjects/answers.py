@@ -66,14 +66,14 @@ def first_answers(
         count: How many.
     """
     read = read_detected(output, inputs, network.model)
-    scores = _scores(read)
+    scores, several = _scores(read), has_several_labels(network)
     found = list[dict[str, Any]]()
     for index, share in answers(read, count):
         score = None if scores is None else float(scores[index])
         probability: float | None = share
         if measure == "score":
             probability = None
-        elif score is not None and has_several_labels(network):
+        elif score is not None and several:
             probability = 1 / (1 + math.exp(-score))
         name = class_name(index, network, None if scores is None else len(scores))
         found.append({"index": index, "name": name, "probability": probability, "score": score})
