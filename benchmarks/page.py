@@ -214,7 +214,7 @@ def load(seconds: float, clients: int) -> list[Table]:
             reading.start()
             for number in range(READINGS):
                 time.sleep(max(0.0, begun + (number + 1) * slice_ / READINGS - time.perf_counter()))
-                memory.add(at_work + time.perf_counter() - begun, resident(pid))
+                memory.add(round(at_work + time.perf_counter() - begun), resident(pid))
             reading.join()
             at_work += time.perf_counter() - begun
             ended = time.perf_counter() + slice_ / 4

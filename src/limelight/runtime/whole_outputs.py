@@ -7,6 +7,7 @@ as the layer put it out: a tensor with any axes, or a nest of tensors, as a feat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
+from limelight.errors import MethodError
 from limelight.inputs import ModelInputs, tensors
 from limelight.layers import resolve
 from limelight.layers.resolved import Layer
@@ -66,11 +68,8 @@ class WholeOutputs:
 
     def curvature(self, scores: Scores, number: int) -> Any:
         """Return the Hessian of the scores times a layer's output, `H A`, in the output's form."""
-        try:
+        with suppress(MethodError):
             return self._curvature(scores.values, number)
-        except RuntimeError as error:
-            if "derivative for" not in str(error):
-                raise
         # Fused attention cannot be differentiated twice; its plain implementation can.
         with sdpa_kernel(SDPBackend.MATH):
             again = WholeOutputs(self._model, self._inputs, [layer.name for layer in self._layers])

@@ -120,6 +120,7 @@ class PageServer:
                 break
             waited.wait(0.05)
         if not self._server.started:
+            self.close()
             raise OptionError(f"The page did not start at {self.url}; the log says why.")
 
     def close(self) -> None:

@@ -358,5 +358,6 @@ def _noise(network: Network) -> torch.Tensor:
     preprocess = network.preprocess
     height, width = (preprocess.size or (256, 256))[-2:]
     generator = torch.Generator("cpu").manual_seed(0)
-    noise = torch.randn((1, preprocess.channels, height, width), generator=generator)
+    size = 1, preprocess.channels, height, width
+    noise = torch.randn(size, generator=generator, dtype=torch.float32, device="cpu")
     return noise.to(next(network.model.parameters(), noise))
