@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import limelight
+from helpers.texts import flat
 from helpers.written_sentences import ROOT, Written, written_in
 from limelight import errors
 from limelight.errors import LimelightError, unknown
@@ -266,18 +267,6 @@ def test_errors_that_are_really_raised_are_told_in_chinese(tmp_path: Path) -> No
 
 
 # The words of the page
-
-
-def flat(texts: dict[str, Any], above: str = "") -> dict[str, str]:
-    found = dict[str, str]()
-    for key, text in texts.items():
-        if isinstance(text, dict):
-            found |= flat(text, f"{above}{key}.")
-        elif isinstance(text, list):
-            found |= {f"{above}{key}.{number}": one for number, one in enumerate(text)}
-        else:
-            found[above + key] = text
-    return found
 
 
 def test_both_languages_of_the_page_say_the_same() -> None:

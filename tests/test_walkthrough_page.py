@@ -22,6 +22,7 @@ from helpers.model_state import state
 from helpers.networks import ready
 from helpers.page_cases import CASES, case, double, noise, page, single
 from helpers.pages import packed_in, path_of, read, rows_of, told, unpacked
+from helpers.texts import flat
 from helpers.tolerances import assert_agrees
 from limelight.errors import (
     InputError,
@@ -72,18 +73,6 @@ def test_a_page_of_the_whole_input_is_no_larger_than_can_be_mailed() -> None:
     found = case("chelsea, input-x-gradient").found
     assert len(found.html().encode()) < 3e6
     assert found.activations.shape == (3, 224, 224)
-
-
-def flat(texts: dict[str, Any], above: str = "") -> dict[str, str]:
-    found = dict[str, str]()
-    for key, text in texts.items():
-        if isinstance(text, dict):
-            found |= flat(text, f"{above}{key}.")
-        elif isinstance(text, list):
-            found |= {f"{above}{key}.{number}": one for number, one in enumerate(text)}
-        else:
-            found[above + key] = text
-    return found
 
 
 def test_both_languages_say_the_same() -> None:

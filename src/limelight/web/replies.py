@@ -7,10 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from limelight.plain import as_json
+from limelight.web.requests import PhotoBox
 from limelight.web.subjects.answers import AnswerMeasure, NetworkKind
-
-#: Left, top, right and bottom in pixels of the whole photo.
-Box = tuple[float, float, float, float]
 
 
 class _Reply(BaseModel):
@@ -126,7 +124,7 @@ class ObjectFacts(_Reply):
     index: int
     name: str
     probability: float
-    box: Box
+    box: PhotoBox
 
 
 class LookReply(_Reply):
@@ -135,7 +133,7 @@ class LookReply(_Reply):
     network: str
     kind: NetworkKind
     measure: AnswerMeasure
-    box: Box
+    box: PhotoBox
     input: list[int]
     answers: list[AnswerFacts]
     objects: list[ObjectFacts] | None = Field(default=None, description="Of detectors.")
@@ -186,7 +184,7 @@ class MapFacts(_Reply):
     reason: str
     grid: list[int]
     label: str
-    region: Box | None = Field(description="The box of the photo whose object is explained.")
+    region: PhotoBox | None = Field(description="The box of the photo whose object is explained.")
     index: int | None
     score: float | None
     status: StatusFacts
@@ -303,7 +301,7 @@ class ExplainedPhoto(_Reply):
     photo: str
     width: int
     height: int
-    box: Box
+    box: PhotoBox
     label: str
     index: int | None
     score: float | None
