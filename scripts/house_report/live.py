@@ -23,8 +23,8 @@ from typing import Any
 def shadows(*names: str, first: Collection[str] = ()) -> dict[str, str]:
     """Return the modules that a program cannot reach by their own path, and what is there instead.
 
-    A package is asked for its modules before they are loaded, too, which finds what it defines under
-    their names, and what PEP 562 offers lazily.
+    A package is asked for its modules before they are loaded, too, which finds what it defines
+    under their names, and what PEP 562 offers lazily.
 
     Args:
         names: The modules.
