@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
-from limelight.targets.box_table import BoxCorners, checked_boxes
 from limelight.targets.box_overlaps import overlaps_of
+from limelight.targets.box_table import BoxCorners, checked_boxes
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_sets import MaskSet, read_masks
 from limelight.targets.tables import ClassScores, kth
