@@ -2,13 +2,14 @@
 # make test   sets itself up, then formatting, lint, types and tests
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
+# make site   sets itself up, then builds the documentation as a website, site/index.html
 # make tables writes the tables of methods, metrics and errors into README.md and docs/
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 
-.PHONY: demo test bench tables clean
+.PHONY: demo test bench site tables clean
 
 demo: $(READY)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -20,6 +21,9 @@ bench: $(BENCH)/.ready
 	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed page; do \
 	  $(BENCH)/bin/python benchmarks/$$what.py --publish || exit 1; \
 	done
+
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
@@ -37,4 +41,4 @@ $(READY) $(BENCH)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) limelight-out
+	rm -rf $(VENV) $(BENCH) limelight-out site
