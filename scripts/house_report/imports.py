@@ -40,6 +40,7 @@ ORDER = (
         "status",
         "window_scores",
         "text_words",
+        "digests",
     ),
     ("layers", "targets"),
     ("evidence", "methods"),
@@ -67,10 +68,12 @@ ORDER = (
     ("steps", "vision_language"),
     ("audits", "training"),
     ("web",),
+    ("examination",),
     ("deployed",),
     ("exporting",),
     ("compat",),
     ("cli",),
+    ("__main__",),
 )
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import Attention as Attention, Evidence as Evidence
+    from limelight.examination.observations import (
+        Examination as Examination,
+        Observation as Observation,
+    )
+    from limelight.examination.pipeline import examine as examine
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.exporting.pipeline import Export as Export, export as export
@@ -160,6 +165,8 @@ _PUBLIC_NAMES = {
         "Attention",
         "Evidence",
     ),
+    "examination.observations": ("Examination", "Observation"),
+    "examination.pipeline": ("examine",),
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
     "exporting.pipeline": ("Export", "export"),
