@@ -32,6 +32,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         Rerun as Rerun,
         WordLogits as WordLogits,
     )
+    from limelight.examination.observations import (
+        Examination as Examination,
+        Observation as Observation,
+    )
+    from limelight.examination.pipeline import examine as examine
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.exporting.pipeline import Export as Export, export as export
@@ -182,6 +187,8 @@ _PUBLIC_NAMES = {
         "Rerun",
         "WordLogits",
     ),
+    "examination.observations": ("Examination", "Observation"),
+    "examination.pipeline": ("examine",),
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
     "exporting.pipeline": ("Export", "export"),
