@@ -11,8 +11,11 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # mkdocs loads this file by its path
+from docs_site import api_pages
 from docs_site.links import INCLUDED, ROOT, linked_sources, site_links, source_page
 
+#: The modules that make pages from the code: `pages()` gives them by their place in docs/.
+PAGES_OF = (api_pages,)
 ICON = ROOT / "src" / "limelight" / "web" / "static" / "icon.svg"
 
 
@@ -21,6 +24,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "assets/icon.svg", abs_src_path=str(ICON)))
     for page, source in INCLUDED.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+    for module in PAGES_OF:
+        for page, text in module.pages().items():
+            files.append(File.generated(config, page, content=text))
     sources: set[str] = set()
     for file in files.documentation_pages():
         sources |= linked_sources(file.content_string, file.src_uri)
