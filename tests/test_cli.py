@@ -432,6 +432,15 @@ def test_methods_and_models(run: Runner) -> None:
         assert row.name in out
     _, out, _ = run("methods", "--json")
     assert [row["name"] for row in json.loads(out)] == list(METHODS)
+    assert [row["avoid"] for row in json.loads(out)] == [row.avoid for row in METHODS.values()]
+    _, out, _ = run("methods", "Grad-CAM++", "rise")
+    assert "gradcam++" in out
+    assert "masks=4000  an integer of at least 1" in out
+    assert "layercam" not in out.replace(METHODS["gradcam++"].avoid, "")
+    assert "Not: When time counts" in out
+    code, _, err = run("methods", "ries")
+    assert code == 2
+    assert "Did you mean 'rise'" in err
     _, out, _ = run("models")
     assert "efficientnet-lite0" in out
     assert "resnet50" in out

@@ -16,6 +16,7 @@ ORDER = (
     (
         "version",
         "errors",
+        "extras",
         "plain",
         "lazy",
         "lock",
@@ -71,6 +72,7 @@ ORDER = (
     ("exporting",),
     ("compat",),
     ("cli",),
+    ("__main__",),
 )
 
 

@@ -9,6 +9,7 @@
     ├── ModelError       (TypeError)     the model is not one that can be cut
     ├── ArgumentError    (TypeError)     a function does not take that argument
     ├── OptionError      (ValueError)    an option, file or device that cannot be used
+    │   └── MissingPackageError (ImportError)   a package that is not installed, and its extra
     ├── InputError       (ValueError)    the tensors that were passed in cannot be explained
     ├── PhotoError       (ValueError)    a file that is not a readable picture
     │   └── MissingPhotoError            there is no file at that path
@@ -72,6 +73,14 @@ class ArgumentError(LimelightError, TypeError):
 
 class OptionError(LimelightError, ValueError):
     """An option, file or device that cannot be used."""
+
+
+class MissingPackageError(ImportError, OptionError):
+    """A package that only a part of limelight needs, and that is not installed."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook prints: the way to this error says nothing more."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class InputError(LimelightError, ValueError):

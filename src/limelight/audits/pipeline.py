@@ -26,13 +26,13 @@ from limelight.audits.rows.run import Run
 from limelight.audits.rows.shards import MOST_READ, read_done, read_rows
 from limelight.audits.searches.search import search
 from limelight.errors import OptionError
+from limelight.extras import refuse_without
 from limelight.layers.resolved import Layer, resolve
 from limelight.metrics.annotation_files import Annotations
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.photo_pipeline import MANY_PHOTOS, pictures_of
 from limelight.progress import ProgressCallback
-from limelight.tables.frames import refuse_without
 from limelight.targets import ClassName
 from limelight.targets.outputs import LogitsKey
 
@@ -256,12 +256,12 @@ def _check_packages(engine: Engine) -> None:
     """Refuse to begin what a missing package would end.
 
     Raises:
-        OptionError: One is missing, or there is no such engine.
+        MissingPackageError: One is missing.
+        OptionError: There is no such engine.
     """
-    for package in ("pyarrow", "sklearn"):
-        refuse_without(package, "An audit writes and searches tables", extra="audit")
+    refuse_without("pyarrow", "sklearn", "scipy", "jinja2", use="An audit", extra="audit")
     if engine == "ray":
-        refuse_without("ray", "The engine 'ray' runs in a cluster of Ray", extra="ray")
+        refuse_without("ray")
     elif engine != "local":
         raise OptionError(f"engine is {engine!r}; 'local' or 'ray' was expected.")
 

@@ -41,8 +41,8 @@ COMMANDS = {
     "once.",
     "run": "Explain PHOTO with a FILE of `limelight export`: with onnxruntime, without torch.",
     "models": "List the networks that --model knows by name.",
-    "methods": "List the methods: what each computes, what it needs, and when to use it.",
-    "metrics": "List the metrics: what each computes, which way is better, and when to use it.",
+    "methods": "List the methods: what each computes, when to use it, and when not to.",
+    "metrics": "List the metrics: what each computes, when to use it, and when not to.",
 }
 
 

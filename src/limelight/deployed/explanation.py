@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +12,7 @@ import numpy.typing as npt
 
 from limelight import files
 from limelight.drawing import check_whole, heatmap_on_photo
-from limelight.errors import InputError, OptionError, OutputError
+from limelight.errors import InputError, OutputError
 from limelight.explanation_pictures import (
     FORMATS,
     OPACITY,
@@ -24,6 +22,7 @@ from limelight.explanation_pictures import (
     heat_picture,
     overlays,
 )
+from limelight.extras import refuse_without
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.finish_arrays import FinishedInPieces, Span, finish
 from limelight.misnamed import checked_arguments
@@ -316,13 +315,13 @@ def _check_matplotlib() -> None:
     """Refuse to draw without the package that has the colours.
 
     Raises:
-        OptionError: It is not installed.
+        MissingPackageError: It is not installed.
     """
-    if "matplotlib" not in sys.modules and find_spec("matplotlib") is None:
-        raise OptionError(
-            "Pictures are drawn with matplotlib, and it is not installed: pip install matplotlib. "
-            "Without it, take the arrays: explanation.heatmap, or save(...) to an .npz file."
-        )
+    refuse_without(
+        "matplotlib",
+        extra="",
+        instead="Without it, take the arrays: explanation.heatmap, or save(...) to an .npz file.",
+    )
 
 
 def _explained(maps: DeployedExplanation) -> Explained:

@@ -18,6 +18,7 @@ from limelight.errors import (
     WeightsError,
     describe_error,
 )
+from limelight.extras import refuse_without
 
 Array = npt.NDArray[Any]
 
@@ -90,13 +91,10 @@ def _sums_of_8_bits_may_overflow() -> bool:
 
 
 def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise OptionError(
-            "An exported file is run by onnxruntime, and it is not installed: pip install "
-            "onnxruntime, or with all that exporting needs, pip install 'limelight[export]'."
-        ) from error
+    """Return onnxruntime; where nothing else is needed, pip is told to install it alone."""
+    refuse_without("onnxruntime", extra="", instead="The extra 'export' has it too.")
+    import onnxruntime
+
     return onnxruntime
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from limelight.deployed.session import session_options
 from limelight.errors import ModelError, OptionError
 from limelight.exporting.parity import RunFile
 from limelight.exporting.shared_weights import share_weights
+from limelight.extras import refuse_without
 from limelight.runtime.exported import torch_quiet
 
 #: Before, torch.onnx cannot write a batch norm down.
@@ -34,19 +34,15 @@ def check_packages() -> None:
     """Raise an error if what writes ONNX files is not installed, or too old.
 
     Raises:
-        OptionError: It names the extra to install.
+        MissingPackageError: A package is not installed.
+        OptionError: torch is too old.
     """
     if tuple(map(int, torch.__version__.split(".")[:2])) < _OLDEST_TORCH:
         raise OptionError(
             f"Writing ONNX files needs torch 2.7 or later; this is torch {torch.__version__}. "
             "Update torch, or write a program of torch.export, in a file that ends in .pt2."
         )
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise OptionError(
-                f"The package {package} is not installed, which writing ONNX files needs: "
-                "pip install 'limelight[export]'."
-            )
+    refuse_without("onnx", "onnxscript", "onnxruntime")
 
 
 def to_onnx(program: torch.export.ExportedProgram, names: Sequence[str]) -> Any:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from limelight.errors import ModelError, WeightsError, describe_error
+from limelight.errors import WeightsError, describe_error
+from limelight.extras import refuse_without
 from limelight.models.online import unreachable
 from limelight.models.state import fit, read_state
 
@@ -38,14 +39,9 @@ class HubSource:
         """Return the source of a name.
 
         Raises:
-            ModelError: transformers is not installed.
+            MissingPackageError: transformers is not installed.
         """
-        try:
-            import transformers  # noqa: F401 (only whether it is there)
-        except ImportError:
-            raise ModelError(
-                f"The model {name!r} needs the package transformers: pip install 'limelight[hf]'."
-            ) from None
+        refuse_without("transformers")
         source = name.removeprefix("hf:")
         return cls(name, source, unreachable() if _is_repository(source) else "")
 

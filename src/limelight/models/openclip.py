@@ -28,19 +28,14 @@ def load_open_clip(name: str, weights: str | Path, classes: Sequence[str] | None
     those of a file.
 
     Raises:
-        ModelError: open_clip is not installed, or the preprocessing is one that limelight does not
-            do.
+        ModelError: The preprocessing is one that limelight does not do.
+        MissingPackageError: open_clip is not installed.
         UnknownNameError: open_clip knows no such network.
         WeightsError: The weights cannot be had, or do not fit.
         OptionError: There are no texts, or there is no tag.
     """
-    try:
-        import open_clip
-    except ImportError:
-        raise ModelError(
-            f"The model {name!r} needs the package open_clip_torch: "
-            "pip install 'limelight[open_clip]'."
-        ) from None
+    import open_clip
+
     source = name.removeprefix("open_clip:")
     if not classes:
         raise OptionError(

@@ -20,16 +20,13 @@ def load_yolo(name: str, weights: str | Path, classes: Sequence[str] | None) -> 
     ultralytics runs code that is stored in a .pt file: load only what you trust.
 
     Raises:
-        ModelError: ultralytics is not installed, or it cannot build the network.
+        ModelError: ultralytics cannot build the network.
+        MissingPackageError: It is not installed.
         WeightsError: The file cannot be had, or other weights do not fit.
         OptionError: Random weights were asked for, but the file has its own.
     """
-    try:
-        import ultralytics
-    except ImportError:
-        raise ModelError(
-            f"The model {name!r} needs the package ultralytics: pip install 'limelight[yolo]'."
-        ) from None
+    import ultralytics
+
     source = name.removeprefix("yolo:")
     has_weights = not source.lower().endswith((".yaml", ".yml"))
     if has_weights and str(weights) == "none":

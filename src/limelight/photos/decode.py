@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from limelight.errors import MissingPhotoError, PhotoError
+from limelight.errors import MissingPackageError, MissingPhotoError, PhotoError
 from limelight.photos.deep import png_numbers, tiff_numbers, upright
 from limelight.photos.files import DECODERS, no_photo_message, photo_path, photos_inside
 from limelight.photos.memory import BY_TILES, PhotoSize, check_size
@@ -159,6 +159,8 @@ def photo_errors(path: Path) -> Iterator[None]:
         yield
     except PhotoError:
         raise
+    except MissingPackageError as error:
+        raise PhotoError(f"{name} cannot be read. {error}") from error
     except (FileNotFoundError, NotADirectoryError):
         raise MissingPhotoError(f"There is no file {name}.") from None
     except Image.DecompressionBombError:  # so large that Pillow does not even open it

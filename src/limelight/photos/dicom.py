@@ -14,7 +14,7 @@ import numpy as np
 
 from limelight.errors import PhotoError
 from limelight.photos.decode import check_file
-from limelight.photos.extras import missing_package, private_errors, without_log
+from limelight.photos.extras import private_errors, without_log
 from limelight.photos.planes import Plane, Vector
 from limelight.photos.raster import Numbers
 
@@ -186,10 +186,8 @@ def read_pixels(header: Header) -> Numbers:
 
 def _read(path: Path, names: Sequence[str]) -> Any:
     """Return a few elements of a DICOM file."""
-    try:
-        import pydicom
-    except ImportError:
-        raise missing_package(path, "a DICOM file", "pydicom", "medical") from None
+    import pydicom
+
     with_pixels = "PixelData" in names
     return pydicom.dcmread(path, stop_before_pixels=not with_pixels, specific_tags=list(names))
 

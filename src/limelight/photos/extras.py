@@ -1,4 +1,4 @@
-"""Packages that only some kinds of files need."""
+"""Packages that read only some kinds of files: what they say of them, kept private."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from limelight.errors import PhotoError
+from limelight.errors import MissingPackageError, PhotoError
 from limelight.photos.decode import photo_errors
-
-
-def missing_package(path: Path, kind: str, package: str, extra: str) -> PhotoError:
-    """Return the error for a file whose package is not installed."""
-    return PhotoError(
-        f"{str(path)!r} is {kind}, which needs the package {package}: "
-        f"pip install 'limelight[{extra}]'."
-    )
 
 
 @contextmanager
@@ -30,7 +22,7 @@ def private_errors(path: Path, kind: str) -> Iterator[None]:
     with photo_errors(path):
         try:
             yield
-        except (PhotoError, OSError, MemoryError):
+        except (PhotoError, MissingPackageError, OSError, MemoryError):
             raise
         except Exception as error:
             raise PhotoError(

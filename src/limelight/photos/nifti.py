@@ -11,7 +11,7 @@ import numpy as np
 
 from limelight.errors import PhotoError
 from limelight.photos.decode import check_file
-from limelight.photos.extras import missing_package, private_errors, without_log
+from limelight.photos.extras import private_errors, without_log
 from limelight.photos.geometry import AXIAL_SIDES, Sides
 from limelight.photos.opened import VolumeFile
 from limelight.photos.raster import Numbers, Raster, span_of
@@ -77,10 +77,8 @@ def nifti_bytes(values: Numbers, source: Path, *, compressed: bool) -> bytes:
 
 def _load(path: Path) -> Any:
     """Return a file as nibabel opens it; what nibabel logs may hold parts of it, and is dropped."""
-    try:
-        import nibabel
-    except ImportError:
-        raise missing_package(path, "a NIfTI file", "nibabel", "medical") from None
+    import nibabel
+
     with without_log("nibabel.global"):
         image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair):

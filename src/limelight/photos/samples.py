@@ -6,13 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from limelight.errors import MissingPhotoError, unknown
+from limelight.extras import is_installed
 
 SAMPLES = {"chelsea": "a cat", "coffee": "a cup of espresso"}
 
 
 def samples_are_installed() -> bool:
     """Return whether scikit-image, which brings the sample photos, is installed."""
-    return find_spec("skimage") is not None
+    return is_installed("skimage")
 
 
 def find_sample(name: str) -> Path:

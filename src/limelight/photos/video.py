@@ -16,7 +16,6 @@ from PIL import Image
 
 from limelight.errors import PhotoError
 from limelight.photos.decode import check_file, photo_errors
-from limelight.photos.extras import missing_package
 from limelight.photos.memory import PHOTO_BYTES, PhotoSize
 from limelight.photos.opened import OpenedPicture, OpenedRaster, Stack, StackEndError
 from limelight.photos.raster import Numbers, Photo, Raster
@@ -264,10 +263,8 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     Raises:
         PhotoError: It holds no video, or PyAV is not installed.
     """
-    try:
-        import av
-    except ImportError:
-        raise missing_package(path, "a video", "av", "video") from None
+    import av
+
     container = av.open(
         f"file:{path}", options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
     )

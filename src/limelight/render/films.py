@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from limelight import files
-from limelight.errors import OptionError, OutputError
+from limelight.errors import OutputError
+from limelight.extras import refuse_without
 from limelight.render.fonts import drawable, font_file
 
 #: The formats of films.
@@ -32,17 +33,11 @@ def film_format(path: Path) -> str:
 
     Raises:
         OutputError: It is another one.
-        OptionError: The package that writes it is not installed.
+        MissingPackageError: The package that writes it is not installed.
     """
     form = files.known_suffix(path, FILMS)
     if form == "mp4":
-        try:
-            import av  # noqa: F401
-        except ImportError:
-            raise OptionError(
-                "Films in mp4 are written with PyAV, which is not installed: pip install "
-                "'limelight[video]'. A film in gif needs nothing more."
-            ) from None
+        refuse_without("av", use="Writing a film in mp4", instead="A film in gif needs none.")
     return form
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from limelight.errors import OptionError
 
 if TYPE_CHECKING:
     import pandas
@@ -26,9 +23,8 @@ def as_frame(
             from the values.
 
     Raises:
-        OptionError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
-    refuse_without("pandas", "to_frame() returns a data frame of pandas")
     import pandas
 
     if columns is None:
@@ -39,15 +35,3 @@ def as_frame(
             for name, kind in columns.items()
         }
     )
-
-
-def refuse_without(package: str, purpose: str, extra: str = "tables") -> None:
-    """Refuse what needs a package of an extra, if that is not installed.
-
-    Raises:
-        OptionError: It is not.
-    """
-    if find_spec(package) is None:
-        raise OptionError(
-            f"{purpose}, and {package} is not installed: pip install 'limelight[{extra}]'."
-        )

@@ -11,7 +11,7 @@ from typing import IO, Any, Literal, get_args
 
 from limelight import files
 from limelight.errors import OutputError
-from limelight.tables.frames import refuse_without
+from limelight.extras import refuse_without
 
 TableFormat = Literal["csv", "parquet"]
 
@@ -42,10 +42,10 @@ class TableFile:
         Raises:
             OutputError: The suffix is unknown, the path is a folder, or nothing can be written
                 there.
-            OptionError: The package for the format is not installed.
+            MissingPackageError: The package for the format is not installed.
         """
         if files.known_suffix(path, TABLE_FORMATS) == "parquet":
-            refuse_without("pyarrow", "A table in Parquet is written by pyarrow")
+            refuse_without("pyarrow")
         if path.is_dir():
             raise OutputError(
                 f"Cannot write {str(path)!r}: there is a folder of that name. Pass another path."

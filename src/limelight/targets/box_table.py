@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
+from limelight.targets.box_overlaps import overlaps_of, without_duplicates
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_sets import mirrored_masks
 from limelight.targets.outputs import Detected
@@ -294,14 +295,12 @@ def _in_words(boxes: Tensor) -> tuple[str, ...]:
 
 def _distinct(boxes: Tensor, probabilities: Tensor) -> list[Object]:
     """Return the objects among boxes `[N, 4]` or `[N, C, 4]`, most probable first."""
-    from torchvision.ops import batched_nms
-
     count = min(_CONSIDERED, int((probabilities > 0).sum()))
     values, places = probabilities.flatten().topk(count)
     rows, classes = places // probabilities.shape[1], places % probabilities.shape[1]
     candidates = boxes if boxes.ndim == 2 else boxes.flatten(0, 1)
     top_boxes = candidates[rows] if boxes.ndim == 2 else candidates[places]
-    kept = batched_nms(top_boxes.float(), values.float(), classes, _SAME_OBJECT)
+    kept = without_duplicates(top_boxes.float(), values.float(), classes, _SAME_OBJECT)
     found = zip(top_boxes[kept], classes[kept].tolist(), values[kept].tolist(), strict=True)
     return [Object(box, label, (), likely) for box, label, likely in found]
 
@@ -335,7 +334,4 @@ def _overlaps(boxes: Tensor, box: Tensor) -> Tensor:
 
 def _overlap(boxes: Tensor, box: Tensor) -> Tensor:
     """Return the overlap (intersection over union) of boxes `[N, 4]` with one box, `[N]`."""
-    from torchvision.ops import box_iou
-
-    overlap: Tensor = box_iou(boxes.float(), box[None].float())[:, 0]
-    return overlap
+    return overlaps_of(boxes.float(), box[None].float())[:, 0]

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from limelight.errors import OptionError, TargetError, unknown
+from limelight.extras import is_installed
 from limelight.files import read_text
 
 #: A class, by its index or by its name.
@@ -21,7 +22,11 @@ BACKGROUND_NAMES = frozenset({"background", "__background__", "bg", "unlabeled",
 
 @cache
 def imagenet_classes() -> tuple[str, ...]:
-    """Return the names of ImageNet's 1000 classes, by index."""
+    """Return the names of ImageNet's 1000 classes, by index.
+
+    Raises:
+        MissingPackageError: torchvision, which has them, is not installed.
+    """
     names = _names_in_torchvision()
     if names is None:
         from torchvision.models import ResNet18_Weights
@@ -67,8 +72,13 @@ def read_class_names(path: str | Path) -> list[str]:
 
 
 def names_for(count: int, classes: Sequence[str] | None) -> Sequence[str] | None:
-    """Return the names of `count` classes: the given ones, ImageNet's for 1000 classes, or None."""
-    return imagenet_classes() if classes is None and count == 1000 else classes
+    """Return the names of `count` classes: the given ones, ImageNet's for 1000 classes, or None.
+
+    None, too, for 1000 classes where torchvision, which has the names, is not installed.
+    """
+    if classes is None and count == 1000 and is_installed("torchvision"):
+        return imagenet_classes()
+    return classes
 
 
 def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> int:
@@ -103,7 +113,8 @@ def class_index(name: ClassName, count: int, classes: Sequence[str] | None) -> i
 
 
 def _named_class(name: str, count: int, classes: Sequence[str] | None) -> int:
-    classes = names_for(count, classes)
+    if classes is None and count == 1000:
+        classes = imagenet_classes()
     if classes is None:
         raise TargetError(
             f"The target is the name {name!r}, and the names of the model's {count} classes are "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
+from limelight.targets.box_overlaps import overlaps_of
 from limelight.targets.box_table import BoxCorners, checked_boxes
 from limelight.targets.context import TargetContext
 from limelight.targets.mask_sets import MaskSet, read_masks
@@ -211,14 +212,11 @@ class MaskTable:
 
     def _box_overlaps(self, masks: Tensor, box: Tensor) -> Tensor:
         """Return the overlap of a box with the box around each mask, `[N]`."""
-        from torchvision.ops import box_iou
-
         inside, (height, width) = masks > 0, self._context.size
         left, right = _ends(inside.any(1))
         top, bottom = _ends(inside.any(2))
         around = torch.stack([left * width, top * height, right * width, bottom * height], 1)
-        overlap: Tensor = box_iou(around.to(box), box[None])[:, 0]
-        return overlap
+        return overlaps_of(around.to(box), box[None])[:, 0]
 
 
 def _ends(inside: Tensor) -> tuple[Tensor, Tensor]:

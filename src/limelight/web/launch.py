@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from torch import nn
 
 from limelight.errors import InputError, OptionError
+from limelight.extras import refuse_without
 from limelight.misnamed import checked_arguments
 from limelight.models.network import Network
 from limelight.models.sources import load_model
@@ -185,18 +186,12 @@ def _listening(
     announce: Callable[[str], None] | None = None,
 ) -> tuple[socket.socket, uvicorn.Server]:
     """Return a socket that listens, and a server that is yet to be run on it."""
-    try:
-        import uvicorn  # noqa: F401 - what needs it may be loaded, and it itself gone
+    refuse_without("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    from limelight.web.application import build_application
+    from limelight.web.serving.page_state import PageState
+    from limelight.web.serving.server import EndingServer, uvicorn_config
+    from limelight.web.subjects.networks import ServedNetworks
 
-        from limelight.web.application import build_application
-        from limelight.web.serving.page_state import PageState
-        from limelight.web.serving.server import EndingServer, uvicorn_config
-        from limelight.web.subjects.networks import ServedNetworks
-    except ImportError as error:
-        raise OptionError(
-            f"The page needs the package {error.name}, and it is not installed: pip install "
-            "'limelight[page]'."
-        ) from error
     served = ServedNetworks(networks)
     listening = _bound(settings)
     url = address_of(listening)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Floats, Numbers
-from limelight.tables.frames import refuse_without
+from limelight.extras import refuse_without
 
 #: A kind of evidence is in at least so many photos, of at least so many sources.
 FEWEST_PHOTOS, FEWEST_SOURCES = 10, 3
@@ -62,9 +62,9 @@ def find_evidence(rows: AuditRows, sources: Numbers, *, seed: int) -> list[Evide
         seed: Of the starts of k-means.
 
     Raises:
-        OptionError: scikit-learn is not installed.
+        MissingPackageError: scikit-learn is not installed.
     """
-    refuse_without("sklearn", "The search for evidence divides peaks by k-means", "audit")
+    refuse_without("sklearn")
     found = []
     for name, chosen in classes_of(rows):
         found += _evidence_of(rows, sources, name, chosen, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limelight.errors import OptionError, ScriptError
+from limelight.errors import ScriptError
 
 if TYPE_CHECKING:
     from limelight.compat.migration.rewriting import Rewriting
@@ -18,17 +18,10 @@ def migrate(source: str) -> Rewriting:
     Raises:
         ScriptError: The script is not Python, is nested too deeply, or imports none of the
             libraries that are known.
-        OptionError: The package libcst is not installed.
+        MissingPackageError: libcst is not installed.
     """
-    try:
-        from limelight.compat.migration.rewriting import rewrite
-    except ModuleNotFoundError as error:
-        if error.name != "libcst":
-            raise
-        raise OptionError(
-            "To migrate a script, limelight needs the package libcst: "
-            "pip install 'limelight[migrate]'."
-        ) from error
+    from limelight.compat.migration.rewriting import rewrite
+
     try:
         return rewrite(source)
     except RecursionError as error:

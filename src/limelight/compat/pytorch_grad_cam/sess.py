@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
-from torchvision.transforms.functional import resize
 
 from limelight.compat.arrays import Array, as_array, as_values
 from limelight.compat.pytorch_grad_cam.base_cam import BaseCAM
@@ -164,12 +162,16 @@ class SESS(Releasable):
                     counts = pasted > self.theta
                     total, count = total + np.where(counts, pasted, 0), count + counts
         # 3. The map of the image.
+        from scipy.ndimage import gaussian_filter
+
         joined = total if self.pool == "max" else total / np.maximum(count, 1)
         blurred: Array = gaussian_filter(joined, 5, mode="mirror", radius=5)
         return blurred if self.smooth else joined
 
     def _windows(self, image: Tensor) -> list[Window]:
         """Return the windows of the enlarged versions of an image `[1, C, H, W]`."""
+        from torchvision.transforms.functional import resize
+
         side = self.window_size or min(image.shape[2:])
         step = self.step_size or side
         growth = round(side * self.scale_step_ratio)

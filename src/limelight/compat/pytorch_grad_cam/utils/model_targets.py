@@ -16,6 +16,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.inputs import as_tensor
+from limelight.targets.box_overlaps import overlaps_of
 from limelight.targets.outputs import find_logits
 
 
@@ -167,14 +168,12 @@ class FasterRCNNBoxScoreTarget:
                 "FasterRCNNBoxScoreTarget reads the detections of one image, a dict with 'boxes', "
                 f"'labels' and 'scores'; the output is a {type(model_outputs).__name__}."
             )
-        from torchvision.ops import box_iou
-
         boxes = model_outputs["boxes"]
         total = boxes.new_zeros(1)
         if len(boxes) == 0:
             return total
         for box, label in zip(self.bounding_boxes, self.labels, strict=True):
-            overlaps = box_iou(as_tensor(box).to(boxes).reshape(1, 4), boxes)[0]
+            overlaps = overlaps_of(as_tensor(box).to(boxes).reshape(1, 4), boxes)[0]
             best = overlaps.argmax()
             if overlaps[best] > self.iou_threshold and model_outputs["labels"][best] == label:
                 total = total + overlaps[best] + model_outputs["scores"][best]
