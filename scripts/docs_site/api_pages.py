@@ -22,7 +22,7 @@ API_PAGES = {
     "explain": ApiPage(
         "Explain",
         "From a network and images to maps. `explain` is the one to start with; "
-        "[start](../start.md) shows it.",
+        "[the guide](../guide.md) goes on.",
         {
             "limelight": "explain explain_each explain_photos explain_text compare fuse factorize "
             "tiles flips noise scales cut cuts trace walkthrough Options"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
+
+from docs_site.chinese import ENDING, chinese_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,12 +76,18 @@ def linked_sources(markdown: str, page: str) -> set[str]:
     return found
 
 
-def site_links(markdown: str, page: str) -> str:
-    """Return a page with its links to files of the repository as the site has them."""
+def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
+    """Return a page with its links to files of the repository as the site has them.
+
+    A Chinese page links to Chinese pages, where `pages` has them.
+    """
+    chinese = page.endswith(ENDING)
 
     def rewritten(link: Link) -> str | None:
         to = page_of(link.path)
         if to is not None:
+            if chinese and chinese_of(to) in pages:
+                to = chinese_of(to)
             return link.leading_to(posixpath.relpath(to, posixpath.dirname(page) or "."))
         if not (ROOT / link.path).exists():
             return None  # mkdocs says that it leads nowhere
