@@ -175,14 +175,15 @@ def _errors(kind: type[LimelightError]) -> list[str]:
 
 
 ERRORS = _errors(LimelightError)
+NAMES = [name for page in API_PAGES for name in page_names(page)]
 
 
 def pages() -> dict[str, str]:
     """Return the pages of the reference, by their place on the site."""
     made = {"api/index.md": _contents()}
     for name, page in API_PAGES.items():
-        blocks = [f"::: {each}\n" for each in page_names(name)]
-        made[f"api/{name}.md"] = "\n".join([f"# {page.title}\n\n{page.about}\n", *blocks])
+        blocks = [f"::: {each}\n\n{CONSTANTS.get(each, '')}" for each in page_names(name)]
+        made[f"api/{name}.md"] = "\n\n".join([f"# {page.title}\n\n{page.about}", *blocks])
     return made
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from itertools import pairwise
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure import StructureItem
@@ -19,26 +20,6 @@ ENDING = ".zh.md"
 LANGUAGES = {"en": "English", "zh": "中文"}
 
 _HAN = "[\u3400-\u9fff]"
-
-#: What the navigation says in Chinese.
-TITLES = {
-    "Home": "首页",
-    "Guide": "指南",
-    "Start": "开始",
-    "Choose a map": "选择方法",
-    "Your own network": "自己的网络",
-    "Trust a map": "热力图可信吗",
-    "Where a cell looks": "一个格子看到哪里",
-    "Audit a data set": "审查数据集",
-    "Deploy": "部署",
-    "Coming from grad-cam, torchcam, captum": "从 grad-cam、torchcam、captum 迁移",
-    "How it works": "工作原理",
-    "Tasks": "任务（英文）",
-    "Methods": "方法（英文）",
-    "Metrics": "指标（英文）",
-    "Reference": "参考（英文）",
-    "Project": "项目（英文）",
-}
 
 
 def is_chinese(file: File) -> bool:
@@ -78,7 +59,7 @@ def chinese_navigation(english: Navigation, files: Files, config: MkDocsConfig) 
     """Return the navigation of the Chinese pages: English pages stay where no Chinese one is."""
 
     def translated(item: StructureItem) -> StructureItem:
-        title = TITLES.get(item.title or "", item.title or "")
+        title = titles.get(item.title or "", item.title or "")
         if isinstance(item, Section):
             section = Section(title, [translated(child) for child in item.children])
             for child in section.children:
@@ -93,9 +74,10 @@ def chinese_navigation(english: Navigation, files: Files, config: MkDocsConfig) 
         pages.append(page)
         return page
 
+    titles: dict[str, str] = config.extra["titles_in_chinese"]
     pages: list[Page] = []
     items = [translated(item) for item in english.items]
-    for before, after in zip(pages[:-1], pages[1:], strict=True):
+    for before, after in pairwise(pages):
         before.next_page, after.previous_page = after, before
     navigation = Navigation(items, pages)
     navigation.homepage = next((p for p in pages if p.file.src_uri == f"index{ENDING}"), None)

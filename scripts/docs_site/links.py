@@ -58,7 +58,7 @@ def page_of(path: str) -> str | None:
 
 def source_page(path: str) -> tuple[str, str]:
     """Return where the page of a Python file is, and the page."""
-    text = (ROOT / path).read_text()
+    text = (ROOT / path).read_text(encoding="utf-8")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     title = f"---\nsearch:\n  exclude: true\n---\n\n# {posixpath.basename(path)}\n\n`{path}`\n"
     return f"source/{path}.md", f"{title}\n{fence}python\n{text}{fence}\n"
@@ -96,6 +96,18 @@ def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
         return f"`{link.path}`" if named else f"{link.label} (`{link.path}`)"
 
     return _each_link(markdown, page, rewritten)
+
+
+def named_links(markdown: str, names: Collection[str]) -> str:
+    """Return a page in which `limelight.NAME`, where it is one of these, leads to the reference."""
+
+    def one(match: re.Match[str]) -> str:
+        line = markdown[markdown.rfind("\n", 0, match.start()) + 1 : match.start()]
+        name = match[0].strip("`")
+        known = name in names and not line.startswith("#")  # a heading is a link of its own
+        return f"[{match[0]}][{name}]" if known else match[0]
+
+    return _CODE_OR_LINK.sub(one, markdown)
 
 
 def _each_link(markdown: str, page: str, rewritten: Callable[[Link], str | None]) -> str:
