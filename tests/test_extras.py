@@ -64,14 +64,6 @@ def test_every_import_of_the_library_is_of_the_core_or_of_an_extra() -> None:
     # What comes with a package that is asked for before, and what users bring: a tracker, a store.
     brought = {"fsspec", "huggingface_hub", "markupsafe", "mlflow", "pydantic"}
     brought |= {"starlette", "wandb"}
-        "fsspec",
-        "huggingface_hub",
-        "markupsafe",
-        "mlflow",
-        "pydantic",
-        "starlette",
-        "wandb",
-    }
     known = {*sys.stdlib_module_names, *PACKAGES, *brought, "limelight", "torch", "numpy", "PIL"}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
