@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
+
+from docs_site.chinese import ENDING, chinese_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +58,7 @@ def page_of(path: str) -> str | None:
 
 def source_page(path: str) -> tuple[str, str]:
     """Return where the page of a Python file is, and the page."""
-    text = (ROOT / path).read_text()
+    text = (ROOT / path).read_text(encoding="utf-8")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     title = f"---\nsearch:\n  exclude: true\n---\n\n# {posixpath.basename(path)}\n\n`{path}`\n"
     return f"source/{path}.md", f"{title}\n{fence}python\n{text}{fence}\n"
@@ -74,12 +76,18 @@ def linked_sources(markdown: str, page: str) -> set[str]:
     return found
 
 
-def site_links(markdown: str, page: str) -> str:
-    """Return a page with its links to files of the repository as the site has them."""
+def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
+    """Return a page with its links to files of the repository as the site has them.
+
+    A Chinese page links to Chinese pages, where `pages` has them.
+    """
+    chinese = page.endswith(ENDING)
 
     def rewritten(link: Link) -> str | None:
         to = page_of(link.path)
         if to is not None:
+            if chinese and chinese_of(to) in pages:
+                to = chinese_of(to)
             return link.leading_to(posixpath.relpath(to, posixpath.dirname(page) or "."))
         if not (ROOT / link.path).exists():
             return None  # mkdocs says that it leads nowhere
@@ -88,6 +96,18 @@ def site_links(markdown: str, page: str) -> str:
         return f"`{link.path}`" if named else f"{link.label} (`{link.path}`)"
 
     return _each_link(markdown, page, rewritten)
+
+
+def named_links(markdown: str, names: Collection[str]) -> str:
+    """Return a page in which `limelight.NAME`, where it is one of these, leads to the reference."""
+
+    def one(match: re.Match[str]) -> str:
+        line = markdown[markdown.rfind("\n", 0, match.start()) + 1 : match.start()]
+        name = match[0].strip("`")
+        known = name in names and not line.startswith("#")  # a heading is a link of its own
+        return f"[{match[0]}][{name}]" if known else match[0]
+
+    return _CODE_OR_LINK.sub(one, markdown)
 
 
 def _each_link(markdown: str, page: str, rewritten: Callable[[Link], str | None]) -> str:
