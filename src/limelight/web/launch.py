@@ -110,7 +110,7 @@ class PageServer:
             OptionError: A package of the page is missing, or the port is taken.
         """
         self._socket, self._server = _listening(settings, networks)
-        self.url = address_of(self._socket)
+        self.url: str = address_of(self._socket)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="limelight-server", daemon=True
         )
