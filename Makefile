@@ -3,14 +3,15 @@
 # make dist   sets itself up; the wheel and the source distribution, in dist/, and the wheel tried
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
-# make tables writes the tables of methods, metrics and errors into README.md and docs/
+# make site   sets itself up, then builds the documentation as a website, site/index.html
+# make tables writes the tables of methods, metrics and errors into docs/
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.ready-for-demo
 
-.PHONY: demo test dist bench tables clean
+.PHONY: demo test dist bench site tables clean
 
 demo: $(DEMO)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -27,6 +28,9 @@ bench: $(BENCH)/.ready
 	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed page; do \
 	  $(BENCH)/bin/python benchmarks/$$what.py --publish || exit 1; \
 	done
+
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
@@ -46,4 +50,4 @@ $(DEMO) $(READY) $(BENCH)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) limelight-out dist
+	rm -rf $(VENV) $(BENCH) limelight-out dist site

@@ -22,7 +22,7 @@ from helpers.browser import Browsed, browse, frame
 from helpers.pages import Node, packed_in, read
 from limelight.errors import UnknownNameError
 from limelight.render.overlays import overlay, overlay_colours
-from limelight.steps.data import Language
+from limelight.translations.languages import Language
 from limelight.vision_language.page import page_html, percent
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")

@@ -33,6 +33,12 @@ def test_metrics_are_listed(run: Runner) -> None:
         assert row.use.split()[0] in out
     for family in ("faithfulness", "localisation", "complexity", "robustness", "sanity"):
         assert family in out
+    _, out, _ = run("metrics", "increase", "--json")
+    assert [row["avoid"] for row in json.loads(out)] == [METRICS["increase"].avoid]
+    _, out, _ = run("metrics", "road", "deletion:steps=5")
+    assert "steps=9  an integer of at least 1" in out
+    assert "steps=5" in out
+    assert "insertion" not in out
     _, out, _ = run("metrics", "--json")
     rows = json.loads(out)
     assert [row["name"] for row in rows] == list(METRICS)

@@ -48,6 +48,7 @@ def test_a_row_says_what_it_is(name: str) -> None:
     assert row.formula
     assert row.paper
     assert row.use.endswith(".")
+    assert row.avoid.endswith(".")
 
 
 @every_method

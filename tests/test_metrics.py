@@ -40,6 +40,7 @@ def test_a_row_says_what_it_is(metric: str) -> None:
     assert row.formula
     assert row.paper
     assert row.use.endswith((".", "?"))
+    assert row.avoid.endswith(".")
     assert row.function.__doc__
 
 

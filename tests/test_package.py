@@ -133,6 +133,7 @@ def test_every_row_of_methods_is_whole(name: str) -> None:
     assert row.formula
     assert re.search(r"\b(19|20)\d\d\b", row.paper)
     assert row.use.endswith(".")
+    assert row.avoid.endswith(".")
     assert row.function.__doc__
     assert re.search(r"\b(19|20)\d\d\b", row.function.__doc__)
 

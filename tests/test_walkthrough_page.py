@@ -34,8 +34,8 @@ from limelight.errors import (
     UnknownNameError,
 )
 from limelight.methods import METHODS
-from limelight.steps.data import Language
 from limelight.steps.formulas import MINUS, NONE
+from limelight.translations.languages import Language
 from limelight.translations.library import in_language
 
 # The page

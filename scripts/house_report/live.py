@@ -1,6 +1,6 @@
 """What only a running package shows. `scripts/house` runs this in a process of its own.
 
-    python live.py shadows MODULE...
+    python live.py shadows MODULE... -- MODULE...
     python live.py names
     python live.py call DIR
 
@@ -13,36 +13,59 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 
-def shadows(*names: str) -> dict[str, str]:
+def shadows(*names: str, first: Collection[str] = ()) -> dict[str, str]:
     """Return the modules that a program cannot reach by their own path, and what is there instead.
 
-    Each is imported as the first of its package: what it imports must not need another one before.
-    Its package is asked for it before it is loaded, too, which finds what PEP 562 offers lazily.
+    A package is asked for its modules before they are loaded, too, which finds what it defines
+    under their names, and what PEP 562 offers lazily.
+
+    Args:
+        names: The modules.
+        first: Those to import as the first of their package: modules in a circle of imports, which
+            may need another one before them.
     """
+    before = dict[str, Any]()
+    for package in {name.rpartition(".")[0] for name in names} - {""}:
+        loaded = _imported_first(package)
+        before |= {
+            name: getattr(loaded, name.rpartition(".")[2], None)
+            for name in names
+            if name.rpartition(".")[0] == package and name not in sys.modules
+        }
     shadowed = dict[str, str]()
     for name in names:
-        root, (parent, _, leaf) = name.partition(".")[0], name.rpartition(".")
-        for known in [known for known in sys.modules if known.partition(".")[0] == root]:
-            del sys.modules[known]
+        parent, _, leaf = name.rpartition(".")
         try:
-            package = importlib.import_module(parent) if parent else None
-            before = getattr(package, leaf, None)
-            module = importlib.import_module(name)
+            module = _imported_first(name) if name in first else importlib.import_module(name)
         except Exception as error:
             shadowed[name] = f"{type(error).__name__}: {error}"
             continue
-        after = getattr(package, leaf) if package else module
-        other = [value for value in (before, after) if value is not None and value is not module]
+        after = getattr(sys.modules[parent], leaf) if parent else module
+        other = [value for value in (before.get(name), after) if _shadows(value, name)]
         if other:
             shadowed[name] = f"a {type(other[0]).__name__}"
     return shadowed
+
+
+def _imported_first(name: str) -> ModuleType:
+    """Import a module into a program that has loaded nothing of its package."""
+    root = name.partition(".")[0]
+    for known in [known for known in sys.modules if known.partition(".")[0] == root]:
+        del sys.modules[known]
+    return importlib.import_module(name)
+
+
+def _shadows(value: Any, name: str) -> bool:
+    """Return whether what a package has under a module's name is something else."""
+    is_it = isinstance(value, ModuleType) and value.__name__ == name
+    return value is not None and not is_it
 
 
 def names() -> dict[str, list[str]]:
@@ -138,5 +161,11 @@ def _watch(watched: type, made: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    questions: dict[str, Callable[..., Any]] = {"shadows": shadows, "names": names, "call": call}
-    print(json.dumps(questions[sys.argv[1]](*sys.argv[2:])))
+    question, *arguments = sys.argv[1:]
+    if question == "shadows":
+        end = arguments.index("--")
+        answer: Any = shadows(*arguments[:end], first=arguments[end + 1 :])
+    else:
+        questions: dict[str, Callable[..., Any]] = {"names": names, "call": call}
+        answer = questions[question](*arguments)
+    print(json.dumps(answer))

@@ -61,8 +61,11 @@ def shadowed_modules(tree: Path) -> dict[str, str]:
     """Return the modules that cannot be imported under their own path, first of all, and why.
 
     Each is imported. That is more certain than reading the source: whatever binds a name is seen.
+    Only a module in a circle can need another one before it, so only these are imported first.
     """
-    shadowed: dict[str, str] = ask_live(tree, "shadows", *read_modules(tree))
+    modules = read_modules(tree)
+    circled = {name for circle in circles(read_imports(modules)) for name in circle}
+    shadowed: dict[str, str] = ask_live(tree, "shadows", *modules, "--", *circled)
     return shadowed
 
 

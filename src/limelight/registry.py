@@ -26,6 +26,7 @@ class Entry:
         formula: What the function computes, in one line.
         paper: The paper that it comes from.
         use: When to use it, in one sentence.
+        avoid: When not to use it, in one sentence; "" where nobody said so.
         options: The options that were set.
     """
 
@@ -34,6 +35,7 @@ class Entry:
     formula: str
     paper: str
     use: str
+    avoid: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -200,21 +202,35 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _check(owner: str, name: str, value: Any, default: Any) -> None:
     """Refuse a value that an option cannot have."""
     low, high = _RANGES.get(name, (-inf, inf))
-    if isinstance(default, bool):
-        fits, kind = isinstance(value, bool), "true or false"
-    elif isinstance(default, str):
-        fits, kind = isinstance(value, str), "a name"
+    if isinstance(default, bool | str):
+        fits = isinstance(value, type(default))
     else:
         whole = isinstance(default, int)
         number = isinstance(value, int) or (isinstance(value, float) and not whole)
         fits = number and not isinstance(value, bool) and isfinite(value) and low <= value <= high
-        kind = "an integer" if whole else "a number"
-        if low > -inf:
-            least = "above 0" if low == 1e-6 else f"of at least {low:g}"
-            kind += f" {least}" + (f" and at most {high:g}" if high < inf else "")
         fits = fits or (value is None and default is None)
     if not fits:
+        kind = expected_value(name, default)
         raise OptionError(f"The option {name} of {owner} is {value!r}; {kind} was expected.")
+
+
+def expected_value(name: str, default: Any) -> str:
+    """Return in words which values an option takes: "an integer of at least 1".
+
+    Args:
+        name: The name of the option.
+        default: The value that it has if it is not set.
+    """
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, str):
+        return "a name"
+    low, high = _RANGES.get(name, (-inf, inf))
+    kind = "an integer" if isinstance(default, int) else "a number"
+    if low == -inf:
+        return kind
+    least = "above 0" if low == 1e-6 else f"of at least {low:g}"
+    return f"{kind} {least}" + (f" and at most {high:g}" if high < inf else "")
 
 
 def read_settings(text: str) -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from helpers.networks import ready
 from helpers.page_truth import Truth
 from helpers.photos import load_picture
 from limelight.photos.samples import find_sample
-from limelight.steps.data import Language
+from limelight.translations.languages import Language
 from oracles.evidence import Grid, channels_first
 
 

@@ -43,6 +43,8 @@ METRICS: dict[str, Metric] = {
             formula="area under f(x without the highest M)",
             paper="Petsiuk et al. 2018, RISE",
             use="Does the score fall when what lights up is taken away? Holes are seen, too.",
+            avoid="Alone: it rewards maps that tear holes, and where the mean colour speaks for "
+            "the class it ranks maps the wrong way round.",
         ),
         Metric(
             name="insertion",
@@ -53,6 +55,8 @@ METRICS: dict[str, Metric] = {
             formula="area under f(blurred x with the highest M sharp)",
             paper="Petsiuk et al. 2018, RISE",
             use="Is what lights up enough to bring the score back? The one to start with.",
+            avoid="Where what a blur leaves speaks for the class: it ranks maps the wrong way "
+            "round there; and alone.",
         ),
         Metric(
             name="road",
@@ -64,6 +68,8 @@ METRICS: dict[str, Metric] = {
             formula="(mean f(x without the lowest M) - mean f(x without the highest M)) / 2",
             paper="Rong et al. 2022, A Consistent and Efficient Evaluation Strategy (ROAD)",
             use="As deletion, with no holes for the network to see: they are filled in.",
+            avoid="Where neighbours tell what was removed, or where the mean colour speaks for "
+            "the class.",
         ),
         Metric(
             name="average-drop",
@@ -74,6 +80,7 @@ METRICS: dict[str, Metric] = {
             formula="max(0, p(x) - p(x M)) / p(x)",
             paper="Chattopadhay et al. 2018, Grad-CAM++",
             use="To compare with papers; large maps do well in it.",
+            avoid="Alone: a map of everything loses nothing; read complexity beside it.",
         ),
         Metric(
             name="increase",
@@ -84,6 +91,7 @@ METRICS: dict[str, Metric] = {
             formula="[f(x M) > f(x)]",
             paper="Chattopadhay et al. 2018, Grad-CAM++",
             use="To compare with papers: how often less of the image is more certain.",
+            avoid="To choose by it alone: where the right map is known, it never found it.",
         ),
         Metric(
             name="average-gain",
@@ -94,6 +102,7 @@ METRICS: dict[str, Metric] = {
             formula="max(0, p(x M) - p(x)) / (1 - p(x))",
             paper="Zhang et al. 2024, Opti-CAM",
             use="Beside average-drop, which large maps pass for free.",
+            avoid="To choose by it alone: where the right map is known, it never found it.",
         ),
         Metric(
             name="adcc",
@@ -105,6 +114,8 @@ METRICS: dict[str, Metric] = {
             formula="harmonic mean of coherency, 1 - complexity, 1 - drop",
             paper="Poppi et al. 2021, Revisiting the Evaluation of Class Activation Mapping",
             use="One number for: coherent, small, and enough.",
+            avoid="To see why a map is bad: three numbers are mixed, and a map that is the same "
+            "everywhere comes behind wrong ones.",
         ),
         Metric(
             name="infidelity",
@@ -114,6 +125,7 @@ METRICS: dict[str, Metric] = {
             formula="E (I phi - (y(x) - y(x - I)))^2",
             paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations",
             use="Does the signed map add up to what parts of the image are worth?",
+            avoid="To tell a map from the same with its sign turned; infidelity:scaled=false does.",
         ),
         Metric(
             name="occlusion-correlation",
@@ -123,6 +135,7 @@ METRICS: dict[str, Metric] = {
             formula="Spearman(M, y(x) - y(x without patch))",
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="Does M rank the parts of the image as covering them does?",
+            avoid="Where parts matter only together: it removes one at a time.",
         ),
         Metric(
             name="saco",
@@ -132,6 +145,7 @@ METRICS: dict[str, Metric] = {
             formula="sum +-(s_i - s_j) / sum (s_i - s_j), + if f loses as much without i as j",
             paper="Wu et al. 2024, On the Faithfulness of Vision Transformer Explanations",
             use="Are pixels with more heat worth more, group by group, each removed alone?",
+            avoid="To tell a true map from a map of everything; read complexity beside it.",
         ),
         Metric(
             name="pointing-game",
@@ -144,6 +158,8 @@ METRICS: dict[str, Metric] = {
             formula="[max M within 15 px of B], mean over classes",
             paper="Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop",
             use="Is the hottest point on the object?",
+            avoid="To tell methods apart: it sees a hit or a miss, nothing else; and where the "
+            "network's reason may lie beside the object.",
         ),
         Metric(
             name="energy-pointing",
@@ -154,6 +170,8 @@ METRICS: dict[str, Metric] = {
             formula="sum(M in B) / sum(M)",
             paper="Wang et al. 2020, Score-CAM",
             use="How much of the heat is on the object?",
+            avoid="With objects that fill the photo, on which any map has much energy; most=0.5 "
+            "leaves them out.",
         ),
         Metric(
             name="mass-accuracy",
@@ -164,6 +182,7 @@ METRICS: dict[str, Metric] = {
             formula="sum(R+ in B) / sum(R+)",
             paper="Arras et al. 2022, CLEVR-XAI",
             use="As energy-pointing, of the raw map's positive part: for masks.",
+            avoid="With boxes for masks: their corners count as object.",
         ),
         Metric(
             name="rank-accuracy",
@@ -174,6 +193,8 @@ METRICS: dict[str, Metric] = {
             formula="|top |B| pixels of M in B| / |B|",
             paper="Arras et al. 2022, CLEVR-XAI",
             use="Does the map have the object's extent?",
+            avoid="Where a cell of the grid is larger than the object: no map of that grid can "
+            "have its extent.",
         ),
         Metric(
             name="localisation-error",
@@ -185,6 +206,8 @@ METRICS: dict[str, Metric] = {
             formula="[IoU(box of M >= 15% of its maximum, box of B) < 0.5]",
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="Can the map draw the object's box?",
+            avoid="To ask whether a map is true: one threshold decides, and two objects side by "
+            "side become one box.",
         ),
         Metric(
             name="sparseness",
@@ -194,6 +217,7 @@ METRICS: dict[str, Metric] = {
             formula="Gini index of M",
             paper="Chalasani et al. 2020, Concise Explanations of Neural Networks",
             use="Is the heat on few pixels? A map can be sparse and wrong.",
+            avoid="As a sign of truth: a single wrong pixel has the highest value.",
         ),
         Metric(
             name="complexity",
@@ -203,6 +227,7 @@ METRICS: dict[str, Metric] = {
             formula="-sum P ln P, P = M / sum(M)",
             paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations",
             use="As sparseness, by entropy; beside it its share of a uniform map's.",
+            avoid="As a sign of truth: a single wrong pixel has the lowest value.",
         ),
         Metric(
             name="max-sensitivity",
@@ -213,6 +238,7 @@ METRICS: dict[str, Metric] = {
             formula="max |phi(x + d) - phi(x)| / |phi(x)|",
             paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations",
             use="Does the map stay when the image hardly changes?",
+            avoid="Alone: a map that ignores both photo and network never changes.",
         ),
         Metric(
             name="parameter-randomisation",
@@ -224,6 +250,7 @@ METRICS: dict[str, Metric] = {
             formula="Spearman(phi, phi with random weights), mean over a cascade",
             paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps",
             use="Does the map go away with what the network learned?",
+            avoid="As proof that a map is right: it says only that the map depends on the weights.",
         ),
         Metric(
             name="random-logit",
@@ -234,6 +261,8 @@ METRICS: dict[str, Metric] = {
             formula="Spearman(phi, phi of another class)",
             paper="Sixt et al. 2020, When Explanations Lie",
             use="Does the map change with the class that is explained?",
+            avoid="Between two classes: signed maps turn round, those of sizes stay, and neither "
+            "is a fault.",
         ),
     )
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from limelight.errors import unknown
 from limelight.explanation import Explanation
 from limelight.finish import relu, resize
 from limelight.layers import Layout
@@ -16,23 +15,10 @@ from limelight.methods import Method
 from limelight.photos.preprocess import Preprocess
 from limelight.pipeline import Skipped
 from limelight.runtime.cells import CellPlaces
+from limelight.translations.languages import Language
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-
-#: The languages of pages.
-Language = Literal["en", "zh"]
-
-
-def check_language(language: str) -> None:
-    """Refuse a language that pages are not written in.
-
-    Raises:
-        UnknownNameError: It is such a language.
-    """
-    if language not in get_args(Language):
-        raise unknown("language", language, get_args(Language), "There are en and zh.")
 
 
 class Step(NamedTuple):

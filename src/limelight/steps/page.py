@@ -27,7 +27,7 @@ from limelight.methods import Method
 from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import colourise
-from limelight.steps.data import Language, WalkthroughData
+from limelight.steps.data import WalkthroughData
 from limelight.steps.drawings import (
     bar_chart,
     bar_styles,
@@ -38,6 +38,7 @@ from limelight.steps.drawings import (
 )
 from limelight.steps.formulas import TIMES, marked, typeset
 from limelight.steps.page_numbers import Map, PageNumbers, averaged
+from limelight.translations.languages import Language
 from limelight.translations.library import in_language
 
 #: How many channels are shown of those that weigh most or add most, and of those that weigh least.

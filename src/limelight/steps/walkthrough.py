@@ -40,10 +40,11 @@ from limelight.runtime.detectors import read_detected
 from limelight.runtime.record import cached_record
 from limelight.runtime.unwrap import unwrap
 from limelight.steps.answers import explained_class, first_answers
-from limelight.steps.data import Beside, Language, WalkthroughData, check_language
+from limelight.steps.data import Beside, WalkthroughData
 from limelight.steps.network_table import network_table
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import LogitsKey, Target, as_target
+from limelight.translations.languages import Language, check_language
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,4 +7,5 @@ that raises an error has to know of languages, and names that a user gave stay a
 templates.py   one template: whether a sentence is it, and with which values
 library.py     all templates of a language, and sentences made of several
 zh.toml        the templates, English and Chinese
+languages.py   the languages that pages are written in
 """

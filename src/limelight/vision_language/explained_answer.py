@@ -10,7 +10,7 @@ from limelight import files
 from limelight.errors import OutputError
 from limelight.figure_style import USUAL_STYLE, FigureStyle
 from limelight.misnamed import KnownAttributes, checked_arguments
-from limelight.steps.data import Language
+from limelight.translations.languages import Language
 from limelight.vision_language.answer import AnswerData, ExplainedWord
 from limelight.vision_language.page import page_html
 from limelight.vision_language.words import find_word

@@ -19,7 +19,7 @@ from limelight.notebook.encoding import data_uri, reduced
 from limelight.plain import as_json
 from limelight.render.maps import SEQUENTIAL
 from limelight.render.overlays import overlay_colours
-from limelight.steps.data import Language, check_language
+from limelight.translations.languages import Language, check_language
 from limelight.translations.library import in_language
 from limelight.vision_language.answer import AnswerData, ExplainedWord, Sink
 

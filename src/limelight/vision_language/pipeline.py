@@ -164,11 +164,9 @@ def caption(
     """Let a model write a caption, and show what it looked at for every word: `ask` unasked.
 
     A model that answers questions alone is asked to describe the picture; its `question` says so.
+    The arguments are those of `ask`, and so are the errors.
 
         limelight.caption("beach.jpg", model="hf:blip").save("beach")
-
-    Raises:
-        As `ask`.
     """
     network = load_vision_language(model) if isinstance(model, str) else model
     return ask(

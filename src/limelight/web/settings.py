@@ -6,14 +6,9 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from limelight.errors import OptionError
-
-Language = Literal["en", "zh"]
-
-#: The languages of the page.
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
+from limelight.translations.languages import Language
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

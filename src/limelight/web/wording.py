@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from limelight.status import Status
+from limelight.translations.languages import LANGUAGES, Language
 from limelight.translations.library import in_language, translated
-from limelight.web.settings import LANGUAGES, Language
 
 
 @cache

@@ -25,7 +25,7 @@ from limelight.figure_style import FigureStyle
 from limelight.files import make_folder, write_whole
 from limelight.photos.pictures import photo_size
 from limelight.photos.samples import SAMPLES
-from limelight.steps.data import Language
+from limelight.translations.languages import Language
 from limelight.vision_language import pipeline
 from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.vision_language.rows import WORD_COLUMNS

@@ -16,8 +16,9 @@ from limelight.cli.output import Console
 from limelight.errors import OptionError
 from limelight.models.sources import load_model
 from limelight.models.vision_language import load_vision_language
+from limelight.translations.languages import Language
 from limelight.web.launch import ServedModel, by_name, serve
-from limelight.web.settings import Language, Limits, PageSettings
+from limelight.web.settings import Limits, PageSettings
 
 
 def page(

@@ -24,9 +24,9 @@ from limelight.files import file_name
 from limelight.methods import chosen_methods
 from limelight.models.network import Network
 from limelight.photos.pictures import photo_size
-from limelight.steps.data import Language
 from limelight.steps.walkthrough import Walkthrough, walkable
 from limelight.steps.walkthrough import walkthrough as walk_through
+from limelight.translations.languages import Language
 
 
 def walkthrough(

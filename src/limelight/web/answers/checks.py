@@ -12,11 +12,11 @@ from torch import Tensor
 from limelight.metrics.case import MapCase, Maps, PerturbedModel
 from limelight.metrics.controls import control_case
 from limelight.metrics.faithfulness import pixel_ranks
+from limelight.translations.languages import Language
 from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.answers.probes import blurred_input
 from limelight.web.requests import MapRequest
-from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.subjects.targets import read_target
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 from limelight.models.network import Network
 from limelight.photos.preprocess import Preprocess
 from limelight.photos.samples import SAMPLES
+from limelight.translations.languages import Language
 from limelight.web.answers.names import class_word, name_of, suffix_of
 from limelight.web.requests import FileRequest, PhotoBox, TargetRequest
-from limelight.web.settings import Language
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.wording import say
 

@@ -8,9 +8,9 @@ from typing import Final
 from limelight.errors import MethodError
 from limelight.progress import ProgressCallback
 from limelight.steps.walkthrough import walkable, walkthrough
+from limelight.translations.languages import Language
 from limelight.web.requests import WalkthroughRequest
 from limelight.web.serving.refusals import Refusal
-from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.subjects.targets import read_target
 

@@ -12,11 +12,11 @@ from limelight.metrics import METRICS
 from limelight.metrics.estimates import MetricEstimate
 from limelight.metrics.metric import Metric
 from limelight.metrics.run import QUICK_METRICS, measure_all
+from limelight.translations.languages import Language
 from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import FaithfulnessRequest
 from limelight.web.serving.turns import Turns
-from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.wording import library_sentence, say
 

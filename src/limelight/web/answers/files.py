@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from limelight.explanation import Explanation
 from limelight.tables import EXPLANATION_COLUMNS, csv_text
+from limelight.translations.languages import Language
 from limelight.web.answers.names import name_of, suffix_of
 from limelight.web.answers.shared_page import shared_page
 from limelight.web.requests import FileRequest
-from limelight.web.settings import Language
 from limelight.web.subjects.networks import ServedNetwork
 
 #: What files are, by their suffix.

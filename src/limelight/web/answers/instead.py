@@ -9,10 +9,10 @@ from limelight.errors import LimelightError
 from limelight.explanation import Explanation
 from limelight.methods import METHODS
 from limelight.status import StatusName
+from limelight.translations.languages import Language
 from limelight.web.answers.looks import named_answer
 from limelight.web.requests import MapRequest, TargetRequest
 from limelight.web.serving.refusals import Refusal
-from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.wording import say, status_sentence
 

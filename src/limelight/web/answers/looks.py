@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from limelight.models.vision_language import VisionLanguageModel
-from limelight.web.settings import Language
+from limelight.translations.languages import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.wording import say
 

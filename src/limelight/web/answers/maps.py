@@ -13,8 +13,8 @@ from torch import Tensor
 
 from limelight.explanation import Explanation
 from limelight.finish import resize
+from limelight.translations.languages import Language
 from limelight.web.answers.numbers import finite
-from limelight.web.settings import Language
 from limelight.web.wording import library_words, status_sentence
 
 #: Heat is sent in 65535 steps from 0 to 1, signed values in 32767 to either side.

@@ -20,12 +20,12 @@ from limelight.evidence import at_least_float32
 from limelight.finish import at_places
 from limelight.metrics.faithfulness import blur
 from limelight.pixels import as_pixels
+from limelight.translations.languages import Language
 from limelight.web.answers.looks import named_answer
 from limelight.web.answers.maps import shown_label
 from limelight.web.answers.numbers import finite
 from limelight.web.requests import ProbeRequest
 from limelight.web.serving.refusals import Refusal
-from limelight.web.settings import Language
 from limelight.web.subjects.looks import Look
 from limelight.web.subjects.photo_store import StoredPhoto
 

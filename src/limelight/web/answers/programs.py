@@ -30,11 +30,12 @@ from limelight.pipeline import named_method
 from limelight.progress import ProgressCallback
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import ScoreTarget, as_target
+from limelight.translations.languages import Language
 from limelight.web.answers.looks import named_answer
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import ExplainFields, TargetRequest
 from limelight.web.serving.refusals import Refusal, refused
-from limelight.web.settings import Language, Limits
+from limelight.web.settings import Limits
 from limelight.web.subjects.answers import first_answers
 from limelight.web.subjects.looks import check_cells, check_runs
 from limelight.web.subjects.networks import ServedNetwork

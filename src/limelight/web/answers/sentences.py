@@ -10,10 +10,10 @@ from torch import Tensor
 
 from limelight.finish import resize
 from limelight.status import Status
+from limelight.translations.languages import Language
 from limelight.vision_language.answer import ExplainedWord
 from limelight.vision_language.explained_answer import ExplainedAnswer
 from limelight.web.answers.maps import packed_map, within
-from limelight.web.settings import Language
 from limelight.web.wording import library_sentence, library_words, status_sentence
 
 

@@ -14,11 +14,11 @@ from limelight.explanation import Explanation
 from limelight.notebook.encoding import data_uri, reduced
 from limelight.plain import as_json, visible
 from limelight.render.maps import SEQUENTIAL, SIGNED
+from limelight.translations.languages import Language
 from limelight.version import __version__
 from limelight.web.answers.colours import packed_colours
 from limelight.web.answers.maps import map_as_dict
 from limelight.web.requests import FileRequest
-from limelight.web.settings import Language
 from limelight.web.wording import words
 
 #: The longer side of the photo, of the map and of those beside it, in pixels.

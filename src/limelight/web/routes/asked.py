@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from limelight.translations.languages import Language
 from limelight.web import wording
 from limelight.web.serving.page_state import PageState
-from limelight.web.settings import Language
 
 #: The header in which a page names itself, so that two pages of one machine are two clients.
 CLIENT_HEADER = "x-limelight-client"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Response
 
 from limelight.explanation import Explanation
+from limelight.translations.languages import Language
 from limelight.web.answers.code_lines import code_lines
 from limelight.web.answers.files import MEDIA_TYPES, MadeFile, make_file
 from limelight.web.replies import CodeReply, DocumentReply, file_replies, json_reply
@@ -15,7 +16,6 @@ from limelight.web.requests import FileRequest
 from limelight.web.routes.asked import AskedLanguage, Client, State
 from limelight.web.serving.page_state import PageState
 from limelight.web.serving.work_queue import Job
-from limelight.web.settings import Language
 from limelight.web.subjects.networks import ServedNetwork
 from limelight.web.subjects.photo_store import StoredPhoto
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from torch import OutOfMemoryError
 
 from limelight.errors import LimelightError
-from limelight.web.settings import Language
+from limelight.translations.languages import Language
 from limelight.web.wording import library_sentence, say
 
 #: The header in which an answer names the code of its error, as its body does.

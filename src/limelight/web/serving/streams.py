@@ -8,9 +8,9 @@ from typing import Any
 from starlette.responses import StreamingResponse
 
 from limelight.plain import as_json
+from limelight.translations.languages import Language
 from limelight.web.serving.refusals import refused
 from limelight.web.serving.work_queue import Job
-from limelight.web.settings import Language
 
 #: What a stream is: lines of JSON.
 LINES = "application/x-ndjson"

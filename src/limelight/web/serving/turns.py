@@ -13,10 +13,11 @@ from starlette.responses import StreamingResponse
 
 from limelight.plain import as_json
 from limelight.progress import ProgressCallback
+from limelight.translations.languages import Language
 from limelight.web.serving.refusals import Refusal, refused
 from limelight.web.serving.streams import LINES
 from limelight.web.serving.work_queue import Job, WorkQueue
-from limelight.web.settings import Language, Limits
+from limelight.web.settings import Limits
 
 #: How long one slice is, in seconds; a run of the network is not cut in two.
 _SLICE_SECONDS = 0.05

@@ -27,9 +27,9 @@ from limelight.options import Options
 from limelight.photos.memory import Sized
 from limelight.runtime.cut import cut_layers
 from limelight.runtime.stages import stage_calls
+from limelight.translations.languages import Language
 from limelight.vision_language.prompts import is_chat
 from limelight.web.serving.refusals import Refusal
-from limelight.web.settings import Language
 from limelight.web.subjects.answers import (
     AnswerMeasure,
     NetworkKind,

@@ -1,0 +1,1 @@
+"""What the documentation site has beside docs/: pages made from the code, languages, links."""

@@ -1,0 +1,101 @@
+"""The Chinese half of the site: NAME.zh.md is the page of NAME.md in Chinese, at zh/NAME/.
+
+Both languages are built at once, so that mkdocs checks every link and anchor between them. A page
+without a Chinese one is linked to as it is.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from itertools import pairwise
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure import StructureItem
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.nav import Link, Navigation, Section
+from mkdocs.structure.pages import Page
+
+ENDING = ".zh.md"
+LANGUAGES = {"en": "English", "zh": "中文"}
+
+_HAN = "[\u3400-\u9fff]"
+
+
+def is_chinese(file: File) -> bool:
+    """Return whether a file is a Chinese page."""
+    return file.src_uri.endswith(ENDING)
+
+
+def english_of(uri: str) -> str:
+    """Return the English page of a Chinese one; an English page is its own."""
+    return uri.removesuffix(ENDING) + ".md" if uri.endswith(ENDING) else uri
+
+
+def chinese_of(uri: str) -> str:
+    """Return where the Chinese page of an English one would be in docs/."""
+    return uri.removesuffix(".md") + ENDING
+
+
+def place_chinese(files: Files, config: MkDocsConfig) -> None:
+    """Give Chinese pages their places below zh/; the navigation of mkdocs.yml has none of them."""
+    for file in filter(is_chinese, list(files)):
+        english = files.get_file_from_path(english_of(file.src_uri))
+        if english is None:
+            raise ValueError(f"docs/{file.src_uri} is a page in Chinese that has no English one.")
+        placed = File(
+            file.src_uri,
+            file.src_dir,
+            config.site_dir,
+            config.use_directory_urls,
+            dest_uri=posixpath.join("zh", english.dest_uri),
+            inclusion=InclusionLevel.NOT_IN_NAV,
+        )
+        files.remove(file)
+        files.append(placed)
+
+
+def chinese_navigation(english: Navigation, files: Files, config: MkDocsConfig) -> Navigation:
+    """Return the navigation of the Chinese pages: English pages stay where no Chinese one is."""
+
+    def translated(item: StructureItem) -> StructureItem:
+        title = titles.get(item.title or "", item.title or "")
+        if isinstance(item, Section):
+            section = Section(title, [translated(child) for child in item.children])
+            for child in section.children:
+                child.parent = section
+            return section
+        if not isinstance(item, Page):
+            return item
+        file = files.get_file_from_path(chinese_of(item.file.src_uri))
+        if file is None:
+            return Link(title, item.url)
+        page = Page(title, file, config)
+        pages.append(page)
+        return page
+
+    titles: dict[str, str] = config.extra["titles_in_chinese"]
+    pages: list[Page] = []
+    items = [translated(item) for item in english.items]
+    for before, after in pairwise(pages):
+        before.next_page, after.previous_page = after, before
+    navigation = Navigation(items, pages)
+    navigation.homepage = next((p for p in pages if p.file.src_uri == f"index{ENDING}"), None)
+    return navigation
+
+
+def alternates(page: Page, files: Files) -> list[dict[str, str]]:
+    """Return what the switch of languages offers on a page: the same page, or else the first."""
+    english = english_of(page.file.src_uri)
+    offered = []
+    for language, uri in {"en": english, "zh": chinese_of(english)}.items():
+        first = "index.md" if language == "en" else f"index{ENDING}"
+        file = files.get_file_from_path(uri) or files.get_file_from_path(first)
+        if file is not None:
+            offered.append({"name": LANGUAGES[language], "link": file.url, "lang": language})
+    return offered
+
+
+def separated(text: str) -> str:
+    """Return a text with a space of no width between Chinese characters: each can be found."""
+    return re.sub(f"(?<={_HAN})(?={_HAN})", "\u200b", text)
