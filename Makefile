@@ -3,7 +3,7 @@
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
 # make site   sets itself up, then builds the documentation as a website, site/index.html
-# make tables writes the tables of methods, metrics and errors into README.md and docs/
+# make tables writes the tables of methods, metrics and errors into docs/
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench

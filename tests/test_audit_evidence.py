@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.hidden_packages import hide_for_a_test
 from helpers.planted_evidence import Planted, planted, reordered
 from limelight.audits.results import EvidenceCluster
 from limelight.audits.rows.columns import AuditRows, Peaks
 from limelight.audits.searches.evidence import find_evidence
-from limelight.errors import OptionError
+from limelight.errors import MissingPackageError
 
 
 def three_kinds(count: int = 60, seed: int = 0, **columns: Any) -> Planted:
@@ -214,7 +215,7 @@ def test_of_many_peaks_a_part_is_divided_and_the_others_join(
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limelight.tables.frames.find_spec", lambda _: None)
     made = three_kinds()
-    with pytest.raises(OptionError, match=r"pip install 'limelight\[audit\]'"):
+    hide_for_a_test(monkeypatch, "sklearn")
+    with pytest.raises(MissingPackageError, match=r"pip install 'limelight\[audit\]'"):
         find_evidence(made.rows, made.sources, seed=0)

@@ -26,12 +26,14 @@ from helpers.deployed_files import (
     save_file,
     save_file_of_arrays,
 )
+from helpers.hidden_packages import hide_for_a_test
 from helpers.tolerances import assert_agrees
 from limelight import Preprocess, Raster, deployed, finish, finish_arrays, render
 from limelight.deployed.scores import answers, ranked, read_scores
 from limelight.errors import (
     InputError,
     LimelightError,
+    MissingPackageError,
     MissingPhotoError,
     MissingWeightsError,
     OptionError,
@@ -537,18 +539,16 @@ def test_what_is_not_installed_is_named(
     result = network.explain(photos[0])
     with pytest.raises(OptionError, match="no provider 'Abacus' here; it has"):
         deployed.load(folder / "net.onnx", providers=["Abacus"])
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(OptionError, match=r"pip install 'limelight\[export\]'"):
+    hide_for_a_test(monkeypatch, "onnxruntime", "matplotlib")
+    with pytest.raises(MissingPackageError, match=r"pip install onnxruntime\. The extra 'export'"):
         deployed.load(folder / "net.onnx")
-    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
-    monkeypatch.setattr("limelight.deployed.explanation.find_spec", lambda name: None)
     draw: list[Callable[[], object]] = [
         result.overlay,
         result.figure,
         lambda: result.save(folder / "x.png"),
     ]
     for each in draw:
-        with pytest.raises(OptionError, match="pip install matplotlib"):
+        with pytest.raises(MissingPackageError, match="pip install matplotlib"):
             each()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.hidden_packages import hide_for_a_test
 from helpers.tolerances import assert_agrees
-from limelight.errors import ModelError, TargetError
+from limelight.errors import MissingPackageError, ModelError, TargetError
 from limelight.inputs import ModelInputs
 from limelight.runtime.detectors import read_detected
 from limelight.runtime.queries import read_queries
@@ -551,8 +551,8 @@ def test_class_names_that_a_network_brings() -> None:
 def test_without_ultralytics_its_networks_say_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ultralytics", None)
-    with pytest.raises(ModelError, match=r"'yolo:yolo11n.pt' needs .* 'limelight\[yolo\]'"):
+    hide_for_a_test(monkeypatch, "ultralytics")
+    with pytest.raises(MissingPackageError, match=r"ultralytics, .* 'limelight\[yolo\]'"):
         limelight.load_model("yolo:yolo11n.pt")
 
 

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 import limelight
 from helpers.exporting import needs_onnx
+from helpers.hidden_packages import hide_for_a_test
 from limelight.deployed.description import Description
 from limelight.errors import (
     InputError,
     LayerError,
     MethodError,
+    MissingPackageError,
     ModelError,
     OptionError,
     OutputError,
@@ -409,10 +411,8 @@ def test_other_formats_numbers_and_inputs_are_refused(
 def test_a_missing_package_is_named_with_its_extra(
     model: Small, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from limelight.exporting import formats
-
-    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(OptionError, match=r"onnxscript is not installed.*limelight\[export\]"):
+    hide_for_a_test(monkeypatch, "onnxscript")
+    with pytest.raises(MissingPackageError, match=r"package onnxscript, .*limelight\[export\]"):
         limelight.export(model, images, tmp_path / "no.onnx")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import itertools
 import json
 import traceback
@@ -25,6 +24,7 @@ from torch import nn
 
 import limelight
 from helpers.commands import Runner, folder, run
+from helpers.hidden_packages import hide_for_a_test
 from helpers.scans import AXIAL, SECRET, dicom, items, nifti, phantom
 from limelight.errors import MissingPhotoError, OptionError, PhotoError, UnknownNameError
 from limelight.photo_pipeline import explain_photos
@@ -677,15 +677,9 @@ def test_a_missing_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str, extra: str
 ) -> None:
     (tmp_path / name).write_bytes(b"x" * 400)
-    real = builtins.__import__
-
-    def without(module: str, *args: Any, **kwargs: Any) -> Any:
-        if module.partition(".")[0] == package:
-            raise ModuleNotFoundError(module)
-        return real(module, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    expected = rf"needs the package {package}: pip install 'limelight\[{extra}\]'"
+    hide_for_a_test(monkeypatch, package)
+    needed = rf"needs the package {package}, which is not installed"
+    expected = rf"{needed}: pip install 'limelight\[{extra}\]'"
     (path,) = find_photos([tmp_path])
     with pytest.raises(PhotoError, match=expected):
         limelight.load_photo(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -664,11 +665,17 @@ def test_what_cannot_be_migrated() -> None:
 
 def test_without_libcst_the_error_names_the_extra() -> None:
     code = (
-        "import sys; sys.modules['libcst'] = None\n"
+        "from helpers.hidden_packages import hide; hide(['libcst'])\n"
         "import limelight.compat.migration as m\n"
         "try: m.migrate('')\n"
         "except Exception as e: print(type(e).__name__, e)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("OptionError To migrate a script, limelight needs the package")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,  # from which Python imports helpers
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("MissingPackageError Migrating a script needs the package libcst")
     assert "pip install 'limelight[migrate]'" in done.stdout

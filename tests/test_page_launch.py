@@ -23,8 +23,9 @@ from torch import nn
 
 import limelight
 from helpers.asking import asked
+from helpers.hidden_packages import hide_for_a_test
 from helpers.model_state import untouched
-from limelight.errors import InputError, OptionError
+from limelight.errors import InputError, MissingPackageError, OptionError
 from limelight.models.network import Network
 
 #: What the command `limelight` runs.
@@ -157,8 +158,8 @@ def test_what_is_no_network_is_refused() -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(OptionError, match=r"pip install 'limelight\[page\]'"):
+    hide_for_a_test(monkeypatch, "uvicorn")
+    with pytest.raises(MissingPackageError, match=r"pip install 'limelight\[page\]'"):
         limelight.page(own_network(), preprocess=PREPROCESS)
 
 

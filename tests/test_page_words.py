@@ -12,7 +12,6 @@ import pytest
 
 import limelight
 from helpers.texts import flat
-from helpers.written_sentences import ROOT, Written, written_in
 from limelight import errors
 from limelight.errors import LimelightError, unknown
 from limelight.methods import METHODS
@@ -21,6 +20,7 @@ from limelight.status import STATUS_NAMES, Status, status_message
 from limelight.translations.library import in_language, templates, translated
 from limelight.translations.templates import Template
 from limelight.web.wording import library_sentence, say, status_sentence, words
+from written_sentences import ROOT, Written, written_in
 
 #: Files whose errors a reader of the page can meet. A new message in them needs a template.
 REACHED = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import limelight
+from helpers.hidden_packages import hide_for_a_test
 from helpers.plain_network import IMAGES, net
 from helpers.region_cases import OK, explanation, photo
-from limelight.errors import InputError, OptionError, OutputError
+from limelight.errors import InputError, MissingPackageError, OutputError
 from limelight.photos.crops import CroppedPhoto
 from limelight.status import Status
 from limelight.tables import EXPLANATION_COLUMNS, TableFile
@@ -209,18 +209,10 @@ def test_the_frame_of_a_measurement() -> None:
 
 
 def test_without_pandas_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "pandas")
-    with pytest.raises(OptionError, match=r"pandas is not installed: pip install 'limelight\[tab"):
+    hide_for_a_test(monkeypatch, "pandas")
+    with pytest.raises(MissingPackageError, match=r"the package pandas, .* 'limelight\[tables"):
         explanation(RAW).to_frame()
     assert explanation(RAW).rows()
-
-
-def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        "limelight.tables.frames.find_spec",
-        lambda name: None if name == package else spec(name),
-    )
 
 
 ROWS: list[dict[str, Any]] = [
@@ -291,8 +283,8 @@ def test_tables_that_cannot_be_written_are_refused_before_the_work(
     ):
         with pytest.raises(OutputError, match=message):
             TableFile.plan(tmp_path / path)
-    without(monkeypatch, "pyarrow")
-    with pytest.raises(OptionError, match=r"pyarrow is not installed: pip install 'limelight\[tab"):
+    hide_for_a_test(monkeypatch, "pyarrow")
+    with pytest.raises(MissingPackageError, match=r"the package pyarrow, .* 'limelight\[tables"):
         TableFile.plan(tmp_path / "t.parquet")
     TableFile.plan(tmp_path / "t.csv")
 

@@ -24,14 +24,28 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.comparison import Comparison as Comparison, compare as compare
     from limelight.concepts import Factorization as Factorization, factorize as factorize
     from limelight.errors import LimelightError as LimelightError
-    from limelight.evidence import Attention as Attention, Evidence as Evidence
+    from limelight.evidence import (
+        Attention as Attention,
+        AttentionLayer as AttentionLayer,
+        BiasGradient as BiasGradient,
+        Evidence as Evidence,
+        Rerun as Rerun,
+        WordLogits as WordLogits,
+    )
+    from limelight.examination.observations import (
+        Examination as Examination,
+        Observation as Observation,
+    )
+    from limelight.examination.pipeline import examine as examine
     from limelight.explanation import Explanation as Explanation
     from limelight.explanation_arrays import PhotoHeatmap as PhotoHeatmap
     from limelight.exporting.pipeline import Export as Export, export as export
     from limelight.figure_style import FigureStyle as FigureStyle
     from limelight.aligned import AlignedMap as AlignedMap
     from limelight.film import Film as Film
+    from limelight.finish import AxisSpan as AxisSpan, FinishedInPieces as FinishedInPieces
     from limelight.fusion import fuse as fuse
+    from limelight.inputs import ModelInputs as ModelInputs
     from limelight.layers.choice import Candidate as Candidate, stages as stages
     from limelight.layers.layouts import Layout as Layout
     from limelight.layers.record import ModuleCall as ModuleCall
@@ -40,6 +54,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.methods.method import Method as Method
     from limelight.methods.tiles import Tiles as Tiles, tiles as tiles
     from limelight.methods.views import (
+        View as View,
         Views as Views,
         flips as flips,
         noise as noise,
@@ -47,7 +62,11 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     )
     from limelight.metrics import METRICS as METRICS
     from limelight.metrics.candidates import MapCandidate as MapCandidate
-    from limelight.metrics.case import MapCase as MapCase, Maps as Maps
+    from limelight.metrics.case import (
+        MapCase as MapCase,
+        Maps as Maps,
+        PerturbedModel as PerturbedModel,
+    )
     from limelight.metrics.choose import choose as choose
     from limelight.metrics.comparisons import MapsDifference as MapsDifference
     from limelight.metrics.estimates import MetricEstimate as MetricEstimate
@@ -87,6 +106,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.photos.pictures import load_photo as load_photo
     from limelight.photos.raster import Raster as Raster
     from limelight.photos.crops import CroppedPhoto as CroppedPhoto
+    from limelight.photos.geometry import Geometry as Geometry
     from limelight.photos.memory import PhotoSize as PhotoSize
     from limelight.photos.preprocess import Preprocess as Preprocess
     from limelight.pipeline import (
@@ -95,6 +115,7 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
+    from limelight.render.sheets import MetricRanking as MetricRanking
     from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
     from limelight.regions.heat_regions import (
         HeatRegion as HeatRegion,
@@ -160,15 +181,23 @@ _PUBLIC_NAMES = {
     "errors": ("LimelightError",),
     "evidence": (
         "Attention",
+        "AttentionLayer",
+        "BiasGradient",
         "Evidence",
+        "Rerun",
+        "WordLogits",
     ),
+    "examination.observations": ("Examination", "Observation"),
+    "examination.pipeline": ("examine",),
     "explanation": ("Explanation",),
     "explanation_arrays": ("PhotoHeatmap",),
     "exporting.pipeline": ("Export", "export"),
     "figure_style": ("FigureStyle",),
     "aligned": ("AlignedMap",),
     "film": ("Film",),
+    "finish": ("AxisSpan", "FinishedInPieces"),
     "fusion": ("fuse",),
+    "inputs": ("ModelInputs",),
     "layers.choice": (
         "Candidate",
         "stages",
@@ -180,6 +209,7 @@ _PUBLIC_NAMES = {
     "methods.method": ("Method",),
     "methods.tiles": ("Tiles", "tiles"),
     "methods.views": (
+        "View",
         "Views",
         "flips",
         "noise",
@@ -189,6 +219,7 @@ _PUBLIC_NAMES = {
     "metrics.case": (
         "MapCase",
         "Maps",
+        "PerturbedModel",
     ),
     "metrics.candidates": ("MapCandidate",),
     "metrics.choose": ("choose",),
@@ -227,6 +258,7 @@ _PUBLIC_NAMES = {
     "photos.pictures": ("load_photo",),
     "photos.raster": ("Raster",),
     "photos.crops": ("CroppedPhoto",),
+    "photos.geometry": ("Geometry",),
     "photos.memory": ("PhotoSize",),
     "photos.preprocess": ("Preprocess",),
     "pipeline": (
@@ -238,6 +270,7 @@ _PUBLIC_NAMES = {
         "Part",
         "Recipe",
     ),
+    "render.sheets": ("MetricRanking",),
     "regions.explained_regions": ("ExplainedRegions",),
     "regions.heat_regions": (
         "HeatRegion",
@@ -320,5 +353,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(missing_name(name, __all__))
 
 
+#: The packages and modules whose names are public, too.
+_PUBLIC_MODULES = ("audits", "compat", "deployed", "errors", "targets", "training")
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_PUBLIC_MODULES])

@@ -75,7 +75,6 @@ PACKAGES = {
     "onnxscript": ExtraPackage("onnxscript", "export", _EXPORTING),
     "onnxruntime": ExtraPackage("onnxruntime", "export", _EXPORTING),
     "fastapi": ExtraPackage("fastapi", "page", _SERVING),
-    "starlette": ExtraPackage("starlette", "page", _SERVING),
     "uvicorn": ExtraPackage("uvicorn", "page", _SERVING),
     "python_multipart": ExtraPackage("python-multipart", "page", _SERVING),
     "prometheus_client": ExtraPackage("prometheus-client", "page", _SERVING),

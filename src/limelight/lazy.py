@@ -8,8 +8,12 @@ from importlib import import_module
 from typing import Any
 
 
-def lazy_names(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def lazy_names(
+    package: str, names: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the `__getattr__` of a package that loads its names when they are first asked for.
+
+    And its `__dir__`, by which editors and notebooks complete these names before they are loaded.
 
     Args:
         package: The package's `__name__`.
@@ -24,4 +28,4 @@ def lazy_names(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[st
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    return load, lambda: sorted(module_of)

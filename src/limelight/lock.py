@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from limelight.errors import OutputError
 
 
@@ -26,6 +24,8 @@ def only_run(path: Path) -> Iterator[None]:
     Raises:
         OutputError: Another run has the lock, or its file cannot be made.
     """
+    from filelock import FileLock, Timeout
+
     lock, holder = (path.with_name(f".{path.stem}.{suffix}") for suffix in ("lock", "run"))
     try:
         held = FileLock(lock).acquire(timeout=0)
@@ -41,7 +41,8 @@ def only_run(path: Path) -> Iterator[None]:
         ) from error
     with held:
         with suppress(OSError):  # not in the lock itself: others cannot read it on Windows
-            holder.write_text(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            holder.write_text(f"process {os.getpid()}, since {since}", encoding="utf-8")
         try:
             yield
         finally:
@@ -53,6 +54,6 @@ def only_run(path: Path) -> Iterator[None]:
 def _holding_run(holder: Path) -> str:
     """Return in brackets which run has the lock; "" when that cannot be read."""
     try:
-        return f" ({holder.read_text()})"
+        return f" ({holder.read_text(encoding='utf-8')})"
     except (OSError, UnicodeDecodeError):
         return ""

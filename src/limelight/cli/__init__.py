@@ -40,6 +40,7 @@ COMMANDS = {
     "export": "Write a network and its explanation to FILE, which returns logits and heatmap at "
     "once.",
     "run": "Explain PHOTO with a FILE of `limelight export`: with onnxruntime, without torch.",
+    "doctor": "Examine the installation, or with --model your own network, and say what to mend.",
     "models": "List the networks that --model knows by name.",
     "methods": "List the methods: what each computes, when to use it, and when not to.",
     "metrics": "List the metrics: what each computes, when to use it, and when not to.",

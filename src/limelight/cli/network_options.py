@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
-from limelight.channels import taken_input
 from limelight.cli.option_groups import name_option
 from limelight.errors import OptionError
-from limelight.models.network import DEFAULT, Network
-from limelight.models.sources import load_model
-from limelight.photos.preprocess import Preprocess
+from limelight.models.defaults import DEFAULT
 from limelight.photos.windows import WINDOWS, read_window
+
+if TYPE_CHECKING:  # with it comes torch, without which `limelight doctor` says what is missing
+    from limelight.models.network import Network
+    from limelight.photos.preprocess import Preprocess
 
 
 class DType(StrEnum):
@@ -60,6 +60,8 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...; auto tak
 def chosen_device(name: str) -> str:
     """Return the device of a name; of `auto` a GPU, if there is any."""
     if name == "auto":
+        import torch
+
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
 
@@ -122,6 +124,10 @@ class NetworkOptions:
 
     def load(self) -> Network:
         """Load the network, with its input changed as the options say."""
+        import torch
+
+        from limelight.models.sources import load_model
+
         network = load_model(
             self.model,
             weights=self.weights,
@@ -155,6 +161,8 @@ class NetworkOptions:
         Raises:
             OptionError: An option cannot be read, or they do not go together.
         """
+        from limelight.channels import taken_input
+
         preprocess = network.preprocess
         size = _sides("--size", self.size, (1, 2, 3))
         _check_axes(network, size)
@@ -193,6 +201,8 @@ def _check_axes(network: Network, size: tuple[int, ...] | None) -> None:
     Raises:
         OptionError: The network takes them.
     """
+    from limelight.channels import taken_input
+
     taken = taken_input(network.model)
     if taken is None or network.preprocess.takes_volumes or (size is not None and len(size) == 3):
         return

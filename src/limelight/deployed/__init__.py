@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from limelight.deployed.description import Description, MapDescription
 from limelight.deployed.explanation import DeployedExplanation
+from limelight.deployed.images import PreparedPhoto
 from limelight.deployed.network import DeployedNetwork, load
+from limelight.finish_arrays import FinishedInPieces
 from limelight.status import STATUS_NAMES
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "DeployedExplanation",
     "DeployedNetwork",
     "Description",
+    "FinishedInPieces",
     "MapDescription",
+    "PreparedPhoto",
     "load",
 ]

@@ -49,7 +49,7 @@ class Journal:
         self._states = {str(photo): _state(photo, spec.annotations) for photo in photos}
         measurements = dict[str, Measurement]()
         try:
-            lines = path.read_text().splitlines() if path.exists() else []
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         except UnicodeDecodeError as error:
             raise _not_a_journal(path) from error
         except OSError as error:
@@ -85,7 +85,7 @@ class Journal:
         line = as_json(entry)
         lines = [line] if self.path.exists() else [self._first_line, line]
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in lines)
                 file.flush()
                 os.fsync(file.fileno())

@@ -304,7 +304,7 @@ class Measurement(KnownAttributes):
             InputError: The file holds something else.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{str(path)!r} cannot be read as a measurement: {error!r}. A .json file that "

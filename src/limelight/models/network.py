@@ -22,8 +22,6 @@ from limelight.photos.preprocess import Preprocess
 from limelight.photos.raster import Numbers, Photo, Raster, as_photo, in_own_numbers
 from limelight.runtime.unwrap import is_ultralytics, unwrap
 
-DEFAULT = "efficientnet-lite0"
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Network:

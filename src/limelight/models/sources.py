@@ -19,7 +19,8 @@ import torch
 
 from limelight.errors import OptionError
 from limelight.misnamed import checked_arguments
-from limelight.models.network import DEFAULT, Network
+from limelight.models.defaults import DEFAULT
+from limelight.models.network import Network
 from limelight.models.placement import library_defaults, place
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from limelight.errors import MissingWeightsError, WeightsError, describe_error
+from limelight.errors import MissingPackageError, MissingWeightsError, WeightsError, describe_error
 
 _MAX_LISTED = 12  # keys of each kind that an error lists
 
@@ -40,6 +40,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{str(path)!r} holds more than tensors, and is not run. Save the state dict alone, "
             "torch.save(model.state_dict(), path), where you trust the file."
         ) from error
+    except MissingPackageError:
+        raise
     except Exception as error:  # readers of damaged files raise nearly anything
         raise _unreadable(path, error) from error
     for key in ("state_dict", "model_state_dict", "model"):

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from limelight.errors import ModelError, UnknownNameError, WeightsError, describe_error, unknown
+from limelight.models.defaults import DEFAULT
 from limelight.models.efficientnet import STAGES, EfficientNetLite0
-from limelight.models.network import DEFAULT, Network
+from limelight.models.network import Network
 from limelight.models.online import downloaded, unreachable
 from limelight.models.state import fit, read_state
 from limelight.photos.preprocess import Preprocess

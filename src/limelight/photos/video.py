@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from limelight.errors import PhotoError
+from limelight.errors import MissingPackageError, PhotoError
 from limelight.photos.decode import check_file, photo_errors
 from limelight.photos.memory import PHOTO_BYTES, PhotoSize
 from limelight.photos.opened import OpenedPicture, OpenedRaster, Stack, StackEndError
@@ -185,7 +185,7 @@ def video_errors(path: Path) -> Iterator[None]:
     with photo_errors(path):
         try:
             yield
-        except (PhotoError, MemoryError):
+        except (PhotoError, MissingPackageError, MemoryError):
             raise
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             raise
@@ -261,7 +261,8 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     """Open a video file at its first frame.
 
     Raises:
-        PhotoError: It holds no video, or PyAV is not installed.
+        PhotoError: It holds no video.
+        MissingPackageError: PyAV is not installed.
     """
     import av
 

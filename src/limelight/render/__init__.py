@@ -86,7 +86,7 @@ __all__ = [
     "write_film",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "figures": (

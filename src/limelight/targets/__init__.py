@@ -33,7 +33,16 @@ from limelight.lazy import lazy_names
 if TYPE_CHECKING:
     from limelight.targets.boxes import Box
     from limelight.targets.class_names import ClassName
-    from limelight.targets.classes import AnyOf, ClassTarget, Pair, Rank, top
+    from limelight.targets.classes import (
+        AnyOf,
+        Chosen,
+        ClassTarget,
+        GivenClasses,
+        Pair,
+        Rank,
+        Terms,
+        top,
+    )
     from limelight.targets.context import TargetContext
     from limelight.targets.differences import Contrast, Counterfactual
     from limelight.targets.edges import Edge
@@ -41,22 +50,34 @@ if TYPE_CHECKING:
     from limelight.targets.masks import Mask
     from limelight.targets.outputs import LogitsKey, OutputSpec, output_spec
     from limelight.targets.regions import Region
-    from limelight.targets.scores import FixedScore, Scores, ScoreTarget
+    from limelight.targets.scores import (
+        ExplainedTokens,
+        FixedScore,
+        OtherClasses,
+        Scores,
+        ScoreTarget,
+    )
+    from limelight.targets.tables import ClassRanking
     from limelight.targets.target import Target, as_target
     from limelight.targets.words import Similarity, Words, each_word
 
 __all__ = [
     "AnyOf",
     "Box",
+    "Chosen",
     "ClassName",
+    "ClassRanking",
     "ClassTarget",
     "Contrast",
     "Counterfactual",
     "Edge",
+    "ExplainedTokens",
     "FixedScore",
+    "GivenClasses",
     "Keypoint",
     "LogitsKey",
     "Mask",
+    "OtherClasses",
     "OutputSpec",
     "Pair",
     "Rank",
@@ -66,6 +87,7 @@ __all__ = [
     "Similarity",
     "Target",
     "TargetContext",
+    "Terms",
     "Words",
     "as_target",
     "each_word",
@@ -73,16 +95,19 @@ __all__ = [
     "top",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "boxes": ("Box",),
         "class_names": ("ClassName",),
         "classes": (
             "AnyOf",
+            "Chosen",
             "ClassTarget",
+            "GivenClasses",
             "Pair",
             "Rank",
+            "Terms",
             "top",
         ),
         "context": ("TargetContext",),
@@ -100,10 +125,13 @@ __getattr__ = lazy_names(
         ),
         "regions": ("Region",),
         "scores": (
+            "ExplainedTokens",
             "FixedScore",
+            "OtherClasses",
             "Scores",
             "ScoreTarget",
         ),
+        "tables": ("ClassRanking",),
         "target": (
             "Target",
             "as_target",

@@ -44,7 +44,7 @@ __all__ = [
     "trainer_callback",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "callbacks": ("lightning_callback", "trainer_callback"),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from limelight.audits.rows.maker import Row, RowMaker
-from limelight.errors import OptionError, describe_error
+from limelight.errors import MissingPackageError, OptionError, describe_error
 
 #: The most photos that a worker is given at a time: as many are done again when it is killed.
 MOST_GIVEN = 512
@@ -191,7 +191,8 @@ def _connected(address: str | None) -> Iterator[Any]:
     """Connect to Ray while the block runs; a connection that was there before stays.
 
     Raises:
-        OptionError: Ray is not installed, or cannot be reached.
+        MissingPackageError: Ray is not installed, or only a part of it.
+        OptionError: It cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
     try:
@@ -200,9 +201,10 @@ def _connected(address: str | None) -> Iterator[Any]:
         import ray.data
         import ray.exceptions
     except ImportError as error:
-        raise OptionError(
-            f"This engine needs Ray, and it cannot be imported ({error}): pip install "
-            "'limelight[ray]'."
+        raise MissingPackageError(
+            f"The engine 'ray' needs Ray, and it cannot be imported ({error}): pip install "
+            "'limelight[ray]'.",
+            name="ray",
         ) from error
     if ray.is_initialized():
         yield ray

@@ -39,7 +39,8 @@ from limelight.figure_style import FigureStyle
 from limelight.finish import along_axes
 from limelight.inputs import ModelInputs
 from limelight.layers import INPUT, Candidate, Layout, ModuleCall, candidates, choose_layer, stages
-from limelight.models.network import DEFAULT, Network
+from limelight.models.defaults import DEFAULT
+from limelight.models.network import Network
 from limelight.photos.crops import CroppedPhoto
 from limelight.pipeline import named_method
 from limelight.runtime.cells import where_cells_look

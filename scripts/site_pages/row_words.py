@@ -1,0 +1,218 @@
+"""What the signs of formulas mean, and the options of methods and metrics."""
+
+from __future__ import annotations
+
+#: What a sign means in the formulas of methods.
+METHOD_WORDS = {
+    "A": "the activations at the layer, `[B, K, *grid]`; at the input, the image itself",
+    "A_k": "channel k of the activations: a number for each cell",
+    "A_l": "the attention of layer l: row i says what token i attends to",
+    "G": "the Grad-CAM map, without what is negative, resized to the image",
+    "H_k": "channel k, resized to the image and scaled to [0, 1]: a mask",
+    "H A": "the Hessian of the score (its second derivatives) times the activations",
+    "I": "the identity: a token keeps itself",
+    "K": "how many channels there are",
+    "M_i": "mask i, drawn at random, with values from 0 to 1",
+    "N p": "the number of masks times the share that each keeps",
+    "R": "what each token has taken over from every other up to this layer",
+    "R_k": "the guided gradient at channel k of the image",
+    "V_1": "the direction in which the rows, one per cell, are longest: the first right singular "
+    "vector",
+    "X": "the image, as the network takes it",
+    "X_k": "channel k of the image, as the network takes it",
+    "X'": "the baseline, an image that says nothing: 0, the mean colour, unless you set another",
+    "Z_i": "the logits of word i at the places of the picture, without what is negative",
+    "a_j": "the logit of word i at the position of word j: how far word j explains word i",
+    "b_l": "the biases of layer l",
+    "dt": "t runs from the baseline, 0, to the image, 1",
+    "dy_c/dA_l": "how the score changes with the attention of layer l",
+    "dy_c/dX_k": "how the score changes with channel k of each pixel",
+    "dy_c/do_c": "how the score changes with channel c of what the last attention returns",
+    "ds_l/dA_l": "how the score that the head gives after layer l changes with that attention",
+    "dy_c/dz_l": "how the score changes with what layer l adds up, to which its biases belong",
+    "g": "dy_c/dA: how the score changes with each activation, of the same shape as A",
+    "g_k": "dy_c/dA_k: how the score changes with channel k at each cell",
+    "h,q": "all heads h and queries q",
+    "i/n": "the share of step i of n: the mask is faded in",
+    "ij": "a cell of the grid, or a pixel of the image",
+    "int_0^1": "the integral along the line from the baseline to the image",
+    "l_1 u_1": "the largest eigenvalue and its eigenvector of the centred kernel",
+    "lambda_i": "the cosine of the query and key i, scaled to [0, 1] over the picture",
+    "max_k": "the largest over the channels",
+    "mean": "the mean of what follows",
+    "mean_h": "the mean over the heads",
+    "mean_i": "the mean over the samples i",
+    "mean_ij": "the mean over the cells",
+    "mean_l": "the mean over the layers",
+    "middle": "the middle of the grid",
+    "noise_i": "noise i, normal",
+    "phi": "the Shapley value of a part: its fair share of the score",
+    "prod_l": "the product of the matrices of all layers, later ones to the left",
+    "psi": "takes the absolute value, scales it to [0, 1] and resizes it to the image",
+    "relu": "keeps what is positive; the rest becomes 0",
+    "s": "the factor with which least of the word is left",
+    "s_i": "the score of the image behind mask i",
+    "std_ij": "the standard deviation over the cells",
+    "sum_i": "the sum over the masks i",
+    "sum_ij": "the sum over the cells",
+    "sum_j": "the sum over the words between the picture and the word",
+    "sum_k": "the sum over the channels k",
+    "sum_l": "the sum over the layers l that have biases and a grid",
+    "sum_c": "the sum over the channels c",
+    "tanh": "bends what is large towards 1 and -1",
+    "v_ic": "channel c of value i in the last attention",
+    "w": "the width of the blob, as a share of the side; of `occlusion`, a window",
+    "w_k^c": "the weight of the linear layer from channel k to class c",
+    "y_c": "the score that is explained: the logit of class c, unless the target says otherwise",
+}
+
+#: The signs in the formula of each method, in the order of the formula.
+METHOD_SIGNS = {
+    "cam": "sum_k; w_k^c; A_k",
+    "gradcam": "sum_k; mean_ij; g_k; A_k",
+    "gradcam++": "sum_k; sum_ij; g_k; relu; A_k",
+    "xgradcam": "sum_k; sum_ij; g_k; A_k",
+    "shapleycam": "sum_k; mean_ij; g_k; H A; A_k",
+    "ablationcam": "sum_k; y_c; A_k; A",
+    "scorecam": "sum_k; y_c; X; H_k; A_k",
+    "sscam": "sum_k; mean_i; y_c; X; H_k; noise_i; A_k",
+    "iscam": "sum_k; mean_i; y_c; X; i/n; H_k; A_k",
+    "reciprocam": "y_c; A; ij",
+    "fem": "sum_k; mean_ij; std_ij; A_k",
+    "hirescam": "sum_k; g_k; A_k",
+    "layercam": "sum_k; relu; g_k; A_k",
+    "gradcam-elementwise": "sum_k; relu; g_k; A_k",
+    "eigencam": "A; V_1",
+    "eigengradcam": "g; A; V_1",
+    "segeigencam": "g; A; V_1",
+    "kpcacam": "A; K; tanh; l_1 u_1",
+    "saliency": "max_k; dy_c/dX_k",
+    "input-x-gradient": "sum_k; X_k; dy_c/dX_k",
+    "smoothgrad": "max_k; mean_i; dy_c/dX_k; X; noise_i",
+    "integrated-gradients": "sum_k; X_k; X'; int_0^1; dy_c/dX_k; dt",
+    "guided-backprop": "max_k; R_k",
+    "guided-gradcam": "max_k; R_k; G",
+    "fullgrad": "psi; X; g; sum_l; sum_k; b_l; dy_c/dz_l",
+    "occlusion": "mean; y_c; X; w; ij",
+    "rise": "sum_i; s_i; M_i; N p; y_c; X",
+    "kernelshap": "phi; ij",
+    "rollout": "prod_l; A_l; I",
+    "attention-x-gradient": "R; mean_h; relu; dy_c/dA_l; A_l",
+    "legrad": "mean_l; h,q; relu; ds_l/dA_l",
+    "grad-eclip": "lambda_i; sum_c; dy_c/do_c; v_ic",
+    "tam": "relu; Z_i; s; sum_j; a_j",
+    "random": "",
+    "centre": "ij; middle; w",
+}
+
+#: What a sign means in the formulas of metrics.
+METRIC_WORDS = {
+    "B": "the object: its pixels, of a mask or of boxes",
+    "|B|": "how many pixels the object has",
+    "E": "the mean over boxes I, drawn at random",
+    "I phi": "the sum of phi over the box: the loss that the map predicts",
+    "IoU": "the overlap of two boxes: their common area over the area of both together",
+    "M": "the heatmap, in [0, 1]",
+    "P": "the heatmap as shares of its sum",
+    "R+": "the positive part of the raw map, resized to the image",
+    "Spearman": "the correlation of ranks: 1 if both put things in the same order, -1 if in the "
+    "opposite one",
+    "area under": "the mean height of the curve, over the share of pixels from 0 to 1",
+    "coherency": "how alike the map of what M shows is to M, from 0 to 1",
+    "complexity": "the mean of M",
+    "d": "a change of the image, drawn at random, at most `radius` in every pixel",
+    "drop": "the value of average-drop",
+    "f": "the probability of what is explained; where a score has none, the score itself",
+    "Gini index": "how unequal values are: 0 if all are the same, nearly 1 if one has everything",
+    "p": "the probability of the class",
+    "phi": "the raw map, signed",
+    "s_i": "the mean of M in group i of the pixels",
+    "x": "the image, as the network takes it",
+    "x M": "the image seen through the heatmap: what M hides takes the mean colour",
+    "x - I": "the image without the box",
+    "y": "the score: the logit",
+    "[...]": "1 if it is true, 0 if it is not",
+    "+-": "plus where the order of the losses agrees with that of M, else minus",
+}
+
+#: The signs in the formula of each metric.
+METRIC_SIGNS = {
+    "deletion": "area under; f; x; M",
+    "insertion": "area under; f; x; M",
+    "road": "f; x; M",
+    "average-drop": "p; x; x M",
+    "increase": "[...]; f; x; x M",
+    "average-gain": "p; x; x M",
+    "adcc": "coherency; complexity; drop",
+    "infidelity": "E; I phi; phi; y; x; x - I",
+    "occlusion-correlation": "Spearman; M; y; x",
+    "saco": "+-; s_i; f",
+    "pointing-game": "[...]; M; B",
+    "energy-pointing": "M; B",
+    "mass-accuracy": "R+; B",
+    "rank-accuracy": "|B|; M; B",
+    "localisation-error": "[...]; IoU; M; B",
+    "sparseness": "Gini index; M",
+    "complexity": "P; M",
+    "max-sensitivity": "phi; x; d",
+    "parameter-randomisation": "Spearman; phi",
+    "random-logit": "Spearman; phi",
+}
+
+#: What an option sets; those that mean something else in one row have its name before them.
+OPTION_WORDS = {
+    "baseline": "the value of what is covered or removed, in the network's units, where 0 is the "
+    "mean colour",
+    "integrated-gradients baseline": "the value of the image that the line begins at, in the "
+    "network's units, where 0 is the mean colour",
+    "cells": "how many cells a mask has along each side",
+    "occlusion-correlation cells": "how many patches the image is cut into along each axis",
+    "centred": "whether the mean of each channel is subtracted first",
+    "deviation": "the standard deviation of the noise that is added to masks",
+    "deviations": "by how many standard deviations a cell has to be above the mean of its channel",
+    "gamma": "the factor in the kernel; 1 / K if it is not set",
+    "gaussian": "whether the neighbours of a cell are kept too, with smaller weights",
+    "groups": "how many groups of the same size the pixels are cut into",
+    "iou": "how far the drawn box has to overlap one of the object's",
+    "keep": "the share of a mask's cells that is kept",
+    "masks": "how many random masks are scored",
+    "most": "images whose object covers more than this share are left out",
+    "noise": "the standard deviation of the noise, as a share of the image's range",
+    "road noise": "the standard deviation of the noise in what is filled in, in the network's "
+    "units",
+    "offset": "what is added in the kernel",
+    "patch": "the side of a window, as a share of the image's",
+    "infidelity patch": "the largest side of a box, as a share of the image's",
+    "radius": "how far a pixel may change at most, in the network's units",
+    "samples": "how many samples the mean is over",
+    "kernelshap samples": "how many coalitions of parts are scored at most",
+    "infidelity samples": "how many boxes are drawn",
+    "max-sensitivity samples": "how many changes are drawn",
+    "scaled": "whether the map is scaled by the factor that makes the error least",
+    "seed": "the seed of what is drawn at random",
+    "segments": "into how many parts the image is cut, about",
+    "softmax": "whether the weights go through a softmax over the channels",
+    "steps": "how many steps the curve has",
+    "integrated-gradients steps": "at how many points of the line the gradient is taken",
+    "road steps": "how many shares of the pixels are removed",
+    "parameter-randomisation steps": "how many stages the weights are drawn anew in",
+    "stride": "how far the window moves each time, as a share of the image's side",
+    "threshold": "the share of the maximum below which pixels are dropped",
+    "tolerance": "how far from the object the maximum may lie, in pixels of the network's input",
+    "tower": "the module whose attention is read, by its dotted path; that over the picture if "
+    "it is not named",
+    "width": "the width of the blob, as a share of the image's side",
+}
+
+
+def option_words(row: str, option: str) -> str:
+    """Return what an option of a row sets."""
+    return OPTION_WORDS.get(f"{row} {option}") or OPTION_WORDS[option]
+
+
+def explained_signs(
+    row: str, words: dict[str, str], signs: dict[str, str]
+) -> list[tuple[str, str]]:
+    """Return the signs of a row's formula, each with what it means."""
+    names = [sign for sign in signs[row].split("; ") if sign]
+    return [(name, words[name]) for name in names]

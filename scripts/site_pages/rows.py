@@ -1,0 +1,61 @@
+"""What the pages of methods and of metrics have in common."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+
+from limelight.registry import Entry, expected_value
+from site_pages.markdown import cell, code, table
+from site_pages.measured import departures
+from site_pages.row_words import option_words
+
+#: The sections of a docstring behind which there is no more prose.
+_SECTIONS = re.compile(r"^(Args|Returns|Raises):$", re.MULTILINE)
+
+
+def prose(row: Entry) -> tuple[str, str]:
+    """Return the first line of a function's docstring, and its other paragraphs."""
+    text = _SECTIONS.split(inspect.getdoc(row.function) or "")[0]
+    first, _, others = text.partition("\n\n")
+    return first, others.strip()
+
+
+def formula_part(row: Entry, words: Mapping[str, str], signs: Mapping[str, str]) -> str:
+    """Return a formula, what its signs mean, and what the function's docstring says of it."""
+    names = [sign for sign in signs[row.name].split("; ") if sign]
+    explained = table(
+        ("sign", "meaning"), [(cell(code(name)), cell(words[name])) for name in names]
+    )
+    parts = [f"```text\n{row.formula}\n```", explained if names else "", prose(row)[1]]
+    return "\n\n".join(part for part in parts if part)
+
+
+def options_part(row: Entry, kind: str) -> str:
+    """Return the table of a row's options."""
+    if not row.known_options:
+        return f"This {kind} has no options of its own."
+    rows = [
+        (
+            code(name),
+            code(str(default).lower() if isinstance(default, bool) else str(default) or '""'),
+            expected_value(name, default),
+            option_words(row.name, name),
+        )
+        for name, default in row.known_options.items()
+    ]
+    name, default = next(iter(row.known_options.items()))
+    setting = f"{row.name}:{name}={str(default).lower()}" if default not in (None, "") else ""
+    example = f" Set them behind the name, as in `{setting}`." if setting else ""
+    return table(("option", "default", "takes", "what it sets"), rows) + f"\n\n{example}".rstrip()
+
+
+def departures_part(row: Entry, page: str, more: str) -> str:
+    """Return where limelight departs from a row's paper."""
+    found = departures(page, row.name)
+    if not found:
+        return f"{row.paper}.\n\nlimelight computes what the paper says. {more}"
+    rows = [(each["names"], each["paper"], each["here"], each["why"]) for each in found]
+    head = ("of", "the paper", "here", "why")
+    return f"{row.paper}.\n\nWhere limelight departs from it:\n\n{table(head, rows)}\n\n{more}"
