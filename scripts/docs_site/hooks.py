@@ -34,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and the icon that are not in docs/, and give Chinese pages their places."""
     files.append(File.generated(config, "assets/icon.svg", abs_src_path=str(ICON)))
     for page, source in links.INCLUDED.items():
-        text = (REPOSITORY / source).read_text(encoding="utf-8")
+        text = links.LESS_LIKELY + (REPOSITORY / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     for module in PAGES_OF:
         for page, text in module.pages().items():
