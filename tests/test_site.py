@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
@@ -149,6 +150,28 @@ def test_every_public_name_is_on_one_page() -> None:
 def raised_on_purpose() -> list[type]:
     kinds = vars(import_module("limelight.errors")).values()
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, LimelightError)]
+
+
+def test_the_reference_needs_no_more_than_its_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert "limelight[figures]" in extras["docs"]
+    code = """
+from helpers.hidden_packages import hide
+hide("torchvision timm safetensors scipy skimage tifffile typer rich pyarrow onnx fastapi".split())
+from docs_site import api_pages
+print(len(api_pages.pages()))
+"""
+    paths = os.pathsep.join(str(ROOT / folder) for folder in ("src", "scripts", "tests"))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+    )
+    assert done.stdout == f"{len(api_pages.API_PAGES) + 1}\n", done.stderr
 
 
 @pytest.mark.parametrize("page", api_pages.API_PAGES)
