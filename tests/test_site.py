@@ -100,6 +100,16 @@ def test_every_link_leads_to_a_place(site: Path, pages: dict[Path, Read]) -> Non
     assert missing == []
 
 
+def test_no_markdown_is_left_unread(pages: dict[Path, Read]) -> None:
+    for page in pages:
+        (article,) = re.findall("<article.*?</article>", page.read_text(), re.DOTALL) or [""]
+        prose = re.sub(r"<(pre|code|script)\b.*?</\1>|<[^>]+>", "", article, flags=re.DOTALL)
+        left = re.findall(
+            r".*(?:\]\(|\]\[|\*\*\w|```|\|--|^::: |^#+ |^[*-] ).*", prose, re.MULTILINE
+        )
+        assert left == [], page
+
+
 @pytest.mark.parametrize(
     ("page", "link", "on_the_site"),
     [

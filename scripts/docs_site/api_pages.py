@@ -190,10 +190,10 @@ def pages() -> dict[str, str]:
 
 
 def _contents() -> str:
-    """Return the page that lists all names, each with its first line."""
+    """Return the page that lists all names; `named_links` makes links of them."""
     parts = ["# API reference\n\nEvery public name, by what one does with it.\n"]
     for name, page in API_PAGES.items():
-        rows = [f"| [`{each}`][{each}] | {summary(each)} |" for each in page_names(name)]
+        rows = [f"| `{each}` | {summary(each)} |" for each in page_names(name)]
         head = f"## [{page.title}]({name}.md)\n\n| name | what it is |\n|---|---|"
         parts.append("\n".join([head, *(row.replace("\n", " ") for row in rows), ""]))
     return "\n".join(parts)
