@@ -343,7 +343,21 @@ def test_layers_tell_cost_and_gradient(run: Runner) -> None:
     assert costs[0] < 0.1
     assert costs[-1] > 0.99  # what is left is one linear layer
     assert by_layer["layer4"]["gradient_cells"] == 1
-    _, out, _ = run("layers", "--model", "swin_t", "--size", "230")
+
+
+SWIN = """
+from torchvision.models.swin_transformer import SwinTransformer
+
+
+def swin():
+    return SwinTransformer([4, 4], embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=[7, 7])
+"""
+
+
+def test_layers_tell_how_far_a_padded_grid_reaches(run: Runner, folder: Path) -> None:
+    (folder / "padding.py").write_text(SWIN)
+    code, out, err = run("layers", "--model", "padding:swin", "--size", "230")
+    assert code == 0, err
     assert "spans 111% x 111% of the picture" in out
 
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import limelight.cli
+from limelight.models import sources
+from limelight.models.defaults import DEFAULT
+from limelight.models.network import Network
+
+#: Loads a network as the library does.
+_load = sources.load_model
+
+
+@cache
+def _embedded_network() -> Network:
+    return _load()
+
+
+def _load_once(name: str = DEFAULT, **options: Any) -> Network:
+    """Load a network; the embedded one is loaded once, and so recorded and measured once."""
+    usual = {"weights": "default", "classes": None, "device": "cpu", "dtype": torch.float32}
+    return _embedded_network() if (name, options) == (DEFAULT, usual) else _load(name, **options)
 
 
 @pytest.fixture
@@ -29,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def run(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Runner:
+    monkeypatch.setattr(sources, "load_model", _load_once)
     return Runner(capsys, monkeypatch)
 
 
