@@ -7,6 +7,7 @@ from importlib import import_module
 from operator import attrgetter
 from typing import NamedTuple
 
+from docs_site.links import LESS_LIKELY
 from limelight.errors import LimelightError
 
 
@@ -35,7 +36,7 @@ API_PAGES = {
             "limelight": "Explanation Status PhotoHeatmap PhotoResult Skipped Comparison "
             "Factorization Recipe Part ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
             "FigureStyle WindowScores Trace Window Walkthrough Step Answer Beside ExplainedText "
-            "TextWord"
+            "TextWord AxisSpan FinishedInPieces"
         },
     ),
     "targets": ApiPage(
@@ -52,13 +53,13 @@ API_PAGES = {
         "Where a network is cut, what was found there, and where its cells look.",
         {
             "limelight": "INPUT record stages Candidate Layout ModuleCall Cut Evidence Attention "
-            "LayerGradient where_cells_look CellPlaces"
+            "AttentionLayer LayerGradient BiasGradient WordLogits Rerun where_cells_look CellPlaces"
         },
     ),
     "methods": ApiPage(
         "Methods",
         "The table of methods, and what makes a row of it. [Methods](../methods.md) compares them.",
-        {"limelight": "METHODS Method Views Tiles"},
+        {"limelight": "METHODS Method Views View Tiles"},
     ),
     "metrics": ApiPage(
         "Metrics",
@@ -68,19 +69,19 @@ API_PAGES = {
             "limelight": "measure choose sanity METRICS Metric MapCase Maps MapCandidate "
             "Measurement MetricEstimate Estimate PairedDifference MapsDifference Verdict Learned "
             "Recommendation RankedCandidate MapReadings ReadingsKey Unmeasured CurveAxes Objects "
-            "Sanity Stage"
+            "Sanity Stage PerturbedModel MetricRanking"
         },
     ),
     "networks": ApiPage(
         "Networks",
         "Networks by name, with what belongs to them, and functions in place of a network. "
-        "[The zoo](../zoo.md) lists those that were tried.",
-        {"limelight": "load_model Network BlackBox"},
+        "[The zoo](../zoo.md) lists those that were tried; [doctor](../doctor.md) looks at yours.",
+        {"limelight": "load_model Network ModelInputs BlackBox examine Examination Observation"},
     ),
     "photos": ApiPage(
         "Photos",
         "From a file to a network's input, and back to the photo.",
-        {"limelight": "load_photo Raster Preprocess CroppedPhoto PhotoSize"},
+        {"limelight": "load_photo Raster Preprocess CroppedPhoto PhotoSize Geometry"},
     ),
     "audits": ApiPage(
         "Audits",
@@ -111,7 +112,7 @@ API_PAGES = {
         {
             "limelight": "export Export",
             "limelight.deployed": "load DeployedNetwork DeployedExplanation Description "
-            "MapDescription STATUS_NAMES",
+            "MapDescription PreparedPhoto FinishedInPieces STATUS_NAMES",
         },
     ),
     "page": ApiPage(
@@ -183,15 +184,16 @@ def pages() -> dict[str, str]:
     made = {"api/index.md": _contents()}
     for name, page in API_PAGES.items():
         blocks = [f"::: {each}\n\n{CONSTANTS.get(each, '')}" for each in page_names(name)]
-        made[f"api/{name}.md"] = "\n\n".join([f"# {page.title}\n\n{page.about}", *blocks])
+        head = f"{LESS_LIKELY}# {page.title}\n\n{page.about}"
+        made[f"api/{name}.md"] = "\n\n".join([head, *blocks])
     return made
 
 
 def _contents() -> str:
-    """Return the page that lists all names, each with its first line."""
+    """Return the page that lists all names; `named_links` makes links of them."""
     parts = ["# API reference\n\nEvery public name, by what one does with it.\n"]
     for name, page in API_PAGES.items():
-        rows = [f"| [`{each}`][{each}] | {summary(each)} |" for each in page_names(name)]
+        rows = [f"| `{each}` | {summary(each)} |" for each in page_names(name)]
         head = f"## [{page.title}]({name}.md)\n\n| name | what it is |\n|---|---|"
         parts.append("\n".join([head, *(row.replace("\n", " ") for row in rows), ""]))
     return "\n".join(parts)

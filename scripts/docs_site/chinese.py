@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+from copy import deepcopy
 from itertools import pairwise
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure import StructureItem
@@ -82,6 +84,16 @@ def chinese_navigation(english: Navigation, files: Files, config: MkDocsConfig) 
     navigation = Navigation(items, pages)
     navigation.homepage = next((p for p in pages if p.file.src_uri == f"index{ENDING}"), None)
     return navigation
+
+
+def palettes(config: MkDocsConfig) -> dict[str, list[Any]]:
+    """Return the theme's palettes by language: the button that switches them says what it does."""
+    titles: dict[str, str] = config.extra["titles_in_chinese"]
+    palettes = config.theme["palette"]
+    translated = deepcopy(palettes)
+    for palette in translated:
+        palette["toggle"]["name"] = titles[palette["toggle"]["name"]]
+    return {"en": palettes, "zh": translated}
 
 
 def alternates(page: Page, files: Files) -> list[dict[str, str]]:

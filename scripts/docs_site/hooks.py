@@ -24,11 +24,17 @@ PAGES_OF = (api_pages,)
 ICON = REPOSITORY / "src" / "limelight" / "web" / "static" / "icon.svg"
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Prepare what differs between the languages of the theme."""
+    config.extra["palettes"] = chinese.palettes(config)
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and the icon that are not in docs/, and give Chinese pages their places."""
     files.append(File.generated(config, "assets/icon.svg", abs_src_path=str(ICON)))
     for page, source in links.INCLUDED.items():
-        text = (REPOSITORY / source).read_text(encoding="utf-8")
+        text = links.LESS_LIKELY + (REPOSITORY / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     for module in PAGES_OF:
         for page, text in module.pages().items():
@@ -79,10 +85,11 @@ def on_page_context(
     context: dict[str, Any], page: Page, config: MkDocsConfig, **_: Any
 ) -> dict[str, Any]:
     """Show a page in its language, and offer the other one."""
-    is_chinese = chinese.is_chinese(page.file)
-    config.theme["language"] = "zh" if is_chinese else "en"
+    language = "zh" if chinese.is_chinese(page.file) else "en"
+    config.theme["language"] = language
+    config.theme["palette"] = config.extra["palettes"][language]
     config.extra["alternate"] = chinese.alternates(page, config.extra["all_files"])
-    if is_chinese:
+    if language == "zh":
         context["nav"] = config.extra["chinese_navigation"]
     return context
 
