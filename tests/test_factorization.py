@@ -25,6 +25,13 @@ def factorizable(batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return torch.einsum("bchw,ck->bkhw", maps, concepts), maps, concepts
 
 
+def test_a_single_concept_is_right_from_the_start() -> None:
+    # The leading singular vectors of a matrix of rank one are its factors.
+    activations = torch.einsum("bhw,k->bkhw", torch.rand(2, 4, 5).double(), torch.rand(7).double())
+    start = factorize_activations(activations, 1, rounds=0)
+    assert_agrees(put_together(*start), activations)
+
+
 def put_together(maps: Tensor, concepts: Tensor) -> Tensor:
     return torch.einsum("bc...,ck->bk...", maps, concepts)
 

@@ -374,6 +374,30 @@ def test_shapley_values_share_the_score_out_fairly() -> None:
             assert_agrees(values[:4].tolist(), by_hand)
 
 
+def test_two_parts_share_the_score() -> None:
+    signal = torch.randn(1, 1, 12, dtype=torch.float64)
+    found = limelight.explain(Sums(), signal, target=1, method="kernelshap:segments=2").raw[0]
+    assert_agrees(
+        found[[0, 6]].tolist(), [float(signal[0, 0, :6].sum()), float(signal[0, 0, 6:8].sum())]
+    )
+
+
+class Overflowing(nn.Module):
+    """A score that is no number once the first position is covered."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x[:, 0].sum(1, keepdim=True)
+        return torch.cat([total / (x[:, 0, :1] != 0), total], dim=1)
+
+
+def test_no_score_is_shared_out_that_is_no_number() -> None:
+    signal = torch.ones(1, 1, 12, dtype=torch.float64)
+    found = limelight.explain(Overflowing(), signal, target=0, method="kernelshap:segments=6")
+    assert found.raw.isnan().all()
+    assert found.status[0].name == "not-finite"
+    assert not found.heatmap.any()
+
+
 def test_a_few_coalitions_suffice_for_an_additive_score() -> None:
     signal = torch.randn(2, 1, 12, dtype=torch.float64)
     found = limelight.explain(

@@ -143,7 +143,11 @@ def test_windows_cover_every_pixel(shape: tuple[int, int], overlap: float) -> No
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: limelight.tiles(0), "size of the tiles is 0; pixels were expected"),
+        (
+            lambda: limelight.tiles(0),
+            r"The size of the tiles is 0; pixels were expected, as in 512 or \(512, 256\), or None "
+            "for what the network takes.",
+        ),
         (lambda: limelight.tiles((32, 0)), r"size of the tiles is \(32, 0\)"),
         (lambda: limelight.tiles(1.5), "size of the tiles is 1.5"),  # type: ignore[arg-type]
         (lambda: limelight.tiles(32, 1), "overlap of the tiles is 1; a share"),
