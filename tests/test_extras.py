@@ -170,7 +170,7 @@ def as_here() -> dict[str, str]:
 
 #: What works with the core alone; `limelight.explain` and what is at the layer, above all.
 WORKS = """
-explain explain_each explain_photos explain_text compare cut cuts record stages trace fuse
+explain explain_each explain_photos explain_text compare cut cuts record stages trace fuse examine
 where_cells_look walkthrough measure choose factorize flips noise scales tiles top each_word
 load_photo explain.rows explain.heatmap_at explain.in_pieces explain.save(maps.npz) explain.__repr__
 explain_text.rows compare.rows compare.pick cut.head cut.on cut.score cut.gradients cut.curvature

@@ -40,7 +40,7 @@ EXPLAINED = {
     "limelight.packing.KnownOrder": "what ModelInputs knows of patches, for the passes",
     "limelight.packing.Packing": "what ModelInputs knows of patches, for the passes",
     "limelight.photos.memory.Sized": "anything that has a width and a height",
-    "limelight.render.sheets.MetricRanking": "texts that Measurement.rankings hands to drawings",
+    "limelight.render.rankings.MetricRanking": "texts that Measurement.rankings hands to drawings",
     "limelight.tables.explanations.Tabulated": "an explanation, or one of an exported file",
 }
 

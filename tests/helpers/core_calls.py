@@ -190,6 +190,7 @@ def calls() -> dict[str, Callable[[], Any]]:
         "compare_runs": lambda: limelight.compare_runs("audit", "audit", "difference"),
         "export": lambda: limelight.export(network, x, "net.onnx"),
         "page": lambda: limelight.page(network),
+        "examine": limelight.examine,
     }
 
 

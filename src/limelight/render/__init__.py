@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         stretched,
         write,
     )
+    from limelight.render.rankings import MetricRanking
     from limelight.render.scales import HeatColours
-    from limelight.render.sheets import Block, MetricRanking, Panel, sheet
+    from limelight.render.sheets import Block, Panel, sheet
     from limelight.render.shown import figure_picture, figures_png
     from limelight.render.whole import HeatOnPhoto, as_array, in_one_array
 
@@ -116,7 +117,8 @@ __getattr__, __dir__ = lazy_names(
             "write",
         ),
         "scales": ("HeatColours",),
-        "sheets": ("Block", "MetricRanking", "Panel", "sheet"),
+        "rankings": ("MetricRanking",),
+        "sheets": ("Block", "Panel", "sheet"),
         "shown": ("figure_picture", "figures_png"),
         "whole": ("HeatOnPhoto", "as_array", "in_one_array"),
     },

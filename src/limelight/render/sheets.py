@@ -17,6 +17,7 @@ from limelight.render.figures import plain_photo, write_note
 from limelight.render.outlines import Region, draw_outline
 from limelight.render.overlays import Heat, is_of_single_pixels, overlay
 from limelight.render.pages import GAP, MARGIN, Page, write_title
+from limelight.render.rankings import MetricRanking
 from limelight.render.scales import ColourBar, HeatColours
 from limelight.render.shown import ShownFigure
 from limelight.render.texts import (
@@ -77,22 +78,6 @@ class Block:
     panels: Sequence[Panel]
     name: str = "photo"
     curve: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRanking:
-    """Methods ranked by one metric.
-
-    Attributes:
-        title: The metric.
-        note: Whether lower or higher is better.
-        lines: For each method its name, its value, the values of the random and the centre map, and
-            whether it beats both.
-    """
-
-    title: str
-    note: str
-    lines: Sequence[tuple[str, str, str, str, bool]]
 
 
 def sheet(
