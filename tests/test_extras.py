@@ -23,6 +23,7 @@ from helpers.hidden_packages import hide_for_a_test
 from limelight.errors import LimelightError, MissingPackageError
 from limelight.extras import PACKAGES, is_installed, missing_package, name_missing_packages
 from limelight.targets.box_overlaps import overlaps_of, without_duplicates
+from limelight.translations.library import translated
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(limelight.__file__).parent
@@ -64,14 +65,6 @@ def test_every_import_of_the_library_is_of_the_core_or_of_an_extra() -> None:
     # What comes with a package that is asked for before, and what users bring: a tracker, a store.
     brought = {"fsspec", "huggingface_hub", "markupsafe", "mlflow", "pydantic"}
     brought |= {"starlette", "wandb"}
-        "fsspec",
-        "huggingface_hub",
-        "markupsafe",
-        "mlflow",
-        "pydantic",
-        "starlette",
-        "wandb",
-    }
     known = {*sys.stdlib_module_names, *PACKAGES, *brought, "limelight", "torch", "numpy", "PIL"}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -134,6 +127,17 @@ def test_an_error_survives_being_sent_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.name) == (str(error), "scipy")
     assert str(again).endswith("pip install 'limelight[metrics]'. Or do without.")
+
+
+@pytest.mark.parametrize("module", PACKAGES)
+def test_the_error_is_known_in_chinese(module: str) -> None:
+    name, extra, use = PACKAGES[module]
+    told = translated(str(missing_package(module)), "zh") or ""
+    assert f"需要 {name} 包" in told
+    assert f"pip install 'limelight[{extra}]'" in told
+    assert use not in told
+    of_photo = f"'a.tif' cannot be read. {missing_package(module)}"
+    assert (translated(of_photo, "zh") or "").endswith(told)
 
 
 # What works without
