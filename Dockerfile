@@ -30,7 +30,7 @@ RUN pip install ${TORCH_WHEELS:+--index-url "$TORCH_WHEELS"} torch torchvision
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install '.[page]' \
+RUN pip install '.[cli,page]' \
     && python -m compileall -q "$(python -c 'import limelight, os; print(os.path.dirname(limelight.__file__))')" \
     && rm -rf /build/* \
     && useradd --system --no-create-home --shell /usr/sbin/nologin --uid 10001 limelight

@@ -1,5 +1,6 @@
-# make demo   sets itself up, explains a real photo, says where the picture is
-# make test   sets itself up, then formatting, lint, types and tests
+# make demo   sets itself up (the command alone), explains a real photo, says where the picture is
+# make test   sets itself up (with all that the tests need), then formatting, lint, types and tests
+# make dist   sets itself up; the wheel and the source distribution, in dist/, and the wheel tried
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
 # make site   sets itself up, then builds the documentation as a website, site/index.html
@@ -8,14 +9,20 @@ PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
+DEMO   := $(VENV)/.ready-for-demo
 
-.PHONY: demo test bench site tables clean
+.PHONY: demo test dist bench site tables clean
 
-demo: $(READY)
+demo: $(DEMO)
 	$(VENV)/bin/limelight explain --out limelight-out
 
 test: $(READY)
 	VENV=$(VENV) scripts/check
+
+dist: $(READY)
+	rm -rf dist
+	$(VENV)/bin/python -m build --no-isolation
+	$(VENV)/bin/python scripts/smoke --here dist/*.whl
 
 bench: $(BENCH)/.ready
 	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed page; do \
@@ -28,11 +35,13 @@ site: $(READY)
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
 
-# An environment is made once, and again only when what it is made from changes.
+# An environment is made once, and again only when what it is made from changes. That of the demo is
+# the same one, with less in it.
+$(DEMO): needs := --editable '.[cli]'
 $(READY): needs := --editable '.[test]'
-$(BENCH)/.ready: needs := --editable . --requirement benchmarks/requirements.txt
+$(BENCH)/.ready: needs := --editable '.[cli]' --requirement benchmarks/requirements.txt
 $(BENCH)/.ready: benchmarks/requirements.txt
-$(READY) $(BENCH)/.ready: pyproject.toml
+$(DEMO) $(READY) $(BENCH)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "limelight needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	       "Say which one to use: make PYTHON=python3.12 test" >&2; exit 2; }
@@ -41,4 +50,4 @@ $(READY) $(BENCH)/.ready: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) limelight-out site
+	rm -rf $(VENV) $(BENCH) limelight-out dist site

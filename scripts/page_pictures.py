@@ -47,8 +47,8 @@ PHOTOS = {
 #: Where the coffee is on what the network sees of coffee.png: x1, y1, x2, y2 in its pixels.
 COFFEE = (44, 40, 156, 117)
 
-#: The numbers of three drawn shapes of the seed 1.
-SHAPES = (0, 1, 2)
+#: The numbers of three shapes, of as many that are drawn.
+SHAPES, DRAWN = (5, 17, 15), 18
 STEPS = 800
 
 #: The methods that read attention; and those that no network with real weights at hand can show.
@@ -127,7 +127,7 @@ def photo_scene() -> Scene:
 
 def shape_scene(learned: Path | None) -> Scene:
     """Return the transformer, trained if need be, and three drawn shapes."""
-    model, drawn = transformer(0), draw(max(SHAPES) + 1, 1)
+    model, drawn = transformer(0), draw(DRAWN, 1)
     if learned is not None and learned.exists():
         model.load_state_dict(torch.load(learned, weights_only=True))
     else:

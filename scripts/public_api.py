@@ -3,8 +3,8 @@
     scripts/public_api.py           write tests/public_api.txt
     scripts/public_api.py --print   print it
 
-tests/test_public_api.py demands that the file is as new. So a change to what users call shows in the
-diff of a file that has no other purpose, and is decided there. The source is parsed and never
+tests/test_public_api.py demands that the file is as new. So a change to what users call shows in
+the diff of a file that has no other purpose, and is decided there. The source is parsed and never
 imported: the text depends on neither the version of Python nor on what is installed.
 """
 
@@ -220,14 +220,25 @@ def _made(init: Function) -> Iterator[tuple[str, ast.expr | None]]:
     """Go through the public attributes that `__init__` sets, with their annotations."""
     given = {arg.arg: arg.annotation for arg in all_arguments(init)}
     for node in ast.walk(init):
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        target = node.target if isinstance(node, ast.AnnAssign) else target
-        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
-            value = node.value  # type: ignore[attr-defined]
-            told = given.get(value.id) if isinstance(value, ast.Name) else None
-            told = node.annotation if isinstance(node, ast.AnnAssign) else told
-            if is_public(target.attr):
-                yield target.attr, told
+        if isinstance(node, ast.AnnAssign):
+            pairs = [(node.target, node.annotation)]
+        elif isinstance(node, ast.Assign):
+            ends, values = _side(node.targets[0]), _side(node.value)
+            told = [
+                given.get(value.id) if isinstance(value, ast.Name) else None for value in values
+            ]
+            pairs = [*zip(ends, told + [None] * len(ends), strict=False)]
+        else:
+            continue
+        for target, annotation in pairs:
+            is_attribute = isinstance(target, ast.Attribute)
+            if is_attribute and ast.unparse(target.value) == "self" and is_public(target.attr):
+                yield target.attr, annotation
+
+
+def _side(node: ast.expr) -> list[ast.expr]:
+    """Return what stands on one side of an assignment, `a, b` as two."""
+    return node.elts if isinstance(node, ast.Tuple) else [node]
 
 
 def all_arguments(node: Function) -> list[ast.arg]:
@@ -350,8 +361,8 @@ def _class_lines(package: Package, name: str, found: Definition) -> list[str]:
 def public_api(package: Package) -> str:
     """Return the text of tests/public_api.txt."""
     parts = [
-        "# What limelight offers. `python scripts/public_api.py` writes this file; a change of it is "
-        "a decision.\n"
+        "# What limelight offers. `python scripts/public_api.py` writes this file; "
+        "a change of it is a decision.\n"
     ]
     for home in package.offering:
         offered = [f"{home}.{name}" for name in package.names_of(home)]

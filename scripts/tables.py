@@ -1,7 +1,7 @@
 """Write tables into pages of the documentation: `make tables`.
 
 What stands between `<!-- methods -->` (or `metrics`, or `errors`) and `<!-- end -->` is written
-from METHODS, METRICS and the words of the page; tests/test_docs.py demands that it is as new.
+from METHODS, METRICS and the words of the page; tests/test_docs_facts.py demands that it is as new.
 """
 
 from __future__ import annotations

@@ -29,6 +29,12 @@ MAKERS = {
 #: A place of a text that is filled in, with the name of what is filled in; "" if it has none.
 _HOLE = re.compile("\0([^\0]*)\0")
 
+#: What stands for a value without a name.
+HOLE = "\N{HORIZONTAL ELLIPSIS}"
+
+#: What some attributes are called on the page.
+_OTHER_NAMES = {"__name__": "type", "__version__": "version", "st_size": "size"}
+
 #: Calls that return one of the texts in an argument, and which argument that is.
 _PASSING = {"next": 0, "filter": 1, "str": 0, "list": 0}
 
@@ -56,8 +62,8 @@ class WrittenError(NamedTuple):
 
     Attributes:
         kind: The name of the error's class.
-        texts: What it may say, with `{name}` for what is filled in, and `...` where that has no
-            name. None if it passes on the text of another error alone.
+        texts: What it may say, with `{name}` for what is filled in, and an ellipsis (HOLE) where
+            that has no name. None if it passes on the text of another error alone.
         where: Its file and line.
     """
 
@@ -234,7 +240,7 @@ def _hole(part: ast.FormattedValue) -> str:
             break
         value = value.args[0]
     name = value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
-    hole = f"\0{name.lstrip('_')}\0"
+    hole = f"\0{_OTHER_NAMES.get(name, name.lstrip('_'))}\0"
     return f"\1{hole}\1" if part.conversion == ord("r") else hole
 
 
@@ -243,8 +249,8 @@ def _has_words(text: str) -> bool:
 
 
 def _named(text: str) -> str:
-    """Return a text with `{name}` in its holes, and `...` in those without a name."""
-    named = _HOLE.sub(lambda hole: f"{{{hole[1]}}}" if hole[1] else "...", text)
+    """Return a text with `{name}` in its holes, and HOLE in those without a name."""
+    named = _HOLE.sub(lambda hole: f"{{{hole[1]}}}" if hole[1] else HOLE, text)
     return " ".join(named.replace("\1", "'").split()).strip()
 
 

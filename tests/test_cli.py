@@ -350,7 +350,8 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 
 def swin():
-    return SwinTransformer([4, 4], embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=[7, 7])
+    sizes = dict(embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=[7, 7])
+    return SwinTransformer([4, 4], **sizes)
 """
 
 

@@ -40,6 +40,7 @@ EXPLAINED = {
     "limelight.packing.KnownOrder": "what ModelInputs knows of patches, for the passes",
     "limelight.packing.Packing": "what ModelInputs knows of patches, for the passes",
     "limelight.photos.memory.Sized": "anything that has a width and a height",
+    "limelight.render.sheets.MetricRanking": "texts that Measurement.rankings hands to drawings",
     "limelight.tables.explanations.Tabulated": "an explanation, or one of an exported file",
 }
 
@@ -141,7 +142,7 @@ def _faults(package: Package, part: Part) -> Iterator[str]:
         typed = [
             name for name, one in members.fields.items() if isinstance(one.node, ast.AnnAssign)
         ]
-        named = _named_attributes(text)
+        named = _explained_attributes(package, part.definition)
         for name in [*typed, *members.made]:
             if name not in named:
                 yield f"{part.path}.{name} is not among the docstring's Attributes"
@@ -152,17 +153,34 @@ def _faults(package: Package, part: Part) -> Iterator[str]:
                 yield f"{part.path} raises {error}, and its docstring has no such Raises"
 
 
-def _named_attributes(text: str) -> set[str]:
-    """Return the names that a docstring explains under `Attributes:`."""
-    section = text.partition("Attributes:\n")[2].partition("\n\n")[0]
+def _explained_attributes(package: Package, definition: Definition) -> set[str]:
+    """Return the attributes that a class explains, or a base of it that is not public itself.
+
+    An attribute of the name of a parameter of `__init__` is explained there.
+    """
+    node = definition.node
+    assert isinstance(node, ast.ClassDef)
+    names = _names_under("Attributes", ast.get_docstring(node) or "")
+    for method in node.body:
+        if isinstance(method, Function) and method.name == "__init__":
+            names |= {argument.arg for argument in all_arguments(method)}
+    for base in package.bases(definition):
+        if base.path not in package.homes:
+            names |= _explained_attributes(package, base)
+    return names
+
+
+def _names_under(title: str, text: str) -> set[str]:
+    section = text.partition(f"{title}:\n")[2].partition("\n\n")[0]
     heads = re.findall(r"^    (\w[\w, ]*?)(?: \(.*?\))?:", section, re.MULTILINE)
     return {name.strip() for head in heads for name in head.split(",")}
 
 
 def _raised(node: ast.AST) -> Iterator[str]:
-    """Go through the errors that a function raises itself."""
+    """Go through the errors that a function raises itself, but for what it catches again."""
+    caught = node.body if isinstance(node, ast.Try) and node.handlers else []
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, Function | ast.Lambda | ast.ClassDef):
+        if isinstance(child, Function | ast.Lambda | ast.ClassDef) or child in caught:
             continue
         if isinstance(child, ast.Raise) and child.exc is not None:
             error = child.exc.func if isinstance(child.exc, ast.Call) else child.exc
@@ -283,9 +301,13 @@ def offering(folder: Path, text: str) -> Package:
         ("class thing:\n    def __init__(self, a: int) -> None: self.b = a + 1", ["demo.thing.b"]),
         ("class thing:\n    def __init__(self, a: int) -> None: self.b = a", []),
         ("class thing:\n    def _run(self, a): ...", []),
-        ("class Base:\n    def run(self, a): ...\nclass thing(Base): ...", ["demo.thing.run(a)", "demo.thing.run ->"]),
+        ("class Base:\n    def run(self) : ...\nclass thing(Base): ...", ["demo.thing.run ->"]),
+        (
+            "class thing:\n    def __init__(self, a: int) -> None: self.b, self.c = a, 1",
+            ["demo.thing.c"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_missing_type_is_found(tmp_path: Path, text: str, missing: list[str]) -> None:
     assert untyped(offering(tmp_path, text)) == missing
 
@@ -329,11 +351,19 @@ def test_a_missing_explanation_is_found(tmp_path: Path, text: str, fault: str) -
 @pytest.mark.parametrize(
     "text",
     [
-        'class thing:\n    """A thing.\n\n    Attributes:\n        a, b: Both.\n    """\n    a: int\n    b: int',
-        'def thing() -> None:\n    """Do.\n\n    Raises:\n        ValueError: No.\n    """\n    raise ValueError',
-        'def thing() -> None:\n    """Do."""\n    def inner() -> None:\n        raise ValueError',
+        'class thing:\n    """A.\n\n    Attributes:\n        a, b: Both.\n    """\n'
+        "    a: int\n    b: int",
+        'class Base:\n    """A.\n\n    Attributes:\n        a: One.\n    """\n    a: int\n'
+        'class thing(Base):\n    """B."""',
+        'class thing:\n    """A."""\n    def __init__(self, a: int) -> None:\n'
+        '        """Do."""\n        self.a = a',
+        'def thing() -> None:\n    """D.\n\n    Raises:\n        KeyError: No.\n    """\n'
+        "    raise KeyError",
+        'def thing() -> None:\n    """D."""\n    def inner() -> None:\n        raise ValueError',
+        'def thing() -> None:\n    """D."""\n    try:\n        raise KeyError\n'
+        "    except KeyError:\n        pass",
     ],
-)  # fmt: skip
+)
 def test_an_explanation_is_seen(tmp_path: Path, text: str) -> None:
     assert undocumented(offering(tmp_path, text)) == []
 
@@ -349,7 +379,8 @@ class thing(_Base, Hidden):
     _hidden: int = 0
     @property
     def area(self) -> float: ...
-    def long(self, first_parameter: dict[str, int], second_parameter: dict[str, int], **rest: int) -> int: ...
+    def long(self, first: dict[str, tuple[int, ...]], second: dict[str, tuple[int, ...]],
+        **rest: int) -> int: ...
     def _own(self) -> None: ...
 """
     assert (
@@ -361,8 +392,8 @@ class demo.thing
     area: float  (property)
     def inherited(a: int, /, *, b: str = 'x') -> None
     def long(
-        first_parameter: dict[str, int],
-        second_parameter: dict[str, int],
+        first: dict[str, tuple[int, ...]],
+        second: dict[str, tuple[int, ...]],
         **rest: int,
     ) -> int
 """

@@ -133,6 +133,14 @@ def test_links_to_files_of_the_repository(page: str, link: str, on_the_site: str
     assert site_links(f"So {link}.", page) == f"So {on_the_site}."
 
 
+def test_a_chinese_page_links_to_chinese_pages_and_to_its_own_english_page() -> None:
+    pages = {"choose.md", "choose.zh.md", "start.md", "start.zh.md", "guide.md"}
+    links = "[a](start.md#b) [c](choose.md#d) [e](guide.md)"
+    assert site_links(links, "choose.md", pages) == links
+    there = "[a](start.zh.md#b) [c](choose.md#d) [e](guide.md)"
+    assert site_links(links, "choose.zh.md", pages) == there
+
+
 def test_a_linked_python_file_is_a_page() -> None:
     (path,) = linked_sources("[this](../tests/test_site.py), [that](choose.md)", "guide.md")
     page, text = source_page(path)

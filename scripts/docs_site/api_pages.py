@@ -69,7 +69,7 @@ API_PAGES = {
             "limelight": "measure choose sanity METRICS Metric MapCase Maps MapCandidate "
             "Measurement MetricEstimate Estimate PairedDifference MapsDifference Verdict Learned "
             "Recommendation RankedCandidate MapReadings ReadingsKey Unmeasured CurveAxes Objects "
-            "Sanity Stage PerturbedModel MetricRanking"
+            "Sanity Stage PerturbedModel"
         },
     ),
     "networks": ApiPage(

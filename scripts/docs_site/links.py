@@ -82,14 +82,14 @@ def linked_sources(markdown: str, page: str) -> set[str]:
 def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
     """Return a page with its links to files of the repository as the site has them.
 
-    A Chinese page links to Chinese pages, where `pages` has them.
+    A Chinese page links to Chinese pages, where `pages` has them, and to its own English page.
     """
     chinese = page.endswith(ENDING)
 
     def rewritten(link: Link) -> str | None:
         to = page_of(link.path)
         if to is not None:
-            if chinese and chinese_of(to) in pages:
+            if chinese and chinese_of(to) in pages and chinese_of(to) != page:
                 to = chinese_of(to)
             return link.leading_to(posixpath.relpath(to, posixpath.dirname(page) or "."))
         if not (ROOT / link.path).exists():

@@ -198,13 +198,14 @@ def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
     return reached
 
 
-def _room(module: str) -> str:
+def room_of(module: str) -> str:
+    """Return the room of a module; "" for the package itself."""
     return [*module.split("."), ""][1]
 
 
 def unplaced_rooms(modules: Iterable[str], order: tuple[tuple[str, ...], ...] = ORDER) -> list[str]:
     """Return the rooms, top-level modules and packages, that have no place in the order."""
-    return sorted({_room(module) for module in modules} - {"", *chain(*order)})
+    return sorted({room_of(module) for module in modules} - {"", *chain(*order)})
 
 
 def upward_imports(
@@ -215,7 +216,7 @@ def upward_imports(
     return [
         edge
         for edge in imports
-        for lower, upper in [(_room(edge.importer), _room(edge.imported))]
+        for lower, upper in [(room_of(edge.importer), room_of(edge.imported))]
         if lower in places and upper in places and places[lower] < places[upper]
     ]
 

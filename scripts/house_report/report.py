@@ -4,6 +4,7 @@
     scripts/house --details          and what each of them counts
     scripts/house --tree DIR         another checkout's src/limelight
     scripts/house --json             for a machine
+    scripts/house --draw             write the drawing, docs/images/house.svg
 
 tests/test_house.py demands most of it of this checkout.
 """
@@ -21,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from house_report.drawing import floor_arrows, house_svg, room_lines
 from house_report.imports import (
     circles,
     private_uses,
@@ -33,6 +35,7 @@ from house_report.sizes import doubled_names, long_files, option_lines
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parents[1] / "src" / "limelight"
+DRAWING = HERE.parents[1] / "docs" / "images" / "house.svg"
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tree", type=Path, default=SOURCE, metavar="DIR")
     parser.add_argument("--details", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     asked = parser.parse_args(arguments)
+    if asked.draw:
+        modules = read_modules(asked.tree.resolve())
+        arrows = floor_arrows(read_imports(modules))
+        DRAWING.write_text(house_svg(room_lines(modules), arrows), encoding="utf-8")
+        return
     report = figures(asked.tree.resolve())
     if asked.json:
         print(json.dumps([asdict(figure) for figure in report], indent=1))

@@ -115,7 +115,6 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain_each as explain_each,
     )
     from limelight.recipe import Part as Part, Recipe as Recipe
-    from limelight.render.sheets import MetricRanking as MetricRanking
     from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
     from limelight.regions.heat_regions import (
         HeatRegion as HeatRegion,
@@ -270,7 +269,6 @@ _PUBLIC_NAMES = {
         "Part",
         "Recipe",
     ),
-    "render.sheets": ("MetricRanking",),
     "regions.explained_regions": ("ExplainedRegions",),
     "regions.heat_regions": (
         "HeatRegion",

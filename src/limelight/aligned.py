@@ -45,7 +45,8 @@ class AlignedMap:
             network: The network that was explained; it says which part of a volume it saw.
             source: The photo, such as a GeoTIFF, or a volume in a NIfTI file.
         """
-        self.network, self.source = network, Path(source)
+        self.network = network
+        self.source: Path = Path(source)
         self._slices = list[PhotoResult]()
 
     def __len__(self) -> int:

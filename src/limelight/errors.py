@@ -33,7 +33,11 @@ from typing import ClassVar
 
 
 class LimelightError(Exception):
-    """Base of every error that limelight raises on purpose."""
+    """Base of every error that limelight raises on purpose.
+
+    Attributes:
+        exit_code: What the command ends with: 2 if the request has to change, else 1.
+    """
 
     exit_code: ClassVar[int] = 2
 

@@ -207,7 +207,7 @@ class FinishedInPieces:
         highest: float | None = None,
     ) -> None:
         """Find the extremes of the whole heatmap, without computing all of it."""
-        self.shape = torch.Size(size)
+        self.shape: torch.Size = torch.Size(size)
         kept = raw.detach().cpu()
         self._grid = (relu(kept) if highest is None else kept).to(
             torch.promote_types(raw.dtype, torch.float32)

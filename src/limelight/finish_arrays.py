@@ -88,7 +88,7 @@ class FinishedInPieces:
         highest: float | None = None,
     ) -> None:
         """Find the extremes of the whole heatmap, without computing all of it."""
-        self.shape = tuple(size)
+        self.shape: tuple[int, ...] = tuple(size)
         self._grid = relu(raw) if highest is None else raw
         self._span = along_axes(span, raw.ndim)
         self._least = 0.0 if highest is None else -1.0

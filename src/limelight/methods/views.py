@@ -63,6 +63,10 @@ def flips(*axes: int) -> Views:
     Args:
         axes: The image axes to flip, counted from the end; -1, left and right, if none is given.
             All combinations are used.
+
+    Raises:
+        OptionError: The axes are not different ones of -1, -2 and -3. Images that have no such axis
+            are refused when they are seen.
     """
     chosen = axes or (-1,)
     are_integers = all(isinstance(axis, int) for axis in chosen)

@@ -26,7 +26,7 @@ from limelight.runtime.randomise import cascade
 from limelight.runtime.rerun import Rerunner
 from limelight.target_evidence import TargetEvidence
 from limelight.targets import FixedScore, ScoreTarget
-from limelight.targets.scores import CustomScore
+from limelight.targets.scores import CustomScore, Scores
 
 _Result = TypeVar("_Result")
 
@@ -87,7 +87,8 @@ class PerturbedModel:
         """
         (cut,) = cut_layers(model, inputs, [INPUT], options, input_requires_grad=False)
         self._evidence = TargetEvidence(cut, target, options)
-        self.model, self.inputs, self.scores = model, inputs, self._evidence.scores
+        self.model, self.inputs = model, inputs
+        self.scores: Scores = self._evidence.scores
         self.progress: RunCallback | None = None
         self._computed = dict[Hashable, Any]()
 

@@ -25,7 +25,13 @@ CHANCE = "chance: "
 
 
 class ReadingsKey(NamedTuple):
-    """A method, a layer and a metric, which have readings; names include the options."""
+    """A method, a layer and a metric, which have readings.
+
+    Attributes:
+        method: The method's name, with its options.
+        layer: The layer's dotted path.
+        metric: The metric's name, with its options.
+    """
 
     method: str
     layer: str

@@ -190,6 +190,7 @@ def sanity(
     Raises:
         MethodError: The network can do none of the methods.
         MetricError: None of them can be put to the test: the network has no parameters, say.
+        OptionError: `steps` is below 2.
         UnknownNameError, LayerError, TargetError, InputError: As `explain`.
     """
     row = METRICS["parameter-randomisation"].set(steps=steps, seed=seed)

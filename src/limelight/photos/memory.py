@@ -37,7 +37,11 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PhotoSize:
-    """The size of a photo, without its pixels."""
+    """The size of a photo, without its pixels.
+
+    Attributes:
+        width, height: In pixels.
+    """
 
     width: int
     height: int

@@ -360,7 +360,11 @@ class Cut:
         return keeps_nothing(self._run.model)
 
     def check_gradient(self, target: Target | Scores = None) -> None:
-        """Raise a MethodError where no gradient can exist, as the network is quantised."""
+        """Refuse a score that no gradient can reach.
+
+        Raises:
+            MethodError: The network is quantised, and the score's graph does not lead to the layer.
+        """
         if self._run.traits.quantised and not self._leads_here(self._scores(target)):
             raise MethodError(QUANTISED)
 

@@ -93,7 +93,11 @@ class ClassTarget(ScoreTarget):
 
 @dataclass(frozen=True, slots=True)
 class Rank(ClassTarget):
-    """The class with the k-th highest logit of each image; `Rank(1)` is the predicted class."""
+    """The class with the k-th highest logit of each image; `Rank(1)` is the predicted class.
+
+    Attributes:
+        k: The rank, from 1.
+    """
 
     k: int
 
@@ -107,6 +111,9 @@ class AnyOf(ClassTarget):
     """The class with the highest logit among these, for each image by itself.
 
     It suits a network with more classes than matter: `AnyOf(["tabby", "tiger cat"])` is any cat.
+
+    Attributes:
+        classes: The classes, by index or by name.
     """
 
     classes: Sequence[ClassName]
@@ -127,7 +134,11 @@ class AnyOf(ClassTarget):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GivenClasses(ClassTarget):
-    """Classes by index or by name: one for all images, or one per image."""
+    """Classes by index or by name: one for all images, or one per image.
+
+    Attributes:
+        value: The class, or one per image.
+    """
 
     value: ClassName | Sequence[ClassName] | Tensor
 

@@ -99,6 +99,9 @@ class Counterfactual(ClassTarget):
     """What speaks against a class: the score is `-y_c` (Selvaraju et al. 2017, section 3.3).
 
     This also negates the gradient, so the map shows those places that make the class less likely.
+
+    Attributes:
+        target: The class, by index, name or rank; None for the predicted class.
     """
 
     target: ClassChoice = None

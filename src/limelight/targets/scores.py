@@ -139,7 +139,11 @@ class RowTarget(ScoreTarget):
 
 @dataclass(frozen=True, slots=True)
 class FixedScore(RowTarget):
-    """The score of an earlier target, with its classes as they were chosen, for other outputs."""
+    """The score of an earlier target, with its classes as they were chosen, for other outputs.
+
+    Attributes:
+        read_again: Reads the score from an output, as `Scores.read_again`.
+    """
 
     read_again: ReadScore
 

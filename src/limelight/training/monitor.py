@@ -103,7 +103,7 @@ class MapMonitor:
         """
         if every < 1:
             raise OptionError(f"every is {every}; a number of epochs, 1 or more, was expected.")
-        self.records = list[MapRecord]()
+        self.records: list[MapRecord] = []
         self._every, self._strict, self._warned = every, strict, False
         self._target, self._method, self._layer = target, method, layer
         self._output = output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -110,7 +111,7 @@ class PageServer:
             OptionError: A package of the page is missing, or the port is taken.
         """
         self._socket, self._server = _listening(settings, networks)
-        self.url = address_of(self._socket)
+        self.url: str = address_of(self._socket)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="limelight-server", daemon=True
         )
@@ -212,7 +213,8 @@ def _bound(settings: PageSettings) -> socket.socket:
         )[0]
         listening = socket.socket(family, kind, protocol)
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform != "win32":  # there it would let two programs have one port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
             listening.listen()  # who asks before the page is ready waits
         except OSError:

@@ -52,7 +52,7 @@ class AblationCAM(BaseCAM):
         """
         super().__init__(model, target_layers, reshape_transform, **older_forms)
         self.batch_size = batch_size
-        self.ablation_layer = AblationLayer() if ablation_layer is None else ablation_layer
+        self.ablation_layer: AblationLayer = ablation_layer or AblationLayer()
         self.ratio_channels_to_ablate = ratio_channels_to_ablate
         if not 0 < ratio_channels_to_ablate <= 1:
             raise OptionError(

@@ -38,7 +38,8 @@ class ActivationsAndGradients:
         detach: bool = True,
     ) -> None:
         """Remember the model and the layers."""
-        self.model, self.target_layers = model, list(target_layers)
+        self.model = model
+        self.target_layers: list[Layer] = [*target_layers]
         self.reshape_transform, self.detach = reshape_transform, detach
         self.clear()
 

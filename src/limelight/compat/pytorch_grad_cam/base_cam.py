@@ -49,14 +49,16 @@ class BaseCAM(Releasable):
         outputs: What the model returned in the last call, without a graph.
         statuses: For each layer, whether the map of each image shows something, after a call.
         batch_size: How many variants run together, in methods that run the network many times.
+        method: The row of METHODS that the class computes; "" for a method of one's own.
+        warns: Whether a map that shows nothing gives a warning.
+        device: Where the network is.
+        activations_and_grads: What keeps activations and gradients, for a method of one's own.
     """
 
-    #: The row of METHODS that the class computes; "" for a method of one's own.
     method: ClassVar[str] = ""
 
     batch_size: int | None = None
 
-    #: Whether a map that shows nothing gives a warning.
     warns: bool = True
 
     def __init__(
@@ -95,14 +97,15 @@ class BaseCAM(Releasable):
             use_cuda, reshape_transform = reshape_transform, None
             if callable(compute_input_gradient):
                 reshape_transform, compute_input_gradient = compute_input_gradient, False
-        self.model = moved_to_gpu(model, use_cuda)
+        self.model: nn.Module = moved_to_gpu(model, use_cuda)
         self.target_layers: list[Layer] = layers_named(self.model, target_layers, target_layer)
-        self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        devices = (p.device for p in self.model.parameters())
+        self.device: torch.device = next(devices, torch.device("cpu"))
         self.reshape_transform = reshape_transform
         self.compute_input_gradient = compute_input_gradient
         needs = METHODS[self.method].needs if self.method else {"gradients"}
-        self.uses_gradients = uses_gradients and "gradients" in needs
-        self.tta_transforms = FLIPS_AND_FACTORS if tta_transforms is None else tta_transforms
+        self.uses_gradients: bool = uses_gradients and "gradients" in needs
+        self.tta_transforms: Any = FLIPS_AND_FACTORS if tta_transforms is None else tta_transforms
         self.detach = detach
         self.activations_and_grads: Any = ActivationsAndGradients(
             self.model, self.target_layers, reshape_transform, detach

@@ -26,6 +26,7 @@ class FinerCAM(Releasable):
 
     Attributes:
         base_cam: The method that makes the maps.
+        compute_input_gradient, uses_gradients: As those of `base_cam`.
     """
 
     def __init__(
@@ -37,9 +38,9 @@ class FinerCAM(Releasable):
         **older_forms: Any,
     ) -> None:
         """Remember what to explain; see `BaseCAM`."""
-        self.base_cam = base_method(model, target_layers, reshape_transform, **older_forms)
-        self.compute_input_gradient = self.base_cam.compute_input_gradient
-        self.uses_gradients = self.base_cam.uses_gradients
+        self.base_cam: BaseCAM = base_method(model, target_layers, reshape_transform, **older_forms)
+        self.compute_input_gradient: bool = self.base_cam.compute_input_gradient
+        self.uses_gradients: bool = self.base_cam.uses_gradients
 
     @property
     def outputs(self) -> Any:

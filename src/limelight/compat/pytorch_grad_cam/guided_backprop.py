@@ -35,8 +35,9 @@ class GuidedBackpropReLUModel:
         if isinstance(device, bool):  # earlier versions had use_cuda in this place
             device, use_cuda = None, device
         model = moved_to_gpu(model, use_cuda)
-        self.model = model if device is None else model.to(device)
-        self.device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        self.model: nn.Module = model if device is None else model.to(device)
+        devices = (p.device for p in self.model.parameters())
+        self.device: torch.device = next(devices, torch.device("cpu"))
 
     def forward(self, input_img: Tensor) -> Tensor:
         """Return what the model returns."""

@@ -36,7 +36,7 @@ class RefineCAM(Releasable):
         **kwargs: Any,
     ) -> None:
         """Remember what to explain; `kwargs` go to the base method."""
-        self.base_cam_per_layer = [
+        self.base_cam_per_layer: list[BaseCAM] = [
             base_method(model, [layer], reshape_transform, **kwargs) for layer in target_layers
         ]
 

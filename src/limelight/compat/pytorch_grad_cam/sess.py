@@ -44,6 +44,10 @@ class SESS(Releasable):
     The image is enlarged to several sizes, and each is covered with windows. Each window's map is
     weighted by the window's score over the highest score; a pixel gets the mean of the values above
     `theta` there, or the highest.
+
+    Attributes:
+        base_cam: The method that makes the map of a window.
+        model, device: As those of `base_cam`.
     """
 
     def __init__(
@@ -96,9 +100,10 @@ class SESS(Releasable):
             )
         if num_scales < 1:
             raise OptionError(f"num_scales is {num_scales}; at least 1 was expected.")
-        self.base_cam = base_method(model, target_layers, reshape_transform, **kwargs)
+        self.base_cam: BaseCAM = base_method(model, target_layers, reshape_transform, **kwargs)
         self.base_cam.warns = False  # a window without the object shows nothing, as it should
-        self.model, self.device = self.base_cam.model, self.base_cam.device
+        self.model: nn.Module = self.base_cam.model
+        self.device: torch.device = self.base_cam.device
         self.scales, self.num_scales, self.scale_step_ratio = scales, num_scales, scale_step_ratio
         self.window_size, self.step_size = window_size, step_size
         self.pre_filter_ratio, self.theta, self.pool = pre_filter_ratio, theta, pool
