@@ -2,13 +2,14 @@
 # make test   sets itself up, then formatting, lint, types and tests
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
-# make tables writes the tables of methods, metrics and errors into README.md and docs/
+# make tables writes the tables of methods, metrics and errors into docs/
+# make pictures draws the pictures of the pages of methods and metrics, in an hour
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 
-.PHONY: demo test bench tables clean
+.PHONY: demo test bench tables pictures clean
 
 demo: $(READY)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -23,6 +24,9 @@ bench: $(BENCH)/.ready
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
+
+pictures: $(READY)
+	PYTHONPATH=benchmarks $(VENV)/bin/python scripts/page_pictures.py
 
 # An environment is made once, and again only when what it is made from changes.
 $(READY): needs := --editable '.[test]'

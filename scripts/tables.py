@@ -61,7 +61,7 @@ def errors() -> str:
 
 
 PAGES = {
-    "README.md": ("methods", methods),
+    "docs/methods.md": ("methods", methods),
     "docs/measure.md": ("metrics", metrics),
     "docs/page-api.md": ("errors", errors),
 }
