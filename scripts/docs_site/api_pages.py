@@ -25,8 +25,8 @@ API_PAGES = {
         "From a network and images to maps. `explain` is the one to start with; "
         "[the guide](../guide.md) goes on.",
         {
-            "limelight": "explain explain_each explain_photos explain_text compare fuse factorize "
-            "tiles flips noise scales cut cuts trace walkthrough Options"
+            "limelight": "explain explain_again explain_each explain_photos explain_text compare "
+            "fuse factorize tiles flips noise scales cut cuts trace walkthrough Options"
         },
     ),
     "results": ApiPage(
@@ -34,7 +34,7 @@ API_PAGES = {
         "What these calls return: maps, what they explain, and how to save and draw them.",
         {
             "limelight": "Explanation Status PhotoHeatmap PhotoResult Skipped Comparison "
-            "Factorization Recipe Part ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
+            "Factorization Recipe Part Provenance ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
             "FigureStyle WindowScores Trace Window Walkthrough Step Answer Beside ExplainedText "
             "TextWord AxisSpan FinishedInPieces"
         },
@@ -86,7 +86,7 @@ API_PAGES = {
     "audits": ApiPage(
         "Audits",
         "Where a network looks on a whole data set: [audit](../audit.md).",
-        {"limelight": "audit audit_again compare_runs Audit Finding AuditDifference"},
+        {"limelight": "audit audit_again compare_audits Audit Finding AuditDifference"},
     ),
     "training": ApiPage(
         "Training",
@@ -124,7 +124,7 @@ API_PAGES = {
         "Errors",
         "All that limelight raises on purpose. Every message says what was given, what was "
         "expected and what to do.",
-        {"limelight": "LimelightError"},
+        {"limelight": "LimelightError LimelightDeprecationWarning"},
     ),
     "compat": ApiPage(
         "Drop-ins and version",
