@@ -108,9 +108,10 @@ def house_svg(lines: Mapping[str, int], arrows: Sequence[tuple[int, int]]) -> st
         rows = list(_rows([room for room in ORDER[number] if room in lines], lines))
         height = len(rows) * (_ROOM + _GAP) - _GAP + 2 * _PAD
         tops[number], bottoms[number] = y, y + height
+        title, middle = floor_title(ORDER[number]), y + height / 2 + 4
         parts.append(
             f'<rect class="floor" x="8" y="{y:g}" width="{_RIGHT - 4}" height="{height}" rx="4"/>'
-            f'<text class="title" x="16" y="{y + height / 2 + 4:g}">{floor_title(ORDER[number])}</text>'
+            f'<text class="title" x="16" y="{middle:g}">{title}</text>'
         )
         for row_number, row in enumerate(rows):
             top = y + _PAD + row_number * (_ROOM + _GAP)
