@@ -6,6 +6,7 @@ with the reason why it is not.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -60,6 +61,7 @@ RUN_ELSEWHERE = {
 }
 #: Blocks of `py`, which are not run.
 NOT_RUN = {
+    "docs/adding.md": "applied to a copy of the tree: tests/test_adding.py",
     "docs/deploy.md": "a file of pt2, in a process that has torch alone: tests/test_export.py",
     "docs/migrate.md": "lines of other libraries",
     "docs/page-api.md": "a client of a server that runs: tests/test_page_programs.py",
@@ -265,6 +267,8 @@ def test_what_other_commands_name_is_there(line: str) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         for extras in re.findall(r"(?:\.|limelight)\[([\w,]+)\]", line):
             assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    elif line.startswith("python -m "):
+        assert importlib.util.find_spec(arguments[1])
     elif program == "python":
         assert any((ROOT / where / arguments[0]).exists() for where in ("", "examples/browser"))
     elif program.startswith("scripts/"):
