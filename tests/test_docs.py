@@ -70,6 +70,8 @@ NOT_RUN = {
 }
 #: Pages whose sections do not continue each other.
 BY_SECTION = {"docs/tasks.md"}
+#: Pages whose Python reads what the commands between its blocks have written.
+WITH_COMMANDS = {"docs/manifest.md"}
 #: What a page needs beside the folder with the files.
 SCENES = {
     "docs/audit.md": "audit_folder",
@@ -173,9 +175,21 @@ def programs() -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command in this process; what it prints is shown where it fails."""
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None)
+
+
 @pytest.mark.parametrize(("page", "section"), programs())
 def test_the_python_of_a_page_runs(
-    request: pytest.FixtureRequest, folder: Path, page: str, section: str
+    request: pytest.FixtureRequest,
+    folder: Path,
+    page: str,
+    section: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if page in SCENES:
         request.getfixturevalue(SCENES[page])
@@ -184,8 +198,12 @@ def test_the_python_of_a_page_runs(
     torch.manual_seed(0)
     text = sections(TEXTS[page])[section] if page in BY_SECTION else TEXTS[page]
     space: dict[str, Any] = {"__name__": Path(page).stem, **SPACES.get(page, dict)()}
-    for block in python_of(text):
-        exec(compile(block, page, "exec"), space)
+    for block in blocks(text):
+        if block.language == "python":
+            exec(compile(block.text, page, "exec"), space)
+        elif block.language in SHELLS and page in WITH_COMMANDS:
+            for line in lines_of(block):
+                call(shlex.split(line), monkeypatch)
     if page in CHECKS:
         CHECKS[page](folder, space)
 
@@ -235,17 +253,13 @@ def test_a_command_runs(
     folder: Path,
     line: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = shlex.split(line)
     scene = COMMAND_SCENES.get(words[1])
     opened = request.getfixturevalue(scene) if scene else None
     if words[1] == "explain" and "--model" in words and "--weights" not in words:
         words += ["--weights", "none"]  # the real ones are a download
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as done:
-        limelight.cli.main()
-    assert done.value.code in (0, None), capsys.readouterr().err
+    call(words, monkeypatch)
     if scene == "brief":
         assert bool(opened) == ("--open" in line)
 
