@@ -128,7 +128,9 @@ class Package:
                 shown = [
                     name
                     for name, found in self._names[home].items()
-                    if isinstance(found, tuple) and found[0].startswith(f"{home}.")
+                    if isinstance(found, tuple)
+                    and found[0].startswith(f"{home}.")
+                    and is_public(name)
                 ]
                 return sorted(shown, key=lambda name: (not name.isupper(), name))
         own = [
