@@ -218,6 +218,12 @@ def test_arguments_that_are_told_of_together_are_shown_one_by_one() -> None:
     )
 
 
+def test_no_page_is_twice_in_the_navigation() -> None:
+    listed = re.findall(r"- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert "start.md" in listed
+    assert len(listed) == len(set(listed))
+
+
 def test_a_folder_of_the_navigation_is_its_pages() -> None:
     nav = [{"Home": "index.md"}, {"API": [{"All": "api/*"}, "b.md"]}, {"C": ["c.md", "d/*"]}]
     pages = ["api/index.md", "api/x.md", "b.md", "c.md", "d/e.md", "index.md"]
