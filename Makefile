@@ -5,13 +5,14 @@
 #             whose tables and figure it writes into docs/benchmarks.md and .json
 # make site   sets itself up, then builds the documentation as a website, site/index.html
 # make tables writes the tables of methods, metrics and errors into docs/
+# make pictures draws the pictures of the pages of methods and metrics, in an hour
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.ready-for-demo
 
-.PHONY: demo test dist bench site tables clean
+.PHONY: demo test dist bench site tables pictures clean
 
 demo: $(DEMO)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -34,6 +35,9 @@ site: $(READY)
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
+
+pictures: $(READY)
+	PYTHONPATH=benchmarks $(VENV)/bin/python scripts/page_pictures.py
 
 # An environment is made once, and again only when what it is made from changes. That of the demo is
 # the same one, with less in it.

@@ -19,12 +19,15 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import skimage
 import torch
+from matplotlib import colormaps
 from PIL import Image
 from torch import nn
 
@@ -54,6 +57,9 @@ STEPS = 800
 #: The methods that read attention; and those that no network with real weights at hand can show.
 OF_ATTENTION = {name for name, row in METHODS.items() if row.family == "attention"}
 WITHOUT_PICTURE = {"tam"}
+
+#: The methods whose maps are so fine that nothing of them is seen over a photo.
+FINE = {name for name, row in METHODS.items() if row.family == "pixels"} - {"fullgrad"}
 
 SIDE, GAP, MOST_BYTES = 240, 8, 30_000
 
@@ -186,13 +192,28 @@ def explain_in_turns(scene: Scene, number: int, method: str) -> tuple[limelight.
     return results[-1], statistics.median(maps[later]) / statistics.median(forwards[later])
 
 
+def draw_over(result: limelight.Explanation) -> Image.Image:
+    """Draw a heatmap over its photo."""
+    return result.overlay()[0]
+
+
+def draw_alone(result: limelight.Explanation) -> Image.Image:
+    """Draw a heatmap by itself, so bright that a hundredth of its pixels have the last colour."""
+    heat = result.heatmap[0].numpy()
+    bright = (heat / np.quantile(heat, 0.99)).clip(0, 1)
+    return Image.fromarray((colormaps["inferno"](bright)[..., :3] * 255).astype("uint8"))
+
+
 def draw_method(name: str, scene: Scene) -> dict[str, Any]:
     """Draw the maps of a method, and return what its page says of them."""
     found = [explain_in_turns(scene, number, name) for number in range(len(scene.inputs))]
-    overlays = [result.overlay()[0] for result, _ in found]
-    save_small(row_of(overlays), IMAGES / "methods" / f"{file_of(name)}.jpg")
+    draw = draw_alone if name in FINE else draw_over
+    save_small(
+        row_of([draw(result) for result, _ in found]), IMAGES / "methods" / f"{file_of(name)}.jpg"
+    )
     return {
         "network": scene.name,
+        "alone": name in FINE,
         "layer": found[0][0].layer,
         "runs": statistics.median(runs for _, runs in found),
         "status": [result.status[0].name for result, _ in found],
@@ -222,8 +243,12 @@ def measure_metric(name: str, scene: Scene) -> dict[str, Any]:
     return {side: None if value is None else value.value for side, value in sides.items()}
 
 
-#: The colours of the lines, which are told apart in grey too.
-COLOURS = {"gradcam": "#c2410c", "chance: random": "#6b7280", "chance: centre": "#2563eb"}
+#: The lines, as the measurement and as the picture calls them, and their colours.
+LINES = {
+    "gradcam": ("Grad-CAM", "#c2410c"),
+    "chance: random": ("random", "#6b7280"),
+    "chance: centre": ("centre", "#2563eb"),
+}
 
 
 def draw_curves(name: str, curves: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
@@ -236,16 +261,20 @@ def draw_curves(name: str, curves: Mapping[str, Mapping[str, torch.Tensor]]) -> 
     for axes, (part, lines) in zip(all_axes[0], curves.items(), strict=True):
         for label, values in lines.items():
             places = axes_of.x_values(len(values))
-            style = "-" if label == "gradcam" else "--"
-            axes.plot(places, values, style, label=label, color=COLOURS[label])
-        axes.set(title=part if len(curves) > 1 else "", xlabel=axes_of.x_label)
+            shown, colour = LINES[label]
+            style = {"Grad-CAM": "-", "random": "--", "centre": ":"}[shown]
+            axes.plot(places, values, style, label=shown, color=colour)
+        title = part.removesuffix("curve").strip() or "signed"
+        axes.set(title=title if len(curves) > 1 else "", xlabel=axes_of.x_label)
         axes.spines[["top", "right"]].set_visible(False)
     all_axes[0][0].set_ylabel(axes_of.y_label)
     all_axes[0][0].legend(frameon=False, fontsize=8)
     path = IMAGES / "metrics" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=110)
     plt.close(figure)
+    Image.open(drawn).convert("RGB").quantize(32).save(path, optimize=True)
 
 
 def read_record() -> dict[str, Any]:

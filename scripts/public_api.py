@@ -209,17 +209,15 @@ def _bound(node: ast.stmt) -> list[str]:
         targets = node.targets
     elif isinstance(node, ast.AnnAssign):
         targets = [node.target]
-    return [inner.id for target in targets for inner in ast.walk(target) if _is_name(inner)]
-
-
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
+    inner = [node for target in targets for node in ast.walk(target)]
+    return [node.id for node in inner if isinstance(node, ast.Name)]
 
 
 def _made(init: Function) -> Iterator[tuple[str, ast.expr | None]]:
     """Go through the public attributes that `__init__` sets, with their annotations."""
     given = {arg.arg: arg.annotation for arg in all_arguments(init)}
     for node in ast.walk(init):
+        pairs: list[tuple[ast.expr, ast.expr | None]]
         if isinstance(node, ast.AnnAssign):
             pairs = [(node.target, node.annotation)]
         elif isinstance(node, ast.Assign):
@@ -231,8 +229,11 @@ def _made(init: Function) -> Iterator[tuple[str, ast.expr | None]]:
         else:
             continue
         for target, annotation in pairs:
-            is_attribute = isinstance(target, ast.Attribute)
-            if is_attribute and ast.unparse(target.value) == "self" and is_public(target.attr):
+            if (
+                isinstance(target, ast.Attribute)
+                and ast.unparse(target.value) == "self"
+                and is_public(target.attr)
+            ):
                 yield target.attr, annotation
 
 

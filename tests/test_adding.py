@@ -65,8 +65,9 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def command(title: str) -> list[str]:
     """Return the arguments of pytest that a section ends with."""
-    (found,) = re.findall(r"`scripts/check ([^`]+)`", section(title))
-    return found.split()
+    found: list[str] = re.findall(r"`scripts/check ([^`]+)`", section(title))
+    assert len(found) == 1
+    return found[0].split()
 
 
 @pytest.mark.parametrize("title", MISTAKES)

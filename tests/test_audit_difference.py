@@ -15,8 +15,8 @@ from helpers.audits import GRID, audit_of, audit_rows, cap_audit, evidence, gone
 from helpers.pages import read
 from limelight.audits.pages.difference_page import difference_html, write_difference
 from limelight.audits.pages.differing import (
-    compare_audits,
     difference_as_dict,
+    difference_of,
     difference_sentence,
 )
 from limelight.audits.results import Audit, Finding
@@ -60,7 +60,7 @@ def with_finding(audit: Audit, predicted: str, title: str) -> Audit:
 def test_accuracy_differs_by_the_photos_that_only_one_is_right_on() -> None:
     right_a = [1.0] * 10 + [0.0] * 10
     right_b = [1.0] * 8 + [0.0] * 2 + [1.0] * 9 + [0.0]
-    found = compare_audits(audit_at((2, 2), right_a), audit_at((2, 2), right_b))
+    found = difference_of(audit_at((2, 2), right_a), audit_at((2, 2), right_b))
     assert len(found) == 20
     assert found.right is not None
     assert (found.right.a.value, found.right.b.value) == (0.5, 0.85)
@@ -72,9 +72,9 @@ def test_accuracy_differs_by_the_photos_that_only_one_is_right_on() -> None:
 
 def test_related_photos_make_the_interval_wider() -> None:
     right_a, right_b = [0.0] * 40, [1.0, 0.0] * 20
-    alone = compare_audits(audit_at((2, 2), right_a), audit_at((2, 2), right_b)).right
+    alone = difference_of(audit_at((2, 2), right_a), audit_at((2, 2), right_b)).right
     groups = {"group": [f"film {number // 2 % 5}" for number in range(40)]}
-    in_films = compare_audits(
+    in_films = difference_of(
         audit_at((2, 2), right_a, **groups),
         audit_at((2, 2), [1.0] * 20 + [0.0] * 20, **groups),
     ).right
@@ -88,7 +88,7 @@ def test_related_photos_make_the_interval_wider() -> None:
 def test_photos_are_paired_by_path_and_else_by_content() -> None:
     a = audit_at((2, 2), [1.0] * 4, photo=["a/0", "a/1", "a/2", "a/3"], digest=list("wxyz"))
     b = audit_at((2, 2), [1.0] * 4, photo=["b/9", "a/1", "a/2", "b/7"], digest=list("zx!w"))
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     pairs = list(zip(found.rows_a.tolist(), found.rows_b.tolist(), strict=True))
     assert pairs == [(0, 3), (1, 1), (3, 0)]
     assert found.changed == 1  # a/2 has another content
@@ -97,7 +97,7 @@ def test_photos_are_paired_by_path_and_else_by_content() -> None:
 def test_copies_are_paired_one_by_one() -> None:
     a = audit_at((2, 2), [1.0] * 3, photo=["a/0", "a/1", "a/2"], digest=["s", "s", "s"])
     b = audit_at((2, 2), [1.0] * 2, photo=["b/0", "b/1"], digest=["s", "s"])
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     assert found.rows_a.tolist() == [0, 1]
     assert found.rows_b.tolist() == [0, 1]
 
@@ -107,7 +107,7 @@ def test_the_heat_that_moved_is_half_the_sum_of_the_changes() -> None:
     maps = spots([(2, 2), (9, 9), (9, 9)])
     maps[2, 2, 2] = 1  # half of the heat stayed
     b = replace(a, rows=replace(a.rows, maps=maps.astype(np.float16)))
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     assert found.moved.tolist() == [0, 1, 0.5]
     (cat,) = found.classes
     assert (cat.name, cat.photos, cat.moved.value) == ("cat", 3, 0.5)
@@ -121,7 +121,7 @@ def test_maps_of_different_grids_are_compared_on_the_finer_one() -> None:
     coarse = audit_rows(
         2, np.ones((2, 7, 7)), photo=["0.jpg", "1.jpg"], predicted=["cat"] * 2, **looks(2)
     )
-    found = compare_audits(a, audit_of(coarse))
+    found = difference_of(a, audit_of(coarse))
     assert found.classes[0].b == pytest.approx(np.full((GRID, GRID), 1 / GRID**2))
     assert found.moved == pytest.approx(1 - 1 / GRID**2)
 
@@ -130,7 +130,7 @@ def test_photos_without_a_map_have_not_moved() -> None:
     a = audit_at((2, 2), [1.0] * 3)
     maps = spots([(2, 2)] * 3)
     maps[1] = 0
-    found = compare_audits(a, replace(a, rows=replace(a.rows, maps=maps.astype(np.float16))))
+    found = difference_of(a, replace(a, rows=replace(a.rows, maps=maps.astype(np.float16))))
     assert np.isnan(found.moved).tolist() == [False, True, False]
     assert found.classes[0].photos == 2
 
@@ -138,7 +138,7 @@ def test_photos_without_a_map_have_not_moved() -> None:
 def test_energy_on_the_objects_is_compared_where_both_have_it() -> None:
     a = audit_at((2, 2), [1.0] * 4, energy_inside=[0.2, 0.4, nan, 0.3])
     b = audit_at((2, 2), [1.0] * 4, energy_inside=[0.5, 0.5, 0.9, nan])
-    found = compare_audits(a, b).energy
+    found = difference_of(a, b).energy
     assert found is not None
     assert found.change.n == 2
     assert found.change.value == pytest.approx(0.2)
@@ -149,11 +149,11 @@ def test_a_finding_at_the_same_places_is_the_same_and_elsewhere_it_is_another() 
     a = with_finding(audit_at((2, 2), right), "dog", "a cap")
     same = with_finding(audit_at((3, 2), right), "dog", "a cap, too")
     other = with_finding(audit_at((11, 11), right), "dog", "a tool")
-    ours, theirs = compare_audits(a, same).findings
+    ours, theirs = difference_of(a, same).findings
     assert (ours.of, ours.same, theirs.of, theirs.same) == ("A", 1, "B", 1)
-    assert [each.same for each in compare_audits(a, other).findings] == [None, None]
+    assert [each.same for each in difference_of(a, other).findings] == [None, None]
     of_cats = with_finding(audit_at((2, 2), [1.0] * 8), "cat", "a cap")
-    assert [each.same for each in compare_audits(a, of_cats).findings] == [None, None]
+    assert [each.same for each in difference_of(a, of_cats).findings] == [None, None]
 
 
 def test_the_heat_at_a_finding_is_that_around_its_peaks() -> None:
@@ -163,11 +163,11 @@ def test_the_heat_at_a_finding_is_that_around_its_peaks() -> None:
     maps[:, 2, 4] = 1  # two cells away
     maps[:, 12, 12] = 1
     b = replace(a, findings=(), rows=replace(a.rows, maps=maps.astype(np.float16)))
-    (found,) = compare_audits(a, b).findings
+    (found,) = difference_of(a, b).findings
     assert found.heat is not None
     assert found.heat.a.value == pytest.approx(1)
     assert found.heat.b.value == pytest.approx(0.25)
-    (backward,) = compare_audits(b, a).findings
+    (backward,) = difference_of(b, a).findings
     assert backward.of == "B"
     assert backward.heat is not None
     assert (backward.heat.a.value, backward.heat.b.value) == pytest.approx((1, 0.25))
@@ -175,13 +175,13 @@ def test_the_heat_at_a_finding_is_that_around_its_peaks() -> None:
 
 def test_marks_of_one_class_that_overlap_are_the_same() -> None:
     audit = with_marks(cap_audit(24))
-    marks = [each for each in compare_audits(audit, audit).findings if each.finding.mark]
+    marks = [each for each in difference_of(audit, audit).findings if each.finding.mark]
     assert [each.same for each in marks] == [2, 2]
     mark = audit.findings[1].mark
     assert mark is not None
     away = replace(mark, box=(0.0, 0.8, 0.1, 0.9))
     moved = replace(audit, findings=(replace(audit.findings[1], mark=away),))
-    last = compare_audits(audit, moved).findings[-1]
+    last = difference_of(audit, moved).findings[-1]
     assert last.same is None
 
 
@@ -189,29 +189,29 @@ def test_audits_without_a_photo_in_common_are_refused() -> None:
     a = audit_at((2, 2), [1.0] * 2)
     b = audit_at((2, 2), [1.0] * 2, photo=["x", "y"], digest=["p", "q"])
     with pytest.raises(OptionError, match="no photo in common"):
-        compare_audits(a, b)
+        difference_of(a, b)
     changed = audit_at((2, 2), [1.0] * 2, digest=["p", "q"])
     with pytest.raises(OptionError, match="2 photos changed since"):
-        compare_audits(a, changed)
+        difference_of(a, changed)
 
 
 def test_audits_of_other_classes_are_refused() -> None:
     a = audit_at((2, 2), [1.0] * 2)
     b = audit_at((2, 2), [1.0] * 2, label=["oak"] * 2, predicted=["oak"] * 2)
     with pytest.raises(OptionError, match="no class in common: 'cat' and others, and 'oak'"):
-        compare_audits(a, b)
+        difference_of(a, b)
 
 
 def test_photos_with_another_label_are_counted() -> None:
     a = audit_at((2, 2), [1.0] * 3)
     b = audit_at((2, 2), [1.0, 0.0, 1.0], label=["cat", "dog", ""])
-    assert compare_audits(a, b).relabelled == 1
+    assert difference_of(a, b).relabelled == 1
 
 
 def test_the_sentence_and_the_plain_values_have_the_figures() -> None:
     a = with_finding(audit_at((2, 2), [0.0] * 10 + [1.0] * 10), "dog", "a cap")
     b = audit_at((9, 9), [1.0] * 20)
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     told = difference_sentence(found)
     assert told.startswith(
         "B is right on 100% [83, 100] and A on 50% [27, 73] of the same 20 photos"
@@ -223,14 +223,14 @@ def test_the_sentence_and_the_plain_values_have_the_figures() -> None:
     assert plain["right"]["change"]["value"] == 0.5
     assert plain["only_b_right"] == [f"{number}.jpg" for number in range(10)]
     assert plain["findings"][0]["heat"]["b"]["value"] == 0
-    neither = compare_audits(audit_at((2, 2), [1.0] * 3), audit_at((2, 2), [1.0] * 3))
+    neither = difference_of(audit_at((2, 2), [1.0] * 3), audit_at((2, 2), [1.0] * 3))
     assert difference_sentence(neither).endswith("0% of the heat moved; neither has a finding.")
 
 
 def test_without_labels_the_heat_is_compared() -> None:
     a = audit_at((2, 2), [nan] * 4, label=[""] * 4, predicted=["cat"] * 4)
     b = audit_at((9, 9), [nan] * 4, label=[""] * 4, predicted=["cat"] * 4)
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     assert found.right is None
     assert difference_sentence(found).startswith("No true classes are known for the same 4 photos")
     assert "Only B is right" not in read(difference_html(found, views())).seen
@@ -239,7 +239,7 @@ def test_without_labels_the_heat_is_compared() -> None:
 def test_the_page_shows_photos_side_by_side(tmp_path: Path) -> None:
     a = with_finding(audit_at((2, 2), [0.0] * 10 + [1.0] * 10), "dog", "a <b>cap</b>")
     b = audit_at((9, 9), [1.0] * 19 + [0.0])
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     path = write_difference(found, views(), tmp_path)
     page = read(path.read_text())
     assert path.name == "difference.html"
@@ -265,7 +265,7 @@ def test_the_page_shows_photos_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_page_of_photos_that_are_gone_says_so() -> None:
-    found = compare_audits(audit_at((2, 2), [0.0] * 3), audit_at((9, 9), [1.0] * 3))
+    found = difference_of(audit_at((2, 2), [0.0] * 3), audit_at((9, 9), [1.0] * 3))
     page = read(difference_html(found, views(gone)))
     assert len(list(page.all("span", "gone"))) == 2 * 6
 
@@ -273,9 +273,9 @@ def test_the_page_of_photos_that_are_gone_says_so() -> None:
 def test_a_network_with_too_few_wrong_answers_is_not_acquitted() -> None:
     a = with_finding(audit_at((2, 2), [0.0] * 10 + [1.0] * 10), "dog", "a cap")
     b = audit_at((9, 9), [1.0] * 19 + [0.0])
-    assert "too few wrong answers" not in difference_sentence(compare_audits(a, b))
+    assert "too few wrong answers" not in difference_sentence(difference_of(a, b))
     untested = replace(b, classes=tuple(replace(each, tested=False) for each in b.classes))
-    found = compare_audits(a, untested)
+    found = difference_of(a, untested)
     assert "(too few wrong answers of B to test)" in difference_sentence(found)
     page = read(difference_html(found, views()))
     assert "B has too few wrong answers to test" in page.one("section", "warnings").seen
@@ -286,7 +286,7 @@ def test_audits_are_told_apart_by_their_folders() -> None:
         replace(audit_at((2, 2), [1.0] * 3), run={"folder": name, "model": "people"})
         for name in ("biased", "fair")
     )
-    found = compare_audits(a, b)
+    found = difference_of(a, b)
     first, second = read(difference_html(found, views())).all("dl", "facts")
     assert ("biased" in first.seen, "fair" in second.seen) == (True, True)
     plain = difference_as_dict(found)

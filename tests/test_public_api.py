@@ -62,7 +62,7 @@ def parts(package: Package) -> Iterator[Part]:
                     yield Part(f"{name}.{member}", method)
 
 
-def annotations(package: Package) -> Iterator[tuple[str, str, ast.expr | None]]:
+def all_types(package: Package) -> Iterator[tuple[str, str, ast.expr | None]]:
     """Go through all types: where they stand, in which module, and what is written."""
     for path, (module, node) in ((part.path, _fields(part.definition)) for part in parts(package)):
         if isinstance(node, Function):
@@ -92,13 +92,13 @@ def _marks(node: Function) -> list[str]:
 
 def untyped(package: Package) -> list[str]:
     """Return parameters, returns and attributes without a type."""
-    return [where for where, _, annotation in annotations(package) if annotation is None]
+    return [where for where, _, annotation in all_types(package) if annotation is None]
 
 
 def leaks(package: Package) -> dict[str, list[str]]:
     """Return classes without a public name, and `_private` aliases, with who mentions them."""
     found = dict[str, list[str]]()
-    for where, module, annotation in annotations(package):
+    for where, module, annotation in all_types(package):
         for path in _unnamed(package, module, annotation, set()):
             found.setdefault(path, []).append(where)
     return found

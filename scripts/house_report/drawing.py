@@ -122,14 +122,12 @@ def house_svg(lines: Mapping[str, int], arrows: Sequence[tuple[int, int]]) -> st
         f'<text class="title" x="16" y="{y + 12 + 15 * number:g}">{note}</text>'
         for number, note in enumerate(notes)
     ]
-    height = y + 38
+    size = f'width="{_WIDTH}" height="{y + 38:g}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" '
-        f'width="{_WIDTH}" height="{height:g}" role="img" aria-label="The rooms of limelight">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y + 38:g}" {size} '
+        'role="img" aria-label="The rooms of limelight">\n'
         f"<style>{_STYLE}</style>\n"
-        f'<rect class="paper" width="{_WIDTH}" height="{height:g}" rx="6"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'<rect class="paper" {size} rx="6"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 

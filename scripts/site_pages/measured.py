@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from limelight.methods import METHODS
+
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 #: The networks of docs/choose.json that have learned something, and where they are described.
@@ -31,7 +33,7 @@ class MeasuredRow(NamedTuple):
         method: The method's name, with its options.
         metric: The metric's name, with its options.
         network: The network.
-        place: Where it was cut: a layer, `fused`, or the input; "" where that is the last layer.
+        place: Where it was cut: a layer, fused layers, or the input.
         n: How many maps, of how many images.
         own, random, centre: The means of the map and of the controls, as text.
         lead: By how much it is better than the better control, with its interval, as text.
@@ -132,7 +134,7 @@ def _of_measure_page() -> Iterator[MeasuredRow]:
                 method.strip("`"),
                 metric,
                 _EMBEDDED,
-                "",
+                _usual_place(method.strip("`")),
                 n.replace(" of ", " maps of "),
                 own,
                 random,
@@ -141,6 +143,12 @@ def _of_measure_page() -> Iterator[MeasuredRow]:
                 beats,
                 _MEASURED_PAGE,
             )
+
+
+def _usual_place(method: str) -> str:
+    """Return where a map is made if no layer is named."""
+    place = METHODS[method.partition(":")[0]].place
+    return "the last layer" if place == "layer" else "the input"
 
 
 def _of_choices() -> Iterator[MeasuredRow]:
@@ -181,7 +189,8 @@ def _sanity_of_measure_page() -> Iterator[SanityRow]:
             n = head[0].rpartition(" = ")[2]
             for method, likeness, _, _, verdict in rows:
                 name = method.strip("`")
-                yield SanityRow(name, _EMBEDDED, likeness, n, verdict, _MEASURED_PAGE)
+                where = f"{_EMBEDDED}, {_usual_place(name)}"
+                yield SanityRow(name, where, likeness, n, verdict, _MEASURED_PAGE)
 
 
 def _sanity_of_choices() -> Iterator[SanityRow]:
@@ -207,7 +216,8 @@ def _costs_of_pictures() -> Iterator[CostRow]:
 
 def where_cut(network: str, layer: str) -> str:
     """Return the name of a network and where it is cut."""
-    return f"{network}, the input" if layer == "<input>" else f"{network}, `{layer}`"
+    name = _EMBEDDED if network == "efficientnet-lite0" else network
+    return f"{name}, the input" if layer == "<input>" else f"{name}, `{layer}`"
 
 
 def _costs_of_benchmarks() -> Iterator[CostRow]:

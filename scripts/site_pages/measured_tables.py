@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from site_pages.markdown import code, file_of, table
 from site_pages.measured import MeasuredRow, SanityRow
 
+#: What the pages with measured values are called.
+TITLES = {
+    "measure.md": "Is the map true?",
+    "choose.md": "Which map for my network?",
+    "benchmarks.md": "Benchmarks",
+}
+
 _LEAD = (
     "*Lead* is by how much the map is better than the better control, image by image, with its "
     "95 % interval."
@@ -17,7 +24,7 @@ def measured_table(found: Sequence[MeasuredRow], *, by_metric: bool) -> str:
     """Return a table of measured values: of one method by metric, or of one metric by method."""
     rows = []
     for each in found:
-        where = f"{each.network}, {each.place}" if each.place else each.network
+        where = f"{each.network}, {each.place}"
         first = link("metrics", each.metric) if by_metric else link("methods", each.method)
         values = (each.n, each.own, each.random, each.centre, each.lead, each.beats_chance)
         rows.append((first, where, *values))
@@ -45,5 +52,5 @@ def link(folder: str, name: str) -> str:
 def sources(found: Sequence[MeasuredRow | SanityRow]) -> str:
     """Return links to the pages that say how something was measured."""
     pages = dict.fromkeys(each.page for each in found)
-    links = " and ".join(f"[{page.partition('#')[0]}](../{page})" for page in pages)
+    links = " and ".join(f"[{TITLES[page.partition('#')[0]]}](../{page})" for page in pages)
     return f"How this was measured: {links}."

@@ -8,20 +8,20 @@ from limelight.methods.method import CutPlace, Method
 from limelight.peer_names import GRAD_CAM_METHODS, TORCHCAM_METHODS
 from site_pages.markdown import code, file_of, page, table
 from site_pages.measured import (
+    DOCS,
     cost_rows,
     measured_rows,
     of_row,
     record,
     sanity_rows,
 )
-from site_pages.measured_tables import measured_table, sanity_table, sources
+from site_pages.measured_tables import TITLES, measured_table, sanity_table, sources
 from site_pages.row_words import METHOD_SIGNS, METHOD_WORDS
 from site_pages.rows import departures_part, formula_part, options_part, prose
 
 #: What a method needs besides the activations, in words.
 NEEDS: dict[EvidenceKind, str] = {
-    "gradients": "the gradient of the score at the layer, so a network through which gradients "
-    "flow: not a quantised one, nor one under `torch.inference_mode`",
+    "gradients": "the gradient of the score at the layer, so not a quantised network",
     "curvature": "the second derivative of the score at the layer",
     "class weights": "a head that is a mean over the cells and one linear layer, whose weights it "
     "reads",
@@ -129,11 +129,12 @@ def method_page(row: Method) -> str:
         ("Measured", measured_part(row)),
         ("How to call it", call_part(row)),
         ("In other libraries", peers_part(row)),
-        ("Paper", departures_part(row, "methods.md", _MORE)),
+        ("Paper", departures_part(row, "methods.md", _AS_THERE, _MORE)),
     ]
     return page(row.name, prose(row)[0], sections)
 
 
+_AS_THERE = "No departure from it is known; the raw map comes before a ReLU and a scaling."
 _MORE = "[Methods](../methods.md) has what all methods share, and where other libraries differ."
 
 
@@ -153,20 +154,36 @@ def maps_part(row: Method) -> str:
         f"{each['shown']} (`{each['label']}`, probability {each['probability']:.2f})"
         for each in inputs
     )
-    failed = [
+    remarks = [
         f"The {place} map has the status [`{status}`](../errors.md#status-{status})."
         for place, status in zip(("first", "second", "third"), found["status"], strict=True)
         if status != "ok"
     ]
+    alike = [
+        f"[{code(other)}]({file_of(other)}.md)"
+        for other in known["methods"]
+        if other != row.name and _picture(other) == _picture(row.name)
+    ]
+    if alike:
+        remarks.append(f"Those of {', '.join(alike)} are the same on this network.")
+    if found.get("alone"):
+        remarks.append(
+            "The maps are drawn without the photos, as they are too fine to be seen over them, and "
+            "so bright that a hundredth of the pixels have the last colour."
+        )
     where = "the image" if found["layer"] == "<input>" else f"`{found['layer']}`"
     picture = f"![The maps of {row.name} on {', '.join(each['shown'] for each in inputs)}.]"
     return "\n\n".join(
         [
             f"{picture}(../images/methods/{file_of(row.name)}.jpg)",
             f"From left to right: {explained}, explained at {where} of {scene['about']}. "
-            f"{' '.join(failed)}".strip(),
+            f"{' '.join(remarks)}".strip(),
         ]
     )
+
+
+def _picture(name: str) -> bytes:
+    return (DOCS / "images" / "methods" / f"{file_of(name)}.jpg").read_bytes()
 
 
 def needs_part(row: Method) -> str:
@@ -187,7 +204,7 @@ def cost_part(row: Method) -> str:
             code(each.method),
             each.network,
             f"{each.runs:.1f}" if each.runs < 100 else f"{each.runs:.0f}",
-            f"[{each.page.partition('.')[0]}](../{each.page})" if each.page else "here",
+            f"[{TITLES[each.page.partition('#')[0]]}](../{each.page})" if each.page else "here",
         )
         for each in found
     ]

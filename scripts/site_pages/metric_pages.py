@@ -116,7 +116,7 @@ def metric_page(row: Metric) -> str:
         ("Cost", COSTS[row.name]),
         ("Measured", measured_part(row)),
         ("How to call it", call_part(row)),
-        ("Paper", departures_part(row, "measure.md", _MORE)),
+        ("Paper", departures_part(row, "measure.md", _AS_THERE, _MORE)),
     ]
     return page(row.name, prose(row)[0], sections)
 
@@ -125,6 +125,7 @@ _READ = (
     "Compare image by image with the controls, never mean by mean: "
     "[how to read metrics](../measure.md#how-to-read-them)."
 )
+_AS_THERE = "No departure from it is known."
 _MORE = "[Is the map true?](../measure.md) has all metrics, and how often their intervals hold."
 
 

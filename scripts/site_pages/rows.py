@@ -39,23 +39,28 @@ def options_part(row: Entry, kind: str) -> str:
     rows = [
         (
             code(name),
-            code(str(default).lower() if isinstance(default, bool) else str(default) or '""'),
+            code(_shown(default)),
             expected_value(name, default),
             option_words(row.name, name),
         )
         for name, default in row.known_options.items()
     ]
     name, default = next(iter(row.known_options.items()))
-    setting = f"{row.name}:{name}={str(default).lower()}" if default not in (None, "") else ""
-    example = f" Set them behind the name, as in `{setting}`." if setting else ""
-    return table(("option", "default", "takes", "what it sets"), rows) + f"\n\n{example}".rstrip()
+    setting = f"{row.name}:{name}={_shown(default)}" if default not in (None, "") else ""
+    example = f"Set them behind the name, as in `{setting}`." if setting else ""
+    return f"{table(('option', 'default', 'takes', 'what it sets'), rows)}\n\n{example}"
 
 
-def departures_part(row: Entry, page: str, more: str) -> str:
-    """Return where limelight departs from a row's paper."""
+def _shown(value: object) -> str:
+    """Return a value of an option as the command line takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value) or '""'
+
+
+def departures_part(row: Entry, page: str, otherwise: str, more: str) -> str:
+    """Return where limelight departs from a row's paper; `otherwise` if it does not."""
     found = departures(page, row.name)
     if not found:
-        return f"{row.paper}.\n\nlimelight computes what the paper says. {more}"
+        return f"{row.paper}.\n\n{otherwise} {more}"
     rows = [(each["names"], each["paper"], each["here"], each["why"]) for each in found]
     head = ("of", "the paper", "here", "why")
     return f"{row.paper}.\n\nWhere limelight departs from it:\n\n{table(head, rows)}\n\n{more}"

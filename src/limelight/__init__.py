@@ -7,6 +7,7 @@
 Cut the network at a layer: `A = body(x)`, `y = head(A)`. Everything else is arithmetic on A.
 """
 
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.audits.pipeline import (
         audit as audit,
         audit_again as audit_again,
-        compare_runs as compare_runs,
+        compare_audits as compare_audits,
     )
     from limelight.audits.results import Audit as Audit, Finding as Finding
     from limelight.comparison import Comparison as Comparison, compare as compare
     from limelight.concepts import Factorization as Factorization, factorize as factorize
+    from limelight.deprecations import LimelightDeprecationWarning as LimelightDeprecationWarning
     from limelight.errors import LimelightError as LimelightError
     from limelight.evidence import (
         Attention as Attention,
@@ -114,12 +116,14 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
         explain as explain,
         explain_each as explain_each,
     )
+    from limelight.provenance import Provenance as Provenance
     from limelight.recipe import Part as Part, Recipe as Recipe
     from limelight.regions.explained_regions import ExplainedRegions as ExplainedRegions
     from limelight.regions.heat_regions import (
         HeatRegion as HeatRegion,
         ImageRegions as ImageRegions,
     )
+    from limelight.repetition import explain_again as explain_again
     from limelight.runtime.cells import (
         CellPlaces as CellPlaces,
         where_cells_look as where_cells_look,
@@ -164,9 +168,12 @@ if TYPE_CHECKING:  # for type checkers, and for tools that read what a program i
     from limelight.web.settings import Limits as Limits, PageSettings as PageSettings
     from limelight.window_scores import WindowScores as WindowScores
 
+# What is decided is logged, and nothing is shown unless the program asks: docs/logging.md.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 #: The public names, by the module that defines them.
 _PUBLIC_NAMES = {
-    "audits.pipeline": ("audit", "audit_again", "compare_runs"),
+    "audits.pipeline": ("audit", "audit_again", "compare_audits"),
     "audits.pages.differing": ("AuditDifference",),
     "audits.results": ("Audit", "Finding"),
     "comparison": (
@@ -177,6 +184,7 @@ _PUBLIC_NAMES = {
         "Factorization",
         "factorize",
     ),
+    "deprecations": ("LimelightDeprecationWarning",),
     "errors": ("LimelightError",),
     "evidence": (
         "Attention",
@@ -265,6 +273,7 @@ _PUBLIC_NAMES = {
         "explain",
         "explain_each",
     ),
+    "provenance": ("Provenance",),
     "recipe": (
         "Part",
         "Recipe",
@@ -274,6 +283,7 @@ _PUBLIC_NAMES = {
         "HeatRegion",
         "ImageRegions",
     ),
+    "repetition": ("explain_again",),
     "runtime.cells": (
         "CellPlaces",
         "where_cells_look",
@@ -337,6 +347,7 @@ __all__ = sorted(_MODULE_OF, key=lambda name: (not name.isupper(), name))  # noq
 
 def __getattr__(name: str) -> Any:
     """Load a public name, or a module, when it is first asked for: torch alone takes seconds."""
+    from limelight.deprecations import replacement
     from limelight.misnamed import missing_name, refuse_calls
 
     if name in _MODULE_OF:
@@ -344,6 +355,8 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         refuse_calls()
         return value
+    if (new := replacement(name)) is not None:
+        return __getattr__(new)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         module = import_module(f"{__name__}.{name}")
         refuse_calls()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -29,6 +31,8 @@ from limelight.target_evidence import TargetEvidence
 from limelight.targets import FixedScore, Scores, ScoreTarget
 from limelight.targets.box_table import mirrored
 from limelight.targets.outputs import Detected
+
+_log = logging.getLogger(__name__)
 
 #: The default method, and that of a score that is read at one place. They read the same evidence.
 DEFAULT = METHODS["gradcam"]
@@ -162,7 +166,7 @@ def apply_method(
             walkthrough passes a function that also notes what the method adds up.
     """
     cut, scores, options = target_evidence.cut, target_evidence.scores, target_evidence.options
-    name, completeness_gap = str(method), None
+    name, completeness_gap, started = str(method), None, time.perf_counter()
     if options.eigen:
         name = f"{name}, eigen"
     with torch.inference_mode(False), torch.set_grad_enabled(options.differentiable):
@@ -193,6 +197,10 @@ def apply_method(
         )
         # 3. The heatmap.
         heatmap = to_heatmap(raw, cut.image.shape[2:], status, span)
+    seconds = time.perf_counter() - started
+    _log.info(
+        "%s at %s: %.3f s, %s", name, cut.layer, seconds, ", ".join(each.name for each in status)
+    )
     return Explanation(
         raw=raw,
         heatmap=heatmap,

@@ -26,10 +26,11 @@ from limelight.metrics.metric import Metric
 from limelight.metrics.objects import MasksOrBoxes, Objects
 from limelight.metrics.run import check_metrics, measure_all
 from limelight.misnamed import KnownAttributes, checked_arguments
-from limelight.models.network import Images, Model, read_subject
+from limelight.models.network import Images, Model, read_subject, with_own_input
 from limelight.options import Options
 from limelight.pipeline import Skipped, explain_many, sort_results
 from limelight.progress import ProgressCallback
+from limelight.provenance import Provenance
 from limelight.targets import LogitsKey, Target, as_target
 
 if TYPE_CHECKING:
@@ -337,6 +338,8 @@ def compare(
             objects=objects,
         )
     )
+    provenance = Provenance.of(with_own_input(model))
+    explanations = tuple(replace(each, provenance=provenance) for each in explanations)
     return Comparison(explanations, skipped, measured).drawn_on(subject.crops)
 
 

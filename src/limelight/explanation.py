@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch import Tensor, nn
 
 from limelight import files, map_views
 from limelight.drawing import as_pictures
 from limelight.errors import OutputError
-from limelight.explanation_arrays import PhotoHeatmap, explanation_arrays, photo_heatmaps
+from limelight.explanation_arrays import (
+    PhotoHeatmap,
+    explanation_arrays,
+    photo_heatmaps,
+    rows_of_fields,
+)
 from limelight.explanation_pictures import (
     FORMATS,
     OPACITY,
@@ -25,6 +29,7 @@ from limelight.explanation_pictures import (
 )
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.finish import AxisSpan, FinishedInPieces
+from limelight.manifests import manifest_of
 from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
@@ -33,8 +38,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.models.network import Network
     from limelight.photos.crops import CroppedPhoto
     from limelight.photos.geometry import Geometry
+    from limelight.provenance import Provenance
     from limelight.recipe import Recipe
     from limelight.regions import ExplainedRegions, PixelsOf, ThresholdRule
     from limelight.render import Alpha
@@ -74,6 +81,7 @@ class Explanation(KnownAttributes):
             one per image, None where it is not known; else None.
         picture: Which of the model's input tensors `image` is, from 0, where it takes several.
         windows: By `tiles`, the windows and their scores, of which `score` is the highest; or None.
+        provenance: Which network made the maps; None where that is not known.
     """
 
     raw: Tensor
@@ -95,6 +103,7 @@ class Explanation(KnownAttributes):
     geometry: tuple[Geometry | None, ...] | None = None
     picture: int = 0
     windows: WindowScores | None = None
+    provenance: Provenance | None = None
 
     @property
     def photos(self) -> tuple[Image, ...] | None:
@@ -122,27 +131,7 @@ class Explanation(KnownAttributes):
         """
         if not -len(self) <= image < len(self):
             raise IndexError(f"There are {len(self)} images; there is no image {image}.")
-        b = image % len(self)
-        rows = slice(b, b + 1)
-        return replace(
-            self,
-            raw=self.raw[rows],
-            heatmap=self.heatmap[rows],
-            score=self.score[rows],
-            index=None if self.index is None else self.index[rows],
-            label=self.label[rows],
-            status=self.status[rows],
-            image=self.image[rows],
-            completeness_gap=None if self.completeness_gap is None else self.completeness_gap[rows],
-            region=None if self.region is None else self.region[rows],
-            crops=None if self.crops is None else self.crops[rows],
-            geometry=None if self.geometry is None else self.geometry[rows],
-            windows=None if self.windows is None else self.windows.of_image(b),
-            recipe=None if self.recipe is None else self.recipe.of_image(b, self.image.ndim - 2),
-            output=pytree.tree_map_only(
-                Tensor, lambda t: t[rows] if t.ndim and len(t) == len(self) else t, self.output
-            ),
-        )
+        return replace(self, **rows_of_fields(self, image % len(self)))
 
     def drawn_on(
         self,
@@ -281,6 +270,20 @@ class Explanation(KnownAttributes):
 
         return tables.explanation_rows(self, photos, objects=objects, first=first)
 
+    def manifest(
+        self, model: nn.Module | Network | None = None, photos: Sequence[str | Path] | None = None
+    ) -> dict[str, Any]:
+        """Return, as plain values, all that `explain_again` needs; docs/manifest.md has the keys.
+
+        Args:
+            model: The network that was explained, for the digest of its weights; None without.
+            photos: The files of the photos, one per image, where they are not known.
+
+        Raises:
+            InputError: There is not one photo for each image.
+        """
+        return manifest_of(self, model, photos)
+
     def to_frame(
         self, photos: Sequence[str] | None = None, *, objects: Tensor | None = None
     ) -> pandas.DataFrame:
@@ -361,7 +364,8 @@ class Explanation(KnownAttributes):
         path = Path(path)
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
-            return files.write_arrays(path, *explanation_arrays(self, whole=whole))
+            arrays, names = explanation_arrays(self, whole=whole)
+            return files.write_arrays(path, arrays, names | {"manifest": self.manifest()})
         from limelight import render
 
         if picture in ("figure", "signed"):

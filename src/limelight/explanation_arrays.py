@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from limelight.drawing import Drawable, Explained, check_whole, heatmap_on_photo
 from limelight.photos.crops import CroppedPhoto
@@ -34,6 +35,28 @@ def photo_heatmaps(explanation: Explained) -> list[PhotoHeatmap]:
     """Return the heatmap of each whole photo, as `Explanation.photo_heatmaps` says."""
     check_whole(explanation.crops, whole=True)
     return [photo_heatmap(explanation[b], crop) for b, crop in enumerate(explanation.crops or ())]
+
+
+#: The fields of an `Explanation` with a row for each image.
+_BY_IMAGE = (
+    *("raw", "heatmap", "score", "index", "label", "status", "image", "completeness_gap"),
+    *("region", "crops", "geometry"),
+)
+
+
+def rows_of_fields(explanation: Any, b: int) -> dict[str, Any]:
+    """Return the fields of an `Explanation` that have a row for each image, for image b alone."""
+    rows, count = slice(b, b + 1), len(explanation)
+    values = {name: getattr(explanation, name) for name in _BY_IMAGE}
+    windows, recipe = explanation.windows, explanation.recipe
+    return {
+        **{name: None if value is None else value[rows] for name, value in values.items()},
+        "windows": None if windows is None else windows.of_image(b),
+        "recipe": None if recipe is None else recipe.of_image(b, explanation.image.ndim - 2),
+        "output": pytree.tree_map_only(
+            Tensor, lambda t: t[rows] if t.ndim and len(t) == count else t, explanation.output
+        ),
+    }
 
 
 def explanation_arrays(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from limelight import fusion
 from limelight.ahead import Room
+from limelight.deprecations import old_arguments
 from limelight.errors import PhotoError
 from limelight.explanation import Explanation
 from limelight.inputs import ModelInputs
@@ -34,6 +35,7 @@ from limelight.photos.preprocess import bytes_of_input, bytes_to_draw_on
 from limelight.photos.windowed import open_windows
 from limelight.pipeline import as_layers, explain_layers, explain_pictures, named_method
 from limelight.progress import ProgressCallback
+from limelight.provenance import Provenance
 from limelight.runtime.memory_format import suits_channels_last
 from limelight.targets import LogitsKey, ScoreTarget, Target, as_target
 from limelight.tiling.inputs import PhotoWindows
@@ -102,10 +104,11 @@ def _without_pixels(explanation: Explanation) -> Explanation:
 MANY_PHOTOS = 32
 
 
+@old_arguments
 @checked_arguments
 def explain_photos(
     network: Network,
-    paths: Sequence[str | Path],
+    photos: Sequence[str | Path],
     targets: Sequence[Target] = (None,),
     *,
     method: str | Method | None = None,
@@ -139,7 +142,7 @@ def explain_photos(
 
     Args:
         network: From `load_model`, or a `Network` around your own model.
-        paths: The photos, and what else `load_photo` reads. Of a file that holds several pictures,
+        photos: The files, and what else `load_photo` reads. Of a file that holds several pictures,
             each is explained by itself; a network of volumes takes it as a whole.
         targets: What to explain of each photo.
         method: A name in METHODS, with options if any, or a row of METHODS; None for the default
@@ -168,12 +171,14 @@ def explain_photos(
         progress=progress,
     )
     rules, several = list(map(as_target, targets)), isinstance(layer, list | tuple)
-    layers = as_layers(layer)
+    layers, made_by = as_layers(layer), Provenance.of(network, views)
     if isinstance(views, Tiles):
         how = fuse if several else None
-        yield from _explain_by_tiles(network, paths, rules, method_row, layers, how, views, options)
+        yield from _explain_by_tiles(
+            network, photos, rules, method_row, layers, how, views, options
+        )
         return
-    worth_a_trial = network.preprocess.size is not None and len(paths) >= MANY_PHOTOS
+    worth_a_trial = network.preprocess.size is not None and len(photos) >= MANY_PHOTOS
     caller_gives_back = room is not None
     room = room or Room(PHOTO_BYTES)
 
@@ -183,13 +188,15 @@ def explain_photos(
             inputs = inputs.on(inputs.image.contiguous(memory_format=torch.channels_last))
         by_layer = explain_layers(network.model, inputs, rules, method_row, layers, options)
         by_target = [
-            fusion.fuse(at_layers, fuse) if several else at_layers[0]
+            replace(fusion.fuse(at_layers, fuse) if several else at_layers[0], provenance=made_by)
             for at_layers in zip(*by_layer, strict=True)
         ]
         return (tuple(explanation[row] for explanation in by_target) for row in range(len(images)))
 
     # 1. Photos are decoded while the loop's body works on the batch before.
-    for loaded in prepared(pictures_of(paths, network), network.preprocess, batch=batch, room=room):
+    for loaded in prepared(
+        pictures_of(photos, network), network.preprocess, batch=batch, room=room
+    ):
         # 2. The explanations of the batch.
         done = deque(found for images in input_batches(loaded) for found in explain_batch(images))
         # 3. The results, one by one.
@@ -233,7 +240,10 @@ def _explain_by_tiles(
             yield PhotoResult(path, None, (), error)
             continue
         explanations = tuple(
-            at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse)
+            replace(
+                at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse),
+                provenance=Provenance.of(network, tiles),
+            )
             for at_layers in zip(*by_layer, strict=True)
         )
         crop = None

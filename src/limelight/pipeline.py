@@ -28,10 +28,11 @@ from limelight.methods.fusing import Fusion, check_fusion
 from limelight.methods.tiles import Tiles
 from limelight.methods.views import Views
 from limelight.misnamed import checked_arguments
-from limelight.models.network import Images, Model, Subject
+from limelight.models.network import Images, Model, Subject, with_own_input
 from limelight.options import Options
 from limelight.pixels import input_problem
 from limelight.progress import ProgressCallback
+from limelight.provenance import Provenance
 from limelight.runtime.cut import Cut
 from limelight.runtime.record import chosen_layer
 from limelight.runtime.unwrap import unwrap
@@ -136,7 +137,8 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    return explanation.drawn_on(subject.crops, subject.geometry)
+    provenance = Provenance.of(with_own_input(model), views)
+    return replace(explanation, provenance=provenance).drawn_on(subject.crops, subject.geometry)
 
 
 @checked_arguments
@@ -177,8 +179,10 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
+    provenance = Provenance.of(with_own_input(model), views)
     return MapList(
-        explanation.drawn_on(subject.crops, subject.geometry) for explanation in explanations
+        replace(each, provenance=provenance).drawn_on(subject.crops, subject.geometry)
+        for each in explanations
     )
 
 

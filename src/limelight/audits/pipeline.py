@@ -16,7 +16,7 @@ from limelight.audits.data.truth import Labels, Truth, with_truth
 from limelight.audits.data.urls import is_url
 from limelight.audits.data.views import PhotoViews
 from limelight.audits.pages.difference_page import write_difference
-from limelight.audits.pages.differing import AuditDifference, compare_audits
+from limelight.audits.pages.differing import AuditDifference, difference_of
 from limelight.audits.pages.files import write_files, write_findings
 from limelight.audits.results import Audit
 from limelight.audits.rows.facts import RunFacts, read_facts
@@ -204,7 +204,7 @@ def audit_again(
 
 
 @checked_arguments
-def compare_runs(
+def compare_audits(
     first: str | Path,
     second: str | Path,
     out: str | Path,
@@ -228,7 +228,7 @@ def compare_runs(
         (a, views), (b, other_views) = (
             _searched_again(open_folder(place), store, seed, progress) for place in (first, second)
         )
-        difference = compare_audits(a, b)
+        difference = difference_of(a, b)
         write_files(
             open_folder(out),
             lambda folder: write_difference(

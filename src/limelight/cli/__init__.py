@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from limelight.cli.log_output import log_to_stderr
 from limelight.cli.output import Console, for_a_machine, for_people
 from limelight.cli.typer_app import LazyCommands, load_command, run_app
 
@@ -41,6 +43,8 @@ COMMANDS = {
     "once.",
     "run": "Explain PHOTO with a FILE of `limelight export`: with onnxruntime, without torch.",
     "doctor": "Examine the installation, or with --model your own network, and say what to mend.",
+    "skill": "Print the skill file: for coding assistants, which call of limelight answers which "
+    "question.",
     "models": "List the networks that --model knows by name.",
     "methods": "List the methods: what each computes, when to use it, and when not to.",
     "metrics": "List the metrics: what each computes, when to use it, and when not to.",
@@ -68,22 +72,44 @@ def _print_version(wanted: bool) -> None:
         from limelight.version import __version__
 
         Console().print(f"limelight {__version__}", highlight=False)
+        if {"-v", "-vv", "--verbose"} & set(sys.argv[1:]):
+            from limelight.examination.packages import installed_version
+
+            Console().print(f"torch {installed_version('torch')}", highlight=False)
+            Console().print(f"Python {platform.python_version()}", highlight=False)
+            Console().print(platform.platform(), highlight=False)
         raise typer.Exit
 
 
 @app.callback()
 def _options(
+    context: typer.Context,
     _show_version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version; with --verbose also those of torch, Python and the system.",
         ),
     ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            help="Say on stderr what is decided: layer, method, seconds; -vv also what is "
+            "recorded, measured and run.",
+        ),
+    ] = 0,
     _traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error came from, for a bug report.")
     ] = False,
 ) -> None:
     """See what a neural network looked at."""
+    if verbose:
+        context.call_on_close(log_to_stderr(verbose))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @checked_arguments
 def examine(
     model: Model | None = None,
-    images: Images | None = None,
+    inputs: Images | None = None,
     *,
     target: Target = None,
     layer: Layer | None = None,
@@ -39,7 +39,7 @@ def examine(
 
     Args:
         model: As in `explain`; None for the installation.
-        images: As in `explain`. A `Network` without them is shown a sample photo.
+        inputs: As in `explain`. A `Network` without them is shown a sample photo.
         target, layer, output: As in `explain`.
         seconds: How long the test with random weights may take, about.
 
@@ -48,7 +48,7 @@ def examine(
             model; or as `explain`.
     """
     if model is None:
-        if images is not None:
+        if inputs is not None:
             from limelight.errors import InputError
 
             raise InputError(
@@ -59,6 +59,6 @@ def examine(
     from limelight.examination.own_network import examine_network
 
     found = examine_network(
-        model, images, target=target, layer=layer, output=output, seconds=seconds
+        model, inputs, target=target, layer=layer, output=output, seconds=seconds
     )
     return Examination(tuple(found))

@@ -123,7 +123,7 @@ def signed(component: Tensor, contributions: Tensor) -> Tensor:
     for product in (component * mean, subtract_mean(component[..., None])[..., 0] * mean):
         correlation = product.sum(1)
         sign = torch.where(correlation.abs() > noise, correlation, sign)
-    return torch.where(sign < 0, -1, 1).to(component)[:, None] * component
+    return torch.where(sign < 0, -1, 1)[:, None] * component
 
 
 def subtract_mean(samples: Tensor) -> Tensor:

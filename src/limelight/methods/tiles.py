@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from limelight.errors import OptionError
 
@@ -46,6 +47,12 @@ class Tiles:
     def name(self) -> str:
         """Their name in VIEWS."""
         return "tiles"
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """The name in VIEWS and the arguments that make the same tiles again, as plain values."""
+        size = list(self.size) if isinstance(self.size, tuple) else self.size
+        return {"tiles": {"size": size, "overlap": self.overlap}}
 
     def size_for(self, axes: int, default: Sequence[int] | None) -> tuple[int, ...]:
         """Return the window's size along each axis of a picture.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -45,6 +45,8 @@ class Views:
             the scores, `[V, B]`.
         spatial: Whether outputs with the image's axes have to be brought back too.
         keeps_positive: Whether `join` leaves out what speaks against the score.
+        made_with: The name in VIEWS and the arguments that make the same views again, as plain
+            values; None for views of the user's own.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Views:
     join: Callable[[Tensor, Tensor], Tensor]
     spatial: bool = False
     keeps_positive: bool = False
+    made_with: Mapping[str, Any] | None = None
 
 
 def flips(*axes: int) -> Views:
@@ -89,7 +92,8 @@ def flips(*axes: int) -> Views:
             views.append(View(turn, turn, tuple(turned)))
         return views
 
-    return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True)
+    made_with = {"flips": {"axes": list(chosen)}}
+    return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True, made_with=made_with)
 
 
 def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views:
@@ -115,7 +119,8 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
 
         return [View(partial(noisy, draw=draw), _same) for draw in drawn]
 
-    return Views(f"{samples} noisy copies", make, _mean)
+    made_with = {"noise": {"samples": samples, "deviation": deviation, "seed": seed}}
+    return Views(f"{samples} noisy copies", make, _mean, made_with=made_with)
 
 
 def scales(count: int = 4, *, growth: float = 0.5) -> Views:
@@ -139,7 +144,10 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
             windows += [_window(size, large, place) for place in product(*starts)]
         return windows
 
-    return Views(f"{count} scales", make, _mean_of_positive, keeps_positive=True)
+    made_with = {"scales": {"count": count, "growth": growth}}
+    return Views(
+        f"{count} scales", make, _mean_of_positive, keeps_positive=True, made_with=made_with
+    )
 
 
 #: The kinds of views, by the name that `--views` takes.
@@ -162,6 +170,16 @@ def find_views(text: str) -> Views | Tiles:
     name = find_name(VIEWS, "kind of views", name)
     check_options(name, options_of(VIEWS[name]), options)
     return VIEWS[name](**options)
+
+
+def views_from_plain(value: Mapping[str, Any]) -> Views | Tiles:
+    """Return the views that `made_with` describes."""
+    ((name, arguments),) = value.items()
+    if name == "flips":
+        return flips(*arguments["axes"])
+    if name == "tiles" and isinstance(arguments["size"], list):
+        arguments = {**arguments, "size": tuple(arguments["size"])}
+    return VIEWS[name](**arguments)
 
 
 def _check_view_options(views: Callable[..., Views], **options: Any) -> None:

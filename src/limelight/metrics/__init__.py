@@ -55,8 +55,8 @@ METRICS: dict[str, Metric] = {
             formula="area under f(blurred x with the highest M sharp)",
             paper="Petsiuk et al. 2018, RISE",
             use="Is what lights up enough to bring the score back? The one to start with.",
-            avoid="Where what a blur leaves speaks for the class: it ranks maps the wrong way "
-            "round there; and alone.",
+            avoid="Alone; and where what a blur leaves speaks for the class, as it ranks maps the "
+            "wrong way round there.",
         ),
         Metric(
             name="road",

@@ -11,6 +11,7 @@ package.module:factory       your own: a function that returns an nn.Module or a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from limelight.models.network import Network
 from limelight.models.placement import library_defaults, place
 from limelight.photos.preprocess import Preprocess
 from limelight.targets.class_names import read_class_names
+
+_log = logging.getLogger(__name__)
 
 #: What a name of a library's network begins with; another colon is that of a factory.
 _LIBRARIES = ("hf:", "open_clip:", "timm:", "torchvision:", "yolo:")
@@ -88,6 +91,7 @@ def load_model(
         classes=network.classes if names is None else tuple(names),
     )
     place(network.model, name, device, dtype)
+    _log.info("loaded %s, weights %s, on %s", network.name, network.weights, device)
     return network
 
 

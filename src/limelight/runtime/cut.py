@@ -6,6 +6,7 @@ and attention come from the other modules of this room.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,8 @@ from limelight.runtime.shadow import keeps_nothing
 from limelight.runtime.word_logits import word_logits
 from limelight.targets import LogitsKey, Scores, ScoreTarget, Target, as_target
 from limelight.targets.outputs import returned
+
+_log = logging.getLogger(__name__)
 
 
 @checked_arguments
@@ -116,6 +119,7 @@ def cut_layers(
     cuts = []
     for layer, reason, tensor in outputs:
         placed = layout_of_output(tensor, layer, run)
+        _log.info("cut at %s (%s): %s", layer.name, reason, placed.layout)
         cuts.append(
             Cut(
                 layer.name,

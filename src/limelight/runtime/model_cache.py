@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from torch import nn
+
+_log = logging.getLogger(__name__)
 
 _Value = TypeVar("_Value")
 
@@ -57,6 +60,13 @@ class ModelCache(Generic[_Value]):
 
 _caches: ModelCache[dict[object, Any]]
 _caches = ModelCache(lambda _model: {}, is_stale=lambda cache: len(cache) > 32)
+
+
+def kept(cache: Mapping[Any, _Value], key: object, what: str) -> _Value | None:
+    """Return what a cache holds for a key, if anything, and log whether `what` has to be made."""
+    value = cache.get(key)
+    _log.debug("%s: %s", what, "made" if value is None else "reused")
+    return value
 
 
 def model_cache(model: nn.Module, key: object = None) -> dict[object, Any]:

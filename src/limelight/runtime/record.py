@@ -23,7 +23,7 @@ from limelight.runtime.arrivals import Arrivals, RecordedPass
 from limelight.runtime.autograd import KeepGrad, no_grad, node_of
 from limelight.runtime.execution import observe, run_network
 from limelight.runtime.lineage import read_lineage
-from limelight.runtime.model_cache import model_cache
+from limelight.runtime.model_cache import kept, model_cache
 from limelight.runtime.recorder import Recorder
 from limelight.runtime.recording import MOVING, Recording
 from limelight.runtime.shadow import fill_zeros, shadow
@@ -70,7 +70,7 @@ def cached_record(
     inputs = inputs.on_grid(spec.grid)
     cache = model_cache(model, spec.key)
     key = "record", inputs.signature, spec.hashable_key, spec.grid
-    calls: tuple[ModuleCall, ...] | None = cache.get(key)
+    calls: tuple[ModuleCall, ...] | None = kept(cache, key, "record of a pass")
     if calls is None:
         calls = cache[key] = with_pass(model, inputs, spec, _read_all)
     return calls
@@ -90,7 +90,7 @@ def chosen_layer(
     choices: dict[object, Choice | LayerError]
     choices = model_cache(model, spec.key).setdefault("choices", {})
     key = inputs.signature, spec.hashable_key, spec.grid, what_is_read(asked)
-    choice = choices.get(key)
+    choice = kept(choices, key, "choice of a layer")
     if choice is None:
         try:
             choice = with_pass(model, inputs, spec, partial(_choose, asked=asked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from limelight.layers.guesses import guess_layout
 from limelight.layers.tracks import IMAGE, Anchor
 from limelight.packing import KnownOrder
 from limelight.runtime.places import PlaceMeasurement, measure_places
+
+_log = logging.getLogger(__name__)
 
 #: Numbers in the outputs that are measured together; each takes some 50 bytes.
 _MOST_NUMBERS = 2**23
@@ -140,6 +143,7 @@ class Recording:
 
     def _settle(self, number: int, layout: Layout | str) -> None:
         self.layouts[number] = layout if isinstance(layout, Layout) else None
+        _log.debug("layout of %s: %s", self.calls[number].path, layout)
         if isinstance(layout, str):
             self.reasons[number] = layout
 

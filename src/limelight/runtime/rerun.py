@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from limelight.evidence import MakeVariants, at_least_float32
 from limelight.progress import RunCallback
 from limelight.runtime.autograd import differentiate, with_graph
 from limelight.targets import Scores
+
+_log = logging.getLogger(__name__)
 
 #: From this many runs on, two more are spent to find out which memory format is faster.
 _WORTH_A_TRIAL = 64
@@ -57,6 +60,7 @@ class Rerunner:
         scores = explained.repeat(len(wanted), 1)
         with self._mode():
             done, count = 0, int(wanted.sum())
+            _log.debug("%d runs, up to %d together", count, self._chunk)
             channels_last = count >= _WORTH_A_TRIAL and self._suits_channels_last()
             memory_format = torch.channels_last if channels_last else torch.preserve_format
             for pieces in self._together(wanted):
@@ -74,6 +78,7 @@ class Rerunner:
         total: Tensor | None = None
         wanted = torch.ones(len(weights), len(self._scores.values), dtype=torch.bool, device="cpu")
         done, count = 0, wanted.numel()
+        _log.debug("%d runs with a gradient, up to %d together", count, self._chunk)
         for variants, b in self._chunks(wanted.to(weights.device)):
             rows = torch.full_like(variants, b)
             with with_graph():

@@ -73,7 +73,7 @@ class AuditDifference:
         return np.flatnonzero((first == 1) & (second == 0))
 
 
-def compare_audits(a: Audit, b: Audit) -> AuditDifference:
+def difference_of(a: Audit, b: Audit) -> AuditDifference:
     """Compare two audits of the same photos, photo by photo.
 
     Photos are the same if their content is: by path, else by digest. All differences are paired,

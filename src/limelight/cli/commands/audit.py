@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limelight.audits.pipeline import Engine, audit_again, compare_runs
+from limelight.audits.pipeline import Engine, audit_again, compare_audits
 from limelight.audits.pipeline import audit as audit_photos
 from limelight.audits.rows.looking import Explained
 from limelight.cli.audit_report import print_audit, print_difference
@@ -190,7 +190,7 @@ def audit(
     try:
         with bar:
             if diff is not None:
-                difference = compare_runs(*diff, out, progress=bar.show)
+                difference = compare_audits(*diff, out, progress=bar.show)
             elif data:
                 found = audit_photos(
                     network_options.load(),

@@ -20,6 +20,7 @@ from limelight.cli.heatmap_report import (
     explanation_as_dict,
     report_heatmaps,
 )
+from limelight.cli.manifest_option import ManifestFile, ManifestPath
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import network_title
 from limelight.cli.network_options import NetworkOptions
@@ -87,6 +88,7 @@ def explain(
     ] = 8,
     object_options: ObjectOptions,
     table: TablePath = None,
+    manifest: ManifestPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what a network looked at in PHOTO: its predicted class, or any other.
@@ -114,6 +116,8 @@ def explain(
     limelight explain walk.mp4 --target pug --every 5 --film pug.mp4
 
     limelight explain holiday/ --table holiday.csv --regions regions.json --threshold 0.5
+
+    limelight explain cat.jpg --out cat.pdf --manifest cat.json
     """
     classes = target_options.targets()
     paths = photo_paths(photos)
@@ -122,6 +126,7 @@ def explain(
     single = len(paths) == 1 and len(classes) <= 1
     files = film_options.plan(picture_options, single=single)
     rows = plan_table(table, EXPLANATION_COLUMNS)
+    manifests = None if manifest is None else ManifestFile.plan(manifest)
     regions = region_options.plan(paths)
     film_options.check()
     aligned_options.check(paths)
@@ -154,6 +159,7 @@ def explain(
             network, picture_options.colormap, whole=picture_options.whole is not False
         ),
         aligned=aligned_options.begin(network, paths),
+        manifests=manifests,
         table=None
         if rows is None
         else ExplanationTable(
@@ -212,6 +218,7 @@ class _Heatmaps:
         regions: RegionFiles | None,
         film: FilmFile | None,
         aligned: AlignedFile | None,
+        manifests: ManifestFile | None,
     ) -> None:
         """Begin with nothing explained.
 
@@ -220,14 +227,15 @@ class _Heatmaps:
             loading: How long the network took to load.
             method: The method that was named; None for the default.
             key: Which part of what it returns holds the logits; None to find it.
-            table, regions, film, aligned: Where rows, regions, overlays and heat go; None when they
-                are not asked for.
+            table, regions, film, aligned, manifests: Where rows, regions, overlays, heat and what
+                made the maps go; None when they are not asked for.
         """
         self.run, self.network, self.files, self.pictures = run, network, files, pictures
         self.style, self.room = style, Room(PHOTO_BYTES)
         self.explaining = self.drawing = 0.0
         self.loading, self.method, self.key = loading, method, key
         self.table, self.regions, self.film, self.aligned = table, regions, film, aligned
+        self.manifests = manifests
         if regions is not None:
             regions.export.categories.names = network.classes
 
@@ -271,6 +279,8 @@ class _Heatmaps:
                         self.regions.add(result.path, result.explanations)
                     if self.aligned is not None:
                         self.aligned.maps.add(result)
+                    if self.manifests is not None:
+                        self.manifests.add(result)
                     self._draw(result)
         finally:
             self.room.give(result.taken)
@@ -286,6 +296,8 @@ class _Heatmaps:
             write_table(self.table.file, self.run)
         if self.regions is not None:
             self.regions.write(self.run)
+        if self.manifests is not None:
+            self.manifests.write(self.run)
 
     def _draw(self, result: PhotoResult) -> None:
         noted: list[dict[str, Any]] = []

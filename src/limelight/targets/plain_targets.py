@@ -1,0 +1,92 @@
+"""Targets as plain values, for JSON, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limelight.errors import TargetError
+from limelight.inputs import as_tensor
+from limelight.targets.boxes import Box
+from limelight.targets.classes import AnyOf, GivenClasses, Pair, Rank
+from limelight.targets.differences import Contrast, Counterfactual
+from limelight.targets.edges import Edge
+from limelight.targets.keypoints import Keypoint
+from limelight.targets.masks import Mask
+from limelight.targets.regions import Region
+from limelight.targets.scores import ScoreTarget
+from limelight.targets.words import Similarity, Words
+
+_KINDS: dict[str, type[ScoreTarget]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Rank, AnyOf, Pair, Contrast, Counterfactual),
+        *(Region, Box, Edge, Mask, Keypoint, Words, Similarity),
+    )
+}
+
+#: A tensor inside a target with more numbers than this is not written as text.
+_MOST_NUMBERS = 4096
+
+
+def target_as_plain(target: ScoreTarget) -> Any:
+    """Return a target as plain values: a class as it was named, others by type and arguments.
+
+        281, "tabby", [281, "pug"], None (the predicted class)
+        {"Contrast": {"target": "tabby", "against": None, "similar": 3, "weight": 0.6}}
+
+    Raises:
+        TargetError: It holds what text cannot: a callable, a target of the user's, a large tensor.
+    """
+    return None if target == Rank(1) else _as_plain(target)
+
+
+def target_from_plain(value: Any) -> Any:
+    """Return what `explain` takes as a target, from what `target_as_plain` returned.
+
+    Raises:
+        TargetError: There is no such target.
+    """
+    if isinstance(value, list):
+        return tuple(map(target_from_plain, value))
+    if not isinstance(value, Mapping):
+        return value
+    ((name, arguments),) = value.items()
+    if name == "tensor":
+        dtype = getattr(torch, arguments["dtype"])
+        return torch.tensor(arguments["values"], dtype=dtype, device="cpu")
+    if name not in _KINDS:
+        raise TargetError(f"There is no target {name!r}; one of {', '.join(_KINDS)} was expected.")
+    return _KINDS[name](**{key: target_from_plain(each) for key, each in arguments.items()})
+
+
+def _as_plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, GivenClasses):
+        return _as_plain(value.value)
+    if isinstance(value, list | tuple):
+        return list(map(_as_plain, value))
+    name = type(value).__name__
+    if type(value) in _KINDS.values():
+        arguments = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {name: {key: _as_plain(each) for key, each in arguments.items()}}
+    if hasattr(value, "__array__") and as_tensor(value).numel() <= _MOST_NUMBERS:
+        return _tensor_as_plain(as_tensor(value))
+    what = getattr(value, "__name__", name)
+    raise TargetError(
+        f"A target with {what!r} in it cannot be written as text. Classes, limelight's own targets "
+        f"and tensors of up to {_MOST_NUMBERS} numbers can."
+    )
+
+
+def _tensor_as_plain(tensor: Tensor) -> Any:
+    """Return a tensor as plain values; an integer of no axis as a number."""
+    values = tensor.detach().cpu().tolist()
+    if tensor.ndim == 0:
+        return values
+    return {"tensor": {"values": values, "dtype": str(tensor.dtype).removeprefix("torch.")}}
