@@ -294,7 +294,14 @@ def opened(chromium: Any, served: str) -> Iterator[Callable[..., Any]]:
 #: A page of each kind: first page, tables, wide tables, code, reference, Chinese, made from a file.
 KINDS = (
     *("", "zh/choose/", "choose/", "zoo/", "benchmarks/", "migrate/", "methods/", "api/explain/"),
-    *("api/", "contributing/", "page-api/", "source/examples/article.py/"),
+    *(
+        "api/",
+        "contributing/",
+        "page-api/",
+        "methods/gradcam/",
+        "errors/",
+        "source/examples/article.py/",
+    ),
 )
 
 
@@ -358,6 +365,7 @@ def test_the_switch_of_languages_leads_to_the_same_page(opened: Callable[..., An
     [
         ("choose/", "explain_photos", "/api/explain/#limelight.explain_photos"),
         ("choose/", "biased network", "/bias/"),
+        ("choose/", "integrated gradients", "/methods/integrated-gradients/"),
         ("zh/choose/", "随机权重", "/zh/choose/#随机权重的网络"),
         ("zh/choose/", "迁移", "/zh/migrate/"),
     ],

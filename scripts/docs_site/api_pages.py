@@ -25,8 +25,8 @@ API_PAGES = {
         "From a network and images to maps. `explain` is the one to start with; "
         "[the guide](../guide.md) goes on.",
         {
-            "limelight": "explain explain_each explain_photos explain_text compare fuse factorize "
-            "tiles flips noise scales cut cuts trace walkthrough Options"
+            "limelight": "explain explain_each explain_photos explain_text explain_again compare "
+            "fuse factorize tiles flips noise scales cut cuts trace walkthrough Options"
         },
     ),
     "results": ApiPage(
@@ -36,7 +36,7 @@ API_PAGES = {
             "limelight": "Explanation Status PhotoHeatmap PhotoResult Skipped Comparison "
             "Factorization Recipe Part ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
             "FigureStyle WindowScores Trace Window Walkthrough Step Answer Beside ExplainedText "
-            "TextWord AxisSpan FinishedInPieces"
+            "TextWord Provenance AxisSpan FinishedInPieces"
         },
     ),
     "targets": ApiPage(
@@ -86,7 +86,7 @@ API_PAGES = {
     "audits": ApiPage(
         "Audits",
         "Where a network looks on a whole data set: [audit](../audit.md).",
-        {"limelight": "audit audit_again compare_runs Audit Finding AuditDifference"},
+        {"limelight": "audit audit_again compare_audits Audit Finding AuditDifference"},
     ),
     "training": ApiPage(
         "Training",
@@ -131,7 +131,7 @@ API_PAGES = {
         "The names of other libraries, computed by limelight: "
         "[coming from them](../migrate.md). And limelight's version.",
         {
-            "limelight": "__version__",
+            "limelight": "__version__ LimelightDeprecationWarning",
             "limelight.compat": "install",
             "limelight.compat.article": "GradCAM show_cam_on_image center_crop_img",
         },
