@@ -284,8 +284,10 @@ def test_explanations_of_different_things_are_not_fused() -> None:
         limelight.fuse([])
     with pytest.raises(LayerError, match="no layers in the list"):
         limelight.explain(model, images, layer=[])
-    with pytest.raises(UnknownNameError, match="fusion"):
-        fuse_maps([one.raw], "median")  # type: ignore[arg-type]
+    with pytest.raises(
+        UnknownNameError, match=r"fusion named 'ooo'. There are mean, max, product\."
+    ):
+        fuse_maps([one.raw], "ooo")  # type: ignore[arg-type]
 
 
 def test_different_methods_can_be_fused() -> None:

@@ -13,30 +13,30 @@ from itertools import chain
 
 from house_report.imports import ORDER, Import, Module, room_of
 
-#: What each row of ORDER is about.
-FLOORS = (
-    "files, errors, threads",
-    "names of other libraries, HTML",
-    "inputs; raw map to heatmap",
-    "which layer, which score",
-    "evidence becomes a raw map",
-    "what a call asks for",
-    "the only room that runs a model",
-    "cut and target become evidence",
-    "photos and networks",
-    "pictures",
-    "results",
-    "explain",
-    "is the map true?",
-    "compare, concepts, trace",
-    "step by step; answers",
-    "data sets; training",
-    "the page",
-    "exported files, without torch",
-    "a network and its maps as a file",
-    "other libraries' code",
-    "the command",
-)
+#: What a row of ORDER is about, by one of its rooms.
+FLOORS = {
+    "errors": "files, errors, threads",
+    "peer_names": "names of other libraries, HTML",
+    "inputs": "inputs; raw map to heatmap",
+    "layers": "which layer, which score",
+    "methods": "evidence becomes a raw map",
+    "options": "what a call asks for",
+    "runtime": "the only room that runs a model",
+    "target_evidence": "cut and target become evidence",
+    "photos": "photos and networks",
+    "render": "pictures",
+    "explanation": "results",
+    "pipeline": "explain",
+    "metrics": "is the map true?",
+    "comparison": "compare, concepts, trace",
+    "steps": "step by step; answers",
+    "audits": "data sets; training",
+    "web": "the page",
+    "deployed": "exported files, without torch",
+    "exporting": "a network and its maps as a file",
+    "compat": "other libraries' code",
+    "cli": "the command",
+}
 
 _WIDTH, _LEFT, _RIGHT = 960, 212, 800  # of the drawing; where rooms begin and end
 _ROOM, _GAP, _PAD = 24, 4, 5  # the height of a room; between rooms; inside a floor
@@ -96,6 +96,11 @@ def floor_arrows(imports: Iterable[Import]) -> list[tuple[int, int]]:
     ]
 
 
+def floor_title(rooms: Sequence[str]) -> str:
+    """Return what a floor is about; "" if nobody has said so."""
+    return next((FLOORS[room] for room in rooms if room in FLOORS), "")
+
+
 def house_svg(lines: Mapping[str, int], arrows: Sequence[tuple[int, int]]) -> str:
     """Return the drawing of rooms with so many lines, and of arrows between floors."""
     parts, tops, bottoms, y = list[str](), dict[int, float](), dict[int, float](), 8.0
@@ -103,9 +108,10 @@ def house_svg(lines: Mapping[str, int], arrows: Sequence[tuple[int, int]]) -> st
         rows = list(_rows([room for room in ORDER[number] if room in lines], lines))
         height = len(rows) * (_ROOM + _GAP) - _GAP + 2 * _PAD
         tops[number], bottoms[number] = y, y + height
+        title, middle = floor_title(ORDER[number]), y + height / 2 + 4
         parts.append(
             f'<rect class="floor" x="8" y="{y:g}" width="{_RIGHT - 4}" height="{height}" rx="4"/>'
-            f'<text class="title" x="16" y="{y + height / 2 + 4:g}">{FLOORS[number]}</text>'
+            f'<text class="title" x="16" y="{middle:g}">{title}</text>'
         )
         for row_number, row in enumerate(rows):
             top = y + _PAD + row_number * (_ROOM + _GAP)
