@@ -23,7 +23,7 @@ test: $(READY)
 dist: $(READY)
 	rm -rf dist
 	$(VENV)/bin/python -m build --no-isolation
-	$(VENV)/bin/python scripts/smoke --here dist/*.whl
+	$(VENV)/bin/python scripts/smoke.py --here dist/*.whl
 
 bench: $(BENCH)/.ready
 	for what in gradcam first_call layouts growth photos agreement metrics family compat deployed page; do \
