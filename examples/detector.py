@@ -64,5 +64,8 @@ maps = limelight.compare(
     layers="body.0",
     classes=NAMES,
 )
+for result in maps:
+    share = result.rows()[0]["share_in_region"]
+    print(f"{result.method}: {share:.0%} of its heat is where the {result.label[0]} is.")
 style = limelight.FigureStyle(width="200mm", dpi=85)
 print("The picture is", maps.save("detector.jpg", style=style).resolve())

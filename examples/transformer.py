@@ -43,7 +43,7 @@ def loss_of() -> Tensor:
 torch.manual_seed(0)
 size = {"img_size": 64, "patch_size": 8, "in_chans": 1, "embed_dim": 48, "depth": 3, "num_heads": 3}
 model = timm.models.VisionTransformer(num_classes=2, **size)
-train(model, loss_of, steps=150, rate=2e-3)
+train(model, loss_of, steps=120, rate=2e-3)
 
 images, bricks = draw(200)
 right = (model(images).argmax(1) == bricks.any(1)).float().mean()

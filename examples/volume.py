@@ -40,10 +40,11 @@ class Segmenter(nn.Module):
     def __init__(self) -> None:
         """Make it."""
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv3d(1, 12, 3, 2, 1), nn.ReLU(), nn.Conv3d(12, 16, 3, 1, 1), nn.ReLU(),
-            nn.Conv3d(16, 16, 3, 1, 1), nn.ReLU(),
-        )  # fmt: skip
+        widths = ((1, 12, 2), (12, 16, 1), (16, 16, 1))  # with the stride
+        stages = [
+            [nn.Conv3d(a, b, 3, stride, 1), nn.BatchNorm3d(b), nn.ReLU()] for a, b, stride in widths
+        ]
+        self.body = nn.Sequential(*(nn.Sequential(*each) for each in stages))
         self.head = nn.Conv3d(16, 3, 1)
 
     def forward(self, scans: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def loss_of() -> Tensor:
 
 torch.manual_seed(0)
 model = Segmenter()
-train(model, loss_of, steps=60)
+train(model, loss_of, steps=60, rate=2e-2)
 
 np.save("scan.npy", draw()[0].to(torch.int16).numpy())
 network = limelight.Network("lung", model, PREPROCESS, CLASSES)
