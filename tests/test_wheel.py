@@ -86,7 +86,7 @@ def test_the_metadata_are_whole(built: tuple[Path, Path]) -> None:
     assert sorted(told.get_all("Provides-Extra", [])) == sorted(extras)
     core = [each for each in told.get_all("Requires-Dist", []) if "extra ==" not in each]
     assert sorted(core) == sorted(PROJECT["dependencies"])
-    assert "file:" not in text  # nothing of the machine that built it
+    assert "file://" not in text  # nothing of the machine that built it
     assert str(ROOT) not in text
 
 
