@@ -12,9 +12,9 @@ from limelight.metrics import METRICS
 from site_pages.markdown import file_of
 
 #: The pages with tables, and the names in their first column with the folder of their pages.
-_TABLES = {
-    "methods.md": ("methods", METHODS),
-    "measure.md": ("metrics", METRICS),
+_TABLES: dict[str, tuple[str, frozenset[str]]] = {
+    "methods.md": ("methods", frozenset(METHODS)),
+    "measure.md": ("metrics", frozenset(METRICS)),
 }
 
 #: A name in the first cell of a row.
@@ -28,7 +28,7 @@ def linked(path: str, markdown: str) -> str:
         path: Its path in docs.
         markdown: Its text.
     """
-    folder, known = _TABLES.get(path, ("", {}))
+    folder, known = _TABLES.get(path, ("", frozenset()))
 
     def link(cell: re.Match[str]) -> str:
         name = cell[1]
