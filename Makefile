@@ -3,12 +3,13 @@
 # make bench  sets itself up, with the libraries to compare with; then all benchmarks, in 90 minutes,
 #             whose tables and figure it writes into docs/benchmarks.md and .json
 # make tables writes the tables of methods, metrics and errors into README.md and docs/
+# make notebooks runs the notebooks of examples/ and saves them with what they show
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 
-.PHONY: demo test bench tables clean
+.PHONY: demo test bench tables notebooks clean
 
 demo: $(READY)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -23,6 +24,9 @@ bench: $(BENCH)/.ready
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
+
+notebooks: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python scripts/notebooks.py
 
 # An environment is made once, and again only when what it is made from changes.
 $(READY): needs := --editable '.[test]'
