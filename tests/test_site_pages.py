@@ -250,6 +250,8 @@ def test_the_tables_of_the_docs_link_to_the_pages() -> None:
         for name in rows:
             assert f"| [`{name}`]({folder}/{file_of(name)}.md) |" in text
     assert linked("guide.md", "| `gradcam` |") == "| `gradcam` |"
+    formula = METRICS["max-sensitivity"].formula
+    assert f"| `{formula}` |" in linked("measure.md", (DOCS / "measure.md").read_text())
 
 
 # How to call it
