@@ -6,6 +6,7 @@ with the reason why it is not.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -60,6 +61,7 @@ RUN_ELSEWHERE = {
 }
 #: Blocks of `py`, which are not run.
 NOT_RUN = {
+    "docs/adding.md": "applied to a copy of the tree: tests/test_adding.py",
     "docs/deploy.md": "a file of pt2, in a process that has torch alone: tests/test_export.py",
     "docs/migrate.md": "lines of other libraries",
     "docs/page-api.md": "a client of a server that runs: tests/test_page_programs.py",
@@ -68,6 +70,8 @@ NOT_RUN = {
 }
 #: Pages whose sections do not continue each other.
 BY_SECTION = {"docs/tasks.md"}
+#: Pages whose Python reads what the commands between its blocks have written.
+WITH_COMMANDS = {"docs/manifest.md"}
 #: What a page needs beside the folder with the files.
 SCENES = {
     "docs/audit.md": "audit_folder",
@@ -171,9 +175,21 @@ def programs() -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def call(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command in this process; what it prints is shown where it fails."""
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as done:
+        limelight.cli.main()
+    assert done.value.code in (0, None)
+
+
 @pytest.mark.parametrize(("page", "section"), programs())
 def test_the_python_of_a_page_runs(
-    request: pytest.FixtureRequest, folder: Path, page: str, section: str
+    request: pytest.FixtureRequest,
+    folder: Path,
+    page: str,
+    section: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if page in SCENES:
         request.getfixturevalue(SCENES[page])
@@ -182,8 +198,12 @@ def test_the_python_of_a_page_runs(
     torch.manual_seed(0)
     text = sections(TEXTS[page])[section] if page in BY_SECTION else TEXTS[page]
     space: dict[str, Any] = {"__name__": Path(page).stem, **SPACES.get(page, dict)()}
-    for block in python_of(text):
-        exec(compile(block, page, "exec"), space)
+    for block in blocks(text):
+        if block.language == "python":
+            exec(compile(block.text, page, "exec"), space)
+        elif block.language in SHELLS and page in WITH_COMMANDS:
+            for line in lines_of(block):
+                call(shlex.split(line), monkeypatch)
     if page in CHECKS:
         CHECKS[page](folder, space)
 
@@ -233,17 +253,13 @@ def test_a_command_runs(
     folder: Path,
     line: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = shlex.split(line)
     scene = COMMAND_SCENES.get(words[1])
     opened = request.getfixturevalue(scene) if scene else None
     if words[1] == "explain" and "--model" in words and "--weights" not in words:
         words += ["--weights", "none"]  # the real ones are a download
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as done:
-        limelight.cli.main()
-    assert done.value.code in (0, None), capsys.readouterr().err
+    call(words, monkeypatch)
     if scene == "brief":
         assert bool(opened) == ("--open" in line)
 
@@ -265,6 +281,8 @@ def test_what_other_commands_name_is_there(line: str) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         for extras in re.findall(r"(?:\.|limelight)\[([\w,]+)\]", line):
             assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    elif line.startswith("python -m "):
+        assert importlib.util.find_spec(arguments[1])
     elif program == "python":
         assert any((ROOT / where / arguments[0]).exists() for where in ("", "examples/browser"))
     elif program.startswith("scripts/"):

@@ -59,10 +59,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_readme_names_every_command_once(command: str) -> None:
-    lines = [found.line for found in commands(ROOT / "README.md")]
-    times = sum(line.split()[:2] == ["limelight", command] for line in lines)
-    assert 1 <= times <= 2
+def test_the_readme_names_every_command(command: str) -> None:
+    lines = [found.line.split()[:2] for found in commands(ROOT / "README.md")]
+    assert ["limelight", command] in lines
 
 
 def test_the_readme_counts_the_methods_and_metrics() -> None:

@@ -218,6 +218,12 @@ def test_arguments_that_are_told_of_together_are_shown_one_by_one() -> None:
     )
 
 
+def test_no_page_is_twice_in_the_navigation() -> None:
+    listed = re.findall(r"- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert "start.md" in listed
+    assert len(listed) == len(set(listed))
+
+
 def test_a_folder_of_the_navigation_is_its_pages() -> None:
     nav = [{"Home": "index.md"}, {"API": [{"All": "api/*"}, "b.md"]}, {"C": ["c.md", "d/*"]}]
     pages = ["api/index.md", "api/x.md", "b.md", "c.md", "d/e.md", "index.md"]
@@ -288,7 +294,14 @@ def opened(chromium: Any, served: str) -> Iterator[Callable[..., Any]]:
 #: A page of each kind: first page, tables, wide tables, code, reference, Chinese, made from a file.
 KINDS = (
     *("", "zh/choose/", "choose/", "zoo/", "benchmarks/", "migrate/", "methods/", "api/explain/"),
-    *("api/", "contributing/", "page-api/", "source/examples/article.py/"),
+    *(
+        "api/",
+        "contributing/",
+        "page-api/",
+        "methods/gradcam/",
+        "errors/",
+        "source/examples/article.py/",
+    ),
 )
 
 
@@ -352,6 +365,7 @@ def test_the_switch_of_languages_leads_to_the_same_page(opened: Callable[..., An
     [
         ("choose/", "explain_photos", "/api/explain/#limelight.explain_photos"),
         ("choose/", "biased network", "/bias/"),
+        ("choose/", "integrated gradients", "/methods/integrated-gradients/"),
         ("zh/choose/", "随机权重", "/zh/choose/#随机权重的网络"),
         ("zh/choose/", "迁移", "/zh/migrate/"),
     ],

@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             pytest.skip(f"{needed} is not installed: pip install '.[test]'")
     folder = tmp_path_factory.mktemp("dist")
     # Without a wheel asked for, the wheel is built from the source distribution.
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (source,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
@@ -86,7 +86,7 @@ def test_the_metadata_are_whole(built: tuple[Path, Path]) -> None:
     assert sorted(told.get_all("Provides-Extra", [])) == sorted(extras)
     core = [each for each in told.get_all("Requires-Dist", []) if "extra ==" not in each]
     assert sorted(core) == sorted(PROJECT["dependencies"])
-    assert "file:" not in text  # nothing of the machine that built it
+    assert "file://" not in text  # nothing of the machine that built it
     assert str(ROOT) not in text
 
 
@@ -99,7 +99,8 @@ def test_the_version_is_written_once() -> None:
 
 
 def test_the_wheel_works_outside_of_the_tree(built: tuple[Path, Path]) -> None:
-    command = [sys.executable, ROOT / "scripts" / "smoke", "--here", built[1]]
+    smoke = ROOT / "scripts" / "smoke.py"
+    command = [sys.executable, str(smoke), "--here", str(built[1])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("works outside of its source.\n")

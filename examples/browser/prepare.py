@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
         method=["gradcam", "layercam"],
         preprocessing=True,
     )
-    print(f"{exported.path}: {exported.path.stat().st_size / 1e6:.0f} MB")  # noqa: T201
+    print(f"{exported.path}: {exported.path.stat().st_size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> None:
         began = time.perf_counter()
         torch.manual_seed(0)
         TASKS[name](photos, asked.out)
-        print(f"{name}: {time.perf_counter() - began:.0f} s")  # noqa: T201
+        print(f"{name}: {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ API_PAGES = {
         "From a network and images to maps. `explain` is the one to start with; "
         "[the guide](../guide.md) goes on.",
         {
-            "limelight": "explain explain_again explain_each explain_photos explain_text compare "
+            "limelight": "explain explain_each explain_photos explain_text explain_again compare "
             "fuse factorize tiles flips noise scales cut cuts trace walkthrough Options"
         },
     ),
@@ -34,9 +34,9 @@ API_PAGES = {
         "What these calls return: maps, what they explain, and how to save and draw them.",
         {
             "limelight": "Explanation Status PhotoHeatmap PhotoResult Skipped Comparison "
-            "Factorization Recipe Part Provenance ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
+            "Factorization Recipe Part ExplainedRegions ImageRegions HeatRegion AlignedMap Film "
             "FigureStyle WindowScores Trace Window Walkthrough Step Answer Beside ExplainedText "
-            "TextWord AxisSpan FinishedInPieces"
+            "TextWord Provenance AxisSpan FinishedInPieces"
         },
     ),
     "targets": ApiPage(
@@ -124,14 +124,14 @@ API_PAGES = {
         "Errors",
         "All that limelight raises on purpose. Every message says what was given, what was "
         "expected and what to do.",
-        {"limelight": "LimelightError LimelightDeprecationWarning"},
+        {"limelight": "LimelightError"},
     ),
     "compat": ApiPage(
         "Drop-ins and version",
         "The names of other libraries, computed by limelight: "
         "[coming from them](../migrate.md). And limelight's version.",
         {
-            "limelight": "__version__",
+            "limelight": "__version__ LimelightDeprecationWarning",
             "limelight.compat": "install",
             "limelight.compat.article": "GradCAM show_cam_on_image center_crop_img",
         },

@@ -18,9 +18,10 @@ REPOSITORY = Path(__file__).parents[2]
 # mkdocs loads this file by its path. The pages tell of the source that is beside them.
 sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY / "scripts")]
 from docs_site import api_pages, chinese, links  # noqa: E402
+from site_pages import error_pages, method_pages, metric_pages  # noqa: E402
 
 #: The modules that make pages from the code: `pages()` gives them by their place in docs/.
-PAGES_OF = (api_pages,)
+PAGES_OF = (method_pages, metric_pages, error_pages, api_pages)
 ICON = REPOSITORY / "src" / "limelight" / "web" / "static" / "icon.svg"
 
 
@@ -57,12 +58,10 @@ def filled(nav: Any, pages: Sequence[str]) -> Any:
         parts = [filled(item, pages) for item in nav]
         return [one for part in parts for one in (part if isinstance(part, list) else [part])]
     if isinstance(nav, dict):
-        ((title, item),) = nav.items()
-        inner = filled(item, pages)
-        return {title: inner} if inner else []
+        return {title: filled(item, pages) for title, item in nav.items()}
     if nav.endswith("/*"):
         return [page for page in pages if page.startswith(nav.removesuffix("*"))]
-    return nav if nav in pages else []
+    return nav
 
 
 def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:

@@ -41,6 +41,8 @@ GROUPS = (
             "pipeline.py",
             "fusion.py",
             "errors.py",
+            "extras.py",
+            "translations/",
         ),
     ),
     Group(
@@ -72,8 +74,8 @@ GROUPS = (
         "`limelight.load_model` knows the networks of torchvision, timm, transformers, open_clip "
         "and ultralytics by name; your own is `package.module:factory`. A weights file is a state "
         "dict: `torch.save(model.state_dict(), path)`, or a `.safetensors` file "
-        "([your own network](guide.md#your-own-network-on-the-command-line), [the zoo](zoo.md)).",
-        ("models/",),
+        "([your own network](own-network.md#on-the-command-line), [the zoo](zoo.md)).",
+        ("models/", "examination/"),
     ),
     Group(
         "Reading photos, scans and films",
@@ -115,6 +117,8 @@ GROUPS = (
             "regions/",
             "tables/",
             "aligned.py",
+            "manifests.py",
+            "repetition.py",
         ),
     ),
     Group(

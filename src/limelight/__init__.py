@@ -12,8 +12,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from limelight.extras import name_missing_packages as _name_missing_packages
-
 if TYPE_CHECKING:  # for type checkers, and for tools that read what a program imports
     from limelight.audits.pages.differing import AuditDifference as AuditDifference
     from limelight.audits.pipeline import (
@@ -340,7 +338,7 @@ _PUBLIC_NAMES = {
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC_NAMES.items() for name in names}
 
-_name_missing_packages()
+import_module(f"{__name__}.extras").name_missing_packages()
 
 __all__ = sorted(_MODULE_OF, key=lambda name: (not name.isupper(), name))  # noqa: PLE0605
 

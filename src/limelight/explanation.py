@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from limelight import files, map_views
 from limelight.drawing import as_pictures
 from limelight.errors import OutputError
-from limelight.explanation_arrays import (
-    PhotoHeatmap,
-    explanation_arrays,
-    photo_heatmaps,
-    rows_of_fields,
-)
+from limelight.explanation_arrays import explanation_arrays, photo_heatmaps, rows_of_fields
 from limelight.explanation_pictures import (
     FORMATS,
     OPACITY,
@@ -38,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+    from limelight.explanation_arrays import PhotoHeatmap
     from limelight.models.network import Network
     from limelight.photos.crops import CroppedPhoto
     from limelight.photos.geometry import Geometry

@@ -17,6 +17,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +137,13 @@ def calls_of(name: str, result: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
             continue
         kind = inspect.getattr_static(type(result), attribute)
         if isinstance(kind, property):
-            yield f"{name}.{attribute}", lambda at=attribute: getattr(result, at)
+            yield f"{name}.{attribute}", partial(getattr, result, attribute)
         elif attribute == "save":
             for file in FILES:
-                yield f"{name}.save({file})", lambda to=file: result.save(to)
+                yield f"{name}.save({file})", partial(result.save, file)
         elif inspect.isfunction(kind) and f"{type(result).__name__}.{attribute}" not in INSIDE:
             given = ARGUMENTS.get(attribute, ())
-            yield f"{name}.{attribute}", lambda at=attribute, a=given: getattr(result, at)(*a)
+            yield f"{name}.{attribute}", partial(getattr(result, attribute), *given)
 
 
 def calls() -> dict[str, Callable[[], Any]]:
@@ -199,11 +200,11 @@ def further() -> dict[str, Callable[[], Any]]:
     model, x = Classifier().eval(), torch.rand(1, 3, 32, 32, dtype=torch.float32, device="cpu")
     network = limelight.Network("own", model, limelight.Preprocess((32, 32)))
     found: dict[str, Callable[[], Any]] = {
-        f"photo:{name}": lambda file=name: limelight.load_photo(file)
+        f"photo:{name}": partial(limelight.load_photo, name)
         for name in ("deep.png", "deep.tif", "scan.nii", "scan.dcm", "film.mp4")
     }
     found |= {
-        f"model:{name}": lambda of=name: limelight.load_model(of)
+        f"model:{name}": partial(limelight.load_model, name)
         for name in ("resnet18", "hf:x", "open_clip:ViT-B-32/x", "yolo:x.pt")
     }
     targets: dict[str, Any] = {
@@ -214,7 +215,7 @@ def further() -> dict[str, Callable[[], Any]]:
         "rank": limelight.Rank(2),
     }
     found |= {
-        f"target:{name}": lambda target=target: limelight.explain(model, x, target=target)
+        f"target:{name}": partial(limelight.explain, model, x, target=target)
         for name, target in targets.items()
     }
     box = limelight.Box((2, 2, 30, 30), iou=0.01)
@@ -223,13 +224,13 @@ def further() -> dict[str, Callable[[], Any]]:
     )
     found["target:box"] = lambda: limelight.explain(Detector().eval(), x, target=box, layer="grid")
     found |= {
-        f"method:{name}": lambda method=name: limelight.explain(model, x, method=method)
+        f"method:{name}": partial(limelight.explain, model, x, method=name)
         for name in limelight.METHODS
     }
     maps, objects = limelight.explain(model, x), [torch.tensor([[2, 2, 20, 20]], device="cpu")]
     found |= {
-        f"metric:{name}": lambda metric=name: limelight.measure(
-            model, x, maps, metrics=[metric], objects=objects
+        f"metric:{name}": partial(
+            limelight.measure, model, x, maps, metrics=[name], objects=objects
         )
         for name in limelight.METRICS
     }

@@ -43,8 +43,7 @@ COMMANDS = {
     "once.",
     "run": "Explain PHOTO with a FILE of `limelight export`: with onnxruntime, without torch.",
     "doctor": "Examine the installation, or with --model your own network, and say what to mend.",
-    "skill": "Print the skill file: for coding assistants, which call of limelight answers which "
-    "question.",
+    "skill": "Print the skill file: for coding assistants, which call answers which question.",
     "models": "List the networks that --model knows by name.",
     "methods": "List the methods: what each computes, when to use it, and when not to.",
     "metrics": "List the metrics: what each computes, when to use it, and when not to.",

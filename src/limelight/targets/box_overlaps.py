@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,7 @@ def without_duplicates(boxes: Tensor, scores: Tensor, classes: Tensor, overlap: 
     same = (classes[:, None] == classes) & (overlaps_of(boxes, boxes) > overlap)
     duplicates = same.numpy(force=True)  # one transfer; the steps depend on each other
     kept = list[int]()
-    dropped = duplicates[:0].any(0)  # none yet
+    dropped = np.zeros(len(duplicates), bool)
     for number, doubled in enumerate(duplicates):
         if not dropped[number]:
             kept.append(number)

@@ -17,7 +17,7 @@ def skill(
         bool, typer.Option("--path", help="Print where the file is, to copy or link it.")
     ] = False,
 ) -> None:
-    """Print the skill file: for coding assistants, which call of limelight answers which question.
+    """Print the skill file: for coding assistants, which call answers which question.
 
     [bold]Examples[/]
 
