@@ -28,7 +28,6 @@ PAGES_OF = (method_pages, metric_pages, question_pages, error_pages, api_pages)
 #: answer come before those that say why.
 SEARCH_BOOSTS = {
     "questions": 4,
-    "errors": 2,
     "api/": 0.3,
     "changelog": 0.3,
     "contributing": 0.3,
@@ -104,7 +103,7 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
     if chinese.english_of(page.file.src_uri) == "index.md":
         page.meta.update(template="home.html", hide=["navigation", "toc"])
     known = {file.src_uri for file in files}
-    markdown = linked(page.file.src_uri, markdown)
+    markdown = links.without_escaped_pipes(linked(page.file.src_uri, markdown))
     markdown = links.site_links(markdown, page.file.src_uri, known)
     return links.named_links(markdown, api_pages.NAMES)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: Each page by its path in docs: the file with the table, the page's title, its first sentence, and
-#: what stands before links to more and to those who asked.
+#: Each page by its path in docs: the file with the table, the page's title, its first sentences, and
+#: the words around links to more and to those who asked.
 _SOURCES = {
     "questions.md": (
         "README.md",
@@ -16,7 +16,8 @@ _SOURCES = {
         "Each of them was asked in the tracker of another library. The answers are limelight's. "
         "For the text of an error see [your error, your answer](errors.md).",
         "More: {}.",
-        "Asked in {}.",
+        " Asked in {}.",
+        ", ",
     ),
     "questions.zh.md": (
         "README.zh-CN.md",
@@ -25,6 +26,7 @@ _SOURCES = {
         "按报错原文查找，见[您的错误，您的答案](errors.md)（英文）。",
         "更多：{}。",
         "提问见 {}。",
+        "、",
     ),
 }
 
@@ -41,15 +43,17 @@ def pages() -> dict[str, str]:
 
 
 def _page(path: str) -> str:
-    source, title, first, more, asked = _SOURCES[path]
+    source, title, first, more, asked, comma = _SOURCES[path]
     text = _SECTION.split((ROOT / source).read_text(encoding="utf-8"))[1].partition("\n#")[0]
     parts = [f"# {title}", first]
     for row in list(_ROW.finditer(text))[1:]:  # without the head
-        links = ", ".join(f"[{name} #{n}]({url})" for url, name, n in _LINK.findall(row["question"]))
+        links = comma.join(
+            f"[{name} #{n}]({url})" for url, name, n in _LINK.findall(row["question"])
+        )
         parts += [
             f"## {_ASKED.sub('', row['question'])}",
             _from_docs(row["answer"]),
-            f"{more.format(_from_docs(row['more']))} {asked.format(links)}",
+            f"{more.format(_from_docs(row['more']))}{asked.format(links)}",
         ]
     return "\n\n".join(parts) + "\n"
 
