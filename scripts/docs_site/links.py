@@ -20,9 +20,6 @@ ROOT = Path(__file__).parents[2]
 #: Files of the repository that are pages of the site, by where they are on it.
 INCLUDED = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
-#: The head of a page that a search shows after those that explain.
-LESS_LIKELY = "---\nsearch:\n  boost: 0.3\n---\n\n"
-
 #: A block of code, a word of code that stands in no link, or a link or an image.
 _CODE_OR_LINK = re.compile(
     r"^ *(?P<fence>`{3,})[^\n]*\n.*?^ *(?P=fence)$|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
@@ -99,6 +96,18 @@ def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
         return f"`{link.path}`" if named else f"{link.label} (`{link.path}`)"
 
     return _each_link(markdown, page, rewritten)
+
+
+def without_escaped_pipes(markdown: str) -> str:
+    """Return a page without the backslash of a pipe in the code of a table.
+
+    GitHub needs it, lest the pipe end the cell; here it would be shown.
+    """
+
+    def row(match: re.Match[str]) -> str:
+        return re.sub(r"`[^`]+`", lambda code: code[0].replace(r"\|", "|"), match[0])
+
+    return re.sub(r"^\|.*\|$", row, markdown, flags=re.MULTILINE)
 
 
 def named_links(markdown: str, names: Collection[str]) -> str:
