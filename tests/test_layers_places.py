@@ -178,6 +178,11 @@ def test_windows_are_put_together(strided: bool) -> None:
     ).abs().max() < 1e-9
 
 
+def test_windows_on_top_of_each_other_are_put_together() -> None:
+    windows = centres(21, 7).reshape(2, 3, 49)
+    assert read(moments(windows, 0.03, at=3)).grid == (21, 7)
+
+
 # No places
 
 
