@@ -6,13 +6,14 @@
 # make site   sets itself up, then builds the documentation as a website, site/index.html
 # make tables writes the tables of methods, metrics and errors into docs/
 # make pictures draws the pictures of the pages of methods and metrics, in an hour
+# make notebooks runs the notebooks of examples/ and saves them with what they show
 PYTHON ?= python3
 VENV   := .venv
 BENCH  := .venv-bench
 READY  := $(VENV)/.ready
 DEMO   := $(VENV)/.ready-for-demo
 
-.PHONY: demo test dist bench site tables pictures clean
+.PHONY: demo test dist bench site tables pictures notebooks clean
 
 demo: $(DEMO)
 	$(VENV)/bin/limelight explain --out limelight-out
@@ -35,6 +36,9 @@ site: $(READY)
 
 tables: $(READY)
 	$(VENV)/bin/python scripts/tables.py
+
+notebooks: $(READY)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python scripts/notebooks.py
 
 pictures: $(READY)
 	PYTHONPATH=benchmarks $(VENV)/bin/python scripts/page_pictures.py

@@ -61,6 +61,9 @@ WITHOUT_PICTURE = {"tam"}
 #: The methods whose maps are so fine that nothing of them is seen over a photo.
 FINE = {name for name, row in METHODS.items() if row.family == "pixels"} - {"fullgrad"}
 
+#: Methods that run the network thousands of times are shown with fewer samples.
+FEWER = {"sscam": "sscam:samples=2", "iscam": "iscam:samples=2", "rise": "rise:masks=1000"}
+
 SIDE, GAP, MOST_BYTES = 240, 8, 30_000
 
 #: A method is timed in so many turns, or fewer if they take longer than so many seconds.
@@ -206,12 +209,14 @@ def draw_alone(result: limelight.Explanation) -> Image.Image:
 
 def draw_method(name: str, scene: Scene) -> dict[str, Any]:
     """Draw the maps of a method, and return what its page says of them."""
-    found = [explain_in_turns(scene, number, name) for number in range(len(scene.inputs))]
+    method = FEWER.get(name, name)
+    found = [explain_in_turns(scene, number, method) for number in range(len(scene.inputs))]
     draw = draw_alone if name in FINE else draw_over
     save_small(
         row_of([draw(result) for result, _ in found]), IMAGES / "methods" / f"{file_of(name)}.jpg"
     )
     return {
+        "method": method,
         "network": scene.name,
         "alone": name in FINE,
         "layer": found[0][0].layer,
@@ -279,7 +284,7 @@ def draw_curves(name: str, curves: Mapping[str, Mapping[str, torch.Tensor]]) -> 
 
 def read_record() -> dict[str, Any]:
     """Return what is known of all pictures."""
-    empty = {"scenes": {}, "methods": {}, "metrics": {}}
+    empty: dict[str, Any] = {"scenes": {}, "methods": {}, "metrics": {}}
     return json.loads(RECORD.read_text()) if RECORD.exists() else empty
 
 

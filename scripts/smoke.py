@@ -4,8 +4,8 @@
     scripts/smoke.py dist/*.whl           with what it needs: first the core alone, then the extras
     scripts/smoke.py --here dist/*.whl    beside the packages of the Python that runs this, in seconds
 
-The source is out of reach: the environment is in a temporary folder, and everything runs there. The
-first use that fails is the exit status; what each took is printed.
+The source is out of reach: the environment is in a temporary folder, and everything runs there.
+The first use that fails is the exit status; what each took is printed.
 """
 
 from __future__ import annotations

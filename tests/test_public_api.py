@@ -149,7 +149,8 @@ def _faults(package: Package, part: Part) -> Iterator[str]:
     elif not is_property(node):
         section = text.partition("Raises:")[2]
         for error in _raised(node):
-            if error not in section:
+            is_protocol = (node.name, error) == ("__getitem__", "IndexError")  # as of any sequence
+            if error not in section and not is_protocol:
                 yield f"{part.path} raises {error}, and its docstring has no such Raises"
 
 

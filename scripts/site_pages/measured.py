@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,12 +158,14 @@ def _of_choices() -> Iterator[MeasuredRow]:
         for row in known["methods"]:
             for metric, found in row["metrics"].items():
                 yield MeasuredRow(
-                    row["method"],
-                    metric,
-                    known["network"],
-                    place_of(row["layers"]),
-                    str(found["n"]),
-                    *(f"{found[side]:.3f}" for side in ("value", "random", "centre")),
+                    method=row["method"],
+                    metric=metric,
+                    network=known["network"],
+                    place=place_of(row["layers"]),
+                    n=str(found["n"]),
+                    own=f"{found['value']:.3f}",
+                    random=f"{found['random']:.3f}",
+                    centre=f"{found['centre']:.3f}",
                     lead=f"{found['lead']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]",
                     beats_chance="yes" if row["beats chance"] else "not shown",
                     page=_CHOSEN_PAGE,
@@ -210,8 +212,10 @@ def cost_rows() -> tuple[CostRow, ...]:
 
 
 def _costs_of_pictures() -> Iterator[CostRow]:
-    for name, found in record("page_pictures.json").get("methods", {}).items():
-        yield CostRow(name, where_cut(found["network"], found["layer"]), found["runs"], "")
+    for found in record("page_pictures.json")["methods"].values():
+        yield CostRow(
+            found["method"], where_cut(found["network"], found["layer"]), found["runs"], ""
+        )
 
 
 def where_cut(network: str, layer: str) -> str:
@@ -238,7 +242,7 @@ def _costs_of_choices() -> Iterator[CostRow]:
             yield CostRow(row["method"], where, row["runs"], _CHOSEN_PAGE)
 
 
-def departures(page: str, name: str) -> list[Mapping[str, str]]:
+def departures(page: str, name: str) -> list[dict[str, str]]:
     """Return the rows of a page's table of departures from the papers that are of a row.
 
     An empty first cell, in the table of metrics, repeats the one above.

@@ -175,7 +175,9 @@ def maps_part(row: Method) -> str:
     ]
     if alike:
         remarks.append(f"Those of {', '.join(alike)} are the same on this network.")
-    if found.get("alone"):
+    if found["method"] != row.name:
+        remarks.append(f"They are made with fewer samples than usual, as `{found['method']}`.")
+    if found["alone"]:
         remarks.append(
             "The maps are drawn without the photos, as they are too fine to be seen over them, and "
             "so bright that a hundredth of the pixels have the last colour."

@@ -120,11 +120,7 @@ class Explanation(KnownAttributes):
         return len(self.label)
 
     def __getitem__(self, image: int) -> Explanation:
-        """Return the explanation of one image, with B = 1.
-
-        Raises:
-            IndexError: There is no image of that number.
-        """
+        """Return the explanation of one image, with B = 1."""
         if not -len(self) <= image < len(self):
             raise IndexError(f"There are {len(self)} images; there is no image {image}.")
         return replace(self, **rows_of_fields(self, image % len(self)))

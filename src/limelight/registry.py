@@ -230,7 +230,7 @@ def expected_value(name: str, default: Any) -> str:
     if low == -inf:
         return kind
     least = "above 0" if low == 1e-6 else f"of at least {low:g}"
-    return f"{kind} {least}" + (f" and at most {high:g}" if high < inf else "")
+    return f"{kind} {least}" + (f" and at most {high:.10g}" if high < inf else "")
 
 
 def read_settings(text: str) -> tuple[str, dict[str, Any]]:

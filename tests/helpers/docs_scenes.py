@@ -20,10 +20,12 @@ from transformers import ViTConfig, ViTImageProcessor
 import limelight
 from helpers.asked_models import save_blip, save_llava
 from helpers.audited import CLASSES, other_network, tiny_network, write_photos
+from helpers.commands import load_once
 from helpers.deployed_files import NETWORK, save_file
 from limelight.cli.network_options import NetworkOptions
 from limelight.metrics import choosing
 from limelight.metrics.learned import Learned
+from limelight.models import sources
 from limelight.render import write_film
 
 MYNETS = """\
@@ -58,6 +60,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path: Path, asked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the files that the examples speak of."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sources, "load_model", load_once)
+    monkeypatch.setattr(limelight, "load_model", load_once)
     monkeypatch.setattr(sys, "path", list(sys.path))
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()

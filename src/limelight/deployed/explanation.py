@@ -94,11 +94,7 @@ class DeployedExplanation:
         return len(self.label)
 
     def __getitem__(self, image: int) -> DeployedExplanation:
-        """Return the explanation of one image, with B = 1.
-
-        Raises:
-            IndexError: There is no image of that number.
-        """
+        """Return the explanation of one image, with B = 1."""
         if not -len(self) <= image < len(self):
             raise IndexError(f"There are {len(self)} images; there is no image {image}.")
         b = image % len(self)

@@ -105,8 +105,8 @@ METHODS: dict[str, Method] = {
             formula="sum_k (y_c - y_c(A without k)) A_k",
             paper="Desai and Ramaswamy 2020, Ablation-CAM",
             use="When gradients saturate: it measures what each channel is worth, by head runs.",
-            avoid="In bfloat16, whose rounding is larger than what one channel is worth; and "
-            "where gradcam works: it was the more faithful one on the embedded network.",
+            avoid="In bfloat16, whose rounding is larger than what one channel is worth; and where "
+            "gradcam works, which was more faithful on the embedded network.",
             by_channel=True,
         ),
         Method(
