@@ -397,11 +397,6 @@ def test_the_families_of_methods_and_metrics_are_groups_of_the_navigation() -> N
         assert sorted(grouped) == sorted(module.pages())
 
 
-def test_a_pipe_in_the_code_of_a_table_is_a_pipe() -> None:
-    assert links.without_escaped_pipes(r"| `max \|g\|` | a \| b |") == r"| `max |g|` | a \| b |"
-    assert links.without_escaped_pipes(r"`\|`, no table") == r"`\|`, no table"
-
-
 def test_no_code_shows_the_backslash_of_a_pipe(site: Path) -> None:
     for page in ("methods", "measure", "methods/saliency"):
         (article,) = re.findall(

@@ -270,7 +270,7 @@ def test_a_methods_page_says_how_often_it_beat_chance() -> None:
 )
 def test_every_question_of_the_readme_is_a_section(page: str, readme: str) -> None:
     text = question_pages.pages()[page]
-    asked = (ROOT / readme).read_text().count("](https://github.com/jacobgil/")
+    asked = (DOCS.parent / readme).read_text().count("](https://github.com/jacobgil/")
     assert text.count("](https://github.com/jacobgil/") == asked
     assert len(sections(text)) == 12
     (yolo,) = (answer for question, answer in sections(text).items() if "YOLO" in question)

@@ -103,7 +103,7 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
     if chinese.english_of(page.file.src_uri) == "index.md":
         page.meta.update(template="home.html", hide=["navigation", "toc"])
     known = {file.src_uri for file in files}
-    markdown = links.without_escaped_pipes(linked(page.file.src_uri, markdown))
+    markdown = linked(page.file.src_uri, markdown)
     markdown = links.site_links(markdown, page.file.src_uri, known)
     return links.named_links(markdown, api_pages.NAMES)
 

@@ -98,18 +98,6 @@ def site_links(markdown: str, page: str, pages: Collection[str] = ()) -> str:
     return _each_link(markdown, page, rewritten)
 
 
-def without_escaped_pipes(markdown: str) -> str:
-    """Return a page without the backslash of a pipe in the code of a table.
-
-    GitHub needs it, lest the pipe end the cell; here it would be shown.
-    """
-
-    def row(match: re.Match[str]) -> str:
-        return re.sub(r"`[^`]+`", lambda code: code[0].replace(r"\|", "|"), match[0])
-
-    return re.sub(r"^\|.*\|$", row, markdown, flags=re.MULTILINE)
-
-
 def named_links(markdown: str, names: Collection[str]) -> str:
     """Return a page in which `limelight.NAME`, where it is one of these, leads to the reference."""
 
