@@ -248,6 +248,40 @@ def test_a_named_layer_is_examined(images: Tensor) -> None:
     assert "a grid of 15 x 15" in of(found, "layers", "grid").found
 
 
+class TwoLevels(nn.Module):
+    """A detector that reads small boxes from a fine grid, and large ones from a coarse grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(8, 8, 2, 2), nn.ReLU())
+        self.fine, self.coarse = (
+            nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 3, 1)) for _ in range(2)
+        )
+
+    def forward(self, images: Tensor) -> limelight.Detected:
+        fine = self.body(images)
+        levels = [self.fine(fine), self.coarse(self.down(fine))]
+        logits = [level.flatten(2).transpose(1, 2) for level in levels]
+        boxes = []
+        for level, side in zip(levels, (4, 28), strict=True):
+            middles = (torch.arange(level.shape[2]) + 0.5) * images.shape[2] / level.shape[2]
+            grid = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).reshape(-1, 2)
+            boxes.append(torch.cat([grid - side / 2, grid + side / 2], 1))
+        return limelight.Detected(torch.cat(logits, 1), torch.cat(boxes))
+
+
+def test_a_layer_of_some_boxes_is_no_objection(images: Tensor) -> None:
+    torch.manual_seed(0)
+    layer = of(limelight.examine(TwoLevels(), images, seconds=0), "layers", "layer")
+    assert layer.verdict == "ok"
+    assert layer.found.startswith("coarse.0: the last layer with a grid")
+    assert "read from another grid is explained at a layer of that" in layer.found
+    assert layer.advice == ""
+    named = limelight.examine(TwoLevels(), images, layer="coarse.0", seconds=0)
+    assert "no gradient of the score arrives on its grid" in of(named, "layers", "layer").advice
+
+
 def test_a_network_of_limelight_is_shown_a_sample() -> None:
     network = limelight.Network("mine", Net(), classes=("a", "b"), weights="random")
     found = limelight.examine(network, seconds=30)

@@ -26,6 +26,7 @@ from limelight.examination.observations import (
 )
 from limelight.explanation import Explanation
 from limelight.layers import ModuleCall, candidates, resolve
+from limelight.layers.choice import NO_GRADIENT
 from limelight.layers.resolved import Layer
 from limelight.metrics.sanity import LIKENESS_LIMIT, sanity
 from limelight.models.network import Images, Model, Network, Subject, read_subject
@@ -224,14 +225,19 @@ class _NetworkExamination:
         )
         path, reason = self._layer()
         objection = next((each.objection for each in ranked if each.path == path), "")
-        advice = f"Of this layer, {objection}. Name another with layer=..., such as "
+        # Small, medium and large boxes were followed, and some of them are read from this layer.
+        serves_others = self.layer is None and objection == NO_GRADIENT
+        if serves_others:
+            reason += "; a score that is read from another grid is explained at a layer of that"
+            objection = ""
         others = ", ".join(repr(each.path) for each in good[:3] if each.path != path)
+        advice = f" Name another with layer=..., such as {others}." if others else ""
         yield Observation(
             part,
             "layer",
             f"{path}: {reason}",
             "note" if objection else "ok",
-            f"{advice}{others}." if objection and others else "",
+            f"Of this layer, {objection}.{advice}" if objection else "",
         )
         call = next((each for each in calls if each.path == path.partition("#")[0]), None)
         if call is not None and call.layout is not None:
