@@ -15,8 +15,8 @@ TITLES = {
 }
 
 _COLUMNS = (
-    "*map* is the mean over n images; *random* and *centre* are the same for two controls that know "
-    "nothing of the network, noise and a blob in the middle of the picture. *lead* is by how much "
+    "*map* is the mean over n images; *random* and *centre* are the same for two controls that know"
+    " nothing of the network, noise and a blob in the middle of the picture. *lead* is by how much "
     "the map is better than the better control, image by image, with its 95 % interval. *beats "
     "chance* is stricter: it is corrected for all methods that were compared, which few images "
     "seldom survive."

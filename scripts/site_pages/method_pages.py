@@ -242,8 +242,8 @@ def measured_part(row: Method) -> str:
         parts.append(measured_table(found, by_metric=True))
     if sane:
         parts.append(
-            "When the weights become random, its maps should change: a *likeness* of 1 is no change. "
-            "A method that fails draws the picture rather than what the network learned."
+            "When the weights become random, its maps should change: a *likeness* of 1 is no "
+            "change. A method that fails draws the picture rather than what the network learned."
         )
         parts.append(sanity_table(sane, with_method=False))
     return "\n\n".join([*parts, sources((*found, *sane))])

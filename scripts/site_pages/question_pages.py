@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: Each page by its path in docs: the file with the table, the page's title, its first sentences, and
+#: Each page by its path in docs: the file with the table, the page's title, first sentences, and
 #: the words around links to more and to those who asked.
 _SOURCES = {
     "questions.md": (

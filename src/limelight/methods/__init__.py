@@ -406,8 +406,8 @@ METHODS: dict[str, Method] = {
             formula="mean_l mean_h,q relu(ds_l/dA_l)",
             paper="Bousselham et al. 2024, LeGrad",
             use="What each layer of a transformer would attend to more, for the class.",
-            avoid="Without measuring it: on the one transformer tried here it did not beat a blob in "
-            "the centre; attention within windows is refused.",
+            avoid="Without measuring it: on the one transformer tried here it did not beat a blob "
+            "in the centre; attention within windows is refused.",
             keeps_positive=True,
         ),
         Method(
