@@ -373,10 +373,7 @@ class Cut:
             raise MethodError(QUANTISED)
 
     def why_disconnected(self, target: Target = None, scores: Scores | None = None) -> str:
-        """Return why the gradient of a score is zero on the whole grid, and what to do.
-
-        `scores` are those of the target, if they are known.
-        """
+        """Return why a gradient is zero on the whole grid, and what to do; `scores` if known."""
         in_graph = self._leads_here(scores or self.score(target))
         return why_disconnected(self._run, self.layer, as_target(target), in_graph=in_graph)
 
