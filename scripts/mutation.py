@@ -75,9 +75,10 @@ ROOMS = {
         (
             "test_places",
             "test_places_inputs",
+            "test_layers_guesses",
             "test_layers_places",
             "test_cells",
-            "test_guesses",
+            "test_layers",
             "test_span",
         ),
     ),

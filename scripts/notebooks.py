@@ -65,11 +65,21 @@ def executed(path: Path, folder: Path | str) -> Any:
         for output in cell.outputs:
             if output.get("name") == "stderr":
                 raise RuntimeError(f"Code cell {number} of {path.name} warns: {output['text']}")
+        cell.outputs = _with_one_text(cell.outputs)
         shown = str(cell.outputs)
         for place in (ROOT, Path.home(), Path(folder).resolve()):
             if str(place) in shown:
                 raise RuntimeError(f"Code cell {number} of {path.name} shows the path {place}.")
     return notebook
+
+
+def _with_one_text(outputs: list[Any]) -> list[Any]:
+    """Join what was printed, which arrives in pieces by chance, and put it before the pictures."""
+    printed = [output for output in outputs if output.output_type == "stream"]
+    others = [output for output in outputs if output.output_type != "stream"]
+    for piece in printed[1:]:
+        printed[0].text += piece.text
+    return [*printed[:1], *others]
 
 
 def save(notebook: Any, path: Path) -> None:

@@ -134,7 +134,8 @@ class Dead(nn.Module):
 def test_what_cannot_be_measured_is_refused() -> None:
     model = ready(networks.ResidualCNN(), torch.float32)
     images = noise(3, 24, 32)
-    with pytest.raises(LayerError, match="The cells of the input are its own pixels"):
+    advice = r"The cells of the input are its own pixels.*a layer; `limelight layers` lists them\."
+    with pytest.raises(LayerError, match=advice):
         limelight.where_cells_look(model, images, limelight.INPUT)
     with pytest.raises(LayerError, match="is no grid over the image: it has a single position"):
         limelight.where_cells_look(ready(networks.PoolLinear(), torch.float32), images, "fc")

@@ -178,6 +178,11 @@ def test_windows_are_put_together(strided: bool) -> None:
     ).abs().max() < 1e-9
 
 
+def test_windows_on_top_of_each_other_are_put_together() -> None:
+    windows = centres(21, 7).reshape(2, 3, 49)
+    assert read(moments(windows, 0.03, at=3)).grid == (21, 7)
+
+
 # No places
 
 
@@ -261,6 +266,13 @@ def test_windows_side_by_side_that_leave_a_rest_end_before_it() -> None:
     assert ends(layout) == [(0.0, 28 / 32), (0.0, 42 / 48)]
 
 
+def test_rows_that_differ_less_than_the_cells_in_them_are_no_axis() -> None:
+    y, x = centres(*GRID)
+    sideways = torch.where(x * 6 % 2 < 1, 0.3, -0.3)  # every other column looks up, the others down
+    y = 0.5 + 0.1 * (y - 0.5) + sideways
+    assert "have no place on a grid" in refusal(moments(torch.stack([y, x]), 0.05))
+
+
 def test_transposed_windows_make_cells_smaller() -> None:
     layout = after(Windows((2, 2), (2, 2), (0, 0), transposed=True), (1, 8, 64, 96), PICTURE)
     assert layout == Layout("channels first", (64, 96))
@@ -282,6 +294,12 @@ def test_a_crop_of_channels_moves_nothing() -> None:
     assert after(Cropped(((1, (0, 2)),)), (1, 1, 32, 48), PICTURE) == PICTURE
 
 
+def test_of_a_crop_the_content_is_what_is_left() -> None:
+    cropped = applied(Cropped(((2, (8, 8)),)), tracked(PICTURE), (1, 3, 16, 48))
+    assert cropped is not None
+    assert cropped.content == ((0.25, 0.75), (0.0, 1.0))
+
+
 def test_a_crop_of_a_crop() -> None:
     grid: TrackedGrid | None = tracked(PICTURE)
     for rows in (24, 16):
@@ -300,6 +318,11 @@ def test_a_permutation_moves_the_channels() -> None:
     last = after(Permuted((0, 2, 3, 1)), (1, 32, 48, 3), PICTURE)
     assert last == Layout("channels last", (32, 48))
     assert after(Permuted((0, 3, 1, 2)), (1, 3, 32, 48), last) == PICTURE
+
+
+def test_a_permutation_that_moves_nothing_leaves_frames_as_they_are() -> None:
+    frames = Layout("frames", (4, 32, 48))
+    assert after(Permuted((0, 1, 2, 3)), (4, 3, 32, 48), frames) == frames
 
 
 def test_a_permutation_of_cells_has_no_rule() -> None:

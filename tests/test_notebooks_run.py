@@ -73,7 +73,7 @@ def test_a_translation_has_the_code_and_the_pictures_of_its_original(path: Path)
             cell.cell_type for cell in original.cells
         ]
         pairs = zip(notebooks.code_cells(original), notebooks.code_cells(translated), strict=True)
-        for cell, own in pairs:  # comments may be translated; they are no part of the tree
+        for cell, own in pairs:  # comments may differ
             assert ast.dump(ast.parse(own.source)) == ast.dump(ast.parse(cell.source))
             assert own.outputs == cell.outputs
         prose = [cell.source for cell in translated.cells if cell.cell_type == "markdown"]

@@ -28,7 +28,9 @@ FLOORS = {
     "explanation": "results",
     "pipeline": "explain",
     "metrics": "is the map true?",
+    "repetition": "the same map again",
     "comparison": "compare, concepts, trace",
+    "examination": "limelight doctor",
     "steps": "step by step; answers",
     "audits": "data sets; training",
     "web": "the page",
@@ -36,6 +38,7 @@ FLOORS = {
     "exporting": "a network and its maps as a file",
     "compat": "other libraries' code",
     "cli": "the command",
+    "__main__": "python -m limelight",
 }
 
 _WIDTH, _LEFT, _RIGHT = 960, 212, 800  # of the drawing; where rooms begin and end

@@ -38,7 +38,7 @@ METHOD_WORDS = {
     "ij": "a cell of the grid, or a pixel of the image",
     "int_0^1": "the integral along the line from the baseline to the image",
     "l_1 u_1": "the largest eigenvalue and its eigenvector of the centred kernel",
-    "lambda_i": "the cosine of the query and key i, scaled to [0, 1] over the picture",
+    "lambda_i": "cos(q, k_i), the cosine of query q and key i, scaled to [0, 1] over the picture",
     "max_k": "the largest over the channels",
     "mean": "the mean of what follows",
     "mean_h": "the mean over the heads",

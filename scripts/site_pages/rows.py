@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from limelight.registry import Entry, expected_value
-from site_pages.markdown import cell, code, table
+from site_pages.markdown import code, table
 from site_pages.measured import departures
 from site_pages.row_words import option_words
 
@@ -25,9 +25,7 @@ def prose(row: Entry) -> tuple[str, str]:
 def formula_part(row: Entry, words: Mapping[str, str], signs: Mapping[str, str]) -> str:
     """Return a formula, what its signs mean, and what the function's docstring says of it."""
     names = [sign for sign in signs[row.name].split("; ") if sign]
-    explained = table(
-        ("sign", "meaning"), [(cell(code(name)), cell(words[name])) for name in names]
-    )
+    explained = table(("sign", "meaning"), [(code(name), words[name]) for name in names])
     parts = [f"```text\n{row.formula}\n```", explained if names else "", prose(row)[1]]
     return "\n\n".join(part for part in parts if part)
 

@@ -373,7 +373,7 @@ class Cut:
             raise MethodError(QUANTISED)
 
     def why_disconnected(self, target: Target = None, scores: Scores | None = None) -> str:
-        """Return why a gradient is zero on the whole grid, and what to do; `scores` if known."""
+        """Return why the gradient of a score (`scores`, if known) is zero here; what to do."""
         in_graph = self._leads_here(scores or self.score(target))
         return why_disconnected(self._run, self.layer, as_target(target), in_graph=in_graph)
 
