@@ -332,8 +332,9 @@ def test_a_buffer_that_is_no_number_is_broken_and_a_mask_is_not(images: Tensor) 
     model = Net()
     model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     assert limelight.examine(model, images, seconds=0).ok
-    model.body.insert(1, nn.BatchNorm2d(8))
-    model.body[1].running_mean[0] = torch.nan
+    norm = nn.BatchNorm2d(8)
+    nn.init.constant_(norm.get_buffer("running_mean"), torch.nan)
+    model.body.insert(1, norm)
     found = limelight.examine(model, images, seconds=0)
     assert of(found, "network", "values").found == "NaN or infinity in body.1.running_mean"
     assert all((each.part, each.subject) != ("map", "again") for each in found.observations)
