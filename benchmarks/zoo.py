@@ -332,9 +332,16 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(["torch", *ran]))
     parts = [
         "# The zoo",
-        "`benchmarks/zoo.py` wrote this page. It calls `limelight.explain(model, inputs, "
-        'method="gradcam")` on every network, with no other argument and with random weights. '
-        "Three things replace training:",
+        "All networks that limelight was tried on, with `limelight.explain(model, inputs, "
+        'method="gradcam")` and no other argument. Has the map something to show (*status ok*)? '
+        "Is it the same as one that autograd makes? Does it lie where the network looks? The "
+        "networks are below, by family; [how they were tried](#how-they-were-tried) is told first.",
+        totals(rows),
+        *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
+        f"Libraries: {libraries}.",
+        "## How they were tried",
+        "`benchmarks/zoo.py` wrote this page. All networks have random weights. Three things "
+        "replace training:",
         "* Weights that are zero everywhere are drawn from N(0, 0.02), because nothing can be "
         "explained through them. The fresh ViT heads of torchvision have such weights.\n"
         "* Batch norms see the picture and its mirror image, because activations die out in fresh "
@@ -373,9 +380,6 @@ def page(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
         "the exceptions. Convolutions of an even width, padded on one side, look half a cell "
         "beside their own; where several follow each other, as in `cpubone`, the measurement has "
         "the grid more than a cell beside. *First call* is the time of it, in plain forwards.",
-        f"Libraries: {libraries}.",
-        totals(rows),
-        *([f"Not run in this sweep: {', '.join(left_out)}."] if left_out else []),
     ]
     for family in NETWORKS:
         own = [row for row in rows if row.family == family]

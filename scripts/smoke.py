@@ -2,7 +2,7 @@
 """Install a wheel of limelight into an environment of its own, and use it outside of the tree.
 
     scripts/smoke.py dist/*.whl           with what it needs: first the core alone, then the extras
-    scripts/smoke.py --here dist/*.whl    beside the packages of the Python that runs this, in seconds
+    scripts/smoke.py --here dist/*.whl    beside the packages of the Python that runs it, quickly
 
 The source is out of reach: the environment is in a temporary folder, and everything runs there.
 The first use that fails is the exit status; what each took is printed.

@@ -195,7 +195,7 @@ NAMED = {
     "transformers": "load_vision_language ask caption model:hf:x",
     "open_clip": "model:open_clip:ViT-B-32/x",
     "ultralytics": "model:yolo:x.pt",
-    "pyarrow": "audit audit_again compare_runs",
+    "pyarrow": "audit audit_again compare_audits",
     "onnx": "export",
     "fastapi": "page",
 }

@@ -6,6 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def test_it_says_what_made_the_maps(model: nn.Module, images: Tensor) -> None:
         "parameters": sum(each.numel() for each in model.parameters()),
         "weights": "",
         "preprocess": None,
+        "classes": None,
         "weights_digest": weights_digest(model),
     }
     assert (manifest["layer"], manifest["method"]) == (result.layer, "rise:masks=20")
@@ -105,7 +107,14 @@ CASES: dict[str, dict[str, Any]] = {
     "scales": {"views": limelight.scales(2)},
     "tiles": {"views": limelight.tiles(20, 0.5), "target": 1},
     "tiles of two sides": {"views": limelight.tiles((20, 24)), "target": 1},
+    "tiles against a class": {
+        "views": limelight.tiles(20),
+        "target": limelight.Counterfactual([1, 2]),
+    },
+    "tiles by eigen smoothing": {"views": limelight.tiles(20), "eigen": True},
+    "tiles at layers": {"views": limelight.tiles(20), "layer": ["0", "2"], "fuse": "max"},
     "options": {"method": "smoothgrad:samples=3,seed=2"},
+    "classes": {"classes": ["a", "b", "c", "d", "e"], "target": "d"},
     "network": {"method": "fullgrad"},
     "output": {"output": "0"},
 }
@@ -135,6 +144,16 @@ def test_the_map_is_made_again(name: str, model: nn.Module, images: Tensor) -> N
     assert [each["map_digest"] for each in again.manifest()["images"]] == [
         each["map_digest"] for each in manifest["images"]
     ]
+
+
+def test_maps_by_tiles_are_made_again_each_by_itself(model: nn.Module, images: Tensor) -> None:
+    target = limelight.Contrast([1, 2], 3)
+    result = limelight.explain(model, images, target=target, views=limelight.tiles(20))
+    for number in (0, 1):
+        manifest = through_json(result[number])
+        again = limelight.explain_again(manifest, model, images[number : number + 1])
+        assert torch.allclose(again.raw, result[number].raw, rtol=1e-4, atol=1e-6)
+        assert again.label == result[number].label
 
 
 def test_a_region_a_box_and_words_stay_what_they_are(images: Tensor) -> None:
@@ -176,6 +195,27 @@ def test_what_text_cannot_hold_is_named_and_can_be_passed(model: nn.Module, imag
     assert torch.equal(again.raw, result.raw)
 
 
+def test_what_only_seems_to_be_known_is_named_too(model: nn.Module, images: Tensor) -> None:
+    method = replace(METHODS["gradcam"], function=lambda evidence: evidence.activations.sum(1))
+    views = replace(limelight.flips(), join=lambda maps, _scores: maps.amax(0))
+    result = limelight.explain(model, images, method=method, views=views)
+    assert through_json(result)["not_kept"] == ["method", "views"]
+
+
+def test_maps_that_were_fused_by_hand_are_made_again_if_only_their_layers_differ(
+    model: nn.Module, images: Tensor
+) -> None:
+    def at(layer: str, method: str = "gradcam") -> Explanation:
+        return limelight.explain(model, images, target=[1, 2], layer=layer, method=method)
+
+    alike = limelight.fuse([at("0"), at("2")], "max")
+    again = limelight.explain_again(through_json(alike), model, images)
+    assert torch.equal(again.raw, alike.raw)
+    manifest = through_json(limelight.fuse([at("0"), at("2", "layercam")]))
+    with pytest.raises(limelight.LimelightError, match="fused from maps by several methods"):
+        limelight.explain_again(manifest, model, images)
+
+
 def vars_of(method: limelight.Method) -> dict[str, Any]:
     return {name: getattr(method, name) for name in method.__dataclass_fields__}
 
@@ -211,6 +251,35 @@ def test_a_figure_is_made_again_from_its_manifest_alone(folder: Path) -> None:
     assert (folder / "again.png").read_bytes() == (folder / "first.png").read_bytes()
 
 
+def test_classes_type_and_weights_of_a_network_are_taken_up(folder: Path) -> None:
+    save_photo(folder / "a.jpg", 1)
+    names = ["cat", "dog", "cow"]
+    network = limelight.load_model("resnet18", weights="none", classes=names)
+    torch.save(network.model.state_dict(), "mine.pth")
+    options: dict[str, Any] = {"weights": "mine.pth", "classes": names, "dtype": torch.float64}
+    network = limelight.load_model("resnet18", **options)
+    result = limelight.explain(network, "a.jpg", target="cow")
+    manifest = through_json(result, network)
+    assert manifest["network"]["classes"] == names
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = limelight.explain_again(manifest)
+        given = limelight.explain_again(manifest, network.model)
+    assert torch.equal(again.raw, result.raw)
+    assert again.label == given.label == ("cow",)
+
+
+def test_a_photo_by_tiles_is_found_again(folder: Path) -> None:
+    save_photo(folder / "a.jpg", 1)
+    options: dict[str, Any] = {"views": limelight.tiles(60), "layer": "blocks.3"}
+    network = limelight.load_model()
+    (photo,) = limelight.explain_photos(network, ["a.jpg"], **options)
+    for result in (photo.explanations[0], limelight.explain(network, "a.jpg", **options)):
+        manifest = through_json(result)
+        assert manifest["images"][0]["photo"]["file"] == "a.jpg"
+        assert torch.equal(limelight.explain_again(manifest).raw, result.raw)
+
+
 def test_a_model_or_photos_that_are_not_known_are_asked_for(
     model: nn.Module, images: Tensor
 ) -> None:
@@ -228,6 +297,17 @@ def test_arrays_bring_their_manifest(model: nn.Module, images: Tensor, tmp_path:
     result.save(tmp_path / "maps.npz")
     with np.load(tmp_path / "maps.npz") as arrays:
         assert json.loads(str(arrays["names"]))["manifest"] == through_json(result)
+
+
+def test_arrays_do_not_tell_in_which_folder_the_photo_was(folder: Path) -> None:
+    photo = save_photo(folder / "private" / "a.jpg", 1)
+    limelight.explain(limelight.load_model(), photo).save("maps.npz")
+    with np.load("maps.npz") as arrays:
+        names = str(arrays["names"])
+    assert "private" not in names
+    (image,) = json.loads(names)["manifest"]["images"]
+    assert image["photo"]["file"] == "a.jpg"
+    assert image["photo"]["file_digest"] == hashlib.sha256(photo.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(

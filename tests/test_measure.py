@@ -8,6 +8,7 @@ import math
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,6 +107,13 @@ def test_heatmaps_that_are_not_finite_are_refused(model: nn.Module, images: Tens
     heatmaps[1, 2, 3] = math.nan
     with pytest.raises(InputError, match="hold NaN or infinity"):
         limelight.measure(model, images, heatmaps, metrics=[ROW])
+
+
+@pytest.mark.parametrize("maps", ["gradcam", ["gradcam", "layercam"]], ids=str)
+def test_names_of_methods_are_no_maps(maps: Any, model: nn.Module, images: Tensor) -> None:
+    says = r"hold str 'gradcam'; explanations or heatmaps .* Pass what explain\(model, images\)"
+    with pytest.raises(InputError, match=says):
+        limelight.measure(model, images, maps)
 
 
 def test_heatmaps_without_structure_are_counted_as_such(model: nn.Module, images: Tensor) -> None:

@@ -19,12 +19,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from docs_site import api_pages, hooks, links
 from docs_site.docstrings import one_by_one
 from docs_site.links import linked_sources, page_of, site_links, source_page
 from helpers.page_server import browser
+from limelight import explain
 from limelight.errors import LimelightError
+from site_pages import method_pages, metric_pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -381,3 +385,57 @@ def test_both_languages_can_be_searched(
     links = [one.get_attribute("href") for one in page.locator(".md-search-result__link").all()]
     shown = [re.sub(r"\?h=[^#]*", "", unquote(link)) for link in links]
     assert any(link.endswith(found) for link in shown[:12]), shown
+
+
+def test_the_families_of_methods_and_metrics_are_groups_of_the_navigation() -> None:
+    groups = {"a/*": {"One": ["a/x.md"], "Two": ["a/y.md", "a/z.md"]}}
+    pages = ["a/x.md", "a/y.md", "a/z.md"]
+    assert hooks.filled([{"A": ["b.md", "a/*"]}], pages, groups) == [
+        {"A": ["b.md", {"One": ["a/x.md"]}, {"Two": ["a/y.md", "a/z.md"]}]}
+    ]
+    for module in (method_pages, metric_pages):
+        grouped = [page for family in module.families().values() for page in family]
+        assert sorted(grouped) == sorted(module.pages())
+
+
+def test_no_code_shows_the_backslash_of_a_pipe(site: Path) -> None:
+    for page in ("methods", "measure", "methods/saliency"):
+        (article,) = re.findall(
+            "<article.*?</article>", (site / page / "index.html").read_text(), re.DOTALL
+        )
+        assert "|" in article
+        assert r"\|" not in article
+
+
+def messages() -> dict[str, str]:
+    """Errors as they are raised, by the beginning of the entry that says them."""
+    model = resnet18(weights=None)
+    images = torch.randn(1, 3, 64, 64)
+    calls: dict[str, Callable[[], object]] = {
+        "There is no layer named": lambda: explain(model, images, layer="layer9"),
+        "The target class is": lambda: explain(model, images, target=5000),
+        "The layer '{path}' ({kind}) put out": lambda: explain(model, images, layer="fc"),
+        "The method needs attention": lambda: explain(model, images, method="rollout"),
+        "expected 4D input": lambda: explain(model, images[0]),
+    }
+    raised = {}
+    for start, call in calls.items():
+        with pytest.raises(Exception, match=r"\w") as caught:
+            call()
+        raised[start] = f"{caught.type.__name__}: {caught.value}"
+    return raised
+
+
+def test_a_pasted_error_is_found(opened: Callable[..., Any]) -> None:
+    page = opened("errors/")
+    field, found = page.locator("#error-message"), page.locator(".error-finder li")
+    for start, message in messages().items():
+        field.fill(f'Traceback (most recent call last):\n  File "a.py", line 3\n{message}')
+        assert found.first.inner_text().startswith(start), message
+    field.fill("memory")
+    assert any("CUDA out of memory" in each for each in found.all_inner_texts())
+    field.fill("xyzzy")
+    assert found.count() == 0
+    assert page.locator(".error-finder > p").is_visible()
+    field.fill("")
+    assert not page.locator(".error-finder > p").is_visible()

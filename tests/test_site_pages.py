@@ -26,7 +26,7 @@ from limelight.metrics import METRICS
 from limelight.models.network import Network
 from limelight.registry import Entry, options_of
 from limelight.status import STATUS_NAMES, status_message
-from site_pages import error_pages, method_pages, metric_pages
+from site_pages import error_pages, method_pages, metric_pages, question_pages
 from site_pages.error_groups import CURES, GROUPS, group_of
 from site_pages.foreign_errors import FOREIGN
 from site_pages.links import linked
@@ -252,6 +252,32 @@ def test_the_tables_of_the_docs_link_to_the_pages() -> None:
     assert linked("guide.md", "| `gradcam` |") == "| `gradcam` |"
     formula = METRICS["max-sensitivity"].formula
     assert f"| `{formula}` |" in linked("measure.md", (DOCS / "measure.md").read_text())
+
+
+def test_a_methods_page_says_how_often_it_beat_chance() -> None:
+    said = sections(page_of("gradcam"))["Measured"]
+    rows = [row for row in measured_rows() if row.method == "gradcam"]
+    for network in {row.network for row in rows}:
+        beats = [row.beats_chance for row in rows if row.network == network]
+        assert f"{beats.count('yes')} of {len(beats)} measurements on {network}" in said
+
+
+# Questions
+
+
+@pytest.mark.parametrize(
+    ("page", "readme"), [("questions.md", "README.md"), ("questions.zh.md", "README.zh-CN.md")]
+)
+def test_every_question_of_the_readme_is_a_section(page: str, readme: str) -> None:
+    text = question_pages.pages()[page]
+    asked = (DOCS.parent / readme).read_text().count("](https://github.com/jacobgil/")
+    assert text.count("](https://github.com/jacobgil/") == asked
+    assert len(sections(text)) == 12
+    (yolo,) = (answer for question, answer in sections(text).items() if "YOLO" in question)
+    assert "YOLOv5" in yolo
+    assert "](tasks.md#detection)" in yolo
+    for target in re.findall(r"\]\((?!https:)([^)#]+)", text):
+        assert target == "errors.md" or (DOCS / target).exists(), target
 
 
 # How to call it

@@ -178,6 +178,11 @@ def test_a_name_that_is_no_class_comes_with_the_nearest_ones(name: str, text: st
     assert not str(caught.value).startswith(("'", '"'))
 
 
+def test_names_that_hold_a_name_as_a_word_come_first() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'great grey owl', 'bowl', 'fowl'"):
+        class_index("owl", 3, ["bowl", "fowl", "great grey owl"])
+
+
 def test_a_name_that_several_classes_share_needs_an_index() -> None:
     with pytest.raises(
         TargetError, match=r"Several classes are named 'crane': \[3, 4\]\. Pass one"

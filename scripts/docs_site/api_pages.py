@@ -7,7 +7,6 @@ from importlib import import_module
 from operator import attrgetter
 from typing import NamedTuple
 
-from docs_site.links import LESS_LIKELY
 from limelight.errors import LimelightError
 
 
@@ -184,7 +183,7 @@ def pages() -> dict[str, str]:
     made = {"api/index.md": _contents()}
     for name, page in API_PAGES.items():
         blocks = [f"::: {each}\n\n{CONSTANTS.get(each, '')}" for each in page_names(name)]
-        head = f"{LESS_LIKELY}# {page.title}\n\n{page.about}"
+        head = f"# {page.title}\n\n{page.about}"
         made[f"api/{name}.md"] = "\n\n".join([head, *blocks])
     return made
 

@@ -45,14 +45,11 @@ def place_chinese(files: Files, config: MkDocsConfig) -> None:
         english = files.get_file_from_path(english_of(file.src_uri))
         if english is None:
             raise ValueError(f"docs/{file.src_uri} is a page in Chinese that has no English one.")
-        placed = File(
-            file.src_uri,
-            file.src_dir,
-            config.site_dir,
-            config.use_directory_urls,
-            dest_uri=posixpath.join("zh", english.dest_uri),
-            inclusion=InclusionLevel.NOT_IN_NAV,
+        unlisted = InclusionLevel.NOT_IN_NAV
+        placed = File.generated(
+            config, file.src_uri, content=file.content_string, inclusion=unlisted
         )
+        placed.dest_uri = posixpath.join("zh", english.dest_uri)
         files.remove(file)
         files.append(placed)
 

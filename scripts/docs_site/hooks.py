@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,23 @@ REPOSITORY = Path(__file__).parents[2]
 # mkdocs loads this file by its path. The pages tell of the source that is beside them.
 sys.path[:0] = [str(REPOSITORY / "src"), str(REPOSITORY / "scripts")]
 from docs_site import api_pages, chinese, links  # noqa: E402
-from site_pages import error_pages, method_pages, metric_pages  # noqa: E402
+from site_pages import error_pages, method_pages, metric_pages, question_pages  # noqa: E402
+from site_pages.links import linked  # noqa: E402
 
 #: The modules that make pages from the code: `pages()` gives them by their place in docs/.
-PAGES_OF = (method_pages, metric_pages, error_pages, api_pages)
+PAGES_OF = (method_pages, metric_pages, question_pages, error_pages, api_pages)
+
+#: Pages that a search shows before others that hold the same words, or after them: those that
+#: answer come before those that say why.
+SEARCH_BOOSTS = {
+    "questions": 4,
+    "api/": 0.3,
+    "changelog": 0.3,
+    "contributing": 0.3,
+    "decisions/": 0.2,
+    "design": 0.3,
+    "machines": 0.5,
+}
 ICON = REPOSITORY / "src" / "limelight" / "web" / "static" / "icon.svg"
 
 
@@ -35,12 +48,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and the icon that are not in docs/, and give Chinese pages their places."""
     files.append(File.generated(config, "assets/icon.svg", abs_src_path=str(ICON)))
     for page, source in links.INCLUDED.items():
-        text = links.LESS_LIKELY + (REPOSITORY / source).read_text(encoding="utf-8")
+        text = (REPOSITORY / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     for module in PAGES_OF:
         for page, text in module.pages().items():
             files.append(File.generated(config, page, content=text))
-    config.nav = filled(config.nav, [file.src_uri for file in files.documentation_pages()])
+    groups = {"methods/*": method_pages.families(), "metrics/*": metric_pages.families()}
+    places = [file.src_uri for file in files.documentation_pages()]
+    config.nav = filled(config.nav, places, groups)
     sources: set[str] = set()
     for file in files.documentation_pages():
         sources |= links.linked_sources(file.content_string, file.src_uri)
@@ -52,13 +67,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def filled(nav: Any, pages: Sequence[str]) -> Any:
-    """Return a navigation of mkdocs.yml in which "FOLDER/*" is all pages of this folder."""
+def filled(nav: Any, pages: Sequence[str], groups: Mapping[str, Any] | None = None) -> Any:
+    """Return a navigation of mkdocs.yml in which "FOLDER/*" is all pages of this folder.
+
+    Args:
+        nav: The navigation, or a part of it.
+        pages: All pages, by their path in docs.
+        groups: The pages of a folder by title, in the order of the navigation, if it has groups.
+    """
+    groups = groups or {}
     if isinstance(nav, list):
-        parts = [filled(item, pages) for item in nav]
+        parts = [filled(item, pages, groups) for item in nav]
         return [one for part in parts for one in (part if isinstance(part, list) else [part])]
     if isinstance(nav, dict):
-        return {title: filled(item, pages) for title, item in nav.items()}
+        return {title: filled(item, pages, groups) for title, item in nav.items()}
+    if nav in groups:
+        return [{title: list(grouped)} for title, grouped in groups[nav].items()]
     if nav.endswith("/*"):
         return [page for page in pages if page.startswith(nav.removesuffix("*"))]
     return nav
@@ -73,11 +97,15 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
     """Make links those of the site, link names to the reference, and dress the first page."""
+    for start, boost in SEARCH_BOOSTS.items():
+        if page.file.src_uri.startswith(start):
+            page.meta.setdefault("search", {"boost": boost})
     if chinese.english_of(page.file.src_uri) == "index.md":
         page.meta.update(template="home.html", hide=["navigation", "toc"])
     known = {file.src_uri for file in files}
-    linked = links.site_links(markdown, page.file.src_uri, known)
-    return links.named_links(linked, api_pages.NAMES)
+    markdown = linked(page.file.src_uri, markdown)
+    markdown = links.site_links(markdown, page.file.src_uri, known)
+    return links.named_links(markdown, api_pages.NAMES)
 
 
 def on_page_context(

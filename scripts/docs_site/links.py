@@ -20,9 +20,6 @@ ROOT = Path(__file__).parents[2]
 #: Files of the repository that are pages of the site, by where they are on it.
 INCLUDED = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
-#: The head of a page that a search shows after those that explain.
-LESS_LIKELY = "---\nsearch:\n  boost: 0.3\n---\n\n"
-
 #: A block of code, a word of code that stands in no link, or a link or an image.
 _CODE_OR_LINK = re.compile(
     r"^ *(?P<fence>`{3,})[^\n]*\n.*?^ *(?P=fence)$|(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"

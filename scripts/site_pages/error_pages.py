@@ -63,6 +63,7 @@ def pages() -> dict[str, str]:
     parts = [
         "# Your error, your answer",
         _FIRST,
+        _FINDER,
         "## Statuses of a map",
         _STATUSES,
         *(_status_part(name) for name in STATUS_NAMES),
@@ -85,11 +86,22 @@ def pages() -> dict[str, str]:
 
 
 _FIRST = (
-    "Search this page for some words of your message, without what is your own. Words in braces, "
+    "Paste the message, or search this page for some of its words. Words in braces, "
     f"as in `{{name}}`, stand for what you gave; `{HOLE}` for a value that has no name. Every "
     "error says what was given, what was expected and what to do; where that is not enough, the "
     "answer stands below. The page is written from the source, so that none is missing."
 )
+
+#: What scripts/docs_site/theme/assets/errors.js works with; without it, it stays hidden.
+_FINDER = """\
+<div class="error-finder" hidden>
+<label for="error-message">Your message</label>
+<textarea id="error-message" rows="3" spellcheck="false"
+placeholder="LayerError: No layer to cut at was found ..."></textarea>
+<ol aria-live="polite"></ol>
+<p hidden>No entry has these words. Is it all of the message's last line?</p>
+</div>
+<script type="module" src="../assets/errors.js"></script>"""
 
 _STATUSES = (
     "A map that shows nothing is no error: `result.status` says why for each image, the overlay "

@@ -14,9 +14,12 @@ TITLES = {
     "benchmarks.md": "Benchmarks",
 }
 
-_LEAD = (
-    "*Lead* is by how much the map is better than the better control, image by image, with its "
-    "95 % interval."
+_COLUMNS = (
+    "*map* is the mean over n images; *random* and *centre* are the same for two controls that know"
+    " nothing of the network, noise and a blob in the middle of the picture. *lead* is by how much "
+    "the map is better than the better control, image by image, with its 95 % interval. *beats "
+    "chance* is stricter: it is corrected for all methods that were compared, which few images "
+    "seldom survive."
 )
 
 
@@ -30,8 +33,18 @@ def measured_table(found: Sequence[MeasuredRow], *, by_metric: bool) -> str:
         rows.append((first, where, *values))
     head = ("network, where", "n", "map", "random", "centre", "lead", "beats chance")
     metrics = ", ".join(code(name) for name in dict.fromkeys(each.metric for each in found))
-    note = _LEAD if by_metric else f"Measured as {metrics}. {_LEAD}"
-    return f"{table(('metric' if by_metric else 'method', *head), rows)}\n\n{note}"
+    first = verdict(found) if by_metric else f"Measured as {metrics}."
+    return f"{first} {_COLUMNS}\n\n{table(('metric' if by_metric else 'method', *head), rows)}"
+
+
+def verdict(found: Sequence[MeasuredRow]) -> str:
+    """Return how often a method was shown to beat chance, by network, in a sentence."""
+    networks = dict.fromkeys(each.network for each in found)
+    told = []
+    for network in networks:
+        rows = [each.beats_chance == "yes" for each in found if each.network == network]
+        told.append(f"{sum(rows)} of {len(rows)} measurements on {network}")
+    return f"**Shown to beat chance in {', '.join(told)}.**"
 
 
 def sanity_table(found: Sequence[SanityRow], *, with_method: bool) -> str:

@@ -18,6 +18,7 @@ from site_pages.measured import (
 from site_pages.measured_tables import TITLES, measured_table, sanity_table, sources
 from site_pages.row_words import METHOD_SIGNS, METHOD_WORDS
 from site_pages.rows import departures_part, formula_part, options_part, prose
+from tables import TITLES as FAMILIES
 
 #: What a method needs besides the activations, in words.
 NEEDS: dict[EvidenceKind, str] = {
@@ -116,18 +117,26 @@ def pages() -> dict[str, str]:
     return {f"methods/{file_of(name)}.md": method_page(row) for name, row in METHODS.items()}
 
 
+def families() -> dict[str, list[str]]:
+    """Return the paths of the pages of each family, by what it is called."""
+    return {
+        title: [f"methods/{file_of(n)}.md" for n, row in METHODS.items() if row.family == family]
+        for family, title in FAMILIES.items()
+    }
+
+
 def method_page(row: Method) -> str:
     """Return the page of a method."""
     sections = [
+        ("Its maps", maps_part(row)),
         ("When to use it", row.use),
         ("When not to use it", row.avoid),
-        ("Its maps", maps_part(row)),
+        ("How to call it", call_part(row)),
         ("Formula", formula_part(row, METHOD_WORDS, METHOD_SIGNS)),
         ("What it needs", needs_part(row)),
         ("Options", options_part(row, "method")),
         ("Cost", cost_part(row)),
         ("Measured", measured_part(row)),
-        ("How to call it", call_part(row)),
         ("In other libraries", peers_part(row)),
         ("Paper", departures_part(row, "methods.md", _AS_THERE, _MORE)),
     ]
@@ -201,16 +210,18 @@ def cost_part(row: Method) -> str:
     if not found:
         return f"{COSTS[row.name]}\n\nHow long that takes was not measured here."
     settings = record("page_pictures.json")["methods"]
+    alone = all(each.method == row.name for each in found)
     rows = [
         (
-            code(each.method),
+            *(() if alone else (code(each.method),)),
             each.network,
             f"{each.runs:.1f}" if each.runs < 100 else f"{each.runs:.0f}",
             f"[{TITLES[each.page.partition('#')[0]]}](../{each.page})" if each.page else "here",
         )
         for each in found
     ]
-    text = table(("method", "network, where", "as many forward passes", "measured in"), rows)
+    head = ("network, where", "time, in plain forward passes", "measured in")
+    text = table(head if alone else ("method", *head), rows)
     note = f"Here: on {settings[row.name]['setting']}." if row.name in settings else ""
     return "\n\n".join(part for part in (COSTS[row.name], text, note) if part)
 
@@ -230,7 +241,10 @@ def measured_part(row: Method) -> str:
     if found:
         parts.append(measured_table(found, by_metric=True))
     if sane:
-        parts.append("Under random weights its maps should change; likeness 1 is no change:")
+        parts.append(
+            "When the weights become random, its maps should change: a *likeness* of 1 is no "
+            "change. A method that fails draws the picture rather than what the network learned."
+        )
         parts.append(sanity_table(sane, with_method=False))
     return "\n\n".join([*parts, sources((*found, *sane))])
 

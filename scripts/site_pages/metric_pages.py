@@ -100,6 +100,16 @@ def pages() -> dict[str, str]:
     return {f"metrics/{file_of(name)}.md": metric_page(row) for name, row in METRICS.items()}
 
 
+def families() -> dict[str, list[str]]:
+    """Return the paths of the pages of each family, by what it is called."""
+    return {
+        family.capitalize(): [
+            f"metrics/{file_of(n)}.md" for n, row in METRICS.items() if row.family == family
+        ]
+        for family in FAMILIES
+    }
+
+
 def metric_page(row: Metric) -> str:
     """Return the page of a metric."""
     sections = [

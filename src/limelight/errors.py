@@ -25,6 +25,7 @@ command line exits with: 2 for invalid arguments, 1 if the data are at fault.
 from __future__ import annotations
 
 import difflib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -130,13 +131,18 @@ class ScriptError(LimelightError, ValueError):
 def nearest(given: str, known: Iterable[str], count: int = 5) -> list[str]:
     """Return the names in `known` that `given` most likely stands for, best first.
 
-    Names that contain `given` come before names that are merely spelled similarly.
+    Names that hold `given` as a word come first, then those that contain it, then names that are
+    merely spelled similarly.
     """
     folded: dict[str, str] = {}
     for name in known:
         folded.setdefault(name.casefold(), name)
     query = given.casefold()
-    containing = sorted((name for name in folded if query and query in name), key=len)
+    as_word = re.compile(rf"(?<!\w){re.escape(query)}(?!\w)")
+    containing = sorted(
+        (name for name in folded if query and query in name),
+        key=lambda name: (as_word.search(name) is None, len(name)),
+    )
     similar = difflib.get_close_matches(query, folded, n=count, cutoff=0.6)
     return [folded[name] for name in dict.fromkeys(containing + similar)][:count]
 

@@ -48,11 +48,13 @@ def rows_of_fields(explanation: Any, b: int) -> dict[str, Any]:
     """Return the fields of an `Explanation` that have a row for each image, for image b alone."""
     rows, count = slice(b, b + 1), len(explanation)
     values = {name: getattr(explanation, name) for name in _BY_IMAGE}
-    windows, recipe = explanation.windows, explanation.recipe
+    windows, recipe, provenance = explanation.windows, explanation.recipe, explanation.provenance
+    axes = explanation.image.ndim - 2
     return {
         **{name: None if value is None else value[rows] for name, value in values.items()},
         "windows": None if windows is None else windows.of_image(b),
-        "recipe": None if recipe is None else recipe.of_image(b, explanation.image.ndim - 2),
+        "recipe": None if recipe is None else recipe.of_image(b, axes),
+        "provenance": None if provenance is None else provenance.of_image(b, axes),
         "output": pytree.tree_map_only(
             Tensor, lambda t: t[rows] if t.ndim and len(t) == count else t, explanation.output
         ),

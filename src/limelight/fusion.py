@@ -9,6 +9,7 @@ from limelight.errors import InputError
 from limelight.explanation import Explanation
 from limelight.finish import onto_picture
 from limelight.methods.fusing import Fusion, fuse_maps
+from limelight.provenance import Provenance
 from limelight.recipe import Recipe
 from limelight.status import Status, map_status, to_heatmap, zero_unless_ok
 
@@ -66,7 +67,8 @@ def fuse(explanations: Sequence[Explanation], how: Fusion = "mean") -> Explanati
         reason="named",
         completeness_gap=None,
         span=(),
-        recipe=_joined_recipe(explanations, how),
+        recipe=_joined([part.recipe for part in explanations], how),
+        provenance=_joined_provenance(explanations, how),
     )
 
 
@@ -85,8 +87,18 @@ def _fused_status(parts: Sequence[Status], fused: Status, how: Fusion) -> Status
     return fused
 
 
-def _joined_recipe(explanations: Sequence[Explanation], how: Fusion) -> Recipe | None:
+def _joined(recipes: Sequence[Recipe | None], how: Fusion) -> Recipe | None:
     """Return the recipe of the fused explanation; None if one of its parts was fused before."""
-    recipes = [explanation.recipe for explanation in explanations]
     parts = [r.parts[0] for r in recipes if r is not None and len(r.parts) == 1]
     return Recipe(tuple(parts), how) if len(parts) == len(recipes) else None
+
+
+def _joined_provenance(explanations: Sequence[Explanation], how: Fusion) -> Provenance | None:
+    """Return which network made the fused explanation, and how its windows were explained."""
+    first = explanations[0].provenance
+    if first is None or first.tiles is None:
+        return first
+    by_part = [part.provenance for part in explanations]
+    alike = all(part is not None and part.tiles == first.tiles for part in by_part)
+    recipes = [part.of_windows if part is not None and alike else None for part in by_part]
+    return replace(first, of_windows=_joined(recipes, how))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,12 +16,14 @@ from torch import Tensor, nn
 
 from limelight.digests import picture_digest, tensor_digest, weights_digest
 from limelight.errors import InputError, TargetError
-from limelight.methods import METHODS
+from limelight.methods import METHODS, Method
 from limelight.photos.crops import CroppedPhoto
+from limelight.photos.preprocess import Preprocess
 from limelight.provenance import Provenance
 from limelight.recipe import Part, Recipe
 from limelight.runtime.unwrap import unwrap
 from limelight.status import Status
+from limelight.targets.class_names import names_for
 from limelight.targets.plain_targets import target_as_plain
 from limelight.version import __version__
 
@@ -91,6 +95,17 @@ def manifest_of(
     }
 
 
+def without_folders(made: Made) -> dict[str, Any]:
+    """Return the manifest of an explanation with the names of files alone.
+
+    It goes with the maps, to whoever is given them; where they were made is nobody's business.
+    """
+    manifest = manifest_of(made)
+    for photo in filter(None, (each["photo"] for each in manifest["images"])):
+        photo["file"] = Path(photo["file"]).name
+    return manifest
+
+
 def versions() -> dict[str, str]:
     """Return the versions that numbers may depend on."""
     from PIL import __version__ as pillow
@@ -116,7 +131,8 @@ def _network(
             "class": provenance.model,
             "parameters": provenance.parameters,
             "weights": provenance.weights,
-            "preprocess": None if preprocess is None else asdict(preprocess),
+            "preprocess": None if preprocess is None else _as_plain(preprocess),
+            "classes": _own_names(provenance.classes),
         }
     if model is not None:
         module = model if isinstance(model, nn.Module) else model.model
@@ -124,27 +140,36 @@ def _network(
     return facts or None
 
 
+def _as_plain(preprocess: Preprocess) -> dict[str, Any]:
+    """Return how photos are prepared with lists, as JSON has no tuples."""
+    values = asdict(preprocess).items()
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
 def _arguments(made: Made) -> tuple[dict[str, Any], list[str]]:
     """Return the arguments of `explain` as plain values, and the names of those that are not."""
-    if made.recipe is None:
-        return _without_recipe(made)
-    first, lost = made.recipe.parts[0], list[str]()
-    options, layers = first.options, [part.layer for part in made.recipe.parts]
-    arguments: dict[str, Any] = {
-        "method": str(first.method),
-        "layer": layers if len(layers) > 1 else layers[0],
-    }
-    if first.method.place == "network":  # it takes no layer
-        del arguments["layer"]
-    if METHODS.get(first.method.name) is None or not _is_plain(first.method.options):
-        lost.append("method")
+    provenance = made.provenance
+    tiles = None if provenance is None else provenance.tiles
+    recipe = made.recipe if tiles is None or provenance is None else provenance.of_windows
+    if recipe is None:  # of a map that was fused twice, or pickled with what cannot be pickled
+        return {}, ["layer", "method", "target"]
+    if not all(map(partial(_alike, recipe.parts[0]), recipe.parts)):
+        return {}, [PARTS]
+    first, lost = recipe.parts[0], list[str]()
+    options, layers = first.options, [part.layer for part in recipe.parts]
+    arguments: dict[str, Any] = {"method": str(first.method)}
+    lost += [] if _is_known(first.method) else ["method"]
+    if len(layers) > 1:
+        arguments |= {"layer": layers, "fuse": recipe.fuse}
+    elif first.method.place != "network" and made.layer == layers[0]:
+        arguments["layer"] = layers[0]  # else each window chose its own, as it will again
     try:
         arguments["target"] = target_as_plain(first.target)
     except TargetError:
         lost.append("target")
-    if len(layers) > 1:
-        arguments["fuse"] = made.recipe.fuse
-        lost += [] if _alike(made.recipe.parts) else ["method"]
+    classes = _own_names(options.spec.classes)
+    if classes is not None and (provenance is None or classes != _own_names(provenance.classes)):
+        arguments["classes"] = classes
     if options.spec.key is not None:
         arguments["output"] = options.spec.key
         lost += ["output"] if callable(options.spec.key) else []
@@ -152,37 +177,44 @@ def _arguments(made: Made) -> tuple[dict[str, Any], list[str]]:
         arguments["grid"] = list(options.spec.grid)
     if options.eigen:
         arguments["eigen"] = True
-    if options.views is not None:
-        arguments["views"] = options.views.made_with
-        lost += ["views"] if options.views.made_with is None else []
+    views = options.views or tiles
+    if views is not None:
+        arguments["views"] = views.made_with
+        lost += ["views"] if views.made_with is None else []
     if made.picture:
         arguments["picture"] = made.picture
     kept = {name: value for name, value in arguments.items() if name not in lost}
-    return kept, sorted(set(lost))
+    return kept, sorted(lost)
 
 
-def _without_recipe(made: Made) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of a map by tiles, or of one that was fused twice or unpickled."""
-    tiles = None if made.provenance is None else made.provenance.tiles
-    if tiles is None:
-        return {}, ["layer", "method", "target"]
-    # The name of the method ends where the views that it was applied to begin.
-    arguments: dict[str, Any] = {"method": made.method.rpartition(", ")[0], "layer": made.layer}
-    arguments["views"] = tiles.made_with
-    if made.index is None:
-        return arguments, ["target"]
-    return arguments | {"target": made.index.tolist()}, []
+#: Stands in `not_kept` where maps by several methods, or of several targets, were fused.
+PARTS = "parts"
 
 
-def _alike(parts: Sequence[Part]) -> bool:
+def _alike(one: Part, other: Part) -> bool:
     """Return whether parts differ in their layers alone."""
-    first = parts[0]
-    return all(
-        part.target is first.target
-        and part.method == first.method
-        and part.options == first.options
-        for part in parts
+    same_target = one.target is other.target or one.target == other.target
+    if not same_target:
+        with suppress(TargetError):
+            same_target = target_as_plain(one.target) == target_as_plain(other.target)
+    return same_target and one.method == other.method and one.options == other.options
+
+
+def _is_known(method: Method) -> bool:
+    """Return whether a method is a row of METHODS, with options that can be written."""
+    row = METHODS.get(method.name)
+    return (
+        row is not None
+        and replace(method, options=row.options) == row
+        and _is_plain(method.options)
     )
+
+
+def _own_names(classes: Sequence[str] | None) -> list[str] | None:
+    """Return names of classes; None for the 1000 of ImageNet, which are known anyway."""
+    if classes is None or tuple(classes) == names_for(len(classes), None):
+        return None
+    return list(classes)
 
 
 def _is_plain(options: Any) -> bool:

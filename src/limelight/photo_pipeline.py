@@ -171,7 +171,7 @@ def explain_photos(
         progress=progress,
     )
     rules, several = list(map(as_target, targets)), isinstance(layer, list | tuple)
-    layers, made_by = as_layers(layer), Provenance.of(network, views)
+    layers, made_by = as_layers(layer), Provenance.of(network)
     if isinstance(views, Tiles):
         how = fuse if several else None
         yield from _explain_by_tiles(
@@ -239,12 +239,12 @@ def _explain_by_tiles(
         except PhotoError as error:
             yield PhotoResult(path, None, (), error)
             continue
-        explanations = tuple(
-            replace(
-                at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse),
-                provenance=Provenance.of(network, tiles),
-            )
+        by_target = [
+            at_layers[0] if fuse is None else fusion.fuse(at_layers, fuse)
             for at_layers in zip(*by_layer, strict=True)
+        ]
+        explanations = tuple(
+            replace(each, provenance=Provenance.of(network, each.provenance)) for each in by_target
         )
         crop = None
         if windows.crops is not None:

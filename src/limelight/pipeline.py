@@ -137,7 +137,7 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    provenance = Provenance.of(with_own_input(model), views)
+    provenance = Provenance.of(with_own_input(model), explanation.provenance)
     return replace(explanation, provenance=provenance).drawn_on(subject.crops, subject.geometry)
 
 
@@ -179,9 +179,11 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
-    provenance = Provenance.of(with_own_input(model), views)
+    network = with_own_input(model)
     return MapList(
-        replace(each, provenance=provenance).drawn_on(subject.crops, subject.geometry)
+        replace(each, provenance=Provenance.of(network, each.provenance)).drawn_on(
+            subject.crops, subject.geometry
+        )
         for each in explanations
     )
 

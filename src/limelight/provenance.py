@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from limelight.methods.tiles import Tiles
-from limelight.methods.views import Views
 from limelight.models.network import Model, Network
 from limelight.photos.preprocess import Preprocess
+from limelight.recipe import Recipe
 from limelight.runtime.unwrap import unwrap
 
 
@@ -21,7 +22,9 @@ class Provenance:
         name: The name of the `Network` that was explained; "" for a plain module.
         weights: Where its weights come from, in words; "" for a plain module.
         preprocess: How it makes its input from a photo; None for a plain module.
+        classes: The names of its classes; None where they are not known, and for a plain module.
         tiles: The windows, if the pictures were explained by tiles.
+        of_windows: How each window was explained, if so; None where that is not known.
     """
 
     model: str
@@ -29,11 +32,18 @@ class Provenance:
     name: str = ""
     weights: str = ""
     preprocess: Preprocess | None = None
+    classes: Sequence[str] | None = None
     tiles: Tiles | None = None
+    of_windows: Recipe | None = None
 
     @classmethod
-    def of(cls, model: Model, views: Views | Tiles | None = None) -> Provenance:
-        """Return what is known of a network; its weights are not read, which would take long."""
+    def of(cls, model: Model, before: Provenance | None = None) -> Provenance:
+        """Return what is known of a network; its weights are not read, which would take long.
+
+        Args:
+            model: The network.
+            before: What an explanation already says of its windows; None for one without windows.
+        """
         network = model if isinstance(model, Network) else None
         module = unwrap(network.model if network else model)  # type: ignore[arg-type]
         kind = type(module)
@@ -43,5 +53,12 @@ class Provenance:
             network.name if network else "",
             network.weights if network else "",
             network.preprocess if network else None,
-            views if isinstance(views, Tiles) else None,
+            network.classes if network else None,
+            before.tiles if before else None,
+            before.of_windows if before else None,
         )
+
+    def of_image(self, image: int, axes: int) -> Provenance:
+        """Return what is known of one image of the batch."""
+        windows = self.of_windows
+        return self if windows is None else replace(self, of_windows=windows.of_image(image, axes))

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from limelight.digests import tensor_digest, weights_digest
 from limelight.errors import InputError
 from limelight.explanation import Explanation
+from limelight.manifests import PARTS
 from limelight.methods.views import views_from_plain
 from limelight.models.network import Images, Model, Network
 from limelight.models.sources import load_model
@@ -32,6 +34,9 @@ def explain_again(
         manifest = json.loads(Path("cat.json").read_text())
         limelight.explain_again(manifest).save("cat.png")
 
+    The network and the photos that the manifest names are loaded; a network of one's own, as in
+    "package.module:factory", runs code. Of a manifest that you do not trust, pass both.
+
     A warning says if the weights or the pictures are others than those of the manifest.
 
     Args:
@@ -46,6 +51,11 @@ def explain_again(
         UnknownNameError, LimelightError: As `load_model` and `explain`.
     """
     missing = [name for name in manifest["not_kept"] if name not in arguments]
+    if PARTS in missing:
+        raise InputError(
+            "The map was fused from maps by several methods, or of several targets. Make each of "
+            "them again from a manifest of its own, and fuse them: limelight.fuse([...])."
+        )
     if missing:
         raise InputError(
             f"The manifest does not hold {', '.join(missing)}, which cannot be written as text. "
@@ -63,9 +73,9 @@ def explain_again(
 def _network(manifest: Mapping[str, Any], model: Model | None) -> Model:
     """Return the network: the one given, with the preprocessing of the manifest, or by its name."""
     facts = manifest["network"] or {}
-    preprocess = _preprocess(facts.get("preprocess"))
+    preprocess, classes = _preprocess(facts.get("preprocess")), facts.get("classes")
     if isinstance(model, nn.Module) and preprocess is not None:
-        return Network(facts["name"], model, preprocess)
+        return Network(facts["name"], model, preprocess, classes)
     if model is not None:
         return model
     if not facts.get("name"):
@@ -73,9 +83,15 @@ def _network(manifest: Mapping[str, Any], model: Model | None) -> Model:
             f"The manifest is of a model without a name, a {facts.get('class', 'module')}. Pass "
             "the model: explain_again(manifest, model, images)."
         )
-    weights = facts["weights"]
+    weights, dtype = facts["weights"], getattr(torch, manifest["input"]["dtype"])
     source = "none" if weights == "random" else weights if Path(weights).is_file() else "default"
-    return load_model(facts["name"], weights=source, preprocess=preprocess)
+    return load_model(
+        facts["name"],
+        weights=source,
+        classes=classes,
+        preprocess=preprocess,
+        dtype=dtype if dtype.is_floating_point else torch.float32,
+    )
 
 
 def _preprocess(values: Mapping[str, Any] | None) -> Preprocess | None:
@@ -97,7 +113,8 @@ def _photos(manifest: Mapping[str, Any]) -> list[str]:
     photos = [each["photo"] for each in manifest["images"]]
     if not all(photo and photo["file"] for photo in photos):
         raise InputError(
-            "The manifest names no photo files, as its images were tensors. Pass the images: "
+            "The manifest names no photo files: its images were tensors, arrays or volumes, or "
+            "photos that were changed after they had been read. Pass them: "
             "explain_again(manifest, model, images)."
         )
     return [photo["file"] for photo in photos]

@@ -157,6 +157,9 @@ def calls() -> dict[str, Callable[[], Any]]:
         "explain": lambda: limelight.explain(model, x),
         "explain_each": lambda: limelight.explain_each(model, x, [0, 1]),
         "explain_photos": lambda: limelight.explain_photos(network, ["photo.png"]),
+        "explain_again": lambda: limelight.explain_again(
+            limelight.explain(model, x).manifest(), model, x
+        ),
         "explain_text": lambda: limelight.explain_text(Reader().eval(), words),
         "compare": lambda: limelight.compare(model, x, methods=methods),
         "cut": lambda: limelight.cut(model, x),
@@ -188,7 +191,7 @@ def calls() -> dict[str, Callable[[], Any]]:
         "caption": lambda: limelight.caption("photo.png", model="hf:x"),
         "audit": lambda: limelight.audit(network, ["photo.png"], out="audit"),
         "audit_again": lambda: limelight.audit_again("audit"),
-        "compare_runs": lambda: limelight.compare_runs("audit", "audit", "difference"),
+        "compare_audits": lambda: limelight.compare_audits("audit", "audit", "difference"),
         "export": lambda: limelight.export(network, x, "net.onnx"),
         "page": lambda: limelight.page(network),
         "examine": limelight.examine,

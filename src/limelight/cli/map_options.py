@@ -85,10 +85,11 @@ class MapOptions:
         """Return the views, if any are wanted."""
         return find_views(self.views) if self.views else None
 
-    def options(self, network: Network) -> Options:
+    def options(self, network: Network, output: str | None = None) -> Options:
         """Return these options as the library takes them, for this network."""
         return Options.read(
             classes=network.classes,
+            output=output,
             views=self.read_views(),
             eigen=self.eigen,
             chunk=self.chunk,

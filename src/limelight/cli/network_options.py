@@ -54,6 +54,17 @@ InputSize = Annotated[
 ]
 
 
+LogitsPart = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="KEY",
+        help="Which part of what the network returns holds the logits: a key, an attribute or a "
+        "number, or several joined by dots.",
+    ),
+]
+
+
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...; auto takes a GPU if any.")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, ClassVar
@@ -125,7 +125,7 @@ def _print_error(error: Exception) -> int:
     elif hasattr(error, "format_message"):  # of click, whichever copy of it typer uses
         kind, message, code = "UsageError", _usage_message(error), 2
     else:  # what a model of the user's raises, most likely
-        message = " ".join([describe_error(error), *getattr(error, "__notes__", [])])
+        message = _with_notes(describe_error(error), getattr(error, "__notes__", []))
         hint = "\nSee where with: limelight --traceback ..."
     console = Console(stderr=True)
     with suppress(OutputError):  # no room on stderr either: the exit code says it
@@ -137,6 +137,14 @@ def _print_error(error: Exception) -> int:
             console.print(f"[bold red]Error:[/] {text}", soft_wrap=True, highlight=False)
     end_with(failed(kind, message, code))
     return code
+
+
+def _with_notes(message: str, notes: Sequence[str]) -> str:
+    """Return what an error says with its notes as sentences of their own."""
+    if not notes:
+        return message
+    end = "" if message.endswith((".", "!", "?", ":")) else "."
+    return " ".join([message + end, *notes])
 
 
 def _usage_message(error: Any) -> str:

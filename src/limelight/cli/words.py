@@ -13,6 +13,7 @@ from limelight.errors import LimelightError, OutputError
 PASSED = {
     "classes=[...]": "--classes FILE",
     "layer=...": "--layer LAYER",
+    "output=...": "--output KEY",
     "Take layer=": "Take --layer ",
     "views=tiles()": "--tiles",
     "method='gradcam'": "--method gradcam",

@@ -51,7 +51,7 @@ METHODS: dict[str, Method] = {
             paper="Selvaraju et al. 2017, Grad-CAM",
             use="The one to start with: any network, any score, one backward through the head.",
             avoid="For a score that is read at one place, such as a box: its weights belong to "
-            "whole channels; and unmeasured on transformers, where it was behind a blob in "
+            "whole channels. Nor on a transformer, unless measured: there it was behind a blob in "
             "the centre.",
             by_channel=True,
             sums_over="cells",
@@ -406,8 +406,8 @@ METHODS: dict[str, Method] = {
             formula="mean_l mean_h,q relu(ds_l/dA_l)",
             paper="Bousselham et al. 2024, LeGrad",
             use="What each layer of a transformer would attend to more, for the class.",
-            avoid="Unmeasured: on the transformer that was measured it did not beat a blob in "
-            "the centre; attention within windows is refused.",
+            avoid="Without measuring it: on the one transformer tried here it did not beat a blob "
+            "in the centre; attention within windows is refused.",
             keeps_positive=True,
         ),
         Method(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from typing import Any
@@ -46,7 +46,7 @@ class Views:
         spatial: Whether outputs with the image's axes have to be brought back too.
         keeps_positive: Whether `join` leaves out what speaks against the score.
         made_with: The name in VIEWS and the arguments that make the same views again, as plain
-            values; None for views of the user's own.
+            values; None for views of the user's own, also for those that `replace` made of others.
     """
 
     name: str
@@ -54,7 +54,13 @@ class Views:
     join: Callable[[Tensor, Tensor], Tensor]
     spatial: bool = False
     keeps_positive: bool = False
-    made_with: Mapping[str, Any] | None = None
+    made_with: Mapping[str, Any] | None = field(default=None, init=False)
+
+
+def _made_with(views: Views, **arguments: Mapping[str, Any]) -> Views:
+    """Let views know the name and the arguments that make them again."""
+    object.__setattr__(views, "made_with", arguments)
+    return views
 
 
 def flips(*axes: int) -> Views:
@@ -92,8 +98,8 @@ def flips(*axes: int) -> Views:
             views.append(View(turn, turn, tuple(turned)))
         return views
 
-    made_with = {"flips": {"axes": list(chosen)}}
-    return Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True, made_with=made_with)
+    views = Views(f"{2 ** len(chosen)} flips", make, _mean, spatial=True)
+    return _made_with(views, flips={"axes": list(chosen)})
 
 
 def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views:
@@ -119,8 +125,8 @@ def noise(samples: int = 25, deviation: float = 0.15, *, seed: int = 0) -> Views
 
         return [View(partial(noisy, draw=draw), _same) for draw in drawn]
 
-    made_with = {"noise": {"samples": samples, "deviation": deviation, "seed": seed}}
-    return Views(f"{samples} noisy copies", make, _mean, made_with=made_with)
+    views = Views(f"{samples} noisy copies", make, _mean)
+    return _made_with(views, noise={"samples": samples, "deviation": deviation, "seed": seed})
 
 
 def scales(count: int = 4, *, growth: float = 0.5) -> Views:
@@ -144,10 +150,8 @@ def scales(count: int = 4, *, growth: float = 0.5) -> Views:
             windows += [_window(size, large, place) for place in product(*starts)]
         return windows
 
-    made_with = {"scales": {"count": count, "growth": growth}}
-    return Views(
-        f"{count} scales", make, _mean_of_positive, keeps_positive=True, made_with=made_with
-    )
+    views = Views(f"{count} scales", make, _mean_of_positive, keeps_positive=True)
+    return _made_with(views, scales={"count": count, "growth": growth})
 
 
 #: The kinds of views, by the name that `--views` takes.

@@ -87,6 +87,12 @@ def read_maps(
     """
     if isinstance(maps, Explanation):
         return _read_explanation(maps, inputs.image, target, options)
+    if not isinstance(maps, Tensor):
+        raise InputError(
+            f"The maps to measure hold {type(maps).__name__} {maps!r:.80}; explanations or "
+            "heatmaps [B, *image] were expected. Pass what explain(model, images), or "
+            "compare(model, images, methods=[...]), returned."
+        )
     image = inputs.image
     if tuple(maps.shape) != (len(image), *image.shape[2:]):
         raise InputError(

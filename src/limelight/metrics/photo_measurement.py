@@ -37,6 +37,7 @@ class MeasureSpec:
         metrics: The metrics.
         target: What is explained, unless `matches` says otherwise.
         layer: Where to cut; None to have it chosen.
+        output: The part of the output that holds the logits; None to find it.
         annotations: Where the objects are; None when that is not known.
         matches: By a class of the annotations, the network's classes that go with it. Each such
             class in a photo is then explained, and its objects alone count.
@@ -48,6 +49,7 @@ class MeasureSpec:
     metrics: Sequence[Metric]
     target: Target = None
     layer: Layer | None = None
+    output: str | None = None
     annotations: Annotations | None = None
     matches: Mapping[str, Sequence[ClassName]] | None = None
     chunk: int | None = None
@@ -89,6 +91,7 @@ class MeasureSpec:
             "target": target,
             "layer": self.layer,
             "input": list(preprocessing),
+            **({} if self.output is None else {"output": self.output}),
         }
 
 
@@ -143,7 +146,11 @@ def _measure_photo(
     del photo  # it may be large
     marked_targets = _marked_targets(network, path, size, spec)
     options = Options.read(
-        classes=network.classes, chunk=spec.chunk, compile=spec.compile, progress=progress
+        classes=network.classes,
+        output=spec.output,
+        chunk=spec.chunk,
+        compile=spec.compile,
+        progress=progress,
     )
     results = list(
         explain_many(

@@ -128,7 +128,7 @@ def measure_all(
     If no metric can be measured, this raises no error; the measurement says why.
     """
     several: list[Explanation | Tensor]
-    several = [maps] if isinstance(maps, Explanation | Tensor) else list(maps)
+    several = [maps] if isinstance(maps, Explanation | Tensor | str) else list(maps)
     if not several:
         raise InputError("There are no maps to measure; pass at least one explanation.")
     rows, marked = check_metrics(inputs.image, metrics, objects)

@@ -62,6 +62,7 @@ class WindowedPicture:
         channels: How many channels the network takes; None if that is not known.
         numbers: Reads the numbers of a part, `[*part, C]`.
         whole: The picture itself, where it is in memory, of which windows keep all but the numbers.
+        filename: The file that it is read from; "" where that is not known.
     """
 
     name: str
@@ -70,14 +71,20 @@ class WindowedPicture:
     channels: int | None
     numbers: Callable[[Part], Numbers]
     whole: Raster | None = None
+    filename: str = ""
 
     @classmethod
     def of_photo(cls, photo: Photo, channels: int | None = None) -> WindowedPicture:
         """Return a photo in memory."""
         photo = in_own_numbers(photo)
+        filename = str(getattr(photo, "filename", ""))
         if isinstance(photo, Raster):
-            shape, dtype = photo.values.shape[:-1], photo.values.dtype
-            return cls("The photo", shape, dtype, channels, photo.values.__getitem__, photo)
+            shape, dtype, read_part = (
+                photo.values.shape[:-1],
+                photo.values.dtype,
+                photo.values.__getitem__,
+            )
+            return cls("The photo", shape, dtype, channels, read_part, photo, filename)
         mode = photo.mode if photo.mode in ("L", "RGB") else "RGB"
 
         def read(part: Part) -> Numbers:
@@ -87,7 +94,7 @@ class WindowedPicture:
             return pixels if pixels.ndim == 3 else pixels[..., None]
 
         shape = (photo.height, photo.width)
-        return cls("The photo", shape, np.dtype(np.uint8), channels, read)
+        return cls("The photo", shape, np.dtype(np.uint8), channels, read, None, filename)
 
     @classmethod
     def of_array(cls, values: Numbers, channels: int | None = None) -> WindowedPicture:
@@ -165,7 +172,7 @@ def open_windows(path: Path, channels: int | None = None) -> WindowedPicture:
             if is_one_picture and (tiff := open_tiff_windows(path)) is not None:
                 return _of_file(path, tiff.shape, tiff.dtype, channels, tiff.numbers)
     picture = WindowedPicture.of_photo(open_picture(path, channels).decode(), channels)
-    picture.name = repr(str(path))
+    picture.name, picture.filename = repr(str(path)), str(path)
     return picture
 
 
@@ -199,7 +206,7 @@ def _of_file(
         with photo_errors(path):
             return numbers(part)
 
-    return WindowedPicture(repr(str(path)), shape, dtype, channels, read)
+    return WindowedPicture(repr(str(path)), shape, dtype, channels, read, None, str(path))
 
 
 def _reduced(numbers: Numbers, factor: int) -> Numbers:

@@ -269,7 +269,8 @@ def check_names(count: int, context: TargetContext) -> None:
     if names is not None and len(names) != count:
         raise TargetError(
             f"There are {len(names)} class names for a model with {count} classes. Pass the "
-            "names that belong to this model, one per class."
+            "names that belong to this model, one per class. If it returns several things, and "
+            "the names are those of another one, say which with output=..."
         )
 
 

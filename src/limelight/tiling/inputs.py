@@ -190,6 +190,7 @@ class PhotoWindows(WindowInputs):
         if len(self.shape) != 2:
             return None, image
         crop = whole.crop(reduced)
+        crop.photo.filename = self._picture.filename  # type: ignore[attr-defined]
         return replace(crop, original=self._picture.size), image
 
     @property

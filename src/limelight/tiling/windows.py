@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -17,6 +17,8 @@ from limelight.finish import at_places
 from limelight.inputs import ModelInputs
 from limelight.methods.tiles import WindowBox
 from limelight.options import Options
+from limelight.provenance import Provenance
+from limelight.recipe import Recipe
 from limelight.status import Status, map_status, to_heatmap
 from limelight.targets import OutputSpec, ScoreTarget, TargetContext
 from limelight.targets.output_table import find_table
@@ -88,6 +90,7 @@ class _Stitched:
         best: For each image, the window with the highest score.
         layers: The layers that windows were explained at, each once.
         region: The pixels that the scores are about; None if none says.
+        recipe: How the first windows were explained.
     """
 
     windows: WindowInputs
@@ -98,12 +101,14 @@ class _Stitched:
     best: list[_Best] = field(default_factory=list)
     layers: dict[str, None] = field(default_factory=dict)
     region: Tensor | None = None
+    recipe: Recipe | None = None
 
     def add(self, boxes: Sequence[WindowBox], explanation: Explanation) -> None:
         """Add the explanation of windows, B rows for each."""
         batch = self.windows.batch
         self.layers[explanation.layer] = None
         if self.canvas is None:
+            self.recipe = explanation.recipe
             shape, size, overlap = self.windows.shape, self.windows.size, self.windows.tiles.overlap
             first = explanation.raw[:batch]
             self.canvas = Canvas(shape, size, first, explanation.span, overlap=overlap)
@@ -181,6 +186,9 @@ class _Stitched:
             crops=self.windows.crops,
             picture=first.picture,
             windows=WindowScores.of(self.windows.boxes, self.scores, self.status),
+            provenance=replace(
+                Provenance.of(self.windows.model), tiles=self.windows.tiles, of_windows=self.recipe
+            ),
         )
 
     def _status(self, raw: Tensor, score: Tensor, method: str, layer: str) -> tuple[Status, ...]:

@@ -13,7 +13,7 @@ from limelight.audits.pipeline import audit as audit_photos
 from limelight.audits.rows.looking import Explained
 from limelight.cli.audit_report import print_audit, print_difference
 from limelight.cli.map_options import DEFAULT_METHOD, OneLayer
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.object_options import ObjectOptions
 from limelight.cli.option_groups import name_option, path_option
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
@@ -50,12 +50,7 @@ class _RunOptions:
     target: Annotated[
         Explained, typer.Option(help="Explain the predicted class, or the label.")
     ] = "predicted"
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY", help="Which part of what the network returns holds the logits."
-        ),
-    ] = None
+    output: LogitsPart = None
     features_layer: Annotated[
         str | None,
         typer.Option(

@@ -22,7 +22,7 @@ from limelight.cli.map_options import (
     split_layers,
 )
 from limelight.cli.messages import network_title, print_errors, print_left_out
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console
@@ -72,6 +72,7 @@ def choose(
     ] = None,
     object_options: ObjectOptions,
     target: OneTarget = None,
+    output: LogitsPart = None,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -130,7 +131,11 @@ def choose(
     sources = [photo_source(path, network, explained, annotations) for path in paths]
     bar = Bar(run.console, "choosing", len(paths))
     options = Options.read(
-        classes=network.classes, chunk=chunk, compile=compile, progress=bar.show_runs
+        classes=network.classes,
+        output=output,
+        chunk=chunk,
+        compile=compile,
+        progress=bar.show_runs,
     )
     choosing = Choosing(network.model, sources, spec, options)
     with run.work():
@@ -144,7 +149,7 @@ def choose(
         raise run.error
     _save(run, found, out, style)
     write_summary(table_rows, found.rows(), run)
-    _report(run, found, network, _command(found, network_options, target), out)
+    _report(run, found, network, _command(found, network_options, target, output), out)
     run.leave()
 
 
@@ -242,7 +247,9 @@ def _cells(row: RankedCandidate, metrics: Sequence[str]) -> list[str]:
     ]
 
 
-def _command(found: Recommendation, options: NetworkOptions, target: str | None) -> str:
+def _command(
+    found: Recommendation, options: NetworkOptions, target: str | None, output: str | None
+) -> str:
     """Return the command that makes the recommended map; "" without one."""
     if found.best is None:
         return ""
@@ -254,6 +261,8 @@ def _command(found: Recommendation, options: NetworkOptions, target: str | None)
             words += [] if value is True else [str(value)]
     if target is not None:
         words += ["--target", target]
+    if output is not None:
+        words += ["--output", output]
     arguments = found.arguments
     layers = arguments.get("layer", [])
     words += ["--method", arguments["method"]]

@@ -23,7 +23,7 @@ from limelight.cli.messages import (
     status_text,
     warn_of_random_weights,
 )
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.output import Console
 from limelight.cli.output_options import (
     AsJson,
@@ -83,6 +83,7 @@ def compare(
         list[str] | None,
         layers_option("A dotted path; repeat it to compare several."),
     ] = None,
+    output: LogitsPart = None,
     map_options: MapOptions,
     picture_options: PictureOptions,
     figure_options: FigureOptions,
@@ -121,7 +122,7 @@ def compare(
         methods=rows,
         targets=targets,
         layers=split_layers(layer) or [None],
-        options=map_options.options(network),
+        options=map_options.options(network, output),
         metrics=measured_by,
         files=files,
         pictures=picture_options,

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from limelight.cli.network_options import ModelName, NetworkOptions
+from limelight.cli.network_options import LogitsPart, ModelName, NetworkOptions
 from limelight.cli.output import INTERRUPTED, Console, document, interrupted
 from limelight.cli.output_options import AsJson
 from limelight.cli.progress import TaskBar
@@ -56,14 +56,7 @@ def doctor(
     layer: Annotated[
         str | None, typer.Option(help="Examine this layer of the network; the chosen one without.")
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which part of what the network returns holds the logits: a key, an attribute or "
-            "a number, or several joined by dots.",
-        ),
-    ] = None,
+    output: LogitsPart = None,
     seconds: Annotated[
         float, typer.Option(min=0, help="How long the test with random weights may take, about.")
     ] = 60,

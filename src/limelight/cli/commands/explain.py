@@ -23,7 +23,7 @@ from limelight.cli.heatmap_report import (
 from limelight.cli.manifest_option import ManifestFile, ManifestPath
 from limelight.cli.map_options import DEFAULT_METHOD, TiledMapOptions, layers_option, split_layers
 from limelight.cli.messages import network_title
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.object_options import ObjectOptions
 from limelight.cli.output_options import (
     AsJson,
@@ -68,14 +68,7 @@ def explain(
             f"{DEFAULT_METHOD}"
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which part of what the network returns holds the logits: a key, an attribute or "
-            "a number, or several joined by dots.",
-        ),
-    ] = None,
+    output: LogitsPart = None,
     map_options: TiledMapOptions,
     picture_options: HeatmapOptions,
     figure_options: FigureOptions,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from limelight.cli.map_options import layers_option, split_layers
 from limelight.cli.messages import network_title, warn_of_random_weights
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.option_groups import path_argument
 from limelight.cli.output import Console, document
 from limelight.cli.output_options import AsJson
@@ -49,14 +49,7 @@ def export(
             "given, or hirescam for a detector; repeat it, or put commas between, for several maps."
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which part of what the network returns holds the logits: a key, an attribute or "
-            "a number, or several joined by dots.",
-        ),
-    ] = None,
+    output: LogitsPart = None,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="The number of images that the file takes; any when not given."),

@@ -18,6 +18,7 @@ from limelight.cli.map_options import DEFAULT_METHOD
 from limelight.cli.network_options import (
     ClassFile,
     InputSize,
+    LogitsPart,
     ModelName,
     NetworkOptions,
     weights_option,
@@ -81,12 +82,14 @@ class _StageOptions:
         calls: Sequence[ModuleCall],
         file: Path,
         style: FigureStyle,
+        output: str | None,
     ) -> None:
         """Draw the same class at every stage of a network on one sheet."""
         target = read_class(self.target) if self.target else None
         method = named_method(self.method)
         if method is None:  # the default depends on the score, which takes a run of its own
-            scores = cut(network.model, images, INPUT, classes=network.classes).score(target)
+            ahead = cut(network.model, images, INPUT, classes=network.classes, output=output)
+            scores = ahead.score(target)
             method = method_for(scores, None)
         sheet = draw_maps(
             network.model,
@@ -95,6 +98,7 @@ class _StageOptions:
             targets=[target],
             layers=stages(calls),
             classes=network.classes,
+            output=output,
         )
         sheet.drawn_on(crops).save(
             file, whole=bool(self.whole), colormap=self.colormap, style=style
@@ -107,6 +111,7 @@ class _StageOptions:
         crops: Sequence[CroppedPhoto] | None,
         file: Path,
         style: FigureStyle,
+        output: str | None,
     ) -> Path | None:
         """Draw where the cells of the chosen layer look.
 
@@ -117,7 +122,7 @@ class _StageOptions:
         if crops is None:
             return None
         try:
-            cells = where_cells_look(network.model, images)
+            cells = where_cells_look(network.model, images, output=output)
         except LayerError:
             return None
         (crop,) = crops
@@ -135,6 +140,7 @@ def layers(
         ),
     ] = None,
     classes: ClassFile = None,
+    output: LogitsPart = None,
     size: InputSize = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also list rejected layers, with the reason.")
@@ -158,13 +164,13 @@ def layers(
     network = options.load()
     if stage_options.photo is None:
         images, drawn, cells = _noise(network), None, None
-        calls = record(network.model, images)
+        calls = record(network.model, images, output=output)
     else:
         images, crops = load_input(photo_paths([stage_options.photo])[0], network)
         drawn = stage_options.file()
-        calls = record(network.model, images)
-        stage_options.draw(network, images, crops, calls, drawn, style)
-        cells = stage_options.draw_cells(network, images, crops, drawn, style)
+        calls = record(network.model, images, output=output)
+        stage_options.draw(network, images, crops, calls, drawn, style, output)
+        cells = stage_options.draw_cells(network, images, crops, drawn, style, output)
     cost = costs(network.model, ModelInputs.of(images))
     ranking = [(candidate, cost[candidate.call.number]) for candidate in candidates(calls)]
     rejected = [c for c in reversed(calls) if everything and c.path and c.learned and c.reason]

@@ -12,7 +12,7 @@ from rich.markup import escape
 from limelight.cli.map_options import Chunk, Compile, OneLayer, methods_option, metrics_option
 from limelight.cli.measurement_tables import print_measurement
 from limelight.cli.messages import print_errors, print_left_out, print_untried
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.object_options import ObjectOptions, refuse_without_objects
 from limelight.cli.option_groups import out_option, path_option
 from limelight.cli.output_options import AsJson, FigureOptions
@@ -74,6 +74,7 @@ def measure(
     object_options: _MatchOptions,
     target: OneTarget = None,
     layer: OneLayer = None,
+    output: LogitsPart = None,
     chunk: Chunk = None,
     compile: Compile = False,
     out: Annotated[Path, out_option("A folder for table, figure and readings.")] = Path(
@@ -105,6 +106,7 @@ def measure(
         metrics=chosen_metrics(metrics or None, with_objects=object_options.given),
         target=None if target is None else read_class(target),
         layer=layer,
+        output=output,
         annotations=object_options.annotations(),
         matches=None if object_options.match is None else read_matches(object_options.match),
         chunk=chunk,

@@ -11,7 +11,7 @@ from rich.table import Table
 from limelight.cli.map_options import Chunk, OneLayer, methods_option
 from limelight.cli.measurement_tables import count_readings, print_unmeasured
 from limelight.cli.messages import network_title, print_errors, print_left_out, print_untried
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.output import Console
 from limelight.cli.output_options import (
     AsJson,
@@ -44,6 +44,7 @@ def sanity(
     methods: Annotated[list[str] | None, methods_option(f"Without it {_CHECKED_METHODS}.")] = None,
     target: OneTarget = None,
     layer: OneLayer = None,
+    output: LogitsPart = None,
     steps: Annotated[
         int, typer.Option(min=2, help="Stages of the cascade, from the logits down.")
     ] = 8,
@@ -93,6 +94,7 @@ def sanity(
                     steps=steps,
                     seed=seed,
                     classes=network.classes,
+                    output=output,
                     chunk=chunk,
                     progress=bar.show_runs,
                 )

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from limelight.cli.map_options import layers_option, split_layers
 from limelight.cli.messages import network_title, print_errors
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import document
 from limelight.cli.output_options import AsJson, FigureOptions
@@ -44,6 +44,7 @@ def trace(
             min=0, help="The channel to print; without it, that which adds most, |alpha| mean |A|."
         ),
     ] = None,
+    output: LogitsPart = None,
     save: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +77,12 @@ def trace(
     (placed,) = place_options.place([class_meant], network.preprocess, [path])
     images = network.images(network.load_photo(path))
     traced = trace_gradient(
-        network.model, images, split_layers(layer) or None, target=placed, classes=network.classes
+        network.model,
+        images,
+        split_layers(layer) or None,
+        target=placed,
+        classes=network.classes,
+        output=output,
     )
     text = traced.text(window=values, channel=channel)
     run, written = RunRecord([path]), list[str]()

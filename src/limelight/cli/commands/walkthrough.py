@@ -13,7 +13,7 @@ from rich.table import Table
 from limelight.cli.heatmap_report import explanation_as_dict
 from limelight.cli.map_options import DEFAULT_METHOD, Chunk, OneLayer
 from limelight.cli.messages import layer_text, method_text, status_text, warn_of_random_weights
-from limelight.cli.network_options import NetworkOptions
+from limelight.cli.network_options import LogitsPart, NetworkOptions
 from limelight.cli.option_groups import out_option
 from limelight.cli.output import Console, document
 from limelight.cli.output_options import AsJson, page_file
@@ -36,6 +36,7 @@ def walkthrough(
     target_options: OneTargetOptions,
     place_options: PlaceOptions,
     layer: OneLayer = None,
+    output: LogitsPart = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +94,7 @@ def walkthrough(
             beside=rows,
             layer=layer,
             classes=network.classes,
+            output=output,
             photo=view,
             preprocess=network.preprocess,
             name=network.name,
