@@ -62,6 +62,12 @@ def test_an_old_argument_is_the_new_one_with_a_warning(tmp_path: Path) -> None:
     assert old.explanations[0].label == new.explanations[0].label
 
 
+def test_an_old_argument_beside_the_new_one_is_refused() -> None:
+    network = limelight.load_model(weights="none")
+    with pytest.raises(limelight.LimelightError, match="has no argument 'paths'"):
+        limelight.explain_photos(network, photos=["a.png"], paths=["b.png"])  # type: ignore[call-arg]
+
+
 def test_a_name_that_never_was_is_still_refused() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'compare_run'"):
         _ = limelight.compare_run

@@ -248,6 +248,40 @@ def test_a_named_layer_is_examined(images: Tensor) -> None:
     assert "a grid of 15 x 15" in of(found, "layers", "grid").found
 
 
+class TwoLevels(nn.Module):
+    """A detector that reads small boxes from a fine grid, and large ones from a coarse grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(8, 8, 2, 2), nn.ReLU())
+        self.fine, self.coarse = (
+            nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 3, 1)) for _ in range(2)
+        )
+
+    def forward(self, images: Tensor) -> limelight.Detected:
+        fine = self.body(images)
+        levels = [self.fine(fine), self.coarse(self.down(fine))]
+        logits = [level.flatten(2).transpose(1, 2) for level in levels]
+        boxes = []
+        for level, side in zip(levels, (4, 28), strict=True):
+            middles = (torch.arange(level.shape[2]) + 0.5) * images.shape[2] / level.shape[2]
+            grid = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).reshape(-1, 2)
+            boxes.append(torch.cat([grid - side / 2, grid + side / 2], 1))
+        return limelight.Detected(torch.cat(logits, 1), torch.cat(boxes))
+
+
+def test_a_layer_of_some_boxes_is_no_objection(images: Tensor) -> None:
+    torch.manual_seed(0)
+    layer = of(limelight.examine(TwoLevels(), images, seconds=0), "layers", "layer")
+    assert layer.verdict == "ok"
+    assert layer.found.startswith("coarse.0: the last layer with a grid")
+    assert "read from another grid is explained at a layer of that" in layer.found
+    assert layer.advice == ""
+    named = limelight.examine(TwoLevels(), images, layer="coarse.0", seconds=0)
+    assert "no gradient of the score arrives on its grid" in of(named, "layers", "layer").advice
+
+
 def test_a_network_of_limelight_is_shown_a_sample() -> None:
     network = limelight.Network("mine", Net(), classes=("a", "b"), weights="random")
     found = limelight.examine(network, seconds=30)
@@ -292,6 +326,35 @@ def test_weights_that_are_no_numbers_are_broken(images: Tensor) -> None:
     assert of(found, "network", "values").found == "NaN or infinity in fc.weight"
     assert of(found, "map", "map").verdict == "broken"
     assert of(found, "trust", "random weights").found == "not tried"
+
+
+def test_a_buffer_that_is_no_number_is_broken_and_a_mask_is_not(images: Tensor) -> None:
+    model = Net()
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    assert limelight.examine(model, images, seconds=0).ok
+    norm = nn.BatchNorm2d(8)
+    nn.init.constant_(norm.get_buffer("running_mean"), torch.nan)
+    model.body.insert(1, norm)
+    found = limelight.examine(model, images, seconds=0)
+    assert of(found, "network", "values").found == "NaN or infinity in body.1.running_mean"
+    assert all((each.part, each.subject) != ("map", "again") for each in found.observations)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(Net().to("meta"), "body.0.weight"), (nn.Sequential(nn.LazyConv2d(8, 3)), "0.weight")],
+)
+def test_weights_that_hold_nothing_are_broken(model: nn.Module, name: str, images: Tensor) -> None:
+    found = limelight.examine(model, images)
+    (broken,) = found.broken
+    assert broken == of(found, "network", "values")
+    assert broken.found.startswith(name)
+    assert {each.part for each in found.observations} == {"network", "model"}
+
+
+def test_what_is_no_module_is_refused(images: Tensor) -> None:
+    with pytest.raises(limelight.LimelightError, match=r"a torch.nn.Module was expected"):
+        limelight.examine(lambda images: images, images)  # type: ignore[arg-type]
 
 
 def test_wrong_channels_are_told_before_the_network_says_so(images: Tensor) -> None:
@@ -382,9 +445,42 @@ def test_an_answer_by_chance_is_noted() -> None:
         found = examine_output(logits, logits, OutputSpec(), 1)
         return {each.subject: each for each in found}["answer"]
 
-    by_chance, sure = answer(torch.rand(1, 50)), answer(10 * torch.eye(50)[:1])
+    by_chance, sure = answer(torch.rand(1, 50) - 0.5), answer(10 * torch.eye(50)[:1])
     assert (by_chance.verdict, sure.verdict) == ("note", "ok")
     assert "any has 2.0% by chance" in by_chance.advice
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda logits: logits.softmax(1), "behind a softmax, it seems"),
+        (lambda logits: logits.half().softmax(1), "behind a softmax, it seems"),
+        (torch.sigmoid, "behind a sigmoid, it seems"),
+        (lambda logits: logits, None),
+        (lambda logits: logits.log_softmax(1), None),
+    ],
+)
+def test_probabilities_instead_of_logits_are_noted_and_read_as_such(
+    function: Callable[[Tensor], Tensor], says: str | None
+) -> None:
+    logits = torch.full((2, 1000), -6.0)
+    logits[:, 3] = 9
+    output = function(logits)
+    seen = {each.subject: each for each in examine_output(output, output, OutputSpec(), 2)}
+    assert seen["answer"].verdict == "ok"
+    assert seen["answer"].found.startswith("tiger shark, ")
+    assert seen["scale"].found == says if says else "scale" not in seen
+
+
+def test_few_logits_between_0_and_1_are_no_probabilities() -> None:
+    output = torch.tensor([[0.2, 0.9, 0.4]])
+    seen = [each.subject for each in examine_output(output, output, OutputSpec(), 1)]
+    assert "scale" not in seen
+
+
+def test_a_likeness_that_is_no_number_is_no_success() -> None:
+    assert own_network._likeness(float("nan"), 1).verdict == "note"
+    assert own_network._likeness(0.1, 1).verdict == "ok"
 
 
 def test_what_raises_ends_its_part_alone() -> None:

@@ -313,6 +313,17 @@ def test_arrays_bring_their_manifest(model: nn.Module, images: Tensor, tmp_path:
         assert json.loads(str(arrays["names"]))["manifest"] == through_json(result)
 
 
+def test_arrays_do_not_tell_in_which_folder_the_photo_was(folder: Path) -> None:
+    photo = save_photo(folder / "private" / "a.jpg", 1)
+    limelight.explain(limelight.load_model(), photo).save("maps.npz")
+    with np.load("maps.npz") as arrays:
+        names = str(arrays["names"])
+    assert "private" not in names
+    (image,) = json.loads(names)["manifest"]["images"]
+    assert image["photo"]["file"] == "a.jpg"
+    assert image["photo"]["file_digest"] == hashlib.sha256(photo.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize(
     "make",
     [

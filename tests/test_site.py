@@ -28,6 +28,7 @@ from docs_site.links import linked_sources, page_of, site_links, source_page
 from helpers.page_server import browser
 from limelight import explain
 from limelight.errors import LimelightError
+from site_pages import method_pages, metric_pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -392,7 +393,7 @@ def test_the_families_of_methods_and_metrics_are_groups_of_the_navigation() -> N
     assert hooks.filled([{"A": ["b.md", "a/*"]}], pages, groups) == [
         {"A": ["b.md", {"One": ["a/x.md"]}, {"Two": ["a/y.md", "a/z.md"]}]}
     ]
-    for module in (hooks.method_pages, hooks.metric_pages):
+    for module in (method_pages, metric_pages):
         grouped = [page for family in module.families().values() for page in family]
         assert sorted(grouped) == sorted(module.pages())
 

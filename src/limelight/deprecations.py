@@ -69,7 +69,8 @@ def old_arguments(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
         for each in rows:
-            if each.old in kwargs:
+            # With both names the function refuses the old one, as it does any that it lacks.
+            if each.old in kwargs and each.new not in kwargs:
                 warnings.warn(str(each), LimelightDeprecationWarning, stacklevel=2)
                 kwargs[each.new] = kwargs.pop(each.old)
         return function(*args, **kwargs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +42,10 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _add(digest: hashlib._Hash, name: str, tensor: Tensor) -> None:
-    """Add a tensor to a digest: its name, type, shape and bytes."""
+    """Add a tensor to a digest: its name, type, shape and bytes; its name if it holds nothing."""
+    if tensor.is_meta or is_lazy(tensor):
+        digest.update(f"{name} without values\n".encode())
+        return
     digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
     values = tensor.detach().cpu().contiguous().reshape(-1)
     digest.update(values.view(torch.uint8).numpy().data)

@@ -24,7 +24,7 @@ from limelight.explanation_pictures import (
 )
 from limelight.figure_style import USUAL_STYLE, FigureStyle, MapScale
 from limelight.finish import AxisSpan, FinishedInPieces
-from limelight.manifests import manifest_of
+from limelight.manifests import manifest_of, without_folders
 from limelight.misnamed import KnownAttributes, checked_arguments
 from limelight.status import Status, to_heatmap, zero_unless_ok
 
@@ -357,7 +357,7 @@ class Explanation(KnownAttributes):
         form = files.known_suffix(path, FORMATS)
         if form == "npz":
             arrays, names = explanation_arrays(self, whole=whole)
-            return files.write_arrays(path, arrays, names | {"manifest": self.manifest()})
+            return files.write_arrays(path, arrays, names | {"manifest": without_folders(self)})
         from limelight import render
 
         if picture in ("figure", "signed"):

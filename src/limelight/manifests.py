@@ -95,6 +95,17 @@ def manifest_of(
     }
 
 
+def without_folders(made: Made) -> dict[str, Any]:
+    """Return the manifest of an explanation with the names of files alone.
+
+    It goes with the maps, to whoever is given them; where they were made is nobody's business.
+    """
+    manifest = manifest_of(made)
+    for photo in filter(None, (each["photo"] for each in manifest["images"])):
+        photo["file"] = Path(photo["file"]).name
+    return manifest
+
+
 def versions() -> dict[str, str]:
     """Return the versions that numbers may depend on."""
     from PIL import __version__ as pillow

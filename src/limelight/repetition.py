@@ -34,6 +34,9 @@ def explain_again(
         manifest = json.loads(Path("cat.json").read_text())
         limelight.explain_again(manifest).save("cat.png")
 
+    The network and the photos that the manifest names are loaded; a network of one's own, as in
+    "package.module:factory", runs code. Of a manifest that you do not trust, pass both.
+
     A warning says if the weights or the pictures are others than those of the manifest.
 
     Args:

@@ -1,10 +1,11 @@
-"""What an examination may not change of a network: its state, in a form that can be compared."""
+"""The state of a network: whether its weights are sound, and what may not be changed of it."""
 
 from __future__ import annotations
 
 from itertools import chain
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from limelight.digests import weights_digest
 
@@ -31,3 +32,19 @@ def changed_in(model: nn.Module, before: dict[str, object]) -> list[str]:
     """Return what of a network is not as it was before, in words."""
     after = model_state(model)
     return [what for what, value in before.items() if after[what] != value]
+
+
+def empty_weights(model: nn.Module) -> list[str]:
+    """Return the parameters and buffers that hold no values: not initialised, or on `meta`."""
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    return [name for name, tensor in tensors if tensor.is_meta or is_lazy(tensor)]
+
+
+def unsound_weights(model: nn.Module) -> list[str]:
+    """Return the parameters with NaN or infinity, and the buffers with NaN.
+
+    A buffer may be a mask, which holds infinity on purpose.
+    """
+    weights, buffers = model.named_parameters(), model.named_buffers()
+    unsound = [name for name, weight in weights if not bool(weight.detach().isfinite().all())]
+    return unsound + [name for name, buffer in buffers if bool(buffer.isnan().any())]

@@ -16,6 +16,7 @@ from limelight.targets.class_names import label_of, names_for
 from limelight.targets.outputs import (
     Detected,
     answers,
+    class_logits,
     class_probabilities,
     find_logits,
     parts,
@@ -25,6 +26,9 @@ from limelight.targets.outputs import (
 #: The most probable class of a trained network is expected to be this many times as probable as
 #: any class is by chance.
 _ABOVE_CHANCE = 3
+
+#: Probabilities in half precision may add up to 1 only so closely.
+_ROUNDING = 0.01
 
 
 def examine_output(output: Any, again: Any, spec: OutputSpec, batch: int) -> Iterator[Observation]:
@@ -117,6 +121,9 @@ def _first_answer(output: Any, spec: OutputSpec) -> Iterator[Observation]:
     (index, share), *_ = found
     probabilities = class_probabilities(output, spec.key)
     count = 0 if probabilities is None else probabilities.shape[1]
+    function = "" if count < 2 else _applied(class_logits(output, spec.key).detach().float())
+    if function:
+        share = float(class_logits(output, spec.key)[0, index])
     names = names_for(count, spec.classes)
     name = label_of(index, names if names and index < len(names) else None)
     by_chance = count > 2 * _ABOVE_CHANCE and share < _ABOVE_CHANCE / count
@@ -131,6 +138,24 @@ def _first_answer(output: Any, spec: OutputSpec) -> Iterator[Observation]:
         "note" if by_chance else "ok",
         advice if by_chance else "",
     )
+    if function:
+        advice = (
+            f"Logits were expected. Behind a {function} the gradient goes to zero where the "
+            "network is sure, and a map of one class is also one against the others. Explain what "
+            f"goes into the {function}: leave it out of the model, or name the logits with output=."
+        )
+        yield Observation("output", "scale", f"behind a {function}, it seems", "note", advice)
+
+
+def _applied(values: Tensor) -> str:
+    """Return the function that was applied to logits, going by their values `[B, C]`, or ""."""
+    low, high, sums = float(values.min()), float(values.max()), values.sum(1)
+    if not 0 <= low < high <= 1:
+        return ""
+    if bool(((sums - 1).abs() < _ROUNDING).all()):
+        return "softmax"
+    # Few logits may all lie there by themselves.
+    return "sigmoid" if values.shape[1] > 2 * _ABOVE_CHANCE else ""
 
 
 def _is_same(output: Any, again: Any) -> bool:

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from limelight.channels import taken_input
 from limelight.errors import InputError, LayerError, LimelightError
 from limelight.examination.cell_places import cells_observation
-from limelight.examination.model_state import changed_in, model_state
+from limelight.examination.model_state import (
+    changed_in,
+    empty_weights,
+    model_state,
+    unsound_weights,
+)
 from limelight.examination.network_output import examine_output
 from limelight.examination.observations import (
     Observation,
@@ -26,6 +31,7 @@ from limelight.examination.observations import (
 )
 from limelight.explanation import Explanation
 from limelight.layers import ModuleCall, candidates, resolve
+from limelight.layers.choice import NO_GRADIENT
 from limelight.layers.resolved import Layer
 from limelight.metrics.sanity import LIKENESS_LIMIT, sanity
 from limelight.models.network import Images, Model, Network, Subject, read_subject
@@ -74,9 +80,11 @@ def examine_network(
 
     Raises:
         InputError: The images cannot be made for this model, or cannot be read.
+        ModelError: The model is not an eager `nn.Module`.
     """
     given, images = _given(model, images)
     subject = read_subject(model, images)
+    unwrap(subject.model)  # raises what cannot be examined
     network = model if isinstance(model, Network) else None
     spec = output_spec(subject.classes, output, None)
     found = _NetworkExamination(model, images, subject, network, spec, layer, target)
@@ -94,6 +102,8 @@ def examine_network(
         progress(doing, 0, 0)
         seen = list(of_part(part, observations, _ITS_OWN_CODE))
         yield from seen
+        if empty_weights(found.model):
+            break  # without values it cannot be run
         if part in ("output", "layers") and any(each.verdict == "broken" for each in seen):
             break  # what does not run has no layers, and without a layer there is no map
     yield _untouched(subject.model, before)
@@ -148,6 +158,14 @@ class _NetworkExamination:
     def network_observations(self) -> Iterator[Observation]:
         """Yield what the network is, and whether its weights are sound."""
         part, model = "network", self.model
+        if empty := empty_weights(model):
+            advice = (
+                "Load the weights, or initialise the model: by running it once, or with "
+                "model.to_empty(device=...) and weights from a file."
+            )
+            found = f"{', '.join(empty[:3])} hold{'' if len(empty) > 1 else 's'} nothing"
+            yield Observation(part, "values", found, "broken", advice)
+            return
         weights = list(model.named_parameters())
         count = sum(weight.numel() for _, weight in weights)
         name = self.network.name if self.network else type(model).__name__
@@ -164,8 +182,7 @@ class _NetworkExamination:
             yield Observation(
                 part, "weights", self.network.weights, verdict, advice if is_random else ""
             )
-        unsound = [name for name, weight in weights if not bool(weight.detach().isfinite().all())]
-        if unsound:
+        if unsound := unsound_weights(model):
             advice = "Finite numbers were expected. Load the weights anew, or train without them."
             found = f"NaN or infinity in {', '.join(unsound[:3])}"
             yield Observation(part, "values", found, "broken", advice)
@@ -224,14 +241,19 @@ class _NetworkExamination:
         )
         path, reason = self._layer()
         objection = next((each.objection for each in ranked if each.path == path), "")
-        advice = f"Of this layer, {objection}. Name another with layer=..., such as "
+        # Small, medium and large boxes were followed, and some of them are read from this layer.
+        serves_others = self.layer is None and objection == NO_GRADIENT
+        if serves_others:
+            reason += "; a score that is read from another grid is explained at a layer of that"
+            objection = ""
         others = ", ".join(repr(each.path) for each in good[:3] if each.path != path)
+        advice = f" Name another with layer=..., such as {others}." if others else ""
         yield Observation(
             part,
             "layer",
             f"{path}: {reason}",
             "note" if objection else "ok",
-            f"{advice}{others}." if objection and others else "",
+            f"Of this layer, {objection}.{advice}" if objection else "",
         )
         call = next((each for each in calls if each.path == path.partition("#")[0]), None)
         if call is not None and call.layout is not None:
@@ -265,8 +287,7 @@ class _NetworkExamination:
             unsound = status.name == "not-finite"
             verdict: ObservationVerdict = "ok" if status.ok else "broken" if unsound else "note"
             yield Observation(part, subject, found, verdict, status.message)
-        again = self._explain()
-        gap = _gap(result.raw, again.raw)
+        gap = _gap(result.raw, self._explain().raw)
         advice = (
             "The same numbers were expected twice: something in the network is drawn at random in "
             "evaluation mode, or its kernels add up in no fixed order. Maps of it differ likewise; "
@@ -274,7 +295,9 @@ class _NetworkExamination:
         )
         same = gap <= _SAME
         found = "the same map twice" if same else f"a second map differs by {gap:.1%}"
-        yield Observation(part, "again", found, "ok" if same else "note", "" if same else advice)
+        if math.isfinite(gap):
+            verdict = "ok" if same else "note"
+            yield Observation(part, "again", found, verdict, "" if same else advice)
         yield Observation(part, "time", f"{seconds:.2f} s for a map, with what is found once")
 
     def _explain(self) -> Explanation:
@@ -329,9 +352,12 @@ class _OutOfTime(Exception):
 
 def _likeness(likeness: float, images: int) -> Observation:
     """Return what the likeness of maps with random weights says."""
+    if math.isnan(likeness):
+        advice = "A map that is the same everywhere is like no other. Take another photo or method."
+        return Observation("trust", "random weights", "not measured", "note", advice)
     count = f"{images} image{'s' if images > 1 else ''}"
     found = f"a rank correlation of {likeness:.2f} with maps of random weights, on {count}"
-    if math.isnan(likeness) or likeness < LIKENESS_LIMIT:
+    if likeness < LIKENESS_LIMIT:
         return Observation("trust", "random weights", found)
     advice = (
         f"Less than {LIKENESS_LIMIT} was expected: such a map shows edges or the middle of the "

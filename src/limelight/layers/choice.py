@@ -21,6 +21,10 @@ UNREAD_RUN = 0.3
 #: little: a class token that was taken for a cell, or the window of one last convolution.
 HANDFUL, HANDFUL_SHARE = 9, 0.25
 
+#: The objection to a layer that the score does not depend on; for a detector, that not each of the
+#: small, medium and large boxes depends on.
+NO_GRADIENT = "no gradient of the score arrives on its grid"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -115,7 +119,7 @@ def _as_candidate(call: ModuleCall) -> Candidate:
     if call.calls > 1:
         return Candidate(call, f"it runs {call.calls} times", possible=False)
     if call.cells == 0:
-        return Candidate(call, "no gradient of the score arrives on its grid", possible=False)
+        return Candidate(call, NO_GRADIENT, possible=False)
     return Candidate(call, next(_objections(call), ""))
 
 

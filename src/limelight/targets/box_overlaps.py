@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: So many boxes are compared with all others at a time: a table of all with all would be as slow as
+#: it is large.
+_TOGETHER = 32
+
 
 def overlaps_of(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the overlap of boxes `[N, 4]` with others `[M, 4]`, `[N, M]`.
@@ -30,13 +34,16 @@ def without_duplicates(boxes: Tensor, scores: Tensor, classes: Tensor, overlap: 
     itself kept, overlaps with it more than `overlap`.
     """
     order = scores.argsort(descending=True, stable=True)
-    boxes, classes = boxes[order], classes[order]
-    same = (classes[:, None] == classes) & (overlaps_of(boxes, boxes) > overlap)
-    duplicates = same.numpy(force=True)  # one transfer; the steps depend on each other
-    kept = list[int]()
-    dropped = np.zeros(len(duplicates), bool)
-    for number, doubled in enumerate(duplicates):
-        if not dropped[number]:
-            kept.append(number)
-            dropped |= doubled
+    boxes, classes = boxes[order].cpu(), classes[order].cpu()  # the steps depend on each other
+    kept, left = list[int](), np.arange(len(boxes))
+    while len(left):
+        first = left[:_TOGETHER]
+        same = classes[first, None] == classes[left]
+        duplicates = (same & (overlaps_of(boxes[first], boxes[left]) > overlap)).numpy()
+        dropped = np.zeros(len(left), bool)
+        for number, doubled in enumerate(duplicates):
+            if not dropped[number]:
+                kept.append(int(first[number]))
+                dropped |= doubled
+        left = left[_TOGETHER:][~dropped[_TOGETHER:]]
     return order[kept]
