@@ -297,7 +297,9 @@ def main() -> None:
     wanted = set(options.only or [*METHODS, *METRICS])
     record = read_record()
     photos = photo_scene()
-    scenes = [photos] + [shape_scene(options.learned)] * bool(wanted & OF_ATTENTION)
+    scenes = [photos]
+    if wanted & OF_ATTENTION:
+        scenes.append(shape_scene(options.learned))
     for scene in scenes:
         record["scenes"][scene.name] = scene.facts()
     for name in METHODS:

@@ -164,7 +164,21 @@ def test_a_region_a_box_and_words_stay_what_they_are(images: Tensor) -> None:
         result = limelight.explain(segmenter, images, target=limelight.Region(1, where=where))
         again = limelight.explain_again(through_json(result), segmenter, images)
         assert torch.equal(again.raw, result.raw)
+
+    large = nn.Sequential(nn.Upsample((200, 200)), *segmenter)
+    where = torch.zeros(2, 200, 200, dtype=torch.bool)
+    where[0, 30:90, 20:130] = where[1, 5:9] = True
+    result = limelight.explain(large, images, target=limelight.Region(1, where=where))
+    manifest = through_json(result)
+    assert manifest["not_kept"] == []
+    assert len(json.dumps(manifest)) < 10_000
+    again = limelight.explain_again(manifest, large, images)
+    assert torch.equal(again.raw, result.raw)
     described = limelight.targets.plain_targets
+    kept = described.target_from_plain(described.target_as_plain(limelight.Region(1, where=where)))
+    assert torch.equal(kept.where, where)
+    with pytest.raises(limelight.LimelightError, match="and masks can"):
+        described.target_as_plain(limelight.Region(1, where=torch.rand(80, 80)))
     for target in (
         limelight.Box([1, 2, 3, 4.5], "dog", iou=0.3),
         limelight.Edge("left", None, 3),

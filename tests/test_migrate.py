@@ -633,6 +633,23 @@ def test_a_table_of_classes_is_told_once() -> None:
     ]
 
 
+def test_of_a_table_of_classes_those_with_other_maps_are_named() -> None:
+    script = "from pytorch_grad_cam import EigenCAM, GradCAM\nkinds = [GradCAM, EigenCAM]\n"
+    (remark,) = migrate(script).remarks
+    assert "; the maps of EigenCAM differ from grad-cam's" in remark.text
+
+
+def test_imports_over_several_lines_keep_their_form() -> None:
+    script = (
+        "from pytorch_grad_cam.utils.image import (\n    deprocess_image,\n"
+        "    show_cam_on_image,\n    preprocess_image,\n)\n"
+        "deprocess_image(show_cam_on_image)\n"
+    )
+    assert migrate(script).script == script.replace("from ", "from limelight.compat.").replace(
+        "    preprocess_image,\n", ""
+    )
+
+
 MORE_KEPT = {
     "from torchcam.methods import CAM\ne = CAM(model)\nm = e(3, out)": "model(images) that gave",
     "from torchcam.methods import CAM\no = model(x)\nm = CAM(model)(3, o, False)": "result.raw",

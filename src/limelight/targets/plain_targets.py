@@ -29,7 +29,8 @@ _KINDS: dict[str, type[ScoreTarget]] = {
     )
 }
 
-#: A tensor inside a target with more numbers than this is not written as text.
+#: A tensor inside a target is written as text if that takes no more numbers than this. A mask takes
+#: few: of equal numbers in a row, one is written, and how many they are.
 _MOST_NUMBERS = 4096
 
 
@@ -58,7 +59,11 @@ def target_from_plain(value: Any) -> Any:
     ((name, arguments),) = value.items()
     if name == "tensor":
         dtype = getattr(torch, arguments["dtype"])
-        return torch.tensor(arguments["values"], dtype=dtype, device="cpu")
+        values = torch.tensor(arguments["values"], dtype=dtype, device="cpu")
+        if "counts" not in arguments:
+            return values
+        counts = torch.tensor(arguments["counts"], dtype=torch.int64, device="cpu")
+        return values.repeat_interleave(counts).reshape(arguments["shape"])
     if name not in _KINDS:
         raise TargetError(f"There is no target {name!r}; one of {', '.join(_KINDS)} was expected.")
     return _KINDS[name](**{key: target_from_plain(each) for key, each in arguments.items()})
@@ -75,18 +80,26 @@ def _as_plain(value: Any) -> Any:
     if type(value) in _KINDS.values():
         arguments = {each.name: getattr(value, each.name) for each in fields(value)}
         return {name: {key: _as_plain(each) for key, each in arguments.items()}}
-    if hasattr(value, "__array__") and as_tensor(value).numel() <= _MOST_NUMBERS:
-        return _tensor_as_plain(as_tensor(value))
+    plain = _tensor_as_plain(as_tensor(value)) if hasattr(value, "__array__") else None
+    if plain is not None:
+        return plain
     what = getattr(value, "__name__", name)
     raise TargetError(
         f"A target with {what!r} in it cannot be written as text. Classes, limelight's own targets "
-        f"and tensors of up to {_MOST_NUMBERS} numbers can."
+        f"tensors of up to {_MOST_NUMBERS} numbers, and masks can."
     )
 
 
 def _tensor_as_plain(tensor: Tensor) -> Any:
-    """Return a tensor as plain values; an integer of no axis as a number."""
-    values = tensor.detach().cpu().tolist()
+    """Return a tensor as plain values, a number if it has no axis; None if it is too large."""
+    tensor = tensor.detach().cpu()
+    dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.ndim == 0:
-        return values
-    return {"tensor": {"values": values, "dtype": str(tensor.dtype).removeprefix("torch.")}}
+        return tensor.tolist()
+    if tensor.numel() <= _MOST_NUMBERS:
+        return {"tensor": {"values": tensor.tolist(), "dtype": dtype}}
+    values, counts = tensor.flatten().unique_consecutive(return_counts=True)
+    if len(values) > _MOST_NUMBERS / 2:
+        return None
+    rows = {"values": values.tolist(), "counts": counts.tolist(), "shape": list(tensor.shape)}
+    return {"tensor": {**rows, "dtype": dtype}}

@@ -44,6 +44,9 @@ DIFFERENCES = {
     "SESS": "limelight neither blurs nor filters, and weights windows by the target's score",
 }
 
+#: The classes of the drop-in whose maps are others than those of grad-cam, for these reasons.
+OTHER_MAPS = DIFFERENCES.keys() - {"RandomCAM", "FinerCAM", "SESS"}
+
 _KNOWN = (
     "model",
     "target_layers",

@@ -66,7 +66,13 @@ class _ImportEditor(cst.CSTTransformer):
             for old, alias in zip(original_node.names, updated_node.names, strict=True)  # type: ignore[arg-type]
             if old not in self._unread
         ]
-        return updated_node.with_changes(names=_ended(kept)) if kept else cst.RemoveFromParent()
+        if not kept:
+            return cst.RemoveFromParent()
+        if updated_node.rpar is None:
+            return updated_node.with_changes(names=_ended(kept))
+        # Within parentheses the last comma may stay, and with it where the line ends.
+        kept[-1] = kept[-1].with_changes(comma=updated_node.names[-1].comma)
+        return updated_node.with_changes(names=kept)
 
     def leave_Import(
         self, original_node: cst.Import, updated_node: cst.Import

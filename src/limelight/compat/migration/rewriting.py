@@ -16,6 +16,7 @@ from limelight.compat.migration.explainers import (
     explainer_class,
     read_handle,
 )
+from limelight.compat.migration.grad_cam import OTHER_MAPS
 from limelight.compat.migration.imports import renew_imports
 from limelight.compat.migration.peers import PEERS
 from limelight.compat.migration.remarks import NotRewrittenError, Remark
@@ -236,6 +237,10 @@ def _left(script: Script, edits: Edits) -> list[Remark]:
             f"{', '.join(passed_on)}: passed on as a class, not called; limelight takes the name "
             "of a method, as in method='gradcam'"
         )
+        if others := [last for last in passed_on if last in OTHER_MAPS]:
+            text += (
+                f"; the maps of {', '.join(others)} differ from grad-cam's, as docs/migrate.md says"
+            )
         remarks.append(Remark(min(passed_on.values()), text, kept=True))
     return remarks
 
