@@ -159,7 +159,7 @@ class _NetworkExamination:
         """Yield what the network is, and whether its weights are sound."""
         part, model = "network", self.model
         if empty := empty_weights(model):
-            advice = "Load the weights from a file, after model.to_empty(device=...); or run it once."
+            advice = "Load weights from a file, after model.to_empty(device=...), or run it once."
             found = f"{', '.join(empty[:3])} hold{'' if len(empty) > 1 else 's'} nothing"
             yield Observation(part, "values", found, "broken", advice)
             return
