@@ -178,6 +178,22 @@ def test_windows_are_put_together(strided: bool) -> None:
     ).abs().max() < 1e-9
 
 
+@pytest.mark.parametrize(("count", "side"), [(2, 7), (3, 7), (9, 7), (3, 2)])
+def test_windows_in_a_row_are_put_together(count: int, side: int) -> None:
+    # Columns go along the windows, and rows along the positions in them, though not alone.
+    row = centres(side, count * side)
+    windows = row.reshape(2, side, count, side).permute(0, 2, 1, 3).reshape(2, count, side**2)
+    layout = read(moments(windows, 0.03, at=3))
+    assert layout.grid == (side, count * side)
+    assert torch.equal(layout.to_grid(windows[:1, None].movedim(1, -1))[0, 0], row[0])
+
+
+def test_columns_of_their_own_are_no_windows() -> None:
+    columns = centres(12, 16).transpose(1, 2)  # as attention along each column takes them
+    layout = read(moments(columns, 0.03, at=3))
+    assert (layout.kind, layout.grid) == ("channels last", (12, 16))
+
+
 def test_windows_on_top_of_each_other_are_put_together() -> None:
     windows = centres(21, 7).reshape(2, 3, 49)
     assert read(moments(windows, 0.03, at=3)).grid == (21, 7)

@@ -42,6 +42,10 @@ UNIFORM = 12**-0.5
 #: `UNIFORM`, and this many times as far as the typical one.
 WIDE, WIDER_THAN_MOST = 0.8, 1.25
 
+#: Along an axis of the output, what another axis goes along moves by less than this share of that
+#: axis's step. Within windows that lie in a row it moves by a quarter of the step and more.
+_NO_MOVE = 0.125
+
 #: Variances of centres that differ by less are the same, and those of less are none.
 _ROUNDING = 1e-6
 
@@ -248,6 +252,8 @@ def _by_axes(
     for at, axis in zip(long, order, strict=True):
         grid[axis] = sizes[at]
     folds, in_order = sizes[0], list(order) == sorted(order) and min(signs) > 0
+    if not in_order and _in_windows(cells, weight, long, order):
+        return None
     kind: LayoutKind = "channels first" if channels == 1 else "channels last"
     axis_of_channels = None if channels in (1, len(shape) - 1) else channels
     if folds > 1 and channels == 1 and order[0] == 0 and len(long) == 3 and in_order:
@@ -262,13 +268,32 @@ def _by_axes(
     return Layout(kind, tuple(grid), order=places, channel_axis=axis_of_channels, folds=folds)
 
 
-def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
-    """Return 1 if centres grow along an axis and nothing else, -1 if they fall; else 0."""
+def _in_windows(cells: Cells, weight: Tensor, long: Sequence[int], order: Sequence[int]) -> bool:
+    """Return whether what one axis goes along also moves along another one, as within windows."""
+    for at, axis in zip(long, order, strict=True):
+        centre = cells.centre[axis].reshape(weight.shape)
+        along, _ = _profile(centre, weight, at)
+        step = float(along.max() - along.min()) / max(len(along) - 1, 1)
+        for other in set(long) - {at}:
+            across, _ = _profile(centre, weight, other)
+            if len(across) > 1 and float(across.std(correction=0)) > _NO_MOVE * step:
+                return True
+    return False
+
+
+def _profile(centre: Tensor, weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return the mean centres along an axis, where any cell has a place, and how many have one."""
     others = [other for other in range(centre.ndim) if other != axis]
     total = weight.sum(others) if others else weight
     profile = (centre * weight).sum(others) if others else centre * weight
     heard = total > 0
-    profile = profile[heard] / total[heard]
+    return profile[heard] / total[heard], total
+
+
+def _along(centre: Tensor, weight: Tensor, axis: int) -> int:
+    """Return 1 if centres grow along an axis and nothing else, -1 if they fall; else 0."""
+    profile, total = _profile(centre, weight, axis)
+    heard = total > 0
     mean = (centre * weight).sum() / weight.sum()
     whole = ((centre - mean) ** 2 * weight).sum()
     between = ((profile - mean) ** 2 * total[heard]).sum()
