@@ -119,6 +119,13 @@ def test_large_holes_are_imputed_as_well_as_small_ones(shape: str) -> None:
     assert_agrees(impute(images, removed), dense(images, removed), **allowed(images, removed))
 
 
+def test_few_steps_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, removed = torch.randn(1, 1, 64, 96, dtype=torch.float64), holes((64, 96), [0.98])
+    solved = impute(images, removed)
+    monkeypatch.setattr("limelight.metrics.imputation._MOST_STEPS", 16)
+    assert_agrees(impute(images, removed), solved, **allowed(images, removed))
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.99])
 def test_imputation_in_float32_comes_near_float64(share: float) -> None:
     removed = holes((24, 31), [share] * 2)

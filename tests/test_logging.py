@@ -93,16 +93,18 @@ def test_nothing_of_a_patient_is_said(
 
 def test_the_command_shows_it_on_stderr(run: Runner, folder: Path) -> None:
     photo = save_photo(folder / "a.png")
-    code, out, err = run("-v", "explain", photo, "--json")
+    # Random weights: the network of the tests is loaded, and its layer chosen, once in a process.
+    anew = ("explain", photo, "--weights", "none")
+    code, out, err = run("-v", *anew, "--json")
     assert code == 0
     assert json.loads(out)["photos"][0]["top5"]
     lines = err.splitlines()
     assert any(line.startswith("models.sources: loaded efficientnet-lite0") for line in lines)
     assert any(line.startswith("runtime.cut: cut at bn2 (the last layer") for line in lines)
     assert not any(line.startswith("runtime.model_cache") for line in lines)
-    code, _, err = run("-vv", "explain", photo, "--out", "b.png")
+    code, _, err = run("-vv", *anew, "--out", "b.png")
     assert "runtime.model_cache: choice of a layer: made" in err
-    code, _, err = run("explain", photo, "--out", "c.png")
+    code, _, err = run(*anew, "--out", "c.png")
     assert (code, err) == (0, "")
     assert logging.getLogger("limelight").level == logging.NOTSET
 

@@ -121,7 +121,7 @@ def test_every_error_is_limelights_and_pythons() -> None:
 def test_near_names() -> None:
     known = ["tabby", "tiger cat", "Egyptian cat", "catamaran", "dog"]
     assert errors.nearest("TABY", known) == ["tabby"]
-    assert errors.nearest("cat", known)[:2] == ["tiger cat", "catamaran"]
+    assert errors.nearest("cat", known)[:3] == ["tiger cat", "Egyptian cat", "catamaran"]
     assert errors.nearest("qqqq", known) == []
     assert "Look there." in str(errors.unknown("class", "qqqq", known, "Look there."))
 
@@ -194,7 +194,10 @@ def test_the_library_does_not_speak_of_the_command_lines_options() -> None:
             ),
             "pass another one. On the command line it is --out.",
         ),
-        (errors.TargetError("Say output=..., or outlayer=..."), "Say output=..., or outlayer=..."),
+        (
+            errors.TargetError("Say output=..., or outlayer=..."),
+            "Say --output KEY, or outlayer=...",
+        ),
     ],
     ids=str,
 )
@@ -207,7 +210,7 @@ def test_all_that_the_library_tells_to_pass_has_an_option() -> None:
     for path in SOURCE.rglob("*.py"):
         if SOURCE / "cli" not in path.parents:
             text = (
-                r"(?<!\w)(?:classes|layer|method|weights|views)="
+                r"(?<!\w)(?:classes|layer|method|output|weights|views)="
                 r"(?:\.\.\.|\[\.\.\.\]|'\w+'|tiles\(\))"
                 r"|\bwhole=True(?= explains)|\b(?:Take layer|word)=(?=\{)|\bmax_new_tokens(?= is )"
             )

@@ -1,16 +1,36 @@
-"""Whether the cells of a layer look where they lie, in a number."""
+"""The grid of a layer: how it is known, and whether its cells look where they lie."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 from limelight.examination.observations import Observation
+from limelight.layers import ModuleCall
 from limelight.runtime.cells import CellPlaces
 
 #: Cells look where they lie if, along every axis, the centres of what they look at correlate at
 #: least so much with the places of the cells.
 _LEAST_CORRELATION = 0.5
+
+#: A grid of fewer cells than this says little.
+_FEW_CELLS = 9
+
+
+def grid_observation(call: ModuleCall) -> Observation:
+    """Return how the output of the layer becomes a grid, and how that is known."""
+    layout = call.layout
+    assert layout is not None
+    known = "measured" if call.measured else "from the operations" if call.settled else "a guess"
+    grid = " x ".join(map(str, layout.grid))
+    shape = list(call.shape)
+    found = f"{layout} {shape}, a grid of {grid}, {known}"
+    if math.prod(layout.grid) >= _FEW_CELLS:
+        return Observation("layers", "grid", found)
+    advice = "So few cells say little about where. Take an earlier layer, or a larger input."
+    return Observation("layers", "grid", found, "note", advice)
 
 
 def cells_observation(cells: CellPlaces) -> Observation:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limelight.channels import taken_input
 from limelight.errors import InputError, LayerError, LimelightError
-from limelight.examination.cell_places import cells_observation
+from limelight.examination.cell_places import cells_observation, grid_observation
 from limelight.examination.model_state import (
     changed_in,
     empty_weights,
@@ -30,7 +30,7 @@ from limelight.examination.observations import (
     timed,
 )
 from limelight.explanation import Explanation
-from limelight.layers import ModuleCall, candidates, resolve
+from limelight.layers import candidates, resolve
 from limelight.layers.choice import NO_GRADIENT
 from limelight.layers.resolved import Layer
 from limelight.metrics.sanity import LIKENESS_LIMIT, sanity
@@ -159,10 +159,7 @@ class _NetworkExamination:
         """Yield what the network is, and whether its weights are sound."""
         part, model = "network", self.model
         if empty := empty_weights(model):
-            advice = (
-                "Load the weights, or initialise the model: by running it once, or with "
-                "model.to_empty(device=...) and weights from a file."
-            )
+            advice = "Load weights from a file, after model.to_empty(device=...), or run it once."
             found = f"{', '.join(empty[:3])} hold{'' if len(empty) > 1 else 's'} nothing"
             yield Observation(part, "values", found, "broken", advice)
             return
@@ -257,7 +254,7 @@ class _NetworkExamination:
         )
         call = next((each for each in calls if each.path == path.partition("#")[0]), None)
         if call is not None and call.layout is not None:
-            yield _layout(call)
+            yield grid_observation(call)
 
     def _layer(self) -> tuple[str, str]:
         """Return the path of the layer that is taken, and why."""
@@ -364,24 +361,6 @@ def _likeness(likeness: float, images: int) -> Observation:
         "picture rather than what was learned. A verdict takes 8 photos: `limelight sanity`."
     )
     return Observation("trust", "random weights", found, "note", advice)
-
-
-def _layout(call: ModuleCall) -> Observation:
-    """Return how the output of the layer becomes a grid, and how that is known."""
-    layout = call.layout
-    assert layout is not None
-    known = "measured" if call.measured else "from the operations" if call.settled else "a guess"
-    grid = " x ".join(map(str, layout.grid))
-    shape = list(call.shape)
-    found = f"{layout} {shape}, a grid of {grid}, {known}"
-    if math.prod(layout.grid) >= _FEW_CELLS:
-        return Observation("layers", "grid", found)
-    advice = "So few cells say little about where. Take an earlier layer, or a larger input."
-    return Observation("layers", "grid", found, "note", advice)
-
-
-#: A grid of fewer cells than this says little.
-_FEW_CELLS = 9
 
 
 def _gap(first: Tensor, second: Tensor) -> float:
