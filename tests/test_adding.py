@@ -19,6 +19,18 @@ MISTAKES = {
     "A metric": ("1 / shares.norm(dim=1)", "shares.norm(dim=1)"),
     "A target": ("softmax(-1)).sum(-1)", "sigmoid()).sum(-1)"),
 }
+#: Finds the words that the pages of the site need.
+WORDS = """
+from limelight.methods import METHODS
+from limelight.metrics import METRICS
+from site_pages import method_pages, metric_pages, row_words, rows
+for row in METHODS.values():
+    rows.check_words(row, method_pages.WORDS)
+    rows.formula_part(row, row_words.METHOD_WORDS, row_words.METHOD_SIGNS)
+for row in METRICS.values():
+    rows.check_words(row, metric_pages.WORDS)
+    rows.formula_part(row, row_words.METRIC_WORDS, row_words.METRIC_SIGNS)
+"""
 BLOCK = re.compile(
     r"^\*\*(?:A new file `(?P<new>[^`]+)`|In `(?P<old>[^`]+)`, "
     r"(?:at the end|after the (?P<first>first )?line `(?P<line>[^`]+)`)):\*\*\n\n"
@@ -83,6 +95,8 @@ def test_what_the_page_adds_works(title: str, tmp_path: Path) -> None:
         assert linted.returncode == 0, linted.stdout
     if "`python scripts/public_api.py`" in section(title):
         assert run(tmp_path, "scripts/public_api.py").returncode == 0
+    worded = run(tmp_path, "-c", WORDS)
+    assert worded.returncode == 0, worded.stderr
     tests = ["-m", "pytest", "-x", "-p", "no:cacheprovider", "-n0", *command(title)]
     done = run(tmp_path, *tests)
     assert done.returncode == 0, done.stdout

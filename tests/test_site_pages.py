@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from site_pages.row_words import (
     METRIC_WORDS,
     OPTION_WORDS,
 )
+from site_pages.rows import check_words
 from written_sentences import HOLE, MAKERS, ROOT, errors_in, files_with_errors
 
 METHOD_PAGES = method_pages.pages()
@@ -99,6 +101,19 @@ def test_a_page_says_what_the_row_says(row: Entry) -> None:
         assert said in text
     for option, default in options_of(row.function).items():
         assert re.search(rf"^\| `{option}` \| `.*{str(default).lower()}.*` \| ", text, re.MULTILINE)
+
+
+def test_a_row_without_words_is_told_where_they_go() -> None:
+    new = replace(METHODS["rise"], name="new")
+    with pytest.raises(LookupError) as raised:
+        method_pages.method_page(new)
+    assert "The page of new has no words yet." in str(raised.value)
+    assert "METHOD_SIGNS of row_words.py, COSTS of method_pages.py" in str(raised.value)
+    optional = replace(new, function=lambda evidence, *, colours=3: evidence.activations)
+    with pytest.raises(LookupError, match=r"for the option 'colours'"):
+        check_words(optional, {"METHOD_SIGNS": {"new": ""}})
+    assert "draws it" in method_pages.maps_part(new)
+    assert "does it" in metric_pages.photo_part(replace(METRICS["deletion"], name="new"))
 
 
 #: Words of formulas that need no explanation.

@@ -17,7 +17,7 @@ from site_pages.measured import (
 )
 from site_pages.measured_tables import TITLES, measured_table, sanity_table, sources
 from site_pages.row_words import METHOD_SIGNS, METHOD_WORDS
-from site_pages.rows import departures_part, formula_part, options_part, prose
+from site_pages.rows import check_words, departures_part, formula_part, options_part, prose
 from tables import TITLES as FAMILIES
 
 #: What a method needs besides the activations, in words.
@@ -95,6 +95,9 @@ COSTS = {
     "centre": f"{_ONE}, for the grid; the map itself costs nothing.",
 }
 
+#: The words of its own that the page of each method needs.
+WORDS = {"METHOD_SIGNS of row_words.py": METHOD_SIGNS, "COSTS of method_pages.py": COSTS}
+
 #: The classes of captum that compute the same; grad-cam's and torchcam's are in `peer_names`.
 CAPTUM = {
     "gradcam": "LayerGradCam",
@@ -127,6 +130,7 @@ def families() -> dict[str, list[str]]:
 
 def method_page(row: Method) -> str:
     """Return the page of a method."""
+    check_words(row, WORDS)
     sections = [
         ("Its maps", maps_part(row)),
         ("When to use it", row.use),
@@ -151,6 +155,11 @@ def maps_part(row: Method) -> str:
     """Return the picture of a method's maps on three inputs, and what they show."""
     known = record("page_pictures.json")
     if row.name not in known["methods"]:
+        if row.family != "words":
+            return (
+                "There is no picture yet: `PYTHONPATH=benchmarks python scripts/page_pictures.py "
+                f"--only {row.name}` draws it."
+            )
         return (
             "There is no picture: the weights of a language model that answers about photos are "
             "too large to come with limelight, and a map of random weights shows nothing. "

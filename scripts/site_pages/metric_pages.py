@@ -8,7 +8,7 @@ from site_pages.markdown import file_of, page, table
 from site_pages.measured import measured_rows, of_row, record, sanity_rows
 from site_pages.measured_tables import measured_table, sanity_table, sources
 from site_pages.row_words import METRIC_SIGNS, METRIC_WORDS
-from site_pages.rows import departures_part, formula_part, options_part, prose
+from site_pages.rows import check_words, departures_part, formula_part, options_part, prose
 
 #: What a metric needs besides maps and network, in words.
 NEEDS: dict[MetricNeed, str] = {
@@ -94,6 +94,13 @@ COSTS = {
     "random-logit": "One map, of another class.",
 }
 
+#: The words of its own that the page of each metric needs.
+WORDS = {
+    "METRIC_SIGNS of row_words.py": METRIC_SIGNS,
+    "READINGS of metric_pages.py": READINGS,
+    "COSTS of metric_pages.py": COSTS,
+}
+
 
 def pages() -> dict[str, str]:
     """Return the page of each metric, by its path in docs."""
@@ -112,6 +119,7 @@ def families() -> dict[str, list[str]]:
 
 def metric_page(row: Metric) -> str:
     """Return the page of a metric."""
+    check_words(row, WORDS)
     sections = [
         ("What it asks", f"{row.use}\n\n{FAMILIES[row.family]}"),
         ("When not to use it", row.avoid),
@@ -142,6 +150,11 @@ _MORE = "[Is the map true?](../measure.md) has all metrics, and how often their 
 def photo_part(row: Metric) -> str:
     """Return what a metric says of one map, and of chance, on the same photo."""
     known = record("page_pictures.json")
+    if row.name not in known["metrics"]:
+        return (
+            "It has not been measured yet: `PYTHONPATH=benchmarks python scripts/page_pictures.py "
+            f"--only {row.name}` does it."
+        )
     found = known["metrics"][row.name]
     sides = [("Grad-CAM", "gradcam"), ("random", "random"), ("blob in the centre", "centre")]
     rows = [

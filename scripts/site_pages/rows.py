@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from limelight.registry import Entry, expected_value
 from site_pages.markdown import code, table
 from site_pages.measured import departures
-from site_pages.row_words import option_words
+from site_pages.row_words import OPTION_WORDS, option_words
 
 #: The sections of a docstring behind which there is no more prose.
 _SECTIONS = re.compile(r"^(Args|Returns|Raises):$", re.MULTILINE)
@@ -20,6 +20,29 @@ def prose(row: Entry) -> tuple[str, str]:
     text = _SECTIONS.split(inspect.getdoc(row.function) or "")[0]
     first, _, others = text.partition("\n\n")
     return first, others.strip()
+
+
+def check_words(row: Entry, tables: Mapping[str, Mapping[str, object]]) -> None:
+    """Tell which words of its own the page of a row still lacks.
+
+    Args:
+        row: The row of METHODS or METRICS.
+        tables: Where the words of each row are, by the file and the name there.
+
+    Raises:
+        LookupError: There are none for this row, or for one of its options.
+    """
+    missing = [where for where, words in tables.items() if row.name not in words]
+    missing += [
+        f"OPTION_WORDS of row_words.py (for the option {option!r})"
+        for option in row.known_options
+        if not {option, f"{row.name} {option}"} & OPTION_WORDS.keys()
+    ]
+    if missing:
+        raise LookupError(
+            f"The page of {row.name} has no words yet. Add an entry in scripts/site_pages: "
+            f"{', '.join(missing)}. docs/adding.md has an example."
+        )
 
 
 def formula_part(row: Entry, words: Mapping[str, str], signs: Mapping[str, str]) -> str:

@@ -24,8 +24,18 @@ from limelight.targets.words import Similarity, Words
 _KINDS: dict[str, type[ScoreTarget]] = {
     kind.__name__: kind
     for kind in (
-        *(Rank, AnyOf, Pair, Contrast, Counterfactual),
-        *(Region, Box, Edge, Mask, Keypoint, Words, Similarity),
+        Rank,
+        AnyOf,
+        Pair,
+        Contrast,
+        Counterfactual,
+        Region,
+        Box,
+        Edge,
+        Mask,
+        Keypoint,
+        Words,
+        Similarity,
     )
 }
 
