@@ -108,7 +108,7 @@ def _tensor_as_plain(tensor: Tensor) -> Any:
         return tensor.tolist()
     if tensor.numel() <= _MOST_NUMBERS:
         return {"tensor": {"values": tensor.tolist(), "dtype": dtype}}
-    values, counts = tensor.flatten().unique_consecutive(return_counts=True)
+    values, counts = torch.unique_consecutive(tensor, return_counts=True)
     if len(values) > _MOST_NUMBERS / 2:
         return None
     rows = {"values": values.tolist(), "counts": counts.tolist(), "shape": list(tensor.shape)}

@@ -71,7 +71,8 @@ class _ImportEditor(cst.CSTTransformer):
         if updated_node.rpar is None:
             return updated_node.with_changes(names=_ended(kept))
         # Within parentheses the last comma may stay, and with it where the line ends.
-        kept[-1] = kept[-1].with_changes(comma=updated_node.names[-1].comma)
+        *_, last = updated_node.names  # type: ignore[misc]
+        kept[-1] = kept[-1].with_changes(comma=last.comma)
         return updated_node.with_changes(names=kept)
 
     def leave_Import(
