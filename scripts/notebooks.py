@@ -54,13 +54,15 @@ def executed(path: Path, folder: Path | str) -> Any:
         RuntimeError: A cell warned, or shows where it ran.
     """
     notebook = read(path)
+    # A backend that draws into files, as the command line sets it, would show no picture.
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     nbclient.NotebookClient(
         notebook,
         timeout=600,
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
-    ).execute(env=os.environ | {"PYTHONWARNINGS": WARNINGS})
+    ).execute(env=environment | {"PYTHONWARNINGS": WARNINGS})
     for number, cell in enumerate(code_cells(notebook), 1):
         for output in cell.outputs:
             if output.get("name") == "stderr":

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import limelight
+from helpers.hidden_packages import hide_for_a_test
 from helpers.tolerances import assert_agrees
-from limelight.errors import ModelError, OptionError, UnknownNameError, WeightsError
+from limelight.errors import MissingPackageError, OptionError, UnknownNameError, WeightsError
 from limelight.models.prompted import Prompted, compare_encoded
 from oracles.evidence import channels_first, probe
 from oracles.weighted import gradcam
@@ -64,8 +65,8 @@ def test_encoders_are_compared_by_their_embeddings(bias: bool) -> None:
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
-    with pytest.raises(ModelError, match=r"pip install 'limelight\[open_clip\]'"):
+    hide_for_a_test(monkeypatch, "open_clip")
+    with pytest.raises(MissingPackageError, match=r"pip install 'limelight\[open_clip\]'"):
         limelight.load_model("open_clip:ViT-B-32", classes=TEXTS)
 
 
