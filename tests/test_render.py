@@ -181,6 +181,7 @@ def test_arrays_come_back(explanation: limelight.Explanation, tmp_path: Path) ->
         "status": ["ok"],
         "method": "gradcam",
         "layer": "0",
+        "manifest": explanation.manifest(),
     }
 
 
