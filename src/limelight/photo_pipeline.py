@@ -175,7 +175,7 @@ def explain_photos(
     if isinstance(views, Tiles):
         how = fuse if several else None
         yield from _explain_by_tiles(
-            network, photos, rules, method_row, layers, how, views, options
+            network, made_by, photos, rules, method_row, layers, how, views, options
         )
         return
     worth_a_trial = network.preprocess.size is not None and len(photos) >= MANY_PHOTOS
@@ -221,6 +221,7 @@ def pictures_of(paths: Sequence[str | Path], network: Network, every: int = 1) -
 
 def _explain_by_tiles(
     network: Network,
+    made_by: Provenance,
     paths: Sequence[str | Path],
     targets: Sequence[ScoreTarget],
     method: Method | None,
@@ -244,7 +245,7 @@ def _explain_by_tiles(
             for at_layers in zip(*by_layer, strict=True)
         ]
         explanations = tuple(
-            replace(each, provenance=Provenance.of(network, each.provenance)) for each in by_target
+            replace(each, provenance=made_by.with_windows_of(each.provenance)) for each in by_target
         )
         crop = None
         if windows.crops is not None:

@@ -137,8 +137,8 @@ def explain(
     explanations = [explanation for (explanation,) in by_layer]
     several = isinstance(layer, list | tuple)
     explanation = fusion.fuse(explanations, fuse) if several else explanations[0]
-    provenance = Provenance.of(with_own_input(model), explanation.provenance)
-    return replace(explanation, provenance=provenance).drawn_on(subject.crops, subject.geometry)
+    made_by = Provenance.of(with_own_input(model)).with_windows_of(explanation.provenance)
+    return replace(explanation, provenance=made_by).drawn_on(subject.crops, subject.geometry)
 
 
 @checked_arguments
@@ -179,9 +179,9 @@ def explain_each(
     )
     rules = list(map(as_target, targets))
     (explanations,) = explain_pictures(subject, rules, named_method(method), [layer], options)
-    network = with_own_input(model)
+    made_by = Provenance.of(with_own_input(model))
     return MapList(
-        replace(each, provenance=Provenance.of(network, each.provenance)).drawn_on(
+        replace(each, provenance=made_by.with_windows_of(each.provenance)).drawn_on(
             subject.crops, subject.geometry
         )
         for each in explanations

@@ -37,13 +37,8 @@ class Provenance:
     of_windows: Recipe | None = None
 
     @classmethod
-    def of(cls, model: Model, before: Provenance | None = None) -> Provenance:
-        """Return what is known of a network; its weights are not read, which would take long.
-
-        Args:
-            model: The network.
-            before: What an explanation already says of its windows; None for one without windows.
-        """
+    def of(cls, model: Model) -> Provenance:
+        """Return what is known of a network; its weights are not read, which would take long."""
         network = model if isinstance(model, Network) else None
         module = unwrap(network.model if network else model)  # type: ignore[arg-type]
         kind = type(module)
@@ -54,9 +49,13 @@ class Provenance:
             network.weights if network else "",
             network.preprocess if network else None,
             network.classes if network else None,
-            before.tiles if before else None,
-            before.of_windows if before else None,
         )
+
+    def with_windows_of(self, before: Provenance | None) -> Provenance:
+        """Return the same with the windows that an explanation knows of, if it knows any."""
+        if before is None:
+            return self
+        return replace(self, tiles=before.tiles, of_windows=before.of_windows)
 
     def of_image(self, image: int, axes: int) -> Provenance:
         """Return what is known of one image of the batch."""
