@@ -22,7 +22,7 @@ from limelight.examination.cell_places import cells_observation
 from limelight.examination.model_state import changed_in, model_state
 from limelight.examination.network_output import examine_output
 from limelight.examination.observations import Examination, Observation, of_part, summary
-from limelight.examination.packages import PACKAGES, examine_packages
+from limelight.examination.packages import EXAMINED_PACKAGES, examine_packages
 from limelight.layers.layouts import Layout
 from limelight.runtime.cells import CellPlaces
 from limelight.targets import OutputSpec
@@ -87,7 +87,7 @@ def test_what_is_announced_is_what_is_looked_at() -> None:
         "packages together",
         "a first map",
     ]
-    assert len(found) > len(PACKAGES)
+    assert len(found) > len(EXAMINED_PACKAGES)
 
 
 def test_images_without_a_model_are_refused(images: Tensor) -> None:
@@ -105,8 +105,8 @@ def test_every_package_of_the_project_has_its_purpose_and_its_extra() -> None:
             name = re.split(r"[^\w.-]", line)[0]
             if name != "limelight":
                 named.setdefault(name, set()).add(extra)
-    assert {package.name for package in PACKAGES} == set(named)
-    for package in PACKAGES:
+    assert {package.name for package in EXAMINED_PACKAGES} == set(named)
+    for package in EXAMINED_PACKAGES:
         assert package.extra in named[package.name] or package.extra not in extras, package
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from limelight.examination.observations import Observation
-from limelight.extras import PACKAGES as EXTRAS
+from limelight.extras import PACKAGES, is_installed
 
-_EXTRAS = {package.name: (module, package.extra) for module, package in EXTRAS.items()}
+_EXTRAS = {package.name: (module, package.extra) for module, package in PACKAGES.items()}
 
 
 class Package(NamedTuple):
@@ -36,7 +35,7 @@ class Package(NamedTuple):
 
 
 #: All packages that limelight uses, in the order in which they are listed.
-PACKAGES = (
+EXAMINED_PACKAGES = (
     Package("torch", "networks"),
     Package("numpy", "arrays"),
     Package("pillow", "photos"),
@@ -76,7 +75,7 @@ PACKAGES = (
 def examine_packages() -> list[Observation]:
     """Return which packages are installed, in which version, and whether limelight takes it."""
     wanted = least_versions()
-    return [_examined(package, wanted.get(package.name, "")) for package in PACKAGES]
+    return [_examined(package, wanted.get(package.name, "")) for package in EXAMINED_PACKAGES]
 
 
 def _examined(package: Package, least: str) -> Observation:
@@ -134,7 +133,7 @@ def least_versions() -> dict[str, str]:
 
 def _can_be_found(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return is_installed(module)
     except (ImportError, ValueError):
         return False
 
